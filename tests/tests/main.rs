@@ -1,0 +1,1 @@
+//! The headline flows, races and crash points, through the public API.
