@@ -150,21 +150,21 @@ impl Money {
     }
 
     /// The sum, if both are of one currency and it fits.
-    pub fn add(self, other: Self) -> Result<Self, MoneyError> {
+    pub fn checked_add(self, other: Self) -> Result<Self, MoneyError> {
         self.same(other)?;
         let minor = self.minor.checked_add(other.minor).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
     }
 
     /// The difference, if both are of one currency and it fits.
-    pub fn sub(self, other: Self) -> Result<Self, MoneyError> {
+    pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
         self.same(other)?;
         let minor = self.minor.checked_sub(other.minor).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
     }
 
     /// So many times the amount, if it fits.
-    pub fn mul(self, times: i64) -> Result<Self, MoneyError> {
+    pub fn checked_mul(self, times: i64) -> Result<Self, MoneyError> {
         let minor = self.minor.checked_mul(times).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
     }
@@ -251,8 +251,8 @@ mod tests {
     #[test]
     fn currencies_do_not_mix() {
         let pound = Money::new(1, Currency::GBP);
-        assert!(pound.add(Money::new(1, Currency::EUR)).is_err());
-        assert_eq!(pound.mul(i64::MAX).unwrap().add(pound), Err(MoneyError::Overflow));
+        assert!(pound.checked_add(Money::new(1, Currency::EUR)).is_err());
+        assert_eq!(pound.checked_mul(i64::MAX).unwrap().checked_add(pound), Err(MoneyError::Overflow));
         assert_eq!(Money::new(-5, Currency::GBP).to_string(), "-0.05 GBP");
     }
 

@@ -40,7 +40,7 @@ impl Quantity {
     }
 
     /// Both together, if that is still a quantity.
-    pub const fn add(self, other: Self) -> Result<Self, QuantityError> {
+    pub const fn checked_add(self, other: Self) -> Result<Self, QuantityError> {
         Self::new(self.0 + other.0)
     }
 }
@@ -77,7 +77,7 @@ mod tests {
         for units in [1_000_001, i64::MAX] {
             assert_eq!(Quantity::new(units), Err(QuantityError::TooMany));
         }
-        assert_eq!(Quantity::MAX.add(Quantity::ONE), Err(QuantityError::TooMany));
+        assert_eq!(Quantity::MAX.checked_add(Quantity::ONE), Err(QuantityError::TooMany));
         assert_eq!(Quantity::new(3).unwrap().get(), 3);
     }
 }
