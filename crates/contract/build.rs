@@ -1,5 +1,7 @@
 //! Compiles `proto/` without protoc and keeps the descriptor set (with comments) for reflection.
 
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script where it is by environment")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;

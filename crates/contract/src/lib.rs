@@ -6,6 +6,7 @@
     missing_docs,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes,
     reason = "generated code: documented in proto/, checked by buf lint"
 )]
 
