@@ -1,1 +1,3 @@
 //! The headline flows, races and crash points, through the public API.
+
+mod architecture;
