@@ -1,0 +1,412 @@
+//! A claim on stock: HELD for a while, CONFIRMED by an order, then CONSUMED, RELEASED or EXPIRED.
+//!
+//! Each line counts its units in three buckets, `held + consumed + released` = what was taken; the states are a view:
+//! HELD and CONFIRMED hold at least one unit, the others hold none. The claims change together with the positions:
+//! each step returns the [`Shift`]s to apply there.
+//!
+//! A release that comes before its reserve leaves a tombstone, and a reserve that comes after it is refused. Steps of
+//! fulfillment come as absolute quantities ([`Reservation::settle`]), so that a repeat changes nothing.
+
+use jiff::Timestamp;
+
+use super::Refusal;
+use super::movement::Kind;
+use crate::id::{NodeId, OrderId, ReservationId, Sku};
+
+/// Where a reservation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Claims stock for a while.
+    Held {
+        /// When the claim ends by itself.
+        until: Timestamp,
+    },
+    /// Belongs to an order, without a time limit.
+    Confirmed,
+    /// Nothing is left, and at least one unit left its node.
+    Consumed,
+    /// Everything was given back.
+    Released,
+    /// It ran out before it was confirmed.
+    Expired,
+}
+
+impl State {
+    /// Its name in SQL and on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Held { .. } => "HELD",
+            Self::Confirmed => "CONFIRMED",
+            Self::Consumed => "CONSUMED",
+            Self::Released => "RELEASED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The state with this name; `until` belongs to HELD alone.
+    pub fn named(name: &str, until: Option<Timestamp>) -> Option<Self> {
+        match (name, until) {
+            ("HELD", Some(until)) => Some(Self::Held { until }),
+            ("CONFIRMED", None) => Some(Self::Confirmed),
+            ("CONSUMED", None) => Some(Self::Consumed),
+            ("RELEASED", None) => Some(Self::Released),
+            ("EXPIRED", None) => Some(Self::Expired),
+            _ => None,
+        }
+    }
+
+    /// When it ends by itself.
+    pub fn until(self) -> Option<Timestamp> {
+        match self {
+            Self::Held { until } => Some(until),
+            Self::Confirmed | Self::Consumed | Self::Released | Self::Expired => None,
+        }
+    }
+}
+
+/// A claim on one position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Line number of the cart or order, from 1. The parts of a kit share their line's number.
+    pub line: u32,
+    /// Where.
+    pub node: NodeId,
+    /// What: a part, when the line asked for a kit.
+    pub sku: Sku,
+    /// The kit that the line asked for.
+    pub kit: Option<Sku>,
+    /// Pieces that make one unit of the line: 1, or the pieces of this part in one kit.
+    pub per_unit: i64,
+    /// Pieces claimed now.
+    pub held: i64,
+    /// Pieces that left the node.
+    pub consumed: i64,
+    /// Pieces given back.
+    pub released: i64,
+}
+
+impl Line {
+    /// A fresh claim on `units` of a plain item.
+    pub fn plain(line: u32, node: NodeId, sku: Sku, units: i64) -> Self {
+        Self { line, node, sku, kit: None, per_unit: 1, held: units, consumed: 0, released: 0 }
+    }
+
+    /// All pieces that were ever claimed: the sum of the buckets.
+    pub fn taken(&self) -> i64 {
+        self.held + self.consumed + self.released
+    }
+}
+
+/// What a step does to the position of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shift {
+    /// Index of the line in the reservation.
+    pub line: usize,
+    /// Why.
+    pub kind: Kind,
+    /// Change of the position's `on_hand`.
+    pub on_hand: i64,
+    /// Change of the position's `reserved`.
+    pub reserved: i64,
+}
+
+/// What became of a command that was not refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It was so already: no new version, no event.
+    Unchanged,
+    /// A new version, and what it does to the positions.
+    Changed(Vec<Shift>),
+}
+
+/// The quantities of one line as its fulfilment orders report them, in units of the line (whole kits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Line number.
+    pub line: u32,
+    /// Units that left the node so far.
+    pub consumed: i64,
+    /// Units that are no longer wanted so far.
+    pub released: i64,
+}
+
+/// A claim on one or more positions, all or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Chosen by the caller: the promise token's uuid.
+    pub id: ReservationId,
+    /// Where it stands.
+    pub state: State,
+    /// What it claims; empty for a tombstone.
+    pub lines: Vec<Line>,
+    /// The order it belongs to, once confirmed.
+    pub order: Option<OrderId>,
+    /// Dense, from 1: one more with each change.
+    pub version: i64,
+    /// When it was first taken.
+    pub created_at: Timestamp,
+}
+
+impl Reservation {
+    /// Takes claims for a while. The caller has seen that the positions can give them.
+    pub fn hold(
+        id: ReservationId,
+        lines: Vec<Line>,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        if lines.is_empty()
+            || lines.iter().any(|line| line.held <= 0 || line.consumed != 0 || line.released != 0)
+        {
+            return Err(Refusal::Empty);
+        }
+        Ok(Self { id, state: State::Held { until }, lines, order: None, version: 1, created_at: now })
+    }
+
+    /// Remembers a release that came before its reserve.
+    pub fn tombstone(id: ReservationId, now: Timestamp) -> Self {
+        Self { id, state: State::Released, lines: Vec::new(), order: None, version: 1, created_at: now }
+    }
+
+    /// The claims that a fresh hold takes.
+    pub fn taking(&self) -> Vec<Shift> {
+        self.each(|line| (line.held, Kind::Reserve, line.held))
+    }
+
+    /// Gives the claim to an order: no time limit from now on. An expired one answers [`Refusal::Lost`]: its claims
+    /// have to be taken again ([`Reservation::lost`], [`Reservation::rehold`]).
+    pub fn confirm(&mut self, order: OrderId) -> Result<Step, Refusal> {
+        match self.state {
+            State::Held { .. } => {
+                self.state = State::Confirmed;
+                self.order = Some(order);
+                Ok(self.changed(Vec::new()))
+            }
+            State::Confirmed if self.order == Some(order) => Ok(Step::Unchanged),
+            State::Confirmed => Err(Refusal::OtherOrder { id: self.id }),
+            State::Expired => Err(Refusal::Lost { id: self.id }),
+            State::Consumed | State::Released => Err(self.ended("be confirmed")),
+        }
+    }
+
+    /// The claims that an expired reservation has to take again before it can be confirmed.
+    pub fn lost(&self) -> Vec<Shift> {
+        match self.state {
+            State::Expired => self.each(|line| (line.released, Kind::Reserve, line.released)),
+            State::Held { .. } | State::Confirmed | State::Consumed | State::Released => Vec::new(),
+        }
+    }
+
+    /// Takes the lost claims again, for an order. The caller has seen that the positions can give them.
+    pub fn rehold(&mut self, order: OrderId) -> Result<Step, Refusal> {
+        let shifts = self.lost();
+        if shifts.is_empty() {
+            return Err(self.ended("be held again"));
+        }
+        for line in &mut self.lines {
+            line.held += std::mem::take(&mut line.released);
+        }
+        self.state = State::Confirmed;
+        self.order = Some(order);
+        Ok(self.changed(shifts))
+    }
+
+    /// Notes that an order asked for the lost claims in vain: a new version, so that the refusal is an event.
+    pub fn refuse(&mut self) -> Step {
+        self.changed(Vec::new())
+    }
+
+    /// Moves the end of a held claim; an earlier end than the present one changes nothing.
+    pub fn extend(&mut self, to: Timestamp) -> Result<Step, Refusal> {
+        match self.state {
+            State::Held { until } if to > until => {
+                self.state = State::Held { until: to };
+                Ok(self.changed(Vec::new()))
+            }
+            State::Held { .. } | State::Confirmed => Ok(Step::Unchanged),
+            State::Expired => Err(Refusal::Lost { id: self.id }),
+            State::Consumed | State::Released => Err(self.ended("be extended")),
+        }
+    }
+
+    /// Gives back all that is still held. An expired one becomes RELEASED, so that nobody takes its claims again.
+    pub fn release(&mut self) -> Step {
+        match self.state {
+            State::Held { .. } | State::Confirmed => {
+                let shifts = self.give_back(Kind::Release);
+                self.state = if self.has_consumed() { State::Consumed } else { State::Released };
+                self.changed(shifts)
+            }
+            State::Expired => {
+                self.state = State::Released;
+                self.changed(Vec::new())
+            }
+            State::Consumed | State::Released => Step::Unchanged,
+        }
+    }
+
+    /// Time has passed: ends a held claim that is due. Anything else stays as it is.
+    pub fn expire(&mut self, now: Timestamp) -> Step {
+        match self.state {
+            State::Held { until } if until <= now => {
+                let shifts = self.give_back(Kind::Expire);
+                self.state = if self.has_consumed() { State::Consumed } else { State::Expired };
+                self.changed(shifts)
+            }
+            State::Held { .. } | State::Confirmed | State::Consumed | State::Released | State::Expired => {
+                Step::Unchanged
+            }
+        }
+    }
+
+    /// Goods leave their nodes now: `(line number, units)`, whole kits for a kit.
+    pub fn consume(&mut self, units: &[(u32, i64)]) -> Result<Step, Refusal> {
+        match self.state {
+            State::Held { .. } | State::Confirmed => {}
+            State::Expired => return Err(Refusal::Lost { id: self.id }),
+            State::Consumed | State::Released => return Err(self.ended("be consumed")),
+        }
+        let mut next = self.lines.clone();
+        let mut shifts = Vec::new();
+        for &(number, wanted) in units {
+            let mut known = false;
+            for (index, line) in next.iter_mut().enumerate().filter(|(_, line)| line.line == number) {
+                known = true;
+                let left = line.held / line.per_unit;
+                if wanted <= 0 || wanted > left {
+                    return Err(Refusal::TooMany { id: self.id, line: number, wanted, left });
+                }
+                let pieces = wanted * line.per_unit;
+                line.held -= pieces;
+                line.consumed += pieces;
+                shifts.push(Shift { line: index, kind: Kind::Consume, on_hand: -pieces, reserved: -pieces });
+            }
+            if !known {
+                return Err(Refusal::UnknownLine { id: self.id, line: number });
+            }
+        }
+        if shifts.is_empty() {
+            return Ok(Step::Unchanged);
+        }
+        self.lines = next;
+        Ok(self.settled(shifts))
+    }
+
+    /// Brings the lines to what fulfillment reports, absolute. Goods that left are a fact, whatever the state: they
+    /// leave `on_hand` even when the claim was gone. Units given back never become claims again.
+    pub fn settle(&mut self, targets: &[Target]) -> Result<Step, Refusal> {
+        let mut next = self.lines.clone();
+        let mut shifts = Vec::new();
+        for target in targets {
+            let mut known = false;
+            for (index, line) in next.iter_mut().enumerate().filter(|(_, line)| line.line == target.line) {
+                known = true;
+                settle_line(self.id, line, target, index, &mut shifts)?;
+            }
+            if !known {
+                return Err(Refusal::UnknownLine { id: self.id, line: target.line });
+            }
+        }
+        if shifts.is_empty() {
+            return Ok(Step::Unchanged);
+        }
+        self.lines = next;
+        Ok(self.settled(shifts))
+    }
+
+    /// Pieces that are claimed now, over all lines.
+    pub fn held(&self) -> i64 {
+        self.lines.iter().map(|line| line.held).sum()
+    }
+
+    /// What must always hold; the text says what does not.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if self.lines.iter().any(|line| line.held < 0 || line.consumed < 0 || line.released < 0) {
+            return Err("a bucket is negative");
+        }
+        let holds = self.held() > 0;
+        match self.state {
+            State::Held { .. } | State::Confirmed if !holds => Err("an open reservation holds nothing"),
+            State::Consumed | State::Released | State::Expired if holds => {
+                Err("an ended reservation holds units")
+            }
+            State::Consumed if !self.has_consumed() => Err("a consumed reservation consumed nothing"),
+            State::Held { .. } | State::Confirmed | State::Consumed | State::Released | State::Expired => {
+                Ok(())
+            }
+        }
+    }
+
+    fn has_consumed(&self) -> bool {
+        self.lines.iter().any(|line| line.consumed > 0)
+    }
+
+    fn ended(&self, step: &'static str) -> Refusal {
+        Refusal::Ended { id: self.id, step, state: self.state.name() }
+    }
+
+    fn changed(&mut self, shifts: Vec<Shift>) -> Step {
+        self.version += 1;
+        Step::Changed(shifts)
+    }
+
+    fn settled(&mut self, shifts: Vec<Shift>) -> Step {
+        if self.held() == 0 {
+            self.state = if self.has_consumed() { State::Consumed } else { State::Released };
+        }
+        self.changed(shifts)
+    }
+
+    /// A shift for each line of which `f` says how many units are concerned, why, and how `reserved` changes.
+    fn each(&self, f: impl Fn(&Line) -> (i64, Kind, i64)) -> Vec<Shift> {
+        let lines = self.lines.iter().enumerate();
+        let shifts = lines.filter_map(|(index, line)| {
+            let (units, kind, reserved) = f(line);
+            (units > 0).then_some(Shift { line: index, kind, on_hand: 0, reserved })
+        });
+        shifts.collect()
+    }
+
+    fn give_back(&mut self, kind: Kind) -> Vec<Shift> {
+        let shifts = self.each(|line| (line.held, kind, -line.held));
+        for line in &mut self.lines {
+            line.released += std::mem::take(&mut line.held);
+        }
+        shifts
+    }
+}
+
+/// One line of [`Reservation::settle`].
+fn settle_line(
+    id: ReservationId,
+    line: &mut Line,
+    target: &Target,
+    index: usize,
+    shifts: &mut Vec<Shift>,
+) -> Result<(), Refusal> {
+    let taken = line.taken();
+    let left = taken / line.per_unit;
+    let wanted = target.consumed.saturating_add(target.released);
+    if target.consumed < 0 || target.released < 0 || wanted > left {
+        return Err(Refusal::TooMany { id, line: target.line, wanted, left });
+    }
+    let consumed = target.consumed * line.per_unit;
+    if consumed < line.consumed {
+        let done = line.consumed / line.per_unit;
+        return Err(Refusal::Backwards { id, line: target.line, wanted: target.consumed, consumed: done });
+    }
+    let left_now = consumed - line.consumed;
+    let held = line.held.min(taken - consumed - target.released * line.per_unit);
+    let given_up = line.held - held;
+    let from_claim = left_now.min(given_up);
+    if left_now > 0 {
+        shifts.push(Shift { line: index, kind: Kind::Consume, on_hand: -left_now, reserved: -from_claim });
+    }
+    if given_up > from_claim {
+        shifts.push(Shift { line: index, kind: Kind::Release, on_hand: 0, reserved: from_claim - given_up });
+    }
+    line.held = held;
+    line.consumed = consumed;
+    line.released = taken - consumed - held;
+    Ok(())
+}
