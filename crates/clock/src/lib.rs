@@ -1,1 +1,180 @@
-//! clock
+//! The one source of time.
+//!
+//! Owns the difference between two kinds of time. `business()` is what due times, holds and opening hours are
+//! measured against; it may be virtual, and then moves only by [`Clock::advance_to`]. `wall()` is the machine's
+//! clock, for leases, polls, back-off, deadlines and ids; it is never virtual.
+//!
+//! Always true: `business()` has whole microseconds (what the databases keep), and never goes back on a virtual
+//! clock. Absent on purpose: time zones and calendars (`domain`), timers (each service keeps rows of its own).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// A handle on time; clones share the same clock.
+#[derive(Clone)]
+pub struct Clock {
+    business: Business,
+}
+
+#[derive(Clone)]
+enum Business {
+    System,
+    /// Microseconds since the epoch.
+    Virtual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The machine's clock for both kinds of time.
+    pub fn system() -> Self {
+        Self { business: Business::System }
+    }
+
+    /// A clock whose business time stands at `at` until it is moved.
+    pub fn virtual_at(at: Timestamp) -> Self {
+        Self { business: Business::Virtual(Arc::new(AtomicI64::new(at.as_microsecond()))) }
+    }
+
+    /// The time that business rules see, cut to whole microseconds.
+    pub fn business(&self) -> Timestamp {
+        match &self.business {
+            Business::System => whole_micros(machine()),
+            Business::Virtual(at) => from_micros(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The machine's time, for leases, polls and deadlines.
+    #[expect(
+        clippy::unused_self,
+        reason = "callers hold a clock and ask it; where the time comes from is its affair"
+    )]
+    pub fn wall(&self) -> Timestamp {
+        machine()
+    }
+
+    /// Whether business time stands still between calls of [`Clock::advance_to`].
+    pub fn is_virtual(&self) -> bool {
+        match self.business {
+            Business::System => false,
+            Business::Virtual(_) => true,
+        }
+    }
+
+    /// Moves business time forward to `to`. Answers whether it moved: false for an earlier or equal time, and
+    /// always false on a system clock.
+    pub fn advance_to(&self, to: Timestamp) -> bool {
+        match &self.business {
+            Business::System => false,
+            Business::Virtual(at) => {
+                let to = to.as_microsecond();
+                at.fetch_max(to, Ordering::SeqCst) < to
+            }
+        }
+    }
+
+    /// Sleeps for `duration` of wall time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that is to be asked")]
+    pub async fn pause(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_virtual() { "virtual" } else { "system" };
+        write!(f, "Clock({kind} {})", self.business())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+fn machine() -> Timestamp {
+    Timestamp::now()
+}
+
+fn whole_micros(at: Timestamp) -> Timestamp {
+    from_micros(at.as_microsecond())
+}
+
+/// Every value passed here was a valid timestamp before, so the fallback is never taken.
+fn from_micros(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_system_clock_follows_the_machine_and_cannot_be_moved() {
+        let clock = Clock::system();
+        let before = clock.business();
+        assert!(!clock.advance_to(at("2999-01-01T00:00:00Z")));
+        assert!(clock.business() >= before);
+        assert!(clock.business() < at("2999-01-01T00:00:00Z"));
+        assert!(!clock.is_virtual());
+    }
+
+    #[test]
+    fn business_time_has_whole_microseconds() {
+        assert_eq!(Clock::system().business().subsec_nanosecond() % 1_000, 0);
+        let clock = Clock::virtual_at(at("2011-12-01T08:26:00.123456789Z"));
+        assert_eq!(clock.business(), at("2011-12-01T08:26:00.123456Z"));
+    }
+
+    #[test]
+    fn a_virtual_clock_moves_only_forward() {
+        let clock = Clock::virtual_at(at("2011-12-01T08:00:00Z"));
+        assert!(clock.advance_to(at("2011-12-01T09:00:00Z")));
+        assert!(!clock.advance_to(at("2011-12-01T09:00:00Z")));
+        assert!(!clock.advance_to(at("2011-12-01T08:30:00Z")));
+        assert_eq!(clock.business(), at("2011-12-01T09:00:00Z"));
+    }
+
+    #[test]
+    fn clones_share_the_same_virtual_time() {
+        let clock = Clock::virtual_at(at("2011-12-01T08:00:00Z"));
+        let other = clock.clone();
+        clock.advance_to(at("2011-12-01T10:00:00Z"));
+        assert_eq!(other.business(), at("2011-12-01T10:00:00Z"));
+    }
+
+    #[test]
+    fn wall_time_is_real_on_a_virtual_clock() {
+        let clock = Clock::virtual_at(at("2011-12-01T08:00:00Z"));
+        assert!(clock.wall() > at("2020-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn twenty_threads_moving_one_clock_end_at_the_latest_time() {
+        let clock = Clock::virtual_at(Timestamp::UNIX_EPOCH);
+        std::thread::scope(|scope| {
+            for second in 1..=20 {
+                let clock = clock.clone();
+                scope.spawn(move || clock.advance_to(Timestamp::from_second(second).unwrap()));
+            }
+        });
+        assert_eq!(clock.business(), Timestamp::from_second(20).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_pause_takes_wall_time() {
+        let clock = Clock::virtual_at(Timestamp::UNIX_EPOCH);
+        let before = clock.wall();
+        clock.pause(Duration::from_millis(5)).await;
+        assert!(clock.wall().duration_since(before).as_millis() >= 4);
+        assert_eq!(clock.business(), Timestamp::UNIX_EPOCH);
+    }
+}

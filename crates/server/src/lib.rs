@@ -1,1 +1,48 @@
-//! server
+//! What a gRPC process needs around its handlers.
+//!
+//! Owns the listener and its connections, deadlines, limits, who is calling and what they may call, the shape of
+//! errors, health, reflection, the admin port, logs, background tasks and the order of a shutdown. Knows no service
+//! and no table of ours: the binary hands in routes, rows of the role table and readiness checks.
+//!
+//! Always true: a handler that began runs to its end, whatever becomes of its caller, until the hard limit of a
+//! shutdown; every error that leaves has an `ErrorInfo`; a method without a row in the role table is not served.
+//! Absent on purpose: TLS (a proxy's job in this version), authentication (the caller's word is taken, see
+//! [`auth`]), rate limits per caller.
+
+pub mod admin;
+pub mod auth;
+mod body;
+mod call;
+pub mod door;
+pub mod listen;
+pub mod methods;
+pub mod peer;
+pub mod shutdown;
+pub mod status;
+pub mod task;
+pub mod telemetry;
+
+pub use auth::{Access, Principal};
+pub use call::Deadline;
+pub use door::Door;
+pub use peer::Peer;
+pub use shutdown::Shutdown;
+pub use status::{Violation, exhausted, invalid, retry_later, status};
+
+/// The largest request message that a service reads, in bytes.
+pub const MESSAGE_LIMIT: usize = 256 * 1024;
+
+/// Sets the limits and compression that each generated server of ours has:
+/// `server::limited!(OrdersServiceServer::from_arc(orders))`.
+#[macro_export]
+macro_rules! limited {
+    ($server:expr) => {
+        $server
+            .max_decoding_message_size($crate::MESSAGE_LIMIT)
+            .accept_compressed($crate::GZIP)
+            .send_compressed($crate::GZIP)
+    };
+}
+
+/// The one compression that services speak.
+pub const GZIP: tonic::codec::CompressionEncoding = tonic::codec::CompressionEncoding::Gzip;

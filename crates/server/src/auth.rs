@@ -1,0 +1,237 @@
+//! Who is calling, and what they may call.
+//!
+//! In this version the caller names itself in the metadata `x-entrepot-actor: kind/id` and is believed, so the
+//! listener must not be reachable by strangers (the binary refuses a non-loopback address unless told). The table
+//! of method -> kinds is checked all the same: it fails closed, and a served method without a row stops the start.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use tonic::{Code, Status};
+
+use crate::methods::Methods;
+use crate::status::{DOMAIN, status};
+
+/// The metadata key in which a caller names itself.
+pub const ACTOR: &str = "x-entrepot-actor";
+
+/// The kinds of callers.
+pub mod kind {
+    /// A buyer, through a storefront that vouches for them.
+    pub const CUSTOMER: &str = "customer";
+    /// A sales channel: web shop, app, mini program, marketplace feed.
+    pub const CHANNEL: &str = "channel";
+    /// A store or warehouse and its terminals; the id is the node.
+    pub const STORE: &str = "store";
+    /// An operator.
+    pub const OPS: &str = "ops";
+    /// Another service of ours.
+    pub const SERVICE: &str = "service";
+    /// Nobody in particular.
+    pub const ANONYMOUS: &str = "anonymous";
+    /// All of them, for methods open to everyone.
+    pub const ALL: &[&str] = &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
+}
+
+/// Who is calling.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// One of [`kind::ALL`].
+    pub kind: String,
+    /// Which one of that kind.
+    pub id: String,
+    /// `kind/id`.
+    text: String,
+}
+
+impl Principal {
+    /// A principal from its two parts; `kind` and `id` are taken as they are.
+    pub fn new(kind: &str, id: &str) -> Self {
+        Self { kind: kind.to_owned(), id: id.to_owned(), text: format!("{kind}/{id}") }
+    }
+
+    /// The caller that did not say who it is.
+    pub fn anonymous() -> Self {
+        Self::new(kind::ANONYMOUS, "anonymous")
+    }
+
+    /// One of our own services.
+    pub fn service(name: &str) -> Self {
+        Self::new(kind::SERVICE, name)
+    }
+
+    /// Who sent this request.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        if let Some(known) = request.extensions().get::<Self>() {
+            return known.clone();
+        }
+        let actor = request.metadata().get(ACTOR).and_then(|value| value.to_str().ok());
+        actor.and_then(|text| Self::parse(text).ok()).unwrap_or_else(Self::anonymous)
+    }
+
+    /// Reads `kind/id`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (kind, id) = text.split_once('/').ok_or("expected kind/id, such as store/SH-001")?;
+        if !kind::ALL.contains(&kind) {
+            return Err(format!("the kind is not one of {}", kind::ALL.join(", ")));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._:@+-".contains(c);
+        if id.is_empty() || id.len() > 128 || !id.chars().all(plain) {
+            return Err("the id must be 1 to 128 of A-Z a-z 0-9 . _ : @ + -".to_owned());
+        }
+        Ok(Self::new(kind, id))
+    }
+
+    /// `kind/id`, as stored with what the caller did.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn from_headers(headers: &http::HeaderMap) -> Result<Self, Status> {
+        let mut given = headers.get_all(ACTOR).iter();
+        let Some(first) = given.next() else {
+            return Ok(Self::anonymous());
+        };
+        if given.next().is_some() {
+            return Err(unauthenticated("is given twice"));
+        }
+        let text = first.to_str().map_err(|_| unauthenticated("is not ASCII text"))?;
+        Self::parse(text).map_err(|why| unauthenticated(&why))
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn unauthenticated(why: &str) -> Status {
+    status(Code::Unauthenticated, "ACTOR_MALFORMED", DOMAIN, format!("metadata {ACTOR}: {why}"), [])
+}
+
+/// One row of the role table.
+#[derive(Debug, Clone, Copy)]
+pub struct Access {
+    /// Full method name, `/entrepot.orders.v1.OrdersService/PlaceOrder`.
+    pub method: &'static str,
+    /// The kinds that may call it.
+    pub kinds: &'static [&'static str],
+}
+
+impl Access {
+    /// A row: `kinds` may call `method`.
+    pub const fn to(method: &'static str, kinds: &'static [&'static str]) -> Self {
+        Self { method, kinds }
+    }
+}
+
+/// Why a role table cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TableError {
+    /// A served method that nobody may call: a row was forgotten.
+    #[error("the method {0} has no row in the role table")]
+    Missing(String),
+    /// A row for a method that does not exist.
+    #[error("the role table has a row for {0}, which no descriptor knows")]
+    Unknown(String),
+    /// Two rows for one method.
+    #[error("the role table has two rows for {0}")]
+    Twice(String),
+    /// A row with a kind that no principal can have.
+    #[error("the role table lets `{1}` call {0}, which is no kind of principal")]
+    Kind(String, String),
+}
+
+/// The role table: which kinds may call which method.
+#[derive(Debug, Clone)]
+pub struct Table {
+    rows: HashMap<&'static str, &'static [&'static str]>,
+    anonymous_allowed: bool,
+}
+
+impl Table {
+    /// Joins the rows of all services and checks them against the methods that are served: `services` are full
+    /// names such as `entrepot.orders.v1.OrdersService`.
+    pub fn new(
+        rows: impl IntoIterator<Item = Access>,
+        methods: &Methods,
+        services: &[&str],
+        anonymous_allowed: bool,
+    ) -> Result<Self, TableError> {
+        let mut table = HashMap::new();
+        for row in rows {
+            if methods.get(row.method).is_none() {
+                return Err(TableError::Unknown(row.method.to_owned()));
+            }
+            if let Some(odd) = row.kinds.iter().find(|kind| !kind::ALL.contains(kind)) {
+                return Err(TableError::Kind(row.method.to_owned(), (*odd).to_owned()));
+            }
+            if table.insert(row.method, row.kinds).is_some() {
+                return Err(TableError::Twice(row.method.to_owned()));
+            }
+        }
+        let served: HashSet<&str> = services.iter().copied().collect();
+        let mut missing: Vec<&str> = methods
+            .all()
+            .filter(|(path, method)| served.contains(method.service.as_str()) && !table.contains_key(path))
+            .map(|(path, _)| path)
+            .collect();
+        missing.sort_unstable();
+        match missing.first() {
+            Some(path) => Err(TableError::Missing((*path).to_owned())),
+            None => Ok(Self { rows: table, anonymous_allowed }),
+        }
+    }
+
+    /// Whether `principal` may call `method`.
+    pub fn permits(&self, method: &str, principal: &Principal) -> bool {
+        let Some(kinds) = self.rows.get(method) else {
+            return false;
+        };
+        let anonymous = principal.kind == kind::ANONYMOUS && self.anonymous_allowed;
+        anonymous || kinds.contains(&principal.kind.as_str())
+    }
+
+    pub(crate) fn check(&self, method: &str, principal: &Principal) -> Result<(), Status> {
+        if self.permits(method, principal) {
+            return Ok(());
+        }
+        let facts =
+            [("method".to_owned(), method.to_owned()), ("actor".to_owned(), principal.as_str().to_owned())];
+        let text = format!("a caller of kind {} may not call {method}", principal.kind);
+        Err(status(Code::PermissionDenied, "CALLER_NOT_ALLOWED", DOMAIN, text, facts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_is_kind_slash_id() {
+        let store = Principal::parse("store/SH-001").unwrap();
+        assert_eq!(
+            (store.kind.as_str(), store.id.as_str(), store.as_str()),
+            ("store", "SH-001", "store/SH-001")
+        );
+    }
+
+    #[test]
+    fn a_malformed_actor_is_refused() {
+        for bad in ["", "store", "store/", "king/1", "Store/1", "store/a b", "store/a/b", "store/\u{4e2d}"] {
+            assert!(Principal::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(Principal::parse(&format!("store/{}", "x".repeat(129))).is_err());
+    }
+
+    #[test]
+    fn an_absent_actor_is_anonymous_and_two_are_refused() {
+        let mut headers = http::HeaderMap::new();
+        assert_eq!(Principal::from_headers(&headers).unwrap(), Principal::anonymous());
+        headers.append(ACTOR, "store/1".parse().unwrap());
+        assert_eq!(Principal::from_headers(&headers).unwrap().as_str(), "store/1");
+        headers.append(ACTOR, "ops/1".parse().unwrap());
+        assert_eq!(Principal::from_headers(&headers).unwrap_err().code(), Code::Unauthenticated);
+    }
+}

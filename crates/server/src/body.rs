@@ -1,0 +1,129 @@
+//! Bodies with an end of our choosing.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::call::{Deadline, stopping};
+use crate::shutdown::Shutdown;
+use crate::status::{DOMAIN, status};
+
+/// A request body that fails once `deadline` has passed, so that a sender that stalls cannot keep its handler.
+pub(crate) fn until(body: Body, deadline: Deadline) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(Timed { body, end: Box::pin(tokio::time::sleep_until(deadline.at())) })
+}
+
+struct Timed {
+    body: Body,
+    end: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        match self.end.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                let text = "the request did not arrive in time".to_owned();
+                Poll::Ready(Some(Err(status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, []))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response stream that ends with UNAVAILABLE when the shutdown begins, and with INTERNAL when its source panics.
+/// It holds its place among the open streams as long as it lives.
+pub(crate) fn stream(body: Body, shutdown: &Shutdown, place: OwnedSemaphorePermit) -> Body {
+    Body::new(Stream { body: Some(body), stop: Box::pin(shutdown.begun_owned()), _place: place })
+}
+
+struct Stream {
+    /// None once the end was sent.
+    body: Option<Body>,
+    stop: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl HttpBody for Stream {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(body) = self.body.as_mut() else {
+            return Poll::Ready(None);
+        };
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
+            Ok(Poll::Ready(frame)) => return Poll::Ready(frame),
+            Ok(Poll::Pending) => {}
+            Err(payload) => {
+                self.body = None;
+                let text = format!("a stream panicked: {}", crate::task::panic_text(payload.as_ref()));
+                return Poll::Ready(Some(Ok(trailers(&status(
+                    Code::Internal,
+                    "HANDLER_PANICKED",
+                    DOMAIN,
+                    text,
+                    [],
+                )))));
+            }
+        }
+        match self.stop.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.body = None;
+                Poll::Ready(Some(Ok(trailers(&stopping()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+fn trailers(status: &Status) -> Frame<Bytes> {
+    let mut headers = HeaderMap::new();
+    if status.add_header(&mut headers).is_err() {
+        headers.insert("grpc-status", http::HeaderValue::from_static("13"));
+    }
+    Frame::trailers(headers)
+}
+
+/// Any body as the one type that services take.
+pub(crate) fn boxed<B>(body: B) -> Body
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<tower::BoxError>,
+{
+    Body::new(body.map_err(|error| Status::from_error(error.into())))
+}

@@ -1,0 +1,1 @@
+//! The listener: it owns its connections, so that it can end them.

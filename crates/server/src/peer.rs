@@ -1,0 +1,131 @@
+//! Another service: in this process or over the wire, one type.
+//!
+//! Generated clients are built on it: `OrdersServiceClient::new(peer)`. Both kinds behave alike: the caller is
+//! named by metadata, a call has a deadline, an abandoned call still runs to its end, errors keep their details.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, Uri};
+use tonic::body::Body;
+use tonic::transport::{Channel, Endpoint};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt as _};
+
+use crate::auth::{ACTOR, Principal};
+use crate::call::{self, Budgets, Handlers};
+
+/// How much longer than the deadline a peer that does not answer is waited for.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// A service that generated clients can call.
+pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+
+/// How long a call to a peer may take when its caller names no deadline.
+const BUDGETS: Budgets = Budgets { default: Duration::from_secs(10), max: Duration::from_secs(60) };
+
+/// A peer in this process: the generated server itself.
+pub fn local<S>(server: S) -> Peer
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    let handlers = Handlers::default();
+    BoxCloneSyncService::new(tower::service_fn(move |mut request: Request<Body>| {
+        let server = server.clone();
+        let handlers = handlers.clone();
+        async move {
+            let principal = match Principal::from_headers(request.headers()) {
+                Ok(principal) => principal,
+                Err(refusal) => return Ok(refusal.into_http()),
+            };
+            request.extensions_mut().insert(principal);
+            Ok::<_, BoxError>(
+                call::unary(&handlers, BUDGETS, request, |request| answer(server, request)).await,
+            )
+        }
+    }))
+}
+
+/// The answer of a server that cannot fail.
+pub(crate) async fn answer<S>(server: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match server.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// A peer at `uri` (`http://host:port`). It connects on the first call and again after each break.
+pub fn remote(uri: &str) -> Result<Peer, InvalidUri> {
+    let invalid = || InvalidUri(uri.to_owned());
+    let parsed: Uri = uri.parse().map_err(|_| invalid())?;
+    if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
+        return Err(invalid());
+    }
+    let channel = Endpoint::from(parsed)
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_secs(3))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .connect_lazy();
+    Ok(BoxCloneSyncService::new(Remote { channel }))
+}
+
+/// Why an address cannot be a peer's.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not the address of a peer; expected http://host:port")]
+pub struct InvalidUri(String);
+
+/// A channel whose calls have a deadline that the other side can see.
+#[derive(Clone)]
+struct Remote {
+    channel: Channel,
+}
+
+impl Service<Request<Body>> for Remote {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.channel.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let budget = match call::timeout(request.headers()) {
+            Ok(Some(named)) => named,
+            Ok(None) => {
+                request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("10S"));
+                BUDGETS.default
+            }
+            Err(refusal) => return Box::pin(async move { Ok(refusal.into_http()) }),
+        };
+        let method = request.uri().path().to_owned();
+        let answer = self.channel.call(request);
+        Box::pin(async move {
+            // the peer answers at the deadline itself; this is for one that is frozen or cut off
+            match tokio::time::timeout(budget + GRACE, answer).await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(_) => Ok(call::too_late(&method, budget).into_http()),
+            }
+        })
+    }
+}
+
+/// The same peer, called in the name of `principal` wherever the request names nobody.
+pub fn acting(peer: Peer, principal: &Principal) -> Peer {
+    let actor = HeaderValue::from_str(principal.as_str()).ok();
+    BoxCloneSyncService::new(peer.map_request(move |mut request: Request<Body>| {
+        if let Some(actor) = &actor
+            && !request.headers().contains_key(ACTOR)
+        {
+            request.headers_mut().insert(ACTOR, actor.clone());
+        }
+        request
+    }))
+}

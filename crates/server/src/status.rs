@@ -1,0 +1,172 @@
+//! The one place where a `tonic::Status` is built, and where the details of a peer's are read.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+/// The domain of errors that the listener itself answers with, before or around a service.
+pub const DOMAIN: &str = "entrepot";
+
+/// One field of a request that cannot be taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field, such as `lines[2].quantity`.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+impl Violation {
+    /// A violation of `field`.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { field: field.into(), description: description.into() }
+    }
+}
+
+/// Builds a status that carries `ErrorInfo`. The text of an INTERNAL error is logged here, once, and hidden from
+/// the caller.
+pub fn status(
+    code: Code,
+    reason: &'static str,
+    domain: &str,
+    message: String,
+    facts: impl IntoIterator<Item = (String, String)>,
+) -> Status {
+    let message = if code == Code::Internal {
+        tracing::error!(reason, domain, error = message, "internal error");
+        "internal error".to_owned()
+    } else {
+        message
+    };
+    let facts: HashMap<String, String> = facts.into_iter().collect();
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, domain, facts))
+}
+
+/// INVALID_ARGUMENT that names every bad field at once (reason `INVALID_REQUEST`).
+pub fn invalid(domain: &str, violations: Vec<Violation>) -> Status {
+    let message = match violations.as_slice() {
+        [] => "the request is not valid".to_owned(),
+        [only] => format!("{}: {}", only.field, only.description),
+        [first, rest @ ..] => format!("{}: {} (and {} more)", first.field, first.description, rest.len()),
+    };
+    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", domain, HashMap::new());
+    let fields: Vec<FieldViolation> =
+        violations.into_iter().map(|v| FieldViolation::new(v.field, v.description)).collect();
+    details.set_bad_request(fields);
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// UNAVAILABLE: the same call may succeed after `delay`.
+pub fn retry_later(
+    domain: &str,
+    reason: &'static str,
+    delay: Duration,
+    message: impl Into<String>,
+) -> Status {
+    with_delay(Code::Unavailable, domain, reason, delay, message.into())
+}
+
+/// RESOURCE_EXHAUSTED: a limit is reached; the same call may succeed after `delay`.
+pub fn exhausted(domain: &str, reason: &'static str, delay: Duration, message: impl Into<String>) -> Status {
+    with_delay(Code::ResourceExhausted, domain, reason, delay, message.into())
+}
+
+fn with_delay(code: Code, domain: &str, reason: &'static str, delay: Duration, message: String) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
+    details.set_retry_info(Some(delay));
+    Status::with_error_details(code, message, details)
+}
+
+/// The reason in the `ErrorInfo` of a status that a peer answered with.
+pub fn reason(status: &Status) -> Option<String> {
+    status.get_details_error_info().map(|info| info.reason)
+}
+
+/// The facts in the `ErrorInfo` of a status that a peer answered with.
+pub fn facts(status: &Status) -> HashMap<String, String> {
+    status.get_details_error_info().map(|info| info.metadata).unwrap_or_default()
+}
+
+/// The fields that a peer refused.
+pub fn violations(status: &Status) -> Vec<Violation> {
+    status
+        .get_details_bad_request()
+        .map(|bad| bad.field_violations.into_iter().map(|v| Violation::new(v.field, v.description)).collect())
+        .unwrap_or_default()
+}
+
+/// Gives a status that the transport made (a message that cannot be read, an unknown method) its `ErrorInfo`.
+/// A body that is no valid message is the caller's mistake, not ours.
+pub(crate) fn explained(bare: &Status) -> Status {
+    let unreadable = bare.message().starts_with("failed to decode Protobuf message");
+    let (code, reason) = match bare.code() {
+        Code::Internal if unreadable => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
+        Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        Code::Unimplemented => (Code::Unimplemented, "NOT_IMPLEMENTED"),
+        Code::Cancelled => (Code::Cancelled, "CALLER_GONE"),
+        Code::Internal => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
+        other => (other, "TRANSPORT"),
+    };
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(code, bare.message().to_owned(), details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_domain_and_facts() {
+        let status = status(
+            Code::FailedPrecondition,
+            "NO_STOCK",
+            "inventory.entrepot",
+            "no stock for A".to_owned(),
+            [("sku".to_owned(), "A".to_owned())],
+        );
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.message(), "no stock for A");
+        assert_eq!(reason(&status).as_deref(), Some("NO_STOCK"));
+        assert_eq!(facts(&status)["sku"], "A");
+        assert_eq!(status.get_details_error_info().unwrap().domain, "inventory.entrepot");
+    }
+
+    #[test]
+    fn the_text_of_an_internal_error_stays_inside() {
+        let status =
+            status(Code::Internal, "STORAGE", "orders.entrepot", "table orders is gone".to_owned(), []);
+        assert_eq!(status.message(), "internal error");
+        assert_eq!(reason(&status).as_deref(), Some("STORAGE"));
+    }
+
+    #[test]
+    fn an_invalid_request_names_every_field() {
+        let status = invalid(
+            "orders.entrepot",
+            vec![Violation::new("lines[0].sku", "is empty"), Violation::new("lines[1].quantity", "is 0")],
+        );
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "lines[0].sku: is empty (and 1 more)");
+        assert_eq!(violations(&status).len(), 2);
+        assert_eq!(violations(&status)[1].field, "lines[1].quantity");
+    }
+
+    #[test]
+    fn a_retry_names_its_delay() {
+        let status = retry_later("orders.entrepot", "BUSY", Duration::from_millis(250), "busy");
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_millis(250)));
+        let status = exhausted("orders.entrepot", "FULL", Duration::from_millis(100), "full");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.get_details_retry_info().is_some());
+    }
+
+    #[test]
+    fn a_body_that_is_no_message_is_the_callers_mistake() {
+        let status = explained(&Status::internal("failed to decode Protobuf message: invalid tag"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(reason(&status).as_deref(), Some("REQUEST_UNREADABLE"));
+    }
+}
