@@ -201,8 +201,15 @@ fn one_match_on_method_in_the_whole_workspace() {
             })
     });
     assert!(branches.is_empty(), "put a field into `Rules` instead: {branches:#?}");
-    let matches = lines_where(&sources, |path, line| path.starts_with(home) && line.contains("match self"));
-    assert_eq!(matches.len(), 1, "`Method::rules` is the only match on Method: {matches:#?}");
+    for method in METHODS {
+        let arms = lines_where(&sources, |path, line| {
+            let arm = [format!("Self::{method}"), format!("Method::{method}")]
+                .iter()
+                .any(|name| line.split_once("=>").is_some_and(|(pattern, _)| pattern.contains(name)));
+            path.starts_with(home) && arm
+        });
+        assert!(arms.len() <= 1, "`Method::rules` is the only match on Method: {arms:#?}");
+    }
 }
 
 #[test]
