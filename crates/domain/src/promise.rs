@@ -1,1 +1,205 @@
-//! To be written.
+//! Promises: what one node can offer for a cart, and the reason of each "no".
+//!
+//! [`offer`] answers for one node, from its own data, the capacity already taken there, and the instant given. Stock
+//! is asked before: a node without it is refused with [`Reason::NoStock`] by whoever knows the positions.
+//!
+//! Always true: a window begins when the node is open; work begins in a slot with room, in opening time, and not
+//! before the cut-off allows it; a refusal has at least one reason.
+
+pub mod token;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fulfillment::method::Method;
+use crate::network::capacity::Slot;
+use crate::network::{Node, Service};
+
+/// Why a node or a method is not offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// Not enough stock for the cart.
+    NoStock,
+    /// Shut for longer than promises look ahead.
+    NodeClosed,
+    /// Too late for today, and later days do not help.
+    PastCutOff,
+    /// No slot with room.
+    CapacityFull,
+    /// Too far from the customer.
+    OutOfRadius,
+    /// The node (or nobody) offers this method.
+    MethodNotOffered,
+    /// No such node.
+    UnknownNode,
+    /// No such SKU.
+    UnknownSku,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::NoStock,
+        Self::NodeClosed,
+        Self::PastCutOff,
+        Self::CapacityFull,
+        Self::OutOfRadius,
+        Self::MethodNotOffered,
+        Self::UnknownNode,
+        Self::UnknownSku,
+    ];
+
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoStock => "NO_STOCK",
+            Self::NodeClosed => "NODE_CLOSED",
+            Self::PastCutOff => "PAST_CUT_OFF",
+            Self::CapacityFull => "CAPACITY_FULL",
+            Self::OutOfRadius => "OUT_OF_RADIUS",
+            Self::MethodNotOffered => "METHOD_NOT_OFFERED",
+            Self::UnknownNode => "UNKNOWN_NODE",
+            Self::UnknownSku => "UNKNOWN_SKU",
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One or more reasons for a "no", the most telling first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    reasons: Vec<Reason>,
+}
+
+impl Refused {
+    /// Refused for this reason.
+    pub fn because(reason: Reason) -> Self {
+        Self { reasons: vec![reason] }
+    }
+
+    /// And for this one too.
+    #[must_use]
+    pub fn and(mut self, reason: Reason) -> Self {
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+        self
+    }
+
+    /// The reasons; at least one.
+    pub fn reasons(&self) -> &[Reason] {
+        &self.reasons
+    }
+
+    /// The most telling reason.
+    pub fn first(&self) -> Reason {
+        self.reasons[0]
+    }
+}
+
+/// What a node can do for a cart that it has the stock for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// When work begins at the earliest.
+    pub begin: Timestamp,
+    /// The slot whose capacity it takes; `None`: the node counts no capacity for this work.
+    pub slot: Option<Slot>,
+    /// When the goods are ready: an instant at which the node is open.
+    pub ready: Timestamp,
+    /// Until when they are kept.
+    pub keep_until: Timestamp,
+}
+
+/// The numbers that promises go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// How far ahead work may begin, in hours.
+    pub horizon_hours: i64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { horizon_hours: 7 * 24 }
+    }
+}
+
+/// What a promise is asked for, apart from the goods.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ask {
+    /// How the goods shall reach the customer.
+    pub method: Method,
+    /// The instant of the question.
+    pub now: Timestamp,
+    /// How far the customer is from the node, in metres, if that is known.
+    pub distance_m: Option<f64>,
+}
+
+/// What the node can do, if it has the goods; `used` tells how many orders a slot (by its start) has taken already.
+pub fn offer(
+    node: &Node,
+    ask: Ask,
+    policy: Policy,
+    used: impl Fn(Timestamp) -> u32,
+) -> Result<Offer, Refused> {
+    let Some(service) = node.service(ask.method) else {
+        return Err(Refused::because(Reason::MethodNotOffered));
+    };
+    let near = service.radius_m.is_none_or(|radius| ask.distance_m.is_none_or(|m| m <= f64::from(radius)));
+    if !near {
+        return Err(Refused::because(Reason::OutOfRadius));
+    }
+    let horizon = ask.now.checked_add(SignedDuration::from_hours(policy.horizon_hours));
+    let until = horizon.unwrap_or(Timestamp::MAX);
+    let earliest = earliest_begin(node, service, ask.now);
+    let begun = begin(node, ask.method, earliest, until, &used);
+    let (slot, begin) = begun.map_err(|reason| {
+        let refused = Refused::because(reason);
+        let in_time = earliest > ask.now && self::begin(node, ask.method, ask.now, until, &used).is_ok();
+        if in_time { refused.and(Reason::PastCutOff) } else { refused }
+    })?;
+    let ready = node
+        .hours
+        .add_open_time(begin, service.preparation())
+        .and_then(|done| node.hours.next_open(done))
+        .ok_or_else(|| Refused::because(Reason::NodeClosed))?;
+    let keep = SignedDuration::from_hours(ask.method.rules().keep.hours);
+    Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(keep).unwrap_or(Timestamp::MAX) })
+}
+
+/// When work may begin: now, or on the next day once the cut-off has passed.
+fn earliest_begin(node: &Node, service: &Service, now: Timestamp) -> Timestamp {
+    let Some(cut_off) = service.cut_off_minute else { return now };
+    let zone = node.hours.zone();
+    let local = zone.local(now);
+    let minute = i32::from(local.hour()) * 60 + i32::from(local.minute());
+    if minute < i32::from(cut_off) {
+        return now;
+    }
+    local.date().tomorrow().map_or(now, |date| zone.midnight(date).max(now))
+}
+
+/// The first instant with opening time and room.
+fn begin(
+    node: &Node,
+    method: Method,
+    from: Timestamp,
+    until: Timestamp,
+    used: impl Fn(Timestamp) -> u32,
+) -> Result<(Option<Slot>, Timestamp), Reason> {
+    let open = node.hours.next_open(from).filter(|open| *open <= until).ok_or(Reason::NodeClosed)?;
+    match node.rule(method.rules().work) {
+        None => Ok((None, open)),
+        Some(rule) => rule
+            .first_free(&node.hours, open, until, used)
+            .map(|(slot, begin)| (Some(slot), begin))
+            .ok_or(Reason::CapacityFull),
+    }
+}
+
+#[cfg(test)]
+#[path = "promise_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! What nodes offer, and why they refuse.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::date;
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::NodeId;
+use crate::network::Kind;
+use crate::network::capacity::{Rule, Work};
+use crate::network::hours::{Closure, Day, Hours, Interval, Zone};
+use crate::place::LatLng;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// Open from 9 to 18 in London, half an hour to prepare, cut-off at 17:00, four orders an hour.
+fn shop() -> Node {
+    let day = Day::new(vec![Interval::new(540, 1_080).unwrap()]).unwrap();
+    Node {
+        id: NodeId::new("lon-1").unwrap(),
+        name: "London 1".into(),
+        kind: Kind::Store,
+        position: LatLng::new(51.5, -0.1).unwrap(),
+        hours: Hours::weekly(Zone::named("Europe/London").unwrap(), std::array::from_fn(|_| day.clone())),
+        services: vec![Service {
+            method: Method::Pickup,
+            preparation_minutes: 30,
+            cut_off_minute: Some(1_020),
+            radius_m: Some(50_000),
+        }],
+        capacity: vec![Rule::new(Work::Pick, 60, 4).unwrap()],
+    }
+}
+
+fn ask(now: &str) -> Ask {
+    Ask { method: Method::Pickup, now: at(now), distance_m: None }
+}
+
+fn free(_: Timestamp) -> u32 {
+    0
+}
+
+fn offered(node: &Node, now: &str) -> Offer {
+    offer(node, ask(now), Policy::default(), free).unwrap()
+}
+
+fn reasons(node: &Node, now: &str) -> Vec<Reason> {
+    offer(node, ask(now), Policy::default(), free).unwrap_err().reasons().to_vec()
+}
+
+#[test]
+fn an_order_in_opening_time_is_ready_after_the_preparation() {
+    let offer = offered(&shop(), "2026-01-12T10:10:00Z");
+    assert_eq!(offer.begin, at("2026-01-12T10:10:00Z"));
+    assert_eq!(offer.slot.unwrap().start, at("2026-01-12T10:00:00Z"));
+    assert_eq!(offer.ready, at("2026-01-12T10:40:00Z"));
+    assert_eq!(offer.keep_until, at("2026-01-15T10:40:00Z"));
+}
+
+#[test]
+fn an_order_before_opening_waits_for_it() {
+    let offer = offered(&shop(), "2026-01-12T05:00:00Z");
+    assert_eq!((offer.begin, offer.ready), (at("2026-01-12T09:00:00Z"), at("2026-01-12T09:30:00Z")));
+}
+
+#[test]
+fn an_order_at_the_cut_off_is_for_the_next_day() {
+    assert_eq!(offered(&shop(), "2026-01-12T16:59:00Z").ready, at("2026-01-12T17:29:00Z"));
+    assert_eq!(offered(&shop(), "2026-01-12T17:00:00Z").ready, at("2026-01-13T09:30:00Z"));
+}
+
+#[test]
+fn the_cut_off_is_local_time() {
+    // 16:30 UTC in July is 17:30 in London.
+    assert_eq!(offered(&shop(), "2026-07-13T16:30:00Z").ready, at("2026-07-14T08:30:00Z"));
+}
+
+#[test]
+fn preparation_that_does_not_fit_goes_on_the_next_day() {
+    let mut node = shop();
+    node.services[0].cut_off_minute = None;
+    assert_eq!(offered(&node, "2026-01-12T17:50:00Z").ready, at("2026-01-13T09:20:00Z"));
+    assert_eq!(
+        offered(&node, "2026-01-12T17:30:00Z").ready,
+        at("2026-01-13T09:00:00Z"),
+        "ready at the closing minute can be collected when the shop opens again"
+    );
+}
+
+#[test]
+fn a_full_slot_moves_the_work() {
+    let now = ask("2026-01-12T10:10:00Z");
+    let full = at("2026-01-12T10:00:00Z");
+    let offer =
+        super::offer(&shop(), now, Policy::default(), |start| if start == full { 4 } else { 3 }).unwrap();
+    assert_eq!((offer.begin, offer.ready), (at("2026-01-12T11:00:00Z"), at("2026-01-12T11:30:00Z")));
+    let refused = super::offer(&shop(), now, Policy::default(), |_| 4).unwrap_err();
+    assert_eq!(refused.reasons(), [Reason::CapacityFull]);
+}
+
+#[test]
+fn a_holiday_is_skipped() {
+    let mut node = shop();
+    let holiday = BTreeMap::from([(date(2026, 12, 25), Day::CLOSED)]);
+    node.hours = node.hours.with_exceptions(holiday).unwrap();
+    assert_eq!(offered(&node, "2026-12-24T17:30:00Z").ready, at("2026-12-26T09:30:00Z"));
+}
+
+#[test]
+fn a_node_shut_for_long_says_so() {
+    let mut node = shop();
+    let flood = Closure { from: at("2026-01-10T00:00:00Z"), until: None, reason: "flood".into() };
+    node.hours = node.hours.with_closures(vec![flood]).unwrap();
+    assert_eq!(reasons(&node, "2026-01-12T10:00:00Z"), [Reason::NodeClosed]);
+    let until = at("2026-01-14T12:00:00Z");
+    let flood = Closure { from: at("2026-01-10T00:00:00Z"), until: Some(until), reason: "flood".into() };
+    node.hours = node.hours.with_closures(vec![flood]).unwrap();
+    assert_eq!(offered(&node, "2026-01-12T10:00:00Z").begin, until);
+}
+
+#[test]
+fn a_cut_off_that_costs_the_last_chance_is_named() {
+    let mut node = shop();
+    let closing = Closure { from: at("2026-01-12T18:00:00Z"), until: None, reason: "the end".into() };
+    node.hours = node.hours.with_closures(vec![closing]).unwrap();
+    assert_eq!(reasons(&node, "2026-01-12T17:10:00Z"), [Reason::NodeClosed, Reason::PastCutOff]);
+}
+
+#[test]
+fn distance_and_method_are_checked_first() {
+    let far = Ask { distance_m: Some(50_001.0), ..ask("2026-01-12T10:00:00Z") };
+    assert_eq!(offer(&shop(), far, Policy::default(), free).unwrap_err().first(), Reason::OutOfRadius);
+    let near = Ask { distance_m: Some(50_000.0), ..far };
+    assert!(offer(&shop(), near, Policy::default(), free).is_ok());
+    let node = Node { services: Vec::new(), ..shop() };
+    assert_eq!(reasons(&node, "2026-01-12T10:00:00Z"), [Reason::MethodNotOffered]);
+}
+
+#[test]
+fn on_the_day_the_clocks_change_preparation_is_elapsed_time() {
+    let mut node = shop();
+    node.hours = Hours::always(Zone::named("Europe/London").unwrap());
+    node.services[0].preparation_minutes = 120;
+    // 00:30 GMT plus two hours is 02:30 GMT, which is 03:30 BST.
+    assert_eq!(offered(&node, "2026-03-29T00:30:00Z").ready, at("2026-03-29T02:30:00Z"));
+}
+
+proptest! {
+    #[test]
+    fn what_is_offered_can_be_kept(
+        start in 1_767_225_600i64..1_830_000_000,
+        opens in 0u16..1_440,
+        closes in 0u16..=1_440,
+        preparation in 0u32..600,
+        cut_off in proptest::option::of(0u16..=1_440),
+        max in 0u32..3,
+        seed in any::<u64>(),
+    ) {
+        let day = Day::new(vec![Interval::new(opens, closes).unwrap()]).unwrap();
+        let mut node = shop();
+        node.hours = Hours::weekly(Zone::named("Europe/London").unwrap(), std::array::from_fn(|i| {
+            if seed >> i & 1 == 1 { day.clone() } else { Day::CLOSED }
+        }));
+        node.services[0].preparation_minutes = preparation;
+        node.services[0].cut_off_minute = cut_off;
+        node.capacity = vec![Rule::new(Work::Pick, 60, max).unwrap()];
+        let now = Timestamp::from_second(start).unwrap();
+        let used = |slot: Timestamp| u32::try_from((slot.as_second() as u64 / 3_600) ^ seed).unwrap_or(0) % 3;
+        let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0) };
+        match offer(&node, ask, Policy::default(), used) {
+            Ok(offer) => {
+                let slot = offer.slot.unwrap();
+                prop_assert!(used(slot.start) < max);
+                prop_assert!(slot.start <= offer.begin && offer.begin < slot.end);
+                prop_assert!(offer.begin >= now && offer.ready >= offer.begin);
+                prop_assert!(node.hours.is_open(offer.begin) && node.hours.is_open(offer.ready));
+                let worked = node.hours.open_time_between(offer.begin, offer.ready);
+                prop_assert_eq!(worked, SignedDuration::from_mins(i64::from(preparation)));
+            }
+            Err(refused) => prop_assert!(!refused.reasons().is_empty()),
+        }
+    }
+}
