@@ -1,0 +1,327 @@
+//! Laws of the fulfilment order under any sequence of commands, and the table of every state and every command.
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::lifecycle::{CancelRequest, Notice};
+use super::{
+    Buckets, Collector, Event, Line, Marks, Method, Order, Pick, Refusal, RejectReason, ShortReason, State,
+    Units,
+};
+use crate::id::{FulfillmentId, NodeId, OrderId, PromiseToken, Sku, derived};
+
+const START: i64 = 1_700_000_000;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(START + seconds).unwrap()
+}
+
+fn planned(quantities: &[i64]) -> Order {
+    let line = |(i, quantity): (usize, &i64)| Line {
+        line: u32::try_from(i + 1).unwrap(),
+        sku: Sku::new(format!("SKU-{i}")).unwrap(),
+        name: String::new(),
+        quantity: *quantity,
+        buckets: Buckets::all_to_pick(*quantity),
+    };
+    Order {
+        id: FulfillmentId::new(derived("test", "ful")),
+        order: OrderId::new(derived("test", "ord")),
+        token: PromiseToken::new(derived("test", "prm")),
+        node: NodeId::new("N1").unwrap(),
+        method: Method::Pickup,
+        promised: at(7_200),
+        lines: quantities.iter().enumerate().map(line).collect(),
+        marks: Marks::default(),
+        version: 0,
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Command {
+    Offer,
+    Accept,
+    Reject,
+    TimeOut,
+    StockLost,
+    Start,
+    Pick { line: u32, picked: i64, short: i64 },
+    Ready,
+    CodeIssued,
+    HandOver { line: u32, quantity: i64 },
+    HandOverAll,
+    Expire,
+    Remind,
+    AtRisk,
+    Cancel { line: u32, quantity: i64 },
+    ConfirmPutBack,
+    PutBackOverdue,
+    Tick,
+}
+
+fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Event>, Refusal> {
+    match command {
+        Command::Offer => {
+            order.offer(now + SignedDuration::from_mins(15), now + SignedDuration::from_mins(12), now)
+        }
+        Command::Accept => order.accept(now),
+        Command::Reject => order.reject(RejectReason::NotFound, now),
+        Command::TimeOut => order.time_out(now),
+        Command::StockLost => order.stock_lost("SKU-0", now),
+        Command::Start => order.start(now),
+        Command::Pick { line, picked, short } => {
+            let short = (*short != 0).then_some((*short, ShortReason::Damaged));
+            order.pick(&[Pick { line: *line, picked: *picked, short }], now)
+        }
+        Command::Ready => order.ready(now),
+        Command::CodeIssued => order.code_issued(now),
+        Command::HandOver { line, quantity } => {
+            order.hand_over(Some(&[Units { line: *line, quantity: *quantity }]), Collector::Buyer, now)
+        }
+        Command::HandOverAll => order.hand_over(None, Collector::Delegate, now),
+        Command::Expire => order.expire(now),
+        Command::Remind => order.notice(Notice::PickupReminder(order.marks.reminded + 1), now),
+        Command::AtRisk => order.mark_at_risk(now),
+        Command::Cancel { line, quantity } => {
+            let lines = [Units { line: *line, quantity: *quantity }];
+            Ok(order.cancel(CancelRequest { number: 1, lines: &lines, reason: "CUSTOMER" }, now))
+        }
+        Command::ConfirmPutBack => order.confirm_put_back(now),
+        Command::PutBackOverdue => order.put_back_overdue(now),
+        Command::Tick => return order.tick(now),
+    }
+    .map(Some)
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let units = prop_oneof![8 => 0..4_i64, 1 => Just(-1), 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
+    let line = 1..5_u32;
+    prop_oneof![
+        2 => Just(Command::Offer),
+        2 => Just(Command::Accept),
+        1 => Just(Command::Reject),
+        1 => Just(Command::TimeOut),
+        1 => Just(Command::StockLost),
+        2 => Just(Command::Start),
+        8 => (line.clone(), units.clone(), units.clone())
+            .prop_map(|(line, picked, short)| Command::Pick { line, picked, short }),
+        4 => Just(Command::Ready),
+        1 => Just(Command::CodeIssued),
+        4 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::HandOver { line, quantity }),
+        1 => Just(Command::HandOverAll),
+        2 => Just(Command::Expire),
+        1 => Just(Command::Remind),
+        1 => Just(Command::AtRisk),
+        3 => (line, units).prop_map(|(line, quantity)| Command::Cancel { line, quantity }),
+        2 => Just(Command::ConfirmPutBack),
+        1 => Just(Command::PutBackOverdue),
+        6 => Just(Command::Tick),
+    ]
+}
+
+fn never_back(before: &Order, after: &Order) {
+    for (old, new) in before.lines.iter().zip(&after.lines) {
+        let (old, new) = (old.buckets, new.buckets);
+        assert!(new.to_pick <= old.to_pick, "units never return to the shelf by themselves");
+        assert!(new.done >= old.done && new.short >= old.short && new.cancelled >= old.cancelled);
+        assert!(new.released() >= old.released() && new.restocked >= old.restocked);
+    }
+    if before.state().is_over() {
+        assert_eq!(before.state(), after.state(), "an end is an end");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_commands_keep_the_laws(
+        quantities in prop::collection::vec(1..4_i64, 1..4),
+        steps in prop::collection::vec((command(), 0..40_000_i64), 0..60),
+    ) {
+        let mut order = planned(&quantities);
+        let mut clock = 0;
+        for (command, pause) in steps {
+            clock += pause;
+            let before = order.clone();
+            match run(&mut order, &command, at(clock)) {
+                Ok(Some(_)) => prop_assert_eq!(order.version, before.version + 1),
+                Ok(None) => prop_assert_eq!(&order, &before),
+                Err(_) => prop_assert_eq!(&order, &before, "a refusal changes nothing"),
+            }
+            for line in &order.lines {
+                prop_assert!(line.buckets.hold(line.quantity), "{:?} after {:?}", line, command);
+            }
+            never_back(&before, &order);
+            prop_assert_eq!(order.marks.ended.is_some(), order.state().is_over());
+            let waits = order.is_work() && order.state() != State::Planned;
+            prop_assert_eq!(order.next_due().is_some(), waits, "every waiting state has a way out");
+        }
+    }
+
+    #[test]
+    fn time_alone_ends_everything(
+        quantities in prop::collection::vec(1..4_i64, 1..4),
+        steps in prop::collection::vec(command(), 0..40),
+    ) {
+        let mut order = planned(&quantities);
+        run(&mut order, &Command::Offer, at(0)).unwrap();
+        for command in steps {
+            let _ = run(&mut order, &command, at(1));
+        }
+        for _ in 0..20 {
+            if let Some((due, _)) = order.next_due() {
+                prop_assert!(order.tick(due).unwrap().is_some());
+            }
+        }
+        prop_assert_eq!(order.next_due(), None);
+        prop_assert!(order.state().is_over() && !order.is_work());
+    }
+}
+
+/// A fulfilment order of two lines of two units, standing in each state.
+fn standing(state: State) -> Order {
+    let mut order = planned(&[2, 2]);
+    let all = [1, 2].map(|line| Units { line, quantity: 2 });
+    let cancel = CancelRequest { number: 1, lines: &all, reason: "CUSTOMER" };
+    let path: &[Command] = match state {
+        State::Planned => &[],
+        State::Offered | State::Cancelled => &[Command::Offer],
+        State::Rejected => &[Command::Offer, Command::Reject],
+        State::TimedOut => &[Command::Offer, Command::TimeOut],
+        State::Accepted => &[Command::Offer, Command::Accept],
+        State::Picking | State::Packed | State::Short => &[Command::Offer, Command::Accept, Command::Start],
+        State::ReadyForPickup | State::PartlyCollected | State::Done | State::Restocked => &[
+            Command::Offer,
+            Command::Accept,
+            Command::Start,
+            Command::Pick { line: 1, picked: 2, short: 0 },
+            Command::Pick { line: 2, picked: 2, short: 0 },
+            Command::Ready,
+        ],
+    };
+    for command in path {
+        run(&mut order, command, at(0)).unwrap();
+    }
+    let rest: &[Command] = match state {
+        State::Short => {
+            &[Command::Pick { line: 1, picked: 0, short: 2 }, Command::Pick { line: 2, picked: 0, short: 2 }]
+        }
+        State::PartlyCollected => &[Command::HandOver { line: 1, quantity: 1 }],
+        State::Done => &[Command::HandOverAll],
+        State::Restocked => &[Command::Expire, Command::ConfirmPutBack],
+        State::Cancelled => {
+            order.cancel(cancel, at(0));
+            &[]
+        }
+        State::Planned
+        | State::Offered
+        | State::Accepted
+        | State::Picking
+        | State::Packed
+        | State::ReadyForPickup
+        | State::Rejected
+        | State::TimedOut => &[],
+    };
+    for command in rest {
+        run(&mut order, command, at(73 * 3_600)).unwrap();
+    }
+    order
+}
+
+#[test]
+fn every_state_times_every_command() {
+    use State::{Accepted, Offered, PartlyCollected, Picking, Planned, ReadyForPickup};
+    let table: [(Command, &[State]); 14] = [
+        (Command::Offer, &[Planned]),
+        (Command::Accept, &[Offered]),
+        (Command::Reject, &[Offered]),
+        (Command::TimeOut, &[Offered, Accepted, Picking]),
+        (Command::StockLost, &[Planned, Offered, Accepted]),
+        (Command::Start, &[Accepted]),
+        (Command::Pick { line: 1, picked: 1, short: 1 }, &[Picking]),
+        (Command::Ready, &[]),
+        (Command::CodeIssued, &[Accepted, Picking, ReadyForPickup, PartlyCollected]),
+        (Command::HandOver { line: 2, quantity: 1 }, &[ReadyForPickup, PartlyCollected]),
+        (Command::HandOverAll, &[ReadyForPickup, PartlyCollected]),
+        (Command::Expire, &[ReadyForPickup, PartlyCollected]),
+        (Command::AtRisk, &[Offered, Accepted, Picking, ReadyForPickup, PartlyCollected]),
+        (Command::ConfirmPutBack, &[]),
+    ];
+    for state in State::ALL.into_iter().filter(|state| *state != State::Packed) {
+        assert_eq!(standing(state).state(), state, "the path to {state}");
+        for (command, allowed) in &table {
+            let mut order = standing(state);
+            let result = run(&mut order, command, at(80 * 3_600));
+            assert_eq!(result.is_ok(), allowed.contains(&state), "{command:?} in {state}: {result:?}");
+        }
+        let event = run(&mut standing(state), &Command::Cancel { line: 2, quantity: 1 }, at(0)).unwrap();
+        let granted = matches!(event, Some(Event::Cancelled { .. }));
+        assert_eq!(granted, !state.is_over(), "cancel in {state}");
+    }
+}
+
+#[test]
+fn cancelled_units_come_from_the_shelf_first() {
+    let mut order = standing(State::Picking);
+    run(&mut order, &Command::Pick { line: 1, picked: 1, short: 0 }, at(1)).unwrap();
+    let event = run(&mut order, &Command::Cancel { line: 1, quantity: 1 }, at(2)).unwrap().unwrap();
+    assert!(matches!(event, Event::Cancelled { ref refused, .. } if refused.is_empty()));
+    assert_eq!((order.lines[0].buckets.picked, order.lines[0].buckets.put_back), (1, 0));
+    let event = run(&mut order, &Command::Cancel { line: 1, quantity: 2 }, at(3)).unwrap().unwrap();
+    let Event::Cancelled { lines, refused, .. } = event else { panic!("{event:?}") };
+    assert_eq!(lines, [Units { line: 1, quantity: 1 }]);
+    assert_eq!(refused, [Units { line: 1, quantity: 1 }]);
+    assert_eq!(order.lines[0].buckets.put_back, 1);
+    assert_eq!(order.total(Buckets::released), 1, "the picked unit stays claimed until it is put back");
+    run(&mut order, &Command::ConfirmPutBack, at(4)).unwrap();
+    assert_eq!(order.total(Buckets::released), 2);
+    assert_eq!(order.state(), State::Picking);
+}
+
+#[test]
+fn a_late_customer_may_collect_until_the_goods_are_put_back() {
+    let mut order = standing(State::ReadyForPickup);
+    assert!(order.expire(at(71 * 3_600)).is_err());
+    order.expire(at(73 * 3_600)).unwrap();
+    assert_eq!((order.state(), order.total(Buckets::released)), (State::ReadyForPickup, 0));
+    order.hand_over(Some(&[Units { line: 1, quantity: 2 }]), Collector::Buyer, at(74 * 3_600)).unwrap();
+    order.confirm_put_back(at(75 * 3_600)).unwrap();
+    assert_eq!(order.state(), State::Done);
+    assert_eq!(order.lines[1].buckets.restocked, 2);
+    assert!(order.hand_over(None, Collector::Buyer, at(76 * 3_600)).is_err());
+}
+
+#[test]
+fn goods_that_nobody_puts_back_are_given_up() {
+    let mut order = standing(State::ReadyForPickup);
+    order.expire(at(73 * 3_600)).unwrap();
+    assert!(order.put_back_overdue(at(96 * 3_600)).is_err());
+    let event = order.tick(at(97 * 3_600)).unwrap().unwrap();
+    assert!(matches!(event, Event::PutBackOverdue { ref lines } if lines.len() == 2));
+    assert_eq!(order.total(Buckets::released), 4);
+    assert_eq!(order.total(|b| b.restocked), 0);
+    assert_eq!((order.state(), order.end_reason()), (State::Restocked, "EXPIRED"));
+}
+
+#[test]
+fn reminders_come_in_order_and_before_the_end() {
+    use super::Due::{AtRisk, Expiry, PutBackOverdue, Reminder};
+    let mut order = standing(State::ReadyForPickup);
+    let mut seen = Vec::new();
+    while let Some((due, what)) = order.next_due() {
+        seen.push((what, due.duration_since(at(0)).as_hours()));
+        order.tick(due).unwrap();
+    }
+    assert_eq!(seen, [(Reminder, 24), (AtRisk, 57), (Reminder, 60), (Expiry, 72), (PutBackOverdue, 96)]);
+}
+
+#[test]
+fn a_report_that_names_a_line_twice_is_refused() {
+    let mut order = standing(State::Picking);
+    let pick = Pick { line: 1, picked: 1, short: None };
+    assert_eq!(order.pick(&[pick, pick], at(1)), Err(Refusal::LineTwice { line: 1 }));
+    assert_eq!(order.pick(&[], at(1)), Err(Refusal::Nothing { step: "pick" }));
+    let unknown = Pick { line: 9, ..pick };
+    assert_eq!(order.pick(&[unknown], at(1)), Err(Refusal::UnknownLine { line: 9 }));
+}
