@@ -1,0 +1,148 @@
+//! Databases for tests: `SQLite` always, PostgreSQL where `ENTREPOT_TEST_POSTGRES` names a server.
+//!
+//! Each is empty but for the given migrations, and gone after the test.
+
+use std::io::Write as _;
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use uuid::Uuid;
+
+use crate::connection::Address;
+use crate::engine::{Db, Options};
+use crate::migrate::Migrations;
+pub use crate::schema::Schema;
+
+/// The variable that names a PostgreSQL server where schemas may be made.
+pub const POSTGRES: &str = "ENTREPOT_TEST_POSTGRES";
+
+/// Named migration sets.
+pub type Sets<'a> = &'a [(&'a str, &'a Migrations)];
+
+/// A database of one test. Use it like a [`Db`].
+pub struct TestDb {
+    db: Db,
+    url: String,
+    options: Options,
+    _place: Place,
+}
+
+/// What is removed after the test.
+enum Place {
+    Folder(PathBuf),
+    Schema { url: String, schema: String },
+}
+
+impl Deref for TestDb {
+    type Target = Db;
+
+    fn deref(&self) -> &Db {
+        &self.db
+    }
+}
+
+impl TestDb {
+    /// An owned handle.
+    pub fn db(&self) -> Db {
+        self.db.clone()
+    }
+
+    /// The same data through new connections, as another process would see it.
+    ///
+    /// # Panics
+    /// When the database cannot be opened.
+    pub async fn reopen(&self) -> Db {
+        Db::open(&self.url, &self.options).await.expect("the test database opens again")
+    }
+
+    /// The url it was opened with.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The options it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+}
+
+/// A database on each engine that this machine has.
+pub async fn engines(sets: Sets<'_>) -> Vec<TestDb> {
+    let mut all = vec![sqlite(sets).await];
+    all.extend(postgres(sets).await);
+    all
+}
+
+/// A `SQLite` database.
+///
+/// # Panics
+/// When it cannot be made or migrated.
+pub async fn sqlite(sets: Sets<'_>) -> TestDb {
+    let folder = std::env::temp_dir().join(format!("entrepot-test-{}", Uuid::new_v4().simple()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let url = format!("sqlite://{}/test.db", folder.display());
+    make(url, Options::default(), Place::Folder(folder), sets).await
+}
+
+/// A PostgreSQL database, if the machine has one; otherwise says loudly on stderr that the test is skipped there.
+///
+/// # Panics
+/// When the server named by the variable cannot be used.
+pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+    let server = std::env::var(POSTGRES);
+    let Ok(url) = server else {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        // past the capturing of the test harness: a skipped test must be seen
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on PostgreSQL: {POSTGRES} not set");
+        return None;
+    };
+    let schema = format!("test_{}", Uuid::new_v4().simple());
+    let options = Options { schema: Some(schema.clone()), ..Options::default() };
+    Some(make(url.clone(), options, Place::Schema { url, schema }, sets).await)
+}
+
+/// The shape of the schema, comparable between engines.
+///
+/// # Panics
+/// When it cannot be read, or has a type that is not portable.
+pub async fn schema(db: &Db) -> Schema {
+    Schema::of(db).await.expect("the schema can be read")
+}
+
+async fn make(url: String, options: Options, place: Place, sets: Sets<'_>) -> TestDb {
+    let db = Db::open(&url, &options).await.expect("the test database opens");
+    let test = TestDb { db, url, options, _place: place };
+    for (set, migrations) in sets {
+        test.migrate(set, migrations).await.expect("the migrations apply");
+    }
+    test
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self {
+            Self::Folder(folder) => drop(std::fs::remove_dir_all(folder)),
+            Self::Schema { url, schema } => {
+                let (url, schema) = (url.clone(), schema.clone());
+                // a drop cannot wait, and the runtime of the test may be ending
+                let cleaner = std::thread::spawn(move || drop_schema(&url, &schema));
+                let _ = cleaner.join();
+            }
+        }
+    }
+}
+
+fn drop_schema(url: &str, schema: &str) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let Ok(options) = url.parse() else { return };
+        let limit = std::time::Duration::from_secs(5);
+        let Ok(mut connection) = Address::Postgres(Box::new(options)).connect(limit).await else { return };
+        let text = format!("SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS {schema} CASCADE");
+        if let Err(error) = connection.built(text).await {
+            let _ = writeln!(std::io::stderr(), "test schema {schema} was not dropped: {error}");
+        }
+        connection.close().await;
+    });
+}

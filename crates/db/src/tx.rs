@@ -1,0 +1,297 @@
+//! A transaction: statements in the portable dialect, then `commit`, or nothing happened.
+
+use std::time::{Duration, Instant};
+
+use sqlx::SqlStr;
+
+use crate::connection::{Got, Params, Want};
+use crate::engine::{Db, Engine};
+use crate::error::{Error, Result};
+use crate::pool::Lease;
+use crate::row::Row;
+use crate::text;
+use crate::value::{Type, Value};
+use crate::writer::Turn;
+
+/// An open transaction. Dropped without [`Tx::commit`] it is rolled back.
+///
+/// After a failed statement it is *aborted*, on both engines: every further statement and the commit are refused,
+/// unless [`Tx::rollback_to`] goes back to a savepoint. What was read in a write transaction may be told to others
+/// only after its commit.
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct Tx {
+    db: Db,
+    link: Link,
+    mode: Mode,
+    state: State,
+    savepoints: u32,
+    wake: bool,
+}
+
+pub(crate) enum Link {
+    Pooled(Lease),
+    Writer(Turn),
+}
+
+/// What the transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Writes; rolled back unless committed.
+    Write,
+    /// Reads, each statement seeing the newest commits.
+    Read,
+    /// Reads, all statements seeing one moment.
+    Snapshot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// A statement is under way. Seen by the next call only if that statement's future was dropped.
+    Running,
+    Aborted,
+}
+
+impl std::fmt::Debug for Tx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tx").field("mode", &self.mode).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl Tx {
+    pub(crate) fn new(db: Db, link: Link, mode: Mode) -> Self {
+        Self { db, link, mode, state: State::Open, savepoints: 0, wake: false }
+    }
+
+    /// The engine that runs the statements.
+    pub fn engine(&self) -> Engine {
+        self.db.engine()
+    }
+
+    /// Runs a statement and tells how many rows it changed.
+    pub async fn execute(&mut self, sql: &'static str, params: Vec<Value>) -> Result<u64> {
+        let text = text::plain(self.engine(), sql)?;
+        Ok(self.run(text, Params::Plain(params), Want::Count).await?.count())
+    }
+
+    /// All rows of the result. Bound it with a `LIMIT`.
+    pub async fn fetch_all(&mut self, sql: &'static str, params: Vec<Value>) -> Result<Vec<Row>> {
+        let text = text::plain(self.engine(), sql)?;
+        Ok(self.run(text, Params::Plain(params), Want::Rows).await?.rows())
+    }
+
+    /// The first row, if there is one.
+    pub async fn fetch_optional(&mut self, sql: &'static str, params: Vec<Value>) -> Result<Option<Row>> {
+        Ok(self.fetch_all(sql, params).await?.into_iter().next())
+    }
+
+    /// The first row; that there is none is an error.
+    pub async fn fetch_one(&mut self, sql: &'static str, params: Vec<Value>) -> Result<Row> {
+        self.fetch_optional(sql, params).await?.ok_or_else(|| Error::Decode("no row".into()))
+    }
+
+    /// One row, locked until the end of the transaction: the text ends in `{lock:t}`, `t` being the table's alias.
+    pub async fn lock_one(&mut self, sql: &'static str, params: Vec<Value>) -> Result<Option<Row>> {
+        if !sql.contains("{lock:") {
+            return Err(Error::misuse("lock_one needs the marker {lock:table}"));
+        }
+        self.fetch_optional(sql, params).await
+    }
+
+    /// Many rows in one statement: `{rows}` in the text is a table `r` with these columns.
+    ///
+    /// `INSERT INTO t (a, b) SELECT r.a, r.b FROM {rows} WHERE true ON CONFLICT DO NOTHING` (`SQLite` needs the
+    /// `WHERE true` before `ON CONFLICT`). No rows, no statement. Gives the number of rows changed.
+    pub async fn batch(
+        &mut self,
+        sql: &'static str,
+        columns: &[(&'static str, Type)],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<u64> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let text = text::rows(self.engine(), sql, columns)?;
+        Ok(self.run(text, Params::Rows(columns, rows), Want::Count).await?.count())
+    }
+
+    /// Like [`Tx::batch`], for a statement with a result. Rows to be locked are ordered and end in `{lock:p}`:
+    /// `SELECT p.* FROM positions p JOIN {rows} ON p.sku = r.sku ORDER BY p.sku {lock:p}`.
+    pub async fn batch_fetch(
+        &mut self,
+        sql: &'static str,
+        columns: &[(&'static str, Type)],
+        rows: Vec<Vec<Value>>,
+    ) -> Result<Vec<Row>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = text::rows(self.engine(), sql, columns)?;
+        Ok(self.run(text, Params::Rows(columns, rows), Want::Rows).await?.rows())
+    }
+
+    /// Marks a place to go back to. Savepoints nest; the calls below mean the innermost.
+    pub async fn savepoint(&mut self) -> Result<()> {
+        self.needs_transaction()?;
+        let name = self.savepoints + 1;
+        self.control(format!("SAVEPOINT s{name}")).await?;
+        self.savepoints = name;
+        Ok(())
+    }
+
+    /// Undoes everything since the innermost savepoint and removes it. An aborted transaction is usable again.
+    pub async fn rollback_to(&mut self) -> Result<()> {
+        let name = self.innermost()?;
+        if self.state == State::Aborted {
+            self.state = State::Open;
+        }
+        self.control(format!("ROLLBACK TO SAVEPOINT s{name}; RELEASE SAVEPOINT s{name}")).await?;
+        self.savepoints -= 1;
+        Ok(())
+    }
+
+    /// Keeps what was done since the innermost savepoint and removes it.
+    pub async fn release(&mut self) -> Result<()> {
+        let name = self.innermost()?;
+        self.control(format!("RELEASE SAVEPOINT s{name}")).await?;
+        self.savepoints -= 1;
+        Ok(())
+    }
+
+    /// After the commit of this transaction, [`Db::committed`] is signalled.
+    pub fn wake_on_commit(&mut self) {
+        self.wake = true;
+    }
+
+    /// Makes it durable. Returns when it is on disk, which on `SQLite` may be shared with others.
+    ///
+    /// Once called, the commit goes on even when the caller goes away. An [`Error::Unavailable`] from here means that
+    /// the outcome is unknown. Of a reading transaction it is just the end.
+    pub async fn commit(self) -> Result<()> {
+        if self.mode != Mode::Write {
+            return Ok(());
+        }
+        self.usable()?;
+        match self.link {
+            Link::Writer(turn) => turn.commit(self.wake).await,
+            Link::Pooled(lease) => {
+                let (db, wake) = (self.db, self.wake);
+                let commit = tokio::spawn(async move {
+                    let committed = commit_pooled(lease).await;
+                    if committed.is_ok() && wake {
+                        db.wake();
+                    }
+                    committed
+                });
+                commit.await.unwrap_or_else(|_| Err(Error::Unavailable("commit was interrupted".into())))
+            }
+        }
+    }
+
+    /// Runs migration or control text: several statements, no parameters.
+    pub(crate) async fn control(&mut self, text: String) -> Result<()> {
+        self.enter()?;
+        let ran = match &mut self.link {
+            Link::Pooled(lease) => {
+                lease.busy = true;
+                let ran = match lease.connection() {
+                    Ok(connection) => connection.built(text).await,
+                    Err(error) => Err(error),
+                };
+                lease.busy = false;
+                ran
+            }
+            Link::Writer(turn) => {
+                let ran = match turn.connection().await {
+                    Ok(mut connection) => connection.built(text).await,
+                    Err(error) => Err(error),
+                };
+                turn.used();
+                ran
+            }
+        };
+        self.leave(ran)
+    }
+
+    async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+        self.enter()?;
+        let started = Instant::now();
+        let named = text.clone();
+        let ran = match &mut self.link {
+            Link::Pooled(lease) => {
+                lease.busy = true;
+                let ran = match lease.connection() {
+                    Ok(connection) => connection.run(text, params, want).await,
+                    Err(error) => Err(error),
+                };
+                lease.busy = false;
+                ran
+            }
+            Link::Writer(turn) => {
+                let ran = match turn.connection().await {
+                    Ok(mut connection) => connection.run(text, params, want).await,
+                    Err(error) => Err(error),
+                };
+                turn.used();
+                ran
+            }
+        };
+        self.notice(&named, started.elapsed());
+        self.leave(ran)
+    }
+
+    fn notice(&self, text: &SqlStr, took: Duration) {
+        if took >= self.db.slow_statement() {
+            metrics::counter!("entrepot_db_slow_statements_total").increment(1);
+            let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(took_ms, statement = text.as_str(), "slow statement");
+        }
+    }
+
+    fn enter(&mut self) -> Result<()> {
+        self.usable()?;
+        self.state = State::Running;
+        Ok(())
+    }
+
+    fn leave<T>(&mut self, ran: Result<T>) -> Result<T> {
+        let aborts = ran.is_err() && self.mode != Mode::Read;
+        self.state = if aborts { State::Aborted } else { State::Open };
+        if let (Err(Error::Unavailable(_)), Link::Pooled(lease)) = (&ran, &mut self.link) {
+            lease.broken = true;
+        }
+        ran
+    }
+
+    fn usable(&self) -> Result<()> {
+        match self.state {
+            State::Open => Ok(()),
+            State::Running => Err(Error::misuse("transaction has an abandoned statement")),
+            State::Aborted => Err(Error::misuse("transaction is aborted by an earlier error")),
+        }
+    }
+
+    fn needs_transaction(&self) -> Result<()> {
+        if self.mode == Mode::Write { Ok(()) } else { Err(Error::misuse("only a write has savepoints")) }
+    }
+
+    fn innermost(&self) -> Result<u32> {
+        match self.savepoints {
+            0 => Err(Error::misuse("there is no savepoint")),
+            name => Ok(name),
+        }
+    }
+}
+
+async fn commit_pooled(mut lease: Lease) -> Result<()> {
+    lease.busy = true;
+    let committed = lease.connection()?.script("COMMIT").await;
+    lease.busy = false;
+    lease.in_tx = false;
+    lease.broken = committed.is_err();
+    if committed.is_ok() {
+        metrics::counter!("entrepot_db_commits_total", "engine" => "postgres").increment(1);
+        metrics::counter!("entrepot_db_transactions_total", "engine" => "postgres").increment(1);
+    }
+    committed
+}
