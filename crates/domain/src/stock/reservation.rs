@@ -9,9 +9,9 @@
 
 use jiff::Timestamp;
 
-use super::Refusal;
 use super::movement::Kind;
-use crate::id::{NodeId, OrderId, ReservationId, Sku};
+use super::{Key, Refusal};
+use crate::id::{OrderId, ReservationId, Sku};
 
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +69,8 @@ impl State {
 pub struct Line {
     /// Line number of the cart or order, from 1. The parts of a kit share their line's number.
     pub line: u32,
-    /// Where.
-    pub node: NodeId,
-    /// What: a part, when the line asked for a kit.
-    pub sku: Sku,
+    /// Where, and what: a part, when the line asked for a kit.
+    pub position: Key,
     /// The kit that the line asked for.
     pub kit: Option<Sku>,
     /// Pieces that make one unit of the line: 1, or the pieces of this part in one kit.
@@ -87,8 +85,14 @@ pub struct Line {
 
 impl Line {
     /// A fresh claim on `units` of a plain item.
-    pub fn plain(line: u32, node: NodeId, sku: Sku, units: i64) -> Self {
-        Self { line, node, sku, kit: None, per_unit: 1, held: units, consumed: 0, released: 0 }
+    pub fn plain(line: u32, position: Key, units: i64) -> Self {
+        Self { line, position, kit: None, per_unit: 1, held: units, consumed: 0, released: 0 }
+    }
+
+    /// A fresh claim on one part of `units` kits; `None` when that is more than a position can hold.
+    pub fn part(line: u32, position: Key, kit: Sku, per_unit: i64, units: i64) -> Option<Self> {
+        let held = units.checked_mul(per_unit).filter(|pieces| *pieces <= super::MAX_UNITS)?;
+        Some(Self { line, position, kit: Some(kit), per_unit, held, consumed: 0, released: 0 })
     }
 
     /// All pieces that were ever claimed: the sum of the buckets.
@@ -119,11 +123,22 @@ pub enum Step {
     Changed(Vec<Shift>),
 }
 
-/// The quantities of one line as its fulfilment orders report them, in units of the line (whole kits).
+/// Units of one line that an order wants of its claim (whole kits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// Line number.
+    pub line: u32,
+    /// Units, at least 1.
+    pub units: i64,
+}
+
+/// The quantities of one line as its fulfilment order reports them, in units of the line (whole kits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Line number.
     pub line: u32,
+    /// Units that the fulfilment order is for; what was claimed beyond them is not its affair.
+    pub quantity: i64,
     /// Units that left the node so far.
     pub consumed: i64,
     /// Units that are no longer wanted so far.
@@ -170,17 +185,25 @@ impl Reservation {
 
     /// The claims that a fresh hold takes.
     pub fn taking(&self) -> Vec<Shift> {
-        self.each(|line| (line.held, Kind::Reserve, line.held))
+        self.shifts(self.lines.iter().map(|line| line.held), Kind::Reserve, 1)
     }
 
-    /// Gives the claim to an order: no time limit from now on. An expired one answers [`Refusal::Lost`]: its claims
-    /// have to be taken again ([`Reservation::lost`], [`Reservation::rehold`]).
-    pub fn confirm(&mut self, order: OrderId) -> Result<Step, Refusal> {
+    /// Gives the claim to an order: no time limit from now on. What was claimed beyond `wants` is given back; no wants
+    /// at all mean everything. An expired reservation answers [`Refusal::Lost`]: its claims have to be taken again
+    /// first ([`Reservation::lost`], [`Reservation::rehold`]).
+    pub fn confirm(&mut self, order: OrderId, wants: &[Want]) -> Result<Step, Refusal> {
         match self.state {
             State::Held { .. } => {
+                let keep = self.wanted(wants, |line| line.held)?;
+                let surplus = |(line, keep): (&Line, &i64)| line.held - keep;
+                let shifts = self.shifts(self.lines.iter().zip(&keep).map(surplus), Kind::Release, -1);
+                for (line, keep) in self.lines.iter_mut().zip(keep) {
+                    line.released += line.held - keep;
+                    line.held = keep;
+                }
                 self.state = State::Confirmed;
                 self.order = Some(order);
-                Ok(self.changed(Vec::new()))
+                Ok(self.changed(shifts))
             }
             State::Confirmed if self.order == Some(order) => Ok(Step::Unchanged),
             State::Confirmed => Err(Refusal::OtherOrder { id: self.id }),
@@ -189,22 +212,26 @@ impl Reservation {
         }
     }
 
-    /// The claims that an expired reservation has to take again before it can be confirmed.
-    pub fn lost(&self) -> Vec<Shift> {
+    /// The claims that an expired reservation has to take again before an order that wants this can have it.
+    pub fn lost(&self, wants: &[Want]) -> Result<Vec<Shift>, Refusal> {
         match self.state {
-            State::Expired => self.each(|line| (line.released, Kind::Reserve, line.released)),
-            State::Held { .. } | State::Confirmed | State::Consumed | State::Released => Vec::new(),
+            State::Expired => {
+                let keep = self.wanted(wants, |line| line.released)?;
+                Ok(self.shifts(keep.into_iter(), Kind::Reserve, 1))
+            }
+            State::Held { .. } | State::Confirmed | State::Consumed | State::Released => {
+                Err(self.ended("be held again"))
+            }
         }
     }
 
     /// Takes the lost claims again, for an order. The caller has seen that the positions can give them.
-    pub fn rehold(&mut self, order: OrderId) -> Result<Step, Refusal> {
-        let shifts = self.lost();
-        if shifts.is_empty() {
-            return Err(self.ended("be held again"));
-        }
-        for line in &mut self.lines {
-            line.held += std::mem::take(&mut line.released);
+    pub fn rehold(&mut self, order: OrderId, wants: &[Want]) -> Result<Step, Refusal> {
+        let shifts = self.lost(wants)?;
+        for shift in &shifts {
+            let line = &mut self.lines[shift.line];
+            line.released -= shift.reserved;
+            line.held += shift.reserved;
         }
         self.state = State::Confirmed;
         self.order = Some(order);
@@ -357,18 +384,41 @@ impl Reservation {
         self.changed(shifts)
     }
 
-    /// A shift for each line of which `f` says how many units are concerned, why, and how `reserved` changes.
-    fn each(&self, f: impl Fn(&Line) -> (i64, Kind, i64)) -> Vec<Shift> {
-        let lines = self.lines.iter().enumerate();
-        let shifts = lines.filter_map(|(index, line)| {
-            let (units, kind, reserved) = f(line);
-            (units > 0).then_some(Shift { line: index, kind, on_hand: 0, reserved })
-        });
-        shifts.collect()
+    /// Pieces of each line that the wants ask for, out of those that `there` counts.
+    fn wanted(&self, wants: &[Want], there: impl Fn(&Line) -> i64) -> Result<Vec<i64>, Refusal> {
+        if wants.is_empty() {
+            return Ok(self.lines.iter().map(there).collect());
+        }
+        let mut keep = vec![0; self.lines.len()];
+        for &Want { line: number, units } in wants {
+            let mut known = false;
+            for (line, keep) in self.lines.iter().zip(&mut keep).filter(|(line, _)| line.line == number) {
+                known = true;
+                let left = there(line) / line.per_unit;
+                if units <= 0 || units > left {
+                    return Err(Refusal::TooMany { id: self.id, line: number, wanted: units, left });
+                }
+                *keep = units * line.per_unit;
+            }
+            if !known {
+                return Err(Refusal::UnknownLine { id: self.id, line: number });
+            }
+        }
+        Ok(keep)
+    }
+
+    /// Shifts that claim (`sign` 1) or give back (`sign` -1) so many pieces of each line.
+    fn shifts(&self, pieces: impl Iterator<Item = i64>, kind: Kind, sign: i64) -> Vec<Shift> {
+        debug_assert!(
+            !self.lines.is_empty() || self.state == State::Released,
+            "only a tombstone has no lines"
+        );
+        let moved = pieces.enumerate().filter(|(_, pieces)| *pieces > 0);
+        moved.map(|(line, pieces)| Shift { line, kind, on_hand: 0, reserved: sign * pieces }).collect()
     }
 
     fn give_back(&mut self, kind: Kind) -> Vec<Shift> {
-        let shifts = self.each(|line| (line.held, kind, -line.held));
+        let shifts = self.shifts(self.lines.iter().map(|line| line.held), kind, -1);
         for line in &mut self.lines {
             line.released += std::mem::take(&mut line.held);
         }
@@ -385,10 +435,11 @@ fn settle_line(
     shifts: &mut Vec<Shift>,
 ) -> Result<(), Refusal> {
     let taken = line.taken();
-    let left = taken / line.per_unit;
+    let left = (taken / line.per_unit).min(target.quantity);
     let wanted = target.consumed.saturating_add(target.released);
-    if target.consumed < 0 || target.released < 0 || wanted > left {
-        return Err(Refusal::TooMany { id, line: target.line, wanted, left });
+    if target.consumed < 0 || target.released < 0 || wanted > left || target.quantity > taken / line.per_unit
+    {
+        return Err(Refusal::TooMany { id, line: target.line, wanted: wanted.max(target.quantity), left });
     }
     let consumed = target.consumed * line.per_unit;
     if consumed < line.consumed {
@@ -396,7 +447,7 @@ fn settle_line(
         return Err(Refusal::Backwards { id, line: target.line, wanted: target.consumed, consumed: done });
     }
     let left_now = consumed - line.consumed;
-    let held = line.held.min(taken - consumed - target.released * line.per_unit);
+    let held = line.held.min((target.quantity - target.consumed - target.released) * line.per_unit);
     let given_up = line.held - held;
     let from_claim = left_now.min(given_up);
     if left_now > 0 {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::feed::{Marks, Stale};
 use super::kit::{Kit, Malformed, Part};
 use super::movement::{Entry, KINDS, Kind};
-use super::reservation::{Line, Reservation, Shift, State, Step, Target};
+use super::reservation::{Line, Reservation, Shift, State, Step, Target, Want};
 use super::{Claim, Key, Position, Refusal, Shortage, shortages};
 use crate::id::{NodeId, OrderId, ReservationId, Sku, Uuid};
 
@@ -18,8 +18,8 @@ fn sku(text: &str) -> Sku {
     Sku::new(text).unwrap()
 }
 
-fn node() -> NodeId {
-    NodeId::new("store-1").unwrap()
+fn at_store(sku_code: &str) -> Key {
+    Key { node: NodeId::new("store-1").unwrap(), sku: sku(sku_code) }
 }
 
 fn id(n: u128) -> ReservationId {
@@ -31,8 +31,7 @@ fn order(n: u128) -> OrderId {
 }
 
 fn held(quantities: &[i64], until: i64) -> Reservation {
-    let lines =
-        (1..).zip(quantities).map(|(n, q)| Line::plain(n, node(), sku(&format!("s{n}")), *q)).collect();
+    let lines = (1..).zip(quantities).map(|(n, q)| Line::plain(n, at_store(&format!("s{n}")), *q)).collect();
     Reservation::hold(id(1), lines, at(until), at(0)).unwrap()
 }
 
@@ -41,7 +40,7 @@ fn in_state(state: &str) -> Reservation {
     let mut reservation = held(&[2], 100);
     match state {
         "HELD" => {}
-        "CONFIRMED" => drop(reservation.confirm(order(1)).unwrap()),
+        "CONFIRMED" => drop(reservation.confirm(order(1), &[]).unwrap()),
         "CONSUMED" => drop(reservation.consume(&[(1, 2)]).unwrap()),
         "RELEASED" => drop(reservation.release()),
         "EXPIRED" => drop(reservation.expire(at(100))),
@@ -69,9 +68,9 @@ fn word(outcome: &Result<Step, Refusal>) -> &'static str {
 fn every_command_in_every_state_has_its_answer() {
     type Command = (&'static str, fn(&mut Reservation) -> Result<Step, Refusal>);
     let commands: [Command; 11] = [
-        ("confirm", |r| r.confirm(order(1))),
-        ("confirm for another order", |r| r.confirm(order(2))),
-        ("rehold", |r| r.rehold(order(1))),
+        ("confirm", |r| r.confirm(order(1), &[])),
+        ("confirm for another order", |r| r.confirm(order(2), &[])),
+        ("rehold", |r| r.rehold(order(1), &[])),
         ("extend", |r| r.extend(at(200))),
         ("extend to earlier", |r| r.extend(at(50))),
         ("release", |r| Ok(r.release())),
@@ -79,7 +78,7 @@ fn every_command_in_every_state_has_its_answer() {
         ("expire too early", |r| Ok(r.expire(at(99)))),
         ("consume", |r| r.consume(&[(1, 1)])),
         ("consume too many", |r| r.consume(&[(1, 3)])),
-        ("settle", |r| r.settle(&[Target { line: 1, consumed: 1, released: 1 }])),
+        ("settle", |r| r.settle(&[Target { line: 1, quantity: 2, consumed: 1, released: 1 }])),
     ];
     let table = [
         ("HELD", ["done", "done", "ended", "done", "same", "done", "done", "same", "done", "many", "done"]),
@@ -108,7 +107,9 @@ fn every_command_in_every_state_has_its_answer() {
                 Ok(Step::Changed(_)) => {
                     assert_eq!(reservation.version, before.version + 1, "{name} when {state}")
                 }
-                Ok(Step::Unchanged) | Err(_) => assert_eq!(reservation, before, "{name} when {state}"),
+                Ok(Step::Unchanged) | Err(_) => {
+                    assert_eq!(reservation, before, "{name} when {state}");
+                }
             }
         }
     }
@@ -119,22 +120,24 @@ fn a_tombstone_refuses_what_comes_after_it() {
     let mut tombstone = Reservation::tombstone(id(1), at(0));
     tombstone.check().unwrap();
     assert_eq!(tombstone.release(), Step::Unchanged);
-    assert!(matches!(tombstone.confirm(order(1)), Err(Refusal::Ended { .. })));
-    assert!(tombstone.lost().is_empty());
+    assert!(matches!(tombstone.confirm(order(1), &[]), Err(Refusal::Ended { .. })));
+    assert!(tombstone.lost(&[]).is_err());
 }
 
 #[test]
 fn a_release_after_the_expiry_keeps_the_claims_from_coming_back() {
     let mut reservation = in_state("EXPIRED");
     assert_eq!(reservation.release(), Step::Changed(Vec::new()));
-    assert!(matches!(reservation.confirm(order(1)), Err(Refusal::Ended { .. })));
+    assert!(matches!(reservation.confirm(order(1), &[]), Err(Refusal::Ended { .. })));
 }
 
 #[test]
 fn settling_twice_changes_nothing_the_second_time() {
     let mut reservation = held(&[5, 3], 100);
-    let targets =
-        [Target { line: 1, consumed: 2, released: 1 }, Target { line: 2, consumed: 0, released: 3 }];
+    let targets = [
+        Target { line: 1, quantity: 5, consumed: 2, released: 1 },
+        Target { line: 2, quantity: 3, consumed: 0, released: 3 },
+    ];
     let Step::Changed(shifts) = reservation.settle(&targets).unwrap() else { panic!("nothing changed") };
     let expected = [
         Shift { line: 0, kind: Kind::Consume, on_hand: -2, reserved: -2 },
@@ -149,15 +152,37 @@ fn settling_twice_changes_nothing_the_second_time() {
 #[test]
 fn goods_that_left_leave_the_stock_even_when_the_claim_was_gone() {
     let mut reservation = in_state("EXPIRED");
-    let outcome = reservation.settle(&[Target { line: 1, consumed: 2, released: 0 }]).unwrap();
+    let outcome = reservation.settle(&[Target { line: 1, quantity: 2, consumed: 2, released: 0 }]).unwrap();
     let shift = Shift { line: 0, kind: Kind::Consume, on_hand: -2, reserved: 0 };
     assert_eq!(outcome, Step::Changed(vec![shift]));
     assert_eq!(reservation.state, State::Consumed);
 }
 
 #[test]
+fn an_order_gives_back_what_it_does_not_want() {
+    let mut reservation = held(&[5, 3], 100);
+    let Step::Changed(shifts) = reservation.confirm(order(1), &[Want { line: 1, units: 3 }]).unwrap() else {
+        panic!("nothing changed")
+    };
+    assert_eq!(shifts.iter().map(|shift| shift.reserved).collect::<Vec<_>>(), [-2, -3]);
+    let done = [Target { line: 1, quantity: 3, consumed: 2, released: 1 }];
+    let Step::Changed(shifts) = reservation.settle(&done).unwrap() else { panic!("nothing changed") };
+    assert_eq!(shifts.iter().map(|shift| shift.reserved).collect::<Vec<_>>(), [-2, -1]);
+    assert_eq!(reservation.state, State::Consumed);
+
+    let mut expired = in_state("EXPIRED");
+    let wants = [Want { line: 1, units: 1 }];
+    assert_eq!(expired.lost(&wants).unwrap()[0].reserved, 1);
+    expired.rehold(order(1), &wants).unwrap();
+    assert_eq!((expired.held(), expired.lines[0].released), (1, 1));
+
+    let too_many = [Want { line: 1, units: 3 }];
+    assert!(matches!(in_state("HELD").confirm(order(1), &too_many), Err(Refusal::TooMany { left: 2, .. })));
+}
+
+#[test]
 fn the_parts_of_a_kit_are_consumed_by_whole_kits() {
-    let part = |name: &str, per_unit| Line { per_unit, ..Line::plain(1, node(), sku(name), 3 * per_unit) };
+    let part = |name: &str, per_unit| Line::part(1, at_store(name), sku("kit"), per_unit, 3).unwrap();
     let mut reservation = Reservation::hold(id(1), vec![part("a", 1), part("b", 4)], at(9), at(0)).unwrap();
     let Step::Changed(shifts) = reservation.consume(&[(1, 2)]).unwrap() else { panic!("nothing changed") };
     assert_eq!(shifts.iter().map(|shift| shift.on_hand).collect::<Vec<_>>(), [-2, -8]);
@@ -267,7 +292,8 @@ enum Command {
     Release(usize),
     Expire(i64),
     Consume(usize, i64),
-    Settle(usize, i64, i64),
+    Settle(usize, i64, i64, i64),
+    Trim(usize, i64),
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -281,8 +307,8 @@ fn command() -> impl Strategy<Value = Command> {
         which.clone().prop_map(Command::Release),
         (0..90i64).prop_map(Command::Expire),
         (which.clone(), 0..6i64).prop_map(|(n, units)| Command::Consume(n, units)),
-        (which, -1..6i64, -1..6i64)
-            .prop_map(|(n, consumed, released)| Command::Settle(n, consumed, released)),
+        (which.clone(), 1..9i64, -1..6i64, -1..6i64).prop_map(|(n, q, c, r)| Command::Settle(n, q, c, r)),
+        (which, 0..9i64).prop_map(|(n, units)| Command::Trim(n, units)),
     ]
 }
 
@@ -315,9 +341,9 @@ impl World {
         }
     }
 
-    fn run(&mut self, command: Command) {
+    fn run(&mut self, command: &Command) {
         self.granted = false;
-        match command {
+        match *command {
             Command::Post(kind, quantity) => self.ledger.extend(self.position.post(kind, quantity)),
             Command::Hold(quantity, until) => {
                 if self.can_give(quantity) {
@@ -327,11 +353,14 @@ impl World {
                     self.granted = true;
                 }
             }
-            Command::Confirm(n) => self.step(n, |r| r.confirm(order(1))),
+            Command::Confirm(n) => self.step(n, |r| r.confirm(order(1), &[])),
             Command::Rehold(n) => {
-                let lost = self.reservations.get(n).map_or(0, |r| r.lost().iter().map(|s| s.reserved).sum());
+                let lost: i64 = self
+                    .reservations
+                    .get(n)
+                    .map_or(0, |r| r.lost(&[]).map_or(0, |lost| lost.iter().map(|s| s.reserved).sum()));
                 if lost > 0 && self.can_give(lost) {
-                    self.step(n, |r| r.rehold(order(1)));
+                    self.step(n, |r| r.rehold(order(1), &[]));
                     self.granted = true;
                 }
             }
@@ -343,9 +372,10 @@ impl World {
                 }
             }
             Command::Consume(n, units) => self.step(n, |r| r.consume(&[(1, units)])),
-            Command::Settle(n, consumed, released) => {
-                self.step(n, |r| r.settle(&[Target { line: 1, consumed, released }]));
+            Command::Settle(n, quantity, consumed, released) => {
+                self.step(n, |r| r.settle(&[Target { line: 1, quantity, consumed, released }]));
             }
+            Command::Trim(n, units) => self.step(n, |r| r.confirm(order(1), &[Want { line: 1, units }])),
         }
     }
 
@@ -378,9 +408,9 @@ proptest! {
     #[test]
     fn the_laws_hold_after_any_commands(commands in prop::collection::vec(command(), 1..80)) {
         let mut world = World::default();
-        world.run(Command::Post(Kind::Receipt, 25));
+        world.run(&Command::Post(Kind::Receipt, 25));
         for command in commands {
-            world.run(command);
+            world.run(&command);
             world.check();
         }
     }
