@@ -1,0 +1,216 @@
+//! Placing: totals recomputed, shares frozen.
+
+use std::collections::BTreeSet;
+
+use super::shares::{self, MAX_MINOR};
+use super::{
+    Amounts, Block, Buckets, Changed, Charge, Event, Ledger, Line, Order, Policy, Promise, Refusal, Tender,
+    Terms,
+};
+use crate::id::{OrderId, Sku};
+use crate::money::Currency;
+use crate::time::{Timestamp, after_ms};
+
+/// One line of an order to place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftLine {
+    /// The item.
+    pub sku: Sku,
+    /// Its name.
+    pub name: String,
+    /// What it costs.
+    pub amounts: Amounts,
+}
+
+/// An order to place, each field well formed by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The channel that takes it.
+    pub channel: String,
+    /// The channel's own number.
+    pub channel_order_id: String,
+    /// The channel's handle of the customer; empty for a guest.
+    pub customer_ref: String,
+    /// The one currency of all its amounts.
+    pub currency: Currency,
+    /// The prices include tax.
+    pub tax_included: bool,
+    /// When it is paid.
+    pub terms: Terms,
+    /// What is bought; line numbers are given in this order, from 1.
+    pub lines: Vec<DraftLine>,
+    /// Charges on the whole order.
+    pub charges: Vec<Charge>,
+    /// How it is paid.
+    pub tenders: Vec<Tender>,
+    /// What the channel thinks that it costs, in minor units.
+    pub total_minor: i64,
+}
+
+/// A field of a draft that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Which field, as the request names it.
+    pub field: String,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+impl Flaw {
+    fn new(field: impl Into<String>, description: &(impl ToString + ?Sized)) -> Self {
+        Self { field: field.into(), description: description.to_string() }
+    }
+}
+
+impl Draft {
+    /// Everything that is wrong with its amounts. Nothing: it can be placed.
+    pub fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        let mut sum = Some(0_i64);
+        for (i, line) in self.lines.iter().enumerate() {
+            match line.amounts.total() {
+                Ok(total) => sum = sum.and_then(|s| s.checked_add(total)),
+                Err(found) => {
+                    sum = None;
+                    flaws
+                        .extend(found.into_iter().map(|f| Flaw::new(format!("lines[{i}].{}", f.field()), f)));
+                }
+            }
+        }
+        for (i, charge) in self.charges.iter().enumerate() {
+            if (0..=MAX_MINOR).contains(&charge.amount_minor) {
+                sum = sum.and_then(|s| s.checked_add(charge.amount_minor));
+            } else {
+                sum = None;
+                flaws.push(Flaw::new(format!("charges[{i}].amount"), "must not be negative or absurd"));
+            }
+        }
+        if let Some(sum) = sum {
+            if sum > MAX_MINOR {
+                flaws.push(Flaw::new("lines", "cost more than an order may"));
+            } else if sum != self.total_minor {
+                let text =
+                    format!("is {} minor units, but lines and charges add up to {sum}", self.total_minor);
+                flaws.push(Flaw::new("total", &text));
+            }
+        }
+        self.tender_flaws(&mut flaws);
+        flaws
+    }
+
+    fn tender_flaws(&self, flaws: &mut Vec<Flaw>) {
+        let mut names = BTreeSet::new();
+        let mut sum = Some(0_i64);
+        for (i, tender) in self.tenders.iter().enumerate() {
+            if !names.insert(tender.id.as_str()) {
+                flaws.push(Flaw::new(format!("tenders[{i}].tender_id"), "must be unique in the order"));
+            }
+            let least = i64::from(self.total_minor > 0);
+            if tender.amount_minor < least || tender.amount_minor > MAX_MINOR {
+                sum = None;
+                flaws.push(Flaw::new(format!("tenders[{i}].amount"), "must be more than 0"));
+            } else {
+                sum = sum.and_then(|s| s.checked_add(tender.amount_minor));
+            }
+        }
+        let may_be_empty = self.total_minor == 0 || self.terms != Terms::Prepaid;
+        if self.tenders.is_empty() && may_be_empty {
+            return;
+        }
+        if let Some(sum) = sum.filter(|sum| *sum != self.total_minor) {
+            let text = format!("add up to {sum} minor units, but the total is {}", self.total_minor);
+            flaws.push(Flaw::new("tenders", &text));
+        }
+    }
+
+    /// Whether nothing has to be paid before fulfilment.
+    pub fn is_payable_later(&self) -> bool {
+        let paid: i64 = self.tenders.iter().filter(|t| t.state.counts()).map(|t| t.amount_minor).sum();
+        self.terms != Terms::Prepaid || paid >= self.total_minor
+    }
+}
+
+impl Order {
+    /// Places an order whose stock is held. Shares are frozen here; an unpaid prepaid order waits for its payment.
+    pub fn place(
+        id: OrderId,
+        draft: Draft,
+        promise: Promise,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Changed, Vec<Flaw>> {
+        let flaws = draft.flaws();
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
+        let is_open = draft.is_payable_later();
+        let totals: Vec<i64> =
+            draft.lines.iter().map(|line| line.amounts.total().unwrap_or_default()).collect();
+        let charges = draft.charges.iter().map(|c| c.amount_minor).sum();
+        let shares = shares::freeze(&totals, charges);
+        let lines = draft.lines.into_iter().zip(totals.iter().zip(shares)).zip(1..);
+        let lines = lines.map(|((line, (total, share)), no)| Line {
+            no,
+            sku: line.sku,
+            name: line.name,
+            amounts: line.amounts,
+            total_minor: *total,
+            share_minor: share,
+            buckets: Buckets::all_reserved(line.amounts.quantity),
+            cancel_requested: 0,
+            cancel_reason: String::new(),
+        });
+        let order = Self {
+            id,
+            version: 0,
+            channel: draft.channel,
+            channel_order_id: draft.channel_order_id,
+            customer_ref: draft.customer_ref,
+            currency: draft.currency,
+            tax_included: draft.tax_included,
+            terms: draft.terms,
+            lines: lines.collect(),
+            charges: draft.charges,
+            total_minor: draft.total_minor,
+            ledger: Ledger { tenders: draft.tenders, refunds: Vec::new() },
+            blocks: if is_open { BTreeSet::new() } else { BTreeSet::from([Block::Payment]) },
+            promise,
+            placed_at: now,
+            updated_at: now,
+            payment_due_at: (!is_open).then(|| after_ms(now, policy.payment_ms)),
+            lapsed_at: None,
+            expired_at: None,
+            confirmed_at: None,
+            fulfillment: None,
+            cancels: 0,
+        };
+        Ok(order.changed(vec![Event::Placed], now))
+    }
+
+    /// What it costs by its shares: always its total.
+    pub fn shares_minor(&self) -> i64 {
+        self.lines.iter().map(|line| line.share_minor).sum()
+    }
+}
+
+impl Refusal {
+    /// The line it is about, if it is about one.
+    pub const fn line(&self) -> Option<u32> {
+        match self {
+            Self::UnknownLine { line } | Self::NotCancellable { line, .. } | Self::BadSnapshot { line } => {
+                Some(*line)
+            }
+            Self::Over { .. }
+            | Self::NothingToCancel
+            | Self::UnknownTender { .. }
+            | Self::AmountDiffers { .. }
+            | Self::TenderState { .. }
+            | Self::TenderInUse { .. }
+            | Self::NeedsHold
+            | Self::OtherReservation
+            | Self::AlreadyConfirmed
+            | Self::NotDue
+            | Self::OtherFulfillment { .. } => None,
+        }
+    }
+}
