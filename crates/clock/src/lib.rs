@@ -47,10 +47,6 @@ impl Clock {
     }
 
     /// The machine's time, for leases, polls and deadlines.
-    #[expect(
-        clippy::unused_self,
-        reason = "callers hold a clock and ask it; where the time comes from is its affair"
-    )]
     pub fn wall(&self) -> Timestamp {
         machine()
     }

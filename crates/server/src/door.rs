@@ -14,7 +14,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic::{Code, Status};
 use tonic_health::server::{HealthReporter, health_reporter};
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt as _};
+use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
 use crate::auth::{Access, Principal, Table, TableError};
@@ -44,7 +44,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             default_deadline: Duration::from_secs(10),
-            max_deadline: Duration::from_secs(60),
+            max_deadline: Duration::from_mins(1),
             max_in_flight: 1024,
             max_open_streams: 4096,
             anonymous_allowed: true,
@@ -109,7 +109,7 @@ struct Inner {
 
 impl Door {
     /// Builds the door, with health and reflection (v1 and v1alpha) beside the services. Streams end when
-    /// `shutdown` begins. Health says NOT_SERVING until [`Door::set_serving`].
+    /// `shutdown` begins. Health says `NOT_SERVING` until [`Door::set_serving`].
     pub fn new(offer: Offer<'_>, limits: &Limits, shutdown: Shutdown) -> Result<Self, Error> {
         let mut known = offer.descriptors.to_vec();
         known.push(tonic_health::pb::FILE_DESCRIPTOR_SET);
@@ -144,7 +144,7 @@ impl Door {
 
     /// All services as a peer in this process, with the same checks as over the network.
     pub fn peer(&self) -> Peer {
-        BoxCloneSyncService::new(self.clone().map_err(|never: Infallible| -> BoxError { match never {} }))
+        BoxCloneSyncService::new(self.clone().map_err(|never: Infallible| -> Status { match never {} }))
     }
 
     /// What the health service says of the process (the empty name) and of each service.

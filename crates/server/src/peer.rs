@@ -11,20 +11,23 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, Uri};
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt as _};
+use tower::{Service, ServiceExt as _};
 
 use crate::auth::{ACTOR, Principal};
 use crate::call::{self, Budgets, Handlers};
+use crate::status::{DOMAIN, retry_later, status};
 
 /// How much longer than the deadline a peer that does not answer is waited for.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// A service that generated clients can call.
-pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
+/// A service that generated clients can call. Its error is a named type, not a box: with a boxed one the futures of
+/// generated clients cannot be spawned.
+pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
 
 /// How long a call to a peer may take when its caller names no deadline.
-const BUDGETS: Budgets = Budgets { default: Duration::from_secs(10), max: Duration::from_secs(60) };
+const BUDGETS: Budgets = Budgets { default: Duration::from_secs(10), max: Duration::from_mins(1) };
 
 /// A peer in this process: the generated server itself.
 pub fn local<S>(server: S) -> Peer
@@ -42,9 +45,7 @@ where
                 Err(refusal) => return Ok(refusal.into_http()),
             };
             request.extensions_mut().insert(principal);
-            Ok::<_, BoxError>(
-                call::unary(&handlers, BUDGETS, request, |request| answer(server, request)).await,
-            )
+            Ok::<_, Status>(call::unary(&handlers, BUDGETS, request, |request| answer(server, request)).await)
         }
     }))
 }
@@ -89,11 +90,11 @@ struct Remote {
 
 impl Service<Request<Body>> for Remote {
     type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.channel.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.channel.poll_ready(cx).map_err(unreachable_peer)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -110,10 +111,26 @@ impl Service<Request<Body>> for Remote {
         Box::pin(async move {
             // the peer answers at the deadline itself; this is for one that is frozen or cut off
             match tokio::time::timeout(budget + GRACE, answer).await {
-                Ok(answer) => answer.map_err(Into::into),
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(error)) => match unreachable_peer(error) {
+                    // the channel watches the deadline too, and calls its passing a cancellation
+                    late if late.code() == Code::Cancelled => Ok(call::too_late(&method, budget).into_http()),
+                    other => Err(other),
+                },
                 Err(_) => Ok(call::too_late(&method, budget).into_http()),
             }
         })
+    }
+}
+
+fn unreachable_peer(error: tonic::transport::Error) -> Status {
+    let bare = Status::from_error(error.into());
+    let text = bare.message().to_owned();
+    match bare.code() {
+        Code::Unavailable | Code::Unknown => {
+            retry_later(DOMAIN, "PEER_UNREACHABLE", Duration::from_millis(500), text)
+        }
+        code => status(code, "PEER_FAILED", DOMAIN, text, []),
     }
 }
 

@@ -44,7 +44,7 @@ pub fn status(
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, domain, facts))
 }
 
-/// INVALID_ARGUMENT that names every bad field at once (reason `INVALID_REQUEST`).
+/// `INVALID_ARGUMENT` that names every bad field at once (reason `INVALID_REQUEST`).
 pub fn invalid(domain: &str, violations: Vec<Violation>) -> Status {
     let message = match violations.as_slice() {
         [] => "the request is not valid".to_owned(),
@@ -68,7 +68,7 @@ pub fn retry_later(
     with_delay(Code::Unavailable, domain, reason, delay, message.into())
 }
 
-/// RESOURCE_EXHAUSTED: a limit is reached; the same call may succeed after `delay`.
+/// `RESOURCE_EXHAUSTED`: a limit is reached; the same call may succeed after `delay`.
 pub fn exhausted(domain: &str, reason: &'static str, delay: Duration, message: impl Into<String>) -> Status {
     with_delay(Code::ResourceExhausted, domain, reason, delay, message.into())
 }

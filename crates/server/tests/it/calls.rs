@@ -1,0 +1,223 @@
+//! What becomes of one call: in this process and over the wire alike.
+
+use std::time::Duration;
+
+use server::status::{facts, reason};
+use server::{Peer, Principal, Shutdown, door::Limits, listen, peer};
+use tonic::{Code, Request};
+
+use crate::echo::{self, Echo, say, send, watch};
+
+/// The same service by each way that a caller can reach it.
+async fn ways(echo: &Echo, limits: &Limits) -> Vec<(&'static str, Peer)> {
+    let shutdown = Shutdown::new();
+    let door = echo::door(echo, limits, &shutdown);
+    let config = listen::Config { address: ([127, 0, 0, 1], 0).into(), ..listen::Config::default() };
+    let listener = listen::Listener::bind(config).await.unwrap();
+    let address = listener.address().unwrap();
+    tokio::spawn(listener.run(door.clone(), shutdown));
+    vec![
+        ("door", door.peer()),
+        ("local", peer::local(echo.clone())),
+        ("remote", peer::remote(&format!("http://{address}")).unwrap()),
+    ]
+}
+
+#[tokio::test]
+async fn an_answer_comes_back_by_every_way() {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        assert_eq!(say(&peer, "hello").await.unwrap(), "hello", "{way}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_keeps_its_details_by_every_way() {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        let status = say(&peer, "refuse").await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition, "{way}");
+        assert_eq!(reason(&status).as_deref(), Some("NO_STOCK"), "{way}");
+        assert_eq!(facts(&status)["sku"], "A", "{way}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_without_details_gets_a_reason() {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        let status = say(&peer, "bare").await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::NotFound, "nothing here"), "{way}");
+        assert!(reason(&status).is_some(), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_an_internal_error_and_the_next_call_works() {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        let status = say(&peer, "panic").await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"), "{way}");
+        assert_eq!(reason(&status).as_deref(), Some("HANDLER_PANICKED"), "{way}");
+        assert_eq!(say(&peer, "again").await.unwrap(), "again", "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_is_answered_and_the_handler_still_finishes() {
+    for way in 0..3 {
+        let echo = Echo::default();
+        let (way, peer) = ways(&echo, &Limits::default()).await.swap_remove(way);
+        let mut request = Request::new("sleep:200".to_owned());
+        // the header alone: the client itself must not give up first
+        request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
+        let status = send(&peer, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
+        assert_eq!(reason(&status).as_deref(), Some("DEADLINE_EXCEEDED"), "{way}");
+        assert_eq!(facts(&status)["deadline_ms"], "40", "{way}");
+        assert_eq!(echo.finished(), 0, "{way}");
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(echo.finished(), 1, "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_deadline_gets_the_default_one() {
+    let limits = Limits { default_deadline: Duration::from_millis(30), ..Limits::default() };
+    let peer = ways(&Echo::default(), &limits).await.swap_remove(0).1;
+    assert_eq!(say(&peer, "sleep:200").await.unwrap_err().code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn odd_deadlines_are_met_with_a_clear_answer() {
+    let peer = ways(&Echo::default(), &Limits::default()).await.swap_remove(0).1;
+    for (timeout, expected) in [
+        ("1n", Code::DeadlineExceeded),
+        ("0S", Code::DeadlineExceeded),
+        ("99999999H", Code::Ok),
+        ("soon", Code::InvalidArgument),
+        ("-1S", Code::InvalidArgument),
+    ] {
+        let mut request = Request::new("hello".to_owned());
+        request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
+        let code = send(&peer, request).await.map_or_else(|status| status.code(), |_| Code::Ok);
+        assert_eq!(code, expected, "{timeout}");
+    }
+    let mut request = Request::new("left".to_owned());
+    request.metadata_mut().insert("grpc-timeout", "99999999H".parse().unwrap());
+    let left: u128 = send(&peer, request).await.unwrap().parse().unwrap();
+    assert!(left <= Limits::default().max_deadline.as_millis());
+}
+
+#[tokio::test]
+async fn a_caller_that_vanishes_cuts_nothing_in_half() {
+    for way in 0..3 {
+        let echo = Echo::default();
+        let (way, peer) = ways(&echo, &Limits::default()).await.swap_remove(way);
+        let call = tokio::spawn(async move { say(&peer, "sleep:150").await });
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+        tokio::time::sleep(Duration::from_millis(350)).await;
+        assert_eq!(echo.finished(), 1, "{way}");
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_refused_at_once_and_may_be_retried() {
+    let limits = Limits { max_in_flight: 2, ..Limits::default() };
+    for way in [0, 2] {
+        let (way, peer) = ways(&Echo::default(), &limits).await.swap_remove(way);
+        let calls = (0..8).map(|_| say(&peer, "sleep:150"));
+        let answers = futures_util::future::join_all(calls).await;
+        let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 6, "{way}");
+        for status in refused {
+            assert_eq!(status.code(), Code::ResourceExhausted, "{way}");
+            assert_eq!(reason(&status).as_deref(), Some("OVERLOADED"), "{way}");
+            let retry = tonic_types::StatusExt::get_details_retry_info(&status);
+            assert!(retry.unwrap().retry_delay.is_some(), "{way}");
+        }
+        assert!(say(&peer, "hello").await.is_ok(), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_call_keeps_its_place_until_it_ends() {
+    let limits = Limits { max_in_flight: 1, ..Limits::default() };
+    let peer = ways(&Echo::default(), &limits).await.swap_remove(0).1;
+    let mut request = Request::new("sleep:200".to_owned());
+    request.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
+    assert_eq!(send(&peer, request).await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!(say(&peer, "hello").await.unwrap_err().code(), Code::ResourceExhausted);
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert!(say(&peer, "hello").await.is_ok());
+}
+
+#[tokio::test]
+async fn open_streams_have_a_limit_and_give_their_place_back() {
+    let limits = Limits { max_open_streams: 1, ..Limits::default() };
+    for way in [0, 2] {
+        let (way, peer) = ways(&Echo::default(), &limits).await.swap_remove(way);
+        let mut first = watch(&peer, "one").await.unwrap();
+        assert_eq!(first.message().await.unwrap().as_deref(), Some("one"), "{way}");
+        assert_eq!(watch(&peer, "two").await.unwrap_err().code(), Code::ResourceExhausted, "{way}");
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(watch(&peer, "three").await.is_ok(), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_with_a_reason() {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        let status = say(&peer, &"x".repeat(server::MESSAGE_LIMIT + 1)).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{way}: {status}");
+        assert_eq!(reason(&status).as_deref(), Some("MESSAGE_TOO_LARGE"), "{way}");
+    }
+}
+
+#[tokio::test]
+async fn callers_are_known_by_their_metadata_and_checked_against_the_table() {
+    let strict = Limits { anonymous_allowed: false, ..Limits::default() };
+    for way in [0, 2] {
+        let (way, peer) = ways(&Echo::default(), &strict).await.swap_remove(way);
+        let cases = [
+            (Some("store/SH-001"), Code::Ok),
+            (Some("customer/1"), Code::PermissionDenied),
+            (None, Code::PermissionDenied),
+            (Some("king/1"), Code::Unauthenticated),
+            (Some("store"), Code::Unauthenticated),
+        ];
+        for (actor, expected) in cases {
+            let mut request = Request::new("who".to_owned());
+            if let Some(actor) = actor {
+                request.metadata_mut().insert(server::auth::ACTOR, actor.parse().unwrap());
+            }
+            let answer = send(&peer, request).await;
+            match answer {
+                Ok(who) => assert_eq!((Some(who.as_str()), Code::Ok), (actor, expected), "{way}"),
+                Err(status) => {
+                    assert_eq!(status.code(), expected, "{way} {actor:?}");
+                    assert!(reason(&status).is_some(), "{way} {actor:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_acts_in_its_own_name_unless_the_call_names_another() {
+    let peer = peer::acting(peer::local(Echo::default()), &Principal::service("orders"));
+    assert_eq!(say(&peer, "who").await.unwrap(), "service/orders");
+    let mut request = Request::new("who".to_owned());
+    request.metadata_mut().insert(server::auth::ACTOR, "store/1".parse().unwrap());
+    assert_eq!(send(&peer, request).await.unwrap(), "store/1");
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_there_is_unavailable() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let peer = peer::remote(&format!("http://{address}")).unwrap();
+    assert_eq!(say(&peer, "hello").await.unwrap_err().code(), Code::Unavailable);
+    assert!(peer::remote("orders:7400").is_err());
+    assert!(peer::remote("ftp://orders:7400").is_err());
+}

@@ -1,0 +1,207 @@
+//! Connections: limits, browsers, raw bytes, and the end of them all.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use server::listen::{Config, Dropped, Listener};
+use server::status::reason;
+use server::{Shutdown, door::Limits, peer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use crate::echo::{self, Echo, say, watch};
+
+struct Running {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    ended: JoinHandle<Dropped>,
+}
+
+async fn start(echo: &Echo, config: Config) -> Running {
+    let shutdown = Shutdown::new();
+    let door = echo::door(echo, &Limits::default(), &shutdown);
+    let config = Config { address: ([127, 0, 0, 1], 0).into(), ..config };
+    let listener = Listener::bind(config).await.unwrap();
+    let address = listener.address().unwrap();
+    Running { address, shutdown: shutdown.clone(), ended: tokio::spawn(listener.run(door, shutdown)) }
+}
+
+fn client(running: &Running) -> server::Peer {
+    peer::remote(&format!("http://{}", running.address)).unwrap()
+}
+
+/// Sends raw HTTP/1.1 and reads to the end of the answer.
+async fn http1(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer).to_lowercase()
+}
+
+fn web_call(text: &str, headers: &str) -> Vec<u8> {
+    let mut message = vec![0x0a, u8::try_from(text.len()).unwrap()];
+    message.extend_from_slice(text.as_bytes());
+    let mut request = format!(
+        "POST {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/grpc-web+proto\r\n\
+         {headers}content-length: {}\r\n\r\n",
+        echo::SAY,
+        message.len() + 5
+    )
+    .into_bytes();
+    request.push(0);
+    request.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    request.extend_from_slice(&message);
+    request
+}
+
+#[tokio::test]
+async fn a_browser_on_this_machine_may_call_and_read_the_status() {
+    let running = start(&Echo::default(), Config::default()).await;
+    let answer = http1(running.address, &web_call("hello", "origin: http://localhost:5173\r\n")).await;
+    assert!(answer.starts_with("http/1.1 200"), "{answer}");
+    assert!(answer.contains("access-control-allow-origin: http://localhost:5173"), "{answer}");
+    for exposed in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
+        let line = answer.lines().find(|line| line.starts_with("access-control-expose-headers")).unwrap();
+        assert!(line.contains(exposed), "{line}");
+    }
+    assert!(answer.contains("hello") && answer.contains("grpc-status:0"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_browser_gets_the_details_of_an_error() {
+    let running = start(&Echo::default(), Config::default()).await;
+    let answer = http1(running.address, &web_call("refuse", "")).await;
+    assert!(answer.contains("grpc-status: 9") || answer.contains("grpc-status:9"), "{answer}");
+    assert!(answer.contains("grpc-status-details-bin"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_preflight_of_a_stranger_allows_nothing() {
+    let running = start(&Echo::default(), Config::default()).await;
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\
+             access-control-request-method: POST\r\n\
+             access-control-request-headers: content-type,x-grpc-web,x-entrepot-actor\r\n\r\n",
+            echo::SAY
+        )
+    };
+    let friend = http1(running.address, preflight("http://127.0.0.1:8080").as_bytes()).await;
+    assert!(friend.contains("access-control-allow-origin: http://127.0.0.1:8080"), "{friend}");
+    assert!(friend.contains("access-control-allow-methods: post"), "{friend}");
+    assert!(friend.contains("x-entrepot-actor"), "{friend}");
+    let stranger = http1(running.address, preflight("https://evil.example").as_bytes()).await;
+    assert!(!stranger.contains("access-control-allow-origin"), "{stranger}");
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_call_do_not_hurt() {
+    let running = start(&Echo::default(), Config::default()).await;
+    for junk in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST test.v1.EchoService/Say HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"\r\n\r\n\r\n\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(junk).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(5), read).await.unwrap();
+    }
+    let wrong_body = [&web_call("hello", "")[..web_call("hello", "").len() - 7], &[0xff; 7]].concat();
+    let answer = http1(running.address, &wrong_body).await;
+    assert!(answer.contains("grpc-status: 3") || answer.contains("grpc-status:3"), "{answer}");
+    assert_eq!(say(&client(&running), "hello").await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_closed_and_the_others_go_on() {
+    let running = start(&Echo::default(), Config { max_connections: 1, ..Config::default() }).await;
+    let first = client(&running);
+    assert!(say(&first, "hello").await.is_ok());
+    let mut second = TcpStream::connect(running.address).await.unwrap();
+    let mut byte = [0];
+    let closed = tokio::time::timeout(Duration::from_secs(5), second.read(&mut byte)).await.unwrap();
+    assert!(matches!(closed, Ok(0) | Err(_)));
+    assert!(say(&first, "hello").await.is_ok());
+}
+
+#[tokio::test]
+async fn an_old_connection_is_left_for_a_new_one_without_a_failed_call() {
+    let config = Config { max_connection_age: Duration::from_millis(100), ..Config::default() };
+    let running = start(&Echo::default(), config).await;
+    let client = client(&running);
+    for call in 0..20 {
+        assert_eq!(say(&client, "hello").await.unwrap(), "hello", "call {call}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_calls_finish_and_tells_streams() {
+    let echo = Echo::default();
+    let running = start(&echo, Config::default()).await;
+    let client = client(&running);
+    let mut stream = watch(&client, "one").await.unwrap();
+    assert_eq!(stream.message().await.unwrap().as_deref(), Some("one"));
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { say(&client, "sleep:200").await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.shutdown.begin();
+    let ended = stream.message().await.unwrap_err();
+    assert_eq!(ended.code(), Code::Unavailable);
+    assert_eq!(reason(&ended).as_deref(), Some("SHUTTING_DOWN"));
+    assert_eq!(call.await.unwrap().unwrap(), "sleep:200");
+    assert_eq!(running.ended.await.unwrap(), Dropped::default());
+    assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_a_shutdown() {
+    let running = start(&Echo::default(), Config::default()).await;
+    let _silent = TcpStream::connect(running.address).await.unwrap();
+    let mut half = TcpStream::connect(running.address).await.unwrap();
+    half.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    running.shutdown.begin();
+    assert_eq!(running.ended.await.unwrap(), Dropped::default());
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn the_drain_limit_really_ends_what_is_left() {
+    let echo = Echo::default();
+    let config = Config { drain_limit: Duration::from_millis(100), ..Config::default() };
+    let running = start(&echo, config).await;
+    let client = client(&running);
+    let call = tokio::spawn(async move { say(&client, "sleep:30000").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    running.shutdown.begin();
+    let dropped = running.ended.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert_eq!(dropped, Dropped { connections: 1, handlers: 1 });
+    assert!(call.await.unwrap().is_err());
+    assert_eq!(echo.finished(), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_stalls_does_not_keep_its_handler() {
+    let running = start(&Echo::default(), Config::default()).await;
+    let call = web_call("hello", "grpc-timeout: 100m\r\n");
+    let answer = http1(running.address, &call[..call.len() - 3]).await;
+    assert!(answer.contains("grpc-status: 4") || answer.contains("grpc-status:4"), "{answer}");
+    let began = Instant::now();
+    running.shutdown.begin();
+    assert_eq!(running.ended.await.unwrap(), Dropped::default());
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
