@@ -73,7 +73,7 @@ impl Draft {
                 Err(found) => {
                     sum = None;
                     flaws
-                        .extend(found.into_iter().map(|f| Flaw::new(format!("lines[{i}].{}", f.field()), f)));
+                        .extend(found.into_iter().map(|f| Flaw::new(format!("lines[{i}].{}", f.field()), &f)));
                 }
             }
         }
