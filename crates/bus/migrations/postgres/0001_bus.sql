@@ -1,0 +1,88 @@
+-- What happened, kept by its owner. One row per version of an aggregate.
+CREATE TABLE events (
+    aggregate      UUID   NOT NULL,
+    sequence       BIGINT NOT NULL CHECK (sequence > 0),
+    event_id       UUID   NOT NULL,
+    topic          TEXT   NOT NULL,
+    aggregate_type TEXT   NOT NULL,
+    event_type     TEXT   NOT NULL,
+    payload        BYTEA  NOT NULL CHECK (length(payload) <= 262144),
+    occurred_at    BIGINT NOT NULL,
+    actor          TEXT   NOT NULL,
+    traceparent    TEXT,
+    PRIMARY KEY (aggregate, sequence)
+);
+CREATE INDEX events_occurred_at ON events (occurred_at);
+
+-- Events not yet acknowledged by the transport. The id is drawn after the lock on the aggregate is held, so that
+-- per aggregate id order is commit order: never draw ids in advance, never raise the sequence's cache.
+CREATE TABLE outbox (
+    id        BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
+    aggregate UUID   NOT NULL,
+    sequence  BIGINT NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
+-- Requests already answered: scope is who asked for what.
+CREATE TABLE inbox (
+    scope      TEXT   NOT NULL COLLATE "C",
+    request_id UUID   NOT NULL,
+    body_hash  BYTEA  NOT NULL,
+    reply      BYTEA,
+    claimed_at BIGINT NOT NULL,
+    PRIMARY KEY (scope, request_id)
+);
+CREATE INDEX inbox_claimed_at ON inbox (claimed_at);
+
+-- How far each consumer has applied each aggregate. Blocked while events of it are parked.
+CREATE TABLE applied (
+    consumer  TEXT    NOT NULL COLLATE "C",
+    aggregate UUID    NOT NULL,
+    sequence  BIGINT  NOT NULL,
+    blocked   BOOLEAN NOT NULL,
+    PRIMARY KEY (consumer, aggregate)
+);
+
+-- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
+CREATE TABLE parked (
+    id             BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer       TEXT   NOT NULL COLLATE "C",
+    aggregate      UUID   NOT NULL,
+    sequence       BIGINT NOT NULL,
+    event_id       UUID   NOT NULL,
+    topic          TEXT   NOT NULL,
+    aggregate_type TEXT   NOT NULL,
+    event_type     TEXT   NOT NULL,
+    payload        BYTEA  NOT NULL,
+    occurred_at    BIGINT NOT NULL,
+    actor          TEXT   NOT NULL,
+    traceparent    TEXT,
+    reason         TEXT   NOT NULL CHECK (reason IN ('HANDLER', 'GAP', 'BEHIND')),
+    error          TEXT   NOT NULL,
+    attempts       BIGINT NOT NULL,
+    parked_at      BIGINT NOT NULL,
+    retry_at       BIGINT,
+    UNIQUE (consumer, aggregate, sequence)
+);
+CREATE INDEX parked_retry_at ON parked (consumer, retry_at) WHERE retry_at IS NOT NULL;
+
+-- Who decided what about a parked event.
+CREATE TABLE parked_actions (
+    id        BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    consumer  TEXT   NOT NULL,
+    aggregate UUID   NOT NULL,
+    sequence  BIGINT NOT NULL,
+    event_id  UUID   NOT NULL,
+    action    TEXT   NOT NULL CHECK (action IN ('RETRY', 'SKIP', 'ACCEPT_GAP')),
+    actor     TEXT   NOT NULL,
+    note      TEXT   NOT NULL,
+    error     TEXT   NOT NULL,
+    at        BIGINT NOT NULL
+);
+
+-- Who may run a relay or a sweeper. until_at is wall time.
+CREATE TABLE leases (
+    name     TEXT   NOT NULL PRIMARY KEY,
+    holder   TEXT   NOT NULL,
+    epoch    BIGINT NOT NULL,
+    until_at BIGINT NOT NULL
+);

@@ -1,0 +1,84 @@
+//! An event as its owner appends it, and as a consumer gets it.
+
+use bytes::Bytes;
+use db::Row;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{Error, Topic};
+
+/// The largest payload, in bytes. Refused when appended, so never at the broker.
+pub const MAX_PAYLOAD: usize = 256 * 1024;
+
+/// Something that happened to an aggregate, to be appended in the transaction that made it happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Identifies this event for ever.
+    pub id: Uuid,
+    /// Where it goes.
+    pub topic: Topic,
+    /// Kind of aggregate, e.g. `order`.
+    pub aggregate_type: &'static str,
+    /// The aggregate it happened to.
+    pub aggregate: Uuid,
+    /// Version of the aggregate after the event: 1, 2, 3 without gaps.
+    pub sequence: i64,
+    /// Full message name of what happened, e.g. `entrepot.orders.v1.OrderPlaced`.
+    pub event_type: &'static str,
+    /// The encoded message of the topic.
+    pub payload: Vec<u8>,
+    /// When it happened, in business time.
+    pub occurred_at: Timestamp,
+    /// Who did it, `kind/id`.
+    pub actor: String,
+}
+
+/// An event as it reaches a consumer, or as its owner replays it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Identifies this event for ever.
+    pub id: Uuid,
+    /// Where it came from.
+    pub topic: Topic,
+    /// Kind of aggregate.
+    pub aggregate_type: String,
+    /// The aggregate it happened to.
+    pub aggregate: Uuid,
+    /// Version of the aggregate after the event.
+    pub sequence: i64,
+    /// Full message name of what happened.
+    pub event_type: String,
+    /// The encoded message of the topic.
+    pub payload: Bytes,
+    /// When it happened, in business time.
+    pub occurred_at: Timestamp,
+    /// Who did it, `kind/id`.
+    pub actor: String,
+    /// Trace context of the request behind it, when there was one.
+    pub traceparent: Option<String>,
+}
+
+impl Delivered {
+    /// Reads an event from a row that has all the columns of `events`.
+    pub(crate) fn from_row(row: &Row) -> Result<Self, Error> {
+        let topic: String = row.get("topic")?;
+        let payload: Vec<u8> = row.get("payload")?;
+        Ok(Self {
+            id: row.get("event_id")?,
+            topic: Topic::from_name(&topic)?,
+            aggregate_type: row.get("aggregate_type")?,
+            aggregate: row.get("aggregate")?,
+            sequence: row.get("sequence")?,
+            event_type: row.get("event_type")?,
+            payload: Bytes::from(payload),
+            occurred_at: from_micros(row.get("occurred_at")?)?,
+            actor: row.get("actor")?,
+            traceparent: row.get("traceparent")?,
+        })
+    }
+}
+
+pub(crate) fn from_micros(micros: i64) -> Result<Timestamp, Error> {
+    Timestamp::from_microsecond(micros)
+        .map_err(|_| Error::Unreadable { what: format!("a time of {micros} us") })
+}

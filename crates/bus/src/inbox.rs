@@ -1,0 +1,203 @@
+//! Request ids: the same request has one effect and one reply.
+//!
+//! A verb claims the id in its transaction, does its work, settles the reply and commits. A twin in flight waits on
+//! the row (PostgreSQL) or on the writer (SQLite) and then finds the reply. The scope says who asked for what, e.g.
+//! `channel/web|orders.place`; ids of different callers never meet.
+
+use std::collections::{HashMap, HashSet};
+
+use db::{Row, Tx, Type, params};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::Error;
+
+/// SHA-256 of the canonical request.
+pub type BodyHash = [u8; 32];
+
+/// The answer to "am I first?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// Yes: do the work, then [`settle`] in the same transaction.
+    First,
+    /// No: this was the reply.
+    Done(Vec<u8>),
+}
+
+/// One request of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Who asked for what.
+    pub scope: String,
+    /// The caller's id.
+    pub request_id: Uuid,
+    /// Hash of the body.
+    pub body_hash: BodyHash,
+}
+
+/// A reply of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Who asked for what.
+    pub scope: String,
+    /// The caller's id.
+    pub request_id: Uuid,
+    /// What a repetition is told.
+    pub reply: Vec<u8>,
+}
+
+/// Claims a request id. [`Error::RequestIdReused`] when it was used with another body.
+pub async fn claim(
+    tx: &mut Tx,
+    scope: &str,
+    request_id: Uuid,
+    body_hash: &BodyHash,
+    now: Timestamp,
+) -> Result<Claim, Error> {
+    let first = tx
+        .execute(
+            "INSERT INTO inbox (scope, request_id, body_hash, claimed_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (scope, request_id) DO NOTHING",
+            params![scope, request_id, body_hash.as_slice(), now.as_microsecond()],
+        )
+        .await?;
+    if first == 1 {
+        return Ok(Claim::First);
+    }
+    match saved(tx, scope, request_id, body_hash).await? {
+        Some(reply) => Ok(Claim::Done(reply)),
+        None => Err(Error::Unsettled { request_id }),
+    }
+}
+
+/// Keeps the reply of a claimed request.
+pub async fn settle(tx: &mut Tx, scope: &str, request_id: Uuid, reply: &[u8]) -> Result<(), Error> {
+    let settled = tx
+        .execute(
+            "UPDATE inbox SET reply = $3 WHERE scope = $1 AND request_id = $2",
+            params![scope, request_id, reply],
+        )
+        .await?;
+    if settled == 1 { Ok(()) } else { Err(Error::Unsettled { request_id }) }
+}
+
+/// The reply of a request settled before, if any: a look without a claim, before the peers are asked.
+pub async fn saved(
+    tx: &mut Tx,
+    scope: &str,
+    request_id: Uuid,
+    body_hash: &BodyHash,
+) -> Result<Option<Vec<u8>>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT body_hash, reply FROM inbox WHERE scope = $1 AND request_id = $2",
+            params![scope, request_id],
+        )
+        .await?;
+    match row {
+        None => Ok(None),
+        Some(row) => reply_of(&row, request_id, body_hash),
+    }
+}
+
+fn reply_of(row: &Row, request_id: Uuid, body_hash: &BodyHash) -> Result<Option<Vec<u8>>, Error> {
+    let known: Vec<u8> = row.get("body_hash")?;
+    if known != body_hash {
+        return Err(Error::RequestIdReused { request_id });
+    }
+    Ok(row.get("reply")?)
+}
+
+/// Claims many ids in two statements. Answers in the order of `requests`; one that repeats an earlier one of the
+/// same call gets [`Error::Unsettled`] (or [`Error::RequestIdReused`]): its reply is there after the commit.
+pub async fn claim_many(
+    tx: &mut Tx,
+    requests: &[Request],
+    now: Timestamp,
+) -> Result<Vec<Result<Claim, Error>>, Error> {
+    let keys = requests
+        .iter()
+        .map(|r| params![r.scope.as_str(), r.request_id, r.body_hash.as_slice(), now.as_microsecond()])
+        .collect();
+    let inserted = tx
+        .batch_fetch(
+            "INSERT INTO inbox (scope, request_id, body_hash, claimed_at)
+             SELECT r.scope, r.request_id, r.body_hash, r.claimed_at FROM {rows} WHERE true
+              ORDER BY r.scope, r.request_id
+             ON CONFLICT (scope, request_id) DO NOTHING
+             RETURNING scope, request_id",
+            &[
+                ("scope", Type::Text),
+                ("request_id", Type::Uuid),
+                ("body_hash", Type::Bytes),
+                ("claimed_at", Type::BigInt),
+            ],
+            keys,
+        )
+        .await?;
+    let mut fresh = HashSet::with_capacity(inserted.len());
+    for row in &inserted {
+        fresh.insert((row.get::<String>("scope")?, row.get::<Uuid>("request_id")?));
+    }
+    if fresh.len() == requests.len() {
+        return Ok(requests.iter().map(|_| Ok(Claim::First)).collect());
+    }
+    let known = known(tx, requests).await?;
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let key = (request.scope.clone(), request.request_id);
+        answers.push(if fresh.remove(&key) {
+            Ok(Claim::First)
+        } else {
+            match known.get(&key).map(|row| reply_of(row, request.request_id, &request.body_hash)) {
+                Some(Ok(Some(reply))) => Ok(Claim::Done(reply)),
+                Some(Err(error)) => Err(error),
+                Some(Ok(None)) | None => Err(Error::Unsettled { request_id: request.request_id }),
+            }
+        });
+    }
+    Ok(answers)
+}
+
+async fn known(tx: &mut Tx, requests: &[Request]) -> Result<HashMap<(String, Uuid), Row>, Error> {
+    let keys = requests.iter().map(|r| params![r.scope.as_str(), r.request_id]).collect();
+    let rows = tx
+        .batch_fetch(
+            "SELECT i.scope, i.request_id, i.body_hash, i.reply FROM inbox i
+               JOIN {rows} ON i.scope = r.scope AND i.request_id = r.request_id",
+            &[("scope", Type::Text), ("request_id", Type::Uuid)],
+            keys,
+        )
+        .await?;
+    let mut known = HashMap::with_capacity(rows.len());
+    for row in rows {
+        known.insert((row.get("scope")?, row.get("request_id")?), row);
+    }
+    Ok(known)
+}
+
+/// Keeps the replies of many claimed requests in one statement.
+pub async fn settle_many(tx: &mut Tx, settlements: &[Settlement]) -> Result<(), Error> {
+    let rows =
+        settlements.iter().map(|s| params![s.scope.as_str(), s.request_id, s.reply.as_slice()]).collect();
+    tx.batch(
+        "UPDATE inbox AS i SET reply = r.reply FROM {rows}
+          WHERE i.scope = r.scope AND i.request_id = r.request_id",
+        &[("scope", Type::Text), ("request_id", Type::Uuid), ("reply", Type::Bytes)],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Forgets requests claimed before `older_than`, at most `limit` of them. Answers how many.
+pub async fn prune(tx: &mut Tx, older_than: Timestamp, limit: i64) -> Result<u64, Error> {
+    let gone = tx
+        .execute(
+            "DELETE FROM inbox WHERE (scope, request_id) IN
+               (SELECT scope, request_id FROM inbox WHERE claimed_at < $1 ORDER BY claimed_at LIMIT $2)",
+            params![older_than.as_microsecond(), limit],
+        )
+        .await?;
+    Ok(gone)
+}

@@ -1,0 +1,146 @@
+//! The transport over Kafka.
+//!
+//! One producer per relay, idempotent and without a message time-out: a time-out would let a younger event pass an
+//! older one. One consumer per group and process; offsets are committed after the effects are, and are only a hint,
+//! since `applied` knows what was done.
+
+mod client;
+mod dead;
+mod follow;
+mod headers;
+mod outlet;
+mod receive;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clock::Clock;
+use uuid::Uuid;
+
+pub(crate) use follow::Follower;
+pub(crate) use outlet::Outlet;
+pub(crate) use receive::receive;
+pub use topics::{Applied, apply_topics};
+
+use crate::{Error, Topic};
+
+/// Where a consumer group starts that has no offset, or whose offset the broker no longer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest event: right for a first deployment, and harmless later, since what was applied is skipped.
+    Earliest,
+    /// Nowhere: the consumer reports an error until an operator sets the offset.
+    Refuse,
+}
+
+/// How members of a group share partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// Cooperative-sticky, by the members.
+    Classic,
+    /// By the broker (KIP-848; brokers from 4.0 on).
+    Consumer,
+}
+
+/// How to reach the broker, and how the topics look.
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// `host:port`, comma separated.
+    pub brokers: String,
+    /// Name of this process in the broker's logs.
+    pub client_id: String,
+    /// Set it (different for each process, the same after a restart) and a quick restart causes no rebalance.
+    pub instance: Option<String>,
+    /// Put before the names of topics and groups, so that several platforms share a broker.
+    pub prefix: String,
+    /// Where new groups start.
+    pub start: Start,
+    /// How members share partitions.
+    pub group_protocol: GroupProtocol,
+    /// A member silent for so long is taken for dead, in ms (classic protocol).
+    pub session_timeout_ms: u32,
+    /// Partitions of each topic. Never change it: events of one aggregate would be in two.
+    pub partitions: i32,
+    /// Copies of each partition.
+    pub replication: i32,
+    /// Copies that must have an event before it counts as published.
+    pub min_insync: i32,
+    /// How long the broker keeps events, in hours.
+    pub retention_hours: u32,
+    /// Further settings of librdkafka, meant for `security.protocol`, `sasl.*` and `ssl.*`. Settings that order and
+    /// durability rest upon are refused.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            client_id: "entrepot".to_owned(),
+            instance: None,
+            prefix: String::new(),
+            start: Start::Earliest,
+            group_protocol: GroupProtocol::Classic,
+            session_timeout_ms: 10_000,
+            partitions: 12,
+            replication: 1,
+            min_insync: 1,
+            retention_hours: 168,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl KafkaConfig {
+    /// The name of a topic at this broker.
+    pub fn topic(&self, topic: Topic) -> String {
+        format!("{}{}", self.prefix, topic.name())
+    }
+
+    /// The name of a consumer group at this broker.
+    pub fn group(&self, group: &str) -> String {
+        format!("{}{group}", self.prefix)
+    }
+
+    /// Where messages go that a group cannot read.
+    pub fn dead_letters(&self, group: &str) -> String {
+        format!("{}{group}.dlt", self.prefix)
+    }
+
+    /// The topic behind a name at this broker.
+    fn topic_of(&self, name: &str) -> Result<Topic, Error> {
+        Topic::from_name(name.strip_prefix(self.prefix.as_str()).unwrap_or(name))
+    }
+}
+
+/// What all parts of this transport share.
+pub(crate) struct Cluster {
+    config: KafkaConfig,
+    clock: Clock,
+    /// Makes client ids unique: two members with the same one can rebalance for ever.
+    process: Uuid,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: KafkaConfig, clock: Clock) -> Result<Self, Error> {
+        client::check(&config)?;
+        Ok(Self { config, clock, process: Uuid::new_v4() })
+    }
+
+    pub(crate) fn outlet(self: &Arc<Self>, owner: &'static str) -> Outlet {
+        Outlet::new(Arc::clone(self), owner)
+    }
+
+    pub(crate) fn follower(self: &Arc<Self>, topics: &[Topic]) -> Follower {
+        Follower::new(Arc::clone(self), topics)
+    }
+
+    fn client_id(&self, part: &str) -> String {
+        format!("{}-{part}-{}", self.config.client_id, self.process.simple())
+    }
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::Broker(error.to_string())
+}

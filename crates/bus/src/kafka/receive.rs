@@ -1,0 +1,191 @@
+//! A group member: records in, effects committed, offsets after.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message as _};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{Watch, in_thread};
+use super::dead::{DeadLetters, Unreadable};
+use super::{Cluster, headers};
+use crate::runner::{BATCH, Runner};
+use crate::{Delivered, Error, measure};
+
+/// A client that brings nothing for so long, although there is something, is built anew.
+const STALL: Duration = Duration::from_secs(60);
+/// Offsets are committed at most this often.
+const COMMIT: Duration = Duration::from_millis(200);
+/// How long leaving the group may take.
+const CLOSE: Duration = Duration::from_secs(3);
+
+type Member = StreamConsumer<Watch>;
+
+/// How a membership ended.
+enum End {
+    Stopped,
+    Broken,
+}
+
+/// What one look at the broker brought.
+#[derive(Default)]
+struct Catch {
+    events: Vec<Arc<Delivered>>,
+    unreadable: Vec<Unreadable>,
+    /// The last offset of each partition.
+    offsets: HashMap<(String, i32), i64>,
+}
+
+/// Receives for one consumer until asked to stop.
+pub(crate) async fn receive(cluster: &Arc<Cluster>, runner: &Runner, stop: &CancellationToken) {
+    let mut dead = DeadLetters::new(cluster, runner.group());
+    while !stop.is_cancelled() {
+        match join(cluster, runner) {
+            Ok(member) => {
+                let end = Box::pin(session(cluster, runner, &member, &mut dead, stop)).await;
+                close(member, runner.group()).await;
+                match end {
+                    End::Stopped => return,
+                    End::Broken => {
+                        metrics::counter!(measure::CONSUMER_REBUILDS, "consumer" => runner.group())
+                            .increment(1);
+                    }
+                }
+            }
+            Err(error) => tracing::error!(consumer = runner.group(), %error, "no consumer"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = cluster.clock.pause(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+fn join(cluster: &Cluster, runner: &Runner) -> Result<Member, Error> {
+    let watch = Watch::new(runner.group(), &cluster.config);
+    let config = cluster.consumer_config(runner.group());
+    let member = Member::from_config_and_context(&config, watch).map_err(super::broken)?;
+    let topics: Vec<String> = runner.topics().into_iter().map(|topic| cluster.config.topic(topic)).collect();
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    member.subscribe(&names).map_err(super::broken)?;
+    Ok(member)
+}
+
+async fn session(
+    cluster: &Cluster,
+    runner: &Runner,
+    member: &Member,
+    dead: &mut DeadLetters,
+    stop: &CancellationToken,
+) -> End {
+    let mut committed_at = Instant::now();
+    let mut dirty = false;
+    let mut since = Instant::now();
+    loop {
+        let first = tokio::select! {
+            () = stop.cancelled() => return End::Stopped,
+            first = member.recv() => Some(first),
+            () = cluster.clock.pause(if dirty { COMMIT } else { Duration::from_secs(1) }) => None,
+        };
+        match first {
+            None if member.context().stalled(since, STALL) => {
+                tracing::error!(consumer = runner.group(), "the client is stuck and is built anew");
+                return End::Broken;
+            }
+            None => {}
+            Some(Ok(first)) => {
+                let catch = gather(cluster, member, &first);
+                if settle(runner, dead, &catch, stop).await.is_err() {
+                    return End::Stopped;
+                }
+                store(member, &catch);
+                dirty = true;
+                since = Instant::now();
+            }
+            Some(Err(error)) => {
+                if report(runner, member, &error) {
+                    return End::Broken;
+                }
+                cluster.clock.pause(Duration::from_millis(100)).await;
+            }
+        }
+        if dirty && committed_at.elapsed() >= COMMIT {
+            // only a hint: what is applied is known in the database
+            let _unimportant = member.commit_consumer_state(CommitMode::Async);
+            committed_at = Instant::now();
+            dirty = false;
+        }
+    }
+}
+
+/// The first record and what else is there already, up to a batch.
+fn gather(cluster: &Cluster, member: &Member, first: &BorrowedMessage<'_>) -> Catch {
+    let mut catch = Catch::default();
+    take(cluster, first, &mut catch);
+    for _ in 1..BATCH {
+        match member.recv().now_or_never() {
+            Some(Ok(message)) => take(cluster, &message, &mut catch),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "kafka consumer");
+                break;
+            }
+            None => break,
+        }
+    }
+    catch
+}
+
+fn take(cluster: &Cluster, message: &BorrowedMessage<'_>, catch: &mut Catch) {
+    match headers::read(message, &cluster.config) {
+        Ok(event) => catch.events.push(Arc::new(event)),
+        Err(why) => catch.unreadable.push(Unreadable { message: message.detach(), why }),
+    }
+    catch.offsets.insert((message.topic().to_owned(), message.partition()), message.offset());
+}
+
+async fn settle(
+    runner: &Runner,
+    dead: &mut DeadLetters,
+    catch: &Catch,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    for unreadable in &catch.unreadable {
+        dead.send(unreadable, stop).await?;
+    }
+    runner.process(&catch.events, stop).await
+}
+
+fn store(member: &Member, catch: &Catch) {
+    for ((topic, partition), offset) in &catch.offsets {
+        if let Err(error) = member.store_offset(topic, *partition, *offset) {
+            // given up meanwhile: its next owner skips what is applied
+            tracing::debug!(%error, topic, partition, "offset not stored");
+        }
+    }
+}
+
+/// Answers whether the client is beyond repair.
+fn report(runner: &Runner, member: &Member, error: &KafkaError) -> bool {
+    let fatal =
+        matches!(error, KafkaError::MessageConsumptionFatal(_)) || member.client().fatal_error().is_some();
+    tracing::error!(consumer = runner.group(), %error, fatal, "kafka consumer");
+    fatal
+}
+
+/// Leaves the group. Dropping a consumer can block, so it happens in a thread that may be left behind.
+async fn close(member: Member, group: &'static str) {
+    let left = in_thread(CLOSE, move || {
+        let _only_a_hint = member.commit_consumer_state(CommitMode::Sync);
+        member.unsubscribe();
+        drop(member);
+    });
+    if left.await.is_none() {
+        tracing::warn!(consumer = group, "the consumer did not leave in time");
+    }
+}

@@ -1,0 +1,141 @@
+//! Events appended inside the caller's transaction.
+
+use db::{Row, Tx, Type, Value, params};
+
+use crate::{Error, Event, MAX_PAYLOAD, trace};
+
+/// Appends events in the order given. Lock or update the aggregates' rows first (see the crate's notes).
+///
+/// An event whose (aggregate, sequence) exists already fails with [`db::Error::Duplicate`]: two writers took the
+/// same version, so one of them did not lock. The relay is woken when the transaction commits.
+pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
+    let traceparent = trace::current();
+    for event in events {
+        check(event)?;
+    }
+    match events {
+        [] => return Ok(()),
+        [event] => append_one(tx, event, traceparent).await?,
+        [..] => append_many(tx, events, traceparent.as_ref()).await?,
+    }
+    tx.wake_on_commit();
+    Ok(())
+}
+
+async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
+                             occurred_at, actor, traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        columns(event, traceparent),
+    )
+    .await?;
+    tx.execute(
+        "INSERT INTO outbox (aggregate, sequence) VALUES ($1, $2)",
+        params![event.aggregate, event.sequence],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn append_many(tx: &mut Tx, events: &[Event], traceparent: Option<&String>) -> Result<(), Error> {
+    let rows = events.iter().map(|event| columns(event, traceparent.cloned())).collect();
+    tx.batch(
+        "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
+                             occurred_at, actor, traceparent)
+         SELECT r.event_id, r.topic, r.aggregate_type, r.aggregate, r.sequence, r.event_type, r.payload,
+                r.occurred_at, r.actor, r.traceparent
+           FROM {rows}",
+        &[
+            ("event_id", Type::Uuid),
+            ("topic", Type::Text),
+            ("aggregate_type", Type::Text),
+            ("aggregate", Type::Uuid),
+            ("sequence", Type::BigInt),
+            ("event_type", Type::Text),
+            ("payload", Type::Bytes),
+            ("occurred_at", Type::BigInt),
+            ("actor", Type::Text),
+            ("traceparent", Type::Text),
+        ],
+        rows,
+    )
+    .await?;
+    let pointers =
+        (0_i64..).zip(events).map(|(nth, event)| params![nth, event.aggregate, event.sequence]).collect();
+    tx.batch(
+        "INSERT INTO outbox (aggregate, sequence)
+         SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
+        &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+        pointers,
+    )
+    .await?;
+    Ok(())
+}
+
+fn check(event: &Event) -> Result<(), Error> {
+    if event.payload.len() > MAX_PAYLOAD {
+        return Err(Error::TooLarge {
+            event_type: event.event_type.to_owned(),
+            bytes: event.payload.len(),
+            limit: MAX_PAYLOAD,
+        });
+    }
+    if event.sequence < 1 {
+        return Err(Error::BadSequence {
+            event_type: event.event_type.to_owned(),
+            aggregate: event.aggregate,
+            sequence: event.sequence,
+        });
+    }
+    Ok(())
+}
+
+fn columns(event: &Event, traceparent: Option<String>) -> Vec<Value> {
+    params![
+        event.id,
+        event.topic.name(),
+        event.aggregate_type,
+        event.aggregate,
+        event.sequence,
+        event.event_type,
+        event.payload.clone(),
+        event.occurred_at.as_microsecond(),
+        event.actor.clone(),
+        traceparent,
+    ]
+}
+
+/// The oldest pending events, each with the id of its pointer.
+pub(crate) async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<Row>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT o.id, e.event_id, e.topic, e.aggregate_type, e.aggregate, e.sequence, e.event_type, e.payload,
+                    e.occurred_at, e.actor, e.traceparent
+               FROM outbox o
+               JOIN events e ON e.aggregate = o.aggregate AND e.sequence = o.sequence
+              ORDER BY o.id LIMIT $1",
+            params![limit],
+        )
+        .await?;
+    Ok(rows)
+}
+
+/// Forgets pointers whose events were acknowledged.
+pub(crate) async fn forget(tx: &mut Tx, ids: &[i64]) -> Result<u64, Error> {
+    let rows = ids.iter().map(|id| params![*id]).collect();
+    let gone = tx
+        .batch("DELETE FROM outbox WHERE id IN (SELECT r.id FROM {rows})", &[("id", Type::BigInt)], rows)
+        .await?;
+    Ok(gone)
+}
+
+/// How many events wait to be acknowledged.
+pub async fn count(tx: &mut Tx) -> Result<i64, Error> {
+    Ok(tx.fetch_one("SELECT COUNT(*) AS n FROM outbox", params![]).await?.get("n")?)
+}
+
+/// Whether every event was acknowledged.
+pub async fn is_empty(tx: &mut Tx) -> Result<bool, Error> {
+    Ok(tx.fetch_optional("SELECT id FROM outbox LIMIT 1", params![]).await?.is_none())
+}

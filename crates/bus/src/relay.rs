@@ -1,0 +1,388 @@
+//! Pending events to the transport, in order, by one leader per outbox.
+//!
+//! Read the oldest pending, hand them over in that order, wait for acknowledgements in that order, delete the
+//! acknowledged prefix in a transaction of its own. A crash anywhere sends a suffix again, in the same order. Two
+//! relays at once (a leader that was frozen, and its successor) are harmless: each of them sends a gap-free run from
+//! its own oldest pending event on, so *first* deliveries stay in order, and consumers skip repetitions.
+//!
+//! There is no lower bound on the ids read: a transaction may commit late with a low id, and later events of the
+//! same aggregate must not pass it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+use db::{Db, Engine};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::Keeper;
+use crate::local::Hub;
+use crate::{Delivered, Error, inbox, measure, outbox};
+
+/// Events read at once.
+const WINDOW: usize = 500;
+/// Rows pruned in one transaction.
+const PRUNE: i64 = 500;
+/// How often the gauges are set.
+const GAUGES: Duration = Duration::from_secs(5);
+/// How often old rows are looked for.
+const PRUNING: Duration = Duration::from_secs(60);
+
+/// How long things are kept, and how leadership is found.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Events stay this many days of business time: the reach of replays, gap requests and late joiners.
+    pub events_days: u32,
+    /// Replies to request ids stay this many hours of business time.
+    pub inbox_hours: u32,
+    /// Term of the leader's lease on PostgreSQL; a successor starts at most this late after a crash.
+    pub lease_ms: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { events_days: 30, inbox_hours: 72, lease_ms: 3_000 }
+    }
+}
+
+/// Where a relay puts events.
+pub(crate) enum Outlet {
+    Local(Arc<Hub>),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<crate::kafka::Outlet>),
+}
+
+/// The relay of one outbox. Nothing is published before [`Relay::run`] is driven.
+pub struct Relay {
+    db: Db,
+    clock: Clock,
+    owner: &'static str,
+    outlet: Outlet,
+    settings: Settings,
+    keeper: Keeper,
+    ready: watch::Sender<bool>,
+    /// Acknowledged, but not deleted yet.
+    settled: Vec<i64>,
+    /// The deletion under way.
+    deletion: Option<BoxFuture<'static, (Vec<i64>, Result<(), Error>)>>,
+    hidden: HashSet<i64>,
+    gauges_at: Instant,
+    prune_at: Instant,
+}
+
+/// How one turn of the loop ended.
+enum Turn {
+    /// There may be more.
+    Busy,
+    /// Nothing is pending.
+    Idle,
+    /// Another process leads.
+    Follows,
+    /// The transport took only a part, or leadership was lost meanwhile.
+    Held,
+}
+
+impl Relay {
+    pub(crate) fn new(db: Db, clock: Clock, owner: &'static str, holder: String, outlet: Outlet) -> Self {
+        let settings = Settings::default();
+        let keeper = keeper(&db, &clock, holder, &settings);
+        let now = Instant::now();
+        Self {
+            db,
+            clock,
+            owner,
+            outlet,
+            settings,
+            keeper,
+            ready: watch::Sender::new(false),
+            settled: Vec::new(),
+            deletion: None,
+            hidden: HashSet::new(),
+            gauges_at: now,
+            prune_at: now + PRUNING,
+        }
+    }
+
+    /// Other settings than the default ones.
+    #[must_use]
+    pub fn with(mut self, settings: Settings) -> Self {
+        self.keeper = keeper(&self.db, &self.clock, self.keeper.holder().to_owned(), &settings);
+        self.settings = settings;
+        self
+    }
+
+    /// Turns true when the transport is warm: the first event will not wait for it. A service may report ready
+    /// before that; its events wait in the outbox.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// Publishes until `stop` is cancelled; what is on its way then is waited for, briefly.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.prepare(&stop).await;
+        let mut wake = self.db.committed();
+        let mut errors = 0;
+        while !stop.is_cancelled() {
+            wake.borrow_and_update();
+            match self.turn(&stop).await {
+                Ok(Turn::Busy) => errors = 0,
+                Ok(Turn::Idle) => {
+                    errors = 0;
+                    self.rest(&mut wake, &stop).await;
+                }
+                Ok(Turn::Follows) => self.pause(Duration::from_millis(500), &stop).await,
+                Ok(Turn::Held) => self.pause(Duration::from_millis(200), &stop).await,
+                Err(error) => {
+                    errors += 1;
+                    metrics::counter!(measure::RELAY_ERRORS, "outbox" => self.owner).increment(1);
+                    tracing::warn!(outbox = self.owner, %error, errors, "the relay tries again");
+                    let pause = Duration::from_millis(20 * 2_u64.pow(errors.min(7)));
+                    self.pause(pause, &stop).await;
+                }
+            }
+        }
+        self.finish().await;
+    }
+
+    async fn prepare(&mut self, stop: &CancellationToken) {
+        match &mut self.outlet {
+            Outlet::Local(_) => {}
+            #[cfg(feature = "kafka")]
+            Outlet::Kafka(outlet) => outlet.warm(stop).await,
+        }
+        if self.db.engine() == Engine::Sqlite
+            && let Err(error) = self.keeper.seize().await
+        {
+            tracing::warn!(outbox = self.owner, %error, "the lease could not be taken yet");
+        }
+        if !stop.is_cancelled() {
+            self.ready.send_replace(true);
+        }
+    }
+
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<Turn, Error> {
+        let leads = self.keeper.hold().await?.is_some();
+        metrics::gauge!(measure::RELAY_LEADER, "outbox" => self.owner).set(if leads { 1.0 } else { 0.0 });
+        if !leads {
+            return Ok(Turn::Follows);
+        }
+        self.housekeeping().await?;
+        self.start_deletion();
+        let (ids, events) = self.read().await?;
+        if events.is_empty() {
+            return Ok(Turn::Idle);
+        }
+        let taken = self.publish(&events, stop).await?;
+        for event in events.iter().take(taken) {
+            metrics::counter!(measure::PUBLISHED, "topic" => event.topic.name()).increment(1);
+        }
+        self.settled.extend_from_slice(&ids[..taken]);
+        self.hidden.extend(&ids[..taken]);
+        Ok(if taken == ids.len() { Turn::Busy } else { Turn::Held })
+    }
+
+    async fn read(&self) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
+        let limit = i64::try_from(WINDOW + self.hidden.len()).unwrap_or(i64::MAX);
+        let mut tx = self.db.read().await?;
+        let rows = outbox::pending(&mut tx, limit).await?;
+        drop(tx);
+        let mut ids = Vec::with_capacity(rows.len());
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id: i64 = row.get("id")?;
+            if !self.hidden.contains(&id) {
+                ids.push(id);
+                events.push(Arc::new(Delivered::from_row(row)?));
+            }
+        }
+        Ok((ids, events))
+    }
+
+    /// Hands events over while the last ones are being deleted. Answers how many were acknowledged.
+    async fn publish(&mut self, events: &[Arc<Delivered>], stop: &CancellationToken) -> Result<usize, Error> {
+        let outlet = &mut self.outlet;
+        let keeper = &mut self.keeper;
+        let publishing = async {
+            let sending = async {
+                match &mut *outlet {
+                    Outlet::Local(hub) => hub.publish(events, stop).await,
+                    #[cfg(feature = "kafka")]
+                    Outlet::Kafka(outlet) => outlet.publish(events, stop).await,
+                }
+            };
+            tokio::select! {
+                taken = sending => Some(taken),
+                () = keeper.keep() => None,
+            }
+        };
+        let deletion = &mut self.deletion;
+        let deleting = async {
+            match deletion {
+                Some(deletion) => Some(deletion.await),
+                None => None,
+            }
+        };
+        let (taken, deleted) = Box::pin(futures_util::future::join(publishing, deleting)).await;
+        if let Some(deleted) = deleted {
+            self.deleted(deleted)?;
+        }
+        if taken.is_none() {
+            #[cfg(feature = "kafka")]
+            if let Outlet::Kafka(outlet) = &mut self.outlet {
+                outlet.abandon().await;
+            }
+        }
+        Ok(taken.unwrap_or(0))
+    }
+
+    fn start_deletion(&mut self) {
+        if self.deletion.is_none() && !self.settled.is_empty() {
+            let ids = std::mem::take(&mut self.settled);
+            self.deletion = Some(Box::pin(delete(self.db.clone(), ids)));
+        }
+    }
+
+    fn deleted(&mut self, (ids, outcome): (Vec<i64>, Result<(), Error>)) -> Result<(), Error> {
+        self.deletion = None;
+        if outcome.is_ok() {
+            for id in &ids {
+                self.hidden.remove(id);
+            }
+        } else {
+            self.settled.extend(ids);
+        }
+        outcome
+    }
+
+    /// Waits for a commit, the poll, or the end of a deletion.
+    async fn rest(&mut self, wake: &mut watch::Receiver<u64>, stop: &CancellationToken) {
+        let poll = match self.db.engine() {
+            Engine::Postgres => Duration::from_millis(10),
+            Engine::Sqlite => Duration::from_millis(250),
+        };
+        let deletion = &mut self.deletion;
+        let deleting = async {
+            match deletion {
+                Some(deletion) => deletion.await,
+                None => std::future::pending().await,
+            }
+        };
+        let deleted = tokio::select! {
+            () = stop.cancelled() => None,
+            deleted = deleting => Some(deleted),
+            Ok(()) = wake.changed() => None,
+            () = self.clock.pause(poll) => None,
+        };
+        if let Some(deleted) = deleted
+            && let Err(error) = self.deleted(deleted)
+        {
+            tracing::warn!(outbox = self.owner, %error, "acknowledged events are deleted later");
+            self.pause(Duration::from_millis(50), stop).await;
+        }
+    }
+
+    async fn pause(&self, pause: Duration, stop: &CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.clock.pause(pause) => {}
+        }
+    }
+
+    /// Deletes what was acknowledged and makes room for a successor.
+    async fn finish(&mut self) {
+        if let Some(deletion) = self.deletion.take() {
+            let deleted = deletion.await;
+            let _reported_below = self.deleted(deleted);
+        }
+        self.start_deletion();
+        if let Some(deletion) = self.deletion.take()
+            && let (_, Err(error)) = deletion.await
+        {
+            tracing::warn!(outbox = self.owner, %error, "acknowledged events will be sent again");
+        }
+        #[cfg(feature = "kafka")]
+        if let Outlet::Kafka(outlet) = &mut self.outlet {
+            outlet.close().await;
+        }
+        if let Err(error) = self.keeper.release().await {
+            tracing::debug!(outbox = self.owner, %error, "the lease runs out by itself");
+        }
+    }
+
+    async fn housekeeping(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        if now >= self.gauges_at {
+            self.gauges_at = now + GAUGES;
+            self.gauges().await?;
+        }
+        if now >= self.prune_at {
+            let more = prune(&self.db, &self.clock, &self.settings).await?;
+            self.prune_at = if more { now } else { now + PRUNING };
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges")]
+    async fn gauges(&self) -> Result<(), Error> {
+        let mut tx = self.db.read().await?;
+        let pending = outbox::count(&mut tx).await?;
+        let oldest = outbox::pending(&mut tx, 1).await?;
+        let age = match oldest.first() {
+            None => 0.0,
+            Some(row) => {
+                let micros = self.clock.business().as_microsecond() - row.get::<i64>("occurred_at")?;
+                micros as f64 / 1e6
+            }
+        };
+        metrics::gauge!(measure::OUTBOX_PENDING, "outbox" => self.owner).set(pending as f64);
+        metrics::gauge!(measure::OUTBOX_AGE, "outbox" => self.owner).set(age);
+        Ok(())
+    }
+}
+
+fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper {
+    let term = match db.engine() {
+        Engine::Postgres => Duration::from_millis(u64::from(settings.lease_ms)),
+        // only one process opens the file, so nobody waits for the end of the term
+        Engine::Sqlite => Duration::from_mins(1),
+    };
+    Keeper::new(db.clone(), clock.clone(), "relay", holder, term)
+}
+
+async fn delete(db: Db, ids: Vec<i64>) -> (Vec<i64>, Result<(), Error>) {
+    let outcome = async {
+        let mut tx = db.begin().await?;
+        outbox::forget(&mut tx, &ids).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+    .await;
+    (ids, outcome)
+}
+
+/// Deletes one portion of what is older than it must be. Answers whether there may be more.
+pub(crate) async fn prune(db: &Db, clock: &Clock, settings: &Settings) -> Result<bool, Error> {
+    let now = clock.business();
+    let days = i64::from(settings.events_days) * 24;
+    let cutoff =
+        |hours: i64| now.checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap_or(jiff::Timestamp::MIN);
+    let mut tx = db.begin().await?;
+    let events = tx
+        .execute(
+            "DELETE FROM events WHERE (aggregate, sequence) IN
+               (SELECT e.aggregate, e.sequence FROM events e
+                 WHERE e.occurred_at < $1 AND NOT EXISTS
+                   (SELECT 1 FROM outbox o WHERE o.aggregate = e.aggregate AND o.sequence = e.sequence)
+                 ORDER BY e.occurred_at LIMIT $2)",
+            db::params![cutoff(days).as_microsecond(), PRUNE],
+        )
+        .await?;
+    let requests = inbox::prune(&mut tx, cutoff(i64::from(settings.inbox_hours)), PRUNE).await?;
+    tx.commit().await?;
+    let full = PRUNE.unsigned_abs();
+    Ok(events >= full || requests >= full)
+}
