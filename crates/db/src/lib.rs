@@ -33,6 +33,7 @@
 
 mod bind;
 mod connection;
+pub mod drill;
 mod engine;
 mod error;
 mod migrate;

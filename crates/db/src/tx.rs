@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use sqlx::SqlStr;
 
 use crate::connection::{Got, Params, Want};
+use crate::drill;
 use crate::engine::{Db, Engine};
 use crate::error::{Error, Result};
 use crate::pool::Lease;
@@ -172,6 +173,13 @@ impl Tx {
             return Ok(());
         }
         self.usable()?;
+        drill::pass("commit.before");
+        let committed = self.end().await;
+        drill::pass("commit.after");
+        committed
+    }
+
+    async fn end(self) -> Result<()> {
         match self.link {
             Link::Writer(turn) => turn.commit(self.wake).await,
             Link::Pooled(lease) => {
