@@ -114,8 +114,8 @@ impl Connection {
     pub(crate) async fn script(&mut self, text: impl SqlSafeStr) -> Result<()> {
         let script = sqlx::raw_sql(text.into_sql_str());
         match self {
-            Self::Postgres(connection) => drop(script.execute(connection).await?),
-            Self::Sqlite(connection) => drop(script.execute(connection).await?),
+            Self::Postgres(connection) => script.execute(connection).await.map(|_| ())?,
+            Self::Sqlite(connection) => script.execute(connection).await.map(|_| ())?,
         }
         Ok(())
     }

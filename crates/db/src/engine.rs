@@ -237,7 +237,7 @@ fn sqlite_address(path: &str, read_only: bool) -> Result<Address> {
         .pragma("cache_size", "-16000")
         .disable_statement_logging();
     let options = if read_only {
-        options.pragma("query_only", "ON")
+        options
     } else {
         options
             .journal_mode(SqliteJournalMode::Wal)
@@ -271,7 +271,7 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
         ("lock_timeout", ms(options.lock_timeout_ms)),
         ("statement_timeout", ms(options.statement_timeout_ms)),
         ("idle_in_transaction_session_timeout", ms(options.idle_in_tx_timeout_ms)),
-        ("default_transaction_isolation", "read\\ committed".to_owned()),
+        ("default_transaction_isolation", "read committed".to_owned()),
     ];
     if let Some(schema) = &options.schema {
         if !is_name(schema) {
@@ -283,9 +283,10 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
         settings.push(("default_transaction_read_only", "on".to_owned()));
     }
     let parsed = PgConnectOptions::from_str(url).map_err(Error::from)?;
-    let name = if read_only { "entrepot reader" } else { "entrepot writer" };
+    let role = if read_only { "reader" } else { "writer" };
+    let name = format!("entrepot {role} {}", options.schema.as_deref().unwrap_or_default());
     let parsed = parsed
-        .application_name(name)
+        .application_name(name.trim_end())
         .statement_cache_capacity(STATEMENTS)
         .options(settings)
         .disable_statement_logging();

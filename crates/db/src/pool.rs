@@ -133,16 +133,16 @@ impl Drop for Lease {
 
 impl Inner {
     /// Back to the shelf. The permit is given back last, so that the next one finds the connection.
-    fn put(&self, held: Held) {
-        if self.permits.is_closed() || held.born.elapsed() > LIFE_LIMIT {
+    fn put(&self, Held { connection, born, permit }: Held) {
+        if self.permits.is_closed() || born.elapsed() > LIFE_LIMIT {
             return;
         }
-        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        let stale = shelf.first().is_some_and(|oldest| oldest.since.elapsed() > IDLE_LIMIT);
-        let closed = stale.then(|| shelf.remove(0));
-        shelf.push(Rested { connection: held.connection, born: held.born, since: Instant::now() });
-        drop(shelf);
+        let mut resting = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let stale = resting.first().is_some_and(|oldest| oldest.since.elapsed() > IDLE_LIMIT);
+        let closed = stale.then(|| resting.remove(0));
+        resting.push(Rested { connection, born, since: Instant::now() });
+        drop(resting);
         drop(closed);
-        drop(held.permit);
+        drop(permit);
     }
 }

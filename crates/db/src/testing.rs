@@ -139,7 +139,12 @@ fn drop_schema(url: &str, schema: &str) {
         let Ok(options) = url.parse() else { return };
         let limit = std::time::Duration::from_secs(5);
         let Ok(mut connection) = Address::Postgres(Box::new(options)).connect(limit).await else { return };
-        let text = format!("SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS {schema} CASCADE");
+        // a transaction that the test left open would be in the way
+        let text = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE application_name IN ('entrepot writer {schema}', 'entrepot reader {schema}');
+             SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS {schema} CASCADE"
+        );
         if let Err(error) = connection.built(text).await {
             let _ = writeln!(std::io::stderr(), "test schema {schema} was not dropped: {error}");
         }

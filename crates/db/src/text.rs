@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn one_text_is_built_once() {
         let first = rows(Engine::Postgres, "SELECT r.node FROM {rows}", COLUMNS).unwrap();
-        let again = rows(Engine::Postgres, "SELECT r.node FROM {rows}", &COLUMNS.to_vec()).unwrap();
+        let elsewhere = COLUMNS.to_vec();
+        let again = rows(Engine::Postgres, "SELECT r.node FROM {rows}", &elsewhere).unwrap();
         assert_eq!(first.as_str().as_ptr(), again.as_str().as_ptr());
         assert_ne!(
             first.as_str(),
