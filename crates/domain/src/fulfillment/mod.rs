@@ -8,6 +8,7 @@
 //! cancelled ones count in `put_back`, those of an expired pickup stay `ready` (a late customer may still collect).
 
 pub mod code;
+pub mod event;
 pub mod lifecycle;
 pub mod method;
 
@@ -17,7 +18,8 @@ mod properties;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::id::{FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
-pub use lifecycle::{Event, Pick, Refusal, Units};
+pub use event::{Event, Pick, Units};
+pub use lifecycle::Refusal;
 pub use method::Method;
 
 /// A fulfilment order.
@@ -257,6 +259,16 @@ pub enum Collector {
     Buyer,
     /// Somebody whom the buyer named.
     Delegate,
+}
+
+impl Collector {
+    /// The name on the wire and in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Buyer => "BUYER",
+            Self::Delegate => "DELEGATE",
+        }
+    }
 }
 
 /// Where a fulfilment order stands.
