@@ -1,0 +1,375 @@
+//! The bare work: what one order or reservation needs in SQL, one hand-written transaction per request.
+//!
+//! It writes the same tables with the same indexes and checks, in the same database, in a schema (or file) of its own,
+//! so that nothing else touches its rows: no relay, no consumer, no timer. That favours the bare side.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use contract::inventory::v1 as inv;
+use contract::orders::v1 as ord;
+use db::{Db, Tx, Type, Value, params};
+use domain::id;
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::stage::{NODE, Stage};
+
+/// Who does it, in ledger and events.
+const ACTOR: &str = "service/bench";
+
+/// Tables of a platform in one schema, with stock.
+pub(crate) struct Bare {
+    db: Db,
+    now: i64,
+    orders: AtomicU64,
+}
+
+/// A row of `events` and its pointer.
+struct Told {
+    aggregate: Uuid,
+    sequence: i64,
+    topic: &'static str,
+    kind: &'static str,
+    what: &'static str,
+    payload: Vec<u8>,
+}
+
+impl Bare {
+    /// Makes the tables and puts `skus` SKUs with stock there. Rows of an earlier bench stay: a larger index is fair to
+    /// neither side, so use a fresh database for figures that are to be kept.
+    pub(crate) async fn new(db: Db, skus: usize, now: i64) -> Result<Self, db::Error> {
+        db.migrate(bus::MIGRATION_SET, bus::MIGRATIONS).await?;
+        db.migrate("inventory", inventory::MIGRATIONS).await?;
+        db.migrate("fulfillment", fulfillment::MIGRATIONS).await?;
+        db.migrate("orders", orders::MIGRATIONS).await?;
+        let rows: Vec<Vec<Value>> =
+            (0..skus).map(|index| params![NODE, Stage::sku(index), 1_000_000_000_i64, now]).collect();
+        let mut tx = db.begin().await?;
+        tx.batch(
+            "INSERT INTO positions (node_id, sku, on_hand, reserved, safety_stock, in_transit, quarantine,
+                    count_blocked, version, last_movement, updated_at)
+             SELECT r.node_id, r.sku, r.on_hand, 0, 0, 0, 0, (1 = 0), 0, 0, r.now FROM {rows} WHERE true
+             ON CONFLICT DO NOTHING",
+            &[("node_id", Type::Text), ("sku", Type::Text), ("on_hand", Type::BigInt), ("now", Type::BigInt)],
+            rows,
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(Self { db, now, orders: AtomicU64::new(0) })
+    }
+
+    /// Claims one piece of `sku`: 8 statements and a commit.
+    pub(crate) async fn reserve(&self, sku: &str) -> Result<(), db::Error> {
+        let mut tx = self.db.begin().await?;
+        self.remember(&mut tx).await?;
+        let reservation = id::v7();
+        let told = self.claim(&mut tx, reservation, &[sku.to_owned()]).await?;
+        self.tell(&mut tx, told).await?;
+        tx.commit().await
+    }
+
+    /// An order of one piece of each SKU with its promise and its claim: 13 statements and a commit.
+    pub(crate) async fn place(&self, skus: &[String]) -> Result<(), db::Error> {
+        let mut tx = self.db.begin().await?;
+        self.remember(&mut tx).await?;
+        let token = id::v7();
+        let order = id::v7();
+        let mut told = self.claim(&mut tx, token, skus).await?;
+        self.promise(&mut tx, token, order).await?;
+        self.order(&mut tx, order, token, skus).await?;
+        told.push(self.placed(order, token, skus));
+        self.tell(&mut tx, told).await?;
+        tx.commit().await
+    }
+
+    async fn remember(&self, tx: &mut Tx) -> db::Result<()> {
+        tx.execute(
+            "INSERT INTO inbox (scope, request_id, body_hash, reply, claimed_at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT DO NOTHING",
+            params![ACTOR, id::v7(), vec![0_u8; 32], vec![0_u8; 64], self.now],
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Takes one piece of each SKU, in order, with its ledger row and its reservation.
+    async fn claim(&self, tx: &mut Tx, reservation: Uuid, skus: &[String]) -> db::Result<Vec<Told>> {
+        let mut told = Vec::new();
+        let mut movements = Vec::new();
+        let mut lines = Vec::new();
+        let mut sorted: Vec<&String> = skus.iter().collect();
+        sorted.sort();
+        for (index, sku) in (0_i64..).zip(sorted) {
+            let row = tx
+                .fetch_optional(
+                    "UPDATE positions SET reserved = reserved + 1, version = version + 1,
+                            last_movement = last_movement + 1, updated_at = $3
+                      WHERE node_id = $1 AND sku = $2 AND on_hand - reserved - safety_stock >= 1
+                     RETURNING on_hand, reserved, version, last_movement",
+                    params![NODE, sku, self.now],
+                )
+                .await?
+                .ok_or_else(|| db::Error::Engine("the bench ran out of stock".to_owned()))?;
+            let (on_hand, reserved): (i64, i64) = (row.get("on_hand")?, row.get("reserved")?);
+            let (version, number): (i64, i64) = (row.get("version")?, row.get("last_movement")?);
+            movements.push(params![
+                NODE,
+                sku,
+                number,
+                on_hand,
+                reserved,
+                ACTOR,
+                format!("rsv_{reservation}"),
+                self.now,
+                version
+            ]);
+            lines.push(params![reservation, index, index + 1, NODE, sku]);
+            told.push(changed(sku, on_hand, reserved, version));
+        }
+        tx.execute(
+            "INSERT INTO reservations (reservation_id, state, until_at, version, created_at, updated_at)
+             VALUES ($1, 'HELD', $2, 1, $3, $3)",
+            params![reservation, self.now + 3_600_000_000, self.now],
+        )
+        .await?;
+        tx.batch(
+            "INSERT INTO reservation_lines
+                    (reservation_id, line_index, line_no, node_id, sku, per_unit, held, consumed, released)
+             SELECT r.reservation_id, r.line_index, r.line_no, r.node_id, r.sku, 1, 1, 0, 0 FROM {rows}",
+            &[
+                ("reservation_id", Type::Uuid),
+                ("line_index", Type::BigInt),
+                ("line_no", Type::BigInt),
+                ("node_id", Type::Text),
+                ("sku", Type::Text),
+            ],
+            lines,
+        )
+        .await?;
+        ledger(tx, movements).await?;
+        told.push(held(reservation, skus));
+        Ok(told)
+    }
+
+    async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid) -> db::Result<()> {
+        tx.execute(
+            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, method, node_id, work,
+                    capacity_held, ready_at, keep_until, lines, decision, created_at, expires_at, order_id)
+             VALUES ($1, $1, $2, $3, 'LIVE', 1, 'PICKUP', $4, 'PICKUP', (1 = 0), $5, $5, $6, $7, $5, $8, $9)",
+            params![
+                token,
+                vec![0_u8; 32],
+                ACTOR,
+                NODE,
+                self.now,
+                vec![0_u8; 48],
+                vec![0_u8; 96],
+                self.now + 3_600_000_000,
+                order
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
+    async fn order(&self, tx: &mut Tx, order: Uuid, token: Uuid, skus: &[String]) -> db::Result<()> {
+        let count = i64::try_from(skus.len()).unwrap_or(i64::MAX);
+        let number = self.orders.fetch_add(1, Ordering::Relaxed);
+        tx.execute(
+            "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
+                    currency, tax_included, terms, total, blocks, promise_token, method, node_id, promised_at,
+                    held_until, placed_at, updated_at, cancels, line_count, charge_count, refund_count, step_count)
+             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, 'PICKUP', $6,
+                     $7, $8, $7, $7, 0, $9, 0, 0, 1)",
+            params![
+                order,
+                format!("{}-{number}", id::v7()),
+                vec![0_u8; 32],
+                1_000 * count,
+                token,
+                NODE,
+                self.now,
+                self.now + 3_600_000_000,
+                count
+            ],
+        )
+        .await?;
+        let lines = (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
+        tx.batch(
+            "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
+                    open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled,
+                    lost, cancel_requested, cancel_reason)
+             SELECT r.order_id, r.line_no, r.sku, r.name, 1, r.price, 0, 0, r.price, r.price, 0, 1, 0, 0, 0, 0, 0, 0,
+                    0, 0, 0, 0, '' FROM {rows}",
+            &[
+                ("order_id", Type::Uuid),
+                ("line_no", Type::BigInt),
+                ("sku", Type::Text),
+                ("name", Type::Text),
+                ("price", Type::BigInt),
+            ],
+            lines,
+        )
+        .await?;
+        tx.execute(
+            "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
+             VALUES ($1, 'card', 0, 'card', $2, 'CAPTURED', '', 0)",
+            params![order, 1_000 * count],
+        )
+        .await?;
+        tx.execute(
+            "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
+             VALUES ($1, 1, 'PLACED', 'order placed', $2, $3, $4)",
+            params![order, ACTOR, self.now, NODE],
+        )
+        .await?;
+        Ok(())
+    }
+
+    fn placed(&self, order: Uuid, token: Uuid, skus: &[String]) -> Told {
+        let lines = (1..).zip(skus).map(|(line, sku)| ord::WorkLine {
+            line,
+            sku: sku.clone(),
+            name: "Bench".to_owned(),
+            quantity: 1,
+        });
+        let work = ord::WorkRequest {
+            promise_token: format!("prm_{token}"),
+            node_id: NODE.to_owned(),
+            lines: lines.collect(),
+            channel: "bench".to_owned(),
+            channel_order_id: order.to_string(),
+            ..ord::WorkRequest::default()
+        };
+        let placed = ord::OrderPlaced { work: Some(work), ..ord::OrderPlaced::default() };
+        let event = ord::OrderEvent {
+            order_id: format!("ord_{order}"),
+            version: 1,
+            status: i32::from(ord::OrderStatus::Placed),
+            body: Some(ord::order_event::Body::Placed(placed)),
+        };
+        Told {
+            aggregate: order,
+            sequence: 1,
+            topic: "entrepot.orders.v1",
+            kind: "order",
+            what: "entrepot.orders.v1.OrderPlaced",
+            payload: event.encode_to_vec(),
+        }
+    }
+
+    /// One event per aggregate that changed, and the pointers to them.
+    async fn tell(&self, tx: &mut Tx, told: Vec<Told>) -> db::Result<()> {
+        let pointers = told.iter().map(|event| params![event.aggregate, event.sequence]).collect();
+        let rows = told.into_iter().map(|event| {
+            params![
+                event.aggregate,
+                event.sequence,
+                id::v7(),
+                event.topic,
+                event.kind,
+                event.what,
+                event.payload,
+                self.now,
+                ACTOR
+            ]
+        });
+        tx.batch(
+            "INSERT INTO events (aggregate, sequence, event_id, topic, aggregate_type, event_type, payload,
+                    occurred_at, actor)
+             SELECT r.aggregate, r.sequence, r.event_id, r.topic, r.aggregate_type, r.event_type, r.payload,
+                    r.occurred_at, r.actor FROM {rows}",
+            &[
+                ("aggregate", Type::Uuid),
+                ("sequence", Type::BigInt),
+                ("event_id", Type::Uuid),
+                ("topic", Type::Text),
+                ("aggregate_type", Type::Text),
+                ("event_type", Type::Text),
+                ("payload", Type::Bytes),
+                ("occurred_at", Type::BigInt),
+                ("actor", Type::Text),
+            ],
+            rows.collect(),
+        )
+        .await?;
+        tx.batch(
+            "INSERT INTO outbox (aggregate, sequence) SELECT r.aggregate, r.sequence FROM {rows}",
+            &[("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            pointers,
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+async fn ledger(tx: &mut Tx, movements: Vec<Vec<Value>>) -> db::Result<u64> {
+    tx.batch(
+        "INSERT INTO movements (node_id, sku, movement_no, kind, delta_on_hand, delta_reserved, on_hand_after,
+                reserved_after, reason, actor, reference, occurred_at, position_version)
+         SELECT r.node_id, r.sku, r.movement_no, 'RESERVE', 0, 1, r.on_hand, r.reserved, '', r.actor, r.reference,
+                r.now, r.version FROM {rows}",
+        &[
+            ("node_id", Type::Text),
+            ("sku", Type::Text),
+            ("movement_no", Type::BigInt),
+            ("on_hand", Type::BigInt),
+            ("reserved", Type::BigInt),
+            ("actor", Type::Text),
+            ("reference", Type::Text),
+            ("now", Type::BigInt),
+            ("version", Type::BigInt),
+        ],
+        movements,
+    )
+    .await
+}
+
+fn held(reservation: Uuid, skus: &[String]) -> Told {
+    let lines = (1..).zip(skus).map(|(line, sku)| inv::ReservationLine {
+        line,
+        node_id: NODE.to_owned(),
+        sku: sku.clone(),
+        held: 1,
+        ..inv::ReservationLine::default()
+    });
+    let body = inv::inventory_event::Body::ReservationHeld(inv::ReservationHeld {
+        reservation: Some(inv::Reservation {
+            reservation_id: format!("rsv_{reservation}"),
+            state: i32::from(inv::ReservationState::Held),
+            lines: lines.collect(),
+            version: 1,
+            ..inv::Reservation::default()
+        }),
+    });
+    stock_told(reservation, 1, "reservation", "entrepot.inventory.v1.ReservationHeld", body)
+}
+
+fn changed(sku: &str, on_hand: i64, reserved: i64, version: i64) -> Told {
+    let position = inv::Position {
+        node_id: NODE.to_owned(),
+        sku: sku.to_owned(),
+        on_hand,
+        reserved,
+        atp: on_hand - reserved,
+        version,
+        ..inv::Position::default()
+    };
+    let body = inv::inventory_event::Body::PositionChanged(inv::PositionChanged {
+        position: Some(position),
+        occurred_time: None,
+    });
+    let aggregate = id::derived("bench-position", sku);
+    stock_told(aggregate, version, "position", "entrepot.inventory.v1.PositionChanged", body)
+}
+
+fn stock_told(
+    aggregate: Uuid,
+    sequence: i64,
+    kind: &'static str,
+    what: &'static str,
+    body: inv::inventory_event::Body,
+) -> Told {
+    let payload = inv::InventoryEvent { body: Some(body) }.encode_to_vec();
+    Told { aggregate, sequence, topic: "entrepot.inventory.v1", kind, what, payload }
+}

@@ -1,0 +1,122 @@
+//! `entrepot bench`: what the platform reaches on this machine, beside the bare work on the same database in the same
+//! run. Both sides run in turn, round by round, so that a slower minute of the machine hits both; watch the ratio.
+
+mod bare;
+mod load;
+mod outcome;
+mod place;
+mod promise;
+mod propagate;
+mod reserve;
+mod stage;
+
+use clap::ValueEnum;
+use clock::Clock;
+use tonic::Status;
+
+use self::outcome::Outcome;
+use self::stage::Stage;
+use crate::compose::Platform;
+use crate::config::{BusKind, Config};
+use crate::exit;
+
+/// Rounds of each side.
+pub(crate) const ROUNDS: u32 = 5;
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// Reservations, against one transaction per request.
+    Reserve,
+    /// Orders of two lines, held at placement, against one transaction per request.
+    Place,
+    /// From an order's placement to a consumer in another process and to the store's stream.
+    Propagate,
+    /// Options for a cart of five lines over 5,000 nodes.
+    Promise,
+    /// The other process of `propagate`.
+    #[value(hide = true)]
+    Observe,
+}
+
+/// Measures through the public API and against bare SQL.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to measure.
+    subject: Subject,
+    /// PostgreSQL to use; without it SQLite in a temporary directory. Its schemas get the bench's rows.
+    #[arg(long)]
+    database_url: Option<String>,
+    /// Kafka brokers to use; without it the in-process bus.
+    #[arg(long)]
+    kafka: Option<String>,
+    /// Seconds of measuring, both sides together.
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Callers at once.
+    #[arg(long, default_value_t = 128)]
+    clients: usize,
+    /// SKUs the load is spread over; 1 = one hot SKU.
+    #[arg(long, default_value_t = 1)]
+    skus: usize,
+    /// Orders per second of `propagate`.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures and tells.
+pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
+    if args.subject == Subject::Observe {
+        return propagate::observe(&args).await;
+    }
+    if args.clients == 0 || args.skus == 0 || args.rate == 0 || !(0.1..=3_600.0).contains(&args.seconds) {
+        return Err(exit::Exit::usage(
+            "--clients, --skus and --rate must be 1 or more, --seconds between 0.1 and 3600",
+        ));
+    }
+    let fresh = tempfile::Builder::new().prefix("entrepot-bench-").tempdir();
+    let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
+    config.data.directory = fresh.path().to_owned();
+    config.server.listen.set_port(0);
+    config.admin.listen.set_port(0);
+    if let Some(url) = &args.database_url {
+        config.database.url = url.as_str().into();
+    }
+    if let Some(brokers) = &args.kafka {
+        config.bus.kind = BusKind::Kafka;
+        config.bus.brokers.clone_from(brokers);
+    }
+    let platform = Platform::start(config, Clock::system()).await?;
+    let measured = measure(&platform, &args).await.map_err(|status| exit::Exit::from_status(&status));
+    platform.shutdown().await;
+    tell(&args, &measured?)
+}
+
+async fn measure(platform: &Platform, args: &Args) -> Result<Outcome, Status> {
+    let stage = Stage::new(platform, args)?;
+    match args.subject {
+        Subject::Reserve => reserve::run(&stage).await,
+        Subject::Place => place::run(&stage).await,
+        Subject::Propagate => propagate::run(&stage).await,
+        Subject::Promise => promise::run(&stage).await,
+        Subject::Observe => Err(Status::internal("observe measures nothing")),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the command is for")]
+fn tell(args: &Args, outcome: &Outcome) -> exit::Result<()> {
+    if args.json {
+        let text = serde_json::to_string(outcome)
+            .map_err(|error| exit::Exit::other("cannot write the figures", &error))?;
+        println!("{text}");
+    } else {
+        println!("{}", outcome.text());
+    }
+    if outcome.audit_ok == Some(false) {
+        return Err(exit::Exit::new(exit::Class::Other, "a stock law is broken; run `entrepot audit`"));
+    }
+    Ok(())
+}

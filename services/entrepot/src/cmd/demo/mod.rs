@@ -1,0 +1,287 @@
+//! `entrepot demo`: the whole platform on the embedded default, a sample retailer, and orders played through the
+//! public API until they are collected. Then it keeps serving.
+
+mod figures;
+mod retailer;
+mod shoppers;
+mod stores;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use clock::Clock;
+use contract::inventory::v1::AuditRequest;
+use contract::orders::v1::{ListOrdersRequest, OrderStatus};
+use indicatif::{ProgressBar, ProgressStyle};
+use tonic::Status;
+
+use self::figures::{Audit, Figures, Tally};
+use self::stores::{Busy, Store};
+use crate::clients::Clients;
+use crate::cmd::setup;
+use crate::compose::Platform;
+use crate::config::Config;
+use crate::exit;
+
+pub(crate) use self::figures::Latency;
+
+/// Runs the platform with a sample retailer and plays orders on it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many orders the storefronts ask for.
+    #[arg(long, default_value_t = 1_000)]
+    orders: u64,
+    /// Storefronts that ask at the same time.
+    #[arg(long, default_value_t = 8)]
+    clients: u64,
+    /// Stop after the table; without it the platform keeps serving until interrupted.
+    #[arg(long)]
+    exit: bool,
+    /// The figures as one JSON object on standard output, all else on standard error.
+    #[arg(long)]
+    json: bool,
+    /// Where the platform keeps its data. Default: a fresh temporary directory, removed at the end.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Seed of what customers and stores do.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+/// Plays the demo on a running platform.
+struct Demo<'a> {
+    args: &'a Args,
+    platform: &'a Platform,
+    clients: Clients,
+    tally: Arc<Tally>,
+    busy: Arc<Busy>,
+}
+
+impl Demo<'_> {
+    async fn play(&self) -> Result<Figures, Status> {
+        let nodes = retailer::nodes();
+        let positions = self.set_up(&nodes).await?;
+        let stores = self.open_stores(&nodes)?;
+        let (asked, rate_per_s) = self.shop().await?;
+        self.settle().await?;
+        for store in stores {
+            store.abort();
+        }
+        let mut figures = self.tally.figures();
+        figures.asked = asked;
+        figures.rate_per_s = rate_per_s;
+        figures.nodes = nodes.len();
+        figures.skus = retailer::SKUS;
+        figures.positions = positions;
+        figures.outcomes = self.outcomes().await?;
+        figures.audit = self.audit().await?;
+        Ok(figures)
+    }
+
+    async fn set_up(&self, nodes: &[contract::fulfillment::v1::Node]) -> Result<usize, Status> {
+        let bar = bar(3, "setting up the retailer");
+        let ops = self.named("ops/demo")?;
+        setup::put_nodes(&ops, nodes).await?;
+        bar.inc(1);
+        let skus: Vec<(String, String)> = (0..retailer::SKUS).map(retailer::sku).collect();
+        setup::put_skus(&ops, &skus).await?;
+        bar.inc(1);
+        let stock = retailer::stock(nodes, self.platform.clock().business());
+        setup::book(&ops, "demo", &stock).await?;
+        self.events_arrive().await?;
+        bar.finish_and_clear();
+        Ok(stock.len())
+    }
+
+    fn open_stores(
+        &self,
+        nodes: &[contract::fulfillment::v1::Node],
+    ) -> Result<Vec<tokio::task::JoinHandle<()>>, Status> {
+        let mut tasks = Vec::new();
+        for (seed, node) in (self.args.seed..).zip(nodes) {
+            let store = Store {
+                node_id: node.node_id.clone(),
+                pad: self.named(&format!("store/{}", node.node_id))?,
+                channel: self.named("channel/web")?,
+                tally: Arc::clone(&self.tally),
+                busy: Arc::clone(&self.busy),
+                clock: self.platform.clock().clone(),
+                rng: fastrand::Rng::with_seed(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            };
+            tasks.push(tokio::spawn(store.run()));
+        }
+        Ok(tasks)
+    }
+
+    async fn shop(&self) -> Result<(u64, f64), Status> {
+        let left = Arc::new(AtomicU64::new(self.args.orders));
+        let run = format!("demo-{}", self.platform.clock().wall().as_millisecond());
+        let begun = Instant::now();
+        let mut shoppers = tokio::task::JoinSet::new();
+        for client in 0..self.args.clients.clamp(1, 256) {
+            let (tally, left) = (Arc::clone(&self.tally), Arc::clone(&left));
+            let seed = self.args.seed.wrapping_add(client).wrapping_mul(0x2545_F491_4F6C_DD1D);
+            shoppers.spawn(shoppers::shop(self.named("channel/web")?, tally, left, run.clone(), seed));
+        }
+        let bar = bar(self.args.orders, "placing orders");
+        while !shoppers.is_empty() {
+            tokio::select! {
+                _ = shoppers.join_next() => {}
+                () = self.platform.clock().pause(Duration::from_millis(100)) => {}
+            }
+            bar.set_position(self.args.orders - left.load(std::sync::atomic::Ordering::Relaxed));
+        }
+        bar.finish_and_clear();
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = self.tally.orders() as f64 / begun.elapsed().as_secs_f64().max(1e-9);
+        Ok((self.args.orders, rate))
+    }
+
+    /// Waits until every order has reached its store and every store has worked off its stream.
+    async fn settle(&self) -> Result<(), Status> {
+        let bar = bar(self.tally.orders() as u64, "stores at work");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let mut calm = 0;
+        while calm < 5 {
+            let unseen = self.tally.unseen() as u64;
+            bar.set_position(self.tally.orders() as u64 - unseen);
+            let idle = self.platform.idle().await.map_err(internal)?;
+            calm = if unseen == 0 && self.busy.is_idle() && idle { calm + 1 } else { 0 };
+            if Instant::now() > deadline {
+                return Err(Status::deadline_exceeded(format!(
+                    "{unseen} orders had not reached their store after 120 s"
+                )));
+            }
+            self.platform.clock().pause(Duration::from_millis(20)).await;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    async fn events_arrive(&self) -> Result<(), Status> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while !self.platform.idle().await.map_err(internal)? {
+            if Instant::now() > deadline {
+                return Err(Status::deadline_exceeded("events were still on their way after 120 s"));
+            }
+            self.platform.clock().pause(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    async fn outcomes(&self) -> Result<BTreeMap<String, u64>, Status> {
+        let mut outcomes = BTreeMap::new();
+        let mut request = ListOrdersRequest { page_size: 200, ..ListOrdersRequest::default() };
+        loop {
+            let page = self.clients.orders.clone().list_orders(request.clone()).await?.into_inner();
+            for order in &page.orders {
+                *outcomes.entry(outcome(order)).or_default() += 1;
+            }
+            if page.next_page_token.is_empty() {
+                return Ok(outcomes);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    async fn audit(&self) -> Result<Audit, Status> {
+        let audit = self.clients.inventory.clone().audit(AuditRequest {}).await?.into_inner();
+        let broken = audit.laws.iter().filter(|law| !law.ok);
+        Ok(Audit {
+            ok: audit.ok,
+            laws: audit.laws.len(),
+            movements: audit.movements,
+            broken: broken.map(|law| format!("{}: {}", law.law, law.first)).collect(),
+        })
+    }
+
+    fn named(&self, actor: &str) -> Result<Clients, Status> {
+        self.clients.acting(actor).map_err(internal)
+    }
+}
+
+/// The status of an order in words; what waits for its customer apart from what is being worked on.
+fn outcome(order: &contract::orders::v1::Order) -> String {
+    let buckets = || order.lines.iter().filter_map(|line| line.buckets);
+    match order.status() {
+        OrderStatus::InFulfillment if buckets().any(|b| b.ready > 0) => "waits for the customer".to_owned(),
+        OrderStatus::Completed if buckets().any(|b| b.cancelled > 0) => "completed in part".to_owned(),
+        other => {
+            other.as_str_name().trim_start_matches("ORDER_STATUS_").to_lowercase().replace('_', " ")
+        }
+    }
+}
+
+fn bar(len: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>24} {bar:40} {pos}/{len}");
+    ProgressBar::new(len)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(what)
+}
+
+fn internal(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
+}
+
+/// Runs the demo and tells its figures; then serves until interrupted, unless `--exit`.
+pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
+    let temporary = match &args.data {
+        Some(directory) => {
+            config.data.directory.clone_from(directory);
+            None
+        }
+        None => {
+            let fresh = tempfile::Builder::new().prefix("entrepot-demo-").tempdir();
+            let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
+            config.data.directory = fresh.path().to_owned();
+            Some(fresh)
+        }
+    };
+    if args.exit {
+        // Nobody calls from outside: any free port will do.
+        config.server.listen.set_port(0);
+        config.admin.listen.set_port(0);
+    }
+    let platform = Platform::start(config, Clock::system()).await?;
+    let clients = Clients::new(&platform.address(), "ops/demo")
+        .map_err(|error| exit::Exit::other("cannot call the platform", &error))?;
+    let demo = Demo {
+        args: &args,
+        platform: &platform,
+        clients,
+        tally: Arc::default(),
+        busy: Arc::default(),
+    };
+    let played = demo.play().await.map_err(|status| exit::Exit::from_status(&status));
+    let told = played.and_then(|figures| tell(&args, &figures));
+    if told.is_ok() && !args.exit {
+        let at = platform.address();
+        let at = at.trim_start_matches("http://");
+        eprintln!("\nserving on {at} until interrupted; try\n");
+        eprintln!("  grpcurl -plaintext {at} list");
+        eprintln!("  grpcurl -plaintext -d '{{\"page_size\": 1}}' {at} entrepot.orders.v1.OrderService/ListOrders");
+        eprintln!("  grpcurl -plaintext {at} entrepot.inventory.v1.InventoryService/Audit\n");
+        server::shutdown::signal().await;
+    }
+    platform.shutdown().await;
+    drop(temporary);
+    told
+}
+
+#[expect(clippy::print_stdout, reason = "the figures are what the command is for")]
+fn tell(args: &Args, figures: &Figures) -> exit::Result<()> {
+    if args.json {
+        let text = serde_json::to_string(figures)
+            .map_err(|error| exit::Exit::other("cannot write the figures", &error))?;
+        println!("{text}");
+    } else {
+        println!("{}", figures.table());
+    }
+    if figures.audit.ok && figures.faults.is_empty() {
+        return Ok(());
+    }
+    Err(exit::Exit::new(exit::Class::Other, "the demo met faults or broken stock laws; see the figures"))
+}

@@ -1,0 +1,137 @@
+//! Storefronts: they ask what can be promised near a customer and place orders, some by token, some at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use contract::fulfillment::v1 as ful;
+use contract::google::r#type::LatLng;
+use contract::orders::v1 as ord;
+use contract::r#type::v1::{Method, Place};
+use tonic::Status;
+
+use super::figures::Tally;
+use super::retailer::{CURRENCY, place, price, sku, wanted};
+use crate::clients::{Clients, instant, money};
+
+/// Places orders until `left` is used up.
+pub(crate) async fn shop(clients: Clients, tally: Arc<Tally>, left: Arc<AtomicU64>, run: String, seed: u64) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let Ok(number) = taken else { return };
+        let order = format!("{run}-{number}");
+        if let Err(status) = buy(&clients, &tally, &mut rng, &order).await {
+            match server::status::reason(&status) {
+                Some(reason) if status.code() == tonic::Code::FailedPrecondition => tally.refused(&reason),
+                _ => tally.fault(&format!("place: {:?} {}", status.code(), status.message())),
+            }
+        }
+    }
+}
+
+/// One line of a basket: SKU by index and pieces.
+type Basket = Vec<(usize, i64)>;
+
+async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: &str) -> Result<(), Status> {
+    let basket: Basket = (0..rng.usize(1..=4)).map(|_| (wanted(rng), rng.i64(1..=2))).collect();
+    let cart: Vec<ful::CartLine> = (1..)
+        .zip(&basket)
+        .map(|(line, (index, quantity))| ful::CartLine { line, sku: sku(*index).0, quantity: *quantity })
+        .collect();
+    let (latitude, longitude) = place(rng);
+    let ask = ful::GetPromiseRequest {
+        lines: cart.clone(),
+        methods: vec![i32::from(Method::Pickup)],
+        place: Some(Place { point: Some(LatLng { latitude, longitude }) }),
+        node_id: String::new(),
+        max_options: 3,
+    };
+    let promised = clients.promise.clone().get_promise(ask).await?.into_inner();
+    let Some(option) = promised.options.into_iter().next() else {
+        let reason = promised.refusals.first().and_then(|refusal| refusal.reasons().next());
+        let reason = reason.unwrap_or(ful::ReasonCode::NoStock).as_str_name();
+        tally.refused(&format!("no option, {}", reason.trim_start_matches("REASON_CODE_")));
+        return Ok(());
+    };
+    let begun = Instant::now();
+    let fulfillment = if rng.bool() {
+        let hold = ful::HoldPromiseRequest {
+            request_id: fresh(rng),
+            method: option.method,
+            node_id: option.node_id,
+            lines: cart,
+            ttl: None,
+        };
+        let held = clients.promise.clone().hold_promise(hold).await?.into_inner();
+        ord::place_order_request::Fulfillment::PromiseToken(held.promise.unwrap_or_default().promise_token)
+    } else {
+        let at = ord::Destination { method: option.method, node_id: option.node_id };
+        ord::place_order_request::Fulfillment::Destination(at)
+    };
+    let pay_later = rng.u8(..100) < 8;
+    let request = order(number, &basket, fulfillment, pay_later, fresh(rng));
+    let placed = clients.orders.clone().place_order(request).await?.into_inner().order.unwrap_or_default();
+    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    if let Some(at) = instant(placed.place_time.as_ref()) {
+        tally.placed(placed.order_id.clone(), at, micros);
+    }
+    if rng.u8(..100) < 4 {
+        let cancel = ord::CancelOrderRequest {
+            request_id: fresh(rng),
+            order_id: placed.order_id,
+            lines: Vec::new(),
+            reason: "CUSTOMER_CHANGED_MIND".to_owned(),
+        };
+        clients.orders.clone().cancel_order(cancel).await?;
+    }
+    Ok(())
+}
+
+fn order(
+    number: &str,
+    basket: &Basket,
+    fulfillment: ord::place_order_request::Fulfillment,
+    pay_later: bool,
+    request_id: String,
+) -> ord::PlaceOrderRequest {
+    let amount = |minor| Some(money(minor, CURRENCY));
+    let total: i64 = basket.iter().map(|(index, quantity)| price(*index) * quantity).sum();
+    let lines = basket.iter().map(|(index, quantity)| ord::NewLine {
+        sku: sku(*index).0,
+        name: sku(*index).1,
+        quantity: *quantity,
+        unit_price: amount(price(*index)),
+        discount: None,
+        tax: None,
+    });
+    let (terms, state) = if pay_later {
+        (ord::PaymentTerms::PayAtHandover, ord::TenderState::Due)
+    } else {
+        (ord::PaymentTerms::Prepaid, ord::TenderState::Captured)
+    };
+    ord::PlaceOrderRequest {
+        request_id,
+        channel: "web".to_owned(),
+        channel_order_id: number.to_owned(),
+        customer_ref: format!("visitor-{}", total % 997),
+        lines: lines.collect(),
+        charges: Vec::new(),
+        tenders: vec![ord::Tender {
+            tender_id: "t1".to_owned(),
+            kind: "wechat".to_owned(),
+            amount: amount(total),
+            state: i32::from(state),
+            provider_ref: String::new(),
+        }],
+        payment_terms: i32::from(terms),
+        tax_included: true,
+        total: amount(total),
+        fulfillment: Some(fulfillment),
+    }
+}
+
+/// A request id that nobody used before.
+pub(crate) fn fresh(rng: &mut fastrand::Rng) -> String {
+    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid().to_string()
+}

@@ -1,0 +1,129 @@
+//! Stores: each watches its stream and works: accepts, picks, makes ready, hands over; sometimes refuses or falls short.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clock::Clock;
+use contract::fulfillment::v1 as ful;
+use tonic::{Code, Status};
+
+use super::figures::Tally;
+use super::shoppers::fresh;
+use crate::clients::Clients;
+
+/// How busy the stores are: items taken from the streams and not yet done.
+#[derive(Default)]
+pub(crate) struct Busy(AtomicU64);
+
+impl Busy {
+    /// Nobody works.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// One store: works off its stream until the stream ends.
+pub(crate) struct Store {
+    pub(crate) node_id: String,
+    /// As the store's own PAD.
+    pub(crate) pad: Clients,
+    /// As the channel that gives the customer the code.
+    pub(crate) channel: Clients,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) busy: Arc<Busy>,
+    pub(crate) clock: Clock,
+    pub(crate) rng: fastrand::Rng,
+}
+
+impl Store {
+    /// Watches and works.
+    pub(crate) async fn run(mut self) {
+        let request = ful::WatchWorkRequest { node_id: self.node_id.clone(), resume_token: String::new() };
+        let mut stream = match self.pad.work.clone().watch_work(request).await {
+            Ok(stream) => stream.into_inner(),
+            Err(status) => return self.tally.fault(&format!("watch: {}", status.message())),
+        };
+        let mut begun = HashSet::new();
+        while let Ok(Some(change)) = stream.message().await {
+            let Some(work) = change.item.and_then(|item| item.fulfillment_order) else { continue };
+            self.tally.seen(&work.order_id, self.clock.wall());
+            if work.state() != ful::FulfillmentState::Offered || !begun.insert(work.fulfillment_id.clone()) {
+                continue;
+            }
+            self.busy.0.fetch_add(1, Ordering::SeqCst);
+            if let Err(status) = self.work_off(work).await {
+                // The customer may cancel at any step: then the store is told no, and that is right.
+                if status.code() != Code::FailedPrecondition {
+                    self.tally.fault(&format!("store: {:?} {}", status.code(), status.message()));
+                }
+            }
+            self.busy.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn work_off(&mut self, work: ful::FulfillmentOrder) -> Result<(), Status> {
+        let mut pad = self.pad.work.clone();
+        let fulfillment_id = work.fulfillment_id.clone();
+        if self.rng.u8(..100) < 3 {
+            let reason = if self.rng.bool() { ful::RejectReason::TooBusy } else { ful::RejectReason::Damaged };
+            let request = ful::RejectWorkRequest {
+                request_id: fresh(&mut self.rng),
+                fulfillment_id,
+                reason: i32::from(reason),
+                note: String::new(),
+            };
+            pad.reject_work(request).await?;
+            return Ok(());
+        }
+        let request_id = fresh(&mut self.rng);
+        let accept = ful::AcceptWorkRequest { request_id, fulfillment_id: fulfillment_id.clone() };
+        pad.accept_work(accept).await?;
+        let request_id = fresh(&mut self.rng);
+        let start = ful::StartPickingRequest { request_id, fulfillment_id: fulfillment_id.clone() };
+        pad.start_picking(start).await?;
+        let lines: Vec<ful::PickLine> = work.lines.iter().map(|line| self.pick(line)).collect();
+        let found = lines.iter().any(|line| line.picked > 0);
+        let request_id = fresh(&mut self.rng);
+        pad.pick_lines(ful::PickLinesRequest { request_id, fulfillment_id: fulfillment_id.clone(), lines }).await?;
+        if !found {
+            return Ok(());
+        }
+        let request_id = fresh(&mut self.rng);
+        pad.mark_ready(ful::MarkReadyRequest { request_id, fulfillment_id: fulfillment_id.clone() }).await?;
+        // One customer in ten has not come yet when the demo ends.
+        if self.rng.u8(..100) < 10 {
+            return Ok(());
+        }
+        self.hand_over(&work.order_id, fulfillment_id).await
+    }
+
+    fn pick(&mut self, line: &ful::FulfillmentLine) -> ful::PickLine {
+        let short = i64::from(self.rng.u8(..100) < 3);
+        let reason = if short > 0 { ful::ShortReason::NotFound } else { ful::ShortReason::Unspecified };
+        ful::PickLine {
+            line: line.line,
+            picked: line.to_pick - short,
+            short,
+            short_reason: i32::from(reason),
+        }
+    }
+
+    async fn hand_over(&mut self, order_id: &str, fulfillment_id: String) -> Result<(), Status> {
+        let issue = ful::IssuePickupCodeRequest {
+            request_id: fresh(&mut self.rng),
+            order_id: order_id.to_owned(),
+        };
+        let code = self.channel.work.clone().issue_pickup_code(issue).await?.into_inner().code;
+        let request = ful::HandOverRequest {
+            request_id: fresh(&mut self.rng),
+            fulfillment_id,
+            code,
+            lines: Vec::new(),
+            collector: i32::from(ful::CollectorKind::Buyer),
+            collector_ref: String::new(),
+        };
+        self.pad.work.clone().hand_over(request).await?;
+        Ok(())
+    }
+}
