@@ -190,6 +190,59 @@ pub async fn settle_many(tx: &mut Tx, settlements: &[Settlement]) -> Result<(), 
     Ok(())
 }
 
+/// A request and its reply, of a batch that writes both at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Who asked for what.
+    pub scope: String,
+    /// The caller's id.
+    pub request_id: Uuid,
+    /// Hash of the body.
+    pub body_hash: BodyHash,
+    /// What a repetition is told.
+    pub reply: Vec<u8>,
+}
+
+/// The replies of those of `requests` that were settled before, in their order: a look without a claim.
+pub async fn saved_many(
+    tx: &mut Tx,
+    requests: &[Request],
+) -> Result<Vec<Result<Option<Vec<u8>>, Error>>, Error> {
+    let known = known(tx, requests).await?;
+    let saved =
+        requests.iter().map(|request| match known.get(&(request.scope.clone(), request.request_id)) {
+            Some(row) => reply_of(row, request.request_id, &request.body_hash),
+            None => Ok(None),
+        });
+    Ok(saved.collect())
+}
+
+/// Claims and settles in one statement. Answers how many were new; when that is fewer than asked, somebody was
+/// faster with one of them, and the transaction must not be committed.
+pub async fn record_many(tx: &mut Tx, mut records: Vec<Record>, now: Timestamp) -> Result<u64, Error> {
+    // one order for all, so that two batches cannot wait for each other
+    records.sort_unstable_by(|a, b| (&a.scope, a.request_id).cmp(&(&b.scope, b.request_id)));
+    let now = now.as_microsecond();
+    let rows =
+        records.into_iter().map(|r| params![r.scope, r.request_id, r.body_hash, r.reply, now]).collect();
+    let inserted = tx
+        .batch(
+            "INSERT INTO inbox (scope, request_id, body_hash, reply, claimed_at)
+             SELECT r.scope, r.request_id, r.body_hash, r.reply, r.claimed_at FROM {rows} WHERE true
+             ON CONFLICT (scope, request_id) DO NOTHING",
+            &[
+                ("scope", Type::Text),
+                ("request_id", Type::Uuid),
+                ("body_hash", Type::Bytes),
+                ("reply", Type::Bytes),
+                ("claimed_at", Type::BigInt),
+            ],
+            rows,
+        )
+        .await?;
+    Ok(inserted)
+}
+
 /// Forgets requests claimed before `older_than`, at most `limit` of them. Answers how many.
 pub async fn prune(tx: &mut Tx, older_than: Timestamp, limit: i64) -> Result<u64, Error> {
     let gone = tx

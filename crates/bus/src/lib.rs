@@ -41,7 +41,7 @@ pub use error::Error;
 pub use event::{Delivered, Event, MAX_PAYLOAD};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConfig;
-pub use relay::{Relay, Settings};
+pub use relay::{Relay, Settings, prune};
 pub use replay::Replay;
 pub use subscription::{Missed, Subscription};
 pub use topic::Topic;

@@ -1,6 +1,7 @@
 //! Events appended inside the caller's transaction.
 
 use db::{Row, Tx, Type, Value, params};
+use jiff::Timestamp;
 
 use crate::{Error, Event, MAX_PAYLOAD, trace};
 
@@ -138,4 +139,12 @@ pub async fn count(tx: &mut Tx) -> Result<i64, Error> {
 /// Whether every event was acknowledged.
 pub async fn is_empty(tx: &mut Tx) -> Result<bool, Error> {
     Ok(tx.fetch_optional("SELECT id FROM outbox LIMIT 1", params![]).await?.is_none())
+}
+
+/// When the oldest event happened that waits to be acknowledged.
+pub async fn oldest(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+    let rows = pending(tx, 1).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let micros = row.get::<i64>("occurred_at")?;
+    Ok(Some(Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)))
 }

@@ -30,7 +30,7 @@ const PRUNE: i64 = 500;
 /// How often the gauges are set.
 const GAUGES: Duration = Duration::from_secs(5);
 /// How often old rows are looked for.
-const PRUNING: Duration = Duration::from_secs(60);
+const PRUNING: Duration = Duration::from_mins(1);
 
 /// How long things are kept, and how leadership is found.
 #[derive(Debug, Clone)]
@@ -68,11 +68,14 @@ pub struct Relay {
     /// Acknowledged, but not deleted yet.
     settled: Vec<i64>,
     /// The deletion under way.
-    deletion: Option<BoxFuture<'static, (Vec<i64>, Result<(), Error>)>>,
+    deletion: Option<BoxFuture<'static, Deleted>>,
     hidden: HashSet<i64>,
     gauges_at: Instant,
     prune_at: Instant,
 }
+
+/// Ids that were to be deleted, and whether they are.
+type Deleted = (Vec<i64>, Result<(), Error>);
 
 /// How one turn of the loop ended.
 enum Turn {
@@ -134,14 +137,14 @@ impl Relay {
                     errors = 0;
                     self.rest(&mut wake, &stop).await;
                 }
-                Ok(Turn::Follows) => self.pause(Duration::from_millis(500), &stop).await,
-                Ok(Turn::Held) => self.pause(Duration::from_millis(200), &stop).await,
+                Ok(Turn::Follows) => pause(&self.clock, Duration::from_millis(500), &stop).await,
+                Ok(Turn::Held) => pause(&self.clock, Duration::from_millis(200), &stop).await,
                 Err(error) => {
                     errors += 1;
                     metrics::counter!(measure::RELAY_ERRORS, "outbox" => self.owner).increment(1);
                     tracing::warn!(outbox = self.owner, %error, errors, "the relay tries again");
-                    let pause = Duration::from_millis(20 * 2_u64.pow(errors.min(7)));
-                    self.pause(pause, &stop).await;
+                    let wait = Duration::from_millis(20 * 2_u64.pow(errors.min(7)));
+                    pause(&self.clock, wait, &stop).await;
                 }
             }
         }
@@ -172,7 +175,7 @@ impl Relay {
         }
         self.housekeeping().await?;
         self.start_deletion();
-        let (ids, events) = self.read().await?;
+        let (ids, events) = read(&self.db, &self.hidden).await?;
         if events.is_empty() {
             return Ok(Turn::Idle);
         }
@@ -183,23 +186,6 @@ impl Relay {
         self.settled.extend_from_slice(&ids[..taken]);
         self.hidden.extend(&ids[..taken]);
         Ok(if taken == ids.len() { Turn::Busy } else { Turn::Held })
-    }
-
-    async fn read(&self) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
-        let limit = i64::try_from(WINDOW + self.hidden.len()).unwrap_or(i64::MAX);
-        let mut tx = self.db.read().await?;
-        let rows = outbox::pending(&mut tx, limit).await?;
-        drop(tx);
-        let mut ids = Vec::with_capacity(rows.len());
-        let mut events = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let id: i64 = row.get("id")?;
-            if !self.hidden.contains(&id) {
-                ids.push(id);
-                events.push(Arc::new(Delivered::from_row(row)?));
-            }
-        }
-        Ok((ids, events))
     }
 
     /// Hands events over while the last ones are being deleted. Answers how many were acknowledged.
@@ -246,7 +232,7 @@ impl Relay {
         }
     }
 
-    fn deleted(&mut self, (ids, outcome): (Vec<i64>, Result<(), Error>)) -> Result<(), Error> {
+    fn deleted(&mut self, (ids, outcome): Deleted) -> Result<(), Error> {
         self.deletion = None;
         if outcome.is_ok() {
             for id in &ids {
@@ -281,14 +267,7 @@ impl Relay {
             && let Err(error) = self.deleted(deleted)
         {
             tracing::warn!(outbox = self.owner, %error, "acknowledged events are deleted later");
-            self.pause(Duration::from_millis(50), stop).await;
-        }
-    }
-
-    async fn pause(&self, pause: Duration, stop: &CancellationToken) {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.clock.pause(pause) => {}
+            pause(&self.clock, Duration::from_millis(50), stop).await;
         }
     }
 
@@ -317,29 +296,12 @@ impl Relay {
         let now = Instant::now();
         if now >= self.gauges_at {
             self.gauges_at = now + GAUGES;
-            self.gauges().await?;
+            gauges(&self.db, &self.clock, self.owner).await?;
         }
         if now >= self.prune_at {
             let more = prune(&self.db, &self.clock, &self.settings).await?;
             self.prune_at = if more { now } else { now + PRUNING };
         }
-        Ok(())
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "gauges")]
-    async fn gauges(&self) -> Result<(), Error> {
-        let mut tx = self.db.read().await?;
-        let pending = outbox::count(&mut tx).await?;
-        let oldest = outbox::pending(&mut tx, 1).await?;
-        let age = match oldest.first() {
-            None => 0.0,
-            Some(row) => {
-                let micros = self.clock.business().as_microsecond() - row.get::<i64>("occurred_at")?;
-                micros as f64 / 1e6
-            }
-        };
-        metrics::gauge!(measure::OUTBOX_PENDING, "outbox" => self.owner).set(pending as f64);
-        metrics::gauge!(measure::OUTBOX_AGE, "outbox" => self.owner).set(age);
         Ok(())
     }
 }
@@ -353,7 +315,49 @@ fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper
     Keeper::new(db.clone(), clock.clone(), "relay", holder, term)
 }
 
-async fn delete(db: Db, ids: Vec<i64>) -> (Vec<i64>, Result<(), Error>) {
+/// The oldest pending events but for those that are acknowledged, and their ids.
+async fn read(db: &Db, hidden: &HashSet<i64>) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
+    let limit = i64::try_from(WINDOW + hidden.len()).unwrap_or(i64::MAX);
+    let mut tx = db.read().await?;
+    let rows = outbox::pending(&mut tx, limit).await?;
+    drop(tx);
+    let mut ids = Vec::with_capacity(rows.len());
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let id: i64 = row.get("id")?;
+        if !hidden.contains(&id) {
+            ids.push(id);
+            events.push(Arc::new(Delivered::from_row(row)?));
+        }
+    }
+    Ok((ids, events))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges")]
+async fn gauges(db: &Db, clock: &Clock, owner: &'static str) -> Result<(), Error> {
+    let mut tx = db.read().await?;
+    let pending = outbox::count(&mut tx).await?;
+    let oldest = outbox::pending(&mut tx, 1).await?;
+    let age = match oldest.first() {
+        None => 0.0,
+        Some(row) => {
+            let micros = clock.business().as_microsecond() - row.get::<i64>("occurred_at")?;
+            micros as f64 / 1e6
+        }
+    };
+    metrics::gauge!(measure::OUTBOX_PENDING, "outbox" => owner).set(pending as f64);
+    metrics::gauge!(measure::OUTBOX_AGE, "outbox" => owner).set(age);
+    Ok(())
+}
+
+async fn pause(clock: &Clock, wait: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = clock.pause(wait) => {}
+    }
+}
+
+async fn delete(db: Db, ids: Vec<i64>) -> Deleted {
     let outcome = async {
         let mut tx = db.begin().await?;
         outbox::forget(&mut tx, &ids).await?;
@@ -364,8 +368,9 @@ async fn delete(db: Db, ids: Vec<i64>) -> (Vec<i64>, Result<(), Error>) {
     (ids, outcome)
 }
 
-/// Deletes one portion of what is older than it must be. Answers whether there may be more.
-pub(crate) async fn prune(db: &Db, clock: &Clock, settings: &Settings) -> Result<bool, Error> {
+/// Deletes one portion of the events and request ids that are older than they must be kept, but no event that is
+/// still to be published. Answers whether there may be more. The leading relay calls it once a minute.
+pub async fn prune(db: &Db, clock: &Clock, settings: &Settings) -> Result<bool, Error> {
     let now = clock.business();
     let days = i64::from(settings.events_days) * 24;
     let cutoff =

@@ -60,16 +60,17 @@ impl DeadLetters {
         Ok(())
     }
 
+    fn connected(&mut self) -> Result<FutureProducer<Quiet>, Error> {
+        if let Some(producer) = &self.producer {
+            return Ok(producer.clone());
+        }
+        let config = self.cluster.producer_config(&format!("dlt-{}", self.group));
+        let producer = FutureProducer::from_config_and_context(&config, Quiet).map_err(super::broken)?;
+        Ok(self.producer.insert(producer).clone())
+    }
+
     async fn try_send(&mut self, unreadable: &Unreadable) -> Result<(), Error> {
-        let producer = match &self.producer {
-            Some(producer) => producer.clone(),
-            None => {
-                let config = self.cluster.producer_config(&format!("dlt-{}", self.group));
-                let producer: FutureProducer<Quiet> =
-                    FutureProducer::from_config_and_context(&config, Quiet).map_err(super::broken)?;
-                self.producer.insert(producer).clone()
-            }
-        };
+        let producer = self.connected()?;
         let message = &unreadable.message;
         let topic = self.cluster.config.dead_letters(self.group);
         let mut record = FutureRecord::to(&topic).headers(headers(unreadable));

@@ -19,7 +19,7 @@ use crate::runner::{BATCH, Runner};
 use crate::{Delivered, Error, measure};
 
 /// A client that brings nothing for so long, although there is something, is built anew.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 /// Offsets are committed at most this often.
 const COMMIT: Duration = Duration::from_millis(200);
 /// How long leaving the group may take.

@@ -1,0 +1,199 @@
+//! What arrives, how often, and in which order.
+
+use std::sync::atomic::Ordering;
+
+use bus::{Error, MAX_PAYLOAD, Topic, outbox, trace};
+use uuid::Uuid;
+
+use crate::world::{Recorder, event, lose, send_all_again, some_aggregates, until, worlds, write};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_consumer_applies_every_event_once_in_the_order_of_its_aggregate() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(12);
+        write(&world.owner, &aggregates, 5).await;
+        let (first, second) = (Recorder::new("first"), Recorder::new("second"));
+        let running = world.start(&[first.clone(), second.clone()]);
+        write(&world.owner, &aggregates, 15).await;
+        let wanted: Vec<i64> = (1..=20).collect();
+        for aggregate in &aggregates {
+            world.wait_for_effects("first", *aggregate, &wanted).await;
+            world.wait_for_effects("second", *aggregate, &wanted).await;
+        }
+        world.wait_until_idle(&running).await;
+        assert!(first.commits.load(Ordering::SeqCst) > 0);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_delivered_ten_times_has_one_effect() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(5);
+        write(&world.owner, &aggregates, 8).await;
+        for _ in 1..10 {
+            send_all_again(&world.owner).await;
+        }
+        let recorder = Recorder::new("tenfold");
+        let running = world.start(&[recorder.clone()]);
+        let wanted: Vec<i64> = (1..=8).collect();
+        world.wait_until_idle(&running).await;
+        for aggregate in &aggregates {
+            world.wait_for_effects("tenfold", *aggregate, &wanted).await;
+        }
+        // the marker comes after all repetitions
+        let marker = some_aggregates(1);
+        write(&world.owner, &marker, 1).await;
+        world.wait_for_effects("tenfold", marker[0], &[1]).await;
+        running.stop().await;
+        for aggregate in &aggregates {
+            assert_eq!(world.effects("tenfold", *aggregate).await, wanted, "{}", world.label);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_comes_later_gets_what_it_missed_from_the_owner() {
+    for world in worlds().await {
+        let aggregate = some_aggregates(1)[0];
+        write(&world.owner, &[aggregate], 4).await;
+        for sequence in 1..=4 {
+            lose(&world.owner, aggregate, sequence).await;
+        }
+        let running = world.start(&[Recorder::new("late")]);
+        write(&world.owner, &[aggregate], 1).await;
+        world.wait_for_effects("late", aggregate, &[1, 2, 3, 4, 5]).await;
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_bus_goes_on_where_it_stopped() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(3);
+        for round in 1..=3_i64 {
+            let running = world.start(&[Recorder::new("restarted")]);
+            write(&world.owner, &aggregates, 4).await;
+            for aggregate in &aggregates {
+                let wanted: Vec<i64> = (1..=round * 4).collect();
+                world.wait_for_effects("restarted", *aggregate, &wanted).await;
+            }
+            running.stop().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_aggregate_types_and_topics_are_passed_over() {
+    for world in worlds().await {
+        let recorder = Recorder::new("choosy");
+        let running = world.start(&[recorder.clone()]);
+        let (wanted, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let mut tx = world.owner.begin().await.unwrap();
+        let foreign = bus::Event { aggregate_type: "invoice", ..event(other, 1) };
+        outbox::append(&mut tx, &[foreign, event(wanted, 1)]).await.unwrap();
+        tx.commit().await.unwrap();
+        world.wait_for_effects("choosy", wanted, &[1]).await;
+        assert_eq!(recorder.handled.load(Ordering::SeqCst), 1);
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_sees_events_as_they_were_appended_after_their_effects() {
+    for world in worlds().await {
+        let running = world.start(&[Recorder::new("beside")]);
+        let mut view = running.bus.subscribe(&[Topic::Orders]);
+        view.ready().await.unwrap();
+        let aggregate = Uuid::new_v4();
+        let appended = event(aggregate, 1);
+        let mut tx = world.owner.begin().await.unwrap();
+        trace::scope(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()), async {
+            outbox::append(&mut tx, std::slice::from_ref(&appended)).await
+        })
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        let seen = view.next().await.unwrap();
+        assert_eq!(seen.id, appended.id);
+        assert_eq!(seen.aggregate, aggregate);
+        assert_eq!(seen.sequence, 1);
+        assert_eq!(seen.event_type, appended.event_type);
+        assert_eq!(seen.aggregate_type, appended.aggregate_type);
+        assert_eq!(seen.payload, appended.payload);
+        assert_eq!(seen.occurred_at, appended.occurred_at);
+        assert_eq!(seen.actor, appended.actor);
+        assert!(seen.traceparent.as_deref().unwrap().starts_with("00-0af7"));
+        if world.label.ends_with("local") {
+            assert_eq!(world.effects("beside", aggregate).await, [1]);
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trace_of_a_request_is_in_force_where_its_event_is_handled() {
+    for world in worlds().await {
+        let recorder = Recorder::new("traced");
+        let running = world.start(&[recorder.clone()]);
+        let mut tx = world.owner.begin().await.unwrap();
+        let (with, without) = (Uuid::new_v4(), Uuid::new_v4());
+        trace::scope(Some("00-aa-bb-01".to_owned()), async {
+            outbox::append(&mut tx, &[event(with, 1), event(with, 2)]).await
+        })
+        .await
+        .unwrap();
+        outbox::append(&mut tx, &[event(without, 1)]).await.unwrap();
+        tx.commit().await.unwrap();
+        world.wait_for_effects("traced", with, &[1, 2]).await;
+        world.wait_for_effects("traced", without, &[1]).await;
+        let mut traces = recorder.traces.lock().unwrap().clone();
+        traces.sort();
+        let trace = Some("00-aa-bb-01".to_owned());
+        assert_eq!(traces, [None, trace.clone(), trace]);
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_kept_or_sent_of_a_transaction_that_is_rolled_back() {
+    for world in worlds().await {
+        let aggregate = Uuid::new_v4();
+        let mut tx = world.owner.begin().await.unwrap();
+        outbox::append(&mut tx, &[event(aggregate, 1), event(aggregate, 2)]).await.unwrap();
+        drop(tx);
+        until("rolled back", async || bus::idle(&world.owner).await.unwrap()).await;
+        let mut tx = world.owner.read().await.unwrap();
+        assert!(bus::replay::read(&mut tx, aggregate, 1, 10).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_event_too_large_or_without_a_version_is_refused_where_it_is_appended() {
+    for world in worlds().await {
+        let mut tx = world.owner.begin().await.unwrap();
+        let large = bus::Event { payload: vec![0; MAX_PAYLOAD + 1], ..event(Uuid::new_v4(), 1) };
+        assert!(matches!(outbox::append(&mut tx, &[large]).await, Err(Error::TooLarge { .. })));
+        let unversioned = event(Uuid::new_v4(), 0);
+        assert!(matches!(outbox::append(&mut tx, &[unversioned]).await, Err(Error::BadSequence { .. })));
+        let largest = bus::Event { payload: vec![7; MAX_PAYLOAD], ..event(Uuid::new_v4(), 1) };
+        let small = event(Uuid::new_v4(), 1);
+        outbox::append(&mut tx, &[largest, small]).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn two_events_of_the_same_version_are_a_duplicate() {
+    for world in worlds().await {
+        let aggregate = Uuid::new_v4();
+        for many in [false, true] {
+            let mut tx = world.owner.begin().await.unwrap();
+            outbox::append(&mut tx, &[event(aggregate, 1)]).await.unwrap();
+            let mut again = vec![event(aggregate, 1)];
+            again.extend(many.then(|| event(aggregate, 2)));
+            let outcome = outbox::append(&mut tx, &again).await;
+            assert!(matches!(outcome, Err(Error::Db(db::Error::Duplicate(_)))), "{outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Leases, pruning, schema.
+
+use std::time::Duration;
+
+use bus::lease::{self, Keeper};
+use bus::{Settings, outbox};
+use clock::Clock;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::world::{SETS, event};
+
+const TERM: Duration = Duration::from_secs(10);
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_a_new_epoch_with_each_new_one() {
+    for db in db::testing::engines(SETS).await {
+        let mut tx = db.begin().await.unwrap();
+        let a = lease::take(&mut tx, "x", "a", at(0), TERM).await.unwrap().unwrap();
+        assert_eq!((a.epoch, a.until), (1, at(10)));
+        assert!(lease::take(&mut tx, "x", "b", at(9), TERM).await.unwrap().is_none());
+        let renewed = lease::take(&mut tx, "x", "a", at(9), TERM).await.unwrap().unwrap();
+        assert_eq!((renewed.epoch, renewed.until), (1, at(19)));
+        let b = lease::take(&mut tx, "x", "b", at(19), TERM).await.unwrap().unwrap();
+        assert_eq!((b.epoch, b.until), (2, at(29)));
+        lease::give_up(&mut tx, "x", "a").await.unwrap();
+        assert!(lease::take(&mut tx, "x", "a", at(20), TERM).await.unwrap().is_none());
+        lease::give_up(&mut tx, "x", "b").await.unwrap();
+        assert_eq!(lease::take(&mut tx, "x", "a", at(20), TERM).await.unwrap().unwrap().epoch, 3);
+        assert!(lease::take(&mut tx, "y", "b", at(20), TERM).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn of_three_keepers_one_holds_until_it_releases() {
+    for db in db::testing::engines(SETS).await {
+        let keeper =
+            |name: &str| Keeper::new(db.db(), Clock::system(), "sweeper", name, Duration::from_mins(5));
+        let (mut a, mut b, mut c) = (keeper("a"), keeper("b"), keeper("c"));
+        assert_eq!(a.hold().await.unwrap(), Some(1));
+        assert_eq!(b.hold().await.unwrap(), None);
+        assert_eq!(a.hold().await.unwrap(), Some(1));
+        a.release().await.unwrap();
+        assert_eq!(c.hold().await.unwrap(), Some(2));
+        assert_eq!(b.hold().await.unwrap(), None);
+        b.seize().await.unwrap();
+        assert_eq!(b.hold().await.unwrap(), Some(3));
+        assert_eq!(c.renew().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn old_events_are_pruned_unless_they_are_still_to_be_published() {
+    for db in db::testing::engines(SETS).await {
+        let clock = Clock::virtual_at("2030-03-01T00:00:00Z".parse().unwrap());
+        let day = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (old, pending) = (Uuid::new_v4(), Uuid::new_v4());
+        let mut tx = db.begin().await.unwrap();
+        let events = [
+            bus::Event { occurred_at: day("2030-01-01T00:00:00Z"), ..event(old, 1) },
+            bus::Event { occurred_at: day("2030-02-20T00:00:00Z"), ..event(old, 2) },
+            bus::Event { occurred_at: day("2030-01-01T00:00:00Z"), ..event(pending, 1) },
+        ];
+        outbox::append(&mut tx, &events).await.unwrap();
+        tx.execute("DELETE FROM outbox WHERE aggregate = $1", db::params![old]).await.unwrap();
+        tx.commit().await.unwrap();
+        let more = bus::prune(&db, &clock, &Settings::default()).await.unwrap();
+        assert!(!more);
+        let mut tx = db.read().await.unwrap();
+        let kept = bus::replay::read(&mut tx, old, 1, 10).await.unwrap();
+        assert_eq!(kept.iter().map(|event| event.sequence).collect::<Vec<_>>(), [2]);
+        assert_eq!(bus::replay::read(&mut tx, pending, 1, 10).await.unwrap().len(), 1);
+        assert!(!bus::idle(&db).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn an_owner_replays_its_events_in_order_from_where_it_is_asked() {
+    for db in db::testing::engines(SETS).await {
+        let aggregate = Uuid::new_v4();
+        let events: Vec<_> = (1..=9).map(|sequence| event(aggregate, sequence)).collect();
+        let mut tx = db.begin().await.unwrap();
+        outbox::append(&mut tx, &events).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = db.read().await.unwrap();
+        let page = bus::replay::read(&mut tx, aggregate, 4, 3).await.unwrap();
+        assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), [4, 5, 6]);
+        assert_eq!(page[0].id, events[3].id);
+        assert_eq!(page[0].payload, events[3].payload);
+        assert!(bus::replay::read(&mut tx, aggregate, 10, 3).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn both_engines_have_the_same_tables() {
+    let Some(postgres) = db::testing::postgres(SETS).await else { return };
+    let sqlite = db::testing::sqlite(SETS).await;
+    let (left, right) = (db::testing::schema(&postgres).await, db::testing::schema(&sqlite).await);
+    assert_eq!(left, right);
+}

@@ -1,0 +1,146 @@
+//! Request ids: one effect, one reply.
+
+use bus::inbox::{self, Claim, Request, Settlement};
+use bus::{Error, outbox};
+use clock::Clock;
+use db::{Db, params};
+use uuid::Uuid;
+
+use crate::world::{SETS, change};
+
+const SCOPE: &str = "channel/web|orders.place";
+const BODY: [u8; 32] = [7; 32];
+
+/// A verb as services write it.
+async fn place(db: &Db, id: Uuid, body: [u8; 32], aggregate: Uuid) -> Result<Vec<u8>, Error> {
+    let mut tx = db.begin().await?;
+    let reply = match inbox::claim(&mut tx, SCOPE, id, &body, Clock::system().business()).await? {
+        Claim::Done(reply) => return Ok(reply),
+        Claim::First => Uuid::new_v4().as_bytes().to_vec(),
+    };
+    change(&mut tx, &[aggregate]).await?;
+    inbox::settle(&mut tx, SCOPE, id, &reply).await?;
+    tx.commit().await?;
+    Ok(reply)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_request_32_times_at_once_has_one_effect_and_equal_replies() {
+    for db in db::testing::engines(SETS).await {
+        for _ in 0..5 {
+            let (id, aggregate) = (Uuid::new_v4(), Uuid::new_v4());
+            let callers: Vec<_> = (0..32)
+                .map(|_| {
+                    let db = db.db();
+                    tokio::spawn(async move { place(&db, id, BODY, aggregate).await })
+                })
+                .collect();
+            let mut replies = Vec::new();
+            for caller in callers {
+                replies.push(caller.await.unwrap().unwrap());
+            }
+            assert!(replies.iter().all(|reply| *reply == replies[0]));
+            let mut tx = db.read().await.unwrap();
+            assert_eq!(bus::replay::read(&mut tx, aggregate, 1, 10).await.unwrap().len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_same_id_with_another_body_is_refused_and_another_caller_is_not() {
+    for db in db::testing::engines(SETS).await {
+        let (id, aggregate) = (Uuid::new_v4(), Uuid::new_v4());
+        let reply = place(&db, id, BODY, aggregate).await.unwrap();
+        let other = place(&db, id, [8; 32], aggregate).await;
+        assert!(matches!(other, Err(Error::RequestIdReused { request_id }) if request_id == id), "{other:?}");
+        let mut tx = db.read().await.unwrap();
+        assert_eq!(inbox::saved(&mut tx, SCOPE, id, &BODY).await.unwrap(), Some(reply));
+        assert!(inbox::saved(&mut tx, SCOPE, id, &[8; 32]).await.is_err());
+        assert_eq!(inbox::saved(&mut tx, "channel/app|orders.place", id, &BODY).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_survives_the_process_that_gave_it() {
+    for db in db::testing::engines(SETS).await {
+        let (id, aggregate) = (Uuid::new_v4(), Uuid::new_v4());
+        let reply = place(&db, id, BODY, aggregate).await.unwrap();
+        db.close().await;
+        let again = db.reopen().await;
+        assert_eq!(place(&again, id, BODY, aggregate).await.unwrap(), reply);
+        let mut tx = again.read().await.unwrap();
+        assert_eq!(bus::replay::read(&mut tx, aggregate, 1, 10).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_abandoned_request_can_be_made_again() {
+    for db in db::testing::engines(SETS).await {
+        let id = Uuid::new_v4();
+        let now = Clock::system().business();
+        let mut tx = db.begin().await.unwrap();
+        assert_eq!(inbox::claim(&mut tx, SCOPE, id, &BODY, now).await.unwrap(), Claim::First);
+        drop(tx);
+        let mut tx = db.begin().await.unwrap();
+        assert_eq!(inbox::claim(&mut tx, SCOPE, id, &BODY, now).await.unwrap(), Claim::First);
+        let twin = inbox::claim(&mut tx, SCOPE, id, &BODY, now).await;
+        assert!(matches!(twin, Err(Error::Unsettled { .. })), "{twin:?}");
+    }
+}
+
+fn request(id: Uuid, body: [u8; 32]) -> Request {
+    Request { scope: SCOPE.to_owned(), request_id: id, body_hash: body }
+}
+
+#[tokio::test]
+async fn many_requests_are_claimed_and_settled_together() {
+    for db in db::testing::engines(SETS).await {
+        let now = Clock::system().business();
+        let ids: Vec<Uuid> = (0..4).map(|_| Uuid::new_v4()).collect();
+        let mut tx = db.begin().await.unwrap();
+        let requests: Vec<Request> = ids[..2].iter().map(|id| request(*id, BODY)).collect();
+        let claims = inbox::claim_many(&mut tx, &requests, now).await.unwrap();
+        assert!(claims.iter().all(|claim| matches!(claim, Ok(Claim::First))));
+        let settlements: Vec<Settlement> = ids[..2]
+            .iter()
+            .map(|id| Settlement { scope: SCOPE.to_owned(), request_id: *id, reply: id.as_bytes().to_vec() })
+            .collect();
+        inbox::settle_many(&mut tx, &settlements).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let mut tx = db.begin().await.unwrap();
+        let mixed = [
+            request(ids[2], BODY),
+            request(ids[0], BODY),
+            request(ids[1], [9; 32]),
+            request(ids[2], BODY),
+            request(ids[3], BODY),
+            request(ids[3], [9; 32]),
+        ];
+        let claims = inbox::claim_many(&mut tx, &mixed, now).await.unwrap();
+        assert!(matches!(claims[0], Ok(Claim::First)), "{claims:?}");
+        assert!(matches!(&claims[1], Ok(Claim::Done(reply)) if reply == ids[0].as_bytes()), "{claims:?}");
+        assert!(matches!(claims[2], Err(Error::RequestIdReused { .. })), "{claims:?}");
+        assert!(matches!(claims[3], Err(Error::Unsettled { .. })), "{claims:?}");
+        assert!(matches!(claims[4], Ok(Claim::First)), "{claims:?}");
+        assert!(matches!(claims[5], Err(Error::RequestIdReused { .. })), "{claims:?}");
+        assert!(inbox::claim_many(&mut tx, &[], now).await.unwrap().is_empty());
+        outbox::append(&mut tx, &[]).await.unwrap();
+        let _rows = tx.fetch_all("SELECT request_id FROM inbox LIMIT 10", params![]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn old_requests_are_forgotten_in_portions() {
+    for db in db::testing::engines(SETS).await {
+        let mut tx = db.begin().await.unwrap();
+        for second in 0..5 {
+            let at = jiff::Timestamp::from_second(second).unwrap();
+            inbox::claim(&mut tx, SCOPE, Uuid::new_v4(), &BODY, at).await.unwrap();
+        }
+        let until = jiff::Timestamp::from_second(4).unwrap();
+        assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 3);
+        assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 1);
+        assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 0);
+    }
+}
