@@ -1,0 +1,121 @@
+-- Orders and everything that belongs to them. Money in minor units, times in microseconds since 1970.
+CREATE TABLE orders (
+    order_id         UUID    NOT NULL PRIMARY KEY,
+    version          BIGINT  NOT NULL,
+    status           TEXT    NOT NULL,
+    channel          TEXT    NOT NULL,
+    channel_order_id TEXT    NOT NULL,
+    body_hash        BYTEA   NOT NULL,
+    customer_ref     TEXT    NOT NULL,
+    currency         TEXT    NOT NULL,
+    tax_included     BOOLEAN NOT NULL,
+    terms            TEXT    NOT NULL,
+    total            BIGINT  NOT NULL,
+    blocks           TEXT    NOT NULL,
+    promise_token    UUID    NOT NULL,
+    method           TEXT    NOT NULL,
+    node_id          TEXT    NOT NULL,
+    promised_at      BIGINT  NOT NULL,
+    held_until       BIGINT  NOT NULL,
+    placed_at        BIGINT  NOT NULL,
+    updated_at       BIGINT  NOT NULL,
+    payment_due_at   BIGINT,
+    lapsed_at        BIGINT,
+    expired_at       BIGINT,
+    confirmed_at     BIGINT,
+    fulfillment_id   UUID,
+    cancels          BIGINT  NOT NULL,
+    line_count       BIGINT  NOT NULL,
+    charge_count     BIGINT  NOT NULL,
+    refund_count     BIGINT  NOT NULL,
+    step_count       BIGINT  NOT NULL,
+    due_at           BIGINT,
+    CONSTRAINT orders_channel_key UNIQUE (channel, channel_order_id),
+    CONSTRAINT orders_promise_token_key UNIQUE (promise_token),
+    CONSTRAINT orders_counts CHECK (version >= 1 AND total >= 0 AND line_count >= 1)
+);
+CREATE INDEX orders_by_time ON orders (placed_at, order_id);
+CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
+CREATE INDEX orders_by_node ON orders (node_id, placed_at, order_id);
+CREATE INDEX orders_by_customer ON orders (customer_ref, placed_at, order_id) WHERE customer_ref <> '';
+CREATE INDEX orders_due ON orders (due_at) WHERE due_at IS NOT NULL;
+
+-- Where the pieces of each line are: the buckets sum to what was ordered, always.
+CREATE TABLE order_lines (
+    order_id         UUID   NOT NULL,
+    line_no          BIGINT NOT NULL,
+    sku              TEXT   NOT NULL,
+    name             TEXT   NOT NULL,
+    quantity         BIGINT NOT NULL,
+    unit_price       BIGINT NOT NULL,
+    discount         BIGINT NOT NULL,
+    tax              BIGINT NOT NULL,
+    total            BIGINT NOT NULL,
+    share            BIGINT NOT NULL,
+    open             BIGINT NOT NULL,
+    reserved         BIGINT NOT NULL,
+    backordered      BIGINT NOT NULL,
+    allocated        BIGINT NOT NULL,
+    picked           BIGINT NOT NULL,
+    packed           BIGINT NOT NULL,
+    ready            BIGINT NOT NULL,
+    in_custody       BIGINT NOT NULL,
+    delivered        BIGINT NOT NULL,
+    cancelled        BIGINT NOT NULL,
+    lost             BIGINT NOT NULL,
+    cancel_requested BIGINT NOT NULL,
+    cancel_reason    TEXT   NOT NULL,
+    PRIMARY KEY (order_id, line_no),
+    CONSTRAINT order_lines_sum CHECK (quantity = open + reserved + backordered + allocated + picked + packed + ready
+                                                 + in_custody + delivered + cancelled + lost),
+    CONSTRAINT order_lines_signs CHECK (quantity >= 1 AND open >= 0 AND reserved >= 0 AND backordered >= 0
+        AND allocated >= 0 AND picked >= 0 AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND delivered >= 0
+        AND cancelled >= 0 AND lost >= 0 AND cancel_requested >= 0)
+);
+
+-- The money ledger: what came in by each tender, and how much of it was asked back.
+CREATE TABLE order_tenders (
+    order_id     UUID   NOT NULL,
+    tender_id    TEXT   NOT NULL,
+    position     BIGINT NOT NULL,
+    kind         TEXT   NOT NULL,
+    amount       BIGINT NOT NULL,
+    state        TEXT   NOT NULL,
+    provider_ref TEXT   NOT NULL,
+    claimed      BIGINT NOT NULL,
+    PRIMARY KEY (order_id, tender_id),
+    CONSTRAINT order_tenders_claims CHECK (amount >= 0 AND claimed >= 0 AND claimed <= amount)
+);
+
+CREATE TABLE order_charges (
+    order_id    UUID   NOT NULL,
+    position    BIGINT NOT NULL,
+    code        TEXT   NOT NULL,
+    description TEXT   NOT NULL,
+    amount      BIGINT NOT NULL,
+    PRIMARY KEY (order_id, position)
+);
+
+CREATE TABLE order_refunds (
+    order_id     UUID   NOT NULL,
+    position     BIGINT NOT NULL,
+    refund_id    UUID   NOT NULL,
+    amount       BIGINT NOT NULL,
+    reason       TEXT   NOT NULL,
+    requested_at BIGINT NOT NULL,
+    PRIMARY KEY (order_id, position),
+    CONSTRAINT order_refunds_refund_id_key UNIQUE (refund_id),
+    CONSTRAINT order_refunds_amount CHECK (amount > 0)
+);
+
+-- What happened, step by step, for people. Also fed by the events of the fulfilment order.
+CREATE TABLE order_timeline (
+    order_id    UUID   NOT NULL,
+    number      BIGINT NOT NULL,
+    step        TEXT   NOT NULL,
+    text        TEXT   NOT NULL,
+    actor       TEXT   NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    node_id     TEXT   NOT NULL,
+    PRIMARY KEY (order_id, number)
+);

@@ -1,0 +1,98 @@
+//! The gRPC door: wire in, verb, wire out.
+
+use std::pin::Pin;
+
+use contract::orders::v1 as pb;
+use contract::orders::v1::order_events_service_server::OrderEventsService;
+use contract::orders::v1::order_service_server::OrderService;
+use futures_util::Stream;
+use server::Principal;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{Orders, wire};
+
+type Changes = Pin<Box<dyn Stream<Item = Result<pb::WatchOrderResponse, Status>> + Send>>;
+
+#[async_trait]
+impl OrderService for Orders {
+    async fn place_order(
+        &self,
+        request: Request<pb::PlaceOrderRequest>,
+    ) -> Result<Response<pb::PlaceOrderResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::place_order(request.into_inner(), &self.config)?;
+        Ok(Response::new(self.place(command, &caller).await?))
+    }
+
+    async fn pay_order(
+        &self,
+        request: Request<pb::PayOrderRequest>,
+    ) -> Result<Response<pb::PayOrderResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::pay_order(request.into_inner())?;
+        Ok(Response::new(self.pay(command, &caller).await?))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<pb::CancelOrderRequest>,
+    ) -> Result<Response<pb::CancelOrderResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::cancel_order(request.into_inner(), &self.config)?;
+        Ok(Response::new(self.cancel(command, &caller).await?))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<pb::GetOrderRequest>,
+    ) -> Result<Response<pb::GetOrderResponse>, Status> {
+        let order = self.get(wire::get_order(request.get_ref())?).await?;
+        Ok(Response::new(pb::GetOrderResponse { order: Some(wire::order(&order)) }))
+    }
+
+    async fn get_order_by_channel_id(
+        &self,
+        request: Request<pb::GetOrderByChannelIdRequest>,
+    ) -> Result<Response<pb::GetOrderByChannelIdResponse>, Status> {
+        let order = self.get_by_channel(wire::lookup(request.get_ref())?).await?;
+        Ok(Response::new(pb::GetOrderByChannelIdResponse { order: Some(wire::order(&order)) }))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<pb::ListOrdersRequest>,
+    ) -> Result<Response<pb::ListOrdersResponse>, Status> {
+        let token = request.get_ref().page_token.clone();
+        let (filter, limit, binding) = wire::list_orders(request.into_inner())?;
+        Ok(Response::new(self.list(&filter, limit, &token, &binding).await?))
+    }
+
+    async fn list_order_timeline(
+        &self,
+        request: Request<pb::ListOrderTimelineRequest>,
+    ) -> Result<Response<pb::ListOrderTimelineResponse>, Status> {
+        let (order, limit) = wire::list_timeline(request.get_ref())?;
+        Ok(Response::new(self.timeline(order, limit, &request.get_ref().page_token).await?))
+    }
+
+    type WatchOrderStream = Changes;
+
+    async fn watch_order(
+        &self,
+        request: Request<pb::WatchOrderRequest>,
+    ) -> Result<Response<Self::WatchOrderStream>, Status> {
+        let (order, after) = wire::watch_order(request.get_ref())?;
+        Ok(Response::new(Box::pin(self.watch(order, after).await?)))
+    }
+}
+
+#[async_trait]
+impl OrderEventsService for Orders {
+    async fn replay_events(
+        &self,
+        request: Request<pb::ReplayEventsRequest>,
+    ) -> Result<Response<pb::ReplayEventsResponse>, Status> {
+        let (aggregate, from, limit) = wire::replay(request.get_ref())?;
+        Ok(Response::new(self.replay(aggregate, from, limit).await?))
+    }
+}

@@ -1,0 +1,59 @@
+//! The settings of orders.
+
+use domain::order::Policy;
+use serde::{Deserialize, Serialize};
+
+/// The settings of orders, with their defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The most lines of one order.
+    pub max_lines: usize,
+    /// How long a prepaid order may be unpaid before its stock is given back, in seconds.
+    pub payment_s: u32,
+    /// How much longer a payment still takes the stock again, in seconds.
+    pub payment_grace_s: u32,
+    /// How long stock is held for an order that needs no payment first, until it is confirmed, in seconds.
+    pub hold_s: u32,
+    /// How long before its end a hold is extended, in seconds.
+    pub hold_margin_s: u32,
+    /// How many streams of `WatchOrder` may be open at once.
+    pub max_watchers: usize,
+    /// How long a watcher waits at most before it looks for changes made by other processes, in milliseconds.
+    pub watch_poll_ms: u64,
+    /// How long the replies to request ids are kept, in hours.
+    pub replies_h: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_lines: 1_000,
+            payment_s: 15 * 60,
+            payment_grace_s: 5 * 60,
+            hold_s: 15 * 60,
+            hold_margin_s: 2 * 60,
+            max_watchers: 10_000,
+            watch_poll_ms: 2_000,
+            replies_h: 72,
+        }
+    }
+}
+
+impl Config {
+    /// The clocks of an order.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            payment_ms: i64::from(self.payment_s) * 1_000,
+            grace_ms: i64::from(self.payment_grace_s) * 1_000,
+            hold_margin_ms: i64::from(self.hold_margin_s) * 1_000,
+        }
+    }
+
+    /// How long the stock of a new order is held: an unpaid one keeps it until its payment lapses, and some more.
+    pub(crate) fn hold_ms(&self, waits_for_payment: bool) -> i64 {
+        let margin = 2 * i64::from(self.hold_margin_s) * 1_000;
+        let base = if waits_for_payment { self.payment_s } else { self.hold_s };
+        i64::from(base) * 1_000 + margin
+    }
+}

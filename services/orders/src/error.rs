@@ -1,0 +1,229 @@
+//! What can go wrong, and the one place where it becomes a gRPC status.
+
+use std::time::Duration;
+
+use domain::id::OrderId;
+use domain::order::Refusal;
+use server::{Violation, invalid, retry_later, status};
+use tonic::{Code, Status};
+
+/// The domain of our errors.
+pub(crate) const DOMAIN: &str = "orders.entrepot";
+
+/// The most fields named in one answer: more would not fit into the trailers of every client.
+const MAX_VIOLATIONS: usize = 64;
+
+/// What can go wrong, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields of the request that can't be taken.
+    #[error("the request is not valid")]
+    Invalid(Vec<Violation>),
+    /// No such order.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// The channel used this number for another order.
+    #[error("the channel used this channel_order_id for {0}, which is another order")]
+    ChannelIdTaken(OrderId),
+    /// The promise token belongs to another order.
+    #[error("the promise token belongs to another order")]
+    PromiseTaken,
+    /// The promise token holds nothing any more.
+    #[error("the promise is not live any more")]
+    PromiseNotLive,
+    /// A rule says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The order changed while the peers were asked.
+    #[error("the order changed meanwhile, ask again")]
+    ChangedMeanwhile,
+    /// Another service said no, or could not be reached.
+    #[error("{}", .0.message())]
+    Peer(Box<Status>),
+    /// Too many streams are open.
+    #[error("too many streams are open")]
+    TooManyWatchers,
+    /// Something stored or received can't be read.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+    /// The bus.
+    #[error(transparent)]
+    Bus(bus::Error),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+impl Error {
+    /// One bad field.
+    pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, description)])
+    }
+
+    /// What another service answered.
+    pub(crate) fn peer(answer: Status) -> Self {
+        Self::Peer(Box::new(answer))
+    }
+
+    /// Whether the whole transaction may succeed when it is repeated.
+    pub(crate) fn is_retry(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_retry(),
+            Self::Bus(error) => error.is_retry(),
+            Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::ChannelIdTaken(_)
+            | Self::PromiseTaken
+            | Self::PromiseNotLive
+            | Self::Refused(_)
+            | Self::ChangedMeanwhile
+            | Self::Peer(_)
+            | Self::TooManyWatchers
+            | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+impl From<bus::Error> for Error {
+    fn from(error: bus::Error) -> Self {
+        match error {
+            bus::Error::Db(error) => Self::Db(error),
+            other => Self::Bus(other),
+        }
+    }
+}
+
+impl From<Error> for bus::HandleError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Bus(error) => error.into(),
+            other => Self::poison(other),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        let plain = |code, reason| status(code, reason, DOMAIN, text.clone(), []);
+        match error {
+            Error::Invalid(violations) => refused_fields(violations),
+            Error::NotFound(_) => plain(Code::NotFound, "ORDER_NOT_FOUND"),
+            Error::ChannelIdTaken(order) => {
+                let facts = [("order_id".to_owned(), order.to_string())];
+                status(Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN", DOMAIN, text, facts)
+            }
+            Error::PromiseTaken => plain(Code::FailedPrecondition, "PROMISE_TAKEN"),
+            Error::PromiseNotLive => plain(Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
+            Error::Refused(refusal) => refused(&refusal),
+            Error::ChangedMeanwhile => plain(Code::Aborted, "ORDER_CHANGED"),
+            Error::Peer(answer) => passed_on(&answer),
+            Error::TooManyWatchers => {
+                server::exhausted(DOMAIN, "TOO_MANY_WATCHERS", Duration::from_secs(5), text)
+            }
+            Error::Unreadable(_) => plain(Code::Internal, "UNREADABLE"),
+            Error::Bus(error) => from_bus(&error),
+            Error::Db(error) => from_db(&error),
+        }
+    }
+}
+
+fn refused_fields(mut violations: Vec<Violation>) -> Status {
+    if violations.len() > MAX_VIOLATIONS {
+        let more = violations.len() - MAX_VIOLATIONS;
+        violations.truncate(MAX_VIOLATIONS);
+        violations.push(Violation::new("..", format!("and {more} more fields")));
+    }
+    invalid(DOMAIN, violations)
+}
+
+/// The reason of each refusal, and what the caller may want to know.
+fn refused(refusal: &Refusal) -> Status {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
+    let reason = match refusal {
+        Refusal::Over { status, .. } => {
+            fact("status", status.to_string());
+            "ORDER_OVER"
+        }
+        Refusal::UnknownLine { .. } => "UNKNOWN_LINE",
+        Refusal::NotCancellable { asked, left, .. } => {
+            fact("asked", asked.to_string());
+            fact("left", left.to_string());
+            "NOT_CANCELLABLE"
+        }
+        Refusal::NothingToCancel => "NOTHING_TO_CANCEL",
+        Refusal::UnknownTender { .. } => "UNKNOWN_TENDER",
+        Refusal::AmountDiffers { due, given, .. } => {
+            fact("due_minor", due.to_string());
+            fact("given_minor", given.to_string());
+            "AMOUNT_DIFFERS"
+        }
+        Refusal::TenderState { from, to, .. } => {
+            fact("from", from.to_string());
+            fact("to", to.to_string());
+            "TENDER_STATE"
+        }
+        Refusal::TenderInUse { .. } => "TENDER_IN_USE",
+        Refusal::NeedsHold => "ORDER_CHANGED",
+        Refusal::OtherReservation => "OTHER_RESERVATION",
+        Refusal::AlreadyConfirmed => "ALREADY_CONFIRMED",
+        Refusal::NotDue => "NOT_DUE",
+        Refusal::OtherFulfillment { .. } => "OTHER_FULFILLMENT",
+        Refusal::BadSnapshot { .. } => "BAD_SNAPSHOT",
+    };
+    if let Some(line) = refusal.line() {
+        fact("line", line.to_string());
+    }
+    status(Code::FailedPrecondition, reason, DOMAIN, refusal.to_string(), facts)
+}
+
+/// The answer of another service, told on as it is: its reason and its facts name what the caller can change. What
+/// is its own trouble is told as such.
+fn passed_on(answer: &Status) -> Status {
+    match answer.code() {
+        Code::Internal | Code::Unknown | Code::Unimplemented | Code::DataLoss | Code::Unauthenticated => {
+            tracing::error!(code = ?answer.code(), message = answer.message(), "another service failed");
+            retry_later(DOMAIN, "PEER_FAILED", Duration::from_secs(1), "another service failed, ask again")
+        }
+        code => Status::with_details(code, answer.message(), bytes::Bytes::copy_from_slice(answer.details())),
+    }
+}
+
+fn from_bus(error: &bus::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        bus::Error::RequestIdReused { .. } => {
+            status(Code::InvalidArgument, "REQUEST_ID_REUSED", DOMAIN, text, [])
+        }
+        bus::Error::Unsettled { .. } => {
+            retry_later(DOMAIN, "REQUEST_IN_PROGRESS", Duration::from_millis(100), text)
+        }
+        bus::Error::Db(error) => from_db(error),
+        bus::Error::TooLarge { .. }
+        | bus::Error::BadSequence { .. }
+        | bus::Error::NotParked { .. }
+        | bus::Error::NotHead { .. }
+        | bus::Error::NoGap { .. }
+        | bus::Error::UnknownTopic { .. }
+        | bus::Error::Unreadable { .. }
+        | bus::Error::Stopping
+        | bus::Error::Broker(_) => status(Code::Internal, "BUS", DOMAIN, text, []),
+    }
+}
+
+fn from_db(error: &db::Error) -> Status {
+    let text = error.to_string();
+    match error {
+        db::Error::Retry(_) => retry_later(DOMAIN, "RETRY", Duration::from_millis(50), text),
+        db::Error::Unavailable(_) => {
+            retry_later(DOMAIN, "STORAGE_UNAVAILABLE", Duration::from_millis(500), "storage is unavailable")
+        }
+        db::Error::Duplicate(_)
+        | db::Error::NewerSchema { .. }
+        | db::Error::ChangedMigration { .. }
+        | db::Error::Decode(_)
+        | db::Error::Engine(_) => status(Code::Internal, "STORAGE", DOMAIN, text, []),
+    }
+}

@@ -1,0 +1,118 @@
+//! Recording what a payment provider said of a tender.
+
+use bus::inbox::{self, Claim};
+use contract::orders::v1 as pb;
+use domain::order::{Hold, Order, Refusal, TenderState};
+use domain::time::{Timestamp, after_ms};
+use prost::Message as _;
+use server::Principal;
+
+use crate::error::Error;
+use crate::hold::{self, Wanted};
+use crate::wire::Pay;
+use crate::{Orders, record, steps, store, wire};
+
+/// How often the order is looked at again when it changed while stock was being held for it.
+const ATTEMPTS: u32 = 3;
+
+impl Orders {
+    /// Records a payment result. Late money takes the stock again, or goes back.
+    pub(crate) async fn pay(&self, command: Pay, caller: &Principal) -> Result<pb::PayOrderResponse, Error> {
+        let scope = format!("{caller}|orders.pay");
+        if let Some(kept) = self.saved(&scope, command.request_id, &command.body_hash).await? {
+            return record::reply(&kept);
+        }
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.business();
+            let seen = self.find(command.order).await?;
+            if seen.currency != command.currency {
+                let text = format!("must be {}, the currency of the order", seen.currency);
+                return Err(Error::field("amount.currency_code", text));
+            }
+            let hold = self.hold_for(&seen, &command, &scope, now).await?;
+            let write = || self.write_payment(&command, &hold, &scope, caller, now);
+            let written = db::retry(3, Error::is_retry, write).await;
+            let uses_hold = |order: &Option<pb::Order>, token: &str| {
+                order.as_ref().is_some_and(|order| order.promise_token == token)
+            };
+            if let Hold::Held(promise) = &hold {
+                let token = promise.token.to_string();
+                let is_used = written.as_ref().is_ok_and(|reply| uses_hold(&reply.order, &token));
+                if !is_used {
+                    self.release_unless_used(promise.token, command.order).await;
+                }
+            }
+            match written {
+                Err(Error::Refused(Refusal::NeedsHold)) => {}
+                Ok(reply) => {
+                    self.watchers.tell(command.order.uuid());
+                    return Ok(reply);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::ChangedMeanwhile)
+    }
+
+    /// Stock for a payment that comes after the claim was given up.
+    async fn hold_for(
+        &self,
+        seen: &Order,
+        command: &Pay,
+        scope: &str,
+        now: Timestamp,
+    ) -> Result<Hold, Error> {
+        if !seen.needs_hold(&command.payment) {
+            return Ok(Hold::NotAsked);
+        }
+        let key = format!("{scope}/{}/{}", command.request_id, seen.version);
+        let until = after_ms(now, self.config.hold_ms(false));
+        match self.hold(&key, &Wanted::left_of(seen), until, now).await {
+            Ok(promise) => Ok(Hold::Held(promise)),
+            Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
+                Ok(Hold::Refused { reason: hold::reason(&answer) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A hold goes back, unless an answer that we did not get to see says that the order has it.
+    async fn release_unless_used(&self, token: domain::id::PromiseToken, order: domain::id::OrderId) {
+        match self.find(order).await {
+            Ok(order) if order.promise.token != token => self.release(token).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(promise_token = %token, %error, "an unneeded hold will run out"),
+        }
+    }
+
+    async fn write_payment(
+        &self,
+        command: &Pay,
+        hold: &Hold,
+        scope: &str,
+        caller: &Principal,
+        now: Timestamp,
+    ) -> Result<pb::PayOrderResponse, Error> {
+        let mut tx = self.db.begin().await?;
+        match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
+            Claim::Done(kept) => return record::reply(&kept),
+            Claim::First => {}
+        }
+        let before = store::lock(&mut tx, command.order).await?;
+        let payment = &command.payment;
+        let changed = before.order.clone().pay(payment, hold.clone(), now)?;
+        let said = match payment.state {
+            TenderState::Failed => Some(("PAYMENT_FAILED", "the provider refused")),
+            TenderState::Voided => Some(("PAYMENT_VOIDED", "given up before capture")),
+            TenderState::Due | TenderState::Authorized | TenderState::Captured => None,
+        };
+        let actor = caller.as_str();
+        let told =
+            said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
+        self.record(&mut tx, &before, &changed, told.into_iter().collect(), actor, now).await?;
+        let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
+        inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
+        tx.commit().await?;
+        Ok(reply)
+    }
+}

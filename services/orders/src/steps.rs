@@ -1,0 +1,55 @@
+//! The steps of the timeline that come from the order's own events.
+
+use domain::id::LineNo;
+use domain::money::Money;
+use domain::order::{Event, Order};
+use domain::time::Timestamp;
+
+use crate::store::Note;
+
+/// One step per event that says something to people.
+pub(crate) fn of(order: &Order, events: &[Event], actor: &str, now: Timestamp) -> Vec<Note> {
+    let words = events.iter().filter_map(|event| words(order, event));
+    words.map(|(step, text)| note(step, text, actor, now)).collect()
+}
+
+/// A step without a place.
+pub(crate) fn note(step: &'static str, text: String, actor: &str, at: Timestamp) -> Note {
+    Note { step, text, actor: actor.to_owned(), at, node: String::new() }
+}
+
+fn words(order: &Order, event: &Event) -> Option<(&'static str, String)> {
+    let amount = |minor| Money::new(minor, order.currency);
+    let said = match event {
+        Event::Placed => {
+            let wait = if order.blocks.is_empty() { "" } else { ", waits for payment" };
+            ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), order.promise.node))
+        }
+        Event::Unblocked => ("RELEASED", "released to fulfilment".to_owned()),
+        Event::Confirmed => ("CONFIRMED", "the stock is the order's".to_owned()),
+        Event::Paid { tender, amount_minor, in_full } => {
+            let rest = if *in_full { ", nothing is due" } else { "" };
+            ("PAID", format!("{} by {tender}{rest}", amount(*amount_minor)))
+        }
+        Event::PaymentLapsed { .. } => {
+            ("PAYMENT_LAPSED", "not paid in time, the stock was given back".to_owned())
+        }
+        Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
+        Event::CancelRequested { number, lines, reason } => {
+            ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(lines)))
+        }
+        Event::Cancelled { lines, reason, .. } => {
+            ("CANCELLED", format!("{} cancelled in all: {reason}", pieces(lines)))
+        }
+        Event::Progressed { .. } => return None,
+        Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
+        Event::RefundRequested(refund) => {
+            ("REFUND_REQUESTED", format!("{} asked back: {}", amount(refund.amount_minor), refund.reason))
+        }
+    };
+    Some(said)
+}
+
+fn pieces(lines: &[(LineNo, i64)]) -> i64 {
+    lines.iter().map(|(_, pieces)| pieces).sum()
+}

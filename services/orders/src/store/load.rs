@@ -1,0 +1,292 @@
+//! Reading orders, whole.
+
+use std::collections::{BTreeSet, HashMap};
+
+use db::{Row, Tx, Type, params};
+use domain::fulfillment::method::Method;
+use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken, RefundId, Sku, Uuid};
+use domain::money::Currency;
+use domain::order::{
+    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Promise, Refund, Tender, TenderState, Terms,
+};
+use domain::time::{Timestamp, from_micros, micros};
+
+use super::select_orders;
+use crate::error::Error;
+
+/// An order as it is stored, with the number of steps in its timeline.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    pub(crate) order: Order,
+    pub(crate) steps: i64,
+}
+
+/// The order, as it is now.
+pub(crate) async fn load(tx: &mut Tx, id: OrderId) -> Result<Option<Loaded>, Error> {
+    let row = tx.fetch_optional(select_orders!("WHERE o.order_id = $1"), params![id.uuid()]).await?;
+    one(tx, row).await
+}
+
+/// The order, locked until the end of the transaction.
+pub(crate) async fn lock(tx: &mut Tx, id: OrderId) -> Result<Loaded, Error> {
+    let row = tx.lock_one(select_orders!("WHERE o.order_id = $1 {lock:o}"), params![id.uuid()]).await?;
+    one(tx, row).await?.ok_or_else(|| Error::NotFound(id.to_string()))
+}
+
+/// What is known of a channel's number.
+pub(crate) struct Found {
+    pub(crate) id: OrderId,
+    pub(crate) body_hash: Vec<u8>,
+}
+
+/// The order that has this number of its channel.
+pub(crate) async fn by_channel(tx: &mut Tx, channel: &str, number: &str) -> Result<Option<Found>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT order_id, body_hash FROM orders WHERE channel = $1 AND channel_order_id = $2",
+            params![channel, number],
+        )
+        .await?;
+    row.map(|row| Ok(Found { id: OrderId::new(row.get("order_id")?), body_hash: row.get("body_hash")? }))
+        .transpose()
+}
+
+/// The order whose stock this promise holds.
+pub(crate) async fn by_promise(tx: &mut Tx, token: Uuid) -> Result<Option<OrderId>, Error> {
+    let row =
+        tx.fetch_optional("SELECT order_id FROM orders WHERE promise_token = $1", params![token]).await?;
+    row.map(|row| Ok(OrderId::new(row.get("order_id")?))).transpose()
+}
+
+/// Orders for which time changes something now.
+pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT order_id FROM orders WHERE due_at <= $1 ORDER BY due_at, order_id LIMIT $2",
+            params![micros(now), limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
+}
+
+/// When the next order is due.
+pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT due_at FROM orders WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1",
+            params![],
+        )
+        .await?;
+    row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
+}
+
+async fn one(tx: &mut Tx, row: Option<Row>) -> Result<Option<Loaded>, Error> {
+    let Some(row) = row else { return Ok(None) };
+    Ok(many(tx, &[row]).await?.pop())
+}
+
+/// Completes orders whose own rows were read, in their order, with few statements.
+pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error> {
+    let mut ids = Vec::with_capacity(rows.len());
+    let (mut charged, mut refunded) = (Vec::new(), Vec::new());
+    for row in rows {
+        let id: Uuid = row.get("order_id")?;
+        ids.push(params![id]);
+        if row.get::<i64>("charge_count")? > 0 {
+            charged.push(params![id]);
+        }
+        if row.get::<i64>("refund_count")? > 0 {
+            refunded.push(params![id]);
+        }
+    }
+    let mut lines = lines(tx, ids.clone()).await?;
+    let mut tenders = tenders(tx, ids).await?;
+    let mut charges = charges(tx, charged).await?;
+    let mut refunds = refunds(tx, refunded).await?;
+    let mut orders = Vec::with_capacity(rows.len());
+    for row in rows {
+        let id: Uuid = row.get("order_id")?;
+        let mut order = head(row)?;
+        order.lines = lines.remove(&id).unwrap_or_default();
+        for line in &mut order.lines {
+            line.amounts.tax_included = order.tax_included;
+        }
+        order.charges = charges.remove(&id).unwrap_or_default();
+        order.ledger = Ledger {
+            tenders: tenders.remove(&id).unwrap_or_default(),
+            refunds: refunds.remove(&id).unwrap_or_default(),
+        };
+        orders.push(Loaded { order, steps: row.get("step_count")? });
+    }
+    Ok(orders)
+}
+
+fn head(row: &Row) -> Result<Order, Error> {
+    let at = |column| Ok::<_, Error>(from_micros(row.get(column)?));
+    let maybe_at = |column| Ok::<_, Error>(row.get::<Option<i64>>(column)?.map(from_micros));
+    let blocks: String = row.get("blocks")?;
+    let blocks = blocks.split(',').filter(|name| !name.is_empty());
+    let blocks: Result<BTreeSet<Block>, Error> =
+        blocks.map(|name| Block::parse(name).ok_or_else(|| unreadable("block", name))).collect();
+    let method: String = row.get("method")?;
+    let terms: String = row.get("terms")?;
+    let currency: String = row.get("currency")?;
+    Ok(Order {
+        id: OrderId::new(row.get("order_id")?),
+        version: row.get("version")?,
+        channel: row.get("channel")?,
+        channel_order_id: row.get("channel_order_id")?,
+        customer_ref: row.get("customer_ref")?,
+        currency: Currency::new(&currency).map_err(|_| unreadable("currency", &currency))?,
+        tax_included: row.get("tax_included")?,
+        terms: Terms::parse(&terms).ok_or_else(|| unreadable("terms", &terms))?,
+        lines: Vec::new(),
+        charges: Vec::new(),
+        total_minor: row.get("total")?,
+        ledger: Ledger::default(),
+        blocks: blocks?,
+        promise: Promise {
+            token: PromiseToken::new(row.get("promise_token")?),
+            method: Method::parse(&method).ok_or_else(|| unreadable("method", &method))?,
+            node: NodeId::new(row.get::<String>("node_id")?)
+                .map_err(|e| unreadable("node", &e.to_string()))?,
+            promised_at: at("promised_at")?,
+            held_until: at("held_until")?,
+        },
+        placed_at: at("placed_at")?,
+        updated_at: at("updated_at")?,
+        payment_due_at: maybe_at("payment_due_at")?,
+        lapsed_at: maybe_at("lapsed_at")?,
+        expired_at: maybe_at("expired_at")?,
+        confirmed_at: maybe_at("confirmed_at")?,
+        fulfillment: row.get::<Option<Uuid>>("fulfillment_id")?.map(FulfillmentId::new),
+        cancels: row.get("cancels")?,
+    })
+}
+
+fn unreadable(what: &str, found: &str) -> Error {
+    Error::Unreadable(format!("{what} of an order: {found}"))
+}
+
+type ByOrder<T> = HashMap<Uuid, Vec<T>>;
+
+async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT l.order_id, l.line_no, l.sku, l.name, l.quantity, l.unit_price, l.discount, l.tax, l.total,
+                    l.share, l.open, l.reserved, l.backordered, l.allocated, l.picked, l.packed, l.ready,
+                    l.in_custody, l.delivered, l.cancelled, l.lost, l.cancel_requested, l.cancel_reason
+               FROM order_lines l JOIN {rows} ON l.order_id = r.order_id ORDER BY l.order_id, l.line_no",
+            &[("order_id", Type::Uuid)],
+            ids,
+        )
+        .await?;
+    let mut all = ByOrder::new();
+    for row in &rows {
+        let sku: String = row.get("sku")?;
+        let line = Line {
+            no: row.get("line_no")?,
+            sku: Sku::new(sku).map_err(|e| unreadable("sku", &e.to_string()))?,
+            name: row.get("name")?,
+            amounts: Amounts {
+                unit_price: row.get("unit_price")?,
+                quantity: row.get("quantity")?,
+                discount: row.get("discount")?,
+                tax: row.get("tax")?,
+                tax_included: false,
+            },
+            total_minor: row.get("total")?,
+            share_minor: row.get("share")?,
+            buckets: buckets(row)?,
+            cancel_requested: row.get("cancel_requested")?,
+            cancel_reason: row.get("cancel_reason")?,
+        };
+        all.entry(row.get("order_id")?).or_default().push(line);
+    }
+    Ok(all)
+}
+
+fn buckets(row: &Row) -> Result<Buckets, Error> {
+    Ok(Buckets {
+        open: row.get("open")?,
+        reserved: row.get("reserved")?,
+        backordered: row.get("backordered")?,
+        allocated: row.get("allocated")?,
+        picked: row.get("picked")?,
+        packed: row.get("packed")?,
+        ready: row.get("ready")?,
+        in_custody: row.get("in_custody")?,
+        delivered: row.get("delivered")?,
+        cancelled: row.get("cancelled")?,
+        lost: row.get("lost")?,
+    })
+}
+
+async fn tenders(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Tender>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT t.order_id, t.tender_id, t.kind, t.amount, t.state, t.provider_ref, t.claimed
+               FROM order_tenders t JOIN {rows} ON t.order_id = r.order_id ORDER BY t.order_id, t.position",
+            &[("order_id", Type::Uuid)],
+            ids,
+        )
+        .await?;
+    let mut all = ByOrder::new();
+    for row in &rows {
+        let state: String = row.get("state")?;
+        let tender = Tender {
+            id: row.get("tender_id")?,
+            kind: row.get("kind")?,
+            amount_minor: row.get("amount")?,
+            state: TenderState::parse(&state).ok_or_else(|| unreadable("tender state", &state))?,
+            provider_ref: row.get("provider_ref")?,
+            claimed_minor: row.get("claimed")?,
+        };
+        all.entry(row.get("order_id")?).or_default().push(tender);
+    }
+    Ok(all)
+}
+
+async fn charges(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Charge>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT c.order_id, c.code, c.description, c.amount FROM order_charges c
+               JOIN {rows} ON c.order_id = r.order_id ORDER BY c.order_id, c.position",
+            &[("order_id", Type::Uuid)],
+            ids,
+        )
+        .await?;
+    let mut all = ByOrder::new();
+    for row in &rows {
+        let charge = Charge {
+            code: row.get("code")?,
+            description: row.get("description")?,
+            amount_minor: row.get("amount")?,
+        };
+        all.entry(row.get("order_id")?).or_default().push(charge);
+    }
+    Ok(all)
+}
+
+async fn refunds(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Refund>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT f.order_id, f.refund_id, f.amount, f.reason, f.requested_at FROM order_refunds f
+               JOIN {rows} ON f.order_id = r.order_id ORDER BY f.order_id, f.position",
+            &[("order_id", Type::Uuid)],
+            ids,
+        )
+        .await?;
+    let mut all = ByOrder::new();
+    for row in &rows {
+        let refund = Refund {
+            id: RefundId::new(row.get("refund_id")?),
+            amount_minor: row.get("amount")?,
+            reason: row.get("reason")?,
+            at: from_micros(row.get("requested_at")?),
+            lines: Vec::new(),
+        };
+        all.entry(row.get("order_id")?).or_default().push(refund);
+    }
+    Ok(all)
+}

@@ -1,0 +1,24 @@
+//! All SQL of orders.
+
+mod list;
+mod load;
+mod save;
+
+pub(crate) use list::{Filter, Position, Step, page, timeline};
+pub(crate) use load::{Found, Loaded, by_channel, by_promise, due, load, lock, many, next_due};
+pub(crate) use save::{Note, insert, postpone, save, touch};
+
+/// The columns of an order, for its three ways of being read.
+macro_rules! select_orders {
+    ($($rest:tt)*) => {
+        concat!(
+            "SELECT o.order_id, o.version, o.channel, o.channel_order_id, o.customer_ref, o.currency, ",
+            "o.tax_included, o.terms, o.total, o.blocks, o.promise_token, o.method, o.node_id, o.promised_at, ",
+            "o.held_until, o.placed_at, o.updated_at, o.payment_due_at, o.lapsed_at, o.expired_at, ",
+            "o.confirmed_at, o.fulfillment_id, o.cancels, o.line_count, o.charge_count, o.refund_count, ",
+            "o.step_count FROM orders o ",
+            $($rest)*
+        )
+    };
+}
+pub(crate) use select_orders;

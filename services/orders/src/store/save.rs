@@ -1,0 +1,370 @@
+//! Writing orders, with few statements: only what changed, each table at once.
+
+use db::{Tx, Type, Value, params};
+use domain::id::OrderId;
+use domain::order::{Line, Order, Policy, Tender};
+use domain::time::{Timestamp, micros};
+
+use super::Loaded;
+use crate::error::Error;
+
+/// A step for the timeline of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) step: &'static str,
+    pub(crate) text: String,
+    pub(crate) actor: String,
+    pub(crate) at: Timestamp,
+    pub(crate) node: String,
+}
+
+/// Writes a new order and its first steps.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    order: &Order,
+    body_hash: &[u8; 32],
+    notes: &[Note],
+    policy: &Policy,
+) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
+             tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,
+             updated_at, payment_due_at, cancels, line_count, charge_count, refund_count, step_count, due_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21,
+             $22, 0, $23, $24)",
+        params![
+            order.id.uuid(),
+            order.version,
+            order.status().name(),
+            order.channel.as_str(),
+            order.channel_order_id.as_str(),
+            body_hash.as_slice(),
+            order.customer_ref.as_str(),
+            order.currency.code(),
+            order.tax_included,
+            order.terms.name(),
+            order.total_minor,
+            blocks(order),
+            order.promise.token.uuid(),
+            order.promise.method.name(),
+            order.promise.node.as_str(),
+            micros(order.promise.promised_at),
+            micros(order.promise.held_until),
+            micros(order.placed_at),
+            micros(order.updated_at),
+            order.payment_due_at.map(micros),
+            count(order.lines.len()),
+            count(order.charges.len()),
+            count(notes.len()),
+            order.due_at(policy).map(micros),
+        ],
+    )
+    .await?;
+    insert_lines(tx, order).await?;
+    insert_tenders(tx, order).await?;
+    insert_charges(tx, order).await?;
+    insert_notes(tx, order.id, 0, notes).await
+}
+
+async fn insert_lines(tx: &mut Tx, order: &Order) -> Result<(), Error> {
+    let id = order.id.uuid();
+    let rows = order.lines.iter().map(|l| {
+        let a = &l.amounts;
+        params![
+            id,
+            l.no,
+            l.sku.as_str(),
+            l.name.as_str(),
+            a.quantity,
+            a.unit_price,
+            a.discount,
+            a.tax,
+            l.total_minor,
+            l.share_minor,
+        ]
+    });
+    // A new line is reserved as a whole.
+    tx.batch(
+        "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
+             open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
+             cancel_requested, cancel_reason)
+         SELECT r.order_id, r.line_no, r.sku, r.name, r.quantity, r.unit_price, r.discount, r.tax, r.total, r.share,
+             0, r.quantity, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
+           FROM {rows}",
+        &[
+            ("order_id", Type::Uuid),
+            ("line_no", Type::BigInt),
+            ("sku", Type::Text),
+            ("name", Type::Text),
+            ("quantity", Type::BigInt),
+            ("unit_price", Type::BigInt),
+            ("discount", Type::BigInt),
+            ("tax", Type::BigInt),
+            ("total", Type::BigInt),
+            ("share", Type::BigInt),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert_tenders(tx: &mut Tx, order: &Order) -> Result<(), Error> {
+    let id = order.id.uuid();
+    let rows = order.ledger.tenders.iter().zip(1_i64..).map(|(t, position)| {
+        params![
+            id,
+            t.id.as_str(),
+            position,
+            t.kind.as_str(),
+            t.amount_minor,
+            t.state.name(),
+            t.provider_ref.as_str(),
+        ]
+    });
+    tx.batch(
+        "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
+         SELECT r.order_id, r.tender_id, r.position, r.kind, r.amount, r.state, r.provider_ref, 0 FROM {rows}",
+        &[
+            ("order_id", Type::Uuid),
+            ("tender_id", Type::Text),
+            ("position", Type::BigInt),
+            ("kind", Type::Text),
+            ("amount", Type::BigInt),
+            ("state", Type::Text),
+            ("provider_ref", Type::Text),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert_charges(tx: &mut Tx, order: &Order) -> Result<(), Error> {
+    let id = order.id.uuid();
+    let rows = order.charges.iter().zip(1_i64..);
+    let rows = rows.map(|(c, n)| params![id, n, c.code.as_str(), c.description.as_str(), c.amount_minor]);
+    tx.batch(
+        "INSERT INTO order_charges (order_id, position, code, description, amount)
+         SELECT r.order_id, r.position, r.code, r.description, r.amount FROM {rows}",
+        &[
+            ("order_id", Type::Uuid),
+            ("position", Type::BigInt),
+            ("code", Type::Text),
+            ("description", Type::Text),
+            ("amount", Type::BigInt),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert_notes(tx: &mut Tx, id: OrderId, before: i64, notes: &[Note]) -> Result<(), Error> {
+    let rows = notes.iter().zip(before + 1..).map(|(n, number)| {
+        params![id.uuid(), number, n.step, n.text.as_str(), n.actor.as_str(), micros(n.at), n.node.as_str()]
+    });
+    tx.batch(
+        "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
+         SELECT r.order_id, r.number, r.step, r.text, r.actor, r.occurred_at, r.node_id FROM {rows}",
+        &[
+            ("order_id", Type::Uuid),
+            ("number", Type::BigInt),
+            ("step", Type::Text),
+            ("text", Type::Text),
+            ("actor", Type::Text),
+            ("occurred_at", Type::BigInt),
+            ("node_id", Type::Text),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes what changed since the order was locked, and its new steps.
+pub(crate) async fn save(
+    tx: &mut Tx,
+    before: &Loaded,
+    order: &Order,
+    notes: &[Note],
+    policy: &Policy,
+) -> Result<(), Error> {
+    let saved = tx
+        .execute(
+            "UPDATE orders SET version = $3, status = $4, blocks = $5, promise_token = $6, node_id = $7,
+                 promised_at = $8, held_until = $9, updated_at = $10, payment_due_at = $11, lapsed_at = $12,
+                 expired_at = $13, confirmed_at = $14, fulfillment_id = $15, cancels = $16, refund_count = $17,
+                 step_count = $18, due_at = $19, method = $20
+              WHERE order_id = $1 AND version = $2",
+            params![
+                order.id.uuid(),
+                before.order.version,
+                order.version,
+                order.status().name(),
+                blocks(order),
+                order.promise.token.uuid(),
+                order.promise.node.as_str(),
+                micros(order.promise.promised_at),
+                micros(order.promise.held_until),
+                micros(order.updated_at),
+                order.payment_due_at.map(micros),
+                order.lapsed_at.map(micros),
+                order.expired_at.map(micros),
+                order.confirmed_at.map(micros),
+                order.fulfillment.map(|f| f.uuid()),
+                order.cancels,
+                count(order.ledger.refunds.len()),
+                before.steps + count(notes.len()),
+                order.due_at(policy).map(micros),
+                order.promise.method.name(),
+            ],
+        )
+        .await?;
+    if saved != 1 {
+        return Err(Error::ChangedMeanwhile);
+    }
+    update_lines(tx, &before.order, order).await?;
+    update_tenders(tx, &before.order, order).await?;
+    insert_refunds(tx, &before.order, order).await?;
+    insert_notes(tx, order.id, before.steps, notes).await
+}
+
+/// Adds steps to the timeline of an order that did not change otherwise.
+pub(crate) async fn touch(tx: &mut Tx, before: &Loaded, notes: &[Note]) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE orders SET step_count = $2 WHERE order_id = $1",
+        params![before.order.id.uuid(), before.steps + count(notes.len())],
+    )
+    .await?;
+    insert_notes(tx, before.order.id, before.steps, notes).await
+}
+
+/// Looks at an order again later: what was due could not be done now.
+pub(crate) async fn postpone(tx: &mut Tx, id: OrderId, until: Timestamp) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE orders SET due_at = $2 WHERE order_id = $1 AND due_at < $2",
+        params![id.uuid(), micros(until)],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn update_lines(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
+    let changed = |(old, new): &(&Line, &Line)| {
+        old.buckets != new.buckets
+            || old.cancel_requested != new.cancel_requested
+            || old.cancel_reason != new.cancel_reason
+    };
+    let lines = before.lines.iter().zip(&after.lines).filter(changed);
+    let rows = lines.map(|(_, line)| {
+        let b = &line.buckets;
+        params![
+            after.id.uuid(),
+            line.no,
+            b.open,
+            b.reserved,
+            b.backordered,
+            b.allocated,
+            b.picked,
+            b.packed,
+            b.ready,
+            b.in_custody,
+            b.delivered,
+            b.cancelled,
+            b.lost,
+            line.cancel_requested,
+            line.cancel_reason.as_str(),
+        ]
+    });
+    tx.batch(
+        "UPDATE order_lines AS l SET open = r.open, reserved = r.reserved, backordered = r.backordered,
+             allocated = r.allocated, picked = r.picked, packed = r.packed, ready = r.ready,
+             in_custody = r.in_custody, delivered = r.delivered, cancelled = r.cancelled, lost = r.lost,
+             cancel_requested = r.cancel_requested, cancel_reason = r.cancel_reason
+           FROM {rows} WHERE l.order_id = r.order_id AND l.line_no = r.line_no",
+        &[
+            ("order_id", Type::Uuid),
+            ("line_no", Type::BigInt),
+            ("open", Type::BigInt),
+            ("reserved", Type::BigInt),
+            ("backordered", Type::BigInt),
+            ("allocated", Type::BigInt),
+            ("picked", Type::BigInt),
+            ("packed", Type::BigInt),
+            ("ready", Type::BigInt),
+            ("in_custody", Type::BigInt),
+            ("delivered", Type::BigInt),
+            ("cancelled", Type::BigInt),
+            ("lost", Type::BigInt),
+            ("cancel_requested", Type::BigInt),
+            ("cancel_reason", Type::Text),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn update_tenders(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
+    let changed = |(old, new): &(&Tender, &Tender)| old != new;
+    let tenders = before.ledger.tenders.iter().zip(&after.ledger.tenders).filter(changed);
+    let rows: Vec<Vec<Value>> = tenders
+        .map(|(_, t)| {
+            params![after.id.uuid(), t.id.as_str(), t.state.name(), t.provider_ref.as_str(), t.claimed_minor]
+        })
+        .collect();
+    tx.batch(
+        "UPDATE order_tenders AS t SET state = r.state, provider_ref = r.provider_ref, claimed = r.claimed
+           FROM {rows} WHERE t.order_id = r.order_id AND t.tender_id = r.tender_id",
+        &[
+            ("order_id", Type::Uuid),
+            ("tender_id", Type::Text),
+            ("state", Type::Text),
+            ("provider_ref", Type::Text),
+            ("claimed", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert_refunds(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
+    let known = before.ledger.refunds.len();
+    let fresh = after.ledger.refunds.iter().zip(1_i64..).skip(known);
+    let rows = fresh.map(|(refund, position)| {
+        params![
+            after.id.uuid(),
+            position,
+            refund.id.uuid(),
+            refund.amount_minor,
+            refund.reason.as_str(),
+            micros(refund.at),
+        ]
+    });
+    tx.batch(
+        "INSERT INTO order_refunds (order_id, position, refund_id, amount, reason, requested_at)
+         SELECT r.order_id, r.position, r.refund_id, r.amount, r.reason, r.requested_at FROM {rows}",
+        &[
+            ("order_id", Type::Uuid),
+            ("position", Type::BigInt),
+            ("refund_id", Type::Uuid),
+            ("amount", Type::BigInt),
+            ("reason", Type::Text),
+            ("requested_at", Type::BigInt),
+        ],
+        rows.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+fn blocks(order: &Order) -> String {
+    let names: Vec<&str> = order.blocks.iter().map(|block| block.name()).collect();
+    names.join(",")
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,190 @@
+//! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed.
+
+use domain::id::{self, OrderId};
+use domain::order::{Changed, Order, Refusal};
+use domain::time::{Timestamp, after_ms, micros};
+
+use crate::error::Error;
+use crate::hold::{self, Wanted};
+use crate::store::{self, Loaded};
+use crate::{Orders, steps};
+
+/// Who acts when time does.
+const ACTOR: &str = "service/orders";
+/// How many orders are looked for at once.
+const BATCH: i64 = 100;
+/// When an order that could not be dealt with is looked at again, in milliseconds.
+const LATER_MS: i64 = 10_000;
+
+/// What is due of an order.
+enum Due {
+    Lapse,
+    Expire,
+    Extend,
+}
+
+impl Orders {
+    /// Does what is due, and answers for how many orders.
+    pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
+        let mut done = 0;
+        loop {
+            let mut tx = self.db.read().await?;
+            let due = store::due(&mut tx, now, BATCH).await?;
+            drop(tx);
+            if due.is_empty() {
+                return Ok(done);
+            }
+            for order in due {
+                let ran = self.attend(order, now).await;
+                if let Err(error) = ran {
+                    tracing::warn!(order_id = %order, %error, "what is due is tried again later");
+                    let mut tx = self.db.begin().await?;
+                    store::postpone(&mut tx, order, after_ms(now, LATER_MS)).await?;
+                    tx.commit().await?;
+                }
+                done += 1;
+            }
+        }
+    }
+
+    /// When something is due next.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        let mut tx = self.db.read().await?;
+        store::next_due(&mut tx).await
+    }
+
+    async fn attend(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
+        let order = self.find(id).await?;
+        match self.due(&order, now) {
+            None => self.rewrite(id, now).await,
+            Some(Due::Lapse) => self.change(id, now, |order, now| order.lapse(now)).await,
+            Some(Due::Expire) => {
+                let policy = self.policy;
+                self.change(id, now, move |order, now| order.expire(&policy, now)).await
+            }
+            Some(Due::Extend) => self.extend_hold(&order, now).await,
+        }
+    }
+
+    fn due(&self, order: &Order, now: Timestamp) -> Option<Due> {
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        if is_due(order.lapse_at()) {
+            Some(Due::Lapse)
+        } else if is_due(order.expire_at(&self.policy)) {
+            Some(Due::Expire)
+        } else if is_due(order.extend_at(&self.policy)) {
+            Some(Due::Extend)
+        } else {
+            None
+        }
+    }
+
+    /// Writes the order's due time again: it was looked at too early.
+    async fn rewrite(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
+        self.adjust(id, now, |_| ()).await
+    }
+
+    /// A transition that time makes. That it is not due any more is fine: somebody was faster.
+    async fn change(
+        &self,
+        id: OrderId,
+        now: Timestamp,
+        transition: impl Fn(Order, Timestamp) -> Result<Changed, Refusal>,
+    ) -> Result<(), Error> {
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            let before = store::lock(&mut tx, id).await?;
+            match transition(before.order.clone(), now) {
+                Ok(changed) => self.record(&mut tx, &before, &changed, Vec::new(), ACTOR, now).await?,
+                Err(Refusal::NotDue) => return Ok(()),
+                Err(refusal) => return Err(refusal.into()),
+            }
+            tx.commit().await?;
+            Ok(())
+        };
+        db::retry(3, Error::is_retry, write).await?;
+        self.watchers.tell(id.uuid());
+        Ok(())
+    }
+
+    /// Changes what nobody else sees.
+    async fn adjust(&self, id: OrderId, _now: Timestamp, change: impl Fn(&mut Order)) -> Result<(), Error> {
+        let write = || async {
+            let mut tx = self.db.begin().await?;
+            let before = store::lock(&mut tx, id).await?;
+            let mut order = before.order.clone();
+            change(&mut order);
+            store::save(&mut tx, &before, &order, &[], &self.policy).await?;
+            tx.commit().await?;
+            Ok(())
+        };
+        db::retry(3, Error::is_retry, write).await
+    }
+
+    /// Holds the stock of an order for longer. When it is gone: of an unpaid order it is held anew, and if that is
+    /// refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
+    async fn extend_hold(&self, order: &Order, now: Timestamp) -> Result<(), Error> {
+        let until = after_ms(now, self.config.hold_ms(!order.is_released()));
+        let refused = match self.extend(order.promise.token, until).await {
+            Ok(held) if hold::is_live(&held, now) => {
+                let until = hold::expiry(&held).unwrap_or(until);
+                return self.adjust(order.id, now, |order| order.hold_extended(until)).await;
+            }
+            Ok(_) => true,
+            Err(Error::Peer(answer)) => {
+                if !hold::is_definite(&answer) {
+                    return Err(Error::Peer(answer));
+                }
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        debug_assert!(refused, "everything else returned above");
+        if order.is_released() {
+            return self.adjust(order.id, now, |order| order.hold_extended(until)).await;
+        }
+        self.hold_anew(order, until, now).await
+    }
+
+    async fn hold_anew(&self, order: &Order, until: Timestamp, now: Timestamp) -> Result<(), Error> {
+        let key = format!("{}/{}/{}", order.id, order.promise.token, micros(order.promise.held_until));
+        match self
+            .hold(&id::derived("orders.anew", &key).to_string(), &Wanted::left_of(order), until, now)
+            .await
+        {
+            Ok(promise) => {
+                let write = || self.replace_hold(order, promise.clone(), now);
+                if !db::retry(3, Error::is_retry, write).await? {
+                    self.release(promise.token).await;
+                }
+                Ok(())
+            }
+            Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
+                tracing::info!(order_id = %order.id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
+                self.change(order.id, now, |order, now| order.lose_hold(now)).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts another promise in the place of one that is gone. False: the order changed, the promise is not needed.
+    async fn replace_hold(
+        &self,
+        seen: &Order,
+        promise: domain::order::Promise,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        let before: Loaded = store::lock(&mut tx, seen.id).await?;
+        let same = before.order.promise == seen.promise && !before.order.is_released();
+        if !same || self.due(&before.order, now).is_none_or(|due| !matches!(due, Due::Extend)) {
+            return Ok(false);
+        }
+        let mut order = before.order.clone();
+        order.hold_replaced(promise);
+        let note = steps::note("HELD_ANEW", "the hold was gone and was taken again".to_owned(), ACTOR, now);
+        store::save(&mut tx, &before, &order, &[note], &self.policy).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

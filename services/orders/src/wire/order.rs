@@ -1,0 +1,156 @@
+//! Orders as answers.
+
+use contract::orders::v1 as pb;
+use domain::order::{Block, Buckets, Line, Order, Refund, Status, TenderState, Terms};
+
+use super::{method, money, time};
+use crate::store::Step;
+
+pub(crate) fn order(order: &Order) -> pb::Order {
+    let amount = |minor| Some(money(minor, order.currency));
+    let unpaid = order.blocks.contains(&Block::Payment) && !order.status().is_over();
+    pb::Order {
+        order_id: order.id.to_string(),
+        channel: order.channel.clone(),
+        channel_order_id: order.channel_order_id.clone(),
+        customer_ref: order.customer_ref.clone(),
+        status: status(order.status()).into(),
+        blocks: blocks(order),
+        lines: order.lines.iter().map(|l| line(l, order)).collect(),
+        charges: order
+            .charges
+            .iter()
+            .map(|c| pb::Charge {
+                code: c.code.clone(),
+                description: c.description.clone(),
+                amount: amount(c.amount_minor),
+            })
+            .collect(),
+        tenders: order
+            .ledger
+            .tenders
+            .iter()
+            .map(|t| pb::Tender {
+                tender_id: t.id.clone(),
+                kind: t.kind.clone(),
+                amount: amount(t.amount_minor),
+                state: tender_state(t.state).into(),
+                provider_ref: t.provider_ref.clone(),
+            })
+            .collect(),
+        payment_terms: terms(order.terms).into(),
+        total: amount(order.total_minor),
+        paid: amount(order.ledger.paid()),
+        refund_requested: amount(order.ledger.claimed()),
+        method: method(order.promise.method),
+        node_id: order.promise.node.to_string(),
+        promise_token: order.promise.token.to_string(),
+        place_time: Some(time(order.placed_at)),
+        payment_due_time: order.payment_due_at.filter(|_| unpaid).map(time),
+        promised_time: Some(time(order.promise.promised_at)),
+        refunds: order.ledger.refunds.iter().map(|r| refund(r, order)).collect(),
+        etag: format!("\"{}\"", order.version),
+        version: order.version,
+        update_time: Some(time(order.updated_at)),
+        fulfillment_id: order.fulfillment.map(|f| f.to_string()).unwrap_or_default(),
+        tax_included: order.tax_included,
+    }
+}
+
+fn line(line: &Line, order: &Order) -> pb::OrderLine {
+    let amount = |minor| Some(money(minor, order.currency));
+    pb::OrderLine {
+        line: line.no,
+        sku: line.sku.to_string(),
+        name: line.name.clone(),
+        quantity: line.amounts.quantity,
+        unit_price: amount(line.amounts.unit_price),
+        discount: amount(line.amounts.discount),
+        tax: amount(line.amounts.tax),
+        total: amount(line.total_minor),
+        buckets: Some(buckets(&line.buckets)),
+        cancel_requested: line.cancel_requested,
+        cancel_reason: line.cancel_reason.clone(),
+    }
+}
+
+pub(super) fn buckets(b: &Buckets) -> pb::Buckets {
+    pb::Buckets {
+        open: b.open,
+        reserved: b.reserved,
+        backordered: b.backordered,
+        allocated: b.allocated,
+        picked: b.picked,
+        packed: b.packed,
+        ready: b.ready,
+        in_custody: b.in_custody,
+        delivered: b.delivered,
+        cancelled: b.cancelled,
+        lost: b.lost,
+    }
+}
+
+pub(super) fn refund(refund: &Refund, order: &Order) -> pb::Refund {
+    pb::Refund {
+        refund_id: refund.id.to_string(),
+        amount: Some(money(refund.amount_minor, order.currency)),
+        reason: refund.reason.clone(),
+        request_time: Some(time(refund.at)),
+    }
+}
+
+pub(super) fn blocks(order: &Order) -> Vec<i32> {
+    order.blocks.iter().map(|b| block(*b).into()).collect()
+}
+
+fn block(block: Block) -> pb::Block {
+    match block {
+        Block::Payment => pb::Block::Payment,
+        Block::Fraud => pb::Block::Fraud,
+        Block::Address => pb::Block::Address,
+        Block::Remorse => pb::Block::Remorse,
+        Block::Stock => pb::Block::Stock,
+        Block::DelayConsent => pb::Block::DelayConsent,
+    }
+}
+
+pub(super) fn status(status: Status) -> pb::OrderStatus {
+    match status {
+        Status::Placed => pb::OrderStatus::Placed,
+        Status::Confirmed => pb::OrderStatus::Confirmed,
+        Status::InFulfillment => pb::OrderStatus::InFulfillment,
+        Status::Completed => pb::OrderStatus::Completed,
+        Status::Cancelled => pb::OrderStatus::Cancelled,
+        Status::PaymentLapsed => pb::OrderStatus::PaymentLapsed,
+        Status::Expired => pb::OrderStatus::Expired,
+    }
+}
+
+fn terms(terms: Terms) -> pb::PaymentTerms {
+    match terms {
+        Terms::Prepaid => pb::PaymentTerms::Prepaid,
+        Terms::PayAtHandover => pb::PaymentTerms::PayAtHandover,
+        Terms::OnAccount => pb::PaymentTerms::OnAccount,
+    }
+}
+
+fn tender_state(state: TenderState) -> pb::TenderState {
+    match state {
+        TenderState::Due => pb::TenderState::Due,
+        TenderState::Authorized => pb::TenderState::Authorized,
+        TenderState::Captured => pb::TenderState::Captured,
+        TenderState::Voided => pb::TenderState::Voided,
+        TenderState::Failed => pb::TenderState::Failed,
+    }
+}
+
+pub(crate) fn step(step: Step) -> pb::TimelineEntry {
+    pb::TimelineEntry {
+        number: step.number,
+        step: step.step,
+        text: step.text,
+        actor: step.actor,
+        occurred_time: Some(time(step.at)),
+        node_id: step.node,
+    }
+}
