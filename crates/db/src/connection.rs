@@ -2,25 +2,48 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqlSafeStr, SqlStr, SqliteConnection};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Execute, Executor as _, PgConnection, SqlSafeStr as _, SqlStr,
+    Sqlite, SqliteConnection,
+};
 
 use crate::bind;
 use crate::error::{Error, Result};
 use crate::row::{Inner, Row};
 use crate::value::{Type, Value};
 
+/// The longest that a `BEGIN`, `COMMIT` or `ROLLBACK` may stay unanswered before the connection counts as lost.
+const CONTROL: Duration = Duration::from_secs(30);
+
 /// How to connect.
 #[derive(Debug, Clone)]
-pub(crate) enum Address {
+pub(crate) struct Address {
+    pub(crate) server: Server,
+    /// The longest that a statement may stay unanswered before the connection counts as lost (the server's own limit
+    /// is shorter; this one is for a network that swallows the answer).
+    pub(crate) patience: Option<Duration>,
+}
+
+/// What to connect to.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
     Postgres(Box<PgConnectOptions>),
     Sqlite(Box<SqliteConnectOptions>),
 }
 
-/// A live connection.
+/// A live connection. Once lost it refuses everything: what was asked of a dead driver thread is never answered.
 #[derive(Debug)]
-pub(crate) enum Connection {
+pub(crate) struct Connection {
+    wire: Wire,
+    patience: Option<Duration>,
+    lost: bool,
+}
+
+#[derive(Debug)]
+enum Wire {
     Postgres(PgConnection),
     Sqlite(SqliteConnection),
 }
@@ -64,73 +87,125 @@ impl Address {
     /// Connects, giving up after `limit`.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<Connection> {
         let connected = tokio::time::timeout(limit, async {
-            Ok::<_, sqlx::Error>(match self {
-                Self::Postgres(options) => Connection::Postgres(PgConnection::connect_with(options).await?),
-                Self::Sqlite(options) => Connection::Sqlite(SqliteConnection::connect_with(options).await?),
+            Ok::<_, sqlx::Error>(match &self.server {
+                Server::Postgres(options) => Wire::Postgres(PgConnection::connect_with(options).await?),
+                Server::Sqlite(options) => Wire::Sqlite(SqliteConnection::connect_with(options).await?),
             })
         });
         match connected.await {
-            Ok(connected) => connected.map_err(Error::from),
-            Err(_) => Err(Error::Unavailable("connecting took too long".into())),
+            Ok(Ok(wire)) => Ok(Connection { wire, patience: self.patience, lost: false }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::lost("connecting took too long")),
         }
     }
 }
 
-macro_rules! run {
-    ($connection:expr, $text:expr, $arguments:expr, $want:expr, $wrap:path) => {{
-        let query = sqlx::query_with($text, $arguments);
-        match $want {
-            Want::Count => Got::Count(query.execute($connection).await?.rows_affected()),
-            Want::Rows => {
-                let rows = query.fetch_all($connection).await?;
-                Got::Rows(rows.into_iter().map(|row| Row($wrap(row))).collect())
+/// Runs on `SQLite`, and makes sure that the statement came to its end.
+///
+/// The driver's worker thread can die half-way (it panics when another process changed the columns of a prepared
+/// `SELECT *`); its stream of rows then just ends, which must not be taken for "no more rows".
+async fn finish<'q>(
+    connection: &mut SqliteConnection,
+    query: impl Execute<'q, Sqlite> + 'q,
+) -> Result<(usize, u64, Vec<Row>)> {
+    let (mut statements, mut changed, mut rows) = (0, 0, Vec::new());
+    let mut results = connection.fetch_many(query);
+    while let Some(result) = results.try_next().await? {
+        match result {
+            Either::Left(done) => {
+                statements += 1;
+                changed += done.rows_affected();
             }
+            Either::Right(row) => rows.push(Row(Inner::Sqlite(row))),
         }
-    }};
+    }
+    match statements {
+        0 => Err(Error::lost("statement did not come to its end")),
+        _ => Ok((statements, changed, rows)),
+    }
 }
 
-impl Connection {
-    /// Runs one statement with parameters; the driver keeps it prepared.
-    pub(crate) async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+impl Wire {
+    async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
         Ok(match self {
             Self::Postgres(connection) => {
                 let arguments = match params {
                     Params::Plain(values) => bind::postgres(values)?,
                     Params::Rows(columns, rows) => bind::postgres_rows(columns, rows)?,
                 };
-                run!(connection, text, arguments, want, Inner::Postgres)
+                let query = sqlx::query_with(text, arguments);
+                match want {
+                    Want::Count => Got::Count(query.execute(connection).await?.rows_affected()),
+                    Want::Rows => {
+                        let rows = query.fetch_all(connection).await?;
+                        Got::Rows(rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect())
+                    }
+                }
             }
             Self::Sqlite(connection) => {
                 let arguments = match params {
                     Params::Plain(values) => bind::sqlite(values)?,
                     Params::Rows(columns, rows) => bind::sqlite_rows(columns, &rows)?,
                 };
-                run!(connection, text, arguments, want, Inner::Sqlite)
+                let (_, changed, rows) = finish(connection, sqlx::query_with(text, arguments)).await?;
+                match want {
+                    Want::Count => Got::Count(changed),
+                    Want::Rows => Got::Rows(rows),
+                }
             }
         })
     }
 
-    /// Runs one or more statements without parameters, as they are, in one go.
-    pub(crate) async fn script(&mut self, text: impl SqlSafeStr) -> Result<()> {
-        let script = sqlx::raw_sql(text.into_sql_str());
+    /// `expected`: how many statements must come to their end (`SQLite` tells).
+    async fn script(&mut self, text: SqlStr, expected: usize) -> Result<()> {
+        let script = sqlx::raw_sql(text);
         match self {
-            Self::Postgres(connection) => script.execute(connection).await.map(|_| ())?,
-            Self::Sqlite(connection) => script.execute(connection).await.map(|_| ())?,
+            Self::Postgres(connection) => script.execute(connection).await.map(|_| ()).map_err(Error::from),
+            Self::Sqlite(connection) => {
+                let (finished, ..) = finish(connection, script).await?;
+                if finished < expected {
+                    Err(Error::lost("statement did not come to its end"))
+                } else {
+                    Ok(())
+                }
+            }
         }
-        Ok(())
+    }
+}
+
+impl Connection {
+    /// Runs one statement with parameters; the driver keeps it prepared.
+    pub(crate) async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+        self.alive()?;
+        let work = self.wire.run(text, params, want);
+        let ran = match self.patience {
+            Some(patience) => tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(silence())),
+            None => work.await,
+        };
+        self.judge(ran)
     }
 
-    /// Like [`Self::script`] for a text built here from checked names.
-    pub(crate) async fn built(&mut self, text: String) -> Result<()> {
-        self.script(AssertSqlSafe(text)).await
+    /// Runs `BEGIN`, `COMMIT` and the like, joined by semicolons, in one go.
+    pub(crate) async fn control(&mut self, text: &'static str) -> Result<()> {
+        self.alive()?;
+        let work = self.wire.script(SqlStr::from_static(text), text.split(';').count());
+        let ran = tokio::time::timeout(CONTROL, work).await.unwrap_or_else(|_| Err(silence()));
+        self.judge(ran)
+    }
+
+    /// Runs a text built here from checked names, or a migration, for as long as it takes.
+    pub(crate) async fn script(&mut self, text: String) -> Result<()> {
+        self.alive()?;
+        let ran = self.wire.script(AssertSqlSafe(text).into_sql_str(), 1).await;
+        self.judge(ran)
     }
 
     /// Whether the other side still answers.
     pub(crate) async fn answers(&mut self, limit: Duration) -> bool {
         let ping = async {
-            match self {
-                Self::Postgres(connection) => connection.ping().await,
-                Self::Sqlite(connection) => connection.ping().await,
+            match &mut self.wire {
+                Wire::Postgres(connection) => connection.ping().await,
+                Wire::Sqlite(connection) => connection.ping().await,
             }
         };
         matches!(tokio::time::timeout(limit, ping).await, Ok(Ok(())))
@@ -138,12 +213,32 @@ impl Connection {
 
     /// Says goodbye and waits until it is closed.
     pub(crate) async fn close(self) {
-        let closed = match self {
-            Self::Postgres(connection) => connection.close().await,
-            Self::Sqlite(connection) => connection.close().await,
+        if self.lost {
+            return;
+        }
+        let closed = match self.wire {
+            Wire::Postgres(connection) => connection.close().await,
+            Wire::Sqlite(connection) => connection.close().await,
         };
         if let Err(error) = closed {
             tracing::debug!(error = %Error::from(error), "closing a connection failed");
         }
     }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    fn alive(&self) -> Result<()> {
+        if self.lost { Err(Error::lost("earlier")) } else { Ok(()) }
+    }
+
+    fn judge<T>(&mut self, ran: Result<T>) -> Result<T> {
+        self.lost |= ran.as_ref().is_err_and(Error::is_lost);
+        ran
+    }
+}
+
+fn silence() -> Error {
+    Error::lost("no answer in time")
 }

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::watch;
 
-use crate::connection::{Address, Connection, Params, Want};
+use crate::connection::{Address, Connection, Params, Server, Want};
 use crate::error::{Error, Result};
 use crate::pool::{Lease, Pool};
 use crate::text::is_name;
@@ -107,6 +107,7 @@ impl Db {
         let acquire = Duration::from_millis(options.acquire_timeout_ms.max(1));
         let (engine, write, readers) = if let Some(path) = url.strip_prefix("sqlite://") {
             let address = sqlite_address(path, false)?;
+            private_file(path)?;
             let mut connection = address.connect(acquire).await?;
             check_sqlite(&mut connection).await?;
             let idle = Duration::from_millis(options.idle_in_tx_timeout_ms.max(1));
@@ -187,6 +188,12 @@ impl Db {
         .map_err(|error| Error::Unavailable(format!("backup: {}", error.kind())))
     }
 
+    /// Whether the database answers: for readiness probes.
+    pub async fn ping(&self) -> Result<()> {
+        let mut tx = self.read().await?;
+        tx.fetch_one("SELECT 1 AS one", Vec::new()).await.map(|_| ())
+    }
+
     /// Ends all work and closes the files or connections.
     pub async fn close(&self) {
         self.0.readers.close().await;
@@ -213,7 +220,7 @@ async fn begin_pooled(pool: &Pool, text: &'static str) -> Result<Lease> {
     let begun = tokio::spawn(async move {
         let mut lease = pool.lease(permit).await?;
         lease.busy = true;
-        lease.connection()?.script(text).await?;
+        lease.connection()?.control(text).await?;
         lease.busy = false;
         lease.in_tx = true;
         Ok(lease)
@@ -244,7 +251,17 @@ fn sqlite_address(path: &str, read_only: bool) -> Result<Address> {
             .synchronous(SqliteSynchronous::Full)
             .pragma("journal_size_limit", "67108864")
     };
-    Ok(Address::Sqlite(Box::new(options)))
+    Ok(Address { server: Server::Sqlite(Box::new(options)), patience: None })
+}
+
+/// A new file is readable by its owner only; its companions inherit that.
+fn private_file(path: &str) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path).map(|_| ());
+    opened.map_err(|error| Error::Unavailable(format!("database file: {}", error.kind())))
 }
 
 async fn check_sqlite(connection: &mut Connection) -> Result<()> {
@@ -290,5 +307,8 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
         .statement_cache_capacity(STATEMENTS)
         .options(settings)
         .disable_statement_logging();
-    Ok(Address::Postgres(Box::new(parsed)))
+    // the server ends the statement first, if it still can
+    let limit = Duration::from_millis(options.statement_timeout_ms) + Duration::from_secs(5);
+    let patience = (options.statement_timeout_ms > 0).then_some(limit);
+    Ok(Address { server: Server::Postgres(Box::new(parsed)), patience })
 }

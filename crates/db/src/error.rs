@@ -44,6 +44,9 @@ pub enum Error {
     Engine(String),
 }
 
+/// How the text of an error begins after which the connection is of no more use.
+const LOST: &str = "connection lost: ";
+
 impl Error {
     /// True when repeating the whole transaction is the right answer.
     pub fn is_retry(&self) -> bool {
@@ -54,6 +57,16 @@ impl Error {
     pub fn is_duplicate_in(&self, table: &str) -> bool {
         matches!(self, Self::Duplicate(place)
             if place.strip_prefix(table).is_some_and(|rest| rest.starts_with(':')))
+    }
+
+    /// The connection is of no more use.
+    pub(crate) fn lost(why: &str) -> Self {
+        Self::Unavailable(format!("{LOST}{why}"))
+    }
+
+    /// Whether it was made by [`Error::lost`].
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.starts_with(LOST))
     }
 
     /// An error for a caller that broke a rule of this crate.
@@ -69,11 +82,11 @@ impl From<sqlx::Error> for Error {
                 Some(inner) => postgres(inner),
                 None => sqlite(inner.as_ref()),
             },
-            sqlx::Error::Io(inner) => Self::Unavailable(format!("connection: {}", inner.kind())),
-            sqlx::Error::Tls(_) => Self::Unavailable("connection: tls".into()),
-            sqlx::Error::Protocol(_) => Self::Unavailable("connection: protocol".into()),
+            sqlx::Error::Io(inner) => Self::lost(&inner.kind().to_string()),
+            sqlx::Error::Tls(_) => Self::lost("tls"),
+            sqlx::Error::Protocol(_) => Self::lost("protocol"),
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Self::Unavailable("connection lost".into())
+                Self::lost("driver")
             }
             sqlx::Error::ColumnNotFound(name) => Self::Decode(format!("column {name} does not exist")),
             sqlx::Error::RowNotFound => Self::Decode("no row".into()),
@@ -93,6 +106,11 @@ fn postgres(error: &PgDatabaseError) -> Error {
         "40P01" => Error::Retry("deadlock".into()),
         "55P03" => Error::Retry("lock time-out".into()),
         "57014" => Error::Unavailable("statement time-out".into()),
+        // the schema changed under a prepared statement: unavailable drops the connection, the next one is right
+        "26000" => Error::Unavailable("prepared statement is gone".into()),
+        "0A000" if error.message().starts_with("cached plan") => {
+            Error::Unavailable("schema changed, statement must be prepared anew".into())
+        }
         "25P03" => Error::Unavailable("transaction was idle for too long".into()),
         _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
             Error::Unavailable(format!("server: {code}"))

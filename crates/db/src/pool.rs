@@ -105,7 +105,7 @@ impl Lease {
     pub(crate) fn connection(&mut self) -> Result<&mut Connection> {
         match &mut self.held {
             Some(held) => Ok(&mut held.connection),
-            None => Err(Error::Unavailable("connection lost".into())),
+            None => Err(Error::lost("earlier")),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Drop for Lease {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
-            let rollback = held.connection.script("ROLLBACK");
+            let rollback = held.connection.control("ROLLBACK");
             if matches!(tokio::time::timeout(pool.acquire, rollback).await, Ok(Ok(()))) {
                 pool.put(held);
             }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use uuid::Uuid;
 
-use crate::connection::Address;
+use crate::connection::{Address, Server};
 use crate::engine::{Db, Options};
 use crate::migrate::Migrations;
 pub use crate::schema::Schema;
@@ -89,17 +89,77 @@ pub async fn sqlite(sets: Sets<'_>) -> TestDb {
 /// # Panics
 /// When the server named by the variable cannot be used.
 pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
-    let server = std::env::var(POSTGRES);
-    let Ok(url) = server else {
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
-        // past the capturing of the test harness: a skipped test must be seen
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on PostgreSQL: {POSTGRES} not set");
-        return None;
-    };
+    let url = server()?;
     let schema = format!("test_{}", Uuid::new_v4().simple());
     let options = Options { schema: Some(schema.clone()), ..Options::default() };
     Some(make(url.clone(), options, Place::Schema { url, schema }, sets).await)
+}
+
+/// The server for tests. Where there is none, a line says so past the capturing of the test harness: a skipped test
+/// must be seen.
+fn server() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+    let server = std::env::var(POSTGRES).ok();
+    if server.is_none() {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on PostgreSQL: {POSTGRES} not set");
+    }
+    server
+}
+
+/// A whole PostgreSQL database of one test, for a platform with a schema per service. Gone after the test.
+pub struct OwnDatabase {
+    server: String,
+    name: String,
+}
+
+impl OwnDatabase {
+    /// Its url, for platforms and processes.
+    pub fn url(&self) -> String {
+        with_database(&self.server, &self.name)
+    }
+}
+
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let text = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+        let cleaner = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(on_server(&server, text)).ok()
+        });
+        if !matches!(cleaner.join(), Ok(Some(()))) {
+            let _ = writeln!(std::io::stderr(), "test database {} was not dropped", self.name);
+        }
+    }
+}
+
+/// A new database on the PostgreSQL server, if the machine has one; otherwise says loudly that the test is skipped.
+///
+/// # Panics
+/// When the server named by the variable cannot be used.
+pub async fn own_database() -> Option<OwnDatabase> {
+    let server = server()?;
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    on_server(&server, format!("CREATE DATABASE {name}")).await.expect("the server makes a database");
+    Some(OwnDatabase { server, name })
+}
+
+async fn on_server(url: &str, text: String) -> crate::Result<()> {
+    let options = url.parse().map_err(crate::Error::from)?;
+    let address = Address { server: Server::Postgres(Box::new(options)), patience: None };
+    let mut connection = address.connect(std::time::Duration::from_secs(10)).await?;
+    let ran = connection.script(text).await;
+    connection.close().await;
+    ran
+}
+
+/// `url` with another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (rest, query) = url.split_once('?').map_or((url, String::new()), |(rest, q)| (rest, format!("?{q}")));
+    let after_scheme = rest.find("://").map_or(0, |at| at + 3);
+    let end = rest[after_scheme..].find('/').map_or(rest.len(), |at| after_scheme + at);
+    format!("{}/{name}{query}", &rest[..end])
 }
 
 /// The shape of the schema, comparable between engines.
@@ -134,20 +194,14 @@ impl Drop for Place {
 }
 
 fn drop_schema(url: &str, schema: &str) {
+    // a transaction that the test left open would be in the way
+    let text = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE application_name IN ('entrepot writer {schema}', 'entrepot reader {schema}');
+         SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS {schema} CASCADE"
+    );
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        let Ok(options) = url.parse() else { return };
-        let limit = std::time::Duration::from_secs(5);
-        let Ok(mut connection) = Address::Postgres(Box::new(options)).connect(limit).await else { return };
-        // a transaction that the test left open would be in the way
-        let text = format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE application_name IN ('entrepot writer {schema}', 'entrepot reader {schema}');
-             SET lock_timeout = '2s'; DROP SCHEMA IF EXISTS {schema} CASCADE"
-        );
-        if let Err(error) = connection.built(text).await {
-            let _ = writeln!(std::io::stderr(), "test schema {schema} was not dropped: {error}");
-        }
-        connection.close().await;
-    });
+    if let Err(error) = runtime.block_on(on_server(url, text)) {
+        let _ = writeln!(std::io::stderr(), "test schema {schema} was not dropped: {error}");
+    }
 }

@@ -203,7 +203,7 @@ impl Tx {
             Link::Pooled(lease) => {
                 lease.busy = true;
                 let ran = match lease.connection() {
-                    Ok(connection) => connection.built(text).await,
+                    Ok(connection) => connection.script(text).await,
                     Err(error) => Err(error),
                 };
                 lease.busy = false;
@@ -211,7 +211,7 @@ impl Tx {
             }
             Link::Writer(turn) => {
                 let ran = match turn.connection().await {
-                    Ok(mut connection) => connection.built(text).await,
+                    Ok(mut connection) => connection.script(text).await,
                     Err(error) => Err(error),
                 };
                 turn.used();
@@ -293,7 +293,7 @@ impl Tx {
 
 async fn commit_pooled(mut lease: Lease) -> Result<()> {
     lease.busy = true;
-    let committed = lease.connection()?.script("COMMIT").await;
+    let committed = lease.connection()?.control("COMMIT").await;
     lease.busy = false;
     lease.in_tx = false;
     lease.broken = committed.is_err();

@@ -233,8 +233,12 @@ impl Task {
                 }
                 (Err(error), next) => {
                     self.recover(&error).await;
+                    let shared = match error {
+                        Error::Engine(text) => Error::Unavailable(format!("shared commit failed: {text}")),
+                        other => other,
+                    };
                     for member in members {
-                        let _ = member.answer.send(Err(error.clone()));
+                        let _ = member.answer.send(Err(shared.clone()));
                     }
                     return next;
                 }
@@ -285,7 +289,7 @@ impl Task {
     }
 
     async fn step(&self, text: &'static str) -> Result<()> {
-        self.desk.connection.lock().await.script(text).await
+        self.desk.connection.lock().await.control(text).await
     }
 
     /// The outer commit is on disk: every member may know.
@@ -307,9 +311,11 @@ impl Task {
     /// After a failed step: end whatever is open, and take a new connection when this one no longer obeys.
     async fn recover(&self, error: &Error) {
         let mut connection = self.desk.connection.lock().await;
-        let ended = connection.script("ROLLBACK").await;
-        if matches!(error, Error::Retry(_)) || ended.is_ok() {
-            return;
+        if !connection.is_lost() {
+            let ended = connection.control("ROLLBACK").await;
+            if matches!(error, Error::Retry(_)) || ended.is_ok() {
+                return;
+            }
         }
         // "no transaction is active" lands here too: a new connection is then merely unneeded.
         match self.address.connect(self.acquire).await {

@@ -51,6 +51,55 @@ async fn postgres_has_its_schema_isolation_and_limits() {
     );
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_new_file_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new.db");
+    let db = db::Db::open(&format!("sqlite://{}", path.display()), &db::Options::default()).await.unwrap();
+    db.ping().await.unwrap();
+    for file in ["new.db", "new.db-wal"] {
+        let mode = std::fs::metadata(folder.path().join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}");
+    }
+    db.close().await;
+    assert!(!folder.path().join("new.db-wal").exists(), "closing folds the log in");
+}
+
+#[tokio::test]
+async fn a_schema_change_by_another_process_is_survived() {
+    for db in engines().await {
+        let select = "SELECT * FROM things ORDER BY id";
+        let old = db::Db::open(db.url(), &db::Options { max_connections: 1, ..db.options().clone() })
+            .await
+            .unwrap();
+        old.read().await.unwrap().fetch_all(select, params![]).await.unwrap();
+        old.begin().await.unwrap().fetch_all(select, params![]).await.unwrap();
+        let alter = match db.engine() {
+            db::Engine::Postgres => "ALTER TABLE things ADD COLUMN extra BIGINT",
+            db::Engine::Sqlite => "ALTER TABLE things ADD COLUMN extra INTEGER",
+        };
+        let mut tx = db.begin().await.unwrap();
+        tx.execute(alter, params![]).await.unwrap();
+        tx.execute("INSERT INTO things (id, extra) VALUES (1, 5)", params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        for writing in [false, true] {
+            let mut seen = Err(db::Error::Unavailable(String::new()));
+            for _ in 0..2 {
+                let tx = if writing { old.begin().await } else { old.read().await };
+                seen = tx.unwrap().fetch_all(select, params![]).await;
+                match &seen {
+                    Ok(_) => break,
+                    Err(error) => assert!(matches!(error, db::Error::Unavailable(_)), "{error:?}"),
+                }
+            }
+            assert_eq!(seen.unwrap()[0].get::<i64>("extra").unwrap(), 5);
+        }
+        add(&old, 2).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn test_databases_do_not_see_each_other() {
     let (first, second) = (engines().await, engines().await);

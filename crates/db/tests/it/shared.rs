@@ -14,6 +14,7 @@ use crate::fixture::{add, count, has, sqlite};
 struct Counts {
     commits: Arc<AtomicU64>,
     transactions: Arc<AtomicU64>,
+    slow: Arc<AtomicU64>,
 }
 
 impl Recorder for Counts {
@@ -24,6 +25,7 @@ impl Recorder for Counts {
         match key.name() {
             "entrepot_db_commits_total" => Counter::from_arc(Arc::clone(&self.commits)),
             "entrepot_db_transactions_total" => Counter::from_arc(Arc::clone(&self.transactions)),
+            "entrepot_db_slow_statements_total" => Counter::from_arc(Arc::clone(&self.slow)),
             _ => Counter::noop(),
         }
     }
@@ -189,4 +191,61 @@ async fn closing_lets_the_queue_finish_and_refuses_the_rest() {
     assert!(matches!(add(&db, 2).await, Err(Error::Unavailable(_))));
     assert!(matches!(db.read().await, Err(Error::Unavailable(_))));
     assert_eq!(count(&db.reopen().await).await, 1);
+}
+
+#[tokio::test]
+async fn slow_statements_are_counted() {
+    let db = sqlite().await;
+    let counts = Counts::default();
+    let _guard = metrics::set_default_local_recorder(&counts);
+    add(&db, 1).await.unwrap();
+    assert_eq!(counts.slow.load(Ordering::SeqCst), 0);
+    let options = db::Options { slow_statement_ms: 0, ..db.options().clone() };
+    add(&Db::open(db.url(), &options).await.unwrap(), 2).await.unwrap();
+    assert_eq!(counts.slow.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_whole_transactions_and_the_writer_recovers() {
+    let db = sqlite().await;
+    add(&db, 0).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    tx.fetch_all("PRAGMA max_page_count = 60", params![]).await.unwrap();
+    tx.commit().await.unwrap();
+    let held = db.begin().await.unwrap();
+    let mut tasks = JoinSet::new();
+    for id in 1..40_i64 {
+        let db = db.clone();
+        tasks.spawn(async move {
+            let size = if id % 4 == 0 { 100_000 } else { 1_000 };
+            let work = async {
+                let mut tx = db.begin().await?;
+                tx.execute("INSERT INTO things (id, b) VALUES ($1, $2)", params![id, vec![1_u8; size]])
+                    .await?;
+                tx.execute("INSERT INTO things (id, b) VALUES ($1, $2)", params![-id, vec![1_u8; size]])
+                    .await?;
+                tx.commit().await
+            };
+            (id, work.await)
+        });
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    let done = tasks.join_all().await;
+    let (mut stored, mut refused) = (0, 0);
+    for (id, done) in done {
+        match &done {
+            Ok(()) => stored += 1,
+            Err(Error::Unavailable(_)) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        assert_eq!(has(&db, id).await, done.is_ok(), "{id}");
+        assert_eq!(has(&db, -id).await, done.is_ok(), "{id}");
+    }
+    assert!(stored > 0 && refused > 0, "{stored} stored, {refused} refused");
+    let mut tx = db.begin().await.unwrap();
+    tx.fetch_all("PRAGMA max_page_count = 100000", params![]).await.unwrap();
+    tx.commit().await.unwrap();
+    add(&db, 100).await.unwrap();
+    assert!(has(&db, 100).await && has(&db, 0).await);
 }
