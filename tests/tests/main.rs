@@ -1,3 +1,7 @@
 //! The headline flows, races and crash points, through the public API.
 
 mod architecture;
+mod crash;
+mod kafka;
+mod oversell;
+mod pickup;

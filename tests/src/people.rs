@@ -1,0 +1,207 @@
+//! What customers, channels and stores do in the flows, step by step.
+
+use std::time::Instant;
+
+use contract::fulfillment::v1 as ful;
+use contract::orders::v1 as ord;
+use contract::r#type::v1::Method;
+use entrepot::clients::money;
+use tonic::Status;
+
+use crate::world::{PATIENCE, People, fresh};
+
+/// An order of `lines` (SKU, pieces, price of a piece in cents) for pickup at `node_id`, paid by card.
+pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderRequest {
+    let cents = |minor| Some(money(minor, "USD"));
+    let total: i64 = lines.iter().map(|(_, quantity, price)| quantity * price).sum();
+    let new_line = |(sku, quantity, price): &(&str, i64, i64)| ord::NewLine {
+        sku: (*sku).to_owned(),
+        name: format!("Goods {sku}"),
+        quantity: *quantity,
+        unit_price: cents(*price),
+        discount: None,
+        tax: None,
+    };
+    ord::PlaceOrderRequest {
+        request_id: fresh(),
+        channel: "web".to_owned(),
+        channel_order_id: fresh(),
+        customer_ref: "customer-1".to_owned(),
+        lines: lines.iter().map(new_line).collect(),
+        charges: Vec::new(),
+        tenders: vec![ord::Tender {
+            tender_id: "card".to_owned(),
+            kind: "card".to_owned(),
+            amount: cents(total),
+            state: i32::from(ord::TenderState::Captured),
+            provider_ref: "paid".to_owned(),
+        }],
+        payment_terms: i32::from(ord::PaymentTerms::Prepaid),
+        tax_included: true,
+        total: cents(total),
+        fulfillment: Some(ord::place_order_request::Fulfillment::Destination(ord::Destination {
+            method: i32::from(Method::Pickup),
+            node_id: node_id.to_owned(),
+        })),
+    }
+}
+
+/// The same, to be paid later.
+pub fn unpaid(mut order: ord::PlaceOrderRequest) -> ord::PlaceOrderRequest {
+    for tender in &mut order.tenders {
+        tender.state = i32::from(ord::TenderState::Due);
+    }
+    order
+}
+
+impl People {
+    /// Places an order.
+    pub async fn try_place(&self, request: ord::PlaceOrderRequest) -> Result<ord::Order, Status> {
+        let answer = self.clients.orders.clone().place_order(request).await?;
+        Ok(answer.into_inner().order.unwrap_or_default())
+    }
+
+    /// Places an order that must succeed.
+    pub async fn place(&self, request: ord::PlaceOrderRequest) -> ord::Order {
+        self.try_place(request).await.expect("the order is placed")
+    }
+
+    /// The order as it is now.
+    pub async fn order(&self, order_id: &str) -> ord::Order {
+        let request = ord::GetOrderRequest { order_id: order_id.to_owned() };
+        let answer = self.clients.orders.clone().get_order(request).await.expect("the order is there");
+        answer.into_inner().order.unwrap_or_default()
+    }
+
+    /// The order once `ready` says so.
+    pub async fn order_when(&self, order_id: &str, ready: impl Fn(&ord::Order) -> bool) -> ord::Order {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let order = self.order(order_id).await;
+            if ready(&order) {
+                return order;
+            }
+            assert!(Instant::now() < deadline, "the order did not get there: {order:#?}");
+            pause().await;
+        }
+    }
+
+    /// The newest fulfilment order of an order, once the store has it.
+    pub async fn work_of(&self, order_id: &str) -> ful::FulfillmentOrder {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let key = ful::get_fulfillment_order_request::Key::OrderId(order_id.to_owned());
+            let request = ful::GetFulfillmentOrderRequest { key: Some(key) };
+            match self.clients.work.clone().get_fulfillment_order(request).await {
+                Ok(found) => return found.into_inner().fulfillment_order.unwrap_or_default(),
+                Err(status) => assert!(
+                    status.code() == tonic::Code::NotFound && Instant::now() < deadline,
+                    "the store does not get its order: {status:?}"
+                ),
+            }
+            pause().await;
+        }
+    }
+
+    /// The store takes the work.
+    pub async fn accept(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
+        let request =
+            ful::AcceptWorkRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
+        let answer = self.clients.work.clone().accept_work(request).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+    }
+
+    /// Somebody begins to pick.
+    pub async fn start(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
+        let request =
+            ful::StartPickingRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
+        let answer = self.clients.work.clone().start_picking(request).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+    }
+
+    /// Picks (line, picked, short); what is short was not found.
+    pub async fn pick(
+        &self,
+        fulfillment_id: &str,
+        lines: &[(u32, i64, i64)],
+    ) -> Result<ful::FulfillmentOrder, Status> {
+        let lines = lines.iter().map(|(line, picked, short)| ful::PickLine {
+            line: *line,
+            picked: *picked,
+            short: *short,
+            short_reason: i32::from(if *short > 0 {
+                ful::ShortReason::NotFound
+            } else {
+                ful::ShortReason::Unspecified
+            }),
+        });
+        let request = ful::PickLinesRequest {
+            request_id: fresh(),
+            fulfillment_id: fulfillment_id.to_owned(),
+            lines: lines.collect(),
+        };
+        let answer = self.clients.work.clone().pick_lines(request).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+    }
+
+    /// Everything picked waits for the customer.
+    pub async fn ready(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
+        let request = ful::MarkReadyRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
+        let answer = self.clients.work.clone().mark_ready(request).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+    }
+
+    /// A new pickup code.
+    pub async fn code(&self, order_id: &str) -> String {
+        let request = ful::IssuePickupCodeRequest { request_id: fresh(), order_id: order_id.to_owned() };
+        let answer = self.clients.work.clone().issue_pickup_code(request).await.expect("a code is issued");
+        answer.into_inner().code
+    }
+
+    /// Hands goods over against a code: (line, pieces), none = all that is ready.
+    pub async fn hand_over(
+        &self,
+        fulfillment_id: &str,
+        code: &str,
+        lines: &[(u32, i64)],
+    ) -> Result<ful::FulfillmentOrder, Status> {
+        let lines = lines.iter().map(|(line, quantity)| ful::HandOverLine { line: *line, quantity: *quantity });
+        let request = ful::HandOverRequest {
+            request_id: fresh(),
+            fulfillment_id: fulfillment_id.to_owned(),
+            code: code.to_owned(),
+            lines: lines.collect(),
+            collector: i32::from(ful::CollectorKind::Buyer),
+            collector_ref: String::new(),
+        };
+        let answer = self.clients.work.clone().hand_over(request).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+    }
+
+    /// Cancels pieces (line, pieces), none = all that can be.
+    pub async fn cancel(&self, order_id: &str, lines: &[(u32, i64)]) -> Result<ord::CancelOrderResponse, Status> {
+        let lines = lines.iter().map(|(line, quantity)| ord::CancelQuantity { line: *line, quantity: *quantity });
+        let request = ord::CancelOrderRequest {
+            request_id: fresh(),
+            order_id: order_id.to_owned(),
+            lines: lines.collect(),
+            reason: "CUSTOMER_CHANGED_MIND".to_owned(),
+        };
+        Ok(self.clients.orders.clone().cancel_order(request).await?.into_inner())
+    }
+
+    /// Accepts, picks everything and makes it ready.
+    pub async fn prepare(&self, work: &ful::FulfillmentOrder) -> ful::FulfillmentOrder {
+        let id = &work.fulfillment_id;
+        self.accept(id).await.expect("accepted");
+        self.start(id).await.expect("started");
+        let lines: Vec<(u32, i64, i64)> = work.lines.iter().map(|line| (line.line, line.to_pick, 0)).collect();
+        self.pick(id, &lines).await.expect("picked");
+        self.ready(id).await.expect("made ready")
+    }
+}
+
+/// A breath between two looks.
+pub async fn pause() {
+    clock::Clock::system().pause(std::time::Duration::from_millis(3)).await;
+}

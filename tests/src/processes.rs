@@ -1,0 +1,233 @@
+//! The platform as it runs at scale: three processes, one PostgreSQL database, one Kafka.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use db::testing::OwnDatabase;
+use db::{Db, Options};
+use entrepot::clients::Clients;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use uuid::Uuid;
+
+use crate::people::pause;
+use crate::world::People;
+
+/// The services, each in a process of its own.
+pub const SERVICES: [&str; 3] = ["inventory", "fulfillment", "orders"];
+
+/// The variable that names a Kafka.
+const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
+
+/// How long a process may take to become ready, or the platform to come to rest.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Three processes and what they stand on. All is gone after the test.
+pub struct Processes {
+    database: OwnDatabase,
+    broker: String,
+    prefix: String,
+    folder: TempDir,
+    ports: BTreeMap<&'static str, (u16, u16)>,
+    running: BTreeMap<&'static str, Child>,
+}
+
+impl Processes {
+    /// Starts them on the broker of the test run; none, said loudly, where a part is missing.
+    pub async fn start() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+        let broker = std::env::var(KAFKA);
+        let Ok(broker) = broker else {
+            let test = std::thread::current().name().unwrap_or("test").to_owned();
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on Kafka: {KAFKA} not set");
+            return None;
+        };
+        Self::on(broker).await
+    }
+
+    /// Starts them on a broker of one's own.
+    pub async fn on(broker: String) -> Option<Self> {
+        let database = db::testing::own_database().await?;
+        let prefix = format!("test-{}.", &Uuid::new_v4().simple().to_string()[..8]);
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let ports = SERVICES.map(|service| (service, (free_port(), free_port())));
+        let mut all = Self {
+            database,
+            broker,
+            prefix,
+            folder,
+            ports: BTreeMap::from(ports),
+            running: BTreeMap::new(),
+        };
+        for service in SERVICES {
+            all.spawn(service, None);
+        }
+        for service in SERVICES {
+            all.until_ready(service).await;
+        }
+        Some(all)
+    }
+
+    /// Starts one process. With a drill, such as `commit.after/7`, it dies there by itself.
+    pub fn spawn(&mut self, service: &'static str, drill: Option<&str>) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(service))
+            .expect("the log can be written");
+        let (port, admin) = self.ports[service];
+        let address = |of: &str| format!("http://127.0.0.1:{}", self.ports[of].0);
+        let mut command = Command::new(binary());
+        command
+            .args(["serve", "--services", service])
+            .env("ENTREPOT__DATABASE__URL", self.database.url())
+            .env("ENTREPOT__DATABASE__MAX_CONNECTIONS", "8")
+            .env("ENTREPOT__BUS__KIND", "kafka")
+            .env("ENTREPOT__BUS__BROKERS", &self.broker)
+            .env("ENTREPOT__BUS__PREFIX", &self.prefix)
+            .env("ENTREPOT__BUS__PARTITIONS", "3")
+            .env("ENTREPOT__BUS__LEASE_MS", "1500")
+            .env("ENTREPOT__BUS__INSTANCE", service)
+            .env("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "a key for tests only")
+            .env("ENTREPOT__DATA__DIRECTORY", self.folder.path().join(service))
+            .env("ENTREPOT__SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .env("ENTREPOT__ADMIN__LISTEN", format!("127.0.0.1:{admin}"))
+            .env("ENTREPOT__PEERS__INVENTORY", address("inventory"))
+            .env("ENTREPOT__PEERS__FULFILLMENT", address("fulfillment"))
+            .env("ENTREPOT__PEERS__ORDERS", address("orders"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log can be shared"))
+            .stderr(log);
+        if let Some(drill) = drill {
+            command.env("ENTREPOT__DRILL__CRASH_AT", drill);
+        }
+        let child = command.spawn().expect("target/debug/entrepot runs");
+        self.running.insert(service, child);
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self, service: &'static str) {
+        if let Some(mut child) = self.running.remove(service) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_died(&mut self, service: &'static str) -> bool {
+        self.running
+            .get_mut(service)
+            .is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
+    }
+
+    /// Waits until the process takes calls.
+    pub async fn until_ready(&mut self, service: &'static str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_ready(service).await {
+            let died = self.has_died(service);
+            assert!(!died && Instant::now() < deadline, "{service} is not ready: {}", self.last_words(service));
+            clock::Clock::system().pause(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn is_ready(&self, service: &str) -> bool {
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.ports[service].1)).await?;
+            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+        };
+        matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+    }
+
+    /// Somebody who calls each service at its own process.
+    pub fn people(&self, actor: &str) -> People {
+        let at = |service: &str| {
+            Clients::new(&format!("http://127.0.0.1:{}", self.ports[service].0), actor).expect("an address")
+        };
+        let mut clients = at("fulfillment");
+        clients.orders = at("orders").orders;
+        clients.inventory = at("inventory").inventory;
+        People { clients }
+    }
+
+    /// Waits until every event is published and applied: all outboxes empty, and so for a while.
+    pub async fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut calm = 0;
+        while calm < 20 {
+            let mut pending = 0;
+            for service in SERVICES {
+                pending += self.count(service, "SELECT COUNT(*) AS n FROM outbox").await;
+            }
+            calm = if pending == 0 { calm + 1 } else { 0 };
+            assert!(Instant::now() < deadline, "{pending} events still wait in an outbox");
+            pause().await;
+        }
+    }
+
+    /// Events that a consumer gave up, over all services.
+    pub async fn parked(&self) -> i64 {
+        let mut parked = 0;
+        for service in SERVICES {
+            parked += self.count(service, "SELECT COUNT(*) AS n FROM parked").await;
+        }
+        parked
+    }
+
+    /// What a statement counts in the tables of a service.
+    pub async fn count(&self, service: &str, sql: &'static str) -> i64 {
+        let options =
+            Options { schema: Some(service.to_owned()), max_connections: 1, ..Options::default() };
+        let db = Db::open(&self.database.url(), &options).await.expect("the database opens");
+        let mut tx = db.read().await.expect("it can be read");
+        let row = tx.fetch_one(sql, Vec::new()).await.expect("it counts");
+        let count = row.get("n").expect("a number");
+        drop(tx);
+        db.close().await;
+        count
+    }
+
+    fn log(&self, service: &str) -> PathBuf {
+        self.folder.path().join(format!("{service}.log"))
+    }
+
+    /// The end of a process's log.
+    pub fn last_words(&self, service: &str) -> String {
+        let text = std::fs::read_to_string(self.log(service)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for service in SERVICES {
+                let _ = writeln!(std::io::stderr(), "--- {service}\n{}", self.last_words(service));
+            }
+        }
+        for service in SERVICES {
+            self.kill(service);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// The program beside this test's.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.parent().and_then(std::path::Path::parent).expect("tests live in target/debug/deps");
+    let program = folder.join("entrepot");
+    assert!(program.exists(), "{} is missing: cargo build first", program.display());
+    program
+}

@@ -1,0 +1,189 @@
+//! A platform in this process, with a small retailer on it.
+
+use std::time::{Duration, Instant};
+
+use clock::Clock;
+use contract::fulfillment::v1 as ful;
+use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
+use contract::inventory::v1 as inv;
+use contract::r#type::v1::{Method, Place};
+use db::testing::OwnDatabase;
+use entrepot::clients::{Clients, timestamp};
+use entrepot::compose::Platform;
+use entrepot::config::Config;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The node of most tests: open day and night.
+pub const NODE: &str = "sha-01";
+
+/// How long anything may take before a test gives up. No test asserts on time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A platform of one test.
+pub struct World {
+    /// The platform.
+    pub platform: Platform,
+    _folder: TempDir,
+    _database: Option<OwnDatabase>,
+}
+
+impl World {
+    /// On SQLite files and the local bus.
+    pub async fn embedded() -> Self {
+        Self::with(Clock::system(), None).await
+    }
+
+    /// The same on a virtual clock that only moves when the test moves it.
+    pub async fn virtual_at(start: &str) -> Self {
+        let start = start.parse().expect("a test names an instant");
+        Self::with(Clock::virtual_at(start), None).await
+    }
+
+    /// On PostgreSQL and the local bus; none, said loudly, where there is no PostgreSQL.
+    pub async fn postgres() -> Option<Self> {
+        let database = db::testing::own_database().await?;
+        Some(Self::with(Clock::system(), Some(database)).await)
+    }
+
+    async fn with(clock: Clock, database: Option<OwnDatabase>) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let mut config = Config::embedded(folder.path());
+        config.admin.enabled = false;
+        if let Some(database) = &database {
+            config.database.url = database.url().as_str().into();
+        }
+        let platform = Platform::start(config, clock).await.expect("the platform starts");
+        let world = Self { platform, _folder: folder, _database: database };
+        world.clients("ops/test").put_node(NODE).await;
+        world.settle().await;
+        world
+    }
+
+    /// Clients that act as `actor`.
+    pub fn clients(&self, actor: &str) -> People {
+        People::new(&self.platform.address(), actor)
+    }
+
+    /// Waits until no event is on its way.
+    pub async fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.platform.idle().await.expect("the platform answers") {
+            assert!(Instant::now() < deadline, "events were still on their way after {PATIENCE:?}");
+            self.platform.clock().pause(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Moves a virtual clock on, stopping at everything that falls due.
+    pub async fn pass(&self, hours: i64, minutes: i64) {
+        let clock = self.platform.clock();
+        let until = clock.business() + jiff::SignedDuration::from_mins(hours * 60 + minutes);
+        self.settle().await;
+        while let Some(due) = self.platform.next_due().await.expect("the platform answers").filter(|due| *due <= until) {
+            clock.advance_to(due.max(clock.business()));
+            let done = self.platform.run_due(clock.business()).await.expect("what is due runs");
+            self.settle().await;
+            assert!(done > 0, "something is due at {due} and nothing was done");
+        }
+        clock.advance_to(until);
+    }
+
+    /// Stops it.
+    pub async fn stop(self) {
+        self.platform.shutdown().await;
+    }
+}
+
+/// Somebody who calls the platform.
+#[derive(Clone)]
+pub struct People {
+    /// The services.
+    pub clients: Clients,
+}
+
+impl People {
+    /// Somebody called `actor` at the platform at `address`.
+    pub fn new(address: &str, actor: &str) -> Self {
+        Self { clients: Clients::new(address, actor).expect("a test names an address and an actor") }
+    }
+
+    /// Makes a store that is open day and night.
+    pub async fn put_node(&self, node_id: &str) {
+        let request = ful::PutNodesRequest { request_id: fresh(), nodes: vec![always_open(node_id)] };
+        self.clients.network.clone().put_nodes(request).await.expect("the node is made");
+    }
+
+    /// Makes SKUs with so many pieces each at a node.
+    pub async fn stock(&self, node_id: &str, stock: &[(&str, i64)]) {
+        let skus = stock.iter().map(|(sku, _)| inv::Sku {
+            sku: (*sku).to_owned(),
+            name: format!("Goods {sku}"),
+            ..inv::Sku::default()
+        });
+        let request = inv::PutSkusRequest { request_id: fresh(), skus: skus.collect() };
+        self.clients.inventory.clone().put_skus(request).await.expect("the SKUs are made");
+        let rows = stock.iter().map(|(sku, pieces)| inv::DeltaRow {
+            node_id: node_id.to_owned(),
+            sku: (*sku).to_owned(),
+            delta: *pieces,
+            kind: i32::from(inv::MovementKind::Receipt),
+            reference: fresh(),
+            source_time: Some(timestamp(jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24))),
+        });
+        let request =
+            inv::ApplyDeltasRequest { request_id: fresh(), source: "test".to_owned(), rows: rows.collect() };
+        let answer = self.clients.inventory.clone().apply_deltas(request).await.expect("the stock is booked");
+        for result in answer.into_inner().results {
+            assert_eq!(result.verdict(), inv::RowVerdict::Applied, "{result:?}");
+        }
+    }
+
+    /// One position.
+    pub async fn position(&self, node_id: &str, sku: &str) -> inv::Position {
+        let request =
+            inv::GetAvailabilityRequest { node_id: node_id.to_owned(), sku: sku.to_owned() };
+        let answer = self.clients.inventory.clone().get_availability(request).await.expect("the position is there");
+        answer.into_inner().availability.and_then(|found| found.position).unwrap_or_default()
+    }
+
+    /// Checks the stock laws.
+    pub async fn audit(&self) {
+        let audit = self.clients.inventory.clone().audit(inv::AuditRequest {}).await.expect("the audit runs");
+        let audit = audit.into_inner();
+        assert!(audit.ok, "{:#?}", audit.laws);
+    }
+}
+
+/// A store that never closes.
+pub fn always_open(node_id: &str) -> ful::Node {
+    const DAYS: [DayOfWeek; 7] = [
+        DayOfWeek::Monday,
+        DayOfWeek::Tuesday,
+        DayOfWeek::Wednesday,
+        DayOfWeek::Thursday,
+        DayOfWeek::Friday,
+        DayOfWeek::Saturday,
+        DayOfWeek::Sunday,
+    ];
+    let hours = DAYS.iter().map(|day| ful::OpeningHours {
+        day: i32::from(*day),
+        open_time: Some(TimeOfDay::default()),
+        close_time: Some(TimeOfDay { hours: 24, ..TimeOfDay::default() }),
+    });
+    ful::Node {
+        node_id: node_id.to_owned(),
+        name: format!("Store {node_id}"),
+        kind: i32::from(ful::NodeKind::Store),
+        place: Some(Place { point: Some(LatLng { latitude: 31.23, longitude: 121.47 }) }),
+        time_zone: "Asia/Shanghai".to_owned(),
+        methods: vec![i32::from(Method::Pickup)],
+        hours: hours.collect(),
+        preparation: Some(prost_types::Duration { seconds: 1_800, nanos: 0 }),
+        ..ful::Node::default()
+    }
+}
+
+/// A request id that nobody used before.
+pub fn fresh() -> String {
+    Uuid::new_v4().to_string()
+}
