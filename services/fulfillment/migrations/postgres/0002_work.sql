@@ -1,0 +1,108 @@
+-- Work of the nodes. Lines of a fulfilment order keep their units in buckets that sum to what was asked.
+
+CREATE TABLE fulfillment_orders (
+    fulfillment_id   UUID    NOT NULL PRIMARY KEY,
+    order_id         UUID    NOT NULL,
+    promise_token    UUID    NOT NULL,
+    decision_id      UUID    NOT NULL,
+    node_id          TEXT    COLLATE "C" NOT NULL,
+    method           TEXT    NOT NULL,
+    channel          TEXT    NOT NULL,
+    channel_order_id TEXT    NOT NULL,
+    promised_at      BIGINT  NOT NULL,
+    version          BIGINT  NOT NULL CHECK (version >= 1),
+    -- caches of the domain's view, written with every change
+    state            TEXT    COLLATE "C" NOT NULL,
+    is_work          BOOLEAN NOT NULL,
+    due_at           BIGINT,
+    -- marks
+    offered_at       BIGINT,
+    accept_due_at    BIGINT,
+    accepted_at      BIGINT,
+    started_at       BIGINT,
+    ready_at         BIGINT,
+    keep_until       BIGINT,
+    reminded         BIGINT  NOT NULL,
+    expired_at       BIGINT,
+    put_back_due_at  BIGINT,
+    at_risk_due_at   BIGINT,
+    is_at_risk       BOOLEAN NOT NULL,
+    ending           TEXT,
+    ended_at         BIGINT,
+    updated_at       BIGINT  NOT NULL
+);
+CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
+CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
+CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
+CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);
+CREATE INDEX fulfillment_orders_by_due ON fulfillment_orders (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE fulfillment_lines (
+    fulfillment_id UUID   NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    line_no        BIGINT NOT NULL CHECK (line_no >= 1),
+    sku            TEXT   COLLATE "C" NOT NULL,
+    name           TEXT   NOT NULL,
+    quantity       BIGINT NOT NULL CHECK (quantity >= 1),
+    to_pick        BIGINT NOT NULL CHECK (to_pick >= 0),
+    picked         BIGINT NOT NULL CHECK (picked >= 0),
+    ready          BIGINT NOT NULL CHECK (ready >= 0),
+    done           BIGINT NOT NULL CHECK (done >= 0),
+    short          BIGINT NOT NULL CHECK (short >= 0),
+    cancelled      BIGINT NOT NULL CHECK (cancelled >= 0),
+    put_back       BIGINT NOT NULL CHECK (put_back >= 0),
+    restocked      BIGINT NOT NULL CHECK (restocked >= 0),
+    PRIMARY KEY (fulfillment_id, line_no),
+    CHECK (to_pick + picked + ready + done + short + cancelled = quantity),
+    CHECK (put_back + restocked <= cancelled)
+);
+
+-- A claim that was lost may be told before the order that it belongs to: the row is where both meet.
+CREATE TABLE claim_notes (
+    promise_token UUID   NOT NULL PRIMARY KEY,
+    is_lost       BOOLEAN NOT NULL,
+    sku           TEXT   NOT NULL
+);
+
+-- The last number of each node's feed. Whoever changes work of the node locks this row first.
+CREATE TABLE work_feeds (
+    node_id TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    seq     BIGINT NOT NULL
+);
+
+-- What changed at a node, in the order of the commits.
+CREATE TABLE work_feed (
+    node_id        TEXT   COLLATE "C" NOT NULL,
+    seq            BIGINT NOT NULL,
+    fulfillment_id UUID   NOT NULL,
+    fed_at         BIGINT NOT NULL,
+    PRIMARY KEY (node_id, seq)
+);
+CREATE INDEX work_feed_by_time ON work_feed (fed_at);
+
+-- The one code that opens a fulfilment order; only its keyed hash is kept.
+CREATE TABLE pickup_codes (
+    fulfillment_id UUID   NOT NULL PRIMARY KEY,
+    node_id        TEXT   COLLATE "C" NOT NULL,
+    digest         BYTEA  NOT NULL,
+    wrong_tries    BIGINT NOT NULL CHECK (wrong_tries >= 0),
+    issued_at      BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX pickup_codes_by_digest ON pickup_codes (node_id, digest);
+
+-- Who collected: a kind and the channel's handle, never a name.
+CREATE TABLE handovers (
+    fulfillment_id UUID    NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    version        BIGINT  NOT NULL,
+    collector      TEXT    NOT NULL,
+    collector_ref  TEXT    NOT NULL,
+    actor          TEXT    NOT NULL,
+    handed_at      BIGINT  NOT NULL,
+    PRIMARY KEY (fulfillment_id, version)
+);
+
+-- Codes that were not found, per node and per caller.
+CREATE TABLE code_misses (
+    scope    TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    since    BIGINT NOT NULL,
+    misses   BIGINT NOT NULL CHECK (misses >= 0)
+);

@@ -1,0 +1,108 @@
+-- Work of the nodes. Lines of a fulfilment order keep their units in buckets that sum to what was asked.
+
+CREATE TABLE fulfillment_orders (
+    fulfillment_id   BLOB    NOT NULL PRIMARY KEY,
+    order_id         BLOB    NOT NULL,
+    promise_token    BLOB    NOT NULL,
+    decision_id      BLOB    NOT NULL,
+    node_id          TEXT    NOT NULL,
+    method           TEXT    NOT NULL,
+    channel          TEXT    NOT NULL,
+    channel_order_id TEXT    NOT NULL,
+    promised_at      INTEGER  NOT NULL,
+    version          INTEGER  NOT NULL CHECK (version >= 1),
+    -- caches of the domain's view, written with every change
+    state            TEXT    NOT NULL,
+    is_work          INTEGER NOT NULL,
+    due_at           INTEGER,
+    -- marks
+    offered_at       INTEGER,
+    accept_due_at    INTEGER,
+    accepted_at      INTEGER,
+    started_at       INTEGER,
+    ready_at         INTEGER,
+    keep_until       INTEGER,
+    reminded         INTEGER  NOT NULL,
+    expired_at       INTEGER,
+    put_back_due_at  INTEGER,
+    at_risk_due_at   INTEGER,
+    is_at_risk       INTEGER NOT NULL,
+    ending           TEXT,
+    ended_at         INTEGER,
+    updated_at       INTEGER  NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
+CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
+CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
+CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);
+CREATE INDEX fulfillment_orders_by_due ON fulfillment_orders (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE fulfillment_lines (
+    fulfillment_id BLOB   NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    line_no        INTEGER NOT NULL CHECK (line_no >= 1),
+    sku            TEXT   NOT NULL,
+    name           TEXT   NOT NULL,
+    quantity       INTEGER NOT NULL CHECK (quantity >= 1),
+    to_pick        INTEGER NOT NULL CHECK (to_pick >= 0),
+    picked         INTEGER NOT NULL CHECK (picked >= 0),
+    ready          INTEGER NOT NULL CHECK (ready >= 0),
+    done           INTEGER NOT NULL CHECK (done >= 0),
+    short          INTEGER NOT NULL CHECK (short >= 0),
+    cancelled      INTEGER NOT NULL CHECK (cancelled >= 0),
+    put_back       INTEGER NOT NULL CHECK (put_back >= 0),
+    restocked      INTEGER NOT NULL CHECK (restocked >= 0),
+    PRIMARY KEY (fulfillment_id, line_no),
+    CHECK (to_pick + picked + ready + done + short + cancelled = quantity),
+    CHECK (put_back + restocked <= cancelled)
+) STRICT;
+
+-- A claim that was lost may be told before the order that it belongs to: the row is where both meet.
+CREATE TABLE claim_notes (
+    promise_token BLOB   NOT NULL PRIMARY KEY,
+    is_lost       INTEGER NOT NULL,
+    sku           TEXT   NOT NULL
+) STRICT;
+
+-- The last number of each node's feed. Whoever changes work of the node locks this row first.
+CREATE TABLE work_feeds (
+    node_id TEXT   NOT NULL PRIMARY KEY,
+    seq     INTEGER NOT NULL
+) STRICT;
+
+-- What changed at a node, in the order of the commits.
+CREATE TABLE work_feed (
+    node_id        TEXT   NOT NULL,
+    seq            INTEGER NOT NULL,
+    fulfillment_id BLOB   NOT NULL,
+    fed_at         INTEGER NOT NULL,
+    PRIMARY KEY (node_id, seq)
+) STRICT;
+CREATE INDEX work_feed_by_time ON work_feed (fed_at);
+
+-- The one code that opens a fulfilment order; only its keyed hash is kept.
+CREATE TABLE pickup_codes (
+    fulfillment_id BLOB   NOT NULL PRIMARY KEY,
+    node_id        TEXT   NOT NULL,
+    digest         BLOB   NOT NULL,
+    wrong_tries    INTEGER NOT NULL CHECK (wrong_tries >= 0),
+    issued_at      INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX pickup_codes_by_digest ON pickup_codes (node_id, digest);
+
+-- Who collected: a kind and the channel's handle, never a name.
+CREATE TABLE handovers (
+    fulfillment_id BLOB    NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    version        INTEGER NOT NULL,
+    collector      TEXT    NOT NULL,
+    collector_ref  TEXT    NOT NULL,
+    actor          TEXT    NOT NULL,
+    handed_at      INTEGER NOT NULL,
+    PRIMARY KEY (fulfillment_id, version)
+) STRICT;
+
+-- Codes that were not found, per node and per caller.
+CREATE TABLE code_misses (
+    scope    TEXT   NOT NULL PRIMARY KEY,
+    since    INTEGER NOT NULL,
+    misses   INTEGER NOT NULL CHECK (misses >= 0)
+) STRICT;

@@ -1,0 +1,75 @@
+//! Time passes: offers time out, steps become risky, customers are reminded, pickups expire, put-backs are overdue.
+
+use domain::fulfillment::Event;
+use domain::fulfillment::event::Notice;
+use domain::id::FulfillmentId;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::store::{feed, work as store};
+use crate::work::Change;
+use crate::{Error, Fulfillment};
+
+/// The most fulfilment orders looked at in one go.
+const BATCH: i64 = 100;
+
+/// The most that can be due at once for one fulfilment order: a warning, two reminders, two ends, with room.
+const MOST_TICKS: usize = 8;
+
+/// Who acts when the clock does.
+const CLOCK: &str = "service/fulfillment";
+
+impl Fulfillment {
+    /// Does what is due now. Answers for how many fulfilment orders something was done.
+    pub(crate) async fn work_due(&self, now: Timestamp) -> Result<usize, Error> {
+        let mut tx = self.db.read().await?;
+        let due = store::due(&mut tx, now, BATCH).await?;
+        drop(tx);
+        let mut done = 0;
+        for id in due {
+            done += usize::from(db::retry(3, Error::is_retry, || self.tick(id, now)).await?);
+        }
+        Ok(done)
+    }
+
+    /// When something is due next.
+    pub(crate) async fn work_next_due(&self) -> Result<Option<Timestamp>, Error> {
+        let mut tx = self.db.read().await?;
+        store::next_due(&mut tx).await
+    }
+
+    /// Forgets what no store can ask for any more. Answers how many entries.
+    pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
+        let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
+        let Ok(older_than) = now.checked_sub(kept) else { return Ok(0) };
+        let mut tx = self.db.begin().await?;
+        let gone = feed::prune(&mut tx, older_than, 1_000).await?;
+        tx.commit().await?;
+        Ok(gone)
+    }
+
+    async fn tick(&self, id: FulfillmentId, now: Timestamp) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        let mut change = self.change(&mut tx, id, CLOCK, now).await?;
+        if !pass(&mut change, now)? {
+            return Ok(false);
+        }
+        self.save(&mut tx, &mut change).await?;
+        tx.commit().await?;
+        self.work.hub.wake(&change.feed.node);
+        Ok(true)
+    }
+}
+
+/// Everything that is due by now happens, one thing after another.
+fn pass(change: &mut Change, now: Timestamp) -> Result<bool, Error> {
+    let mut changed = false;
+    for _ in 0..MOST_TICKS {
+        let Some(event) = change.stored.order.tick(now)? else { break };
+        change.happened(&event);
+        changed = true;
+        if event == Event::Expired {
+            change.apply(|order, now| order.notice(Notice::PickupExpired, now))?;
+        }
+    }
+    Ok(changed)
+}

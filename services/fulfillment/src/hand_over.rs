@@ -1,0 +1,137 @@
+//! Goods go to the customer against the code: all that is ready, or a part.
+//!
+//! A wrong code is a refusal that persists: its count commits although nothing is handed over, and the same request
+//! gets the same answer again without another count.
+
+use contract::fulfillment::v1 as pb;
+use db::Tx;
+use domain::fulfillment::code::{Code, Tries};
+use domain::fulfillment::{Collector, Units};
+use domain::id::FulfillmentId;
+use prost::Message as _;
+use server::Principal;
+
+use crate::code::same;
+use crate::store::{code as store, work};
+use crate::verb::Call;
+use crate::wire::work as wire;
+use crate::work::{Change, may_work};
+use crate::{Error, Fulfillment};
+
+/// A handover.
+pub(crate) struct HandOver {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+    pub(crate) code: Code,
+    pub(crate) lines: Option<Vec<Units>>,
+    pub(crate) collector: Collector,
+    pub(crate) collector_ref: String,
+}
+
+/// The first byte of a saved refusal. No message begins with it.
+const REFUSED: u8 = 0;
+
+impl Fulfillment {
+    pub(crate) async fn hand_over(
+        &self,
+        who: &Principal,
+        command: &HandOver,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        db::retry(3, Error::is_retry, || self.try_hand_over(who, command)).await
+    }
+
+    async fn try_hand_over(
+        &self,
+        who: &Principal,
+        command: &HandOver,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        let now = self.clock.business();
+        let mut tx = self.db.begin().await?;
+        if let Some(saved) = command.call.claim(&mut tx, now).await? {
+            return answer(&saved);
+        }
+        let mut change = self.change(&mut tx, command.id, who.as_str(), now).await?;
+        if !may_work(who, &change.stored.order.node) {
+            return Err(Error::FulfillmentNotFound(command.id.to_string()));
+        }
+        // What may happen at all is decided before the code, so that a look at the code is never for nothing.
+        change.apply(|order, now| order.hand_over(command.lines.as_deref(), command.collector, now))?;
+        if change.stored.order.method.rules().proof.is_some()
+            && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?
+        {
+            command.call.settle(&mut tx, &refusal(wrong)).await?;
+            tx.commit().await?;
+            return Err(refused(wrong));
+        }
+        store::forget(&mut tx, command.id).await?;
+        self.save(&mut tx, &mut change).await?;
+        let collector = command.collector.name();
+        work::keep_handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
+        let reply = wire::fulfillment_order(&change.stored);
+        command.call.settle(&mut tx, &reply.encode_to_vec()).await?;
+        tx.commit().await?;
+        self.work.hub.wake(&change.feed.node);
+        Ok(reply)
+    }
+
+    /// Checks the code; a wrong one is counted, and the tries so far are the answer.
+    async fn prove(
+        &self,
+        tx: &mut Tx,
+        who: &Principal,
+        change: &Change,
+        code: &Code,
+    ) -> Result<Option<Tries>, Error> {
+        let order = &change.stored.order;
+        let kept = store::of(tx, order.id).await?.ok_or(Error::NoCode(order.id))?;
+        if kept.tries.is_locked() {
+            return Err(Error::CodeLocked(order.id));
+        }
+        let guard = self.guard(tx, who, &order.node, change.now).await?;
+        if same(&self.work.key.digest(&order.node, code), &kept.digest) {
+            return Ok(None);
+        }
+        let tries = kept.tries.wrong();
+        store::count_wrong(tx, order.id, tries).await?;
+        guard.missed(tx, change.now).await?;
+        tracing::warn!(fulfillment_id = %order.id, node_id = %order.node, actor = who.as_str(), tries = tries.0,
+            "a wrong pickup code");
+        metrics::counter!("entrepot_fulfillment_wrong_codes_total").increment(1);
+        Ok(Some(tries))
+    }
+}
+
+fn refusal(tries: Tries) -> Vec<u8> {
+    let mut saved = vec![REFUSED];
+    saved.extend(tries.0.to_be_bytes());
+    saved
+}
+
+fn refused(tries: Tries) -> Error {
+    Error::WrongCode { tries_left: tries.left() }
+}
+
+/// The saved answer of an earlier call with the same request id.
+fn answer(saved: &[u8]) -> Result<pb::FulfillmentOrder, Error> {
+    match saved {
+        [REFUSED, tries @ ..] => {
+            let tries =
+                <[u8; 8]>::try_from(tries).map_err(|_| Error::Corrupt("a saved refusal".to_owned()))?;
+            Err(refused(Tries(i64::from_be_bytes(tries))))
+        }
+        reply => wire::saved(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_refusal_reads_back() {
+        let tries = Tries(3);
+        assert!(matches!(answer(&refusal(tries)), Err(Error::WrongCode { tries_left: 2 })));
+        let order = pb::FulfillmentOrder { fulfillment_id: "ful_1".to_owned(), ..Default::default() };
+        assert_eq!(answer(&order.encode_to_vec()).unwrap(), order);
+    }
+}

@@ -1,0 +1,23 @@
+//! All that could be picked waits for the customer, who should hear of it.
+
+use contract::fulfillment::v1 as pb;
+use domain::fulfillment::Order;
+use domain::fulfillment::event::Notice;
+use server::Principal;
+
+use crate::wire::work::OnWork;
+use crate::{Error, Fulfillment};
+
+impl Fulfillment {
+    pub(crate) async fn mark_ready(
+        &self,
+        who: &Principal,
+        command: OnWork,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        self.work_verb(&command.call, who, command.id, |change| {
+            change.apply(Order::ready)?;
+            change.apply(|order, now| order.notice(Notice::PickupReady, now))
+        })
+        .await
+    }
+}

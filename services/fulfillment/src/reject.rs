@@ -1,0 +1,29 @@
+//! The node refuses the work: every unit is cancelled; what the reason means for the stock, inventory decides.
+
+use contract::fulfillment::v1 as pb;
+use domain::fulfillment::RejectReason;
+use server::Principal;
+
+use crate::verb::Call;
+use crate::{Error, Fulfillment};
+use domain::id::FulfillmentId;
+
+/// A refusal of work.
+pub(crate) struct Reject {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+    pub(crate) reason: RejectReason,
+    pub(crate) note: String,
+}
+
+impl Fulfillment {
+    pub(crate) async fn reject_work(
+        &self,
+        who: &Principal,
+        command: Reject,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        let Reject { call, id, reason, note } = command;
+        self.work_verb(&call, who, id, |change| change.apply(|order, now| order.reject(reason, &note, now)))
+            .await
+    }
+}

@@ -1,0 +1,91 @@
+//! Pickup codes as keyed hashes, and how often callers were wrong.
+
+use db::{Tx, params};
+use domain::fulfillment::code::{Misses, Tries};
+use domain::id::{FulfillmentId, NodeId};
+use domain::time::{from_micros, micros};
+use jiff::Timestamp;
+
+use crate::Error;
+
+/// The keyed hash of the one code of a fulfilment order.
+pub(crate) struct Kept {
+    pub(crate) digest: Vec<u8>,
+    pub(crate) tries: Tries,
+}
+
+/// Keeps a new code; the last one of the fulfilment order is void.
+pub(crate) async fn keep(
+    tx: &mut Tx,
+    id: FulfillmentId,
+    node: &NodeId,
+    digest: &[u8],
+    now: Timestamp,
+) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO pickup_codes (fulfillment_id, node_id, digest, wrong_tries, issued_at)
+         VALUES ($1, $2, $3, 0, $4)
+         ON CONFLICT (fulfillment_id) DO UPDATE SET digest = $3, wrong_tries = 0, issued_at = $4",
+        params![id.uuid(), node.as_str(), digest, micros(now)],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn of(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Kept>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT digest, wrong_tries FROM pickup_codes WHERE fulfillment_id = $1",
+            params![id.uuid()],
+        )
+        .await?;
+    row.map(|row| Ok(Kept { digest: row.get("digest")?, tries: Tries(row.get("wrong_tries")?) })).transpose()
+}
+
+/// The fulfilment order that a code opens at a node.
+pub(crate) async fn find(tx: &mut Tx, node: &NodeId, digest: &[u8]) -> Result<Option<FulfillmentId>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT fulfillment_id FROM pickup_codes WHERE node_id = $1 AND digest = $2",
+            params![node.as_str(), digest],
+        )
+        .await?;
+    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
+pub(crate) async fn count_wrong(tx: &mut Tx, id: FulfillmentId, tries: Tries) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE pickup_codes SET wrong_tries = $2 WHERE fulfillment_id = $1",
+        params![id.uuid(), tries.0],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The code opens nothing any more.
+pub(crate) async fn forget(tx: &mut Tx, id: FulfillmentId) -> Result<(), Error> {
+    tx.execute("DELETE FROM pickup_codes WHERE fulfillment_id = $1", params![id.uuid()]).await?;
+    Ok(())
+}
+
+/// The misses of a scope; its row is locked until the transaction ends.
+pub(crate) async fn lock_misses(tx: &mut Tx, scope: &str, now: Timestamp) -> Result<Misses, Error> {
+    let row = tx
+        .fetch_one(
+            "INSERT INTO code_misses (scope, since, misses) VALUES ($1, $2, 0)
+             ON CONFLICT (scope) DO UPDATE SET misses = code_misses.misses
+             RETURNING since, misses",
+            params![scope, micros(now)],
+        )
+        .await?;
+    Ok(Misses { since: from_micros(row.get("since")?), count: row.get("misses")? })
+}
+
+pub(crate) async fn save_misses(tx: &mut Tx, scope: &str, misses: Misses) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE code_misses SET since = $2, misses = $3 WHERE scope = $1",
+        params![scope, micros(misses.since), misses.count],
+    )
+    .await?;
+    Ok(())
+}

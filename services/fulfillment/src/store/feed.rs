@@ -1,0 +1,134 @@
+//! The feed of each node's work: numbered without gaps, in the order of the commits.
+//!
+//! The counter row of a node is locked before anything else of its work, by every transaction that changes it. So
+//! numbers become visible in order, and a batch of events can't wait for a store that waits for the batch.
+
+use db::{Row, Tx, params};
+use domain::id::{FulfillmentId, NodeId};
+use domain::time::{from_micros, micros};
+use jiff::Timestamp;
+
+use super::work::{Stored, assemble};
+use crate::Error;
+
+/// The node's counter, locked.
+#[derive(Debug, Clone)]
+pub(crate) struct Feed {
+    pub(crate) node: NodeId,
+    pub(crate) seq: i64,
+    /// The next number is drawn already.
+    pub(crate) is_drawn: bool,
+}
+
+/// One change of a node's work.
+pub(crate) struct Entry {
+    pub(crate) seq: i64,
+    pub(crate) fed: Timestamp,
+    pub(crate) work: Stored,
+}
+
+/// Locks the counter of a node that may be new, and draws the next number: something must be appended.
+pub(crate) async fn draw(tx: &mut Tx, node: &NodeId) -> Result<Feed, Error> {
+    let row = tx
+        .fetch_one(
+            "INSERT INTO work_feeds (node_id, seq) VALUES ($1, 1)
+             ON CONFLICT (node_id) DO UPDATE SET seq = work_feeds.seq + 1
+             RETURNING seq",
+            params![node.as_str()],
+        )
+        .await?;
+    Ok(Feed { node: node.clone(), seq: row.get("seq")?, is_drawn: true })
+}
+
+/// Locks the counter of the node that works on a fulfilment order.
+pub(crate) async fn lock_of(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Feed>, Error> {
+    let row = tx
+        .lock_one(
+            "SELECT f.node_id, f.seq FROM work_feeds f
+              WHERE f.node_id = (SELECT w.node_id FROM fulfillment_orders w WHERE w.fulfillment_id = $1) {lock:f}",
+            params![id.uuid()],
+        )
+        .await?;
+    row.map(|row| Ok(Feed { node: node(&row)?, seq: row.get("seq")?, is_drawn: false })).transpose()
+}
+
+/// Adds a change to the locked feed.
+pub(crate) async fn append(
+    tx: &mut Tx,
+    feed: &mut Feed,
+    id: FulfillmentId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if !feed.is_drawn {
+        feed.seq += 1;
+        let next = params![feed.node.as_str(), feed.seq];
+        tx.execute("UPDATE work_feeds SET seq = $2 WHERE node_id = $1", next).await?;
+    }
+    feed.is_drawn = false;
+    tx.execute(
+        "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at) VALUES ($1, $2, $3, $4)",
+        params![feed.node.as_str(), feed.seq, id.uuid(), micros(now)],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The last number of a node's feed, and the oldest that is still kept (the next one, when none is).
+pub(crate) async fn ends(tx: &mut Tx, node: &NodeId) -> Result<(i64, i64), Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT f.seq AS last, COALESCE((SELECT MIN(e.seq) FROM work_feed e WHERE e.node_id = $1), f.seq + 1) AS first
+               FROM work_feeds f WHERE f.node_id = $1",
+            params![node.as_str()],
+        )
+        .await?;
+    row.map_or(Ok((0, 1)), |row| Ok((row.get("last")?, row.get("first")?)))
+}
+
+/// What came after a number, at most 100 entries, each with the fulfilment order as it is now.
+pub(crate) async fn after(tx: &mut Tx, node: &NodeId, seq: i64) -> Result<Vec<Entry>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT e.seq, e.fed_at, w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done,
+                    l.short, l.cancelled, l.put_back, l.restocked
+               FROM (SELECT * FROM work_feed WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT 100) e
+               JOIN fulfillment_orders w ON w.fulfillment_id = e.fulfillment_id
+               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+              ORDER BY e.seq, l.line_no",
+            params![node.as_str(), seq],
+        )
+        .await?;
+    let mut entries = Vec::new();
+    let same =
+        |a: &Row, b: &Row| matches!((a.get::<i64>("seq"), b.get::<i64>("seq")), (Ok(a), Ok(b)) if a == b);
+    for rows in rows.chunk_by(same) {
+        let [first, ..] = rows else { continue };
+        if let Some(work) = assemble(rows)?.pop() {
+            entries.push(Entry { seq: first.get("seq")?, fed: from_micros(first.get("fed_at")?), work });
+        }
+    }
+    Ok(entries)
+}
+
+/// The last number of every node's feed.
+pub(crate) async fn last_of_all(tx: &mut Tx) -> Result<Vec<(NodeId, i64)>, Error> {
+    let rows = tx.fetch_all("SELECT node_id, seq FROM work_feeds", params![]).await?;
+    rows.iter().map(|row| Ok((node(row)?, row.get("seq")?))).collect()
+}
+
+/// Forgets entries older than an instant; at most `limit`, and never the newest of a node.
+pub(crate) async fn prune(tx: &mut Tx, older_than: Timestamp, limit: i64) -> Result<u64, Error> {
+    let gone = tx
+        .execute(
+            "DELETE FROM work_feed WHERE (node_id, seq) IN
+               (SELECT e.node_id, e.seq FROM work_feed e WHERE e.fed_at < $1 ORDER BY e.fed_at LIMIT $2)",
+            params![micros(older_than), limit],
+        )
+        .await?;
+    Ok(gone)
+}
+
+fn node(row: &Row) -> Result<NodeId, Error> {
+    let node: String = row.get("node_id")?;
+    NodeId::new(node).map_err(|_| Error::Corrupt("a feed has a malformed node".to_owned()))
+}

@@ -1,0 +1,438 @@
+//! Fulfilment orders with their lines, pickup codes and missed look-ups.
+//!
+//! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfilment order takes it first (see
+//! [`super::feed`]), so what is read after it is whole and does not move.
+
+use db::{Row, Tx, Type, Value, params};
+use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
+use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
+use domain::time::{from_micros, micros};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::Error;
+
+/// A fulfilment order as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) order: Order,
+    pub(crate) decision: DecisionId,
+    pub(crate) channel: String,
+    pub(crate) channel_order_id: String,
+    pub(crate) updated: Timestamp,
+}
+
+/// Where a page of work goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) promised: Timestamp,
+    pub(crate) id: Uuid,
+}
+
+impl Position {
+    /// Before all work.
+    pub(crate) fn start() -> Self {
+        Self { promised: Timestamp::MIN, id: Uuid::nil() }
+    }
+}
+
+pub(crate) async fn insert(tx: &mut Tx, stored: &Stored) -> Result<(), Error> {
+    let order = &stored.order;
+    let mut values = params![
+        order.id.uuid(),
+        order.order.uuid(),
+        order.token.uuid(),
+        stored.decision.uuid(),
+        order.node.as_str(),
+        order.method.name(),
+        stored.channel.as_str(),
+        stored.channel_order_id.as_str(),
+        micros(order.promised),
+    ];
+    values.extend(changing(stored)?);
+    tx.execute(
+        "INSERT INTO fulfillment_orders (fulfillment_id, order_id, promise_token, decision_id, node_id, method, channel,
+                channel_order_id, promised_at, version, state, is_work, due_at, offered_at, accept_due_at, accepted_at,
+                started_at, ready_at, keep_until, reminded, expired_at, put_back_due_at, at_risk_due_at, is_at_risk,
+                ending, ended_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+                 $23, $24, $25, $26, $27)",
+        values,
+    )
+    .await?;
+    let rows = order
+        .lines
+        .iter()
+        .map(|line| {
+            let mut row =
+                params![order.id.uuid(), line.line, line.sku.as_str(), line.name.as_str(), line.quantity];
+            row.extend(buckets(&line.buckets));
+            row
+        })
+        .collect();
+    tx.batch(
+        "INSERT INTO fulfillment_lines (fulfillment_id, line_no, sku, name, quantity, to_pick, picked, ready, done,
+                short, cancelled, put_back, restocked)
+         SELECT r.fulfillment_id, r.line_no, r.sku, r.name, r.quantity, r.to_pick, r.picked, r.ready, r.done,
+                r.short, r.cancelled, r.put_back, r.restocked
+           FROM {rows} WHERE true",
+        &[
+            ("fulfillment_id", Type::Uuid),
+            ("line_no", Type::BigInt),
+            ("sku", Type::Text),
+            ("name", Type::Text),
+            ("quantity", Type::BigInt),
+            ("to_pick", Type::BigInt),
+            ("picked", Type::BigInt),
+            ("ready", Type::BigInt),
+            ("done", Type::BigInt),
+            ("short", Type::BigInt),
+            ("cancelled", Type::BigInt),
+            ("put_back", Type::BigInt),
+            ("restocked", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes what changed since `before` was read.
+pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Result<(), Error> {
+    let order = &stored.order;
+    let mut values = params![order.id.uuid(), before.version];
+    values.extend(changing(stored)?);
+    let saved = tx
+        .execute(
+            "UPDATE fulfillment_orders
+                SET version = $3, state = $4, is_work = $5, due_at = $6, offered_at = $7, accept_due_at = $8,
+                    accepted_at = $9, started_at = $10, ready_at = $11, keep_until = $12, reminded = $13,
+                    expired_at = $14, put_back_due_at = $15, at_risk_due_at = $16, is_at_risk = $17, ending = $18,
+                    ended_at = $19, updated_at = $20
+              WHERE fulfillment_id = $1 AND version = $2",
+            values,
+        )
+        .await?;
+    if saved != 1 {
+        return Err(Error::WorkChanged(order.id));
+    }
+    let rows = order
+        .lines
+        .iter()
+        .zip(&before.lines)
+        .filter(|(now, then)| now.buckets != then.buckets)
+        .map(|(line, _)| {
+            let mut row = params![order.id.uuid(), line.line];
+            row.extend(buckets(&line.buckets));
+            row
+        })
+        .collect();
+    tx.batch(
+        "UPDATE fulfillment_lines AS l
+            SET to_pick = r.to_pick, picked = r.picked, ready = r.ready, done = r.done, short = r.short,
+                cancelled = r.cancelled, put_back = r.put_back, restocked = r.restocked
+           FROM {rows}
+          WHERE l.fulfillment_id = r.fulfillment_id AND l.line_no = r.line_no",
+        &[
+            ("fulfillment_id", Type::Uuid),
+            ("line_no", Type::BigInt),
+            ("to_pick", Type::BigInt),
+            ("picked", Type::BigInt),
+            ("ready", Type::BigInt),
+            ("done", Type::BigInt),
+            ("short", Type::BigInt),
+            ("cancelled", Type::BigInt),
+            ("put_back", Type::BigInt),
+            ("restocked", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The columns that a change may touch, in the order of the table.
+fn changing(stored: &Stored) -> Result<Vec<Value>, Error> {
+    let order = &stored.order;
+    let marks = &order.marks;
+    let at = |mark: Option<Timestamp>| mark.map(micros);
+    let reminded = i64::try_from(marks.reminded).map_err(|_| Error::Corrupt("reminders".to_owned()))?;
+    Ok(params![
+        order.version,
+        order.state().name(),
+        order.is_work(),
+        at(order.next_due().map(|(due, _)| due)),
+        at(marks.offered),
+        at(marks.accept_due),
+        at(marks.accepted),
+        at(marks.started),
+        at(marks.ready),
+        at(marks.keep_until),
+        reminded,
+        at(marks.expired),
+        at(marks.put_back_due),
+        at(marks.at_risk_due),
+        marks.at_risk,
+        marks.ending.map(Ending::name),
+        at(marks.ended),
+        micros(stored.updated),
+    ])
+}
+
+fn buckets(b: &Buckets) -> Vec<Value> {
+    params![b.to_pick, b.picked, b.ready, b.done, b.short, b.cancelled, b.put_back, b.restocked]
+}
+
+/// One fulfilment order.
+pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
+                    l.cancelled, l.put_back, l.restocked
+               FROM fulfillment_orders w JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+              WHERE w.fulfillment_id = $1
+              ORDER BY l.line_no",
+            params![id.uuid()],
+        )
+        .await?;
+    Ok(assemble(&rows)?.pop())
+}
+
+/// The id of the newest fulfilment order of an order.
+pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<FulfillmentId>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT fulfillment_id FROM fulfillment_orders WHERE order_id = $1
+              ORDER BY offered_at DESC, fulfillment_id DESC LIMIT 1",
+            params![order.uuid()],
+        )
+        .await?;
+    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
+/// Keeps who collected, for whoever must answer for it later.
+pub(crate) async fn keep_handover(
+    tx: &mut Tx,
+    stored: &Stored,
+    collector: &str,
+    collector_ref: &str,
+    actor: &str,
+) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO handovers (fulfillment_id, version, collector, collector_ref, actor, handed_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        params![
+            stored.order.id.uuid(),
+            stored.order.version,
+            collector,
+            collector_ref,
+            actor,
+            micros(stored.updated)
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The id of the fulfilment order of a promise.
+pub(crate) async fn of_promise(tx: &mut Tx, token: PromiseToken) -> Result<Option<FulfillmentId>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT fulfillment_id FROM fulfillment_orders WHERE promise_token = $1",
+            params![token.uuid()],
+        )
+        .await?;
+    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
+/// A page of what a node still has to do, oldest promise first.
+pub(crate) async fn open_work(
+    tx: &mut Tx,
+    node: &NodeId,
+    after: Position,
+    limit: i64,
+) -> Result<Vec<Stored>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
+                    l.cancelled, l.put_back, l.restocked
+               FROM (SELECT * FROM fulfillment_orders
+                      WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
+                      ORDER BY promised_at, fulfillment_id LIMIT $4) w
+               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+              ORDER BY w.promised_at, w.fulfillment_id, l.line_no",
+            params![node.as_str(), micros(after.promised), after.id, limit],
+        )
+        .await?;
+    assemble(&rows)
+}
+
+/// A page of a node's fulfilment orders in some states, oldest promise first, at most 201.
+pub(crate) async fn in_states(
+    tx: &mut Tx,
+    node: &NodeId,
+    states: &[State],
+    after: Position,
+) -> Result<Vec<Stored>, Error> {
+    let keys = states
+        .iter()
+        .map(|state| params![node.as_str(), state.name(), micros(after.promised), after.id])
+        .collect();
+    let rows = tx
+        .batch_fetch(
+            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
+                    l.cancelled, l.put_back, l.restocked
+               FROM (SELECT f.* FROM fulfillment_orders f
+                       JOIN {rows} ON f.node_id = r.node_id AND f.state = r.state
+                        AND (f.promised_at, f.fulfillment_id) > (r.promised_at, r.fulfillment_id)
+                      ORDER BY f.promised_at, f.fulfillment_id LIMIT 201) w
+               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+              ORDER BY w.promised_at, w.fulfillment_id, l.line_no",
+            &[
+                ("node_id", Type::Text),
+                ("state", Type::Text),
+                ("promised_at", Type::BigInt),
+                ("fulfillment_id", Type::Uuid),
+            ],
+            keys,
+        )
+        .await?;
+    assemble(&rows)
+}
+
+/// Fulfilment orders for which something is due, the oldest first.
+pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<FulfillmentId>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT fulfillment_id FROM fulfillment_orders
+              WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2",
+            params![micros(now), limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).collect()
+}
+
+/// When something is due next.
+pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT due_at FROM fulfillment_orders WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1",
+            params![],
+        )
+        .await?;
+    row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
+}
+
+/// What is known of a claim when its order is released.
+pub(crate) struct Claim {
+    /// The SKU that was lost, when inventory said so before the order came.
+    pub(crate) lost: Option<String>,
+    /// Its work was offered already.
+    pub(crate) is_offered: bool,
+}
+
+/// Meets what inventory may have said about this claim before the order came.
+pub(crate) async fn claim(tx: &mut Tx, token: PromiseToken) -> Result<Claim, Error> {
+    let row = tx
+        .fetch_one(
+            "INSERT INTO claim_notes (promise_token, is_lost, sku) VALUES ($1, $2, '')
+             ON CONFLICT (promise_token) DO UPDATE SET is_lost = claim_notes.is_lost
+             RETURNING is_lost, sku,
+                (SELECT w.fulfillment_id FROM fulfillment_orders w WHERE w.promise_token = $1) AS offered",
+            params![token.uuid(), false],
+        )
+        .await?;
+    let lost = if row.get::<bool>("is_lost")? { Some(row.get("sku")?) } else { None };
+    Ok(Claim { lost, is_offered: row.get::<Option<Uuid>>("offered")?.is_some() })
+}
+
+/// Notes that a claim was lost, for the order that may come later.
+pub(crate) async fn note_lost_claim(tx: &mut Tx, token: PromiseToken, sku: &str) -> Result<(), Error> {
+    tx.execute(
+        "INSERT INTO claim_notes (promise_token, is_lost, sku) VALUES ($1, $2, $3)
+         ON CONFLICT (promise_token) DO UPDATE SET is_lost = $2, sku = $3",
+        params![token.uuid(), true, sku],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Reads rows of `fulfillment_orders` joined with their lines, which come one after another.
+pub(crate) fn assemble(rows: &[Row]) -> Result<Vec<Stored>, Error> {
+    let mut all: Vec<Stored> = Vec::new();
+    for row in rows {
+        let id = FulfillmentId::new(row.get("fulfillment_id")?);
+        if all.last().is_none_or(|last| last.order.id != id) {
+            all.push(header(id, row)?);
+        }
+        if let Some(last) = all.last_mut() {
+            last.order.lines.push(line(row)?);
+        }
+    }
+    Ok(all)
+}
+
+fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
+    let at = |column| Ok::<_, db::Error>(row.get::<Option<i64>>(column)?.map(from_micros));
+    let node: String = row.get("node_id")?;
+    let method: String = row.get("method")?;
+    let ending: Option<String> = row.get("ending")?;
+    let reminded: u32 = row.get("reminded")?;
+    let marks = Marks {
+        offered: at("offered_at")?,
+        accept_due: at("accept_due_at")?,
+        accepted: at("accepted_at")?,
+        started: at("started_at")?,
+        ready: at("ready_at")?,
+        keep_until: at("keep_until")?,
+        reminded: usize::try_from(reminded).map_err(|_| corrupt(id, "reminded"))?,
+        expired: at("expired_at")?,
+        put_back_due: at("put_back_due_at")?,
+        at_risk_due: at("at_risk_due_at")?,
+        at_risk: row.get("is_at_risk")?,
+        ending: ending.map(|name| Ending::parse(&name).ok_or_else(|| corrupt(id, "ending"))).transpose()?,
+        ended: at("ended_at")?,
+    };
+    let order = Order {
+        id,
+        order: OrderId::new(row.get("order_id")?),
+        token: PromiseToken::new(row.get("promise_token")?),
+        node: NodeId::new(node).map_err(|_| corrupt(id, "node_id"))?,
+        method: Method::parse(&method).ok_or_else(|| corrupt(id, "method"))?,
+        promised: from_micros(row.get("promised_at")?),
+        lines: Vec::new(),
+        marks,
+        version: row.get("version")?,
+    };
+    Ok(Stored {
+        order,
+        decision: DecisionId::new(row.get("decision_id")?),
+        channel: row.get("channel")?,
+        channel_order_id: row.get("channel_order_id")?,
+        updated: from_micros(row.get("updated_at")?),
+    })
+}
+
+fn line(row: &Row) -> Result<Line, Error> {
+    let sku: String = row.get("sku")?;
+    Ok(Line {
+        line: row.get("line_no")?,
+        sku: Sku::new(sku).map_err(|_| Error::Corrupt("a line has a malformed SKU".to_owned()))?,
+        name: row.get("name")?,
+        quantity: row.get("quantity")?,
+        buckets: Buckets {
+            to_pick: row.get("to_pick")?,
+            picked: row.get("picked")?,
+            ready: row.get("ready")?,
+            done: row.get("done")?,
+            short: row.get("short")?,
+            cancelled: row.get("cancelled")?,
+            put_back: row.get("put_back")?,
+            restocked: row.get("restocked")?,
+        },
+    })
+}
+
+fn corrupt(id: FulfillmentId, what: &str) -> Error {
+    Error::Corrupt(format!("fulfilment order {id}: {what}"))
+}

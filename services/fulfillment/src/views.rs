@@ -1,0 +1,72 @@
+//! Reads of the nodes' work.
+
+use contract::fulfillment::v1 as pb;
+use domain::fulfillment::State;
+use domain::id::{FulfillmentId, NodeId, OrderId};
+use server::Principal;
+
+use crate::store::work::{self as store, Position};
+use crate::wire::work as wire;
+use crate::work::may_work;
+use crate::{Error, Fulfillment};
+
+/// Which fulfilment order.
+pub(crate) enum GetWork {
+    /// This one.
+    Of(FulfillmentId),
+    /// The newest of an order.
+    NewestOf(OrderId),
+}
+
+/// A page of a node's work.
+pub(crate) struct ListWork {
+    pub(crate) node: NodeId,
+    /// Any of these; empty: all that the node still has to do.
+    pub(crate) states: Vec<State>,
+    pub(crate) size: usize,
+    pub(crate) after: Position,
+}
+
+impl Fulfillment {
+    pub(crate) async fn get_work(
+        &self,
+        who: &Principal,
+        key: GetWork,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        let mut tx = self.db.read().await?;
+        let (id, asked) = match key {
+            GetWork::Of(id) => (Some(id), id.to_string()),
+            GetWork::NewestOf(order) => (store::newest_of(&mut tx, order).await?, order.to_string()),
+        };
+        let stored = match id {
+            Some(id) => store::load(&mut tx, id).await?,
+            None => None,
+        };
+        let visible = stored.filter(|stored| may_work(who, &stored.order.node));
+        let stored = visible.ok_or(Error::FulfillmentNotFound(asked))?;
+        Ok(wire::fulfillment_order(&stored))
+    }
+
+    pub(crate) async fn list_work(
+        &self,
+        who: &Principal,
+        list: &ListWork,
+    ) -> Result<pb::ListWorkResponse, Error> {
+        if !may_work(who, &list.node) || self.node(&list.node).is_none() {
+            return Err(Error::NodeNotFound(list.node.to_string()));
+        }
+        let mut tx = self.db.read().await?;
+        let mut found = if list.states.is_empty() {
+            store::open_work(&mut tx, &list.node, list.after, 201).await?
+        } else {
+            store::in_states(&mut tx, &list.node, &list.states, list.after).await?
+        };
+        let is_more = found.len() > list.size;
+        found.truncate(list.size);
+        let next = found.last().filter(|_| is_more);
+        let next_page_token = next
+            .map_or_else(String::new, |last| crate::wire::token::page_token(&list.node, &list.states, last));
+        let fulfillment_orders = found.iter().map(wire::fulfillment_order).collect();
+        Ok(pb::ListWorkResponse { fulfillment_orders, next_page_token })
+    }
+}

@@ -1,0 +1,130 @@
+//! Tokens that callers hand back: of pages and of streams. Each is bound to what it was given for; a mangled one, or
+//! one from elsewhere, is refused. They hold nothing secret.
+
+use domain::fulfillment::State;
+use domain::id::NodeId;
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use crate::store::work::{Position, Stored};
+use crate::watch::Cursor;
+
+/// The token from which a list goes on after this work.
+pub(crate) fn page_token(node: &NodeId, states: &[State], after: &Stored) -> String {
+    let mut body = after.order.promised.as_microsecond().to_be_bytes().to_vec();
+    body.extend(after.order.id.uuid().as_bytes());
+    seal(&page_context(node, states), &body)
+}
+
+/// What makes a list: its tokens belong to no other.
+pub(crate) fn page_context(node: &NodeId, states: &[State]) -> String {
+    let states: Vec<&str> = states.iter().map(|state| state.name()).collect();
+    format!("list {} {node}", states.join(","))
+}
+
+/// The position of a token, if it is one of this list.
+pub(crate) fn page_position(context: &str, token: &str) -> Option<Position> {
+    position(&open(context, token)?)
+}
+
+fn position(body: &[u8]) -> Option<Position> {
+    let (promised, id) = body.split_first_chunk::<8>()?;
+    let promised = Timestamp::from_microsecond(i64::from_be_bytes(*promised)).ok()?;
+    Some(Position { promised, id: Uuid::from_slice(id).ok()? })
+}
+
+/// The token from which a stream goes on.
+pub(crate) fn resume_token(node: &NodeId, cursor: Cursor) -> String {
+    let (seq, after) = match cursor {
+        Cursor::Listing { seq, after } => (seq, Some(after)),
+        Cursor::Live { seq } => (seq, None),
+    };
+    let mut body = seq.to_be_bytes().to_vec();
+    if let Some(after) = after {
+        body.extend(after.promised.as_microsecond().to_be_bytes());
+        body.extend(after.id.as_bytes());
+    }
+    seal(&format!("watch {node}"), &body)
+}
+
+/// The cursor of a token, if it is one of this node's stream.
+pub(crate) fn cursor(node: &NodeId, token: &str) -> Option<Cursor> {
+    let body = open(&format!("watch {node}"), token)?;
+    let (seq, rest) = body.split_first_chunk::<8>()?;
+    let seq = i64::from_be_bytes(*seq);
+    if seq < 0 {
+        return None;
+    }
+    if rest.is_empty() {
+        Some(Cursor::Live { seq })
+    } else {
+        Some(Cursor::Listing { seq, after: position(rest)? })
+    }
+}
+
+/// Bytes in front of the body of a token that tell a mangled one, or one from elsewhere.
+const CHECK: usize = 6;
+
+fn seal(context: &str, body: &[u8]) -> String {
+    let check = check(context, body);
+    hex(check.iter().chain(body))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
+}
+
+fn open(context: &str, token: &str) -> Option<Vec<u8>> {
+    if token.len() > 128 || !token.len().is_multiple_of(2) || !token.is_ascii() {
+        return None;
+    }
+    let bytes: Option<Vec<u8>> =
+        (0..token.len()).step_by(2).map(|i| u8::from_str_radix(token.get(i..i + 2)?, 16).ok()).collect();
+    let bytes = bytes?;
+    let (given, body) = bytes.split_at_checked(CHECK)?;
+    (given == check(context, body)).then(|| body.to_vec())
+}
+
+fn check(context: &str, body: &[u8]) -> [u8; CHECK] {
+    let mut hash = Sha256::new();
+    hash.update(context.as_bytes());
+    hash.update([0]);
+    hash.update(body);
+    let mut check = [0; CHECK];
+    check.copy_from_slice(&hash.finalize()[..CHECK]);
+    check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resume_token_is_bound_to_its_node_and_cannot_be_mangled() {
+        let [n1, n2] = ["N1", "N2"].map(|node| NodeId::new(node).unwrap());
+        let after = Position { promised: Timestamp::from_second(7).unwrap(), id: Uuid::from_u128(9) };
+        for at in [Cursor::Live { seq: 42 }, Cursor::Listing { seq: 0, after }] {
+            let token = resume_token(&n1, at);
+            assert_eq!(cursor(&n1, &token), Some(at));
+            assert_eq!(cursor(&n2, &token), None);
+            let mangled = token.replacen(char::from(token.as_bytes()[20]), "x", 1);
+            assert_eq!(cursor(&n1, &mangled), None);
+        }
+        for odd in ["", "zz", "0", "é", &"0".repeat(1_000), "+1+1+1+1+1+1+1+1"] {
+            assert_eq!(cursor(&n1, odd), None);
+        }
+    }
+
+    #[test]
+    fn a_page_token_belongs_to_one_list() {
+        let node = NodeId::new("N1").unwrap();
+        let body = [7_i64.to_be_bytes().to_vec(), Uuid::from_u128(9).as_bytes().to_vec()].concat();
+        let token = seal(&page_context(&node, &[State::Offered]), &body);
+        assert!(page_position(&page_context(&node, &[State::Offered]), &token).is_some());
+        assert!(page_position(&page_context(&node, &[]), &token).is_none());
+    }
+}

@@ -1,0 +1,324 @@
+//! The work of the nodes: requests in, fulfilment orders and events out, and the tokens that callers hand back.
+
+use contract::fulfillment::v1 as pb;
+use domain::fulfillment::code::Code;
+use domain::fulfillment::{Collector, Line, Pick, RejectReason, ShortReason, State, Units};
+use domain::id::{FulfillmentId, IdError, NodeId, OrderId, check_text};
+use jiff::Timestamp;
+use prost::Message;
+use server::Principal;
+
+use super::token::{cursor, page_context, page_position};
+use super::{Faults, method_number, timestamp};
+use crate::code::{FindByCode, IssueCode, Key};
+use crate::error::Error;
+use crate::hand_over::HandOver;
+use crate::pick::PickLines;
+use crate::reject::Reject;
+use crate::store::work::{Position, Stored};
+use crate::verb::{self, Call};
+use crate::views::{GetWork, ListWork};
+use crate::watch::WatchWork;
+
+/// The most lines of one report.
+const MAX_LINES: usize = 1_000;
+
+/// A verb that needs no more than the fulfilment order.
+pub(crate) struct OnWork {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+}
+
+/// Reads a verb on one fulfilment order.
+pub(crate) fn on_work(
+    who: &Principal,
+    verb: &str,
+    request: &impl Message,
+    request_id: &str,
+    fulfillment_id: &str,
+) -> Result<OnWork, Error> {
+    let mut faults = Faults::default();
+    let id = faults.take("fulfillment_id", fulfillment_id.parse());
+    let call = call(&mut faults, who, verb, request, request_id);
+    let (id, call) = faults.finish(id.zip(call))?;
+    Ok(OnWork { call, id })
+}
+
+fn call(
+    faults: &mut Faults,
+    who: &Principal,
+    verb: &str,
+    request: &impl Message,
+    request_id: &str,
+) -> Option<Call> {
+    faults.take("request_id", verb::call(who, verb, request, request_id).map_err(|_| "must be a UUID"))
+}
+
+pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<Reject, Error> {
+    let mut faults = Faults::default();
+    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
+    let reason = match request.reason() {
+        pb::RejectReason::NotFound => Some(RejectReason::NotFound),
+        pb::RejectReason::Damaged => Some(RejectReason::Damaged),
+        pb::RejectReason::TooBusy => Some(RejectReason::TooBusy),
+        pb::RejectReason::NodeClosed => Some(RejectReason::NodeClosed),
+        pb::RejectReason::Other => Some(RejectReason::Other),
+        pb::RejectReason::Unspecified => {
+            faults.add("reason", "is required");
+            None
+        }
+    };
+    if !request.note.is_empty() {
+        faults.take("note", check_text(&request.note, 500));
+    }
+    let call = call(&mut faults, who, "work.reject", &request, &request.request_id);
+    let (id, (reason, call)) = faults.finish(id.zip(reason.zip(call)))?;
+    Ok(Reject { call, id, reason, note: request.note })
+}
+
+pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Result<PickLines, Error> {
+    let mut faults = Faults::default();
+    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
+    count(&mut faults, request.lines.len(), 1);
+    twice(&mut faults, request.lines.iter().map(|line| line.line));
+    let lines = request.lines.iter().take(MAX_LINES).enumerate();
+    let lines = lines.map(|(i, line)| pick_line(&mut faults, i, line)).collect();
+    let call = call(&mut faults, who, "work.pick", request, &request.request_id);
+    let (id, call) = faults.finish(id.zip(call))?;
+    Ok(PickLines { call, id, lines })
+}
+
+fn pick_line(faults: &mut Faults, i: usize, line: &pb::PickLine) -> Pick {
+    let field = |name: &str| format!("lines[{i}].{name}");
+    for (name, units) in [("picked", line.picked), ("short", line.short)] {
+        if units < 0 {
+            faults.add(field(name), "must not be negative");
+        }
+    }
+    if line.picked <= 0 && line.short <= 0 {
+        faults.add(field("picked"), "nothing is picked and nothing is short");
+    }
+    let reason = match line.short_reason() {
+        pb::ShortReason::NotFound => Some(ShortReason::NotFound),
+        pb::ShortReason::Damaged => Some(ShortReason::Damaged),
+        pb::ShortReason::Other => Some(ShortReason::Other),
+        pb::ShortReason::Unspecified => None,
+    };
+    if line.short > 0 && reason.is_none() {
+        faults.add(field("short_reason"), "is required when units are short");
+    }
+    Pick {
+        line: line.line,
+        picked: line.picked,
+        short: reason.filter(|_| line.short > 0).map(|r| (line.short, r)),
+    }
+}
+
+pub(crate) fn hand_over(
+    who: &Principal,
+    key: &Key,
+    mut request: pb::HandOverRequest,
+) -> Result<HandOver, Error> {
+    let mut faults = Faults::default();
+    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
+    let code = faults.take("code", Code::parse(&request.code));
+    let collector = match request.collector() {
+        pb::CollectorKind::Buyer => Some(Collector::Buyer),
+        pb::CollectorKind::Delegate => Some(Collector::Delegate),
+        pb::CollectorKind::Unspecified => {
+            faults.add("collector", "is required");
+            None
+        }
+    };
+    if !request.collector_ref.is_empty() {
+        faults.take("collector_ref", check_text(&request.collector_ref, 64));
+    }
+    count(&mut faults, request.lines.len(), 0);
+    twice(&mut faults, request.lines.iter().map(|line| line.line));
+    for (i, line) in request.lines.iter().enumerate() {
+        if line.quantity < 1 {
+            faults.add(format!("lines[{i}].quantity"), "must be at least 1");
+        }
+    }
+    // No plain hash of a code is kept: not even in that of the request.
+    request.code = key.blind(code.as_ref().map_or("", Code::as_str));
+    let call = call(&mut faults, who, "work.hand_over", &request, &request.request_id);
+    let (id, (code, (collector, call))) = faults.finish(id.zip(code.zip(collector.zip(call))))?;
+    let lines =
+        request.lines.iter().map(|l| Units { line: l.line, quantity: l.quantity }).collect::<Vec<_>>();
+    let lines = (!lines.is_empty()).then_some(lines);
+    Ok(HandOver { call, id, code, lines, collector, collector_ref: request.collector_ref })
+}
+
+pub(crate) fn issue_code(request: &pb::IssuePickupCodeRequest) -> Result<IssueCode, Error> {
+    let mut faults = Faults::default();
+    faults.take("request_id", domain::id::request_id(&request.request_id).map_err(|_| "must be a UUID"));
+    let order: Option<OrderId> = faults.take("order_id", request.order_id.parse());
+    Ok(IssueCode { order: faults.finish(order)? })
+}
+
+pub(crate) fn find_by_code(request: &pb::FindByPickupCodeRequest) -> Result<FindByCode, Error> {
+    let mut faults = Faults::default();
+    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
+    let code = faults.take("code", Code::parse(&request.code));
+    let (node, code) = faults.finish(node.zip(code))?;
+    Ok(FindByCode { node, code })
+}
+
+pub(crate) fn get_work(request: &pb::GetFulfillmentOrderRequest) -> Result<GetWork, Error> {
+    use pb::get_fulfillment_order_request::Key;
+    let bad = |field: &'static str| move |why: IdError| Error::field(field, why.to_string());
+    match &request.key {
+        Some(Key::FulfillmentId(id)) => Ok(GetWork::Of(id.parse().map_err(bad("fulfillment_id"))?)),
+        Some(Key::OrderId(id)) => Ok(GetWork::NewestOf(id.parse().map_err(bad("order_id"))?)),
+        None => Err(Error::field("key", "fulfillment_id or order_id is required")),
+    }
+}
+
+pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error> {
+    let mut faults = Faults::default();
+    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
+    if request.page_size < 0 {
+        faults.add("page_size", "must not be negative");
+    }
+    let mut states = Vec::new();
+    if request.states.len() > 32 {
+        faults.add("states", "at most 32");
+    }
+    for (i, number) in request.states.iter().take(32).enumerate() {
+        match state_named(*number) {
+            Some(state) if !states.contains(&state) => states.push(state),
+            Some(_) => {}
+            None => {
+                faults.add(format!("states[{i}]"), "is no state of a node's fulfilment order");
+            }
+        }
+    }
+    states.sort_unstable();
+    let node = faults.finish(node)?;
+    let after = match request.page_token.as_str() {
+        "" => Position::start(),
+        token => page_position(&page_context(&node, &states), token)
+            .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
+    };
+    let size = match request.page_size {
+        0 => 50,
+        size => usize::try_from(size).unwrap_or(50).min(200),
+    };
+    Ok(ListWork { node, states, size, after })
+}
+
+pub(crate) fn watch_work(request: &pb::WatchWorkRequest) -> Result<WatchWork, Error> {
+    let mut faults = Faults::default();
+    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
+    let node = faults.finish(node)?;
+    let cursor = match request.resume_token.as_str() {
+        "" => None,
+        token => Some(
+            cursor(&node, token)
+                .ok_or_else(|| Error::field("resume_token", "is not one of this node's stream"))?,
+        ),
+    };
+    Ok(WatchWork { node, cursor })
+}
+
+fn count(faults: &mut Faults, lines: usize, least: usize) {
+    if !(least..=MAX_LINES).contains(&lines) {
+        faults.add("lines", format!("must be {least} to {MAX_LINES}"));
+    }
+}
+
+fn twice(faults: &mut Faults, lines: impl Iterator<Item = u32>) {
+    let mut seen = std::collections::HashSet::new();
+    for (i, line) in lines.enumerate().take(MAX_LINES) {
+        if !seen.insert(line) {
+            faults.add(format!("lines[{i}].line"), "is named twice");
+        }
+    }
+}
+
+fn state_named(number: i32) -> Option<State> {
+    let name =
+        pb::FulfillmentState::try_from(number).ok()?.as_str_name().strip_prefix("FULFILLMENT_STATE_")?;
+    State::ALL.into_iter().find(|state| state.name() == name)
+}
+
+fn state_number(state: State) -> i32 {
+    let name = format!("FULFILLMENT_STATE_{}", state.name());
+    pb::FulfillmentState::from_str_name(&name).unwrap_or(pb::FulfillmentState::Unspecified).into()
+}
+
+/// A fulfilment order as callers and events have it.
+pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
+    let order = &stored.order;
+    let marks = &order.marks;
+    let state = order.state();
+    let is_ready = matches!(state, State::ReadyForPickup | State::PartlyCollected);
+    pb::FulfillmentOrder {
+        fulfillment_id: order.id.to_string(),
+        order_id: order.order.to_string(),
+        promise_token: order.token.to_string(),
+        node_id: order.node.to_string(),
+        method: method_number(order.method),
+        state: state_number(state),
+        lines: order.lines.iter().map(line).collect(),
+        promised_time: Some(timestamp(order.promised)),
+        accept_due_time: marks.accept_due.filter(|_| state == State::Offered).map(timestamp),
+        keep_until_time: marks.keep_until.filter(|_| is_ready).map(timestamp),
+        version: order.version,
+        offer_time: marks.offered.map(timestamp),
+        update_time: Some(timestamp(stored.updated)),
+        channel: stored.channel.clone(),
+        channel_order_id: stored.channel_order_id.clone(),
+        is_expired: marks.expired.is_some(),
+        decision_id: stored.decision.to_string(),
+        is_at_risk: marks.at_risk,
+        end_reason: order.end_reason().to_owned(),
+    }
+}
+
+fn line(line: &Line) -> pb::FulfillmentLine {
+    let b = &line.buckets;
+    pb::FulfillmentLine {
+        line: line.line,
+        sku: line.sku.to_string(),
+        name: line.name.clone(),
+        quantity: line.quantity,
+        to_pick: b.to_pick,
+        picked: b.picked,
+        ready: b.ready,
+        done: b.done,
+        short: b.short,
+        cancelled: b.cancelled,
+        put_back: b.put_back,
+        restocked: b.restocked,
+    }
+}
+
+/// A change of a node's work.
+pub(crate) fn work_item(stored: &Stored, seq: i64, fed: Timestamp) -> pb::WorkItem {
+    pb::WorkItem {
+        feed_sequence: seq,
+        fulfillment_order: Some(fulfillment_order(stored)),
+        feed_time: Some(timestamp(fed)),
+    }
+}
+
+/// A saved reply of a verb.
+pub(crate) fn saved(reply: &[u8]) -> Result<pb::FulfillmentOrder, Error> {
+    verb::reply(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_has_its_number_on_the_wire() {
+        for state in State::ALL {
+            assert_eq!(state_named(state_number(state)), Some(state));
+        }
+        assert_eq!(state_named(0), None);
+        assert_eq!(state_named(999), None);
+    }
+}

@@ -1,0 +1,602 @@
+//! The store's work, through the gRPC API, on both engines.
+
+use contract::fulfillment::v1::{
+    AcceptWorkRequest, CollectorKind, ConfirmPutBackRequest, FulfillmentState as State, HandOverLine,
+    HandOverRequest, IssuePickupCodeRequest, PickLine, PickLinesRequest, RejectReason, RejectWorkRequest,
+    ShortReason,
+};
+use contract::fulfillment::v1::{fulfillment_event::Body, get_fulfillment_order_request::Key};
+use jiff::SignedDuration;
+use tonic::Code;
+
+use crate::work_world::{Shop, buckets, id, reason};
+
+#[tokio::test]
+async fn an_order_goes_from_the_stream_to_the_customer() {
+    for shop in Shop::all().await {
+        let mut stream = shop.watch("N1", "").await;
+        assert!(stream.next().await.item.is_none(), "nothing to do yet");
+        let work = shop.placed("N1", &[2, 1]).await;
+        let item = stream.next().await.item.unwrap();
+        let offered = item.fulfillment_order.unwrap();
+        assert_eq!((item.feed_sequence, offered.state()), (1, State::Offered));
+        assert_eq!((offered.fulfillment_id.as_str(), offered.order_id.as_str()), (&*work.id, &*work.order));
+        assert_eq!(offered.lines.len(), 2);
+        assert!(offered.accept_due_time.is_some());
+
+        let store = shop.store("N1");
+        assert_eq!(store.accept(&work.id).await.unwrap().state(), State::Accepted);
+        assert_eq!(store.start(&work.id).await.unwrap().state(), State::Picking);
+        let picked = store.pick(&work.id, &[(1, 1, 0)]).await.unwrap();
+        assert_eq!(buckets(&picked, 1).picked, 1);
+        assert_eq!(reason(&store.ready(&work.id).await.unwrap_err()), "STILL_TO_PICK");
+        store.pick(&work.id, &[(1, 0, 1), (2, 1, 0)]).await.unwrap();
+        let ready = store.ready(&work.id).await.unwrap();
+        assert_eq!(ready.state(), State::ReadyForPickup);
+        assert_eq!((buckets(&ready, 1).ready, buckets(&ready, 1).short), (1, 1));
+        assert!(ready.keep_until_time.is_some());
+
+        let code = shop.issue_code(&work.order).await.unwrap();
+        assert!(code.len() >= 8);
+        let found = store.find(&code.to_lowercase()).await.unwrap();
+        assert_eq!(found.fulfillment_id, work.id);
+        let done = store.hand_over(&work.id, &code, &[]).await.unwrap();
+        assert_eq!((done.state(), done.end_reason.as_str()), (State::Done, ""));
+        assert_eq!((buckets(&done, 1).done, buckets(&done, 2).done), (1, 1));
+
+        let events = shop.events(&work.id).await;
+        let names: Vec<&str> =
+            events.iter().map(|event| event.event_type.rsplit('.').next().unwrap()).collect();
+        let expected = [
+            "FulfillmentOffered",
+            "FulfillmentAccepted",
+            "PickingStarted",
+            "LinesPicked",
+            "LinesPicked",
+            "FulfillmentReady",
+            "CustomerNoticeDue",
+            "PickupCodeIssued",
+            "FulfillmentHandedOver",
+        ];
+        assert_eq!(names, expected);
+        let versions: Vec<i64> = events.iter().map(|event| event.sequence).collect();
+        assert_eq!(versions, (1..=9).collect::<Vec<_>>());
+        assert_eq!(events[1].actor, "store/N1");
+        for event in &events {
+            let order = event.body.fulfillment_order.as_ref().unwrap();
+            assert_eq!(order.version, event.sequence, "each event has the state right after it");
+            assert!(!format!("{:?}", event.body).contains(&code), "no code in events");
+        }
+        let mut last = 1;
+        while last < 8 {
+            let Some(item) = stream.next().await.item else { continue };
+            assert_eq!(item.feed_sequence, last + 1, "the feed has no gaps");
+            last = item.feed_sequence;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_was_offline_gets_all_it_missed() {
+    for shop in Shop::all().await {
+        let first = shop.placed("N1", &[1]).await;
+        let mut stream = shop.watch("N1", "").await;
+        let listed = stream.next().await;
+        assert_eq!(listed.item.unwrap().fulfillment_order.unwrap().fulfillment_id, first.id);
+        drop(stream);
+        let second = shop.placed("N1", &[1]).await;
+        let third = shop.placed("N1", &[1]).await;
+        shop.placed("N2", &[1]).await;
+        shop.store("N1").accept(&second.id).await.unwrap();
+
+        let mut stream = shop.watch("N1", &listed.resume_token).await;
+        let mut missed = Vec::new();
+        let token = loop {
+            let answer = stream.next().await;
+            match answer.item {
+                Some(item) => missed.push(item.fulfillment_order.unwrap()),
+                None => break answer.resume_token,
+            }
+        };
+        let ids: Vec<&str> = missed.iter().map(|order| &*order.fulfillment_id).collect();
+        // The list that was cut off goes on first, then the changes since it began.
+        for id in [&second.id, &third.id] {
+            assert!(ids.contains(&&**id), "{id} in {ids:?}");
+        }
+        assert!(missed.iter().all(|order| order.node_id == "N1"));
+        let newest = missed.iter().rfind(|order| order.fulfillment_id == second.id).unwrap();
+        assert_eq!(newest.state(), State::Accepted, "the work is told as it is now");
+        drop(stream);
+
+        let mut stream = shop.watch("N1", &token).await;
+        assert!(stream.next().await.item.is_none(), "nothing is told twice");
+        let fourth = shop.placed("N1", &[1]).await;
+        let item = stream.next().await.item.unwrap();
+        assert_eq!(item.fulfillment_order.unwrap().fulfillment_id, fourth.id);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_much_open_work_can_be_cut_at_any_item() {
+    for shop in Shop::all().await {
+        let mut expected = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            expected.insert(shop.placed("N1", &[1]).await.id);
+        }
+        let (mut seen, mut token) = (std::collections::BTreeSet::new(), String::new());
+        'cut: loop {
+            let mut stream = shop.watch("N1", &token).await;
+            for _ in 0..7 {
+                let answer = stream.next().await;
+                token = answer.resume_token;
+                match answer.item {
+                    Some(item) => assert!(seen.insert(item.fulfillment_order.unwrap().fulfillment_id)),
+                    None => break 'cut,
+                }
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_token_older_than_the_feed_starts_with_all_open_work() {
+    for shop in Shop::all().await {
+        let open = shop.placed("N1", &[1]).await;
+        let gone = shop.placed("N1", &[1]).await;
+        let mut stream = shop.watch("N1", "").await;
+        let old = loop {
+            let answer = stream.next().await;
+            if answer.item.is_none() {
+                break answer.resume_token;
+            }
+        };
+        drop(stream);
+        shop.store("N1").accept(&open.id).await.unwrap();
+        shop.store("N1").reject(&gone.id, RejectReason::TooBusy).await.unwrap();
+        shop.pass(SignedDuration::from_hours(24 * 8));
+        shop.prune().await;
+        let mut stream = shop.watch("N1", &old).await;
+        let item = stream.next().await.item.unwrap();
+        assert_eq!(item.fulfillment_order.unwrap().fulfillment_id, open.id);
+        assert!(stream.next().await.item.is_none(), "what is over is not told again");
+    }
+}
+
+#[tokio::test]
+async fn of_two_accepts_one_wins() {
+    for shop in Shop::all().await {
+        let work = shop.placed("N1", &[1]).await;
+        let store = shop.store("N1");
+        let (a, b) = tokio::join!(store.accept(&work.id), store.accept(&work.id));
+        let (won, lost) = if a.is_ok() { (a, b) } else { (b, a) };
+        assert_eq!(won.unwrap().version, 2);
+        let lost = lost.unwrap_err();
+        assert_eq!((lost.code(), reason(&lost)), (Code::FailedPrecondition, "WRONG_STATE".to_owned()));
+        assert_eq!(shop.events(&work.id).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_twice_has_one_effect_and_one_answer() {
+    for shop in Shop::all().await {
+        let work = shop.placed("N1", &[3]).await;
+        let mut store = shop.store("N1").client;
+        let accept = AcceptWorkRequest { request_id: id(), fulfillment_id: work.id.clone() };
+        let first = store.accept_work(shop.by("store/N1", accept.clone())).await.unwrap().into_inner();
+        let again = store.accept_work(shop.by("store/N1", accept.clone())).await.unwrap().into_inner();
+        assert_eq!(first, again);
+        shop.store("N1").start(&work.id).await.unwrap();
+        let line = PickLine { line: 1, picked: 1, short: 0, short_reason: 0 };
+        let pick = PickLinesRequest { request_id: id(), fulfillment_id: work.id.clone(), lines: vec![line] };
+        let first = store.pick_lines(shop.by("store/N1", pick.clone())).await.unwrap().into_inner();
+        let again = store.pick_lines(shop.by("store/N1", pick.clone())).await.unwrap().into_inner();
+        assert_eq!(first, again);
+        assert_eq!(buckets(&again.fulfillment_order.unwrap(), 1).picked, 1);
+        let mut other = pick.clone();
+        other.lines[0].picked = 2;
+        let refused = store.pick_lines(shop.by("store/N1", other)).await.unwrap_err();
+        assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
+        assert_eq!(shop.events(&work.id).await.len(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_store_cannot_see_or_touch_the_work_of_another() {
+    for shop in Shop::all().await {
+        let work = shop.placed("N1", &[1]).await;
+        let other = shop.store("N2");
+        for refused in [
+            other.accept(&work.id).await.unwrap_err(),
+            other.reject(&work.id, RejectReason::Other).await.unwrap_err(),
+            other.get(Key::FulfillmentId(work.id.clone())).await.unwrap_err(),
+            other.hand_over(&work.id, "01234567", &[]).await.unwrap_err(),
+        ] {
+            assert_eq!(
+                (refused.code(), reason(&refused)),
+                (Code::NotFound, "FULFILLMENT_NOT_FOUND".to_owned())
+            );
+        }
+        let refused = other.list("N1", &[]).await.unwrap_err();
+        assert_eq!(reason(&refused), "NODE_NOT_FOUND");
+        assert!(shop.try_watch("store/N2", "N1", "").await.is_err());
+        assert_eq!(shop.store("N1").get(Key::OrderId(work.order.clone())).await.unwrap().version, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
+    for shop in Shop::all().await {
+        for (reason, name) in [
+            (RejectReason::NotFound, "NOT_FOUND"),
+            (RejectReason::Damaged, "DAMAGED"),
+            (RejectReason::TooBusy, "TOO_BUSY"),
+            (RejectReason::NodeClosed, "NODE_CLOSED"),
+            (RejectReason::Other, "OTHER"),
+        ] {
+            let work = shop.placed("N1", &[2]).await;
+            let rejected = shop.store("N1").reject(&work.id, reason).await.unwrap();
+            assert_eq!((rejected.state(), rejected.end_reason.as_str()), (State::Rejected, name));
+            let b = buckets(&rejected, 1);
+            assert_eq!((b.to_pick, b.cancelled, b.put_back), (0, 2, 0));
+            let events = shop.events(&work.id).await;
+            let Some(Body::Rejected(told)) = &events[1].body.body else { panic!("{:?}", events[1].body) };
+            assert_eq!((told.reason(), told.note.as_str()), (reason, "as said"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_nobody_answers_times_out_in_opening_time() {
+    for shop in Shop::all().await {
+        let work = shop.placed("N1", &[2]).await;
+        shop.pass(SignedDuration::from_mins(12));
+        shop.tick().await;
+        let order = shop.get(&work.id).await;
+        assert!(order.is_at_risk && order.state() == State::Offered);
+        shop.pass(SignedDuration::from_mins(2));
+        shop.tick().await;
+        assert_eq!(shop.get(&work.id).await.state(), State::Offered);
+        shop.pass(SignedDuration::from_mins(1));
+        shop.tick().await;
+        let order = shop.get(&work.id).await;
+        assert_eq!((order.state(), order.end_reason.as_str()), (State::TimedOut, "TIMED_OUT"));
+        assert_eq!(buckets(&order, 1).cancelled, 2);
+        let refused = shop.store("N1").accept(&work.id).await.unwrap_err();
+        assert_eq!(reason(&refused), "WRONG_STATE");
+        assert_eq!(shop.tick().await, 0, "an end is an end");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_to_a_closed_store_waits_until_it_opens() {
+    for shop in Shop::all().await {
+        // DAY opens at 09:00 UTC; the clock of the tests starts at noon.
+        shop.pass(SignedDuration::from_hours(9));
+        let work = shop.placed("DAY", &[1]).await;
+        shop.pass(SignedDuration::from_hours(11));
+        shop.tick().await;
+        assert_eq!(shop.get(&work.id).await.state(), State::Offered, "closed hours do not count");
+        shop.pass(SignedDuration::from_mins(76));
+        shop.tick().await;
+        assert_eq!(shop.get(&work.id).await.state(), State::TimedOut);
+    }
+}
+
+#[tokio::test]
+async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        for left in (0..5).rev() {
+            let refused = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+            assert_eq!(reason(&refused), "WRONG_PICKUP_CODE");
+            assert!(refused.message().contains(&format!("{left} tries")), "{}", refused.message());
+        }
+        let locked = store.hand_over(&work.id, &code, &[]).await.unwrap_err();
+        assert_eq!(reason(&locked), "PICKUP_CODE_LOCKED", "the right code does not help any more");
+        assert_eq!(shop.get(&work.id).await.state(), State::ReadyForPickup);
+        let new = shop.issue_code(&work.order).await.unwrap();
+        assert_eq!(store.hand_over(&work.id, &new, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn guesses_at_once_get_no_more_tries_than_one_after_another() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        let guesses = (0..20).map(|n| {
+            let (store, work) = (&store, &work);
+            async move { store.hand_over(&work.id, &format!("0000000{:X}", n % 16), &[]).await.unwrap_err() }
+        });
+        let refused = futures_util::future::join_all(guesses).await;
+        let wrong = refused.iter().filter(|status| reason(status) == "WRONG_PICKUP_CODE").count();
+        assert_eq!(wrong, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_sent_again_counts_once() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let request = HandOverRequest {
+            request_id: id(),
+            fulfillment_id: work.id.clone(),
+            code: "0000-0000".to_owned(),
+            lines: Vec::new(),
+            collector: CollectorKind::Buyer.into(),
+            collector_ref: String::new(),
+        };
+        let mut client = shop.store("N1").client;
+        for _ in 0..7 {
+            let refused = client.hand_over(shop.by("store/N1", request.clone())).await.unwrap_err();
+            assert!(refused.message().contains("4 tries"), "{}", refused.message());
+        }
+        assert_eq!(shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn look_ups_by_code_are_throttled_per_caller() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        for n in 0..10 {
+            let missed = store.find(&format!("0000000{n}")).await.unwrap_err();
+            assert_eq!(
+                (missed.code(), reason(&missed)),
+                (Code::NotFound, "PICKUP_CODE_NOT_FOUND".to_owned())
+            );
+        }
+        let throttled = store.find(&code).await.unwrap_err();
+        assert_eq!(throttled.code(), Code::ResourceExhausted);
+        assert_eq!(reason(&throttled), "TOO_MANY_WRONG_CODES");
+        assert_eq!(
+            shop.store("N2").find(&code).await.unwrap_err().code(),
+            Code::NotFound,
+            "another node's code"
+        );
+        shop.pass(SignedDuration::from_mins(10));
+        assert_eq!(store.find(&code).await.unwrap().fulfillment_id, work.id);
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_partial_handover_needs_a_new_code() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[2, 1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        let refused = store.hand_over(&work.id, &code, &[(1, 3)]).await.unwrap_err();
+        assert_eq!(reason(&refused), "TOO_MANY_UNITS");
+        let part = store.hand_over(&work.id, &code, &[(1, 1)]).await.unwrap();
+        assert_eq!(
+            (part.state(), buckets(&part, 1).done, buckets(&part, 1).ready),
+            (State::PartlyCollected, 1, 1)
+        );
+        assert_eq!(reason(&store.hand_over(&work.id, &code, &[]).await.unwrap_err()), "NO_PICKUP_CODE");
+        assert_eq!(store.find(&code).await.unwrap_err().code(), Code::NotFound);
+        let first = shop.issue_code(&work.order).await.unwrap();
+        let second = shop.issue_code(&work.order).await.unwrap();
+        assert_eq!(reason(&store.hand_over(&work.id, &first, &[]).await.unwrap_err()), "WRONG_PICKUP_CODE");
+        assert_eq!(store.hand_over(&work.id, &second, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_collected_is_reminded_expired_and_put_back() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[2]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        for (hours, templates) in [(23, 0), (1, 1), (35, 1), (1, 2), (11, 2)] {
+            shop.pass(SignedDuration::from_hours(hours));
+            shop.tick().await;
+            assert_eq!(shop.notices(&work.id).await.len(), templates + 1);
+        }
+        assert!(!shop.get(&work.id).await.is_expired);
+        shop.pass(SignedDuration::from_hours(1));
+        shop.tick().await;
+        let expired = shop.get(&work.id).await;
+        assert!(expired.is_expired && expired.state() == State::ReadyForPickup);
+        assert_eq!(buckets(&expired, 1).ready, 2, "the claim lasts until the goods are put back");
+        let expected = ["PICKUP_READY", "PICKUP_REMINDER_1", "PICKUP_REMINDER_2", "PICKUP_EXPIRED"];
+        assert_eq!(shop.notices(&work.id).await, expected);
+
+        let store = shop.store("N1");
+        let late = store.hand_over(&work.id, &code, &[(1, 1)]).await.unwrap();
+        assert_eq!(buckets(&late, 1).done, 1, "a late customer may still collect");
+        let back = store.put_back(&work.id).await.unwrap();
+        let b = buckets(&back, 1);
+        assert_eq!((back.state(), b.done, b.cancelled, b.restocked, b.put_back), (State::Done, 1, 1, 1, 0));
+        assert_eq!(reason(&store.put_back(&work.id).await.unwrap_err()), "WRONG_STATE");
+    }
+}
+
+#[tokio::test]
+async fn goods_that_are_not_put_back_in_time_are_given_up() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[2]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        shop.pass(SignedDuration::from_hours(72));
+        shop.tick().await;
+        shop.pass(SignedDuration::from_hours(24));
+        shop.tick().await;
+        let order = shop.get(&work.id).await;
+        let b = buckets(&order, 1);
+        assert_eq!((order.state(), order.end_reason.as_str()), (State::Restocked, "EXPIRED"));
+        assert_eq!((b.cancelled, b.restocked, b.put_back), (2, 0, 0));
+        let store = shop.store("N1");
+        assert_eq!(reason(&store.hand_over(&work.id, &code, &[]).await.unwrap_err()), "WRONG_STATE");
+        assert_eq!(store.find(&code).await.unwrap_err().code(), Code::NotFound, "the code opens nothing");
+        assert_eq!(shop.next_due().await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_is_decided_by_where_the_units_are() {
+    for shop in Shop::all().await {
+        let offered = shop.placed("N1", &[2]).await;
+        shop.cancel(&offered, 1, &[(1, 2)]).await;
+        let order = shop.get(&offered.id).await;
+        assert_eq!(
+            (order.state(), buckets(&order, 1).cancelled, buckets(&order, 1).put_back),
+            (State::Cancelled, 2, 0)
+        );
+        assert_eq!(reason(&shop.store("N1").accept(&offered.id).await.unwrap_err()), "WRONG_STATE");
+
+        let picking = shop.placed("N1", &[3]).await;
+        let store = shop.store("N1");
+        store.accept(&picking.id).await.unwrap();
+        store.start(&picking.id).await.unwrap();
+        store.pick(&picking.id, &[(1, 2, 0)]).await.unwrap();
+        shop.cancel(&picking, 1, &[(1, 2)]).await;
+        let b = buckets(&shop.get(&picking.id).await, 1);
+        assert_eq!((b.to_pick, b.picked, b.cancelled, b.put_back), (0, 1, 2, 1));
+        let b = buckets(&store.put_back(&picking.id).await.unwrap(), 1);
+        assert_eq!((b.picked, b.put_back, b.restocked), (1, 0, 1));
+
+        let ready = shop.ready("N1", &[2]).await;
+        let code = shop.issue_code(&ready.order).await.unwrap();
+        store.hand_over(&ready.id, &code, &[(1, 1)]).await.unwrap();
+        shop.cancel(&ready, 7, &[(1, 2)]).await;
+        let events = shop.events(&ready.id).await;
+        let Some(Body::Cancelled(told)) = &events.last().unwrap().body.body else {
+            panic!("{:?}", events.last())
+        };
+        assert_eq!((told.cancel_number, told.lines[0].quantity, told.refused[0].quantity), (7, 1, 1));
+        let order = shop.get(&ready.id).await;
+        assert_eq!((order.state(), buckets(&order, 1).put_back), (State::Done, 1));
+        assert_eq!(
+            store.list("N1", &[]).await.unwrap().fulfillment_orders.len(),
+            2,
+            "a put-back is still work"
+        );
+        shop.cancel(&ready, 8, &[(1, 1)]).await;
+        let events = shop.events(&ready.id).await;
+        let Some(Body::CancelRefused(told)) = &events.last().unwrap().body.body else { panic!() };
+        assert_eq!((told.cancel_number, told.lines[0].quantity, told.reason.as_str()), (8, 1, "DONE"));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_claim_ends_work_that_has_not_begun() {
+    for shop in Shop::all().await {
+        let work = shop.placed("N1", &[1]).await;
+        shop.claim_lost(&work).await;
+        let order = shop.get(&work.id).await;
+        assert_eq!((order.state(), order.end_reason.as_str()), (State::Cancelled, "STOCK_LOST"));
+
+        let early = shop.plan("N1", &[1]);
+        shop.claim_lost(&early).await;
+        shop.release(&early).await;
+        let order = shop.get(&early.id).await;
+        assert_eq!(order.end_reason, "STOCK_LOST", "told before the order came");
+        assert_eq!(shop.events(&early.id).await.len(), 2);
+
+        let begun = shop.ready("N1", &[1]).await;
+        shop.claim_lost(&begun).await;
+        assert_eq!(shop.get(&begun.id).await.state(), State::ReadyForPickup, "the goods are in hand");
+    }
+}
+
+#[tokio::test]
+async fn work_is_listed_by_page_and_state() {
+    for shop in Shop::all().await {
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(shop.placed("N1", &[1]).await.id);
+        }
+        let store = shop.store("N1");
+        store.accept(&ids[3]).await.unwrap();
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = store.page("N1", &[], 2, &token).await.unwrap();
+            assert!(page.fulfillment_orders.len() <= 2);
+            seen.extend(page.fulfillment_orders.into_iter().map(|order| order.fulfillment_id));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            token = page.next_page_token;
+        }
+        seen.sort();
+        let mut all = ids.clone();
+        all.sort();
+        assert_eq!(seen, all);
+        let accepted = store.list("N1", &[State::Accepted, State::Done]).await.unwrap();
+        assert_eq!(accepted.fulfillment_orders.len(), 1);
+        let other = store.page("N1", &[State::Offered], 2, &token).await.unwrap_err();
+        assert_eq!(other.code(), Code::InvalidArgument);
+        let other = store.page("N1", &[], 2, "no token").await.unwrap_err();
+        assert_eq!(other.code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_with_every_field_named() {
+    for shop in Shop::all().await {
+        let mut client = shop.store("N1").client;
+        let request = RejectWorkRequest {
+            request_id: "x".to_owned(),
+            fulfillment_id: "ord_1".to_owned(),
+            reason: 99,
+            note: "a\u{202E}b".to_owned(),
+        };
+        let refused = client.reject_work(shop.by("store/N1", request)).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
+        let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
+        assert_eq!(fields, ["fulfillment_id", "reason", "note", "request_id"]);
+
+        let pick = |line, picked, short, reason: ShortReason| PickLine {
+            line,
+            picked,
+            short,
+            short_reason: reason.into(),
+        };
+        let lines = vec![
+            pick(1, -1, 0, ShortReason::Unspecified),
+            pick(1, 0, 0, ShortReason::Unspecified),
+            pick(2, 0, 1, ShortReason::Unspecified),
+            pick(3, i64::MAX, i64::MAX, ShortReason::Damaged),
+        ];
+        let request = PickLinesRequest { request_id: id(), fulfillment_id: id(), lines };
+        let refused = client.pick_lines(shop.by("store/N1", request)).await.unwrap_err();
+        let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
+        for field in
+            ["fulfillment_id", "lines[0].picked", "lines[1].line", "lines[1].picked", "lines[2].short_reason"]
+        {
+            assert!(fields.contains(&field.to_owned()), "{field} in {fields:?}");
+        }
+
+        let work = shop.ready("N1", &[1]).await;
+        for code in ["", "1234567", "０１２３４５６７", "UUUUUUUU"] {
+            let refused = shop.store("N1").hand_over(&work.id, code, &[]).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{code:?}");
+        }
+        let refused = shop.store("N1").hand_over(&work.id, "01234567", &[(1, 0), (1, 1)]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        let missing = shop.store("N1").accept("ful_00000000-0000-0000-0000-000000000000").await.unwrap_err();
+        assert_eq!(missing.code(), Code::NotFound);
+        for token in ["x", "00", "zz00", "ffffffffffffffffffffffffffff"] {
+            let refused = shop.try_watch("store/N1", "N1", token).await.unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument, "{token:?}");
+        }
+        assert_eq!(shop.try_watch("ops/1", "NOWHERE", "").await.unwrap_err().code(), Code::NotFound);
+        let mut channel = shop.store("N1").client;
+        let ask = IssuePickupCodeRequest { request_id: String::new(), order_id: "prm_1".to_owned() };
+        let refused = channel.issue_pickup_code(shop.by("channel/web", ask)).await.unwrap_err();
+        assert_eq!(server::status::violations(&refused).len(), 2);
+        let ask = ConfirmPutBackRequest { request_id: id(), fulfillment_id: work.id.clone() };
+        let refused = client.confirm_put_back(shop.by("store/N1", ask)).await.unwrap_err();
+        assert_eq!(reason(&refused), "WRONG_STATE");
+        let lines = vec![HandOverLine { line: 1, quantity: 1 }; 1_001];
+        let request =
+            HandOverRequest { request_id: id(), fulfillment_id: work.id, lines, ..Default::default() };
+        let refused = client.hand_over(shop.by("store/N1", request)).await.unwrap_err();
+        assert!(server::status::violations(&refused).iter().any(|v| v.field == "lines"));
+    }
+}

@@ -1,0 +1,458 @@
+//! A shop with three nodes, a clock that the test moves, and orders that come as events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bus::{Consumer as _, Delivered, Topic};
+use clock::Clock;
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::get_fulfillment_order_request::Key;
+use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
+use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
+use contract::fulfillment::v1::work_service_client::WorkServiceClient;
+use contract::fulfillment::v1::work_service_server::WorkServiceServer;
+use contract::google::r#type as google;
+use contract::inventory::v1 as inventory;
+use contract::orders::v1 as orders;
+use contract::r#type::v1 as common;
+use db::testing::TestDb;
+use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId, derived, v7};
+use fulfillment::{Config, Fulfillment, Peers, Secret};
+use jiff::{SignedDuration, Timestamp};
+use prost::Message as _;
+use tonic::{Request, Status, Streaming};
+
+/// Noon of a Monday, UTC.
+const START: i64 = 1_700_481_600;
+
+/// A new request id.
+pub(crate) fn id() -> String {
+    v7().to_string()
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    server::status::reason(status).unwrap_or_default()
+}
+
+/// One line of a fulfilment order.
+pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::FulfillmentLine {
+    let found = order.lines.iter().find(|l| l.line == line).unwrap().clone();
+    let sum = found.to_pick + found.picked + found.ready + found.done + found.short + found.cancelled;
+    assert_eq!(sum, found.quantity, "buckets sum to what was asked: {found:?}");
+    found
+}
+
+/// An order for a node.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub(crate) order: String,
+    pub(crate) token: PromiseToken,
+    pub(crate) id: String,
+    node: String,
+    quantities: Vec<i64>,
+}
+
+/// An event as it was appended.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) event_type: String,
+    pub(crate) sequence: i64,
+    pub(crate) actor: String,
+    pub(crate) body: pb::FulfillmentEvent,
+}
+
+pub(crate) struct Shop {
+    fulfillment: Arc<Fulfillment>,
+    clock: Clock,
+    db: TestDb,
+}
+
+/// One caller of the work service.
+pub(crate) struct Store {
+    pub(crate) client: WorkServiceClient<server::Peer>,
+    actor: String,
+}
+
+/// An open stream.
+#[derive(Debug)]
+pub(crate) struct Stream(Streaming<pb::WatchWorkResponse>);
+
+impl Stream {
+    /// What comes next; the stream never stays silent for long.
+    pub(crate) async fn next(&mut self) -> pb::WatchWorkResponse {
+        let next = tokio::time::timeout(Duration::from_secs(10), self.0.message()).await;
+        next.expect("the stream is silent").unwrap().expect("the stream ended")
+    }
+}
+
+impl Shop {
+    /// One on each engine.
+    pub(crate) async fn all() -> Vec<Self> {
+        let sets = [("fulfillment", fulfillment::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
+        let mut shops = Vec::new();
+        for db in db::testing::engines(&sets).await {
+            shops.push(Self::open(db).await);
+        }
+        shops
+    }
+
+    async fn open(db: TestDb) -> Self {
+        let clock = Clock::virtual_at(Timestamp::from_second(START).unwrap());
+        let mut config = Config::default();
+        config.work.pickup_code_secret = Secret::new("a secret of the tests");
+        let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
+        let fulfillment = Fulfillment::new(db.db(), clock.clone(), config, peers).await.unwrap();
+        let shop = Self { fulfillment, clock, db };
+        let mut network = NetworkServiceClient::new(server::peer::local(NetworkServiceServer::from_arc(
+            Arc::clone(&shop.fulfillment),
+        )));
+        let nodes = vec![node("N1", 0, 24), node("N2", 0, 24), node("DAY", 9, 21)];
+        let request = pb::PutNodesRequest { request_id: id(), nodes };
+        network.put_nodes(shop.by("ops/1", request)).await.unwrap();
+        shop
+    }
+
+    /// A request in somebody's name.
+    #[expect(clippy::unused_self, reason = "reads as who asks whom")]
+    pub(crate) fn by<T>(&self, actor: &str, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(server::auth::ACTOR, actor.parse().unwrap());
+        request
+    }
+
+    fn client(&self) -> WorkServiceClient<server::Peer> {
+        let server = server::limited!(WorkServiceServer::from_arc(Arc::clone(&self.fulfillment)));
+        WorkServiceClient::new(server::peer::local(server))
+    }
+
+    pub(crate) fn store(&self, node: &str) -> Store {
+        Store { client: self.client(), actor: format!("store/{node}") }
+    }
+
+    pub(crate) async fn try_watch(&self, actor: &str, node: &str, token: &str) -> Result<Stream, Status> {
+        let request = pb::WatchWorkRequest { node_id: node.to_owned(), resume_token: token.to_owned() };
+        let stream = self.client().watch_work(self.by(actor, request)).await?;
+        Ok(Stream(stream.into_inner()))
+    }
+
+    pub(crate) async fn watch(&self, node: &str, token: &str) -> Stream {
+        self.try_watch(&format!("store/{node}"), node, token).await.unwrap()
+    }
+
+    /// An order that is not released yet.
+    #[expect(clippy::unused_self, reason = "reads as who plans")]
+    pub(crate) fn plan(&self, node: &str, quantities: &[i64]) -> Work {
+        let token = PromiseToken::new(v7());
+        Work {
+            order: OrderId::random().to_string(),
+            token,
+            id: FulfillmentId::new(derived("fulfillment", &token.to_string())).to_string(),
+            node: node.to_owned(),
+            quantities: quantities.to_vec(),
+        }
+    }
+
+    /// The order is placed without a block.
+    pub(crate) async fn release(&self, work: &Work) {
+        let lines = (1..).zip(&work.quantities).map(|(line, quantity)| orders::WorkLine {
+            line,
+            sku: format!("SKU-{line}"),
+            name: format!("Item {line}"),
+            quantity: *quantity,
+        });
+        let request = orders::WorkRequest {
+            promise_token: work.token.to_string(),
+            method: common::Method::Pickup.into(),
+            node_id: work.node.clone(),
+            lines: lines.collect(),
+            promised_time: Some(wire(self.clock.business() + SignedDuration::from_hours(1))),
+            channel: "web".to_owned(),
+            channel_order_id: id(),
+        };
+        let placed = orders::OrderPlaced { work: Some(request), ..Default::default() };
+        self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed)).await;
+    }
+
+    pub(crate) async fn placed(&self, node: &str, quantities: &[i64]) -> Work {
+        let work = self.plan(node, quantities);
+        self.release(&work).await;
+        work
+    }
+
+    /// An order whose goods are ready.
+    pub(crate) async fn ready(&self, node: &str, quantities: &[i64]) -> Work {
+        let work = self.placed(node, quantities).await;
+        let store = self.store(node);
+        store.accept(&work.id).await.unwrap();
+        store.start(&work.id).await.unwrap();
+        let lines: Vec<(u32, i64, i64)> =
+            (1..).zip(quantities).map(|(line, units)| (line, *units, 0)).collect();
+        store.pick(&work.id, &lines).await.unwrap();
+        store.ready(&work.id).await.unwrap();
+        work
+    }
+
+    pub(crate) async fn cancel(&self, work: &Work, number: i64, lines: &[(u32, i64)]) {
+        let lines =
+            lines.iter().map(|(line, quantity)| orders::CancelLine { line: *line, quantity: *quantity });
+        let asked = orders::OrderCancelRequested {
+            cancel_number: number,
+            lines: lines.collect(),
+            reason: "CUSTOMER".to_owned(),
+        };
+        let body = orders::order_event::Body::CancelRequested(asked);
+        self.order_event(work, 1 + number, "OrderCancelRequested", body).await;
+    }
+
+    async fn order_event(&self, work: &Work, sequence: i64, name: &str, body: orders::order_event::Body) {
+        let event = orders::OrderEvent {
+            order_id: work.order.clone(),
+            version: sequence,
+            status: orders::OrderStatus::Placed.into(),
+            body: Some(body),
+        };
+        let order: OrderId = work.order.parse().unwrap();
+        let name = format!("entrepot.orders.v1.{name}");
+        self.deliver(Topic::Orders, "order", order.uuid(), sequence, name, event.encode_to_vec()).await;
+    }
+
+    /// Inventory says that it has lost the claim.
+    pub(crate) async fn claim_lost(&self, work: &Work) {
+        let reservation = ReservationId::new(work.token.uuid());
+        let refused = inventory::ReservationRefused {
+            reservation: Some(inventory::Reservation {
+                reservation_id: reservation.to_string(),
+                ..Default::default()
+            }),
+            order_id: work.order.clone(),
+            reason: "NO_STOCK".to_owned(),
+            sku: "SKU-1".to_owned(),
+        };
+        let event = inventory::InventoryEvent {
+            body: Some(inventory::inventory_event::Body::ReservationRefused(refused)),
+        };
+        let name = "entrepot.inventory.v1.ReservationRefused".to_owned();
+        self.deliver(Topic::Inventory, "reservation", work.token.uuid(), 1, name, event.encode_to_vec())
+            .await;
+    }
+
+    async fn deliver(
+        &self,
+        topic: Topic,
+        aggregate_type: &str,
+        aggregate: uuid::Uuid,
+        sequence: i64,
+        event_type: String,
+        payload: Vec<u8>,
+    ) {
+        let event = Delivered {
+            id: v7(),
+            topic,
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate,
+            sequence,
+            event_type,
+            payload: payload.into(),
+            occurred_at: self.clock.business(),
+            actor: "channel/web".to_owned(),
+            traceparent: None,
+        };
+        let mut tx = self.db.begin().await.unwrap();
+        self.fulfillment.handle(&mut tx, &event).await.unwrap();
+        tx.commit().await.unwrap();
+        self.fulfillment.committed();
+    }
+
+    /// The channel asks for a code.
+    pub(crate) async fn issue_code(&self, order: &str) -> Result<String, Status> {
+        let request = pb::IssuePickupCodeRequest { request_id: id(), order_id: order.to_owned() };
+        let answer = self.client().issue_pickup_code(self.by("channel/web", request)).await?;
+        Ok(answer.into_inner().code)
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> pb::FulfillmentOrder {
+        let store = Store { client: self.client(), actor: "ops/1".to_owned() };
+        store.get(Key::FulfillmentId(id.to_owned())).await.unwrap()
+    }
+
+    /// All events of a fulfilment order.
+    pub(crate) async fn events(&self, id: &str) -> Vec<Told> {
+        let id: FulfillmentId = id.parse().unwrap();
+        let mut tx = self.db.read().await.unwrap();
+        let rows = tx
+            .fetch_all(
+                "SELECT event_type, sequence, actor, payload FROM events WHERE aggregate = $1 ORDER BY sequence",
+                db::params![id.uuid()],
+            )
+            .await
+            .unwrap();
+        let told = |row: &db::Row| Told {
+            event_type: row.get("event_type").unwrap(),
+            sequence: row.get("sequence").unwrap(),
+            actor: row.get("actor").unwrap(),
+            body: pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice()).unwrap(),
+        };
+        rows.iter().map(told).collect()
+    }
+
+    /// What the customer should have heard.
+    pub(crate) async fn notices(&self, id: &str) -> Vec<String> {
+        let bodies = self.events(id).await.into_iter().filter_map(|told| told.body.body);
+        bodies
+            .filter_map(|body| match body {
+                pb::fulfillment_event::Body::CustomerNoticeDue(due) => Some(due.template),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Time goes by.
+    pub(crate) fn pass(&self, span: SignedDuration) {
+        assert!(self.clock.advance_to(self.clock.business() + span));
+    }
+
+    /// What is due is done; answers for how many.
+    pub(crate) async fn tick(&self) -> usize {
+        self.fulfillment.run_due(self.clock.business()).await.unwrap()
+    }
+
+    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
+        self.fulfillment.next_due().await.unwrap()
+    }
+
+    /// The feed forgets what is old.
+    pub(crate) async fn prune(&self) {
+        self.fulfillment.prune_feed(self.clock.business()).await.unwrap();
+    }
+}
+
+type Answer = Result<pb::FulfillmentOrder, Status>;
+
+impl Store {
+    fn by<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(server::auth::ACTOR, self.actor.parse().unwrap());
+        request
+    }
+
+    pub(crate) async fn accept(&self, work: &str) -> Answer {
+        let request = pb::AcceptWorkRequest { request_id: id(), fulfillment_id: work.to_owned() };
+        let answer = self.client.clone().accept_work(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn reject(&self, work: &str, reason: pb::RejectReason) -> Answer {
+        let request = pb::RejectWorkRequest {
+            request_id: id(),
+            fulfillment_id: work.to_owned(),
+            reason: reason.into(),
+            note: "as said".to_owned(),
+        };
+        let answer = self.client.clone().reject_work(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn start(&self, work: &str) -> Answer {
+        let request = pb::StartPickingRequest { request_id: id(), fulfillment_id: work.to_owned() };
+        let answer = self.client.clone().start_picking(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    /// Line, units picked, units not found.
+    pub(crate) async fn pick(&self, work: &str, lines: &[(u32, i64, i64)]) -> Answer {
+        let line = |(line, picked, short): &(u32, i64, i64)| {
+            let reason = if *short > 0 { pb::ShortReason::NotFound } else { pb::ShortReason::Unspecified };
+            pb::PickLine { line: *line, picked: *picked, short: *short, short_reason: reason.into() }
+        };
+        let lines = lines.iter().map(line).collect();
+        let request = pb::PickLinesRequest { request_id: id(), fulfillment_id: work.to_owned(), lines };
+        let answer = self.client.clone().pick_lines(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn ready(&self, work: &str) -> Answer {
+        let request = pb::MarkReadyRequest { request_id: id(), fulfillment_id: work.to_owned() };
+        let answer = self.client.clone().mark_ready(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn find(&self, code: &str) -> Answer {
+        let node = self.actor.strip_prefix("store/").unwrap().to_owned();
+        let request = pb::FindByPickupCodeRequest { node_id: node, code: code.to_owned() };
+        let answer = self.client.clone().find_by_pickup_code(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn hand_over(&self, work: &str, code: &str, lines: &[(u32, i64)]) -> Answer {
+        let line = |(line, quantity): &(u32, i64)| pb::HandOverLine { line: *line, quantity: *quantity };
+        let request = pb::HandOverRequest {
+            request_id: id(),
+            fulfillment_id: work.to_owned(),
+            code: code.to_owned(),
+            lines: lines.iter().map(line).collect(),
+            collector: pb::CollectorKind::Buyer.into(),
+            collector_ref: "handle-1".to_owned(),
+        };
+        let answer = self.client.clone().hand_over(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn put_back(&self, work: &str) -> Answer {
+        let request = pb::ConfirmPutBackRequest { request_id: id(), fulfillment_id: work.to_owned() };
+        let answer = self.client.clone().confirm_put_back(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn get(&self, key: Key) -> Answer {
+        let request = pb::GetFulfillmentOrderRequest { key: Some(key) };
+        let answer = self.client.clone().get_fulfillment_order(self.by(request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) async fn page(
+        &self,
+        node: &str,
+        states: &[pb::FulfillmentState],
+        size: i32,
+        token: &str,
+    ) -> Result<pb::ListWorkResponse, Status> {
+        let request = pb::ListWorkRequest {
+            node_id: node.to_owned(),
+            states: states.iter().map(|state| i32::from(*state)).collect(),
+            page_size: size,
+            page_token: token.to_owned(),
+        };
+        Ok(self.client.clone().list_work(self.by(request)).await?.into_inner())
+    }
+
+    pub(crate) async fn list(
+        &self,
+        node: &str,
+        states: &[pb::FulfillmentState],
+    ) -> Result<pb::ListWorkResponse, Status> {
+        self.page(node, states, 0, "").await
+    }
+}
+
+/// A node that is open every day between two hours, UTC.
+fn node(code: &str, from: i32, until: i32) -> pb::Node {
+    let hour = |hours| Some(google::TimeOfDay { hours, ..Default::default() });
+    pb::Node {
+        node_id: code.to_owned(),
+        name: format!("Store {code}"),
+        kind: pb::NodeKind::Store.into(),
+        place: Some(common::Place { point: Some(google::LatLng { latitude: 51.5, longitude: -0.1 }) }),
+        time_zone: "UTC".to_owned(),
+        methods: vec![common::Method::Pickup.into()],
+        hours: (1..=7)
+            .map(|day| pb::OpeningHours { day, open_time: hour(from), close_time: hour(until) })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn wire(at: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = domain::time::to_parts(at);
+    prost_types::Timestamp { seconds, nanos }
+}
