@@ -155,10 +155,10 @@ pub fn offer(
     let horizon = ask.now.checked_add(SignedDuration::from_hours(policy.horizon_hours));
     let until = horizon.unwrap_or(Timestamp::MAX);
     let earliest = earliest_begin(node, service, ask.now);
-    let begun = begin(node, ask.method, earliest, until, &used);
-    let (slot, begin) = begun.map_err(|reason| {
+    let work = first_begin(node, ask.method, earliest, until, &used);
+    let (slot, begin) = work.map_err(|reason| {
         let refused = Refused::because(reason);
-        let in_time = earliest > ask.now && self::begin(node, ask.method, ask.now, until, &used).is_ok();
+        let in_time = earliest > ask.now && first_begin(node, ask.method, ask.now, until, &used).is_ok();
         if in_time { refused.and(Reason::PastCutOff) } else { refused }
     })?;
     let ready = node
@@ -183,7 +183,7 @@ fn earliest_begin(node: &Node, service: &Service, now: Timestamp) -> Timestamp {
 }
 
 /// The first instant with opening time and room.
-fn begin(
+fn first_begin(
     node: &Node,
     method: Method,
     from: Timestamp,

@@ -168,7 +168,10 @@ proptest! {
         node.services[0].cut_off_minute = cut_off;
         node.capacity = vec![Rule::new(Work::Pick, 60, max).unwrap()];
         let now = Timestamp::from_second(start).unwrap();
-        let used = |slot: Timestamp| u32::try_from((slot.as_second() as u64 / 3_600) ^ seed).unwrap_or(0) % 3;
+        let used = |slot: Timestamp| {
+            let hour = slot.as_second().unsigned_abs() / 3_600;
+            u32::try_from((hour ^ seed) % 3).unwrap()
+        };
         let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0) };
         match offer(&node, ask, Policy::default(), used) {
             Ok(offer) => {

@@ -1,1 +1,145 @@
-//! fulfillment
+//! Fulfilment: where an order can be served and what that promises, and the work of the nodes that serve it.
+//!
+//! Owns `nodes`, `capacity_slots`, `promises` (with their sourcing decisions), `tasks`, and the fulfilment orders with
+//! their feeds and pickup codes. Listens to orders (released, cancelled, lapsed) and to inventory (a claim that was
+//! lost); keeps a view of the stock in memory from inventory's snapshot and events. Asks inventory to reserve, extend,
+//! confirm and release. Emits `entrepot.fulfillment.v1`.
+//!
+//! Always true: no slot takes more orders than its node allows, but for an order that came after its promise ended;
+//! stock outlives the promise that it was reserved for; a promise that nobody confirms ends by itself and leaves
+//! nothing; whatever the view of the stock proposes, inventory decides.
+//!
+//! Absent on purpose: prices, customers, stock keeping, choosing another node for an order that its node refused.
+
+mod accept;
+mod api;
+mod atp;
+mod cancel;
+mod code;
+mod combiner;
+mod config;
+mod confirm;
+mod connect;
+mod error;
+mod expire;
+mod extend;
+mod follow;
+mod hand_over;
+mod hold;
+mod load;
+mod nearby;
+mod network;
+mod nodes;
+mod offer;
+mod pick;
+mod promise;
+mod put_back;
+mod react;
+mod ready;
+mod reject;
+mod release;
+mod store;
+mod tasks;
+mod timers;
+mod verb;
+mod views;
+mod watch;
+mod wire;
+mod work;
+
+use std::sync::Arc;
+
+use clock::Clock;
+use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsServiceServer;
+use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
+use contract::fulfillment::v1::promise_service_server::PromiseServiceServer;
+use contract::fulfillment::v1::work_service_server::WorkServiceServer;
+use contract::inventory::v1::inventory_service_client::InventoryServiceClient;
+use db::{Db, Migration, Migrations};
+use domain::id::NodeId;
+use domain::network::Node;
+use domain::sourcing::cost::Weights;
+use server::{Peer, Principal};
+use tonic::service::Routes;
+
+pub use api::access;
+pub use config::{Config, SourcingConfig};
+pub use connect::SERVICES;
+pub use error::{Error, Lack, NotPromised};
+pub use follow::STOCK_TOPICS;
+pub use work::{Secret, WorkConfig};
+
+/// The tables of this service.
+pub const MIGRATIONS: &Migrations = &[
+    Migration {
+        version: 1,
+        name: "network_promise",
+        postgres: include_str!("../migrations/postgres/0001_network_promise.sql"),
+        sqlite: include_str!("../migrations/sqlite/0001_network_promise.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "work",
+        postgres: include_str!("../migrations/postgres/0002_work.sql"),
+        sqlite: include_str!("../migrations/sqlite/0002_work.sql"),
+    },
+];
+
+/// The name under which [`MIGRATIONS`] are recorded.
+pub const MIGRATION_SET: &str = "fulfillment";
+
+/// The services that this one asks.
+#[derive(Clone)]
+pub struct Peers {
+    /// Inventory.
+    pub inventory: Peer,
+}
+
+/// The service. Its database must be migrated ([`MIGRATIONS`] and the bus's).
+pub struct Fulfillment {
+    pub(crate) db: Db,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) inventory: InventoryServiceClient<Peer>,
+    pub(crate) network: network::Network,
+    pub(crate) atp: atp::View,
+    pub(crate) load: load::Load,
+    pub(crate) combiner: combiner::Combiner,
+    pub(crate) weights: Weights,
+    pub(crate) work: work::Work,
+}
+
+impl Fulfillment {
+    /// The service on its database, with its network read. Drive [`Self::follow_stock`], [`Self::follow_network`] and
+    /// [`Self::follow_work`] beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
+    pub async fn new(db: Db, clock: Clock, config: Config, peers: Peers) -> Result<Arc<Self>, Error> {
+        let inventory = server::peer::acting(peers.inventory, &Principal::service("fulfillment"));
+        let service = Self {
+            db,
+            clock,
+            inventory: InventoryServiceClient::new(inventory),
+            network: network::Network::default(),
+            atp: atp::View::default(),
+            load: load::Load::default(),
+            combiner: combiner::Combiner::default(),
+            weights: config.sourcing.weights(),
+            work: work::Work::new(&config.work),
+            config,
+        };
+        service.load_network().await?;
+        Ok(Arc::new(service))
+    }
+
+    /// What it answers over gRPC.
+    pub fn routes(self: &Arc<Self>) -> Routes {
+        Routes::new(server::limited!(NetworkServiceServer::from_arc(Arc::clone(self))))
+            .add_service(server::limited!(PromiseServiceServer::from_arc(Arc::clone(self))))
+            .add_service(server::limited!(WorkServiceServer::from_arc(Arc::clone(self))))
+            .add_service(server::limited!(FulfillmentEventsServiceServer::from_arc(Arc::clone(self))))
+    }
+
+    /// A node of the network, as this process knows it.
+    pub(crate) fn node(&self, node: &NodeId) -> Option<Arc<Node>> {
+        self.network.node(node)
+    }
+}

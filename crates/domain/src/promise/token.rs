@@ -269,9 +269,9 @@ mod tests {
 
     #[test]
     fn a_shopper_may_hold_for_an_hour_in_all() {
-        let life = Life::default();
-        assert_eq!(life.cap(false, at(0), at(50)), at(60));
-        assert_eq!(life.cap(true, at(0), at(50)), at(50 + 7 * 24 * 60));
+        let allowed = Life::default();
+        assert_eq!(allowed.cap(false, at(0), at(50)), at(60));
+        assert_eq!(allowed.cap(true, at(0), at(50)), at(50 + 7 * 24 * 60));
         let live = State::Live { expires: at(50) };
         assert_eq!(live.extend(at(61), at(60), at(49)), Err(Refusal::TooLong(at(60))));
         assert_eq!(live.extend(at(60), at(60), at(49)), Ok(State::Live { expires: at(60) }));

@@ -1,0 +1,52 @@
+-- Nodes, the capacity they have given away, promise tokens, and calls to make later.
+
+CREATE TABLE nodes (
+    node_id    TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    version    BIGINT NOT NULL CHECK (version >= 1),
+    body       BYTEA NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX nodes_updated_at ON nodes (updated_at);
+
+CREATE TABLE capacity_slots (
+    node_id    TEXT COLLATE "C" NOT NULL,
+    work       TEXT NOT NULL,
+    slot_start BIGINT NOT NULL,
+    used       BIGINT NOT NULL CHECK (used >= 0),
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (node_id, work, slot_start)
+);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at);
+
+CREATE TABLE promises (
+    token         UUID NOT NULL PRIMARY KEY,
+    request_key   UUID NOT NULL UNIQUE,
+    body_hash     BYTEA NOT NULL,
+    owner         TEXT NOT NULL,
+    state         TEXT NOT NULL,
+    version       BIGINT NOT NULL CHECK (version >= 1),
+    method        TEXT NOT NULL,
+    node_id       TEXT COLLATE "C" NOT NULL,
+    work          TEXT NOT NULL,
+    slot_start    BIGINT,
+    capacity_held BOOLEAN NOT NULL,
+    ready_at      BIGINT NOT NULL,
+    keep_until    BIGINT NOT NULL,
+    lines         BYTEA NOT NULL,
+    decision      BYTEA NOT NULL,
+    created_at    BIGINT NOT NULL,
+    expires_at    BIGINT NOT NULL,
+    order_id      UUID
+);
+CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
+CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
+
+CREATE TABLE tasks (
+    task_id    UUID NOT NULL PRIMARY KEY,
+    kind       TEXT NOT NULL,
+    subject    UUID NOT NULL,
+    due_at     BIGINT NOT NULL,
+    attempts   BIGINT NOT NULL,
+    last_error TEXT
+);
+CREATE INDEX tasks_due ON tasks (due_at);

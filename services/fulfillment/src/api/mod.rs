@@ -1,0 +1,76 @@
+//! What can be asked over gRPC: wire in, verb, wire out.
+
+mod network;
+mod promise;
+mod work;
+
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsService;
+use contract::r#type::v1 as common;
+use server::auth::{Access, kind};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::wire::timestamp;
+
+/// Who may call the gap requests.
+const EVENTS: &[Access] = &[Access::to(
+    "/entrepot.fulfillment.v1.FulfillmentEventsService/ReplayEvents",
+    &[kind::SERVICE, kind::OPS],
+)];
+
+/// Who may call what, of all that this service offers.
+pub fn access() -> Vec<Access> {
+    [network::ACCESS, promise::ACCESS, work::ACCESS, EVENTS].concat()
+}
+
+#[tonic::async_trait]
+impl FulfillmentEventsService for Fulfillment {
+    async fn replay_events(
+        &self,
+        request: Request<pb::ReplayEventsRequest>,
+    ) -> Result<Response<pb::ReplayEventsResponse>, Status> {
+        let asked = request.into_inner();
+        let aggregate = Uuid::try_parse(&asked.aggregate_id)
+            .map_err(|_| Error::field("aggregate_id", "must be a UUID"))?;
+        if asked.from_sequence < 1 {
+            return Err(Error::field("from_sequence", "must be at least 1").into());
+        }
+        let limit = page_size(asked.page_size, 500, 500)?;
+        let events = self.replay(aggregate, asked.from_sequence, limit).await?;
+        Ok(Response::new(pb::ReplayEventsResponse { events: events.into_iter().map(stored_event).collect() }))
+    }
+}
+
+impl Fulfillment {
+    async fn replay(&self, aggregate: Uuid, from: i64, limit: i64) -> Result<Vec<bus::Delivered>, Error> {
+        let mut tx = self.db.read().await?;
+        let events = bus::replay::read(&mut tx, aggregate, from, limit).await?;
+        tx.commit().await?;
+        Ok(events)
+    }
+}
+
+fn stored_event(event: bus::Delivered) -> common::StoredEvent {
+    common::StoredEvent {
+        event_id: event.id.to_string(),
+        aggregate_type: event.aggregate_type,
+        aggregate_id: event.aggregate.to_string(),
+        sequence: event.sequence,
+        event_type: event.event_type,
+        payload: event.payload,
+        occurred_time: Some(timestamp(event.occurred_at)),
+        actor: event.actor,
+    }
+}
+
+/// The size of a page: `default` for 0, at most `most`.
+fn page_size(asked: i32, default: i64, most: i64) -> Result<i64, Error> {
+    match asked {
+        0 => Ok(default),
+        size if size > 0 => Ok(i64::from(size).min(most)),
+        _ => Err(Error::field("page_size", "must not be negative")),
+    }
+}

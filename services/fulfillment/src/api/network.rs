@@ -1,0 +1,133 @@
+//! `NetworkService`.
+
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::network_service_server::NetworkService;
+use domain::id::NodeId;
+use server::Principal;
+use server::auth::{Access, kind};
+use tonic::{Request, Response, Status};
+
+use super::page_size;
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::verb;
+use crate::wire::Faults;
+use crate::wire::network as wire;
+
+const WRITE: &[&str] = &[kind::OPS, kind::SERVICE];
+const CLOSE: &[&str] = &[kind::OPS, kind::STORE, kind::SERVICE];
+
+/// Who may call what.
+pub(super) const ACCESS: &[Access] = &[
+    Access::to("/entrepot.fulfillment.v1.NetworkService/PutNodes", WRITE),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/GetNode", kind::ALL),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/ListNodes", kind::ALL),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/CloseNode", CLOSE),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/ReopenNode", CLOSE),
+];
+
+/// The most nodes of one call.
+const MOST_NODES: usize = 100;
+
+#[tonic::async_trait]
+impl NetworkService for Fulfillment {
+    async fn put_nodes(
+        &self,
+        request: Request<pb::PutNodesRequest>,
+    ) -> Result<Response<pb::PutNodesResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "network.put", &asked, &asked.request_id)?;
+        let mut faults = Faults::default();
+        if !(1..=MOST_NODES).contains(&asked.nodes.len()) {
+            faults.add("nodes", format!("must be from 1 to {MOST_NODES}"));
+        }
+        for (i, node) in asked.nodes.iter().take(MOST_NODES).enumerate() {
+            wire::node(node, &format!("nodes[{i}]"), &mut faults);
+            if asked.nodes[..i].iter().any(|other| other.node_id == node.node_id) {
+                faults.add(format!("nodes[{i}].node_id"), "is given twice");
+            }
+        }
+        faults.check()?;
+        Ok(Response::new(self.put_nodes(&call, asked.nodes).await?))
+    }
+
+    async fn get_node(
+        &self,
+        request: Request<pb::GetNodeRequest>,
+    ) -> Result<Response<pb::GetNodeResponse>, Status> {
+        let node = node_id(&request.get_ref().node_id)?;
+        let node = self.get_node(node.as_str()).await?;
+        Ok(Response::new(pb::GetNodeResponse { node: Some(node) }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<pb::ListNodesRequest>,
+    ) -> Result<Response<pb::ListNodesResponse>, Status> {
+        let asked = request.into_inner();
+        let size = page_size(asked.page_size, 100, 500)?;
+        let after = match asked.page_token.as_str() {
+            "" => String::new(),
+            token => match NodeId::new(token) {
+                Ok(node) => node.into_string(),
+                Err(_) => return Err(Error::field("page_token", "must be that of the last answer").into()),
+            },
+        };
+        let (nodes, next_page_token) = self.list_nodes(&after, size).await?;
+        Ok(Response::new(pb::ListNodesResponse { nodes, next_page_token }))
+    }
+
+    async fn close_node(
+        &self,
+        request: Request<pb::CloseNodeRequest>,
+    ) -> Result<Response<pb::CloseNodeResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "network.close", &asked, &asked.request_id)?;
+        let node = own_node(&who, &asked.node_id)?;
+        let mut faults = Faults::default();
+        match &asked.closing {
+            None => faults.add("closing", "is required"),
+            Some(closing) => {
+                wire::closure(closing, "closing", &mut faults);
+            }
+        }
+        faults.check()?;
+        let node = self.set_closing(&call, node.as_str(), asked.closing).await?;
+        Ok(Response::new(pb::CloseNodeResponse { node: Some(node) }))
+    }
+
+    async fn reopen_node(
+        &self,
+        request: Request<pb::ReopenNodeRequest>,
+    ) -> Result<Response<pb::ReopenNodeResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "network.reopen", &asked, &asked.request_id)?;
+        let node = own_node(&who, &asked.node_id)?;
+        let node = self.set_closing(&call, node.as_str(), None).await?;
+        Ok(Response::new(pb::ReopenNodeResponse { node: Some(node) }))
+    }
+}
+
+fn node_id(text: &str) -> Result<NodeId, Error> {
+    NodeId::new(text).map_err(|why| Error::field("node_id", why.to_string()))
+}
+
+/// The node, if this caller may change it: a store only itself.
+fn own_node(who: &Principal, text: &str) -> Result<NodeId, Status> {
+    let node = node_id(text)?;
+    if who.kind == kind::STORE && who.id != node.as_str() {
+        let message = format!("{} may not change {node}", who.as_str());
+        let facts = [("node_id".to_owned(), node.to_string())];
+        return Err(server::status(
+            tonic::Code::PermissionDenied,
+            "NOT_YOUR_NODE",
+            crate::error::DOMAIN,
+            message,
+            facts,
+        ));
+    }
+    Ok(node)
+}

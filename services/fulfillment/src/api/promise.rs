@@ -1,0 +1,149 @@
+//! `PromiseService`.
+
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::get_sourcing_decision_request::Key;
+use contract::fulfillment::v1::promise_service_server::PromiseService;
+use domain::id::{DecisionId, OrderId, PromiseToken};
+use server::Principal;
+use server::auth::{Access, kind};
+use tonic::{Request, Response, Status};
+
+use crate::error::Error;
+use crate::wire::promise as wire;
+use crate::wire::{instant, promise_token};
+use crate::{Fulfillment, store, verb};
+
+const READ: &[&str] =
+    &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE, kind::ANONYMOUS];
+const HOLD: &[&str] = &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE];
+const STAFF: &[&str] = &[kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE];
+
+/// Who may call what.
+pub(super) const ACCESS: &[Access] = &[
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromise", READ),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/HoldPromise", HOLD),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ConfirmPromise", &[kind::SERVICE, kind::OPS]),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ReleasePromise", HOLD),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ExtendPromise", HOLD),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromiseToken", HOLD),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetSourcingDecision", STAFF),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ListNearbyAvailability", READ),
+];
+
+#[tonic::async_trait]
+impl PromiseService for Fulfillment {
+    async fn get_promise(
+        &self,
+        request: Request<pb::GetPromiseRequest>,
+    ) -> Result<Response<pb::GetPromiseResponse>, Status> {
+        let (question, odd) = wire::question(request.get_ref())?;
+        let answer = self.promises(question).await?;
+        Ok(Response::new(wire::answer(&answer, &odd, self.clock.business())))
+    }
+
+    async fn hold_promise(
+        &self,
+        request: Request<pb::HoldPromiseRequest>,
+    ) -> Result<Response<pb::HoldPromiseResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "promise.hold", &asked, &asked.request_id)?;
+        let stored = self.hold(&call, wire::hold(&asked)?).await?;
+        Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored)) }))
+    }
+
+    async fn confirm_promise(
+        &self,
+        request: Request<pb::ConfirmPromiseRequest>,
+    ) -> Result<Response<pb::ConfirmPromiseResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "promise.confirm", &asked, &asked.request_id)?;
+        let token = promise_token(&asked.promise_token)?;
+        let order = order_id(&asked.order_id)?;
+        Ok(Response::new(self.confirm(&call, token, order).await?))
+    }
+
+    async fn release_promise(
+        &self,
+        request: Request<pb::ReleasePromiseRequest>,
+    ) -> Result<Response<pb::ReleasePromiseResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "promise.release", &asked, &asked.request_id)?;
+        let token = promise_token(&asked.promise_token)?;
+        Ok(Response::new(self.release(&call, token).await?))
+    }
+
+    async fn extend_promise(
+        &self,
+        request: Request<pb::ExtendPromiseRequest>,
+    ) -> Result<Response<pb::ExtendPromiseResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "promise.extend", &asked, &asked.request_id)?;
+        let token = promise_token(&asked.promise_token)?;
+        let until = match asked.expire_time.map(instant) {
+            Some(Ok(until)) => until,
+            Some(Err(why)) => return Err(Error::field("expire_time", why.to_string()).into()),
+            None => return Err(Error::field("expire_time", "is required").into()),
+        };
+        Ok(Response::new(self.extend(&call, token, until).await?))
+    }
+
+    async fn get_promise_token(
+        &self,
+        request: Request<pb::GetPromiseTokenRequest>,
+    ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
+        let token = promise_token(&request.get_ref().promise_token)?;
+        let stored = self.stored(token).await?;
+        Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(wire::stored(&stored)) }))
+    }
+
+    async fn get_sourcing_decision(
+        &self,
+        request: Request<pb::GetSourcingDecisionRequest>,
+    ) -> Result<Response<pb::GetSourcingDecisionResponse>, Status> {
+        let decision = match request.into_inner().key {
+            None => return Err(Error::field("key", "decision_id or order_id is required").into()),
+            Some(Key::DecisionId(text)) => {
+                let id: DecisionId = text
+                    .parse()
+                    .map_err(|why: domain::id::IdError| Error::field("decision_id", why.to_string()))?;
+                self.decision(Ok(PromiseToken::new(id.uuid())), &text).await?
+            }
+            Some(Key::OrderId(text)) => self.decision(Err(order_id(&text)?), &text).await?,
+        };
+        Ok(Response::new(pb::GetSourcingDecisionResponse { decision: Some(decision) }))
+    }
+
+    async fn list_nearby_availability(
+        &self,
+        request: Request<pb::ListNearbyAvailabilityRequest>,
+    ) -> Result<Response<pb::ListNearbyAvailabilityResponse>, Status> {
+        let asked = wire::nearby(request.into_inner())?;
+        Ok(Response::new(self.nearby(&asked)?))
+    }
+}
+
+fn order_id(text: &str) -> Result<OrderId, Error> {
+    text.parse().map_err(|why: domain::id::IdError| Error::field("order_id", why.to_string()))
+}
+
+impl Fulfillment {
+    /// The decision of a promise, or of the newest promise of an order.
+    async fn decision(
+        &self,
+        key: Result<PromiseToken, OrderId>,
+        text: &str,
+    ) -> Result<pb::SourcingDecision, Error> {
+        let mut tx = self.db.read().await?;
+        let stored = match key {
+            Ok(token) => store::promise::get(&mut tx, token).await?,
+            Err(order) => store::promise::of_order(&mut tx, order).await?,
+        };
+        tx.commit().await?;
+        let stored = stored.ok_or_else(|| Error::DecisionNotFound(text.to_owned()))?;
+        Ok(wire::stored_decision(&stored))
+    }
+}

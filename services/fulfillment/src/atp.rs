@@ -1,0 +1,304 @@
+//! The view of the stock: what each node can promise of each SKU, in memory.
+//!
+//! It begins with a snapshot of inventory and follows its events; the newest version of a position wins. It may be a
+//! few milliseconds old: it proposes, inventory disposes. Per SKU it is a list sorted by node, so a cart is answered
+//! by walking a few lists side by side.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use domain::id::Sku;
+
+use crate::network::Key;
+
+/// Most SKUs remembered as unknown.
+const MAX_UNKNOWN: usize = 10_000;
+
+/// So many of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// The item; never a kit.
+    pub(crate) sku: Sku,
+    /// Units.
+    pub(crate) quantity: i64,
+}
+
+/// What is known of one SKU at one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Figure {
+    /// Units that can be promised.
+    pub(crate) atp: i64,
+    /// When it last changed, in microseconds.
+    pub(crate) changed: i64,
+}
+
+/// One position as inventory tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct Position {
+    /// Where.
+    pub(crate) node: Key,
+    /// What.
+    pub(crate) sku: Sku,
+    /// Units that can be promised.
+    pub(crate) atp: i64,
+    /// Version of the position.
+    pub(crate) version: i64,
+    /// When it changed, in microseconds.
+    pub(crate) changed: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    version: i64,
+    changed: i64,
+}
+
+/// One SKU at all nodes; three lists of the same length, sorted by node.
+#[derive(Debug, Default)]
+struct Row {
+    nodes: Vec<Key>,
+    atp: Vec<i64>,
+    seen: Vec<Seen>,
+}
+
+impl Row {
+    fn put(&mut self, position: &Position) {
+        let seen = Seen { version: position.version, changed: position.changed };
+        match self.nodes.binary_search(&position.node) {
+            Ok(at) if self.seen[at].version >= position.version => {}
+            Ok(at) => {
+                self.atp[at] = position.atp;
+                self.seen[at] = seen;
+            }
+            Err(at) => {
+                self.nodes.insert(at, position.node);
+                self.atp.insert(at, position.atp);
+                self.seen.insert(at, seen);
+            }
+        }
+    }
+
+    fn figure(&self, node: Key) -> Option<Figure> {
+        let at = self.nodes.binary_search(&node).ok()?;
+        Some(Figure { atp: self.atp[at], changed: self.seen[at].changed })
+    }
+}
+
+/// The view. Locked for a moment only.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    stock: RwLock<Stock>,
+}
+
+/// What the view holds.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    rows: HashMap<Sku, Row>,
+    kits: HashMap<Sku, Vec<Need>>,
+    /// SKUs that inventory did not know, with the instant until which it is not asked again.
+    unknown: HashMap<Sku, i64>,
+    loaded: bool,
+}
+
+impl View {
+    /// The stock, to be read and let go.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Stock> {
+        self.stock.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in positions; older versions than those known change nothing.
+    pub(crate) fn put(&self, positions: &[Position]) {
+        let mut stock = self.stock.write().unwrap_or_else(PoisonError::into_inner);
+        for position in positions {
+            match stock.rows.get_mut(position.sku.as_str()) {
+                Some(row) => row.put(position),
+                None => stock.rows.entry(position.sku.clone()).or_default().put(position),
+            }
+        }
+    }
+
+    /// Takes in what kits are made of.
+    pub(crate) fn put_kits(&self, kits: impl IntoIterator<Item = (Sku, Vec<Need>)>) {
+        let mut stock = self.stock.write().unwrap_or_else(PoisonError::into_inner);
+        for (sku, parts) in kits {
+            stock.unknown.remove(sku.as_str());
+            stock.kits.insert(sku, parts);
+        }
+    }
+
+    /// The snapshot is complete.
+    pub(crate) fn set_loaded(&self) {
+        self.stock.write().unwrap_or_else(PoisonError::into_inner).loaded = true;
+    }
+
+    /// Inventory knows the SKU, though no node has a position of it.
+    pub(crate) fn put_known(&self, sku: Sku) {
+        let mut stock = self.stock.write().unwrap_or_else(PoisonError::into_inner);
+        stock.unknown.remove(sku.as_str());
+        stock.rows.entry(sku).or_default();
+    }
+
+    /// Inventory does not know the SKU; that holds for a while.
+    pub(crate) fn put_unknown(&self, sku: Sku, until: i64) {
+        let mut stock = self.stock.write().unwrap_or_else(PoisonError::into_inner);
+        if stock.unknown.len() >= MAX_UNKNOWN {
+            stock.unknown.clear();
+        }
+        stock.unknown.insert(sku, until);
+    }
+}
+
+impl Stock {
+    /// Whether the snapshot has been read.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// Whether the SKU is known, as an item or as a kit.
+    pub(crate) fn knows(&self, sku: &str) -> bool {
+        self.rows.contains_key(sku) || self.kits.contains_key(sku)
+    }
+
+    /// Whether inventory said of late that it does not know the SKU.
+    pub(crate) fn is_unknown(&self, sku: &str, now: i64) -> bool {
+        self.unknown.get(sku).is_some_and(|until| now < *until)
+    }
+
+    /// A cart in items: kits are taken apart, equal SKUs added up.
+    pub(crate) fn needs<'a>(&self, lines: impl IntoIterator<Item = (&'a Sku, i64)>) -> Vec<Need> {
+        let mut needs: Vec<Need> = Vec::new();
+        let mut add = |sku: &Sku, quantity: i64| match needs.iter_mut().find(|need| need.sku == *sku) {
+            Some(need) => need.quantity = need.quantity.saturating_add(quantity),
+            None => needs.push(Need { sku: sku.clone(), quantity }),
+        };
+        for (sku, quantity) in lines {
+            match self.kits.get(sku.as_str()) {
+                Some(parts) => {
+                    for part in parts {
+                        add(&part.sku, part.quantity.saturating_mul(quantity));
+                    }
+                }
+                None => add(sku, quantity),
+            }
+        }
+        needs
+    }
+
+    /// The nodes that have all of it, by key.
+    pub(crate) fn nodes_with(&self, needs: &[Need]) -> Vec<Key> {
+        let mut rows: Vec<(&Row, i64)> = Vec::with_capacity(needs.len());
+        for need in needs {
+            match self.rows.get(need.sku.as_str()) {
+                Some(row) => rows.push((row, need.quantity)),
+                None => return Vec::new(),
+            }
+        }
+        rows.sort_unstable_by_key(|(row, _)| row.nodes.len());
+        let Some(((first, wanted), others)) = rows.split_first() else { return Vec::new() };
+        let mut found: Vec<Key> = first
+            .nodes
+            .iter()
+            .zip(&first.atp)
+            .filter(|(_, atp)| *atp >= wanted)
+            .map(|(key, _)| *key)
+            .collect();
+        for (row, wanted) in others {
+            let mut at = 0;
+            found.retain(|key| {
+                while row.nodes.get(at).is_some_and(|node| node < key) {
+                    at += 1;
+                }
+                row.nodes.get(at) == Some(key) && row.atp[at] >= *wanted
+            });
+        }
+        found
+    }
+
+    /// How many such carts a node could serve.
+    pub(crate) fn depth(&self, node: Key, needs: &[Need]) -> i64 {
+        let carts =
+            |need: &Need| self.figure(node, need.sku.as_str()).map_or(0, |f| f.atp / need.quantity.max(1));
+        needs.iter().map(carts).min().unwrap_or(0)
+    }
+
+    /// The SKUs of which a node has too little.
+    pub(crate) fn lacking<'a>(&self, node: Key, needs: &'a [Need]) -> Vec<&'a Sku> {
+        let lacks = |need: &&Need| self.figure(node, need.sku.as_str()).is_none_or(|f| f.atp < need.quantity);
+        needs.iter().filter(lacks).map(|need| &need.sku).collect()
+    }
+
+    /// What is known of an item at a node.
+    pub(crate) fn figure(&self, node: Key, sku: &str) -> Option<Figure> {
+        self.rows.get(sku)?.figure(node)
+    }
+
+    /// What is known of an item or a kit at a node; a kit is as available as its scarcest part.
+    pub(crate) fn available(&self, node: Key, sku: &str) -> Option<Figure> {
+        let Some(parts) = self.kits.get(sku) else { return self.figure(node, sku) };
+        let mut kit: Option<Figure> = None;
+        for part in parts {
+            let figure = self.figure(node, part.sku.as_str())?;
+            let atp = figure.atp / part.quantity.max(1);
+            kit = Some(match kit {
+                None => Figure { atp, changed: figure.changed },
+                Some(so_far) => {
+                    Figure { atp: so_far.atp.min(atp), changed: so_far.changed.max(figure.changed) }
+                }
+            });
+        }
+        kit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sku(code: &str) -> Sku {
+        Sku::new(code).unwrap()
+    }
+
+    fn position(node: Key, code: &str, atp: i64, version: i64) -> Position {
+        Position { node, sku: sku(code), atp, version, changed: version }
+    }
+
+    fn need(code: &str, quantity: i64) -> Need {
+        Need { sku: sku(code), quantity }
+    }
+
+    #[test]
+    fn the_newest_version_of_a_position_wins() {
+        let view = View::default();
+        view.put(&[position(7, "A", 5, 3)]);
+        view.put(&[position(7, "A", 9, 2)]);
+        assert_eq!(view.read().figure(7, "A"), Some(Figure { atp: 5, changed: 3 }));
+        view.put(&[position(7, "A", 1, 4)]);
+        assert_eq!(view.read().figure(7, "A").unwrap().atp, 1);
+    }
+
+    #[test]
+    fn a_cart_is_found_where_all_of_it_is() {
+        let view = View::default();
+        view.put(&[position(3, "A", 5, 1), position(1, "A", 2, 1), position(2, "A", 9, 1)]);
+        view.put(&[position(2, "B", 1, 1), position(3, "B", 1, 1), position(9, "B", 1, 1)]);
+        let stock = view.read();
+        assert_eq!(stock.nodes_with(&[need("A", 2)]), [1, 2, 3]);
+        assert_eq!(stock.nodes_with(&[need("A", 3), need("B", 1)]), [2, 3]);
+        assert_eq!(stock.nodes_with(&[need("A", 6), need("B", 1)]), [2]);
+        assert_eq!(stock.nodes_with(&[need("A", 1), need("C", 1)]), Vec::<Key>::new());
+        assert_eq!(stock.depth(3, &[need("A", 2), need("B", 1)]), 1);
+        assert_eq!(stock.lacking(1, &[need("A", 2), need("B", 1)]), [&sku("B")]);
+    }
+
+    #[test]
+    fn a_kit_is_as_available_as_its_scarcest_part() {
+        let view = View::default();
+        view.put(&[position(1, "A", 7, 1), position(1, "B", 3, 1)]);
+        view.put_kits([(sku("K"), vec![need("A", 2), need("B", 1)])]);
+        let stock = view.read();
+        assert_eq!(stock.available(1, "K").unwrap().atp, 3);
+        assert_eq!(stock.available(2, "K"), None);
+        let (kit, part) = (sku("K"), sku("A"));
+        assert_eq!(stock.needs([(&kit, 2), (&part, 1)]), [need("A", 5), need("B", 2)]);
+    }
+}

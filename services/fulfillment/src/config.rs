@@ -1,0 +1,107 @@
+//! The settings of this service.
+
+use domain::promise::Policy;
+use domain::promise::token::Life;
+use domain::sourcing::cost::Weights;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::work::WorkConfig;
+
+/// The settings of fulfillment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How far ahead work may be promised to begin, in hours.
+    pub promise_horizon_hours: i64,
+    /// How long a promise is held when the caller does not say, in seconds.
+    pub hold_default_s: i64,
+    /// The longest life in all of a promise that a shopper's caller holds, in seconds.
+    pub hold_most_s: i64,
+    /// The longest that a service may hold or extend a promise from now, in seconds.
+    pub hold_service_most_s: i64,
+    /// How much longer the stock is held than the promise, in seconds.
+    pub stock_margin_s: i64,
+    /// The most holds that wait at once; more are refused.
+    pub hold_queue: usize,
+    /// The most holds written in one transaction.
+    pub hold_batch: usize,
+    /// How often what other processes changed is read, in milliseconds.
+    pub refresh_ms: u64,
+    /// How often the view of the stock is built anew, in seconds.
+    pub stock_view_rebuild_s: u64,
+    /// The weights of sourcing.
+    pub sourcing: SourcingConfig,
+    /// The settings of the stores' work.
+    pub work: WorkConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            promise_horizon_hours: 7 * 24,
+            hold_default_s: 15 * 60,
+            hold_most_s: 60 * 60,
+            hold_service_most_s: 7 * 24 * 3_600,
+            stock_margin_s: 60,
+            hold_queue: 4_096,
+            hold_batch: 128,
+            refresh_ms: 1_000,
+            stock_view_rebuild_s: 900,
+            sourcing: SourcingConfig::default(),
+            work: WorkConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The rules of promises.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy { horizon_hours: self.promise_horizon_hours }
+    }
+
+    /// How long promises live.
+    pub(crate) fn life(&self) -> Life {
+        Life {
+            default: SignedDuration::from_secs(self.hold_default_s),
+            most: SignedDuration::from_secs(self.hold_most_s),
+            most_for_services: SignedDuration::from_secs(self.hold_service_most_s),
+        }
+    }
+
+    /// How much longer the stock is held than the promise.
+    pub(crate) fn stock_margin(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.stock_margin_s)
+    }
+}
+
+/// The weights by which nodes are compared, in points: less is better.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourcingConfig {
+    /// Names this set of weights in stored decisions; change it with the weights.
+    pub version: String,
+    /// Points for each kilometre.
+    pub per_km: i64,
+    /// Points for each hour of waiting.
+    pub per_hour: i64,
+    /// Points for each percent of load of the slot.
+    pub per_load_percent: i64,
+    /// Points when the stock serves this cart and no other; half as much for two, a third for three.
+    pub last_unit: i64,
+}
+
+impl Default for SourcingConfig {
+    fn default() -> Self {
+        let Weights { version, per_km, per_hour, per_load_percent, last_unit } = Weights::default();
+        Self { version, per_km, per_hour, per_load_percent, last_unit }
+    }
+}
+
+impl SourcingConfig {
+    /// The weights.
+    pub(crate) fn weights(&self) -> Weights {
+        let Self { version, per_km, per_hour, per_load_percent, last_unit } = self.clone();
+        Weights { version, per_km, per_hour, per_load_percent, last_unit }
+    }
+}

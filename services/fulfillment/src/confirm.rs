@@ -1,0 +1,163 @@
+//! A promise becomes an order's: by `ConfirmPromise`, or because the order says so.
+
+use contract::inventory::v1 as stock;
+use db::Tx;
+use domain::fulfillment::method::Method;
+use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
+use domain::promise::token::{Adopted, Refusal};
+use jiff::Timestamp;
+use prost::Message as _;
+use std::collections::BTreeMap;
+use tonic::Code;
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::store;
+use crate::store::promise::Stored;
+use crate::verb::{self, Call};
+use crate::wire::promise as wire;
+use contract::fulfillment::v1 as pb;
+
+/// An order that was released to fulfilment: all that its node needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Released {
+    /// The order.
+    pub(crate) order: OrderId,
+    /// Its version.
+    pub(crate) order_version: i64,
+    /// The promise that it was placed on.
+    pub(crate) token: PromiseToken,
+    /// How the goods reach the customer.
+    pub(crate) method: Method,
+    /// The node that serves it.
+    pub(crate) node: NodeId,
+    /// What to hand over.
+    pub(crate) lines: Vec<ReleasedLine>,
+    /// When it should be ready.
+    pub(crate) promised: Timestamp,
+    /// The channel.
+    pub(crate) channel: String,
+    /// The channel's number of the order.
+    pub(crate) channel_order_id: String,
+    /// How the node was chosen.
+    pub(crate) decision: DecisionId,
+}
+
+/// One line of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReleasedLine {
+    /// Line of the order.
+    pub(crate) line: u32,
+    /// The item.
+    pub(crate) sku: Sku,
+    /// Its name for the pick list.
+    pub(crate) name: String,
+    /// Pieces.
+    pub(crate) quantity: i64,
+}
+
+impl Fulfillment {
+    /// Confirms a promise for an order: stock first, so that a crash in between leaves a promise whose end gives all of
+    /// it back.
+    pub(crate) async fn confirm(
+        &self,
+        call: &Call,
+        token: PromiseToken,
+        order: OrderId,
+    ) -> Result<pb::ConfirmPromiseResponse, Error> {
+        let mut tx = self.db.read().await?;
+        let saved = call.saved(&mut tx).await?;
+        let stored = store::promise::get(&mut tx, token).await?;
+        tx.commit().await?;
+        if let Some(reply) = saved {
+            return verb::reply(&reply);
+        }
+        let stored = stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))?;
+        stored.state.confirm(order, self.clock.business())?;
+        self.confirm_stock(token, order).await?;
+        db::retry(3, Error::is_retry, || async {
+            let now = self.clock.business();
+            let mut tx = self.db.begin().await?;
+            if let Some(reply) = call.claim(&mut tx, now).await? {
+                return verb::reply(&reply);
+            }
+            let mut stored = locked(&mut tx, token).await?;
+            stored.state = stored.state.confirm(order, now)?;
+            save(&mut tx, &mut stored).await?;
+            let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };
+            call.settle(&mut tx, &reply.encode_to_vec()).await?;
+            tx.commit().await?;
+            Ok(reply)
+        })
+        .await
+    }
+
+    async fn confirm_stock(&self, token: PromiseToken, order: OrderId) -> Result<(), Error> {
+        let request = stock::ConfirmReservationRequest {
+            request_id: id::derived("promise.confirm", &format!("{token}|{order}")).to_string(),
+            reservation_id: ReservationId::new(token.uuid()).to_string(),
+            order_id: order.to_string(),
+        };
+        match self.inventory.clone().confirm_reservation(request).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::FailedPrecondition || status.code() == Code::NotFound => {
+                Err(Refusal::State { state: "EXPIRED", command: "confirmed" }.into())
+            }
+            Err(status) => Err(Error::Peer(Box::new(status))),
+        }
+    }
+
+    /// An order that exists was placed on this promise. False: the promise belongs to another order, so this one has
+    /// neither stock nor capacity and no work must come of it.
+    pub(crate) async fn adopt(
+        &self,
+        tx: &mut Tx,
+        released: &Released,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let Some(mut stored) = store::promise::lock(tx, released.token).await? else {
+            tracing::warn!(order_id = %released.order, promise_token = %released.token,
+                "an order came with a promise that is not known here; its work goes on without capacity");
+            return Ok(true);
+        };
+        let (state, how) = match stored.state.adopt(released.order) {
+            Ok(adopted) => adopted,
+            Err(refusal) => {
+                tracing::error!(order_id = %released.order, promise_token = %released.token, %refusal,
+                    "an order came with the promise of another order");
+                return Ok(false);
+            }
+        };
+        match how {
+            Adopted::Again => return Ok(true),
+            Adopted::Held => {}
+            Adopted::CapacityLost => {
+                tracing::warn!(order_id = %released.order, promise_token = %released.token,
+                    "an order came after its promise ended; its capacity is taken beyond the limit");
+                if let Some(slot) = stored.slot() {
+                    store::capacity::lock(tx, &[slot.clone()].into(), now).await?;
+                    store::capacity::add(tx, &BTreeMap::from([(slot, 1)]), now).await?;
+                    stored.capacity_held = true;
+                }
+            }
+        }
+        stored.state = state;
+        save(tx, &mut stored).await?;
+        Ok(true)
+    }
+}
+
+/// A promise, locked.
+pub(crate) async fn locked(tx: &mut Tx, token: PromiseToken) -> Result<Stored, Error> {
+    let stored = store::promise::lock(tx, token).await?;
+    stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))
+}
+
+/// Writes what changed of a promise that is locked.
+pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> {
+    if !store::promise::save(tx, stored).await? {
+        return Err(Error::Db(db::Error::Retry("a promise changed meanwhile".into())));
+    }
+    stored.version += 1;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! What can go wrong here, and the one place where it meets gRPC codes.
+
+use std::time::Duration;
+
+use domain::fulfillment;
+use domain::fulfillment::method::Method;
+use domain::id::{FulfillmentId, NodeId};
+use domain::promise::{Reason, Refused, token};
+use jiff::Timestamp;
+use server::Violation;
+use tonic::{Code, Status};
+
+/// The domain of our errors in `ErrorInfo`.
+pub(crate) const DOMAIN: &str = "fulfillment.entrepot";
+
+/// Named by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Fields that can't be taken.
+    #[error("the request is not valid")]
+    Invalid(Vec<Violation>),
+    /// No such node.
+    #[error("node {0} does not exist")]
+    NodeNotFound(String),
+    /// No such promise.
+    #[error("promise {0} does not exist")]
+    PromiseNotFound(String),
+    /// No such decision.
+    #[error("there is no sourcing decision of {0}")]
+    DecisionNotFound(String),
+    /// The node was changed since the caller read it.
+    #[error("node {0} changed meanwhile, read it again")]
+    NodeChanged(String),
+    /// A method that nobody offers here.
+    #[error("the method {0} is not offered")]
+    MethodNotOffered(String),
+    /// The cart can't be promised.
+    #[error("{0}")]
+    NotPromised(Box<NotPromised>),
+    /// The promise does not allow it.
+    #[error(transparent)]
+    PromiseRefused(#[from] token::Refusal),
+    /// The request id was used with another body.
+    #[error("the request_id was already used with another body")]
+    RequestIdReused,
+    /// Too much is waiting.
+    #[error("too many holds are waiting, try again")]
+    Busy,
+    /// The view of the stock is not there yet.
+    #[error("stock is still being read, try again")]
+    ViewLoading,
+    /// Inventory did not answer as it should.
+    #[error("inventory: {0}")]
+    Peer(Box<Status>),
+    /// No such fulfilment order, or not one of the caller's.
+    #[error("there is no fulfilment order of {0}")]
+    FulfillmentNotFound(String),
+    /// The fulfilment order was changed by somebody else.
+    #[error("fulfilment order {0} changed meanwhile, load it again")]
+    WorkChanged(FulfillmentId),
+    /// The fulfilment order does not allow it.
+    #[error(transparent)]
+    WorkRefused(#[from] fulfillment::Refusal),
+    /// The code opens nothing at this node.
+    #[error("no work at this node has this pickup code")]
+    CodeNotFound,
+    /// No code was issued, or the last one was used.
+    #[error("fulfilment order {0} has no pickup code, the channel must issue one")]
+    NoCode(FulfillmentId),
+    /// Too many wrong codes.
+    #[error("the pickup code of {0} is locked, the channel must issue a new one")]
+    CodeLocked(FulfillmentId),
+    /// A wrong code.
+    #[error("the pickup code is wrong, {tries_left} tries left")]
+    WrongCode {
+        /// Before the code is locked.
+        tries_left: i64,
+    },
+    /// Too many codes were missed.
+    #[error("too many wrong pickup codes, try again later")]
+    Throttled {
+        /// When the next try may be.
+        until: Timestamp,
+        /// When this one was.
+        now: Timestamp,
+    },
+    /// Too many streams are open.
+    #[error("too many streams are open, try again")]
+    TooManyWatchers,
+    /// A stored row that can't be read.
+    #[error("stored data: {0}")]
+    Corrupt(String),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] db::Error),
+}
+
+/// A cart that a node can't be promised for.
+#[derive(Debug, thiserror::Error)]
+#[error("{node} can not serve this cart by {method}: {}", list(.refused.reasons()))]
+pub struct NotPromised {
+    /// The node asked for.
+    pub node: NodeId,
+    /// The method asked for.
+    pub method: Method,
+    /// Why not.
+    pub refused: Refused,
+    /// What lacks, when stock lacks.
+    pub lack: Option<Lack>,
+    /// The nearest nodes that can, best first.
+    pub alternatives: Vec<NodeId>,
+}
+
+/// Stock that lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// Of this SKU.
+    pub sku: String,
+    /// So many were asked for.
+    pub wanted: String,
+    /// So many are there.
+    pub available: String,
+}
+
+fn list(reasons: &[Reason]) -> String {
+    reasons.iter().map(|reason| reason.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl NotPromised {
+    fn facts(&self) -> Vec<(String, String)> {
+        let mut facts = vec![
+            ("node_id".to_owned(), self.node.to_string()),
+            ("method".to_owned(), self.method.to_string()),
+            ("reasons".to_owned(), list(self.refused.reasons())),
+        ];
+        if let Some(lack) = &self.lack {
+            facts.push(("sku".to_owned(), lack.sku.clone()));
+            facts.push(("wanted".to_owned(), lack.wanted.clone()));
+            facts.push(("available".to_owned(), lack.available.clone()));
+        }
+        let alternatives: Vec<&str> = self.alternatives.iter().map(NodeId::as_str).collect();
+        facts.push(("alternatives".to_owned(), alternatives.join(",")));
+        facts
+    }
+}
+
+impl Error {
+    /// One bad field.
+    pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(field, description)])
+    }
+
+    /// Whether the same transaction may succeed when it is repeated.
+    pub(crate) fn is_retry(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_retry(),
+            Self::Bus(error) => error.is_retry(),
+            _ => false,
+        }
+    }
+
+    /// A pickup code that the node has given to somebody else was drawn.
+    pub(crate) fn is_duplicate_code(&self) -> bool {
+        matches!(self, Self::Db(error) if error.is_duplicate_in("pickup_codes"))
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let fact = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        match self {
+            Self::NodeNotFound(node) | Self::NodeChanged(node) => fact("node_id", node),
+            Self::PromiseNotFound(token) => fact("promise_token", token),
+            Self::NotPromised(refused) => refused.facts(),
+            Self::MethodNotOffered(method) => fact("method", method),
+            Self::FulfillmentNotFound(id) => fact("id", id),
+            Self::WorkChanged(id) | Self::NoCode(id) | Self::CodeLocked(id) => {
+                fact("fulfillment_id", &id.to_string())
+            }
+            Self::WorkRefused(refusal) => work_facts(refusal),
+            Self::WrongCode { tries_left } => fact("tries_left", &tries_left.to_string()),
+            Self::PromiseRefused(token::Refusal::State { state, .. }) => fact("state", state),
+            Self::PromiseRefused(token::Refusal::OtherOrder(order)) => fact("order_id", &order.to_string()),
+            Self::PromiseRefused(token::Refusal::TooLong(at)) => fact("latest_time", &at.to_string()),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let soon = Duration::from_millis(100);
+        let (code, reason) = match error {
+            Error::Invalid(violations) => return server::invalid(DOMAIN, violations),
+            Error::Busy => return server::exhausted(DOMAIN, "TOO_BUSY", soon, error.to_string()),
+            Error::ViewLoading => {
+                return server::retry_later(DOMAIN, "STOCK_VIEW_LOADING", soon, error.to_string());
+            }
+            Error::Peer(status) => {
+                tracing::warn!(code = ?status.code(), message = status.message(), "inventory did not answer");
+                return server::retry_later(
+                    DOMAIN,
+                    "INVENTORY_UNAVAILABLE",
+                    soon,
+                    "inventory did not answer",
+                );
+            }
+            Error::Db(db::Error::Retry(_) | db::Error::Unavailable(_))
+            | Error::Bus(bus::Error::Unsettled { .. }) => {
+                return server::retry_later(DOMAIN, "RETRY", soon, "storage is busy, try again");
+            }
+            Error::TooManyWatchers => {
+                return server::exhausted(DOMAIN, "TOO_MANY_STREAMS", soon, error.to_string());
+            }
+            Error::Throttled { until, now } => {
+                let wait = Duration::try_from(until.duration_since(now)).unwrap_or(soon);
+                return server::exhausted(DOMAIN, "TOO_MANY_WRONG_CODES", wait, error.to_string());
+            }
+            Error::FulfillmentNotFound(_) => (Code::NotFound, "FULFILLMENT_NOT_FOUND"),
+            Error::CodeNotFound => (Code::NotFound, "PICKUP_CODE_NOT_FOUND"),
+            Error::WorkChanged(_) => (Code::Aborted, "FULFILLMENT_CHANGED"),
+            Error::WorkRefused(ref refusal) => (Code::FailedPrecondition, work_reason(refusal)),
+            Error::NoCode(_) => (Code::FailedPrecondition, "NO_PICKUP_CODE"),
+            Error::CodeLocked(_) => (Code::FailedPrecondition, "PICKUP_CODE_LOCKED"),
+            Error::WrongCode { .. } => (Code::FailedPrecondition, "WRONG_PICKUP_CODE"),
+            Error::NodeNotFound(_) => (Code::NotFound, "NODE_NOT_FOUND"),
+            Error::PromiseNotFound(_) => (Code::NotFound, "PROMISE_NOT_FOUND"),
+            Error::DecisionNotFound(_) => (Code::NotFound, "DECISION_NOT_FOUND"),
+            Error::NodeChanged(_) => (Code::Aborted, "NODE_CHANGED"),
+            Error::MethodNotOffered(_) => (Code::FailedPrecondition, Reason::MethodNotOffered.name()),
+            Error::NotPromised(ref refused) => (Code::FailedPrecondition, refused.refused.first().name()),
+            Error::PromiseRefused(ref refusal) => (Code::FailedPrecondition, promise_reason(refusal)),
+            Error::RequestIdReused | Error::Bus(bus::Error::RequestIdReused { .. }) => {
+                (Code::InvalidArgument, "REQUEST_ID_REUSED")
+            }
+            Error::Corrupt(_) | Error::Db(_) | Error::Bus(_) => (Code::Internal, "STORAGE"),
+        };
+        let facts = error.facts();
+        server::status(code, reason, DOMAIN, error.to_string(), facts)
+    }
+}
+
+fn promise_reason(refusal: &token::Refusal) -> &'static str {
+    match refusal {
+        token::Refusal::State { state: "EXPIRED", .. } => "PROMISE_EXPIRED",
+        token::Refusal::State { .. } => "PROMISE_REFUSED",
+        token::Refusal::OtherOrder(_) => "PROMISE_TAKEN",
+        token::Refusal::NotDue(_) => "PROMISE_NOT_DUE",
+        token::Refusal::TooLong(_) => "PROMISE_TOO_LONG",
+    }
+}
+
+fn work_reason(refusal: &fulfillment::Refusal) -> &'static str {
+    match refusal {
+        fulfillment::Refusal::State { .. } => "WRONG_STATE",
+        fulfillment::Refusal::UnknownLine { .. } => "UNKNOWN_LINE",
+        fulfillment::Refusal::LineTwice { .. } => "LINE_TWICE",
+        fulfillment::Refusal::TooMany { .. } => "TOO_MANY_UNITS",
+        fulfillment::Refusal::Nothing { .. } => "NOTHING_TO_DO",
+        fulfillment::Refusal::StillToPick { .. } => "STILL_TO_PICK",
+        fulfillment::Refusal::TooEarly { .. } => "TOO_EARLY",
+    }
+}
+
+fn work_facts(refusal: &fulfillment::Refusal) -> Vec<(String, String)> {
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    match refusal {
+        fulfillment::Refusal::State { step, state } => {
+            vec![fact("step", (*step).to_owned()), fact("state", state.name().to_owned())]
+        }
+        fulfillment::Refusal::UnknownLine { line } | fulfillment::Refusal::LineTwice { line } => {
+            vec![fact("line", line.to_string())]
+        }
+        fulfillment::Refusal::TooMany { line, asked, left } => {
+            vec![
+                fact("line", line.to_string()),
+                fact("asked", asked.to_string()),
+                fact("left", left.to_string()),
+            ]
+        }
+        fulfillment::Refusal::StillToPick { left } => vec![fact("left", left.to_string())],
+        fulfillment::Refusal::Nothing { .. } | fulfillment::Refusal::TooEarly { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,71 @@
+//! `ExtendPromise`: a later end, stock first.
+
+use contract::fulfillment::v1 as pb;
+use contract::inventory::v1 as stock;
+use domain::id::{self, PromiseToken, ReservationId};
+use domain::promise::token::{Refusal, State};
+use jiff::Timestamp;
+use tonic::Code;
+
+use crate::Fulfillment;
+use crate::confirm::{locked, save};
+use crate::error::Error;
+use crate::store::promise::Stored;
+use crate::verb::Call;
+use crate::wire::{promise as wire, timestamp};
+
+impl Fulfillment {
+    /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
+    /// reply.
+    pub(crate) async fn extend(
+        &self,
+        call: &Call,
+        token: PromiseToken,
+        until: Timestamp,
+    ) -> Result<pb::ExtendPromiseResponse, Error> {
+        let stored = self.stored(token).await?;
+        let extended = self.extended(&stored, call, until)?;
+        if extended == stored.state {
+            return Ok(answer(&stored));
+        }
+        self.extend_stock(token, until).await?;
+        db::retry(3, Error::is_retry, || async {
+            let mut tx = self.db.begin().await?;
+            let mut stored = locked(&mut tx, token).await?;
+            let extended = self.extended(&stored, call, until)?;
+            if extended != stored.state {
+                stored.state = extended;
+                save(&mut tx, &mut stored).await?;
+            }
+            tx.commit().await?;
+            Ok(answer(&stored))
+        })
+        .await
+    }
+
+    fn extended(&self, stored: &Stored, call: &Call, until: Timestamp) -> Result<State, Refusal> {
+        let now = self.clock.business();
+        let cap = self.config.life().cap(call.is_service, stored.created, now);
+        stored.state.extend(until, cap, now)
+    }
+
+    async fn extend_stock(&self, token: PromiseToken, until: Timestamp) -> Result<(), Error> {
+        let until = until.checked_add(self.config.stock_margin()).unwrap_or(Timestamp::MAX);
+        let request = stock::ExtendReservationRequest {
+            request_id: id::derived("promise.extend", &format!("{token}|{until}")).to_string(),
+            reservation_id: ReservationId::new(token.uuid()).to_string(),
+            expire_time: Some(timestamp(until)),
+        };
+        match self.inventory.clone().extend_reservation(request).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::FailedPrecondition || status.code() == Code::NotFound => {
+                Err(Refusal::State { state: "EXPIRED", command: "extended" }.into())
+            }
+            Err(status) => Err(Error::Peer(Box::new(status))),
+        }
+    }
+}
+
+fn answer(stored: &Stored) -> pb::ExtendPromiseResponse {
+    pb::ExtendPromiseResponse { promise: Some(wire::stored(stored)) }
+}

@@ -1,0 +1,203 @@
+//! Keeps the views in memory up to date: the stock by snapshot and events, nodes and capacity by reading what other
+//! processes changed.
+
+use std::time::Duration;
+
+use bus::{Delivered, Subscription, Topic};
+use contract::inventory::v1 as stock;
+use contract::inventory::v1::inventory_event::Body;
+use domain::id::{NodeId, Sku};
+use futures_util::FutureExt as _;
+use jiff::SignedDuration;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use crate::Fulfillment;
+use crate::atp::{Need, Position};
+use crate::error::Error;
+use crate::store;
+use crate::wire;
+
+/// The topics of the subscription that [`Fulfillment::follow_stock`] reads.
+pub const STOCK_TOPICS: &[Topic] = &[Topic::Inventory];
+
+/// Events taken in under one lock.
+const EVENTS_AT_ONCE: usize = 256;
+/// Rows read at once.
+const PAGE: i64 = 5_000;
+/// How far back a look for changes goes, for transactions that committed late and clocks that differ.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
+/// How long to wait before the snapshot is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How far the changes of others were read, in microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Read {
+    nodes: i64,
+    slots: i64,
+}
+
+impl Fulfillment {
+    /// Follows the stock until `stop`: a snapshot, then events; a new snapshot when events were missed, and now and
+    /// then for what has no events (kits).
+    pub async fn follow_stock(&self, stop: CancellationToken, mut subscription: Subscription) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                done = self.follow_from_snapshot(&mut subscription) => if let Err(error) = done {
+                    tracing::warn!(%error, "the view of the stock can't be read, trying again");
+                    self.clock.pause(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn follow_from_snapshot(&self, subscription: &mut Subscription) -> Result<(), Error> {
+        subscription.ready().await?;
+        self.load_stock().await?;
+        let rebuild = self.clock.pause(Duration::from_secs(self.config.stock_view_rebuild_s));
+        tokio::pin!(rebuild);
+        loop {
+            let first = tokio::select! {
+                () = &mut rebuild => return Ok(()),
+                event = subscription.next() => event,
+            };
+            let Ok(first) = first else { return Ok(()) };
+            let mut positions: Vec<Position> = self.position_of(&first).into_iter().collect();
+            while positions.len() < EVENTS_AT_ONCE {
+                match subscription.next().now_or_never() {
+                    Some(Ok(event)) => positions.extend(self.position_of(&event)),
+                    Some(Err(_)) => return Ok(()),
+                    None => break,
+                }
+            }
+            self.atp.put(&positions);
+        }
+    }
+
+    /// Reads all positions of inventory into the view.
+    pub async fn load_stock(&self) -> Result<(), Error> {
+        let peer = |status: tonic::Status| Error::Peer(Box::new(status));
+        let request = stock::StreamPositionsRequest {};
+        let mut chunks = self.inventory.clone().stream_positions(request).await.map_err(peer)?.into_inner();
+        while let Some(chunk) = chunks.message().await.map_err(peer)? {
+            let positions: Vec<Position> =
+                chunk.positions.into_iter().filter_map(|position| self.position(position)).collect();
+            self.atp.put(&positions);
+            self.atp.put_kits(chunk.kits.into_iter().filter_map(kit));
+        }
+        self.atp.set_loaded();
+        Ok(())
+    }
+
+    fn position_of(&self, event: &Delivered) -> Option<Position> {
+        if event.aggregate_type != "position" {
+            return None;
+        }
+        match stock::InventoryEvent::decode(event.payload.clone()).ok()?.body? {
+            Body::PositionChanged(changed) => self.position(changed.position?),
+            Body::ReservationHeld(_)
+            | Body::ReservationConfirmed(_)
+            | Body::ReservationRefused(_)
+            | Body::ReservationExtended(_)
+            | Body::ReservationSettled(_)
+            | Body::ReservationReleased(_)
+            | Body::ReservationExpired(_) => None,
+        }
+    }
+
+    fn position(&self, position: stock::Position) -> Option<Position> {
+        let changed = position.update_time.and_then(|at| wire::instant(at).ok());
+        Some(Position {
+            node: self.network.keys.of(&NodeId::new(position.node_id).ok()?),
+            sku: Sku::new(position.sku).ok()?,
+            atp: position.atp,
+            version: position.version,
+            changed: changed.map_or(0, jiff::Timestamp::as_microsecond),
+        })
+    }
+
+    /// Asks inventory about a SKU that the view does not know. False: it does not exist.
+    pub(crate) async fn ask_about(&self, sku: &Sku) -> Result<bool, Error> {
+        let request = stock::GetSkuRequest { sku: sku.to_string() };
+        match self.inventory.clone().get_sku(request).await {
+            Ok(answer) => {
+                match answer.into_inner().sku.and_then(kit) {
+                    Some(kit) => self.atp.put_kits([kit]),
+                    None => self.atp.put_known(sku.clone()),
+                }
+                Ok(true)
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(Error::Peer(Box::new(status))),
+        }
+    }
+
+    /// Reads the whole network and the capacity ahead: at the start.
+    pub(crate) async fn load_network(&self) -> Result<(), Error> {
+        let mut after = String::new();
+        loop {
+            let mut tx = self.db.read().await?;
+            let page = store::network::page(&mut tx, &after, 500).await?;
+            tx.commit().await?;
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.node.node_id);
+            self.learn_nodes(&page)?;
+        }
+        self.refresh(&mut Read::default()).await
+    }
+
+    /// Follows what other processes change of nodes and capacity, until `stop`.
+    pub async fn follow_network(&self, stop: CancellationToken) {
+        let mut read = Read::default();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.clock.pause(Duration::from_millis(self.config.refresh_ms.max(10))) => {}
+            }
+            if let Err(error) = self.refresh(&mut read).await {
+                tracing::warn!(%error, "nodes and capacity can't be read, trying again");
+            }
+        }
+    }
+
+    async fn refresh(&self, read: &mut Read) -> Result<(), Error> {
+        let now = self.clock.business();
+        let back = i64::try_from(OVERLAP.as_micros()).unwrap_or(0);
+        let mut tx = self.db.read().await?;
+        let nodes = store::network::changed_since(&mut tx, read.nodes.saturating_sub(back), PAGE).await?;
+        let day = (now - SignedDuration::from_hours(26)).as_microsecond();
+        let slots =
+            store::capacity::changed_since(&mut tx, read.slots.saturating_sub(back), day, PAGE).await?;
+        tx.commit().await?;
+        if let Some(last) = nodes.iter().map(|node| node.updated_at).max() {
+            read.nodes = read.nodes.max(last);
+        }
+        if let Some(last) = slots.iter().map(|(_, _, updated)| *updated).max() {
+            read.slots = read.slots.max(last);
+        }
+        let new: Vec<_> = nodes.into_iter().filter(|node| self.is_news(node)).collect();
+        self.learn_nodes(&new)?;
+        self.note_load(slots.into_iter().map(|(slot, used, _)| (slot, used)), now);
+        Ok(())
+    }
+
+    /// Whether a stored node differs from the one in the index.
+    fn is_news(&self, stored: &store::network::StoredNode) -> bool {
+        let known = NodeId::new(stored.node.node_id.as_str()).ok().and_then(|id| self.node(&id));
+        let read = wire::network::stored(stored).ok();
+        known.as_deref() != read.as_ref()
+    }
+}
+
+fn kit(sku: stock::Sku) -> Option<(Sku, Vec<Need>)> {
+    if sku.kit_parts.is_empty() {
+        return None;
+    }
+    let mut parts = Vec::with_capacity(sku.kit_parts.len());
+    for part in sku.kit_parts {
+        parts.push(Need { sku: Sku::new(part.sku).ok()?, quantity: part.quantity });
+    }
+    Some((Sku::new(sku.sku).ok()?, parts))
+}

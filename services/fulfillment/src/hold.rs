@@ -1,0 +1,218 @@
+//! `HoldPromise`: stock and capacity under one token, or nothing.
+//!
+//! Two databases can't commit together, so: token and capacity are written PENDING, inventory reserves under the
+//! token's id for a little longer than the token lives, then the token is LIVE. A refusal takes the token back; whatever
+//! else goes wrong in between is undone when the token's time is over.
+
+use contract::fulfillment::v1 as pb;
+use contract::inventory::v1 as stock;
+use domain::id::{self, PromiseToken, ReservationId};
+use domain::promise::token::{Refusal, State};
+use domain::promise::{Offer, Reason, Refused};
+use jiff::{SignedDuration, Timestamp};
+use tonic::{Code, Status};
+
+use crate::Fulfillment;
+use crate::combiner::{Done, Job};
+use crate::error::{Error, Lack, NotPromised};
+use crate::store::promise::{Record, Stored};
+use crate::store::{self};
+use crate::verb::Call;
+use crate::wire::promise::{self as wire, Hold};
+
+/// How often a plan is made when slots turn out to be full.
+const PLANS: usize = 3;
+
+impl Fulfillment {
+    /// Holds stock and capacity.
+    pub(crate) async fn hold(&self, call: &Call, hold: Hold) -> Result<Stored, Error> {
+        let now = self.clock.business();
+        let life = self.config.life();
+        let ttl = hold.ttl.unwrap_or(life.default);
+        let cap = life.cap(call.is_service, now, now);
+        let expires = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
+        if expires > cap {
+            let most = cap.duration_since(now).as_secs();
+            return Err(Error::field("ttl", format!("must be at most {most} s for this caller")));
+        }
+        let promise = self.take(call, &hold, now, expires).await?;
+        match promise.state {
+            State::Pending { .. } => self.ask_for_stock(promise, &hold).await,
+            State::Live { .. } | State::Confirmed { .. } => Ok(promise),
+            State::Released | State::Expired => Err(gone(&promise)),
+        }
+    }
+
+    /// Writes token and capacity, or finds what the same request wrote before.
+    async fn take(
+        &self,
+        call: &Call,
+        hold: &Hold,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Stored, Error> {
+        let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.request_id));
+        let token = PromiseToken::random();
+        for _ in 0..PLANS {
+            let (offer, decision) = match self.plan(&hold.node, hold.method, &hold.lines, now) {
+                Ok(plan) => plan,
+                Err(refused) => return self.known_or(call, key, hold, refused, now).await,
+            };
+            let node = self.node(&hold.node);
+            let rule = node.as_ref().and_then(|node| node.rule(hold.method.rules().work));
+            let most = rule.map_or(i64::MAX, |rule| i64::from(rule.max_orders()));
+            let name = node.as_ref().map(|node| node.name.clone()).unwrap_or_default();
+            let promise = Stored {
+                token,
+                request_key: key,
+                body_hash: call.hash.to_vec(),
+                owner: call.actor.clone(),
+                state: State::Pending { expires },
+                version: 1,
+                method: hold.method,
+                node: hold.node.clone(),
+                slot_start: offer.slot.map(|slot| slot.start.as_microsecond()),
+                capacity_held: offer.slot.is_some(),
+                ready: offer.ready,
+                keep_until: offer.keep_until,
+                record: Record {
+                    promise: promised(hold, &name, &offer),
+                    decision: wire::decision(&decision, token),
+                },
+                created: now,
+                expires,
+            };
+            match self.write(Job::Take { promise: Box::new(promise.clone()), most }).await? {
+                Done::Taken => return Ok(promise),
+                Done::Known(known) => return same_body(*known, call),
+                // Now the view knows that the slot is full: plan anew.
+                Done::Full => {}
+                Done::Granted | Done::NotPending | Done::Forgotten => {
+                    return Err(Error::Corrupt("a hold was answered as something else".into()));
+                }
+            }
+        }
+        let refused = Refused::because(Reason::CapacityFull);
+        Err(self.not_promised(hold, refused, None, now))
+    }
+
+    /// The promise of an earlier call of the same request, or the refusal.
+    async fn known_or(
+        &self,
+        call: &Call,
+        key: uuid::Uuid,
+        hold: &Hold,
+        refused: Refused,
+        now: Timestamp,
+    ) -> Result<Stored, Error> {
+        let mut tx = self.db.read().await?;
+        let known = store::promise::by_request(&mut tx, &[key]).await?.pop();
+        tx.commit().await?;
+        match known.filter(|known| known.state.holds()) {
+            Some(known) => same_body(known, call),
+            None => Err(self.not_promised(hold, refused, None, now)),
+        }
+    }
+
+    /// Asks inventory for the stock of a promise that is PENDING.
+    async fn ask_for_stock(&self, promise: Stored, hold: &Hold) -> Result<Stored, Error> {
+        match self.reserve(&promise, hold).await {
+            Ok(()) => self.grant(promise).await,
+            Err(status) => match status.code() {
+                Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => {
+                    self.write(Job::Forget(promise.token)).await?;
+                    Err(self.refused_by_inventory(hold, &status))
+                }
+                // What became of the stock is unknown: asked again with the same request_id it goes on from here, and
+                // otherwise the token's time undoes it.
+                _ => Err(Error::Peer(Box::new(status))),
+            },
+        }
+    }
+
+    async fn reserve(&self, promise: &Stored, hold: &Hold) -> Result<(), Status> {
+        let ttl = promise.expires.duration_since(promise.created) + self.config.stock_margin();
+        let request = stock::ReserveRequest {
+            request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
+            reservation_id: ReservationId::new(promise.token.uuid()).to_string(),
+            lines: hold
+                .lines
+                .iter()
+                .map(|line| stock::ReserveLine {
+                    line: line.number,
+                    node_id: promise.node.to_string(),
+                    sku: line.sku.to_string(),
+                    quantity: line.quantity,
+                })
+                .collect(),
+            ttl: Some(wire_duration(ttl)),
+        };
+        let answer = self.inventory.clone().reserve(request).await?.into_inner();
+        let state = answer.reservation.map(|reservation| reservation.state());
+        match state {
+            Some(stock::ReservationState::Held | stock::ReservationState::Confirmed) => Ok(()),
+            // The answer to an earlier call, whose stock was given back since.
+            Some(_) | None => Err(Status::aborted("the stock was reserved and given back")),
+        }
+    }
+
+    async fn grant(&self, promise: Stored) -> Result<Stored, Error> {
+        if matches!(self.write(Job::Grant(promise.token)).await?, Done::Granted) {
+            let state = promise.state.grant()?;
+            return Ok(Stored { state, version: promise.version + 1, ..promise });
+        }
+        let now = self.stored(promise.token).await?;
+        if now.state.holds() { Ok(now) } else { Err(gone(&now)) }
+    }
+
+    fn refused_by_inventory(&self, hold: &Hold, status: &Status) -> Error {
+        let violations = server::status::violations(status);
+        if !violations.is_empty() {
+            return Error::Invalid(violations);
+        }
+        if status.code() != Code::FailedPrecondition {
+            return Error::field("lines", status.message());
+        }
+        let mut facts = server::status::facts(status);
+        let mut fact = |name: &str| facts.remove(name).unwrap_or_default();
+        let lack = Lack { sku: fact("sku"), wanted: fact("wanted"), available: fact("available") };
+        let refused = Refused::because(Reason::NoStock);
+        self.not_promised(hold, refused, Some(lack), self.clock.business())
+    }
+
+    fn not_promised(&self, hold: &Hold, refused: Refused, lack: Option<Lack>, now: Timestamp) -> Error {
+        let alternatives = self.alternatives(&hold.node, hold.method, &hold.lines, now);
+        let (node, method) = (hold.node.clone(), hold.method);
+        metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
+        Error::NotPromised(Box::new(NotPromised { node, method, refused, lack, alternatives }))
+    }
+
+    /// A promise as stored.
+    pub(crate) async fn stored(&self, token: PromiseToken) -> Result<Stored, Error> {
+        let mut tx = self.db.read().await?;
+        let stored = store::promise::get(&mut tx, token).await?;
+        tx.commit().await?;
+        stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))
+    }
+}
+
+fn promised(hold: &Hold, name: &str, offer: &Offer) -> pb::Promise {
+    pb::Promise {
+        option: Some(wire::option(hold.method, &hold.node, name, offer, None)),
+        lines: wire::cart(&hold.lines),
+        ..Default::default()
+    }
+}
+
+fn same_body(known: Stored, call: &Call) -> Result<Stored, Error> {
+    if known.body_hash == call.hash { Ok(known) } else { Err(Error::RequestIdReused) }
+}
+
+fn gone(promise: &Stored) -> Error {
+    Error::PromiseRefused(Refusal::State { state: promise.state.name(), command: "held" })
+}
+
+/// A length of time on the wire.
+pub(crate) fn wire_duration(length: SignedDuration) -> prost_types::Duration {
+    prost_types::Duration { seconds: length.as_secs(), nanos: length.subsec_nanos() }
+}

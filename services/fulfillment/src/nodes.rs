@@ -1,0 +1,104 @@
+//! The verbs of the network: nodes are put, read, shut and reopened.
+
+use contract::fulfillment::v1 as pb;
+use domain::network::Node;
+use prost::Message as _;
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::store::network::{self as store, StoredNode};
+use crate::verb::{self, Call};
+use crate::wire::network as wire;
+
+impl Fulfillment {
+    /// Creates or replaces nodes, all or none.
+    pub(crate) async fn put_nodes(
+        &self,
+        call: &Call,
+        nodes: Vec<pb::Node>,
+    ) -> Result<pb::PutNodesResponse, Error> {
+        let (reply, stored) = db::retry(3, Error::is_retry, || async {
+            let now = self.clock.business();
+            let mut tx = self.db.begin().await?;
+            if let Some(reply) = call.claim(&mut tx, now).await? {
+                return Ok((verb::reply(&reply)?, Vec::new()));
+            }
+            let versions = store::lock_versions(&mut tx, &nodes).await?;
+            for node in nodes.iter().filter(|node| !node.etag.is_empty()) {
+                let current = versions.get(&node.node_id).map(|version| wire::etag(*version));
+                if current.as_deref() != Some(node.etag.as_str()) {
+                    return Err(Error::NodeChanged(node.node_id.clone()));
+                }
+            }
+            let bare: Vec<pb::Node> = nodes.iter().cloned().map(wire::bare).collect();
+            let mut stored = store::put(&mut tx, &bare, now).await?;
+            let place = |stored: &StoredNode| nodes.iter().position(|n| n.node_id == stored.node.node_id);
+            stored.sort_by_key(place);
+            let reply = pb::PutNodesResponse { nodes: stored.iter().cloned().map(wire::answer).collect() };
+            call.settle(&mut tx, &reply.encode_to_vec()).await?;
+            tx.commit().await?;
+            Ok((reply, stored))
+        })
+        .await?;
+        self.learn_nodes(&stored)?;
+        Ok(reply)
+    }
+
+    /// Shuts a node for a time, or ends that.
+    pub(crate) async fn set_closing(
+        &self,
+        call: &Call,
+        node: &str,
+        closing: Option<pb::TemporaryClosing>,
+    ) -> Result<pb::Node, Error> {
+        let (reply, stored) = db::retry(3, Error::is_retry, || async {
+            let now = self.clock.business();
+            let mut tx = self.db.begin().await?;
+            if let Some(reply) = call.claim(&mut tx, now).await? {
+                return Ok((verb::reply(&reply)?, Vec::new()));
+            }
+            let Some(stored) = store::lock(&mut tx, node).await? else {
+                return Err(Error::NodeNotFound(node.to_owned()));
+            };
+            let changed = pb::Node { closing: closing.clone(), ..stored.node };
+            let stored = store::put(&mut tx, &[changed], now).await?;
+            let Some(reply) = stored.first().cloned().map(wire::answer) else {
+                return Err(Error::NodeNotFound(node.to_owned()));
+            };
+            call.settle(&mut tx, &reply.encode_to_vec()).await?;
+            tx.commit().await?;
+            Ok((reply, stored))
+        })
+        .await?;
+        self.learn_nodes(&stored)?;
+        Ok(reply)
+    }
+
+    /// One node.
+    pub(crate) async fn get_node(&self, node: &str) -> Result<pb::Node, Error> {
+        let mut tx = self.db.read().await?;
+        let stored = store::get(&mut tx, node).await?;
+        tx.commit().await?;
+        stored.map(wire::answer).ok_or_else(|| Error::NodeNotFound(node.to_owned()))
+    }
+
+    /// Nodes after a code, and the code to go on from.
+    pub(crate) async fn list_nodes(&self, after: &str, size: i64) -> Result<(Vec<pb::Node>, String), Error> {
+        let mut tx = self.db.read().await?;
+        let mut page = store::page(&mut tx, after, size + 1).await?;
+        tx.commit().await?;
+        let more = i64::try_from(page.len()).unwrap_or(i64::MAX) > size;
+        if more {
+            page.pop();
+        }
+        let next = page.last().filter(|_| more).map(|last| last.node.node_id.clone()).unwrap_or_default();
+        Ok((page.into_iter().map(wire::answer).collect(), next))
+    }
+
+    /// Takes stored nodes into the index.
+    pub(crate) fn learn_nodes(&self, stored: &[StoredNode]) -> Result<(), Error> {
+        let nodes = stored.iter().map(wire::stored).collect::<Result<Vec<Node>, Error>>()?;
+        self.network.put(nodes);
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! How many orders each slot of a node has taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use db::{Row, Tx, Type, params};
+use domain::time::micros;
+use jiff::Timestamp;
+
+use crate::error::Error;
+
+/// A slot of a node for a kind of work.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SlotKey {
+    /// The node.
+    pub(crate) node: String,
+    /// The name of the work.
+    pub(crate) work: String,
+    /// When the slot begins, in microseconds.
+    pub(crate) start: i64,
+}
+
+const COLUMNS: [(&str, Type); 3] =
+    [("node_id", Type::Text), ("work", Type::Text), ("slot_start", Type::BigInt)];
+
+fn key(row: &Row) -> Result<SlotKey, Error> {
+    Ok(SlotKey { node: row.get("node_id")?, work: row.get("work")?, start: row.get("slot_start")? })
+}
+
+/// Locks slots, making those that are not there, and tells how many orders each has taken.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    slots: &BTreeSet<SlotKey>,
+    now: Timestamp,
+) -> Result<BTreeMap<SlotKey, i64>, Error> {
+    let found = lock_existing(tx, slots).await?;
+    if found.len() == slots.len() {
+        return Ok(found);
+    }
+    let missing = slots
+        .iter()
+        .filter(|slot| !found.contains_key(slot))
+        .map(|slot| params![slot.node.as_str(), slot.work.as_str(), slot.start, micros(now)])
+        .collect();
+    let [node, work, start] = COLUMNS;
+    tx.batch(
+        "INSERT INTO capacity_slots (node_id, work, slot_start, used, updated_at)
+         SELECT r.node_id, r.work, r.slot_start, 0, r.updated_at FROM {rows} WHERE true
+          ORDER BY r.node_id, r.work, r.slot_start
+         ON CONFLICT (node_id, work, slot_start) DO NOTHING",
+        &[node, work, start, ("updated_at", Type::BigInt)],
+        missing,
+    )
+    .await?;
+    lock_existing(tx, slots).await
+}
+
+async fn lock_existing(tx: &mut Tx, slots: &BTreeSet<SlotKey>) -> Result<BTreeMap<SlotKey, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT c.node_id, c.work, c.slot_start, c.used FROM capacity_slots c
+               JOIN {rows} ON c.node_id = r.node_id AND c.work = r.work AND c.slot_start = r.slot_start
+              ORDER BY c.node_id, c.work, c.slot_start {lock:c}",
+            &COLUMNS,
+            slots.iter().map(|slot| params![slot.node.as_str(), slot.work.as_str(), slot.start]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
+}
+
+/// Adds to what slots have taken (less with negative numbers), in their order. A slot never goes below zero.
+pub(crate) async fn add(tx: &mut Tx, by: &BTreeMap<SlotKey, i64>, now: Timestamp) -> Result<(), Error> {
+    let [node, work, start] = COLUMNS;
+    tx.batch(
+        "UPDATE capacity_slots AS c
+            SET used = CASE WHEN c.used + r.by_orders < 0 THEN 0 ELSE c.used + r.by_orders END,
+                updated_at = r.updated_at
+           FROM {rows}
+          WHERE c.node_id = r.node_id AND c.work = r.work AND c.slot_start = r.slot_start",
+        &[node, work, start, ("by_orders", Type::BigInt), ("updated_at", Type::BigInt)],
+        by.iter()
+            .map(|(slot, by)| params![slot.node.as_str(), slot.work.as_str(), slot.start, *by, micros(now)])
+            .collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+/// What slots from an instant on had taken when they last changed, at or after another instant.
+pub(crate) async fn changed_since(
+    tx: &mut Tx,
+    since: i64,
+    from: i64,
+    limit: i64,
+) -> Result<Vec<(SlotKey, i64, i64)>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT node_id, work, slot_start, used, updated_at FROM capacity_slots
+              WHERE updated_at >= $1 AND slot_start >= $2 ORDER BY updated_at LIMIT $3",
+            params![since, from, limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((key(row)?, row.get("used")?, row.get("updated_at")?))).collect()
+}

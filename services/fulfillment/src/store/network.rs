@@ -1,0 +1,100 @@
+//! Nodes: one row each, the node as its owner wrote it.
+
+use std::collections::HashMap;
+
+use contract::fulfillment::v1 as pb;
+use db::{Row, Tx, Type, params};
+use domain::time::micros;
+use jiff::Timestamp;
+use prost::Message;
+
+use crate::error::Error;
+
+/// A node as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StoredNode {
+    /// As its owner wrote it, without output fields.
+    pub(crate) node: pb::Node,
+    /// From 1.
+    pub(crate) version: i64,
+    /// In microseconds.
+    pub(crate) updated_at: i64,
+}
+
+fn read(row: &Row) -> Result<StoredNode, Error> {
+    let body: Vec<u8> = row.get("body")?;
+    let node = pb::Node::decode(body.as_slice()).map_err(|e| Error::Corrupt(format!("a node: {e}")))?;
+    Ok(StoredNode { node, version: row.get("version")?, updated_at: row.get("updated_at")? })
+}
+
+/// Nodes after a code, in order.
+pub(crate) async fn page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<StoredNode>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT body, version, updated_at FROM nodes WHERE node_id > $1 ORDER BY node_id LIMIT $2",
+            params![after, limit],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Nodes changed at or after an instant, oldest change first.
+pub(crate) async fn changed_since(tx: &mut Tx, since: i64, limit: i64) -> Result<Vec<StoredNode>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT body, version, updated_at FROM nodes WHERE updated_at >= $1 ORDER BY updated_at, node_id LIMIT $2",
+            params![since, limit],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// One node.
+pub(crate) async fn get(tx: &mut Tx, node: &str) -> Result<Option<StoredNode>, Error> {
+    let row = tx
+        .fetch_optional("SELECT body, version, updated_at FROM nodes WHERE node_id = $1", params![node])
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// One node, locked.
+pub(crate) async fn lock(tx: &mut Tx, node: &str) -> Result<Option<StoredNode>, Error> {
+    let row = tx
+        .lock_one(
+            "SELECT n.body, n.version, n.updated_at FROM nodes n WHERE n.node_id = $1 {lock:n}",
+            params![node],
+        )
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// The versions of those of these nodes that exist, locked.
+pub(crate) async fn lock_versions(tx: &mut Tx, nodes: &[pb::Node]) -> Result<HashMap<String, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT n.node_id, n.version FROM nodes n JOIN {rows} ON n.node_id = r.node_id
+              ORDER BY n.node_id {lock:n}",
+            &[("node_id", Type::Text)],
+            nodes.iter().map(|node| params![node.node_id.as_str()]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("node_id")?, row.get("version")?))).collect()
+}
+
+/// Writes nodes; the version of one that exists grows by one. Answers them as stored, in no order.
+pub(crate) async fn put(tx: &mut Tx, nodes: &[pb::Node], now: Timestamp) -> Result<Vec<StoredNode>, Error> {
+    let rows =
+        nodes.iter().map(|node| params![node.node_id.as_str(), node.encode_to_vec(), micros(now)]).collect();
+    let stored = tx
+        .batch_fetch(
+            "INSERT INTO nodes (node_id, version, body, updated_at)
+             SELECT r.node_id, 1, r.body, r.updated_at FROM {rows} WHERE true ORDER BY r.node_id
+             ON CONFLICT (node_id) DO UPDATE
+                SET version = nodes.version + 1, body = excluded.body, updated_at = excluded.updated_at
+             RETURNING body, version, updated_at",
+            &[("node_id", Type::Text), ("body", Type::Bytes), ("updated_at", Type::BigInt)],
+            rows,
+        )
+        .await?;
+    stored.iter().map(read).collect()
+}

@@ -1,0 +1,100 @@
+//! Calls to peers that were decided inside a transaction and are made after it, until they succeed.
+
+use contract::inventory::v1 as stock;
+use domain::id::{self, ReservationId};
+use futures_util::{StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::store::task::{self, Task};
+
+/// How many calls are made in one go.
+const BATCH: i64 = 100;
+/// How many of them at the same time.
+const AT_ONCE: usize = 16;
+
+/// The kinds of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Inventory lets go of the stock of a promise that ended.
+    ReleaseReservation,
+}
+
+impl Kind {
+    /// Its name in storage.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ReleaseReservation => "RELEASE_RESERVATION",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        (name == Self::ReleaseReservation.name()).then_some(Self::ReleaseReservation)
+    }
+}
+
+impl Fulfillment {
+    /// Makes the calls that are due: peers first, then what came of it in one transaction. Answers how many were made.
+    pub(crate) async fn run_tasks(&self, now: Timestamp) -> Result<usize, Error> {
+        let mut made = 0;
+        loop {
+            let mut tx = self.db.read().await?;
+            let due = task::due(&mut tx, now, BATCH).await?;
+            tx.commit().await?;
+            if due.is_empty() {
+                return Ok(made);
+            }
+            let results: Vec<(Task, Result<(), String>)> = stream::iter(due)
+                .map(|task| async {
+                    let result = self.make(&task).await;
+                    (task, result)
+                })
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            let done: Vec<Uuid> =
+                results.iter().filter(|(_, result)| result.is_ok()).map(|(task, _)| task.id).collect();
+            made += done.len();
+            let mut tx = self.db.begin().await?;
+            task::done(&mut tx, &done).await?;
+            for (task, result) in &results {
+                if let Err(error) = result {
+                    tracing::warn!(task = task.kind, subject = %task.subject, attempts = task.attempts, error,
+                        "a call to a peer failed and is made again later");
+                    task::again(&mut tx, task.id, now + pause(task.attempts), error).await?;
+                }
+            }
+            tx.commit().await?;
+        }
+    }
+
+    async fn make(&self, task: &Task) -> Result<(), String> {
+        match Kind::parse(&task.kind) {
+            Some(Kind::ReleaseReservation) => self.release_reservation(task.subject).await,
+            None => Err(format!("nobody knows how to do {}", task.kind)),
+        }
+    }
+
+    async fn release_reservation(&self, token: Uuid) -> Result<(), String> {
+        let request = stock::ReleaseReservationRequest {
+            request_id: id::derived("promise.release", &token.to_string()).to_string(),
+            reservation_id: ReservationId::new(token).to_string(),
+            reason: "PROMISE_ENDED".to_owned(),
+        };
+        match self.inventory.clone().release_reservation(request).await {
+            Ok(_) => Ok(()),
+            // It does not exist, or is settled: there is nothing to let go.
+            Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => Ok(()),
+            Err(status) => Err(format!("{:?}: {}", status.code(), status.message())),
+        }
+    }
+}
+
+/// 1 s, 2 s, 4 s .. 5 min.
+fn pause(attempts: i64) -> SignedDuration {
+    let doubled = 1_i64 << attempts.clamp(0, 9);
+    SignedDuration::from_secs(doubled.min(300))
+}

@@ -1,0 +1,27 @@
+//! What time does: promises end, calls are made again, work becomes due.
+
+use domain::time::from_micros;
+use jiff::Timestamp;
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::store;
+
+impl Fulfillment {
+    /// Does what is due. Answers how much that was.
+    pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
+        let ended = self.expire_promises(now).await?;
+        let made = self.run_tasks(now).await?;
+        Ok(ended + made + self.work_due(now).await?)
+    }
+
+    /// When something is due next.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        let mut tx = self.db.read().await?;
+        let promise = store::promise::next_due(&mut tx).await?.map(from_micros);
+        let task = store::task::next_due(&mut tx).await?.map(from_micros);
+        tx.commit().await?;
+        let work = self.work_next_due().await?;
+        Ok([promise, task, work].into_iter().flatten().min())
+    }
+}

@@ -1,0 +1,68 @@
+//! What every mutating verb begins with: who asks, under which request id, for what.
+
+use db::Tx;
+use domain::id;
+use jiff::Timestamp;
+use prost::Message;
+use server::Principal;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// One mutating request.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// Who asks, `kind/id`.
+    pub(crate) actor: String,
+    /// Whether that is another service of ours.
+    pub(crate) is_service: bool,
+    /// Who asks for what: request ids of different scopes never meet.
+    pub(crate) scope: String,
+    /// The caller's id of the request.
+    pub(crate) request_id: Uuid,
+    /// SHA-256 of the request.
+    pub(crate) hash: [u8; 32],
+}
+
+/// Reads who asks for `verb` with this request.
+pub(crate) fn call(
+    principal: &Principal,
+    verb: &str,
+    request: &impl Message,
+    request_id: &str,
+) -> Result<Call, Error> {
+    let request_id = id::request_id(request_id).map_err(|_| Error::field("request_id", "must be a UUID"))?;
+    Ok(Call {
+        actor: principal.as_str().to_owned(),
+        is_service: principal.kind == "service",
+        scope: format!("{}|{verb}", principal.as_str()),
+        request_id,
+        hash: Sha256::digest(request.encode_to_vec()).into(),
+    })
+}
+
+impl Call {
+    /// The reply that this request got before, if it did.
+    pub(crate) async fn saved(&self, tx: &mut Tx) -> Result<Option<Vec<u8>>, Error> {
+        Ok(bus::inbox::saved(tx, &self.scope, self.request_id, &self.hash).await?)
+    }
+
+    /// Claims the request id; `Some` is the reply that it got before.
+    pub(crate) async fn claim(&self, tx: &mut Tx, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
+        match bus::inbox::claim(tx, &self.scope, self.request_id, &self.hash, now).await? {
+            bus::inbox::Claim::First => Ok(None),
+            bus::inbox::Claim::Done(reply) => Ok(Some(reply)),
+        }
+    }
+
+    /// Keeps the reply of a claimed request.
+    pub(crate) async fn settle(&self, tx: &mut Tx, reply: &[u8]) -> Result<(), Error> {
+        Ok(bus::inbox::settle(tx, &self.scope, self.request_id, reply).await?)
+    }
+}
+
+/// Reads a reply that was kept.
+pub(crate) fn reply<M: Message + Default>(bytes: &[u8]) -> Result<M, Error> {
+    M::decode(bytes).map_err(|error| Error::Corrupt(format!("a saved reply: {error}")))
+}

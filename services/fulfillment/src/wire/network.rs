@@ -1,0 +1,260 @@
+//! Nodes on the wire.
+
+use std::collections::BTreeMap;
+
+use contract::fulfillment::v1 as pb;
+use contract::google::r#type as google;
+use domain::fulfillment::method::Method;
+use domain::network::capacity::Rule;
+use domain::network::hours::{Closure, Day, Hours, Interval, Zone};
+use domain::network::{Kind, Node, Service};
+use domain::time::from_micros;
+use jiff::SignedDuration;
+use jiff::civil::Date;
+
+use super::{Faults, duration, instant, method_name, node_id, place, timestamp};
+use crate::error::Error;
+use crate::store::network::StoredNode;
+
+const DEFAULT_PREPARATION: SignedDuration = SignedDuration::from_mins(30);
+const DEFAULT_SLOT: SignedDuration = SignedDuration::from_mins(60);
+const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Checks a node of a request; `at` is the path of its field.
+pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Node> {
+    let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
+    let id = node_id(faults, &field("node_id"), &node.node_id);
+    let kind = kind(node.kind);
+    if kind.is_none() {
+        faults.add(field("kind"), "must be one of the kinds of node");
+    }
+    let position = node.place.map_or_else(|| Err("is required".to_owned()), place);
+    let position = faults.take(&field("place"), position);
+    let hours = hours(node, &field, faults);
+    let services = services(node, &field, faults);
+    let capacity = capacity(node, &field, faults);
+    let node = Node {
+        id: id?,
+        name: node.name.clone(),
+        kind: kind?,
+        position: position?,
+        hours: hours?,
+        services: services?,
+        capacity: capacity?,
+    };
+    if let Err(why) = node.check() {
+        faults.add(field("name"), why);
+    }
+    Some(node)
+}
+
+fn kind(number: i32) -> Option<Kind> {
+    let name = pb::NodeKind::try_from(number).ok()?.as_str_name();
+    Kind::parse(name.strip_prefix("NODE_KIND_")?)
+}
+
+fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Hours> {
+    let zone = faults.take(&field("time_zone"), Zone::named(&node.time_zone));
+    let mut week: [Vec<Interval>; 7] = Default::default();
+    for (i, span) in node.hours.iter().enumerate() {
+        let at = field(&format!("hours[{i}]"));
+        let Some(day) = usize::try_from(span.day).ok().filter(|day| (1..=7).contains(day)) else {
+            faults.add(format!("{at}.day"), "must be a day of the week");
+            continue;
+        };
+        if let Some(interval) = interval(span.open_time, span.close_time, &at, faults) {
+            week[day - 1].push(interval);
+        }
+    }
+    let mut days: [Day; 7] = Default::default();
+    for (day, mut intervals) in days.iter_mut().zip(week) {
+        intervals.sort_by_key(|interval| interval.opens());
+        *day = faults.take(&field("hours"), Day::new(intervals))?;
+    }
+    let exceptions = exceptions(node, field, faults);
+    let closures = node.closing.as_ref().map(|closing| closure(closing, &field("closing"), faults));
+    let closures = match closures {
+        None => Vec::new(),
+        Some(closure) => vec![closure?],
+    };
+    let hours = Hours::weekly(zone?, days);
+    let hours = faults.take(&field("exceptions"), hours.with_exceptions(exceptions?))?;
+    faults.take(&field("closing"), hours.with_closures(closures))
+}
+
+fn exceptions(
+    node: &pb::Node,
+    field: &impl Fn(&str) -> String,
+    faults: &mut Faults,
+) -> Option<BTreeMap<Date, Day>> {
+    let mut exceptions = BTreeMap::new();
+    for (i, exception) in node.exceptions.iter().enumerate() {
+        let at = field(&format!("exceptions[{i}]"));
+        let Some(date) = exception.date.as_ref().and_then(date) else {
+            faults.add(format!("{at}.date"), "must be a date with year, month and day");
+            continue;
+        };
+        let mut intervals: Vec<Interval> = Vec::with_capacity(exception.spans.len());
+        for (j, span) in exception.spans.iter().enumerate() {
+            let at = format!("{at}.spans[{j}]");
+            intervals.extend(interval(span.open_time, span.close_time, &at, faults));
+        }
+        intervals.sort_by_key(|interval| interval.opens());
+        let day = faults.take(&format!("{at}.spans"), Day::new(intervals))?;
+        if exceptions.insert(date, day).is_some() {
+            faults.add(format!("{at}.date"), "is given twice");
+        }
+        if exception.name.chars().count() > 200 {
+            faults.add(format!("{at}.name"), "must have at most 200 characters");
+        }
+    }
+    Some(exceptions)
+}
+
+fn date(date: &google::Date) -> Option<Date> {
+    let year = i16::try_from(date.year).ok().filter(|year| *year > 0)?;
+    Date::new(year, i8::try_from(date.month).ok()?, i8::try_from(date.day).ok()?).ok()
+}
+
+fn interval(
+    open: Option<google::TimeOfDay>,
+    close: Option<google::TimeOfDay>,
+    at: &str,
+    faults: &mut Faults,
+) -> Option<Interval> {
+    let open = faults.take(&format!("{at}.open_time"), open.ok_or("is required").and_then(minute));
+    let close = faults.take(&format!("{at}.close_time"), close.ok_or("is required").and_then(minute));
+    faults.take(at, Interval::new(open?, close?))
+}
+
+/// The minute of the day; 24:00 is allowed.
+fn minute(time: google::TimeOfDay) -> Result<u16, &'static str> {
+    let odd = "must be a whole minute from 00:00 to 24:00";
+    let whole = time.seconds == 0 && time.nanos == 0;
+    let in_day = (0..24).contains(&time.hours) || (time.hours == 24 && time.minutes == 0);
+    if !whole || !in_day || !(0..60).contains(&time.minutes) {
+        return Err(odd);
+    }
+    u16::try_from(time.hours * 60 + time.minutes).map_err(|_| odd)
+}
+
+/// A temporary closing.
+pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, faults: &mut Faults) -> Option<Closure> {
+    if closing.reason.chars().count() > 200 {
+        faults.add(format!("{at}.reason"), "must have at most 200 characters");
+    }
+    let from = match closing.from_time {
+        None => Err("is required".to_owned()),
+        Some(from) => instant(from).map_err(|why| why.to_string()),
+    };
+    let from = faults.take(&format!("{at}.from_time"), from);
+    let until = match closing.until_time.map(instant).transpose() {
+        Ok(until) => Some(until),
+        Err(why) => {
+            faults.add(format!("{at}.until_time"), why);
+            None
+        }
+    };
+    let (from, until) = (from?, until?);
+    if until.is_some_and(|until| until <= from) {
+        faults.add(format!("{at}.until_time"), "must be after from_time");
+        return None;
+    }
+    Some(Closure { from, until, reason: closing.reason.clone() })
+}
+
+fn services(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Vec<Service>> {
+    if node.methods.is_empty() {
+        faults.add(field("methods"), "at least one");
+    }
+    let preparation = match node.preparation.map(duration) {
+        None => Some(DEFAULT_PREPARATION),
+        Some(length) => faults.take(&field("preparation"), length),
+    };
+    if preparation.is_some_and(|length| length.is_negative() || length > MOST_PREPARATION) {
+        faults.add(field("preparation"), "must be from 0 to 7 days");
+    }
+    let cut_off = match node.pickup_cut_off.map(minute).transpose() {
+        Ok(cut_off) => Some(cut_off),
+        Err(why) => {
+            faults.add(field("pickup_cut_off"), why);
+            None
+        }
+    };
+    let radius_m = match u32::try_from(node.radius_m).ok().filter(|radius| *radius <= 20_100_000) {
+        None => {
+            faults.add(field("radius_m"), "must be from 0 (no limit) to 20100000");
+            None
+        }
+        Some(0) => Some(None),
+        Some(radius) => Some(Some(radius)),
+    };
+    let mut services: Vec<Service> = Vec::new();
+    let (preparation, cut_off_minute, radius_m) = (preparation?, cut_off?, radius_m?);
+    let preparation_minutes = u32::try_from((preparation.as_secs() + 59) / 60).unwrap_or(0);
+    for (i, number) in node.methods.iter().enumerate() {
+        let at = field(&format!("methods[{i}]"));
+        let Some(name) = method_name(*number).filter(|name| *name != "UNSPECIFIED") else {
+            faults.add(at, "must be a method");
+            continue;
+        };
+        if node.methods[..i].contains(number) {
+            faults.add(at, "is given twice");
+            continue;
+        }
+        // A node may say that it offers more than this version can promise.
+        if let Some(method) = Method::parse(name) {
+            services.push(Service { method, preparation_minutes, cut_off_minute, radius_m });
+        }
+    }
+    Some(services)
+}
+
+fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Vec<Rule>> {
+    let slot = match node.capacity_slot.map(duration) {
+        None => Some(DEFAULT_SLOT),
+        Some(length) => faults.take(&field("capacity_slot"), length),
+    }?;
+    let minutes = u16::try_from(slot.as_mins()).ok().filter(|minutes| (15..=1_440).contains(minutes));
+    let whole = slot.as_secs() % 60 == 0;
+    let Some(minutes) = minutes.filter(|_| whole) else {
+        faults.add(field("capacity_slot"), "must be whole minutes, from 15 min to 24 h");
+        return None;
+    };
+    let Some(max) = node.pickup_capacity_per_slot else { return Some(Vec::new()) };
+    let Ok(max) = u32::try_from(max) else {
+        faults.add(field("pickup_capacity_per_slot"), "must not be negative");
+        return None;
+    };
+    let rule = Rule::new(Method::Pickup.rules().work, minutes, max);
+    Some(vec![faults.take(&field("capacity_slot"), rule)?])
+}
+
+/// A stored node as the domain knows it.
+pub(crate) fn stored(stored: &StoredNode) -> Result<Node, Error> {
+    let mut faults = Faults::default();
+    let read = node(&stored.node, "", &mut faults);
+    match (faults.check(), read) {
+        (Ok(()), Some(node)) => Ok(node),
+        (Err(_), _) | (Ok(()), None) => Err(Error::Corrupt(format!("node {}", stored.node.node_id))),
+    }
+}
+
+/// The mark of a version.
+pub(crate) fn etag(version: i64) -> String {
+    format!("v{version}")
+}
+
+/// A stored node as the wire has it.
+pub(crate) fn answer(stored: StoredNode) -> pb::Node {
+    pb::Node {
+        etag: etag(stored.version),
+        update_time: Some(timestamp(from_micros(stored.updated_at))),
+        ..stored.node
+    }
+}
+
+/// A node of a request without what only answers have.
+pub(crate) fn bare(node: pb::Node) -> pb::Node {
+    pb::Node { etag: String::new(), update_time: None, ..node }
+}

@@ -1,0 +1,280 @@
+//! Promises, carts and decisions on the wire.
+
+use contract::fulfillment::v1 as pb;
+use contract::r#type::v1 as common;
+use domain::fulfillment::method::{Method, MethodError};
+use domain::id::{DecisionId, NodeId, OrderId, PromiseToken, Sku};
+use domain::place::LatLng;
+use domain::promise::token::State;
+use domain::promise::{Offer, Reason};
+use domain::quantity::Quantity;
+use domain::sourcing::Decision;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Faults, duration, method, method_name, method_number, node_id, place, timestamp};
+use crate::error::Error;
+use crate::promise::{Able, Answer, Line, Question, Unable};
+use crate::store::promise::Stored;
+
+/// The most lines of a cart.
+const MOST_LINES: usize = 1_000;
+
+/// What a caller asks to be held.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    /// The method.
+    pub(crate) method: Method,
+    /// The node.
+    pub(crate) node: NodeId,
+    /// The cart.
+    pub(crate) lines: Vec<Line>,
+    /// For how long.
+    pub(crate) ttl: Option<SignedDuration>,
+}
+
+/// Checks the lines of a cart.
+pub(crate) fn lines(lines: &[pb::CartLine], faults: &mut Faults) -> Vec<Line> {
+    if lines.is_empty() {
+        faults.add("lines", "at least one");
+    }
+    if lines.len() > MOST_LINES {
+        faults.add("lines", format!("at most {MOST_LINES}"));
+        return Vec::new();
+    }
+    let mut seen = std::collections::HashSet::with_capacity(lines.len());
+    let mut cart = Vec::with_capacity(lines.len());
+    for (i, line) in lines.iter().enumerate() {
+        if line.line == 0 {
+            faults.add(format!("lines[{i}].line"), "must be at least 1");
+        } else if !seen.insert(line.line) {
+            faults.add(format!("lines[{i}].line"), "is given twice");
+        }
+        let sku = faults.take(&format!("lines[{i}].sku"), Sku::new(line.sku.as_str()));
+        let quantity = faults.take(&format!("lines[{i}].quantity"), Quantity::new(line.quantity));
+        if let (Some(sku), Some(quantity)) = (sku, quantity) {
+            cart.push(Line { number: line.line, sku, quantity: quantity.get() });
+        }
+    }
+    cart
+}
+
+/// A question for promises, with the methods asked for that nobody offers.
+pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec<i32>), Error> {
+    let mut faults = Faults::default();
+    let lines = lines(&request.lines, &mut faults);
+    let (mut methods, mut odd) = (Vec::new(), Vec::new());
+    for (i, number) in request.methods.iter().enumerate() {
+        match method(*number) {
+            Ok(method) if methods.contains(&method) => {}
+            Ok(method) => methods.push(method),
+            Err(MethodError::NotOffered(_)) if odd.contains(number) => {}
+            Err(MethodError::NotOffered(_)) => odd.push(*number),
+            Err(why @ MethodError::Unknown) => faults.add(format!("methods[{i}]"), why),
+        }
+    }
+    if request.methods.is_empty() {
+        methods.extend(Method::ALL);
+    }
+    let place = request.place.and_then(|given| faults.take("place", place(given)));
+    let node = match request.node_id.as_str() {
+        "" => None,
+        text => node_id(&mut faults, "node_id", text),
+    };
+    let most = match request.max_options {
+        0 => 5,
+        wanted @ 1..=50 => usize::try_from(wanted).unwrap_or(5),
+        _ => {
+            faults.add("max_options", "must be from 0 to 50");
+            0
+        }
+    };
+    faults.check()?;
+    Ok((Question { lines, methods, place, node, most }, odd))
+}
+
+/// What a caller asks to be held.
+pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<Hold, Error> {
+    let mut faults = Faults::default();
+    let wanted = match method(request.method) {
+        Err(MethodError::NotOffered(name)) => return Err(Error::MethodNotOffered(name.to_owned())),
+        other => faults.take("method", other),
+    };
+    let node = node_id(&mut faults, "node_id", &request.node_id);
+    let lines = lines(&request.lines, &mut faults);
+    let ttl = request.ttl.and_then(|ttl| faults.take("ttl", duration(ttl)));
+    if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
+        faults.add("ttl", "must be at least 1 s");
+    }
+    let hold = wanted.zip(node).map(|(method, node)| Hold { method, node, lines, ttl });
+    faults.finish(hold)
+}
+
+/// A question for stock near a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Nearby {
+    /// Where.
+    pub(crate) place: LatLng,
+    /// How far around.
+    pub(crate) radius_m: f64,
+    /// Of what.
+    pub(crate) skus: Vec<Sku>,
+    /// How many nodes.
+    pub(crate) most: usize,
+}
+
+/// A question for stock near a place.
+pub(crate) fn nearby(request: pb::ListNearbyAvailabilityRequest) -> Result<Nearby, Error> {
+    let mut faults = Faults::default();
+    let at = request.place.map_or_else(|| Err("is required".to_owned()), place);
+    let place = faults.take("place", at);
+    let radius_m = match request.radius_m {
+        0 => 20_000,
+        metres @ 1..=500_000 => u32::try_from(metres).unwrap_or(500_000),
+        _ => {
+            faults.add("radius_m", "must be from 0 to 500000");
+            0
+        }
+    };
+    if !(1..=50).contains(&request.skus.len()) {
+        faults.add("skus", "must be from 1 to 50");
+    }
+    let mut skus = Vec::new();
+    for (i, sku) in request.skus.into_iter().take(50).enumerate() {
+        skus.extend(faults.take(&format!("skus[{i}]"), Sku::new(sku)));
+    }
+    let most = match request.max_nodes {
+        0 => 20,
+        wanted @ 1..=100 => usize::try_from(wanted).unwrap_or(20),
+        _ => {
+            faults.add("max_nodes", "must be from 0 to 100");
+            0
+        }
+    };
+    let radius_m = f64::from(radius_m);
+    faults.finish(place.map(|place| Nearby { place, radius_m, skus, most }))
+}
+
+/// Metres as the wire has them.
+#[expect(clippy::cast_possible_truncation, reason = "nothing on earth is farther than 20,100 km")]
+pub(crate) fn metres(distance: Option<f64>) -> i64 {
+    distance.map_or(0, |metres| metres.round() as i64)
+}
+
+/// A reason on the wire.
+pub(crate) fn reason(reason: Reason) -> i32 {
+    let name = format!("REASON_CODE_{}", reason.name());
+    pb::ReasonCode::from_str_name(&name).unwrap_or(pb::ReasonCode::Unspecified).into()
+}
+
+/// An offer as the wire has it.
+pub(crate) fn option(
+    method: Method,
+    node_id: &NodeId,
+    node_name: &str,
+    offer: &Offer,
+    distance_m: Option<f64>,
+) -> pb::PromiseOption {
+    pb::PromiseOption {
+        method: method_number(method),
+        node_id: node_id.to_string(),
+        node_name: node_name.to_owned(),
+        window: Some(window(offer.ready, offer.keep_until)),
+        distance_m: metres(distance_m),
+    }
+}
+
+fn window(start: Timestamp, end: Timestamp) -> common::Window {
+    common::Window { start_time: Some(timestamp(start)), end_time: Some(timestamp(end)) }
+}
+
+fn able(able: &Able) -> pb::PromiseOption {
+    option(able.method, &able.node.id, &able.node.name, &able.offer, able.distance_m)
+}
+
+fn unable(unable: &Unable) -> pb::PromiseRefusal {
+    pb::PromiseRefusal {
+        method: method_number(unable.method),
+        node_id: unable.node.as_ref().map(NodeId::to_string).unwrap_or_default(),
+        reasons: unable.refused.reasons().iter().map(|r| reason(*r)).collect(),
+        skus: unable.lacking.iter().map(Sku::to_string).collect(),
+        alternatives: unable.alternatives.iter().map(able).collect(),
+    }
+}
+
+/// The answer to a question for promises; `odd` are methods that nobody offers.
+pub(crate) fn answer(answer: &Answer, odd: &[i32], now: Timestamp) -> pb::GetPromiseResponse {
+    let mut refusals: Vec<pb::PromiseRefusal> = answer.refusals.iter().map(unable).collect();
+    refusals.extend(odd.iter().filter(|number| method_name(**number).is_some()).map(|number| {
+        pb::PromiseRefusal {
+            method: *number,
+            reasons: vec![reason(Reason::MethodNotOffered)],
+            ..Default::default()
+        }
+    }));
+    pb::GetPromiseResponse {
+        options: answer.options.iter().map(able).collect(),
+        refusals,
+        read_time: Some(timestamp(now)),
+    }
+}
+
+/// The lines of a cart as the wire has them.
+pub(crate) fn cart(lines: &[Line]) -> Vec<pb::CartLine> {
+    lines
+        .iter()
+        .map(|line| pb::CartLine { line: line.number, sku: line.sku.to_string(), quantity: line.quantity })
+        .collect()
+}
+
+/// A decision as it is kept.
+#[expect(clippy::cast_precision_loss, reason = "points are far below 2^52")]
+pub(crate) fn decision(decision: &Decision, token: PromiseToken) -> pb::SourcingDecision {
+    let candidates = decision.candidates.iter().map(|candidate| match &candidate.verdict {
+        Ok((cost, ready)) => pb::SourcingCandidate {
+            node_id: candidate.node.to_string(),
+            score: cost.total() as f64,
+            parts: cost.parts().into_iter().map(|(name, points)| (name.to_owned(), points as f64)).collect(),
+            exclusions: Vec::new(),
+            ready_time: Some(timestamp(*ready)),
+        },
+        Err(reasons) => pb::SourcingCandidate {
+            node_id: candidate.node.to_string(),
+            exclusions: reasons.iter().map(|r| reason(*r)).collect(),
+            ..Default::default()
+        },
+    });
+    pb::SourcingDecision {
+        decision_id: DecisionId::new(token.uuid()).to_string(),
+        promise_token: token.to_string(),
+        order_id: String::new(),
+        rule_version: decision.rule_version.clone(),
+        decide_time: Some(timestamp(decision.at)),
+        candidates: candidates.collect(),
+        chosen_node_id: decision.chosen.as_ref().map(NodeId::to_string).unwrap_or_default(),
+    }
+}
+
+fn state(state: &State) -> i32 {
+    let name = format!("PROMISE_STATE_{}", state.name());
+    pb::PromiseState::from_str_name(&name).unwrap_or(pb::PromiseState::Unspecified).into()
+}
+
+/// A stored promise as the wire has it.
+pub(crate) fn stored(stored: &Stored) -> pb::Promise {
+    pb::Promise {
+        promise_token: stored.token.to_string(),
+        state: state(&stored.state),
+        expire_time: stored.state.expires().map(timestamp),
+        create_time: Some(timestamp(stored.created)),
+        decision_id: DecisionId::new(stored.token.uuid()).to_string(),
+        ..stored.record.promise.clone()
+    }
+}
+
+/// A stored decision as the wire has it.
+pub(crate) fn stored_decision(stored: &Stored) -> pb::SourcingDecision {
+    pb::SourcingDecision {
+        order_id: stored.order().map(|order: OrderId| order.to_string()).unwrap_or_default(),
+        ..stored.record.decision.clone()
+    }
+}

@@ -1,0 +1,11 @@
+//! Fulfillment from the outside, on both engines, with an inventory that is played.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod network;
+mod promise;
+mod react;
+mod support;
+mod work;
+mod work_race;
+mod work_world;

@@ -1,0 +1,202 @@
+//! What orders and inventory tell, and what becomes of promises and work.
+
+use bus::{Consumer as _, Delivered, Topic};
+use contract::fulfillment::v1 as pb;
+use contract::inventory::v1 as stock;
+use contract::orders::v1 as orders;
+use contract::orders::v1::order_event::Body;
+use contract::r#type::v1 as common;
+use domain::id::{OrderId, PromiseToken, v7};
+use jiff::SignedDuration;
+use prost::Message as _;
+
+use crate::support::{World, at, by, hold, stamp, store, worlds};
+
+async fn shop() -> Vec<World> {
+    let worlds = worlds().await;
+    for world in &worlds {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.stock(&[("lon-1", "A", 10)]).await;
+    }
+    worlds
+}
+
+async fn held(world: &World) -> pb::Promise {
+    let answer = world.promises().hold_promise(by("service/orders", hold("lon-1", &[("A", 3)]))).await;
+    answer.unwrap().into_inner().promise.unwrap()
+}
+
+async fn state(world: &World, promise: &pb::Promise) -> pb::PromiseState {
+    let request = pb::GetPromiseTokenRequest { promise_token: promise.promise_token.clone() };
+    let answer = world.promises().get_promise_token(by("service/orders", request)).await.unwrap();
+    answer.into_inner().promise.unwrap().state()
+}
+
+fn work(promise: &pb::Promise) -> orders::WorkRequest {
+    orders::WorkRequest {
+        promise_token: promise.promise_token.clone(),
+        method: common::Method::Pickup.into(),
+        node_id: "lon-1".to_owned(),
+        lines: vec![orders::WorkLine { line: 1, sku: "A".to_owned(), name: "An A".to_owned(), quantity: 3 }],
+        promised_time: Some(stamp(at("2026-01-12T10:30:00Z"))),
+        channel: "web".to_owned(),
+        channel_order_id: "1".to_owned(),
+    }
+}
+
+fn placed(promise: &pb::Promise, is_blocked: bool) -> Body {
+    let blocks = if is_blocked { vec![orders::Block::Payment.into()] } else { Vec::new() };
+    Body::Placed(orders::OrderPlaced { work: Some(work(promise)), blocks, ..Default::default() })
+}
+
+async fn tell(
+    world: &World,
+    topic: Topic,
+    aggregate_type: &str,
+    payload: Vec<u8>,
+) -> Result<(), bus::HandleError> {
+    let event = Delivered {
+        id: v7(),
+        topic,
+        aggregate_type: aggregate_type.to_owned(),
+        aggregate: v7(),
+        sequence: 1,
+        event_type: String::new(),
+        payload: payload.into(),
+        occurred_at: world.clock.business(),
+        actor: "channel/web".to_owned(),
+        traceparent: None,
+    };
+    let mut tx = world.db.begin().await.unwrap();
+    world.fulfillment.handle(&mut tx, &event).await?;
+    tx.commit().await.unwrap();
+    world.fulfillment.committed();
+    Ok(())
+}
+
+async fn told(world: &World, order: OrderId, body: Body) {
+    let event = orders::OrderEvent {
+        order_id: order.to_string(),
+        version: 1,
+        body: Some(body),
+        ..Default::default()
+    };
+    tell(world, Topic::Orders, "order", event.encode_to_vec()).await.unwrap();
+}
+
+const WORK: &str = "SELECT COUNT(*) AS n FROM fulfillment_orders";
+
+#[tokio::test]
+async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
+    for world in shop().await {
+        let (promise, order) = (held(&world).await, OrderId::random());
+        told(&world, order, placed(&promise, false)).await;
+        assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
+        assert_eq!(world.count(WORK).await, 1);
+        told(&world, order, placed(&promise, false)).await;
+        assert_eq!((world.count(WORK).await, world.taken().await), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_order_becomes_work_when_its_last_block_is_gone() {
+    for world in shop().await {
+        let (promise, order) = (held(&world).await, OrderId::random());
+        told(&world, order, placed(&promise, true)).await;
+        assert_eq!(state(&world, &promise).await, pb::PromiseState::Live);
+        assert_eq!(world.count(WORK).await, 0);
+        told(&world, order, Body::Unblocked(orders::OrderUnblocked { work: Some(work(&promise)) })).await;
+        assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
+        assert_eq!(world.count(WORK).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up() {
+    for world in shop().await {
+        let promise_token = |promise: &pb::Promise| promise.promise_token.clone();
+        let first = held(&world).await;
+        let lapsed = orders::OrderPaymentLapsed { promise_token: promise_token(&first) };
+        told(&world, OrderId::random(), Body::PaymentLapsed(lapsed)).await;
+        let second = held(&world).await;
+        let cancelled =
+            orders::OrderCancelled { promise_token: promise_token(&second), ..Default::default() };
+        told(&world, OrderId::random(), Body::Cancelled(cancelled)).await;
+        for promise in [&first, &second] {
+            assert_eq!(state(&world, promise).await, pb::PromiseState::Released);
+        }
+        assert_eq!(world.taken().await, 0);
+        let expired = orders::OrderExpired { promise_token: promise_token(&first) };
+        told(&world, OrderId::random(), Body::Expired(expired)).await;
+        assert_eq!(world.taken().await, 0, "given up once");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_comes_after_its_promise_ended_takes_its_capacity_again() {
+    for world in shop().await {
+        let (promise, order) = (held(&world).await, OrderId::random());
+        world.pass(SignedDuration::from_mins(16));
+        world.run_due().await;
+        assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Expired, 0));
+        told(&world, order, placed(&promise, false)).await;
+        assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Confirmed, 1));
+        assert_eq!(world.count(WORK).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_promise_serves_one_order_only() {
+    for world in shop().await {
+        let (promise, order, other) = (held(&world).await, OrderId::random(), OrderId::random());
+        told(&world, order, placed(&promise, false)).await;
+        told(&world, other, placed(&promise, false)).await;
+        assert_eq!(world.count(WORK).await, 1);
+        // Inventory refuses the other order; that must not touch the first one's work.
+        let reservation = stock::Reservation {
+            reservation_id: promise.promise_token.replace("prm_", "rsv_"),
+            ..Default::default()
+        };
+        let refused = stock::ReservationRefused {
+            reservation: Some(reservation),
+            order_id: other.to_string(),
+            reason: "NO_STOCK".to_owned(),
+            sku: "A".to_owned(),
+        };
+        let body = Some(stock::inventory_event::Body::ReservationRefused(refused));
+        let event = stock::InventoryEvent { body };
+        tell(&world, Topic::Inventory, "reservation", event.encode_to_vec()).await.unwrap();
+        let request = pb::GetFulfillmentOrderRequest {
+            key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
+        };
+        let mut client = contract::fulfillment::v1::work_service_client::WorkServiceClient::new(
+            server::peer::local(world.fulfillment.routes()),
+        );
+        let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
+        assert_eq!(work.fulfillment_order.unwrap().state(), pb::FulfillmentState::Offered);
+    }
+}
+
+#[tokio::test]
+async fn an_order_whose_promise_is_not_known_here_is_worked_on_all_the_same() {
+    for world in shop().await {
+        let promise = pb::Promise { promise_token: PromiseToken::random().to_string(), ..Default::default() };
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        assert_eq!(world.count(WORK).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_read_is_poison() {
+    for world in shop().await {
+        let poison = tell(&world, Topic::Orders, "order", vec![0xff, 0xff]).await.unwrap_err();
+        assert!(!poison.retry);
+        let event = orders::OrderEvent {
+            order_id: "ord_?".to_owned(),
+            body: Some(placed(&pb::Promise::default(), false)),
+            ..Default::default()
+        };
+        let poison = tell(&world, Topic::Orders, "order", event.encode_to_vec()).await.unwrap_err();
+        assert!(!poison.retry);
+    }
+}

@@ -1,0 +1,467 @@
+//! A world for tests: the service on a fresh database, a clock that is moved, and an inventory that is played.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use clock::Clock;
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
+use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
+use contract::google::r#type as google;
+use contract::inventory::v1 as stock;
+use contract::inventory::v1::inventory_service_server::{InventoryService, InventoryServiceServer};
+use contract::r#type::v1 as common;
+use db::testing::TestDb;
+use domain::id::v7;
+use fulfillment::{Config, Fulfillment, Peers};
+use futures_util::stream::BoxStream;
+use jiff::{SignedDuration, Timestamp};
+use server::{Peer, Violation};
+use tonic::{Code, Request, Response, Status};
+
+/// Where the clock of every test begins: a Monday at ten in London.
+pub(crate) const START: &str = "2026-01-12T10:00:00Z";
+
+/// The instant of that text.
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// A world of its own on each engine that this machine has.
+pub(crate) async fn worlds() -> Vec<World> {
+    let mut worlds = Vec::new();
+    for db in engines().await {
+        worlds.push(World::new(db).await);
+    }
+    worlds
+}
+
+/// A database on each engine.
+pub(crate) async fn engines() -> Vec<TestDb> {
+    db::testing::engines(&[
+        (bus::MIGRATION_SET, bus::MIGRATIONS),
+        (fulfillment::MIGRATION_SET, fulfillment::MIGRATIONS),
+    ])
+    .await
+}
+
+/// The service and what is around it.
+pub(crate) struct World {
+    pub(crate) db: TestDb,
+    pub(crate) clock: Clock,
+    pub(crate) inventory: Arc<FakeInventory>,
+    pub(crate) fulfillment: Arc<Fulfillment>,
+}
+
+impl World {
+    pub(crate) async fn new(db: TestDb) -> Self {
+        let clock = Clock::virtual_at(at(START));
+        let inventory = Arc::new(FakeInventory::default());
+        let fulfillment = process(db.db(), &clock, &inventory).await;
+        Self { db, clock, inventory, fulfillment }
+    }
+
+    /// Another process on the same database and inventory.
+    pub(crate) async fn another(&self) -> Arc<Fulfillment> {
+        process(self.db.reopen().await, &self.clock, &self.inventory).await
+    }
+
+    pub(crate) fn promises(&self) -> PromiseServiceClient<Peer> {
+        promises(&self.fulfillment)
+    }
+
+    pub(crate) fn network(&self) -> NetworkServiceClient<Peer> {
+        NetworkServiceClient::new(server::peer::local(self.fulfillment.routes()))
+    }
+
+    pub(crate) async fn put(&self, nodes: Vec<pb::Node>) -> Vec<pb::Node> {
+        let request = pb::PutNodesRequest { request_id: v7().to_string(), nodes };
+        self.network().put_nodes(by("ops/it", request)).await.unwrap().into_inner().nodes
+    }
+
+    /// Stock at nodes, known to the view.
+    pub(crate) async fn stock(&self, rows: &[(&str, &str, i64)]) {
+        for (node, sku, on_hand) in rows {
+            self.inventory.put(node, sku, *on_hand);
+        }
+        self.fulfillment.load_stock().await.unwrap();
+    }
+
+    pub(crate) fn pass(&self, length: SignedDuration) {
+        self.clock.advance_to(self.clock.business() + length);
+    }
+
+    pub(crate) async fn run_due(&self) -> usize {
+        self.fulfillment.run_due(self.clock.business()).await.unwrap()
+    }
+
+    /// How many rows a statement counts.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        let mut tx = self.db.read().await.unwrap();
+        let count = tx.fetch_one(sql, db::params![]).await.unwrap().get("n").unwrap();
+        tx.commit().await.unwrap();
+        count
+    }
+
+    /// The orders that each slot has taken.
+    pub(crate) async fn slots(&self) -> BTreeMap<i64, i64> {
+        let mut tx = self.db.read().await.unwrap();
+        let rows = tx.fetch_all("SELECT slot_start, used FROM capacity_slots", db::params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        rows.iter().map(|row| (row.get("slot_start").unwrap(), row.get("used").unwrap())).collect()
+    }
+
+    /// Orders taken in all slots.
+    pub(crate) async fn taken(&self) -> i64 {
+        self.slots().await.values().sum()
+    }
+}
+
+async fn process(db: db::Db, clock: &Clock, inventory: &Arc<FakeInventory>) -> Arc<Fulfillment> {
+    let peer = server::peer::local(InventoryServiceServer::from_arc(Arc::clone(inventory)));
+    let config = Config::default();
+    let service = Fulfillment::new(db, clock.clone(), config, Peers { inventory: peer }).await.unwrap();
+    service.load_stock().await.unwrap();
+    service
+}
+
+pub(crate) fn promises(service: &Arc<Fulfillment>) -> PromiseServiceClient<Peer> {
+    PromiseServiceClient::new(server::peer::local(service.routes()))
+}
+
+/// A request in somebody's name.
+pub(crate) fn by<T>(actor: &'static str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(server::auth::ACTOR, actor.parse().unwrap());
+    request
+}
+
+/// A store in London: open from 9 to 18, half an hour to prepare, four orders an hour.
+pub(crate) fn store(id: &str, lat: f64, lng: f64) -> pb::Node {
+    pb::Node {
+        node_id: id.to_owned(),
+        name: format!("Store {id}"),
+        kind: pb::NodeKind::Store.into(),
+        place: Some(place(lat, lng)),
+        time_zone: "Europe/London".to_owned(),
+        methods: vec![common::Method::Pickup.into()],
+        hours: (1..=7)
+            .map(|day| pb::OpeningHours { day, open_time: Some(time(9, 0)), close_time: Some(time(18, 0)) })
+            .collect(),
+        preparation: Some(minutes(30)),
+        pickup_capacity_per_slot: Some(4),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn place(lat: f64, lng: f64) -> common::Place {
+    common::Place { point: Some(google::LatLng { latitude: lat, longitude: lng }) }
+}
+
+pub(crate) fn time(hours: i32, minutes: i32) -> google::TimeOfDay {
+    google::TimeOfDay { hours, minutes, ..Default::default() }
+}
+
+pub(crate) fn minutes(n: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds: n * 60, nanos: 0 }
+}
+
+pub(crate) fn stamp(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+}
+
+/// A cart.
+pub(crate) fn cart(lines: &[(&str, i64)]) -> Vec<pb::CartLine> {
+    (1..)
+        .zip(lines)
+        .map(|(line, (sku, quantity))| pb::CartLine { line, sku: (*sku).to_owned(), quantity: *quantity })
+        .collect()
+}
+
+/// A request to hold a cart at a node.
+pub(crate) fn hold(node: &str, lines: &[(&str, i64)]) -> pb::HoldPromiseRequest {
+    pb::HoldPromiseRequest {
+        request_id: v7().to_string(),
+        method: common::Method::Pickup.into(),
+        node_id: node.to_owned(),
+        lines: cart(lines),
+        ttl: None,
+    }
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    server::status::reason(status).unwrap_or_default()
+}
+
+/// One position of the played inventory.
+#[derive(Debug, Clone, Default)]
+struct Shelf {
+    on_hand: i64,
+    reserved: i64,
+    version: i64,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    shelves: BTreeMap<(String, String), Shelf>,
+    kits: Vec<stock::Sku>,
+    held: HashMap<String, Vec<stock::ReserveLine>>,
+    gone: HashSet<String>,
+    expires: HashMap<String, i64>,
+    confirmed: HashMap<String, String>,
+    /// Answers that are lost: the call takes effect, and its caller hears nothing.
+    lost: usize,
+    is_down: bool,
+}
+
+/// An inventory that is played: it reserves all or nothing, once per reservation id.
+#[derive(Debug, Default)]
+pub(crate) struct FakeInventory {
+    books: Mutex<Books>,
+}
+
+impl FakeInventory {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap()
+    }
+
+    pub(crate) fn put(&self, node: &str, sku: &str, on_hand: i64) {
+        let mut all = self.books();
+        let position = all.shelves.entry((node.to_owned(), sku.to_owned())).or_default();
+        position.on_hand = on_hand;
+        position.version += 1;
+    }
+
+    pub(crate) fn put_kit(&self, sku: &str, parts: &[(&str, i64)]) {
+        let kit_parts = parts
+            .iter()
+            .map(|(sku, quantity)| stock::KitPart { sku: (*sku).to_owned(), quantity: *quantity })
+            .collect();
+        self.books().kits.push(stock::Sku { sku: sku.to_owned(), kit_parts, ..Default::default() });
+    }
+
+    pub(crate) fn lose_answers(&self, count: usize) {
+        self.books().lost = count;
+    }
+
+    pub(crate) fn go_down(&self, is_down: bool) {
+        self.books().is_down = is_down;
+    }
+
+    /// How many reservations hold stock.
+    pub(crate) fn held(&self) -> usize {
+        self.books().held.len()
+    }
+
+    /// Units reserved of a SKU at a node.
+    pub(crate) fn reserved(&self, node: &str, sku: &str) -> i64 {
+        self.books().shelves.get(&(node.to_owned(), sku.to_owned())).map_or(0, |shelf| shelf.reserved)
+    }
+
+    /// When a reservation ends by itself, in seconds since 1970.
+    pub(crate) fn expires(&self, reservation: &str) -> Option<i64> {
+        self.books().expires.get(reservation).copied()
+    }
+
+    /// The order that a reservation belongs to.
+    pub(crate) fn confirmed(&self, reservation: &str) -> Option<String> {
+        self.books().confirmed.get(reservation).cloned()
+    }
+}
+
+fn reservation(id: &str, state: stock::ReservationState) -> stock::Reservation {
+    stock::Reservation { reservation_id: id.to_owned(), state: state.into(), ..Default::default() }
+}
+
+impl Books {
+    fn up(&self) -> Result<(), Status> {
+        if self.is_down { Err(Status::unavailable("down")) } else { Ok(()) }
+    }
+
+    fn reserve(&mut self, asked: &stock::ReserveRequest) -> Result<(), Status> {
+        let refused = |reason, message: &str, facts: Vec<(String, String)>| {
+            server::status(Code::FailedPrecondition, reason, "inventory.entrepot", message.to_owned(), facts)
+        };
+        if self.gone.contains(&asked.reservation_id) {
+            return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));
+        }
+        if self.held.contains_key(&asked.reservation_id) {
+            return Ok(());
+        }
+        for (i, line) in asked.lines.iter().enumerate() {
+            if !self.shelves.keys().any(|(_, sku)| *sku == line.sku) {
+                let violation = Violation::new(format!("lines[{i}].sku"), "is unknown");
+                return Err(server::invalid("inventory.entrepot", vec![violation]));
+            }
+        }
+        for line in &asked.lines {
+            let key = (line.node_id.clone(), line.sku.clone());
+            let wanted: i64 = asked.lines.iter().filter(|l| l.sku == line.sku).map(|l| l.quantity).sum();
+            let available = self.shelves.get(&key).map_or(0, |shelf| shelf.on_hand - shelf.reserved);
+            if available < wanted {
+                let facts = vec![
+                    ("sku".to_owned(), line.sku.clone()),
+                    ("wanted".to_owned(), wanted.to_string()),
+                    ("available".to_owned(), available.to_string()),
+                ];
+                return Err(refused("NO_STOCK", "not enough", facts));
+            }
+        }
+        for line in &asked.lines {
+            if let Some(shelf) = self.shelves.get_mut(&(line.node_id.clone(), line.sku.clone())) {
+                shelf.reserved += line.quantity;
+                shelf.version += 1;
+            }
+        }
+        self.held.insert(asked.reservation_id.clone(), asked.lines.clone());
+        Ok(())
+    }
+}
+
+/// Calls that no test makes.
+macro_rules! unused_calls {
+    ($($name:ident($request:ident) -> $response:ident;)*) => { $(
+        fn $name<'s: 'f, 'f>(
+            &'s self,
+            _: Request<stock::$request>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<stock::$response>, Status>> + Send + 'f>>
+        where
+            Self: 'f,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
+        }
+    )* };
+}
+
+#[tonic::async_trait]
+impl InventoryService for FakeInventory {
+    type ImportStockStream = BoxStream<'static, Result<stock::ImportStockResponse, Status>>;
+    type StreamPositionsStream = BoxStream<'static, Result<stock::StreamPositionsResponse, Status>>;
+
+    async fn reserve(
+        &self,
+        request: Request<stock::ReserveRequest>,
+    ) -> Result<Response<stock::ReserveResponse>, Status> {
+        let asked = request.into_inner();
+        tokio::task::yield_now().await;
+        let mut books = self.books();
+        books.up()?;
+        books.reserve(&asked)?;
+        if books.lost > 0 {
+            books.lost -= 1;
+            return Err(Status::unavailable("the answer was lost"));
+        }
+        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
+        Ok(Response::new(stock::ReserveResponse { reservation }))
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<stock::ReleaseReservationRequest>,
+    ) -> Result<Response<stock::ReleaseReservationResponse>, Status> {
+        let id = request.into_inner().reservation_id;
+        let mut books = self.books();
+        books.up()?;
+        for line in books.held.remove(&id).unwrap_or_default() {
+            if let Some(shelf) = books.shelves.get_mut(&(line.node_id, line.sku)) {
+                shelf.reserved -= line.quantity;
+            }
+        }
+        books.gone.insert(id.clone());
+        let reservation = Some(reservation(&id, stock::ReservationState::Released));
+        Ok(Response::new(stock::ReleaseReservationResponse { reservation }))
+    }
+
+    async fn confirm_reservation(
+        &self,
+        request: Request<stock::ConfirmReservationRequest>,
+    ) -> Result<Response<stock::ConfirmReservationResponse>, Status> {
+        let asked = request.into_inner();
+        let mut books = self.books();
+        books.up()?;
+        if !books.held.contains_key(&asked.reservation_id) {
+            return Err(Status::failed_precondition("gone"));
+        }
+        books.confirmed.insert(asked.reservation_id.clone(), asked.order_id);
+        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Confirmed));
+        Ok(Response::new(stock::ConfirmReservationResponse { reservation }))
+    }
+
+    async fn extend_reservation(
+        &self,
+        request: Request<stock::ExtendReservationRequest>,
+    ) -> Result<Response<stock::ExtendReservationResponse>, Status> {
+        let asked = request.into_inner();
+        let mut books = self.books();
+        books.up()?;
+        if !books.held.contains_key(&asked.reservation_id) {
+            return Err(Status::failed_precondition("gone"));
+        }
+        let until = asked.expire_time.map_or(0, |until| until.seconds);
+        books.expires.insert(asked.reservation_id.clone(), until);
+        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
+        Ok(Response::new(stock::ExtendReservationResponse { reservation }))
+    }
+
+    async fn get_sku(
+        &self,
+        request: Request<stock::GetSkuRequest>,
+    ) -> Result<Response<stock::GetSkuResponse>, Status> {
+        let code = request.into_inner().sku;
+        let books = self.books();
+        books.up()?;
+        let plain = stock::Sku { sku: code.clone(), ..Default::default() };
+        let known = books.shelves.keys().any(|(_, sku)| *sku == code).then_some(plain);
+        let sku = books.kits.iter().find(|kit| kit.sku == code).cloned().or(known);
+        sku.map(|sku| Response::new(stock::GetSkuResponse { sku: Some(sku) }))
+            .ok_or_else(|| Status::not_found("no such sku"))
+    }
+
+    async fn stream_positions(
+        &self,
+        _: Request<stock::StreamPositionsRequest>,
+    ) -> Result<Response<Self::StreamPositionsStream>, Status> {
+        let books = self.books();
+        books.up()?;
+        let positions = books
+            .shelves
+            .iter()
+            .map(|((node, sku), shelf)| stock::Position {
+                node_id: node.clone(),
+                sku: sku.clone(),
+                on_hand: shelf.on_hand,
+                reserved: shelf.reserved,
+                atp: (shelf.on_hand - shelf.reserved).max(0),
+                version: shelf.version,
+                update_time: Some(stamp(at(START))),
+                ..Default::default()
+            })
+            .collect();
+        let all = stock::StreamPositionsResponse { positions, kits: books.kits.clone() };
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(all)]))))
+    }
+
+    async fn import_stock(
+        &self,
+        _: Request<tonic::Streaming<stock::ImportStockRequest>>,
+    ) -> Result<Response<Self::ImportStockStream>, Status> {
+        Err(Status::unimplemented("import_stock"))
+    }
+
+    unused_calls! {
+        put_skus(PutSkusRequest) -> PutSkusResponse;
+        list_skus(ListSkusRequest) -> ListSkusResponse;
+        apply_snapshot(ApplySnapshotRequest) -> ApplySnapshotResponse;
+        apply_deltas(ApplyDeltasRequest) -> ApplyDeltasResponse;
+        adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
+        set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
+        consume_reservation(ConsumeReservationRequest) -> ConsumeReservationResponse;
+        get_reservation(GetReservationRequest) -> GetReservationResponse;
+        get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
+        batch_get_availability(BatchGetAvailabilityRequest) -> BatchGetAvailabilityResponse;
+        list_availability(ListAvailabilityRequest) -> ListAvailabilityResponse;
+        list_movements(ListMovementsRequest) -> ListMovementsResponse;
+        audit(AuditRequest) -> AuditResponse;
+    }
+}
