@@ -1,0 +1,101 @@
+-- The master of SKUs. Whether one is a kit never changes.
+CREATE TABLE skus (
+    sku            TEXT    NOT NULL COLLATE "C" PRIMARY KEY,
+    name           TEXT    NOT NULL,
+    unit           TEXT    NOT NULL CHECK (unit IN ('PIECE', 'WEIGHED_PIECE')),
+    handling_class TEXT    NOT NULL,
+    weight_g       BIGINT  NOT NULL CHECK (weight_g >= 0),
+    is_kit         BOOLEAN NOT NULL,
+    version        BIGINT  NOT NULL CHECK (version > 0),
+    updated_at     BIGINT  NOT NULL
+);
+
+-- What a kit is made of.
+CREATE TABLE kit_parts (
+    kit_sku  TEXT   NOT NULL COLLATE "C" REFERENCES skus (sku),
+    part_no  BIGINT NOT NULL,
+    part_sku TEXT   NOT NULL COLLATE "C" REFERENCES skus (sku),
+    per_kit  BIGINT NOT NULL CHECK (per_kit > 0),
+    PRIMARY KEY (kit_sku, part_no),
+    UNIQUE (kit_sku, part_sku)
+);
+CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
+
+-- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
+-- last_movement is the number of the newest row in the ledger. Pages are kept half empty, so that an update of a hot
+-- row finds room beside it and touches no index.
+CREATE TABLE positions (
+    node_id       TEXT    NOT NULL COLLATE "C",
+    sku           TEXT    NOT NULL COLLATE "C",
+    on_hand       BIGINT  NOT NULL,
+    reserved      BIGINT  NOT NULL CHECK (reserved >= 0),
+    safety_stock  BIGINT  NOT NULL CHECK (safety_stock >= 0),
+    in_transit    BIGINT  NOT NULL CHECK (in_transit >= 0),
+    quarantine    BIGINT  NOT NULL CHECK (quarantine >= 0),
+    count_blocked BOOLEAN NOT NULL,
+    version       BIGINT  NOT NULL CHECK (version >= 0),
+    last_movement BIGINT  NOT NULL CHECK (last_movement >= 0),
+    snapshot_at   BIGINT,
+    delta_at      BIGINT,
+    updated_at    BIGINT  NOT NULL,
+    PRIMARY KEY (node_id, sku)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX positions_by_sku ON positions (sku, node_id);
+
+-- Claims. until_at is there while HELD.
+CREATE TABLE reservations (
+    reservation_id UUID   NOT NULL PRIMARY KEY,
+    state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
+    until_at       BIGINT,
+    order_id       UUID,
+    version        BIGINT NOT NULL CHECK (version > 0),
+    created_at     BIGINT NOT NULL,
+    updated_at     BIGINT NOT NULL,
+    CHECK ((state = 'HELD') = (until_at IS NOT NULL))
+) WITH (fillfactor = 80);
+CREATE INDEX reservations_due ON reservations (until_at) WHERE until_at IS NOT NULL;
+
+-- What each claim is made of: held + consumed + released = what was taken.
+CREATE TABLE reservation_lines (
+    reservation_id UUID   NOT NULL,
+    line_index     BIGINT NOT NULL,
+    line_no        BIGINT NOT NULL,
+    node_id        TEXT   NOT NULL COLLATE "C",
+    sku            TEXT   NOT NULL COLLATE "C",
+    kit_sku        TEXT COLLATE "C",
+    per_unit       BIGINT NOT NULL CHECK (per_unit > 0),
+    held           BIGINT NOT NULL CHECK (held >= 0),
+    consumed       BIGINT NOT NULL CHECK (consumed >= 0),
+    released       BIGINT NOT NULL CHECK (released >= 0),
+    PRIMARY KEY (reservation_id, line_index)
+) WITH (fillfactor = 80);
+
+-- The ledger: append-only, numbered without gaps per position, with the balances after each row.
+CREATE TABLE movements (
+    node_id          TEXT   NOT NULL COLLATE "C",
+    sku              TEXT   NOT NULL COLLATE "C",
+    movement_no      BIGINT NOT NULL CHECK (movement_no > 0),
+    kind             TEXT   NOT NULL,
+    delta_on_hand    BIGINT NOT NULL,
+    delta_reserved   BIGINT NOT NULL,
+    on_hand_after    BIGINT NOT NULL,
+    reserved_after   BIGINT NOT NULL CHECK (reserved_after >= 0),
+    reason           TEXT   NOT NULL,
+    actor            TEXT   NOT NULL,
+    reference        TEXT   NOT NULL,
+    occurred_at      BIGINT NOT NULL,
+    position_version BIGINT NOT NULL,
+    PRIMARY KEY (node_id, sku, movement_no)
+);
+-- What a snapshot that was taken earlier has not seen yet. Claims move no goods, so they cost nothing here.
+CREATE INDEX movements_of_goods ON movements (node_id, sku, occurred_at) WHERE delta_on_hand <> 0;
+
+-- What was applied of each feed, for ever: a row that comes again does nothing.
+CREATE TABLE feed_rows (
+    source     TEXT   NOT NULL COLLATE "C",
+    reference  TEXT   NOT NULL COLLATE "C",
+    row_key    TEXT   NOT NULL COLLATE "C",
+    applied_at BIGINT NOT NULL,
+    PRIMARY KEY (source, reference, row_key)
+);

@@ -1,0 +1,99 @@
+-- The master of SKUs. Whether one is a kit never changes.
+CREATE TABLE skus (
+    sku            TEXT    NOT NULL PRIMARY KEY,
+    name           TEXT    NOT NULL,
+    unit           TEXT    NOT NULL CHECK (unit IN ('PIECE', 'WEIGHED_PIECE')),
+    handling_class TEXT    NOT NULL,
+    weight_g       INTEGER  NOT NULL CHECK (weight_g >= 0),
+    is_kit         INTEGER NOT NULL,
+    version        INTEGER  NOT NULL CHECK (version > 0),
+    updated_at     INTEGER  NOT NULL
+) STRICT;
+
+-- What a kit is made of.
+CREATE TABLE kit_parts (
+    kit_sku  TEXT   NOT NULL REFERENCES skus (sku),
+    part_no  INTEGER NOT NULL,
+    part_sku TEXT   NOT NULL REFERENCES skus (sku),
+    per_kit  INTEGER NOT NULL CHECK (per_kit > 0),
+    PRIMARY KEY (kit_sku, part_no),
+    UNIQUE (kit_sku, part_sku)
+) STRICT;
+CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
+
+-- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
+-- last_movement is the number of the newest row in the ledger.
+CREATE TABLE positions (
+    node_id       TEXT    NOT NULL,
+    sku           TEXT    NOT NULL,
+    on_hand       INTEGER  NOT NULL,
+    reserved      INTEGER  NOT NULL CHECK (reserved >= 0),
+    safety_stock  INTEGER  NOT NULL CHECK (safety_stock >= 0),
+    in_transit    INTEGER  NOT NULL CHECK (in_transit >= 0),
+    quarantine    INTEGER  NOT NULL CHECK (quarantine >= 0),
+    count_blocked INTEGER NOT NULL,
+    version       INTEGER  NOT NULL CHECK (version >= 0),
+    last_movement INTEGER  NOT NULL CHECK (last_movement >= 0),
+    snapshot_at   INTEGER,
+    delta_at      INTEGER,
+    updated_at    INTEGER  NOT NULL,
+    PRIMARY KEY (node_id, sku)
+) STRICT;
+CREATE INDEX positions_by_sku ON positions (sku, node_id);
+
+-- Claims. until_at is there while HELD.
+CREATE TABLE reservations (
+    reservation_id BLOB   NOT NULL PRIMARY KEY,
+    state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
+    until_at       INTEGER,
+    order_id       BLOB,
+    version        INTEGER NOT NULL CHECK (version > 0),
+    created_at     INTEGER NOT NULL,
+    updated_at     INTEGER NOT NULL,
+    CHECK ((state = 'HELD') = (until_at IS NOT NULL))
+) STRICT;
+CREATE INDEX reservations_due ON reservations (until_at) WHERE until_at IS NOT NULL;
+
+-- What each claim is made of: held + consumed + released = what was taken.
+CREATE TABLE reservation_lines (
+    reservation_id BLOB   NOT NULL,
+    line_index     INTEGER NOT NULL,
+    line_no        INTEGER NOT NULL,
+    node_id        TEXT   NOT NULL,
+    sku            TEXT   NOT NULL,
+    kit_sku        TEXT,
+    per_unit       INTEGER NOT NULL CHECK (per_unit > 0),
+    held           INTEGER NOT NULL CHECK (held >= 0),
+    consumed       INTEGER NOT NULL CHECK (consumed >= 0),
+    released       INTEGER NOT NULL CHECK (released >= 0),
+    PRIMARY KEY (reservation_id, line_index)
+) STRICT;
+
+-- The ledger: append-only, numbered without gaps per position, with the balances after each row.
+CREATE TABLE movements (
+    node_id          TEXT   NOT NULL,
+    sku              TEXT   NOT NULL,
+    movement_no      INTEGER NOT NULL CHECK (movement_no > 0),
+    kind             TEXT   NOT NULL,
+    delta_on_hand    INTEGER NOT NULL,
+    delta_reserved   INTEGER NOT NULL,
+    on_hand_after    INTEGER NOT NULL,
+    reserved_after   INTEGER NOT NULL CHECK (reserved_after >= 0),
+    reason           TEXT   NOT NULL,
+    actor            TEXT   NOT NULL,
+    reference        TEXT   NOT NULL,
+    occurred_at      INTEGER NOT NULL,
+    position_version INTEGER NOT NULL,
+    PRIMARY KEY (node_id, sku, movement_no)
+) STRICT;
+-- What a snapshot that was taken earlier has not seen yet. Claims move no goods, so they cost nothing here.
+CREATE INDEX movements_of_goods ON movements (node_id, sku, occurred_at) WHERE delta_on_hand <> 0;
+
+-- What was applied of each feed, for ever: a row that comes again does nothing.
+CREATE TABLE feed_rows (
+    source     TEXT   NOT NULL,
+    reference  TEXT   NOT NULL,
+    row_key    TEXT   NOT NULL,
+    applied_at INTEGER NOT NULL,
+    PRIMARY KEY (source, reference, row_key)
+) STRICT;

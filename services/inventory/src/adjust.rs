@@ -1,0 +1,169 @@
+//! Adjust: corrections by staff, and the safety stock.
+
+use contract::inventory::v1 as pb;
+use domain::id::check_text;
+use domain::stock::Refusal;
+use domain::stock::movement::Kind;
+use jiff::Timestamp;
+use server::{Principal, Violation};
+
+use crate::Inventory;
+use crate::command::Request;
+use crate::error::Error;
+use crate::goods::{self, Change, Verdict};
+use crate::ledger::Slot;
+use crate::once::{self, Begun};
+use crate::wire::{self, Fields};
+
+/// The most settings of safety stock at once.
+const MAX_SETTINGS: usize = 500;
+
+impl Inventory {
+    pub(crate) async fn adjust(
+        &self,
+        principal: &Principal,
+        message: pb::AdjustStockRequest,
+    ) -> Result<pb::AdjustStockResponse, Error> {
+        let now = self.clock.business();
+        let (request, change) = adjustment(principal, message, now)?;
+        let work = || self.adjust_once(principal, &request, &change, now);
+        db::retry(once::ATTEMPTS, Error::is_retry, work).await
+    }
+
+    async fn adjust_once(
+        &self,
+        principal: &Principal,
+        request: &Request,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<pb::AdjustStockResponse, Error> {
+        let mut tx = match once::begin(&self.db, request, now).await? {
+            Begun::First(tx) => tx,
+            Begun::Done(answer) => return Ok(answer),
+        };
+        let changes = std::slice::from_ref(change);
+        let (verdicts, slots) = goods::apply(&mut tx, changes, &principal.as_str().into(), now).await?;
+        refuse(&verdicts, |_| "sku".to_owned())?;
+        let answer = pb::AdjustStockResponse { position: slots.first().map(wire::position) };
+        once::end(tx, request, &answer).await?;
+        Ok(answer)
+    }
+
+    pub(crate) async fn set_safety_stock(
+        &self,
+        principal: &Principal,
+        message: pb::SetSafetyStockRequest,
+    ) -> Result<pb::SetSafetyStockResponse, Error> {
+        let now = self.clock.business();
+        let (request, changes) = settings(principal, message, now)?;
+        let work = || self.set_once(principal, &request, &changes, now);
+        db::retry(once::ATTEMPTS, Error::is_retry, work).await
+    }
+
+    async fn set_once(
+        &self,
+        principal: &Principal,
+        request: &Request,
+        changes: &[Change],
+        now: Timestamp,
+    ) -> Result<pb::SetSafetyStockResponse, Error> {
+        let mut tx = match once::begin(&self.db, request, now).await? {
+            Begun::First(tx) => tx,
+            Begun::Done(answer) => return Ok(answer),
+        };
+        let (verdicts, slots) = goods::apply(&mut tx, changes, &principal.as_str().into(), now).await?;
+        refuse(&verdicts, |index| format!("settings[{index}].sku"))?;
+        let find =
+            |change: &Change| slots.iter().find(|slot: &&Slot| slot.key == change.key).map(wire::position);
+        let answer = pb::SetSafetyStockResponse { positions: changes.iter().filter_map(find).collect() };
+        once::end(tx, request, &answer).await?;
+        Ok(answer)
+    }
+}
+
+/// All or nothing: what was refused fails the request.
+fn refuse(verdicts: &[Verdict], field: impl Fn(usize) -> String) -> Result<(), Error> {
+    let mut violations = Vec::new();
+    for (index, verdict) in verdicts.iter().enumerate() {
+        match verdict {
+            Verdict::Applied | Verdict::Duplicate | Verdict::Stale(_) => {}
+            Verdict::UnknownSku => violations.push(Violation::new(field(index), "the sku does not exist")),
+            Verdict::IsKit => {
+                violations
+                    .push(Violation::new(field(index), "a kit has no stock of its own, name its parts"));
+            }
+            Verdict::Refused(refusal @ Refusal::Quantity { .. }) => {
+                violations.push(Violation::new("quantity", refusal.to_string()));
+            }
+            Verdict::Refused(refusal) => return Err(refusal.clone().into()),
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+}
+
+fn adjustment(
+    principal: &Principal,
+    message: pb::AdjustStockRequest,
+    now: Timestamp,
+) -> Result<(Request, Change), Error> {
+    let mut fields = Fields::default();
+    let request = wire::request(&mut fields, principal, "adjust", &message.request_id, &message);
+    fields.take(|| "reason".to_owned(), check_text(&message.reason, 200));
+    let kind = match message.adjustment() {
+        pb::Adjustment::Unspecified => {
+            fields.refuse("adjustment", "is required");
+            Kind::Adjustment
+        }
+        pb::Adjustment::Delta => Kind::Adjustment,
+        pb::Adjustment::Count => Kind::Count,
+        pb::Adjustment::Quarantine => Kind::Quarantine,
+        pb::Adjustment::ReleaseQuarantine => Kind::ReleaseQuarantine,
+        pb::Adjustment::WriteOff => Kind::WriteOff,
+    };
+    let key = wire::key(&mut fields, String::new, message.node_id, message.sku);
+    fields.finish()?;
+    let (Some(request), Some(key)) = (request, key) else {
+        return Err(Error::field("request_id", "is required"));
+    };
+    let reference = request.id.to_string();
+    let change = Change {
+        key,
+        kind,
+        quantity: message.quantity,
+        reason: message.reason,
+        reference,
+        at: now,
+        feed: None,
+    };
+    Ok((request, change))
+}
+
+fn settings(
+    principal: &Principal,
+    message: pb::SetSafetyStockRequest,
+    now: Timestamp,
+) -> Result<(Request, Vec<Change>), Error> {
+    let mut fields = Fields::default();
+    let request = wire::request(&mut fields, principal, "safety", &message.request_id, &message);
+    wire::count(&mut fields, "settings", message.settings.len(), MAX_SETTINGS);
+    let mut changes = Vec::with_capacity(message.settings.len().min(MAX_SETTINGS));
+    let reference = message.request_id;
+    for (index, setting) in message.settings.into_iter().take(MAX_SETTINGS).enumerate() {
+        let prefix = || format!("settings[{index}].");
+        let units = setting.safety_stock;
+        let is_sane = (0..=1_000_000_000).contains(&units);
+        fields.check(is_sane, || prefix() + "safety_stock", "must be between 0 and 1,000,000,000");
+        let Some(key) = wire::key(&mut fields, prefix, setting.node_id, setting.sku) else { continue };
+        changes.push(Change {
+            key,
+            kind: Kind::SafetyStock,
+            quantity: units,
+            reason: format!("safety stock {units}"),
+            reference: reference.clone(),
+            at: now,
+            feed: None,
+        });
+    }
+    fields.finish()?;
+    Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
+}

@@ -1,0 +1,207 @@
+//! The doors for callers: wire in, verb, wire out.
+
+use std::pin::Pin;
+
+use bus::replay;
+use contract::inventory::v1 as pb;
+use contract::r#type::v1::StoredEvent;
+use domain::id::Uuid;
+use futures_util::Stream;
+use pb::inventory_events_service_server::InventoryEventsService;
+use pb::inventory_service_server::InventoryService;
+use server::Principal;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::Inventory;
+use crate::error::Error;
+use crate::wire;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl InventoryService for Inventory {
+    async fn put_skus(&self, request: Request<pb::PutSkusRequest>) -> Answer<pb::PutSkusResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.put_skus(&principal, request.into_inner()).await?))
+    }
+
+    async fn get_sku(&self, request: Request<pb::GetSkuRequest>) -> Answer<pb::GetSkuResponse> {
+        let sku = self.get_sku(request.into_inner().sku).await?;
+        Ok(Response::new(pb::GetSkuResponse { sku: Some(sku) }))
+    }
+
+    async fn list_skus(&self, request: Request<pb::ListSkusRequest>) -> Answer<pb::ListSkusResponse> {
+        Ok(Response::new(self.list_skus(&request.into_inner()).await?))
+    }
+
+    async fn apply_snapshot(
+        &self,
+        request: Request<pb::ApplySnapshotRequest>,
+    ) -> Answer<pb::ApplySnapshotResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.apply_snapshot(&principal, request.into_inner()).await?))
+    }
+
+    async fn apply_deltas(
+        &self,
+        request: Request<pb::ApplyDeltasRequest>,
+    ) -> Answer<pb::ApplyDeltasResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.apply_deltas(&principal, request.into_inner()).await?))
+    }
+
+    type ImportStockStream = Pin<Box<dyn Stream<Item = Result<pb::ImportStockResponse, Status>> + Send>>;
+
+    async fn import_stock(
+        &self,
+        request: Request<Streaming<pb::ImportStockRequest>>,
+    ) -> Answer<Self::ImportStockStream> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.import(&principal, request.into_inner())))
+    }
+
+    async fn adjust_stock(
+        &self,
+        request: Request<pb::AdjustStockRequest>,
+    ) -> Answer<pb::AdjustStockResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.adjust(&principal, request.into_inner()).await?))
+    }
+
+    async fn set_safety_stock(
+        &self,
+        request: Request<pb::SetSafetyStockRequest>,
+    ) -> Answer<pb::SetSafetyStockResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.set_safety_stock(&principal, request.into_inner()).await?))
+    }
+
+    async fn reserve(&self, request: Request<pb::ReserveRequest>) -> Answer<pb::ReserveResponse> {
+        let command = wire::reserve(&Principal::of(&request), request.into_inner())?;
+        let reservation = Some(self.combiner.submit(command).await?);
+        Ok(Response::new(pb::ReserveResponse { reservation }))
+    }
+
+    async fn confirm_reservation(
+        &self,
+        request: Request<pb::ConfirmReservationRequest>,
+    ) -> Answer<pb::ConfirmReservationResponse> {
+        let command = wire::confirm(&Principal::of(&request), request.get_ref())?;
+        let reservation = Some(self.combiner.submit(command).await?);
+        Ok(Response::new(pb::ConfirmReservationResponse { reservation }))
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<pb::ReleaseReservationRequest>,
+    ) -> Answer<pb::ReleaseReservationResponse> {
+        let command = wire::release(&Principal::of(&request), request.into_inner())?;
+        let reservation = Some(self.combiner.submit(command).await?);
+        Ok(Response::new(pb::ReleaseReservationResponse { reservation }))
+    }
+
+    async fn consume_reservation(
+        &self,
+        request: Request<pb::ConsumeReservationRequest>,
+    ) -> Answer<pb::ConsumeReservationResponse> {
+        let command = wire::consume(&Principal::of(&request), request.get_ref())?;
+        let reservation = Some(self.combiner.submit(command).await?);
+        Ok(Response::new(pb::ConsumeReservationResponse { reservation }))
+    }
+
+    async fn extend_reservation(
+        &self,
+        request: Request<pb::ExtendReservationRequest>,
+    ) -> Answer<pb::ExtendReservationResponse> {
+        let command = wire::extend(&Principal::of(&request), request.get_ref(), self.clock.business())?;
+        let reservation = Some(self.combiner.submit(command).await?);
+        Ok(Response::new(pb::ExtendReservationResponse { reservation }))
+    }
+
+    async fn get_reservation(
+        &self,
+        request: Request<pb::GetReservationRequest>,
+    ) -> Answer<pb::GetReservationResponse> {
+        let reservation = Some(self.get_reservation(&request.get_ref().reservation_id).await?);
+        Ok(Response::new(pb::GetReservationResponse { reservation }))
+    }
+
+    async fn get_availability(
+        &self,
+        request: Request<pb::GetAvailabilityRequest>,
+    ) -> Answer<pb::GetAvailabilityResponse> {
+        let pb::GetAvailabilityRequest { node_id, sku } = request.into_inner();
+        let availability = Some(self.availability(node_id, sku).await?);
+        Ok(Response::new(pb::GetAvailabilityResponse { availability }))
+    }
+
+    async fn batch_get_availability(
+        &self,
+        request: Request<pb::BatchGetAvailabilityRequest>,
+    ) -> Answer<pb::BatchGetAvailabilityResponse> {
+        let availabilities = self.batch_availability(request.into_inner().pairs).await?;
+        Ok(Response::new(pb::BatchGetAvailabilityResponse { availabilities }))
+    }
+
+    async fn list_availability(
+        &self,
+        request: Request<pb::ListAvailabilityRequest>,
+    ) -> Answer<pb::ListAvailabilityResponse> {
+        Ok(Response::new(self.list_availability(request.into_inner()).await?))
+    }
+
+    type StreamPositionsStream =
+        Pin<Box<dyn Stream<Item = Result<pb::StreamPositionsResponse, Status>> + Send>>;
+
+    async fn stream_positions(
+        &self,
+        _: Request<pb::StreamPositionsRequest>,
+    ) -> Answer<Self::StreamPositionsStream> {
+        Ok(Response::new(self.stream_positions()))
+    }
+
+    async fn list_movements(
+        &self,
+        request: Request<pb::ListMovementsRequest>,
+    ) -> Answer<pb::ListMovementsResponse> {
+        Ok(Response::new(self.list_movements(request.into_inner()).await?))
+    }
+
+    async fn audit(&self, _: Request<pb::AuditRequest>) -> Answer<pb::AuditResponse> {
+        Ok(Response::new(self.audit().await?))
+    }
+}
+
+/// The most events of one answer.
+const MAX_EVENTS: i32 = 500;
+
+#[tonic::async_trait]
+impl InventoryEventsService for Inventory {
+    async fn replay_events(
+        &self,
+        request: Request<pb::ReplayEventsRequest>,
+    ) -> Answer<pb::ReplayEventsResponse> {
+        let message = request.into_inner();
+        let aggregate = Uuid::try_parse(&message.aggregate_id)
+            .map_err(|_| Error::field("aggregate_id", "must be a uuid"))?;
+        let limit = match message.page_size {
+            0 => MAX_EVENTS,
+            size if size < 0 => return Err(Error::field("page_size", "must not be negative").into()),
+            size => size.min(MAX_EVENTS),
+        };
+        let mut tx = self.db.read().await.map_err(Error::from)?;
+        let from = message.from_sequence.max(1);
+        let events = replay::read(&mut tx, aggregate, from, i64::from(limit)).await.map_err(Error::from)?;
+        let stored = |event: bus::Delivered| StoredEvent {
+            event_id: event.id.to_string(),
+            aggregate_type: event.aggregate_type,
+            aggregate_id: event.aggregate.to_string(),
+            sequence: event.sequence,
+            event_type: event.event_type,
+            payload: event.payload,
+            occurred_time: Some(wire::timestamp(event.occurred_at)),
+            actor: event.actor,
+        };
+        Ok(Response::new(pb::ReplayEventsResponse { events: events.into_iter().map(stored).collect() }))
+    }
+}

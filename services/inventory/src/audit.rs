@@ -1,0 +1,67 @@
+//! The audit: recomputes the conservation laws from the ledger, on one snapshot of live data, and names the first row
+//! that breaks one.
+
+use contract::inventory::v1 as pb;
+
+use crate::Inventory;
+use crate::error::Error;
+use crate::store::audit::{self, Broken};
+use crate::wire;
+
+impl Inventory {
+    pub(crate) async fn audit(&self) -> Result<pb::AuditResponse, Error> {
+        let mut tx = self.db.snapshot().await?;
+        let sums = audit::sums(&mut tx).await?;
+        let (reservations, movements) = audit::counts(&mut tx).await?;
+        let laws = vec![
+            law("ON_HAND_IS_SUM_OF_LEDGER", "on_hand is the sum of its ledger rows", sums.on_hand),
+            law("RESERVED_IS_SUM_OF_LEDGER", "reserved is the sum of its ledger rows", sums.reserved),
+            law("RESERVED_IS_SUM_OF_CLAIMS", "reserved is the sum of the open reservation lines", sums.held),
+            law(
+                "CONSUMED_IS_SUM_OF_CLAIMS",
+                "goods consumed are those of the reservation lines",
+                sums.consumed,
+            ),
+            law("QUARANTINE_IS_SUM_OF_LEDGER", "quarantine is the sum of its ledger rows", sums.quarantine),
+            law(
+                "LEDGER_ENDS_AT_POSITION",
+                "each position knows its last ledger row, and none is missing",
+                sums.head,
+            ),
+            law(
+                "LEDGER_IS_A_CHAIN",
+                "each ledger row carries on the number and the balances of the row before",
+                audit::chain(&mut tx).await?,
+            ),
+            law(
+                "STATE_FOLLOWS_LINES",
+                "an open reservation holds units, an ended one none",
+                audit::states(&mut tx).await?,
+            ),
+            law(
+                "NOTHING_WITHOUT_POSITION",
+                "each ledger row and reservation line has its position",
+                audit::orphans(&mut tx).await?,
+            ),
+        ];
+        Ok(pb::AuditResponse {
+            ok: laws.iter().all(|law| law.ok),
+            laws,
+            positions: sums.positions,
+            reservations,
+            movements,
+            overclaimed: sums.overclaimed,
+            read_time: Some(wire::timestamp(self.clock.business())),
+        })
+    }
+}
+
+fn law(name: &str, description: &str, broken: Broken) -> pb::AuditLaw {
+    pb::AuditLaw {
+        law: name.to_owned(),
+        description: description.to_owned(),
+        ok: broken.rows == 0,
+        broken: broken.rows,
+        first: broken.first.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,150 @@
+//! The combiner: callers queue, one task takes what waits, and one transaction serves them all.
+//!
+//! No timer: the commit at hand is the window in which the next batch gathers, so a single caller waits for nothing
+//! and 128 callers share one commit. A batch that is in somebody's way is done again as a whole; one that cannot be
+//! done is taken apart, so that a poison request fails alone.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use clock::Clock;
+use db::Db;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::catalogue::Catalogue;
+use crate::command::Command;
+use crate::desk::Outcome;
+use crate::error::Error;
+use crate::stock::{self, Care};
+
+/// How often a batch that lost a race is done again before its callers are told to come back.
+const ATTEMPTS: u32 = 6;
+
+/// One caller.
+pub(crate) struct Waiting {
+    command: Command,
+    reply: oneshot::Sender<Outcome>,
+}
+
+/// The queue, and what its task needs.
+pub(crate) struct Combiner {
+    db: Db,
+    clock: Clock,
+    batch: usize,
+    sender: mpsc::Sender<Waiting>,
+    receiver: Mutex<Option<mpsc::Receiver<Waiting>>>,
+}
+
+impl Combiner {
+    /// A queue for `queue` callers, served up to `batch` at a time once [`Combiner::run`] runs.
+    pub(crate) fn new(db: Db, clock: Clock, queue: usize, batch: usize) -> Self {
+        let (sender, receiver) = mpsc::channel(queue.max(1));
+        Self { db, clock, batch: batch.max(1), sender, receiver: Mutex::new(Some(receiver)) }
+    }
+
+    /// Queues a command and waits for its outcome. A command that was taken is carried out, whatever becomes of its
+    /// caller: the request id answers the retry.
+    pub(crate) async fn submit(&self, command: Command) -> Outcome {
+        let (reply, answer) = oneshot::channel();
+        self.sender.try_send(Waiting { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Full,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
+        })?;
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Serves the queue until `stop`, and then what is still in it.
+    pub(crate) async fn run(&self, catalogue: &Catalogue, stop: impl Future<Output = ()>) {
+        let Some(mut receiver) = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let mut waiting = Vec::with_capacity(self.batch);
+        let mut stop = std::pin::pin!(stop);
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop, if is_open => {
+                    is_open = false;
+                    receiver.close();
+                }
+                taken = receiver.recv_many(&mut waiting, self.batch) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.serve(catalogue, &mut waiting).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(&self, catalogue: &Catalogue, waiting: &mut Vec<Waiting>) {
+        let mut commands = Vec::with_capacity(waiting.len());
+        let mut replies = Vec::with_capacity(waiting.len());
+        for Waiting { command, reply } in waiting.drain(..) {
+            commands.push(command);
+            replies.push(reply);
+        }
+        metrics::histogram!("entrepot_inventory_batch_requests")
+            .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
+        let outcomes = self.settle(catalogue, &commands).await;
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // a caller that is gone asks again with its id
+            drop(reply.send(outcome));
+        }
+    }
+
+    async fn settle(&self, catalogue: &Catalogue, commands: &[Command]) -> Vec<Outcome> {
+        let error = match self.persist(catalogue, commands).await {
+            Ok(outcomes) => return outcomes,
+            Err(error) => error,
+        };
+        let is_shared = error.is_retry() || matches!(error, Error::Db(db::Error::Unavailable(_)));
+        if is_shared || commands.len() == 1 {
+            return commands.iter().map(|_| Err(error.clone())).collect();
+        }
+        tracing::warn!(%error, requests = commands.len(), "a batch failed, its requests are tried one by one");
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            let alone = self.persist(catalogue, std::slice::from_ref(command)).await;
+            outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Error::Stopping))));
+        }
+        outcomes
+    }
+
+    /// Does the batch until it is neither raced nor cut off; the request ids make that safe even when it is unknown
+    /// whether an attempt was committed.
+    async fn persist(&self, catalogue: &Catalogue, commands: &[Command]) -> Result<Vec<Outcome>, Error> {
+        let mut care = Care::Hopeful;
+        let mut attempt = 1;
+        loop {
+            let error = match self.once(catalogue, commands, care).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(error) => error,
+            };
+            let again = error.is_retry() || matches!(error, Error::Db(db::Error::Unavailable(_)));
+            if !again || attempt == ATTEMPTS {
+                return Err(error);
+            }
+            metrics::counter!("entrepot_inventory_batch_retries_total").increment(1);
+            // the first race is the ordinary sign of a repeated request, so it costs no pause
+            if care == Care::Thorough || !matches!(error, Error::Raced) {
+                self.clock.pause(Duration::from_millis(u64::from(attempt) * 7)).await;
+            }
+            care = Care::Thorough;
+            attempt += 1;
+        }
+    }
+
+    async fn once(
+        &self,
+        catalogue: &Catalogue,
+        commands: &[Command],
+        care: Care,
+    ) -> Result<Vec<Outcome>, Error> {
+        let mut tx = self.db.begin().await?;
+        let outcomes = stock::apply(&mut tx, catalogue, commands, self.clock.business(), care).await?;
+        tx.commit().await?;
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,126 @@
+//! What reservations can be told to do: one type for callers, events and timers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::id::{FulfillmentId, OrderId, ReservationId, Uuid};
+use domain::stock::Key;
+use domain::stock::reservation::{Target, Want};
+use jiff::Timestamp;
+
+/// Who asked for what under which id: makes a repetition answer the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    /// `kind/id|inventory.verb`.
+    pub(crate) scope: String,
+    /// The caller's id.
+    pub(crate) id: Uuid,
+    /// SHA-256 of the body.
+    pub(crate) hash: [u8; 32],
+}
+
+/// One command.
+#[derive(Debug, Clone)]
+pub(crate) struct Command {
+    /// There for callers; events and timers are made once by other means.
+    pub(crate) request: Option<Request>,
+    /// Who: `kind/id`.
+    pub(crate) actor: Arc<str>,
+    /// What.
+    pub(crate) act: Act,
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// Take claims for a while.
+    Reserve { id: ReservationId, lines: Vec<Wanted>, ttl: Duration },
+    /// Give the claims to an order.
+    Confirm(Confirm),
+    /// Give back what is held.
+    Release { id: ReservationId, reason: String },
+    /// Goods left.
+    Consume { id: ReservationId, units: Vec<(u32, i64)> },
+    /// A later end.
+    Extend { id: ReservationId, until: Timestamp },
+    /// Time has passed.
+    Expire { id: ReservationId },
+    /// A fulfilment order reports its quantities.
+    Settle(Settle),
+}
+
+impl Act {
+    /// The reservation that is meant.
+    pub(crate) fn id(&self) -> ReservationId {
+        match self {
+            Self::Reserve { id, .. }
+            | Self::Confirm(Confirm { id, .. })
+            | Self::Release { id, .. }
+            | Self::Consume { id, .. }
+            | Self::Extend { id, .. }
+            | Self::Expire { id }
+            | Self::Settle(Settle { id, .. }) => *id,
+        }
+    }
+
+    /// Lines that may have to be claimed anew.
+    pub(crate) fn claims(&self) -> &[Wanted] {
+        match self {
+            Self::Reserve { lines, .. } | Self::Confirm(Confirm { lines, .. }) => lines,
+            Self::Release { .. }
+            | Self::Consume { .. }
+            | Self::Extend { .. }
+            | Self::Expire { .. }
+            | Self::Settle(_) => &[],
+        }
+    }
+}
+
+/// Units that are wanted from one position, or from those of a kit's parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Line number, from 1.
+    pub(crate) line: u32,
+    /// Node, and SKU or kit.
+    pub(crate) position: Key,
+    /// Units, at least 1.
+    pub(crate) units: i64,
+}
+
+/// An order takes its claims.
+#[derive(Debug, Clone)]
+pub(crate) struct Confirm {
+    pub(crate) id: ReservationId,
+    pub(crate) order: OrderId,
+    /// What the order wants of each line; empty: everything.
+    pub(crate) wants: Vec<Want>,
+    /// What to claim when the reservation does not exist (any more); empty: that is an error.
+    pub(crate) lines: Vec<Wanted>,
+    /// The order is placed already, nobody waits for an answer: a refusal becomes an event.
+    pub(crate) is_fact: bool,
+}
+
+/// A fulfilment order reports.
+#[derive(Debug, Clone)]
+pub(crate) struct Settle {
+    pub(crate) id: ReservationId,
+    pub(crate) fulfillment: FulfillmentId,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What a store found out about the stock of one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) line: u32,
+    pub(crate) what: Found,
+}
+
+/// What was found at the shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing, or not enough: the position waits for a count.
+    Missing,
+    /// So many units that can't be sold; `None`: all that the report gives back.
+    Damaged(Option<i64>),
+}

@@ -1,0 +1,82 @@
+//! Confirm: an order takes its claims, and the time limit is gone. Claims that ran out meanwhile are taken again if
+//! the stock is still there.
+
+use std::sync::Arc;
+
+use contract::inventory::v1 as pb;
+use domain::stock::Refusal;
+use domain::stock::reservation::{Line, Reservation, Step};
+
+use crate::command::Confirm;
+use crate::desk::{Desk, Outcome, Told};
+use crate::error::{self, Error};
+
+impl Desk {
+    pub(crate) fn confirm(
+        &mut self,
+        confirm: &Confirm,
+        lines: Result<Vec<Line>, Error>,
+        actor: &Arc<str>,
+    ) -> Outcome {
+        let told = Told::Confirmed(confirm.order);
+        let Some(mut next) = self.find(confirm.id).cloned() else {
+            return self.claim_at_once(confirm, lines?, actor);
+        };
+        match next.confirm(confirm.order, &confirm.wants) {
+            Ok(step) => self.carry(next, step, actor, told),
+            Err(Refusal::Lost { .. }) => match self.take_again(&mut next, confirm) {
+                Ok(step) => self.carry(next, step, actor, told),
+                Err(refusal) => self.refused(next, confirm, refusal, actor),
+            },
+            Err(refusal) => self.refused(next, confirm, refusal.into(), actor),
+        }
+    }
+
+    fn take_again(&self, next: &mut Reservation, confirm: &Confirm) -> Result<Step, Error> {
+        let shifts = next.lost(&confirm.wants)?;
+        self.grant(&next.lines, &shifts)?;
+        Ok(next.rehold(confirm.order, &confirm.wants)?)
+    }
+
+    /// The reservation does not exist (any more): an order that stands claims what it needs now.
+    fn claim_at_once(&mut self, confirm: &Confirm, lines: Vec<Line>, actor: &Arc<str>) -> Outcome {
+        if lines.is_empty() {
+            return Err(Error::ReservationNotFound(confirm.id));
+        }
+        let mut fresh = Reservation::hold(confirm.id, lines, self.now, self.now)?;
+        let shifts = fresh.taking();
+        if let Err(refusal) = self.grant(&fresh.lines, &shifts) {
+            let mut none = Reservation::tombstone(confirm.id, self.now);
+            none.version = 0;
+            return self.refused(none, confirm, refusal, actor);
+        }
+        self.carry(fresh.clone(), Step::Changed(shifts), actor, Told::Held)?;
+        let step = fresh.confirm(confirm.order, &[])?;
+        self.carry(fresh, step, actor, Told::Confirmed(confirm.order))
+    }
+
+    /// A caller is told; for an order that stands, the refusal is an event.
+    fn refused(
+        &mut self,
+        mut next: Reservation,
+        confirm: &Confirm,
+        refusal: Error,
+        actor: &Arc<str>,
+    ) -> Result<pb::Reservation, Error> {
+        let (reason, sku) = match &refusal {
+            Error::NoStock { sku, .. } => ("NO_STOCK", sku.to_string()),
+            Error::Refused(Refusal::Ended { state, .. }) => (error::ended(state), String::new()),
+            Error::Refused(Refusal::OtherOrder { .. }) => ("RESERVATION_TAKEN", String::new()),
+            Error::Refused(Refusal::TooMany { .. } | Refusal::UnknownLine { .. }) => {
+                ("RESERVATION_DIFFERS", String::new())
+            }
+            _ => return Err(refusal),
+        };
+        if !confirm.is_fact {
+            return Err(refusal);
+        }
+        tracing::warn!(reservation_id = %confirm.id, order_id = %confirm.order, reason, "the claims of an order are lost");
+        let step = next.refuse();
+        self.carry(next, step, actor, Told::Refused { order: confirm.order, reason, sku })
+    }
+}

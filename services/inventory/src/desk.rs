@@ -1,0 +1,218 @@
+//! The desk of one transaction: the reservations and positions it has locked, what the verbs decide about them, and
+//! the events of that. Each verb adds its decision here in its own file.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bus::{Event, Topic, outbox};
+use contract::inventory::v1 as pb;
+use db::Tx;
+use domain::id::{self, OrderId, ReservationId};
+use domain::stock::reservation::{Line, Reservation, Shift, Step};
+use domain::stock::{Claim, shortages};
+use jiff::Timestamp;
+use pb::inventory_event::Body;
+use prost::Message as _;
+
+use crate::error::Error;
+use crate::ledger::{By, Ledger};
+use crate::{store, wire};
+
+/// What became of one command.
+pub(crate) type Outcome = Result<pb::Reservation, Error>;
+
+/// A reservation at the desk.
+struct Record {
+    reservation: Reservation,
+    /// It has a row already.
+    is_stored: bool,
+    is_changed: bool,
+    /// Lines whose quantities changed.
+    lines: BTreeSet<usize>,
+}
+
+/// What the event of a change tells besides the reservation.
+pub(crate) enum Told<'a> {
+    Held,
+    Confirmed(OrderId),
+    Refused { order: OrderId, reason: &'static str, sku: String },
+    Extended,
+    Settled { fulfillment: String },
+    Released { reason: &'a str },
+    Expired,
+}
+
+/// Everything that one transaction works on.
+pub(crate) struct Desk {
+    pub(crate) now: Timestamp,
+    pub(crate) ledger: Ledger,
+    records: HashMap<ReservationId, Record>,
+    events: Vec<Event>,
+}
+
+impl Desk {
+    /// A desk with what was locked.
+    pub(crate) fn new(now: Timestamp, ledger: Ledger, known: HashMap<ReservationId, Reservation>) -> Self {
+        let record = |(id, reservation)| {
+            (id, Record { reservation, is_stored: true, is_changed: false, lines: BTreeSet::new() })
+        };
+        Self { now, ledger, records: known.into_iter().map(record).collect(), events: Vec::new() }
+    }
+
+    /// The reservation as it is now.
+    pub(crate) fn find(&self, id: ReservationId) -> Option<&Reservation> {
+        self.records.get(&id).map(|record| &record.reservation)
+    }
+
+    /// The same, when it has to be there.
+    pub(crate) fn get(&self, id: ReservationId) -> Result<Reservation, Error> {
+        self.find(id).cloned().ok_or(Error::ReservationNotFound(id))
+    }
+
+    /// Sees whether the positions can give these claims, all or nothing.
+    pub(crate) fn grant(&self, lines: &[Line], shifts: &[Shift]) -> Result<(), Error> {
+        let mut claims = Vec::with_capacity(shifts.len());
+        for shift in shifts {
+            let line = &lines[shift.line];
+            match self.ledger.place(&line.position) {
+                Some(position) => claims.push(Claim { position, quantity: shift.reserved }),
+                None => return Err(nothing(lines, shifts, line)),
+            }
+        }
+        let short = shortages(&claims, |place| self.ledger.slot(place).position.atp());
+        let Some(first) = short.first() else { return Ok(()) };
+        let key = &self.ledger.slot(first.position).key;
+        Err(Error::NoStock {
+            sku: key.sku.clone(),
+            node: key.node.clone(),
+            wanted: first.wanted,
+            available: first.available,
+        })
+    }
+
+    /// Carries out what a verb decided: positions, ledger, the new state and its event. `next` is the reservation
+    /// after the step.
+    pub(crate) fn carry(
+        &mut self,
+        next: Reservation,
+        step: Step,
+        actor: &Arc<str>,
+        told: Told<'_>,
+    ) -> Result<pb::Reservation, Error> {
+        let mut shown = wire::reservation(&next);
+        let Step::Changed(shifts) = step else { return Ok(shown) };
+        let reason = match &told {
+            Told::Released { reason } => reason,
+            Told::Held
+            | Told::Confirmed(_)
+            | Told::Refused { .. }
+            | Told::Extended
+            | Told::Settled { .. }
+            | Told::Expired => "",
+        };
+        let by = By { actor, reason, reference: &shown.reservation_id, at: self.now };
+        for shift in &shifts {
+            let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Error::Raced)?;
+            // the claims are the sum of the lines, so a shift that does not fit means broken rows
+            self.ledger.shift(place, shift, by).map_err(|error| Error::Unreadable(error.to_string()))?;
+        }
+        let (event_type, body) = told.body(shown);
+        let event = pb::InventoryEvent { body: Some(body) };
+        self.events.push(Event {
+            id: id::v7(),
+            topic: Topic::Inventory,
+            aggregate_type: "reservation",
+            aggregate: next.id.uuid(),
+            sequence: next.version,
+            event_type,
+            payload: event.encode_to_vec(),
+            occurred_at: self.now,
+            actor: actor.as_ref().to_owned(),
+        });
+        shown = event.body.and_then(wire::reservation_of).unwrap_or_default();
+        let fresh = || Record {
+            reservation: next.clone(),
+            is_stored: false,
+            is_changed: false,
+            lines: BTreeSet::new(),
+        };
+        let record = self.records.entry(next.id).or_insert_with(fresh);
+        record.reservation = next;
+        record.is_changed = true;
+        record.lines.extend(shifts.iter().map(|shift| shift.line));
+        Ok(shown)
+    }
+
+    /// Writes all changes, one statement per table.
+    pub(crate) async fn write(mut self, tx: &mut Tx) -> Result<(), Error> {
+        let mut fresh = Vec::new();
+        let mut changed = Vec::new();
+        let mut lines = Vec::new();
+        for record in self.records.values().filter(|record| record.is_changed) {
+            if record.is_stored {
+                changed.push(&record.reservation);
+                lines.extend(record.lines.iter().map(|index| (&record.reservation, *index)));
+            } else {
+                fresh.push(&record.reservation);
+            }
+        }
+        fresh.sort_unstable_by_key(|reservation| reservation.id);
+        store::reservations::insert(tx, &fresh, self.now).await?;
+        store::reservations::update(tx, &changed, &lines, self.now).await?;
+        self.ledger.write(tx, &mut self.events).await?;
+        outbox::append(tx, &self.events).await?;
+        Ok(())
+    }
+}
+
+/// There is no such position, so nothing of it can be had.
+fn nothing(lines: &[Line], shifts: &[Shift], line: &Line) -> Error {
+    let same = shifts.iter().filter(|shift| lines[shift.line].position == line.position);
+    let wanted = same.fold(0_i64, |sum, shift| sum.saturating_add(shift.reserved));
+    let key = &line.position;
+    Error::NoStock { sku: key.sku.clone(), node: key.node.clone(), wanted, available: 0 }
+}
+
+impl Told<'_> {
+    fn body(self, reservation: pb::Reservation) -> (&'static str, Body) {
+        let reservation = Some(reservation);
+        match self {
+            Self::Held => (
+                "entrepot.inventory.v1.ReservationHeld",
+                Body::ReservationHeld(pb::ReservationHeld { reservation }),
+            ),
+            Self::Confirmed(order) => (
+                "entrepot.inventory.v1.ReservationConfirmed",
+                Body::ReservationConfirmed(pb::ReservationConfirmed {
+                    reservation,
+                    order_id: order.to_string(),
+                }),
+            ),
+            Self::Refused { order, reason, sku } => (
+                "entrepot.inventory.v1.ReservationRefused",
+                Body::ReservationRefused(pb::ReservationRefused {
+                    reservation,
+                    order_id: order.to_string(),
+                    reason: reason.to_owned(),
+                    sku,
+                }),
+            ),
+            Self::Extended => (
+                "entrepot.inventory.v1.ReservationExtended",
+                Body::ReservationExtended(pb::ReservationExtended { reservation }),
+            ),
+            Self::Settled { fulfillment } => (
+                "entrepot.inventory.v1.ReservationSettled",
+                Body::ReservationSettled(pb::ReservationSettled { reservation, fulfillment_id: fulfillment }),
+            ),
+            Self::Released { reason } => (
+                "entrepot.inventory.v1.ReservationReleased",
+                Body::ReservationReleased(pb::ReservationReleased { reservation, reason: reason.to_owned() }),
+            ),
+            Self::Expired => (
+                "entrepot.inventory.v1.ReservationExpired",
+                Body::ReservationExpired(pb::ReservationExpired { reservation }),
+            ),
+        }
+    }
+}

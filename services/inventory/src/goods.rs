@@ -1,0 +1,158 @@
+//! Goods: the one way in which stock itself changes, for feeds, imports and staff alike.
+//!
+//! Each change gets its verdict; what is refused leaves no trace, what was applied before is not applied again, and
+//! what is older than what is known does nothing.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use bus::outbox;
+use db::Tx;
+use domain::stock::feed::Stale;
+use domain::stock::movement::Kind;
+use domain::stock::{Key, Refusal};
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::ledger::{By, Ledger, Slot};
+use crate::store;
+use crate::store::feeds::FeedRow;
+
+/// One change.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) key: Key,
+    pub(crate) kind: Kind,
+    /// As [`domain::stock::Position::post`] takes it; of a snapshot: the units counted.
+    pub(crate) quantity: i64,
+    pub(crate) reason: String,
+    pub(crate) reference: String,
+    /// When it happened (at the source).
+    pub(crate) at: Timestamp,
+    /// There when a feed told it.
+    pub(crate) feed: Option<FeedRow>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The position is as the change says.
+    Applied,
+    /// It was applied before.
+    Duplicate,
+    /// Something newer was applied before.
+    Stale(Stale),
+    /// No such SKU.
+    UnknownSku,
+    /// A kit has no stock of its own.
+    IsKit,
+    /// A rule said no.
+    Refused(Refusal),
+}
+
+/// Decides and writes `changes` in their order. The caller commits. Also answers the positions as they are now.
+pub(crate) async fn apply(
+    tx: &mut Tx,
+    changes: &[Change],
+    actor: &Arc<str>,
+    now: Timestamp,
+) -> Result<(Vec<Verdict>, Vec<Slot>), Error> {
+    let skus: BTreeSet<_> = changes.iter().map(|change| &change.key.sku).collect();
+    let kinds = store::skus::kinds(tx, skus).await?;
+    let is_plain = |change: &&Change| kinds.get(&change.key.sku) == Some(&false);
+    let keys: BTreeSet<&Key> = changes.iter().filter(is_plain).map(|change| &change.key).collect();
+    let keys: Vec<Key> = keys.into_iter().cloned().collect();
+    let mut ledger = Ledger::open(tx, &keys, now).await?;
+    let fed: Vec<&FeedRow> = changes.iter().filter_map(|change| change.feed.as_ref()).collect();
+    let mut seen = store::feeds::known(tx, &fed, now).await?;
+    let moved = unseen(tx, changes).await?;
+
+    let mut verdicts = Vec::with_capacity(changes.len());
+    let mut applied = Vec::new();
+    for change in changes {
+        let verdict = match kinds.get(&change.key.sku) {
+            None => Verdict::UnknownSku,
+            Some(true) => Verdict::IsKit,
+            Some(false) => one(&mut ledger, change, &seen, &moved, actor)?,
+        };
+        if let (Verdict::Applied, Some(row)) = (&verdict, &change.feed) {
+            seen.insert(row.clone());
+            applied.push(row);
+        }
+        verdicts.push(verdict);
+    }
+    store::feeds::insert(tx, applied, now).await?;
+    let mut events = Vec::new();
+    let slots = ledger.write(tx, &mut events).await?;
+    outbox::append(tx, &events).await?;
+    Ok((verdicts, slots))
+}
+
+/// What has moved at each position since its snapshot was taken: the snapshot could not see it.
+async fn unseen(tx: &mut Tx, changes: &[Change]) -> Result<HashMap<(Key, Timestamp), i64>, Error> {
+    let snapshots = changes.iter().filter(|change| change.kind == Kind::Snapshot);
+    let mut moved = HashMap::new();
+    let mut by_time: HashMap<Timestamp, Vec<(Key, Timestamp)>> = HashMap::new();
+    for change in snapshots {
+        by_time.entry(change.at).or_default().push((change.key.clone(), change.at));
+    }
+    // one statement per moment: a feed has one, an import a few
+    for (at, mut asked) in by_time {
+        asked.sort_unstable();
+        asked.dedup();
+        for (key, units) in store::movements::since(tx, &asked).await? {
+            moved.insert((key, at), units);
+        }
+    }
+    Ok(moved)
+}
+
+fn one(
+    ledger: &mut Ledger,
+    change: &Change,
+    seen: &HashSet<FeedRow>,
+    moved: &HashMap<(Key, Timestamp), i64>,
+    actor: &Arc<str>,
+) -> Result<Verdict, Error> {
+    if change.feed.as_ref().is_some_and(|row| seen.contains(row)) {
+        return Ok(Verdict::Duplicate);
+    }
+    let place = ledger.place(&change.key).ok_or(Error::Raced)?;
+    let slot = ledger.slot(place);
+    let mut marks = slot.marks;
+    let is_new = slot.version == 0;
+    let on_hand = slot.position.on_hand;
+    let fresh = match change.kind {
+        Kind::Snapshot => marks.snapshot(change.at),
+        // a count is a snapshot that needs no admission: somebody stands at the shelf
+        Kind::Count => {
+            marks.snapshot = marks.snapshot.max(Some(change.at));
+            Ok(())
+        }
+        _ if change.feed.is_some() => marks.delta(change.at),
+        _ => Ok(()),
+    };
+    if let Err(stale) = fresh {
+        return Ok(Verdict::Stale(stale));
+    }
+    let quantity = match change.kind {
+        Kind::Snapshot => {
+            let since = moved.get(&(change.key.clone(), change.at)).copied().unwrap_or(0);
+            change.quantity.saturating_add(since)
+        }
+        _ => change.quantity,
+    };
+    if change.kind == Kind::Snapshot && quantity == on_hand && !is_new {
+        *ledger.feed_marks(place) = marks;
+        return Ok(Verdict::Applied);
+    }
+    let by = By { actor, reason: &change.reason, reference: &change.reference, at: change.at };
+    match ledger.post(place, change.kind, quantity, by) {
+        Ok(()) => {
+            *ledger.feed_marks(place) = marks;
+            Ok(Verdict::Applied)
+        }
+        Err(Error::Refused(refusal)) => Ok(Verdict::Refused(refusal)),
+        Err(other) => Err(other),
+    }
+}

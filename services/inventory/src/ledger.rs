@@ -1,0 +1,157 @@
+//! The positions of one transaction: locked in order, changed in memory, written at once with their ledger rows and
+//! one event each.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bus::{Event, Topic};
+use contract::inventory::v1 as pb;
+use db::{Tx, Value};
+use domain::id;
+use domain::stock::feed::Marks;
+use domain::stock::movement::{Entry, Kind};
+use domain::stock::reservation::Shift;
+use domain::stock::{Key, Position};
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::error::Error;
+use crate::{store, wire};
+
+/// One position as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) key: Key,
+    pub(crate) position: Position,
+    pub(crate) marks: Marks,
+    pub(crate) version: i64,
+    pub(crate) last_movement: i64,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// Who changes a position, why and on behalf of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) actor: &'a Arc<str>,
+    pub(crate) reason: &'a str,
+    pub(crate) reference: &'a str,
+    pub(crate) at: Timestamp,
+}
+
+/// What is to be written of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Mark {
+    Clean,
+    /// Only what the feeds have told: no new version, no event.
+    Touched,
+    /// A new version, caused last by this actor.
+    Changed(Arc<str>),
+}
+
+/// The locked positions.
+pub(crate) struct Ledger {
+    now: Timestamp,
+    slots: Vec<Slot>,
+    marks: Vec<Mark>,
+    index: HashMap<Key, usize>,
+    movements: Vec<Vec<Value>>,
+}
+
+impl Ledger {
+    /// Locks those of `keys` (sorted, each once) that exist.
+    pub(crate) async fn lock(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Self, Error> {
+        Ok(Self::of(store::positions::lock(tx, keys).await?, now))
+    }
+
+    /// Locks `keys` (sorted, each once); those that do not exist yet are made, empty.
+    pub(crate) async fn open(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Self, Error> {
+        store::positions::create(tx, keys, now).await?;
+        Self::lock(tx, keys, now).await
+    }
+
+    fn of(slots: Vec<Slot>, now: Timestamp) -> Self {
+        let index = slots.iter().enumerate().map(|(place, slot)| (slot.key.clone(), place)).collect();
+        let marks = vec![Mark::Clean; slots.len()];
+        Self { now, slots, marks, index, movements: Vec::new() }
+    }
+
+    /// Where a position is in this ledger; `None`: it was not locked or does not exist.
+    pub(crate) fn place(&self, key: &Key) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// The position at a place.
+    pub(crate) fn slot(&self, place: usize) -> &Slot {
+        &self.slots[place]
+    }
+
+    /// The feed marks at a place, to be moved on.
+    pub(crate) fn feed_marks(&mut self, place: usize) -> &mut Marks {
+        if self.marks[place] == Mark::Clean {
+            self.marks[place] = Mark::Touched;
+        }
+        &mut self.slots[place].marks
+    }
+
+    /// What a reservation did to one of its lines.
+    pub(crate) fn shift(&mut self, place: usize, shift: &Shift, by: By<'_>) -> Result<(), Error> {
+        let entry = self.slots[place].position.shift(shift.kind, shift.on_hand, shift.reserved)?;
+        self.enter(place, &entry, by);
+        Ok(())
+    }
+
+    /// A change of goods.
+    pub(crate) fn post(&mut self, place: usize, kind: Kind, quantity: i64, by: By<'_>) -> Result<(), Error> {
+        let mut position = self.slots[place].position;
+        let entry = position.post(kind, quantity)?;
+        self.slots[place].position = position;
+        self.enter(place, &entry, by);
+        Ok(())
+    }
+
+    fn enter(&mut self, place: usize, entry: &Entry, by: By<'_>) {
+        let slot = &mut self.slots[place];
+        if !matches!(self.marks[place], Mark::Changed(_)) {
+            slot.version += 1;
+        }
+        slot.last_movement += 1;
+        slot.updated_at = self.now;
+        self.marks[place] = Mark::Changed(Arc::clone(by.actor));
+        self.movements.push(store::movements::values(slot, entry, by));
+    }
+
+    /// Writes everything and appends one event per changed position to `events`, which are the caller's to write.
+    pub(crate) async fn write(self, tx: &mut Tx, events: &mut Vec<Event>) -> Result<Vec<Slot>, Error> {
+        let mut rows = Vec::with_capacity(self.slots.len());
+        for (slot, mark) in self.slots.iter().zip(&self.marks) {
+            match mark {
+                Mark::Clean => continue,
+                Mark::Touched => {}
+                Mark::Changed(actor) => events.push(self.changed(slot, actor)),
+            }
+            rows.push(store::positions::values(slot));
+        }
+        store::positions::update(tx, rows).await?;
+        store::movements::insert(tx, self.movements).await?;
+        Ok(self.slots)
+    }
+
+    fn changed(&self, slot: &Slot, actor: &str) -> Event {
+        let changed = pb::PositionChanged {
+            position: Some(wire::position(slot)),
+            occurred_time: Some(wire::timestamp(self.now)),
+        };
+        let body = pb::inventory_event::Body::PositionChanged(changed);
+        Event {
+            id: id::v7(),
+            topic: Topic::Inventory,
+            aggregate_type: "position",
+            aggregate: slot.key.aggregate(),
+            sequence: slot.version,
+            event_type: "entrepot.inventory.v1.PositionChanged",
+            payload: pb::InventoryEvent { body: Some(body) }.encode_to_vec(),
+            occurred_at: self.now,
+            actor: actor.to_owned(),
+        }
+    }
+}

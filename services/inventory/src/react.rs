@@ -1,0 +1,194 @@
+//! What inventory does when it is told: orders take or give up their claims, fulfilment orders report what became of
+//! the goods.
+
+use async_trait::async_trait;
+use bus::{Consumer, Delivered, HandleError, Topic};
+use contract::fulfillment::v1 as ff;
+use contract::orders::v1 as orders;
+use db::Tx;
+use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
+use domain::stock::Key;
+use domain::stock::reservation::{Target, Want};
+use prost::Message as _;
+
+use crate::Inventory;
+use crate::command::{Act, Command, Confirm, Finding, Found, Settle, Wanted};
+use crate::error::Error;
+use crate::stock::{self, Care};
+
+#[async_trait]
+impl Consumer for Inventory {
+    fn group(&self) -> &'static str {
+        "inventory"
+    }
+
+    fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
+        &[(Topic::Orders, &["order"]), (Topic::Fulfillment, &["fulfillment_order"])]
+    }
+
+    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+        self.handle_batch(tx, std::slice::from_ref(event)).await
+    }
+
+    /// One pass over the stock for the whole batch: its positions are locked in one order and written at once.
+    async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
+        let mut commands = Vec::with_capacity(events.len());
+        for event in events {
+            if let Some(act) = act(event)? {
+                commands.push(Command { request: None, actor: event.actor.as_str().into(), act });
+            }
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.business();
+        let outcomes = stock::apply(tx, &self.catalogue, &commands, now, Care::Thorough).await;
+        for (command, outcome) in commands.iter().zip(outcomes.map_err(failed)?) {
+            match (outcome, &command.act) {
+                (Ok(_), _) => {}
+                // its release left a tombstone without lines: there is nothing to settle
+                (Err(Error::ReservationNotFound(id)), Act::Settle(settle)) => {
+                    tracing::warn!(reservation_id = %id, fulfillment_id = %settle.fulfillment, "no claims to settle");
+                }
+                (Err(error), _) => return Err(failed(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: Error) -> HandleError {
+    let unavailable = matches!(error, Error::Db(db::Error::Unavailable(_)));
+    HandleError { retry: unavailable || error.is_retry(), source: Box::new(error) }
+}
+
+fn malformed(error: impl std::fmt::Display) -> HandleError {
+    HandleError::poison(format!("the event cannot be read: {error}"))
+}
+
+/// What an event asks of the stock; most ask nothing.
+fn act(event: &Delivered) -> Result<Option<Act>, HandleError> {
+    match event.topic {
+        Topic::Orders => {
+            let message = orders::OrderEvent::decode(event.payload.clone()).map_err(malformed)?;
+            of_order(message)
+        }
+        Topic::Fulfillment => {
+            let message = ff::FulfillmentEvent::decode(event.payload.clone()).map_err(malformed)?;
+            of_fulfillment(message).map(Some)
+        }
+        Topic::Inventory => Ok(None),
+    }
+}
+
+fn of_order(event: orders::OrderEvent) -> Result<Option<Act>, HandleError> {
+    use orders::order_event::Body;
+    let order: OrderId = event.order_id.parse().map_err(malformed)?;
+    match event.body {
+        Some(Body::Placed(placed)) if placed.blocks.is_empty() => confirm(order, placed.work).map(Some),
+        Some(Body::Unblocked(unblocked)) => confirm(order, unblocked.work).map(Some),
+        Some(Body::PaymentLapsed(lapsed)) => release(&lapsed.promise_token, "PAYMENT_LAPSED"),
+        Some(Body::Expired(expired)) => release(&expired.promise_token, "ORDER_EXPIRED"),
+        Some(Body::Cancelled(cancelled)) => release(&cancelled.promise_token, "ORDER_CANCELLED"),
+        Some(
+            Body::Placed(_)
+            | Body::Confirmed(_)
+            | Body::Paid(_)
+            | Body::CancelRequested(_)
+            | Body::Progressed(_)
+            | Body::Completed(_)
+            | Body::RefundRequested(_),
+        )
+        | None => Ok(None),
+    }
+}
+
+/// The claim of a promise has the promise's uuid.
+fn reservation(token: &str) -> Result<ReservationId, HandleError> {
+    let token: PromiseToken = token.parse().map_err(malformed)?;
+    Ok(ReservationId::new(token.uuid()))
+}
+
+/// An empty token: nothing was held, or fulfillment decides.
+fn release(token: &str, reason: &str) -> Result<Option<Act>, HandleError> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Act::Release { id: reservation(token)?, reason: reason.to_owned() }))
+}
+
+fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, HandleError> {
+    let work = work.ok_or_else(|| malformed("no work in it"))?;
+    let node = NodeId::new(work.node_id).map_err(malformed)?;
+    let mut lines = Vec::with_capacity(work.lines.len());
+    for line in work.lines {
+        let position = Key { node: node.clone(), sku: Sku::new(line.sku).map_err(malformed)? };
+        lines.push(Wanted { line: line.line, position, units: line.quantity });
+    }
+    let wants = lines.iter().map(|line| Want { line: line.line, units: line.units }).collect();
+    Ok(Act::Confirm(Confirm { id: reservation(&work.promise_token)?, order, wants, lines, is_fact: true }))
+}
+
+fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
+    let fo = event.fulfillment_order.ok_or_else(|| malformed("no fulfilment order in it"))?;
+    let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(malformed)?;
+    let targets = fo.lines.iter().map(target).collect();
+    let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
+    Ok(Act::Settle(Settle { id: reservation(&fo.promise_token)?, fulfillment, targets, findings }))
+}
+
+/// Units that wait to be put back are still claimed: nobody else may be promised what is not on the shelf.
+fn target(line: &ff::FulfillmentLine) -> Target {
+    Target {
+        line: line.line,
+        quantity: line.quantity,
+        consumed: line.done,
+        released: line.short.saturating_add(line.cancelled).saturating_sub(line.put_back).max(0),
+    }
+}
+
+/// What the store has found out about its stock.
+fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec<Finding> {
+    use ff::fulfillment_event::Body;
+    match body {
+        Body::Rejected(rejected) => {
+            let what = match rejected.reason() {
+                ff::RejectReason::NotFound => Found::Missing,
+                ff::RejectReason::Damaged => Found::Damaged(None),
+                ff::RejectReason::Unspecified
+                | ff::RejectReason::TooBusy
+                | ff::RejectReason::NodeClosed
+                | ff::RejectReason::Other => return Vec::new(),
+            };
+            fo.lines.iter().map(|line| Finding { line: line.line, what }).collect()
+        }
+        Body::LinesPicked(picked) => picked.lines.iter().filter_map(short).collect(),
+        Body::PutBackOverdue(overdue) => {
+            overdue.lines.iter().map(|line| Finding { line: line.line, what: Found::Missing }).collect()
+        }
+        Body::Offered(_)
+        | Body::Accepted(_)
+        | Body::TimedOut(_)
+        | Body::PickingStarted(_)
+        | Body::Ready(_)
+        | Body::PickupCodeIssued(_)
+        | Body::HandedOver(_)
+        | Body::PickupExpired(_)
+        | Body::PutBackConfirmed(_)
+        | Body::Cancelled(_)
+        | Body::CancelRefused(_)
+        | Body::CustomerNoticeDue(_)
+        | Body::AtRisk(_)
+        | Body::StockLost(_) => Vec::new(),
+    }
+}
+
+fn short(line: &ff::PickedLine) -> Option<Finding> {
+    let what = match line.short_reason() {
+        _ if line.short <= 0 => return None,
+        ff::ShortReason::NotFound => Found::Missing,
+        ff::ShortReason::Damaged => Found::Damaged(Some(line.short)),
+        ff::ShortReason::Unspecified | ff::ShortReason::Other => return None,
+    };
+    Some(Finding { line: line.line, what })
+}

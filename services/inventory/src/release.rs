@@ -1,0 +1,29 @@
+//! Release and expire: give back what is held.
+
+use std::sync::Arc;
+
+use domain::id::ReservationId;
+use domain::stock::reservation::{Reservation, Step};
+
+use crate::desk::{Desk, Outcome, Told};
+
+impl Desk {
+    /// A release that comes before its reserve leaves a tombstone, so that the reserve finds it and is refused.
+    pub(crate) fn release(&mut self, id: ReservationId, reason: &str, actor: &Arc<str>) -> Outcome {
+        let told = Told::Released { reason };
+        if let Some(mut next) = self.find(id).cloned() {
+            let step = next.release();
+            self.carry(next, step, actor, told)
+        } else {
+            let tombstone = Reservation::tombstone(id, self.now);
+            self.carry(tombstone, Step::Changed(Vec::new()), actor, told)
+        }
+    }
+
+    /// Ends a claim whose time is over; one that was extended or confirmed meanwhile stays.
+    pub(crate) fn expire(&mut self, id: ReservationId, actor: &Arc<str>) -> Outcome {
+        let mut next = self.get(id)?;
+        let step = next.expire(self.now);
+        self.carry(next, step, actor, Told::Expired)
+    }
+}

@@ -1,0 +1,79 @@
+//! Settle: bring a reservation to the quantities that its fulfilment order reports, and take in what the store found
+//! out about the stock.
+
+use std::sync::Arc;
+
+use domain::stock::movement::Kind;
+use domain::stock::reservation::{Reservation, Step};
+
+use crate::command::{Finding, Found, Settle};
+use crate::desk::{Desk, Outcome, Told};
+use crate::error::Error;
+use crate::ledger::By;
+
+impl Desk {
+    pub(crate) fn settle(&mut self, settle: &Settle, actor: &Arc<str>) -> Outcome {
+        let mut next = self.get(settle.id)?;
+        let step = next.settle(&settle.targets)?;
+        let given_back = given_back(&step);
+        let after = next.clone();
+        let told = Told::Settled { fulfillment: settle.fulfillment.to_string() };
+        let shown = self.carry(next, step, actor, told)?;
+        for finding in &settle.findings {
+            self.found(&after, finding, &given_back, actor)?;
+        }
+        Ok(shown)
+    }
+
+    fn found(
+        &mut self,
+        reservation: &Reservation,
+        finding: &Finding,
+        given_back: &[(usize, i64)],
+        actor: &Arc<str>,
+    ) -> Result<(), Error> {
+        let reference = reservation.id.to_string();
+        for (index, line) in
+            reservation.lines.iter().enumerate().filter(|(_, line)| line.line == finding.line)
+        {
+            let place = self.ledger.place(&line.position).ok_or(Error::Raced)?;
+            let position = self.ledger.slot(place).position;
+            let (kind, quantity, reason) = match finding.what {
+                Found::Damaged(units) if line.kit.is_none() => {
+                    let pieces = units.unwrap_or_else(|| pieces_of(given_back, index));
+                    (Kind::Quarantine, pieces.min(position.on_hand), "DAMAGED")
+                }
+                // which part of a kit is damaged was not said: all of them are to be counted
+                Found::Damaged(_) => (Kind::CountBlock, 0, "DAMAGED"),
+                Found::Missing => (Kind::CountBlock, 0, "NOT_FOUND"),
+            };
+            let is_idle = match kind {
+                Kind::CountBlock => position.count_blocked,
+                _ => quantity <= 0,
+            };
+            if !is_idle {
+                self.ledger.post(
+                    place,
+                    kind,
+                    quantity,
+                    By { actor, reason, reference: &reference, at: self.now },
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn given_back(step: &Step) -> Vec<(usize, i64)> {
+    match step {
+        Step::Unchanged => Vec::new(),
+        Step::Changed(shifts) => {
+            let released = shifts.iter().filter(|shift| shift.kind == Kind::Release);
+            released.map(|shift| (shift.line, -shift.reserved)).collect()
+        }
+    }
+}
+
+fn pieces_of(given_back: &[(usize, i64)], line: usize) -> i64 {
+    given_back.iter().filter(|(index, _)| *index == line).map(|(_, pieces)| pieces).sum()
+}

@@ -1,0 +1,234 @@
+//! The core: many commands on reservations in one transaction.
+//!
+//! Positions are locked first, in one order, and everything is decided under those locks. So it is right with any
+//! number of processes, and a hot SKU costs one row lock per batch instead of one per buyer. The combiner, the
+//! consumer and the timers all come through here.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bus::inbox;
+use contract::inventory::v1 as pb;
+use db::Tx;
+use domain::id::{ReservationId, Uuid};
+use domain::stock::Key;
+use domain::stock::reservation::{Line, Reservation, State, Step};
+use jiff::Timestamp;
+use prost::Message as _;
+
+use crate::catalogue::Catalogue;
+use crate::command::{Act, Command, Confirm, Request};
+use crate::desk::{Desk, Outcome};
+use crate::error::Error;
+use crate::ledger::Ledger;
+use crate::store;
+
+/// How much is looked up before deciding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// Requests and new reservations are taken for unseen; when an insert meets a row, [`Error::Raced`] says so.
+    Hopeful,
+    /// Everything is looked up, after the locks.
+    Thorough,
+}
+
+/// Decides and writes `commands` in their order. The caller commits, and only then tells the outcomes. A refusal is
+/// an outcome; an error means that nothing of the batch may be committed.
+pub(crate) async fn apply(
+    tx: &mut Tx,
+    catalogue: &Catalogue,
+    commands: &[Command],
+    now: Timestamp,
+    care: Care,
+) -> Result<Vec<Outcome>, Error> {
+    let claims = catalogue.claims(tx, commands).await?;
+    let only_new = commands.iter().all(|command| matches!(command.act, Act::Reserve { .. }));
+    let ids = if only_new && care == Care::Hopeful { Vec::new() } else { ids(commands) };
+    let seen = store::reservations::read(tx, &ids).await?;
+    let keys = keys(commands, &claims, &seen, now);
+    let ledger = Ledger::lock(tx, &keys, now).await?;
+    let known = store::reservations::lock(tx, &ids).await?;
+    let mut answered = Answered::look(tx, commands, care).await?;
+
+    let mut desk = Desk::new(now, ledger, known);
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for (command, claims) in commands.iter().zip(claims) {
+        let outcome = match answered.repeated(command) {
+            Some(outcome) => outcome,
+            None => desk.decide(command, claims),
+        };
+        if let Err(error @ (Error::Raced | Error::Unreadable(_) | Error::Db(_))) = outcome {
+            return Err(error);
+        }
+        answered.note(command, &outcome);
+        outcomes.push(outcome);
+    }
+    if care == Care::Hopeful {
+        doubt(tx, commands, &outcomes).await?;
+    }
+    answered.write(tx, now).await?;
+    desk.write(tx).await?;
+    Ok(outcomes)
+}
+
+/// A refusal is only true if the request was not answered before, and the reservation is not there. What was granted
+/// needs no second look: its rows could not be inserted twice.
+async fn doubt(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]) -> Result<(), Error> {
+    let refused =
+        commands.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_err()).map(|(command, _)| command);
+    let mut keys = Vec::new();
+    let mut ids = BTreeSet::new();
+    for command in refused {
+        keys.extend(command.request.as_ref().map(key_of));
+        if let Act::Reserve { id, .. } = command.act {
+            ids.insert(id);
+        }
+    }
+    let saved = inbox::saved_many(tx, &keys).await?;
+    if saved.iter().any(|saved| !matches!(saved, Ok(None))) {
+        return Err(Error::Raced);
+    }
+    let ids: Vec<ReservationId> = ids.into_iter().collect();
+    if store::reservations::any(tx, &ids).await? { Err(Error::Raced) } else { Ok(()) }
+}
+
+fn key_of(request: &Request) -> inbox::Request {
+    inbox::Request { scope: request.scope.clone(), request_id: request.id, body_hash: request.hash }
+}
+
+impl Desk {
+    fn decide(&mut self, command: &Command, claims: Result<Vec<Line>, Error>) -> Outcome {
+        match &command.act {
+            Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.actor),
+            Act::Confirm(confirm) => self.confirm(confirm, claims, &command.actor),
+            Act::Release { id, reason } => self.release(*id, reason, &command.actor),
+            Act::Consume { id, units } => self.consume(*id, units, &command.actor),
+            Act::Extend { id, until } => self.extend(*id, *until, &command.actor),
+            Act::Expire { id } => self.expire(*id, &command.actor),
+            Act::Settle(settle) => self.settle(settle, &command.actor),
+        }
+    }
+}
+
+fn ids(commands: &[Command]) -> Vec<ReservationId> {
+    let ids: BTreeSet<ReservationId> = commands.iter().map(|command| command.act.id()).collect();
+    ids.into_iter().collect()
+}
+
+/// The positions that the commands may change, in the order of the locks. What is seen here was read without locks;
+/// should it turn out different under them, a position is missing and the batch is done again.
+fn keys(
+    commands: &[Command],
+    claims: &[Result<Vec<Line>, Error>],
+    seen: &HashMap<ReservationId, Reservation>,
+    now: Timestamp,
+) -> Vec<Key> {
+    let mut keys: Vec<&Key> = Vec::with_capacity(commands.len());
+    for (command, claims) in commands.iter().zip(claims) {
+        match seen.get(&command.act.id()) {
+            Some(reservation) if moves_stock(&command.act, reservation, now) => {
+                keys.extend(reservation.lines.iter().map(|line| &line.position));
+            }
+            Some(_) => {}
+            None => keys.extend(claims.iter().flatten().map(|line| &line.position)),
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into_iter().cloned().collect()
+}
+
+/// Whether a command on a reservation as it was seen will touch its positions. Most events of a fulfilment order do
+/// not, and neither does an ordinary confirmation: they need no locks on stock.
+fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
+    let is_open = match reservation.state {
+        State::Held { .. } | State::Confirmed => true,
+        State::Consumed | State::Released | State::Expired => false,
+    };
+    match act {
+        Act::Reserve { .. } | Act::Extend { .. } => false,
+        Act::Confirm(Confirm { wants, .. }) => match reservation.state {
+            State::Expired => true,
+            State::Held { .. } => reservation.lines.iter().any(|line| {
+                let wanted = wants.iter().find(|want| want.line == line.line);
+                !wants.is_empty()
+                    && wanted.is_none_or(|want| want.units.saturating_mul(line.per_unit) != line.held)
+            }),
+            State::Confirmed | State::Consumed | State::Released => false,
+        },
+        Act::Release { .. } | Act::Consume { .. } => is_open,
+        Act::Expire { .. } => reservation.state.until().is_some_and(|until| until <= now),
+        Act::Settle(settle) => {
+            let step = reservation.clone().settle(&settle.targets);
+            !settle.findings.is_empty() || step != Ok(Step::Unchanged)
+        }
+    }
+}
+
+/// A scope, and the saved reply to the request of that scope.
+type Before<'a> = (&'a str, Result<Vec<u8>, Error>);
+
+/// The request ids of a batch: what was answered before, and what is answered now.
+struct Answered<'a> {
+    before: HashMap<Uuid, Vec<Before<'a>>>,
+    now: HashMap<Uuid, Vec<inbox::Record>>,
+}
+
+impl<'a> Answered<'a> {
+    async fn look(tx: &mut Tx, commands: &'a [Command], care: Care) -> Result<Self, Error> {
+        let mut this = Self { before: HashMap::new(), now: HashMap::new() };
+        if care == Care::Hopeful {
+            return Ok(this);
+        }
+        let requests: Vec<_> = commands.iter().filter_map(|command| command.request.as_ref()).collect();
+        let keys: Vec<inbox::Request> = requests.iter().map(|request| key_of(request)).collect();
+        let saved = inbox::saved_many(tx, &keys).await?;
+        for (request, saved) in requests.into_iter().zip(saved) {
+            if let Some(saved) = saved.transpose() {
+                let saved = saved.map_err(Error::from);
+                this.before.entry(request.id).or_default().push((request.scope.as_str(), saved));
+            }
+        }
+        Ok(this)
+    }
+
+    /// The outcome of a request that was answered before, in this batch or earlier.
+    fn repeated(&self, command: &Command) -> Option<Outcome> {
+        let request = command.request.as_ref()?;
+        if let Some(before) = self.before.get(&request.id)
+            && let Some((_, saved)) = before.iter().find(|(scope, _)| *scope == request.scope)
+        {
+            return Some(saved.clone().and_then(|reply| told_again(&reply)));
+        }
+        let earlier = self.now.get(&request.id)?.iter().find(|earlier| earlier.scope == request.scope)?;
+        if earlier.body_hash == request.hash {
+            Some(told_again(&earlier.reply))
+        } else {
+            Some(Err(Error::RequestIdReused(request.id)))
+        }
+    }
+
+    /// Keeps an answer; refusals are not kept, they may turn out otherwise the next time.
+    fn note(&mut self, command: &Command, outcome: &Outcome) {
+        let (Some(request), Ok(reservation)) = (&command.request, outcome) else { return };
+        if self.repeated(command).is_some() {
+            return;
+        }
+        // every response message of a reservation verb is { reservation = 1 }
+        let reply = pb::ReserveResponse { reservation: Some(reservation.clone()) }.encode_to_vec();
+        let scope = request.scope.clone();
+        let record = inbox::Record { scope, request_id: request.id, body_hash: request.hash, reply };
+        self.now.entry(request.id).or_default().push(record);
+    }
+
+    async fn write(self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+        let records: Vec<inbox::Record> = self.now.into_values().flatten().collect();
+        let wanted = records.len() as u64;
+        let inserted = inbox::record_many(tx, records, now).await?;
+        if inserted == wanted { Ok(()) } else { Err(Error::Raced) }
+    }
+}
+
+fn told_again(reply: &[u8]) -> Outcome {
+    let reply = pb::ReserveResponse::decode(reply).map_err(|error| Error::Unreadable(error.to_string()))?;
+    reply.reservation.ok_or_else(|| Error::Unreadable("a saved reply without a reservation".to_owned()))
+}

@@ -1,0 +1,117 @@
+//! `movements`: the ledger. Rows are only ever added.
+
+use db::{Row, Tx, Type, Value, params};
+use domain::stock::Key;
+use domain::stock::movement::{Entry, Kind};
+use domain::time::micros;
+use jiff::Timestamp;
+
+use super::{time, unreadable};
+use crate::error::Error;
+use crate::ledger::{By, Slot};
+
+/// One row of the ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Movement {
+    pub(crate) number: i64,
+    pub(crate) entry: Entry,
+    pub(crate) reason: String,
+    pub(crate) actor: String,
+    pub(crate) reference: String,
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) position_version: i64,
+}
+
+/// The values of [`insert`]: `slot` is as it became.
+pub(crate) fn values(slot: &Slot, entry: &Entry, by: By<'_>) -> Vec<Value> {
+    params![
+        slot.key.node.as_str(),
+        slot.key.sku.as_str(),
+        slot.last_movement,
+        entry.kind.name(),
+        entry.delta_on_hand,
+        entry.delta_reserved,
+        entry.on_hand_after,
+        entry.reserved_after,
+        by.reason,
+        by.actor.as_ref(),
+        by.reference,
+        micros(by.at),
+        slot.version,
+    ]
+}
+
+/// Adds rows.
+pub(crate) async fn insert(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    tx.batch(
+        "INSERT INTO movements (node_id, sku, movement_no, kind, delta_on_hand, delta_reserved, on_hand_after,
+                                reserved_after, reason, actor, reference, occurred_at, position_version)
+         SELECT r.node_id, r.sku, r.movement_no, r.kind, r.delta_on_hand, r.delta_reserved, r.on_hand_after,
+                r.reserved_after, r.reason, r.actor, r.reference, r.occurred_at, r.position_version FROM {rows}",
+        &[
+            ("node_id", Type::Text),
+            ("sku", Type::Text),
+            ("movement_no", Type::BigInt),
+            ("kind", Type::Text),
+            ("delta_on_hand", Type::BigInt),
+            ("delta_reserved", Type::BigInt),
+            ("on_hand_after", Type::BigInt),
+            ("reserved_after", Type::BigInt),
+            ("reason", Type::Text),
+            ("actor", Type::Text),
+            ("reference", Type::Text),
+            ("occurred_at", Type::BigInt),
+            ("position_version", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The rows of one position before number `before`, newest first.
+pub(crate) async fn page(tx: &mut Tx, key: &Key, before: i64, limit: i64) -> Result<Vec<Movement>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM movements WHERE node_id = $1 AND sku = $2 AND movement_no < $3
+              ORDER BY movement_no DESC LIMIT $4",
+            params![key.node.as_str(), key.sku.as_str(), before, limit],
+        )
+        .await?;
+    found.iter().map(movement).collect()
+}
+
+fn movement(row: &Row) -> Result<Movement, Error> {
+    let kind: String = row.get("kind")?;
+    Ok(Movement {
+        number: row.get("movement_no")?,
+        entry: Entry {
+            kind: Kind::named(&kind).ok_or_else(|| unreadable(format!("movement kind {kind}")))?,
+            delta_on_hand: row.get("delta_on_hand")?,
+            delta_reserved: row.get("delta_reserved")?,
+            on_hand_after: row.get("on_hand_after")?,
+            reserved_after: row.get("reserved_after")?,
+        },
+        reason: row.get("reason")?,
+        actor: row.get("actor")?,
+        reference: row.get("reference")?,
+        occurred_at: time(row, "occurred_at")?,
+        position_version: row.get("position_version")?,
+    })
+}
+
+/// How much goods moved at each position after a moment: what a snapshot of that moment has not seen.
+pub(crate) async fn since(tx: &mut Tx, asked: &[(Key, Timestamp)]) -> Result<Vec<(Key, i64)>, Error> {
+    let rows =
+        asked.iter().map(|(key, at)| params![key.node.as_str(), key.sku.as_str(), micros(*at)]).collect();
+    let found = tx
+        .batch_fetch(
+            "SELECT m.node_id, m.sku, CAST(SUM(m.delta_on_hand) AS BIGINT) AS moved
+               FROM movements m JOIN {rows} ON m.node_id = r.node_id AND m.sku = r.sku AND m.occurred_at > r.taken_at
+              WHERE m.delta_on_hand <> 0 GROUP BY m.node_id, m.sku",
+            &[("node_id", Type::Text), ("sku", Type::Text), ("taken_at", Type::BigInt)],
+            rows,
+        )
+        .await?;
+    found.iter().map(|row| Ok((super::key(row)?, row.get("moved")?))).collect()
+}

@@ -1,0 +1,181 @@
+//! `positions`: one SKU at one node.
+
+use db::{Row, Tx, Type, Value, params};
+use domain::id::{NodeId, Sku};
+use domain::stock::feed::Marks;
+use domain::stock::{Key, Position};
+use domain::time::micros;
+use jiff::Timestamp;
+
+use super::{key, maybe_time, node, time};
+use crate::error::Error;
+use crate::ledger::Slot;
+
+const KEY: &[(&str, Type)] = &[("node_id", Type::Text), ("sku", Type::Text)];
+
+fn rows(keys: &[Key]) -> Vec<Vec<Value>> {
+    keys.iter().map(|key| params![key.node.as_str(), key.sku.as_str()]).collect()
+}
+
+fn slot(row: &Row) -> Result<Slot, Error> {
+    Ok(Slot {
+        key: key(row)?,
+        position: Position {
+            on_hand: row.get("on_hand")?,
+            reserved: row.get("reserved")?,
+            safety_stock: row.get("safety_stock")?,
+            in_transit: row.get("in_transit")?,
+            quarantine: row.get("quarantine")?,
+            count_blocked: row.get("count_blocked")?,
+        },
+        marks: Marks { snapshot: maybe_time(row, "snapshot_at")?, delta: maybe_time(row, "delta_at")? },
+        version: row.get("version")?,
+        last_movement: row.get("last_movement")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+fn slots(rows: &[Row]) -> Result<Vec<Slot>, Error> {
+    rows.iter().map(slot).collect()
+}
+
+/// Locks those of `keys` that exist, in (node, sku) order: the order of every writer.
+pub(crate) async fn lock(tx: &mut Tx, keys: &[Key]) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT p.* FROM positions p JOIN {rows} ON p.node_id = r.node_id AND p.sku = r.sku
+              ORDER BY p.node_id, p.sku {lock:p}",
+            KEY,
+            rows(keys),
+        )
+        .await?;
+    slots(&found)
+}
+
+/// Makes those of `keys` that do not exist yet, empty and without a version.
+pub(crate) async fn create(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<(), Error> {
+    let rows = keys.iter().map(|key| params![key.node.as_str(), key.sku.as_str(), micros(now)]).collect();
+    tx.batch(
+        "INSERT INTO positions (node_id, sku, on_hand, reserved, safety_stock, in_transit, quarantine, count_blocked,
+                                version, last_movement, updated_at)
+         SELECT r.node_id, r.sku, 0, 0, 0, 0, 0, false, 0, 0, r.updated_at FROM {rows} WHERE true
+          ORDER BY r.node_id, r.sku
+         ON CONFLICT (node_id, sku) DO NOTHING",
+        &[("node_id", Type::Text), ("sku", Type::Text), ("updated_at", Type::BigInt)],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The values of [`update`].
+pub(crate) fn values(slot: &Slot) -> Vec<Value> {
+    let position = &slot.position;
+    params![
+        slot.key.node.as_str(),
+        slot.key.sku.as_str(),
+        position.on_hand,
+        position.reserved,
+        position.safety_stock,
+        position.quarantine,
+        position.count_blocked,
+        slot.version,
+        slot.last_movement,
+        slot.marks.snapshot.map(micros),
+        slot.marks.delta.map(micros),
+        micros(slot.updated_at),
+    ]
+}
+
+/// Writes locked positions.
+pub(crate) async fn update(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    tx.batch(
+        "UPDATE positions AS p
+            SET on_hand = r.on_hand, reserved = r.reserved, safety_stock = r.safety_stock,
+                quarantine = r.quarantine, count_blocked = r.count_blocked, version = r.version,
+                last_movement = r.last_movement, snapshot_at = r.snapshot_at, delta_at = r.delta_at,
+                updated_at = r.updated_at
+           FROM {rows} WHERE p.node_id = r.node_id AND p.sku = r.sku",
+        &[
+            ("node_id", Type::Text),
+            ("sku", Type::Text),
+            ("on_hand", Type::BigInt),
+            ("reserved", Type::BigInt),
+            ("safety_stock", Type::BigInt),
+            ("quarantine", Type::BigInt),
+            ("count_blocked", Type::Bool),
+            ("version", Type::BigInt),
+            ("last_movement", Type::BigInt),
+            ("snapshot_at", Type::BigInt),
+            ("delta_at", Type::BigInt),
+            ("updated_at", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// One position.
+pub(crate) async fn get(tx: &mut Tx, key: &Key) -> Result<Option<Slot>, Error> {
+    let found = tx
+        .fetch_optional(
+            "SELECT * FROM positions WHERE node_id = $1 AND sku = $2 AND version > 0",
+            params![key.node.as_str(), key.sku.as_str()],
+        )
+        .await?;
+    found.as_ref().map(slot).transpose()
+}
+
+/// Those of `keys` that exist, in order.
+pub(crate) async fn read(tx: &mut Tx, keys: &[Key]) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT p.* FROM positions p JOIN {rows} ON p.node_id = r.node_id AND p.sku = r.sku
+              WHERE p.version > 0 ORDER BY p.node_id, p.sku",
+            KEY,
+            rows(keys),
+        )
+        .await?;
+    slots(&found)
+}
+
+/// The positions of one SKU at the nodes after `after`, in order.
+pub(crate) async fn of_sku(tx: &mut Tx, sku: &Sku, after: &str, limit: i64) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM positions WHERE sku = $1 AND node_id > $2 AND version > 0 ORDER BY node_id LIMIT $3",
+            params![sku.as_str(), after, limit],
+        )
+        .await?;
+    slots(&found)
+}
+
+/// The nodes after `after` that have a position of any part of a kit, in order.
+pub(crate) async fn nodes_of_kit(
+    tx: &mut Tx,
+    kit: &Sku,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<NodeId>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT p.node_id FROM positions p JOIN kit_parts k ON k.part_sku = p.sku
+              WHERE k.kit_sku = $1 AND p.node_id > $2 AND p.version > 0
+              GROUP BY p.node_id ORDER BY p.node_id LIMIT $3",
+            params![kit.as_str(), after, limit],
+        )
+        .await?;
+    found.iter().map(|row| node(row, "node_id")).collect()
+}
+
+/// All positions after this one, in order.
+pub(crate) async fn after(tx: &mut Tx, last: (&str, &str), limit: i64) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM positions WHERE (node_id, sku) > ($1, $2) AND version > 0 ORDER BY node_id, sku LIMIT $3",
+            params![last.0, last.1, limit],
+        )
+        .await?;
+    slots(&found)
+}

@@ -1,0 +1,251 @@
+//! `reservations` and `reservation_lines`: who has a claim on what.
+
+use std::collections::HashMap;
+
+use db::{Row, Tx, Type, Value, params};
+use domain::id::{OrderId, ReservationId, Sku, Uuid};
+use domain::stock::reservation::{Line, Reservation, State};
+use domain::time::micros;
+use jiff::Timestamp;
+
+use super::{key, maybe_time, sku, time, unreadable};
+use crate::error::Error;
+
+const IDS: &[(&str, Type)] = &[("reservation_id", Type::Uuid)];
+
+fn id_rows(ids: &[ReservationId]) -> Vec<Vec<Value>> {
+    ids.iter().map(|id| params![id.uuid()]).collect()
+}
+
+fn reservation(row: &Row) -> Result<Reservation, Error> {
+    let state: String = row.get("state")?;
+    let until = maybe_time(row, "until_at")?;
+    Ok(Reservation {
+        id: ReservationId::new(row.get("reservation_id")?),
+        state: State::named(&state, until).ok_or_else(|| unreadable(format!("reservation state {state}")))?,
+        lines: Vec::new(),
+        order: row.get::<Option<Uuid>>("order_id")?.map(OrderId::new),
+        version: row.get("version")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+fn line(row: &Row) -> Result<Line, Error> {
+    let kit = match row.get::<Option<String>>("kit_sku")? {
+        Some(_) => Some(sku(row, "kit_sku")?),
+        None => None,
+    };
+    Ok(Line {
+        line: row.get("line_no")?,
+        position: key(row)?,
+        kit,
+        per_unit: row.get("per_unit")?,
+        held: row.get("held")?,
+        consumed: row.get("consumed")?,
+        released: row.get("released")?,
+    })
+}
+
+/// Reads those of `ids` (sorted, each once) that exist.
+pub(crate) async fn read(
+    tx: &mut Tx,
+    ids: &[ReservationId],
+) -> Result<HashMap<ReservationId, Reservation>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT t.* FROM reservations t JOIN {rows} ON t.reservation_id = r.reservation_id",
+            IDS,
+            id_rows(ids),
+        )
+        .await?;
+    with_lines(tx, &found).await
+}
+
+/// Whether any of `ids` exists.
+pub(crate) async fn any(tx: &mut Tx, ids: &[ReservationId]) -> Result<bool, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT t.reservation_id FROM reservations t JOIN {rows} ON t.reservation_id = r.reservation_id LIMIT 1",
+            IDS,
+            id_rows(ids),
+        )
+        .await?;
+    Ok(!found.is_empty())
+}
+
+/// The same as [`read`], locked in the order of the ids. The lines are read after the locks, so they are the newest.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    ids: &[ReservationId],
+) -> Result<HashMap<ReservationId, Reservation>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT t.* FROM reservations t JOIN {rows} ON t.reservation_id = r.reservation_id
+              ORDER BY t.reservation_id {lock:t}",
+            IDS,
+            id_rows(ids),
+        )
+        .await?;
+    with_lines(tx, &found).await
+}
+
+async fn with_lines(tx: &mut Tx, found: &[Row]) -> Result<HashMap<ReservationId, Reservation>, Error> {
+    let mut known = HashMap::with_capacity(found.len());
+    for row in found {
+        let reservation = reservation(row)?;
+        known.insert(reservation.id, reservation);
+    }
+    let ids = known.keys().map(|id| params![id.uuid()]).collect();
+    let lines = tx
+        .batch_fetch(
+            "SELECT l.* FROM reservation_lines l JOIN {rows} ON l.reservation_id = r.reservation_id
+              ORDER BY l.reservation_id, l.line_index",
+            IDS,
+            ids,
+        )
+        .await?;
+    for row in &lines {
+        let id = ReservationId::new(row.get("reservation_id")?);
+        if let Some(reservation) = known.get_mut(&id) {
+            reservation.lines.push(line(row)?);
+        }
+    }
+    Ok(known)
+}
+
+const COLUMNS: &[(&str, Type)] = &[
+    ("reservation_id", Type::Uuid),
+    ("state", Type::Text),
+    ("until_at", Type::BigInt),
+    ("order_id", Type::Uuid),
+    ("version", Type::BigInt),
+    ("created_at", Type::BigInt),
+    ("updated_at", Type::BigInt),
+];
+
+fn values(reservation: &Reservation, now: Timestamp) -> Vec<Value> {
+    params![
+        reservation.id.uuid(),
+        reservation.state.name(),
+        reservation.state.until().map(micros),
+        reservation.order.map(OrderId::uuid),
+        reservation.version,
+        micros(reservation.created_at),
+        micros(now),
+    ]
+}
+
+/// Adds reservations with their lines. [`Error::Raced`] when one of them exists.
+pub(crate) async fn insert(tx: &mut Tx, fresh: &[&Reservation], now: Timestamp) -> Result<(), Error> {
+    let inserted = tx
+        .batch(
+            "INSERT INTO reservations (reservation_id, state, until_at, order_id, version, created_at, updated_at)
+             SELECT r.reservation_id, r.state, r.until_at, r.order_id, r.version, r.created_at, r.updated_at
+               FROM {rows} WHERE true
+             ON CONFLICT (reservation_id) DO NOTHING",
+            COLUMNS,
+            fresh.iter().map(|reservation| values(reservation, now)).collect(),
+        )
+        .await?;
+    if inserted != fresh.len() as u64 {
+        return Err(Error::Raced);
+    }
+    let mut rows = Vec::with_capacity(fresh.len());
+    for reservation in fresh {
+        for (index, line) in (0_i64..).zip(&reservation.lines) {
+            rows.push(params![
+                reservation.id.uuid(),
+                index,
+                line.line,
+                line.position.node.as_str(),
+                line.position.sku.as_str(),
+                line.kit.as_ref().map(Sku::as_str),
+                line.per_unit,
+                line.held,
+                line.consumed,
+                line.released,
+            ]);
+        }
+    }
+    tx.batch(
+        "INSERT INTO reservation_lines (reservation_id, line_index, line_no, node_id, sku, kit_sku, per_unit, held,
+                                        consumed, released)
+         SELECT r.reservation_id, r.line_index, r.line_no, r.node_id, r.sku, r.kit_sku, r.per_unit, r.held,
+                r.consumed, r.released FROM {rows}",
+        &[
+            ("reservation_id", Type::Uuid),
+            ("line_index", Type::BigInt),
+            ("line_no", Type::BigInt),
+            ("node_id", Type::Text),
+            ("sku", Type::Text),
+            ("kit_sku", Type::Text),
+            ("per_unit", Type::BigInt),
+            ("held", Type::BigInt),
+            ("consumed", Type::BigInt),
+            ("released", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// Writes locked reservations; `lines` are those whose quantities changed, as (reservation, index).
+pub(crate) async fn update(
+    tx: &mut Tx,
+    changed: &[&Reservation],
+    lines: &[(&Reservation, usize)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    tx.batch(
+        "UPDATE reservations AS t
+            SET state = r.state, until_at = r.until_at, order_id = r.order_id, version = r.version,
+                updated_at = r.updated_at
+           FROM {rows} WHERE t.reservation_id = r.reservation_id",
+        COLUMNS,
+        changed.iter().map(|reservation| values(reservation, now)).collect(),
+    )
+    .await?;
+    let mut rows = Vec::with_capacity(lines.len());
+    for (reservation, index) in lines {
+        let line = &reservation.lines[*index];
+        let index = i64::try_from(*index).map_err(unreadable)?;
+        rows.push(params![reservation.id.uuid(), index, line.held, line.consumed, line.released]);
+    }
+    tx.batch(
+        "UPDATE reservation_lines AS l SET held = r.held, consumed = r.consumed, released = r.released
+           FROM {rows} WHERE l.reservation_id = r.reservation_id AND l.line_index = r.line_index",
+        &[
+            ("reservation_id", Type::Uuid),
+            ("line_index", Type::BigInt),
+            ("held", Type::BigInt),
+            ("consumed", Type::BigInt),
+            ("released", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    Ok(())
+}
+
+/// The oldest claims that are due to expire, at most `limit`.
+pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<ReservationId>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT reservation_id FROM reservations WHERE until_at <= $1 ORDER BY until_at LIMIT $2",
+            params![micros(now), limit],
+        )
+        .await?;
+    found.iter().map(|row| Ok(ReservationId::new(row.get("reservation_id")?))).collect()
+}
+
+/// When the next claim is due to expire.
+pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
+    let found = tx
+        .fetch_optional(
+            "SELECT until_at FROM reservations WHERE until_at IS NOT NULL ORDER BY until_at LIMIT 1",
+            params![],
+        )
+        .await?;
+    found.map(|row| time(&row, "until_at")).transpose()
+}

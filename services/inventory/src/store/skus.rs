@@ -1,0 +1,214 @@
+//! `skus` and `kit_parts`: the master of what is sold.
+
+use std::collections::HashMap;
+
+use db::{Row, Tx, Type, Value, params};
+use domain::id::Sku;
+use domain::stock::kit::{Kit, Part};
+use domain::time::micros;
+use jiff::Timestamp;
+
+use super::{sku, time, unreadable};
+use crate::error::Error;
+
+/// One item as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) sku: Sku,
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) handling_class: String,
+    pub(crate) weight_g: i64,
+    pub(crate) kit: Option<Kit>,
+    pub(crate) version: i64,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// The names of the units in SQL.
+pub(crate) const UNITS: [&str; 2] = ["PIECE", "WEIGHED_PIECE"];
+
+fn key_rows<'a>(skus: impl IntoIterator<Item = &'a Sku>) -> Vec<Vec<Value>> {
+    skus.into_iter().map(|sku| params![sku.as_str()]).collect()
+}
+
+/// Whether each of these is a kit; those that do not exist are missing from the answer.
+pub(crate) async fn kinds<'a>(
+    tx: &mut Tx,
+    skus: impl IntoIterator<Item = &'a Sku>,
+) -> Result<HashMap<Sku, bool>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT s.sku, s.is_kit FROM skus s JOIN {rows} ON s.sku = r.sku",
+            &[("sku", Type::Text)],
+            key_rows(skus),
+        )
+        .await?;
+    found.iter().map(|row| Ok((sku(row, "sku")?, row.get("is_kit")?))).collect()
+}
+
+/// The kits among these.
+pub(crate) async fn kits<'a>(
+    tx: &mut Tx,
+    skus: impl IntoIterator<Item = &'a Sku>,
+) -> Result<HashMap<Sku, Kit>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT k.kit_sku, k.part_sku, k.per_kit FROM kit_parts k JOIN {rows} ON k.kit_sku = r.sku
+              ORDER BY k.kit_sku, k.part_no",
+            &[("sku", Type::Text)],
+            key_rows(skus),
+        )
+        .await?;
+    assemble(&found)
+}
+
+fn assemble(rows: &[Row]) -> Result<HashMap<Sku, Kit>, Error> {
+    let mut parts: HashMap<Sku, Vec<Part>> = HashMap::new();
+    for row in rows {
+        let part = Part { sku: sku(row, "part_sku")?, per_kit: row.get("per_kit")? };
+        parts.entry(sku(row, "kit_sku")?).or_default().push(part);
+    }
+    let kit =
+        |(sku, parts): (Sku, Vec<Part>)| Kit::new(&sku, parts).map(|kit| (sku, kit)).map_err(unreadable);
+    parts.into_iter().map(kit).collect()
+}
+
+/// The items of these codes, locked when they are to be changed.
+pub(crate) async fn read(tx: &mut Tx, skus: &[Sku], lock: bool) -> Result<HashMap<Sku, Item>, Error> {
+    let text = if lock {
+        "SELECT s.* FROM skus s JOIN {rows} ON s.sku = r.sku ORDER BY s.sku {lock:s}"
+    } else {
+        "SELECT s.* FROM skus s JOIN {rows} ON s.sku = r.sku ORDER BY s.sku"
+    };
+    let found = tx.batch_fetch(text, &[("sku", Type::Text)], key_rows(skus)).await?;
+    let items = with_kits(tx, &found).await?;
+    Ok(items.into_iter().map(|item| (item.sku.clone(), item)).collect())
+}
+
+/// Items in code order after `after`.
+pub(crate) async fn page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Item>, Error> {
+    let found = tx
+        .fetch_all("SELECT * FROM skus WHERE sku > $1 ORDER BY sku LIMIT $2", params![after, limit])
+        .await?;
+    with_kits(tx, &found).await
+}
+
+/// Kits in code order after `after`.
+pub(crate) async fn kits_after(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Item>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM skus WHERE is_kit AND sku > $1 ORDER BY sku LIMIT $2",
+            params![after, limit],
+        )
+        .await?;
+    with_kits(tx, &found).await
+}
+
+async fn with_kits(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Item>, Error> {
+    let mut items = Vec::with_capacity(rows.len());
+    let mut is_kit = Vec::new();
+    for row in rows {
+        let sku = sku(row, "sku")?;
+        if row.get("is_kit")? {
+            is_kit.push(sku.clone());
+        }
+        let unit: String = row.get("unit")?;
+        items.push(Item {
+            sku,
+            name: row.get("name")?,
+            unit: UNITS
+                .into_iter()
+                .find(|known| *known == unit)
+                .ok_or_else(|| unreadable("unit of a sku"))?,
+            handling_class: row.get("handling_class")?,
+            weight_g: row.get("weight_g")?,
+            kit: None,
+            version: row.get("version")?,
+            updated_at: time(row, "updated_at")?,
+        });
+    }
+    let mut kits = kits(tx, &is_kit).await?;
+    for item in &mut items {
+        item.kit = kits.remove(&item.sku);
+    }
+    Ok(items)
+}
+
+/// Creates or replaces items (sorted by code) with their parts.
+pub(crate) async fn put(tx: &mut Tx, items: &[&Item]) -> Result<(), Error> {
+    let rows = items
+        .iter()
+        .map(|item| {
+            params![
+                item.sku.as_str(),
+                item.name.as_str(),
+                item.unit,
+                item.handling_class.as_str(),
+                item.weight_g,
+                item.kit.is_some(),
+                item.version,
+                micros(item.updated_at),
+            ]
+        })
+        .collect();
+    tx.batch(
+        "INSERT INTO skus (sku, name, unit, handling_class, weight_g, is_kit, version, updated_at)
+         SELECT r.sku, r.name, r.unit, r.handling_class, r.weight_g, r.is_kit, r.version, r.updated_at
+           FROM {rows} WHERE true
+         ON CONFLICT (sku) DO UPDATE
+           SET name = excluded.name, unit = excluded.unit, handling_class = excluded.handling_class,
+               weight_g = excluded.weight_g, version = excluded.version, updated_at = excluded.updated_at",
+        &[
+            ("sku", Type::Text),
+            ("name", Type::Text),
+            ("unit", Type::Text),
+            ("handling_class", Type::Text),
+            ("weight_g", Type::BigInt),
+            ("is_kit", Type::Bool),
+            ("version", Type::BigInt),
+            ("updated_at", Type::BigInt),
+        ],
+        rows,
+    )
+    .await?;
+    let kits: Vec<(&Sku, &Kit)> =
+        items.iter().filter_map(|item| Some((&item.sku, item.kit.as_ref()?))).collect();
+    tx.batch(
+        "DELETE FROM kit_parts WHERE kit_sku IN (SELECT r.sku FROM {rows})",
+        &[("sku", Type::Text)],
+        key_rows(kits.iter().map(|(sku, _)| *sku)),
+    )
+    .await?;
+    let parts = kits.iter().flat_map(|(sku, kit)| {
+        (1_i64..)
+            .zip(kit.parts())
+            .map(|(no, part)| params![sku.as_str(), no, part.sku.as_str(), part.per_kit])
+    });
+    tx.batch(
+        "INSERT INTO kit_parts (kit_sku, part_no, part_sku, per_kit)
+         SELECT r.kit_sku, r.part_no, r.part_sku, r.per_kit FROM {rows}",
+        &[
+            ("kit_sku", Type::Text),
+            ("part_no", Type::BigInt),
+            ("part_sku", Type::Text),
+            ("per_kit", Type::BigInt),
+        ],
+        parts.collect(),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Creates plain items that do not exist yet, by code and name.
+pub(crate) async fn create(tx: &mut Tx, items: &[(&Sku, &str)], now: Timestamp) -> Result<(), Error> {
+    tx.batch(
+        "INSERT INTO skus (sku, name, unit, handling_class, weight_g, is_kit, version, updated_at)
+         SELECT r.sku, r.name, 'PIECE', 'ambient', 0, false, 1, r.updated_at FROM {rows} WHERE true
+          ORDER BY r.sku
+         ON CONFLICT (sku) DO NOTHING",
+        &[("sku", Type::Text), ("name", Type::Text), ("updated_at", Type::BigInt)],
+        items.iter().map(|(sku, name)| params![sku.as_str(), *name, micros(now)]).collect(),
+    )
+    .await?;
+    Ok(())
+}

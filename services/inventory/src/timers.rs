@@ -1,0 +1,106 @@
+//! What is due now: claims whose time is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use server::Shutdown;
+
+use crate::Inventory;
+use crate::command::{Act, Command};
+use crate::error::Error;
+use crate::once;
+use crate::stock::{self, Care};
+use crate::store::reservations;
+
+/// Claims that one transaction ends.
+const CHUNK: usize = 256;
+/// Chunks of one call: the rest waits for the next, so that a flood of expiries leaves room for others.
+const CHUNKS: usize = 40;
+/// How often the clock is looked at.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long answers to requests are kept, in milliseconds.
+const KEEP_ANSWERS_MS: i64 = 72 * 3_600 * 1_000;
+
+impl Inventory {
+    /// Does what is due at `now`; answers how much that was. Safe to run in several processes: who comes second finds
+    /// nothing left to do.
+    pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
+        let actor: Arc<str> = "service/inventory".into();
+        let mut done = 0;
+        for _ in 0..CHUNKS {
+            let expired =
+                db::retry(once::ATTEMPTS, Error::is_retry, || self.expire_chunk(now, &actor)).await?;
+            done += expired;
+            if expired < CHUNK {
+                break;
+            }
+        }
+        if done > 0 {
+            metrics::counter!("entrepot_inventory_holds_expired_total").increment(done as u64);
+            tracing::info!(expired = done, "claims expired");
+        }
+        Ok(done)
+    }
+
+    /// When [`Inventory::run_due`] has something to do next.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        let mut tx = self.db.read().await?;
+        reservations::next_due(&mut tx).await
+    }
+
+    async fn expire_chunk(&self, now: Timestamp, actor: &Arc<str>) -> Result<usize, Error> {
+        // looked for without a transaction: most of the time nothing is due
+        let limit = i64::try_from(CHUNK).unwrap_or(1);
+        let due = reservations::due(&mut self.db.read().await?, now, limit).await?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let expire =
+            |id: &_| Command { request: None, actor: Arc::clone(actor), act: Act::Expire { id: *id } };
+        let commands: Vec<Command> = due.iter().map(expire).collect();
+        let mut tx = self.db.begin().await?;
+        stock::apply(&mut tx, &self.catalogue, &commands, now, Care::Thorough).await?;
+        tx.commit().await?;
+        Ok(due.len())
+    }
+
+    /// Keeps the timers until `shutdown`. Under a virtual clock the driver of that clock calls
+    /// [`Inventory::run_due`] itself.
+    pub(crate) async fn keep_time(&self, shutdown: &Shutdown) {
+        let mut ticks = 0_u64;
+        while !shutdown.has_begun() {
+            if !self.clock.is_virtual() {
+                let now = self.clock.business();
+                if let Err(error) = self.run_due(now).await {
+                    tracing::warn!(%error, "expiring claims failed, it is tried again");
+                }
+                // every ten minutes or so
+                if ticks.is_multiple_of(2_400)
+                    && let Err(error) = self.forget_answers(now).await
+                {
+                    tracing::warn!(%error, "forgetting old answers failed, it is tried again");
+                }
+                ticks += 1;
+            }
+            tokio::select! {
+                () = shutdown.begun() => {}
+                () = self.clock.pause(PAUSE) => {}
+            }
+        }
+    }
+
+    /// Forgets the answers to requests of three days ago.
+    async fn forget_answers(&self, now: Timestamp) -> Result<(), Error> {
+        let before = domain::time::after_ms(now, -KEEP_ANSWERS_MS);
+        for _ in 0..CHUNKS {
+            let mut tx = self.db.begin().await?;
+            let gone = bus::inbox::prune(&mut tx, before, 1_000).await?;
+            tx.commit().await?;
+            if gone < 1_000 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

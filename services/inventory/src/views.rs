@@ -1,0 +1,238 @@
+//! Reads: what can be promised, what was claimed, and how it came to be so.
+
+use std::collections::{BTreeSet, HashMap};
+
+use contract::inventory::v1 as pb;
+use db::Tx;
+use domain::id::{NodeId, Sku};
+use domain::stock::Key;
+use domain::stock::kit::Kit;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use jiff::Timestamp;
+use tonic::Status;
+
+use crate::error::Error;
+use crate::ledger::Slot;
+use crate::store::{movements, positions, reservations, skus};
+use crate::wire::{self, Fields};
+use crate::{Inventory, page};
+
+/// The most pairs of one question, and positions of one chunk.
+const MAX_PAIRS: usize = 1_000;
+
+impl Inventory {
+    pub(crate) async fn get_sku(&self, code: String) -> Result<pb::Sku, Error> {
+        let sku = Sku::new(code).map_err(|error| Error::field("sku", error.to_string()))?;
+        let mut tx = self.db.read().await?;
+        let found = skus::read(&mut tx, std::slice::from_ref(&sku), false).await?.remove(&sku);
+        found.map(wire::sku).ok_or(Error::SkuNotFound(sku))
+    }
+
+    pub(crate) async fn list_skus(
+        &self,
+        message: &pb::ListSkusRequest,
+    ) -> Result<pb::ListSkusResponse, Error> {
+        let size = page::size(message.page_size)?;
+        let after = page::after(&["skus"], &message.page_token)?;
+        let mut tx = self.db.read().await?;
+        let mut items = skus::page(&mut tx, &after, size + 1).await?;
+        let more = cut(&mut items, size);
+        let next = items.last().filter(|_| more).map(|item| page::token(&["skus"], item.sku.as_str()));
+        let skus = items.into_iter().map(wire::sku).collect();
+        Ok(pb::ListSkusResponse { skus, next_page_token: next.unwrap_or_default() })
+    }
+
+    pub(crate) async fn get_reservation(&self, id: &str) -> Result<pb::Reservation, Error> {
+        let id = wire::reservation_key(id)?;
+        let mut tx = self.db.read().await?;
+        let found = reservations::read(&mut tx, &[id]).await?;
+        found.get(&id).map(wire::reservation).ok_or(Error::ReservationNotFound(id))
+    }
+
+    pub(crate) async fn availability(&self, node: String, sku: String) -> Result<pb::Availability, Error> {
+        let mut fields = Fields::default();
+        let key = wire::key(&mut fields, String::new, node, sku);
+        fields.finish()?;
+        let key = key.ok_or_else(|| Error::field("node_id", "is required"))?;
+        let now = self.clock.business();
+        let mut tx = self.db.read().await?;
+        if let Some(slot) = positions::get(&mut tx, &key).await? {
+            return Ok(of_slot(&slot, now));
+        }
+        let kinds = skus::kinds(&mut tx, [&key.sku]).await?;
+        match kinds.get(&key.sku) {
+            None => Err(Error::SkuNotFound(key.sku)),
+            Some(false) => Ok(of_nothing(&key, now)),
+            Some(true) => {
+                let found = availabilities(&mut tx, std::slice::from_ref(&key), now).await?;
+                found.into_iter().next().ok_or(Error::SkuNotFound(key.sku))
+            }
+        }
+    }
+
+    pub(crate) async fn batch_availability(
+        &self,
+        pairs: Vec<pb::NodeSku>,
+    ) -> Result<Vec<pb::Availability>, Error> {
+        let mut fields = Fields::default();
+        wire::count(&mut fields, "pairs", pairs.len(), MAX_PAIRS);
+        let mut keys = Vec::with_capacity(pairs.len().min(MAX_PAIRS));
+        for (index, pair) in pairs.into_iter().take(MAX_PAIRS).enumerate() {
+            keys.extend(wire::key(&mut fields, || format!("pairs[{index}]."), pair.node_id, pair.sku));
+        }
+        fields.finish()?;
+        let mut tx = self.db.read().await?;
+        availabilities(&mut tx, &keys, self.clock.business()).await
+    }
+
+    pub(crate) async fn list_availability(
+        &self,
+        message: pb::ListAvailabilityRequest,
+    ) -> Result<pb::ListAvailabilityResponse, Error> {
+        let size = page::size(message.page_size)?;
+        let sku = Sku::new(message.sku).map_err(|error| Error::field("sku", error.to_string()))?;
+        let query = ["availability", sku.as_str()];
+        let after = page::after(&query, &message.page_token)?;
+        let now = self.clock.business();
+        let mut tx = self.db.read().await?;
+        let is_kit = skus::kinds(&mut tx, [&sku]).await?.remove(&sku);
+        let mut availabilities: Vec<pb::Availability> = match is_kit {
+            None => return Err(Error::SkuNotFound(sku)),
+            Some(false) => {
+                let slots = positions::of_sku(&mut tx, &sku, &after, size + 1).await?;
+                slots.iter().map(|slot| of_slot(slot, now)).collect()
+            }
+            Some(true) => {
+                let nodes = positions::nodes_of_kit(&mut tx, &sku, &after, size + 1).await?;
+                let key = |node: NodeId| Key { node, sku: sku.clone() };
+                let keys: Vec<Key> = nodes.into_iter().map(key).collect();
+                availabilities(&mut tx, &keys, now).await?
+            }
+        };
+        let more = cut(&mut availabilities, size);
+        let next = availabilities.last().filter(|_| more).map(|last| page::token(&query, &last.node_id));
+        Ok(pb::ListAvailabilityResponse { availabilities, next_page_token: next.unwrap_or_default() })
+    }
+
+    pub(crate) async fn list_movements(
+        &self,
+        message: pb::ListMovementsRequest,
+    ) -> Result<pb::ListMovementsResponse, Error> {
+        let size = page::size(message.page_size)?;
+        let mut fields = Fields::default();
+        let key = wire::key(&mut fields, String::new, message.node_id, message.sku);
+        fields.finish()?;
+        let key = key.ok_or_else(|| Error::field("node_id", "is required"))?;
+        let query = ["movements", key.node.as_str(), key.sku.as_str()];
+        let before = match page::after(&query, &message.page_token)?.as_str() {
+            "" => i64::MAX,
+            number => {
+                number.parse().map_err(|_| Error::field("page_token", "is not one that this query gave"))?
+            }
+        };
+        let mut tx = self.db.read().await?;
+        let mut rows = movements::page(&mut tx, &key, before, size + 1).await?;
+        let more = cut(&mut rows, size);
+        let next = rows.last().filter(|_| more).map(|last| page::token(&query, &last.number.to_string()));
+        let movements = rows.into_iter().map(|row| wire::movement(&key, row)).collect();
+        Ok(pb::ListMovementsResponse { movements, next_page_token: next.unwrap_or_default() })
+    }
+
+    /// Every position in chunks, the kits first. Each chunk is as new as its reading; versions say what is newer.
+    pub(crate) fn stream_positions(&self) -> BoxStream<'static, Result<pb::StreamPositionsResponse, Status>> {
+        let start = Some((String::new(), String::new(), true));
+        let chunks = stream::try_unfold((self.db.clone(), start), |(db, place)| async move {
+            let Some((node, sku, is_first)) = place else { return Ok(None) };
+            let mut tx = db.read().await?;
+            let kits = if is_first { all_kits(&mut tx).await? } else { Vec::new() };
+            let limit = i64::try_from(MAX_PAIRS).unwrap_or(1);
+            let slots = positions::after(&mut tx, (&node, &sku), limit).await?;
+            let next = slots
+                .last()
+                .filter(|_| slots.len() == MAX_PAIRS)
+                .map(|last| (last.key.node.to_string(), last.key.sku.to_string(), false));
+            drop(tx);
+            let chunk =
+                pb::StreamPositionsResponse { positions: slots.iter().map(wire::position).collect(), kits };
+            Ok::<_, Error>(Some((chunk, (db, next))))
+        });
+        chunks.map(|chunk| chunk.map_err(Status::from)).boxed()
+    }
+}
+
+async fn all_kits(tx: &mut Tx) -> Result<Vec<pb::Sku>, Error> {
+    let mut kits: Vec<pb::Sku> = Vec::new();
+    loop {
+        let after = kits.last().map(|kit| kit.sku.clone()).unwrap_or_default();
+        let items = skus::kits_after(tx, &after, 500).await?;
+        if items.is_empty() {
+            return Ok(kits);
+        }
+        kits.extend(items.into_iter().map(wire::sku));
+    }
+}
+
+/// Cuts a list that was asked for with one entry more than a page; says whether there was one.
+fn cut<T>(list: &mut Vec<T>, size: i64) -> bool {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let more = list.len() > size;
+    list.truncate(size);
+    more
+}
+
+/// What can be promised of each of `keys`, kits by their parts; 0 where nothing is known.
+async fn availabilities(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Vec<pb::Availability>, Error> {
+    let codes: BTreeSet<&Sku> = keys.iter().map(|key| &key.sku).collect();
+    let kits = skus::kits(tx, codes).await?;
+    let mut wanted: BTreeSet<Key> = BTreeSet::new();
+    for key in keys {
+        match kits.get(&key.sku) {
+            None => drop(wanted.insert(key.clone())),
+            Some(kit) => wanted.extend(parts(kit, &key.node)),
+        }
+    }
+    let wanted: Vec<Key> = wanted.into_iter().collect();
+    let found = positions::read(tx, &wanted).await?;
+    let slots: HashMap<&Key, &Slot> = found.iter().map(|slot| (&slot.key, slot)).collect();
+    let one = |key: &Key| match kits.get(&key.sku) {
+        Some(kit) => of_kit(kit, key, &slots, now),
+        None => slots.get(key).map_or_else(|| of_nothing(key, now), |slot| of_slot(slot, now)),
+    };
+    Ok(keys.iter().map(one).collect())
+}
+
+fn parts<'a>(kit: &'a Kit, node: &'a NodeId) -> impl Iterator<Item = Key> + 'a {
+    kit.parts().iter().map(|part| Key { node: node.clone(), sku: part.sku.clone() })
+}
+
+fn of_slot(slot: &Slot, now: Timestamp) -> pb::Availability {
+    pb::Availability {
+        node_id: slot.key.node.to_string(),
+        sku: slot.key.sku.to_string(),
+        atp: slot.position.atp(),
+        read_time: Some(wire::timestamp(now)),
+        update_time: Some(wire::timestamp(slot.updated_at)),
+        position: Some(wire::position(slot)),
+    }
+}
+
+fn of_nothing(key: &Key, now: Timestamp) -> pb::Availability {
+    pb::Availability {
+        node_id: key.node.to_string(),
+        sku: key.sku.to_string(),
+        atp: 0,
+        read_time: Some(wire::timestamp(now)),
+        update_time: None,
+        position: None,
+    }
+}
+
+fn of_kit(kit: &Kit, key: &Key, slots: &HashMap<&Key, &Slot>, now: Timestamp) -> pb::Availability {
+    let slot = |sku: &Sku| slots.get(&Key { node: key.node.clone(), sku: sku.clone() });
+    let newest = kit.parts().iter().filter_map(|part| slot(&part.sku)).map(|slot| slot.updated_at).max();
+    pb::Availability {
+        atp: kit.available(|sku| slot(sku).map_or(0, |slot| slot.position.atp())),
+        update_time: newest.map(wire::timestamp),
+        ..of_nothing(key, now)
+    }
+}

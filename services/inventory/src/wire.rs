@@ -1,0 +1,366 @@
+//! proto <-> domain, both ways, and nothing else. Every bad field of a request is named at once.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use contract::inventory::v1 as pb;
+use domain::id::{self, NodeId, OrderId, ReservationId, Sku, Uuid};
+use domain::quantity::Quantity;
+use domain::stock::Key;
+use domain::stock::kit::Kit;
+use domain::stock::movement::Kind;
+use domain::stock::reservation::{Line, Reservation, State};
+use domain::time;
+use jiff::Timestamp;
+use pb::inventory_event::Body;
+use prost::Message;
+use server::{Principal, Violation};
+use sha2::{Digest as _, Sha256};
+
+use crate::command::{Act, Command, Confirm, Request, Wanted};
+use crate::error::Error;
+use crate::ledger::Slot;
+use crate::store;
+
+/// The most lines of a reservation, and rows of a feed.
+pub(crate) const MAX_LINES: usize = 1_000;
+const MIN_TTL: Duration = Duration::from_secs(1);
+const MAX_TTL: Duration = Duration::from_hours(7 * 24);
+
+/// Collects what is wrong with a request.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<Violation>);
+
+impl Fields {
+    /// The value, or a violation of the field.
+    pub(crate) fn take<T, E: Display>(
+        &mut self,
+        field: impl FnOnce() -> String,
+        value: Result<T, E>,
+    ) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.refuse(field(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// A violation of the field.
+    pub(crate) fn refuse(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        // a request of thousands of bad rows is answered with the first of them
+        if self.0.len() < 100 {
+            self.0.push(Violation::new(field, description));
+        }
+    }
+
+    /// Notes a violation unless the field is as it should be.
+    pub(crate) fn check(&mut self, is_right: bool, field: impl FnOnce() -> String, description: &str) {
+        if !is_right {
+            self.refuse(field(), description);
+        }
+    }
+
+    /// Fails if anything was refused.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
+    }
+}
+
+fn named(name: &'static str) -> impl FnOnce() -> String {
+    move || name.to_owned()
+}
+
+/// The request id with its scope and the hash of the body.
+pub(crate) fn request(
+    fields: &mut Fields,
+    principal: &Principal,
+    verb: &str,
+    request_id: &str,
+    message: &impl Message,
+) -> Option<Request> {
+    let id = fields.take(named("request_id"), id::request_id(request_id))?;
+    let hash = Sha256::digest(message.encode_to_vec()).into();
+    Some(Request { scope: format!("{principal}|inventory.{verb}"), id, hash })
+}
+
+fn reservation_id(fields: &mut Fields, text: &str) -> ReservationId {
+    let id = fields.take(named("reservation_id"), text.parse::<ReservationId>());
+    id.unwrap_or(ReservationId::new(Uuid::nil()))
+}
+
+/// A position named by a row: `prefix` is `lines[3].` or empty.
+pub(crate) fn key(
+    fields: &mut Fields,
+    prefix: impl Fn() -> String,
+    node: String,
+    sku: String,
+) -> Option<Key> {
+    let node = fields.take(|| prefix() + "node_id", NodeId::new(node));
+    let sku = fields.take(|| prefix() + "sku", Sku::new(sku));
+    Some(Key { node: node?, sku: sku? })
+}
+
+/// A required instant; one that lies far ahead is refused.
+pub(crate) fn past(
+    fields: &mut Fields,
+    field: impl FnOnce() -> String + Copy,
+    value: Option<&prost_types::Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let Some(value) = value else {
+        fields.refuse(field(), "is required");
+        return None;
+    };
+    let at = fields.take(field, time::from_parts(value.seconds, value.nanos))?;
+    // clocks differ by a little; a time far ahead would make everything after it stale
+    let is_past = at <= time::after_ms(now, 5 * 60 * 1_000) && at >= Timestamp::UNIX_EPOCH;
+    fields.check(is_past, field, "must be after 1970 and not in the future");
+    is_past.then_some(at)
+}
+
+fn command(principal: &Principal, request: Option<Request>, act: Act) -> Command {
+    Command { request, actor: principal.as_str().into(), act }
+}
+
+pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Result<Command, Error> {
+    let mut fields = Fields::default();
+    let request = request(&mut fields, principal, "reserve", &message.request_id, &message);
+    let id = reservation_id(&mut fields, &message.reservation_id);
+    let ttl = ttl(&mut fields, message.ttl.as_ref());
+    count(&mut fields, "lines", message.lines.len(), MAX_LINES);
+    let mut lines: Vec<Wanted> = Vec::with_capacity(message.lines.len().min(MAX_LINES));
+    for (index, line) in message.lines.into_iter().take(MAX_LINES).enumerate() {
+        let prefix = || format!("lines[{index}].");
+        fields.check(line.line > 0, || prefix() + "line", "must be at least 1");
+        let position = key(&mut fields, prefix, line.node_id, line.sku);
+        let units = fields.take(|| prefix() + "quantity", Quantity::new(line.quantity));
+        if let (Some(position), Some(units)) = (position, units) {
+            lines.push(Wanted { line: line.line, position, units: units.get() });
+        }
+    }
+    if lines.len() > 1 {
+        let mut seen = HashSet::with_capacity(lines.len());
+        if let Some(twice) = lines.iter().find(|line| !seen.insert(line.line)) {
+            fields.refuse("lines", format!("line number {} is there twice", twice.line));
+        }
+    }
+    fields.finish()?;
+    Ok(command(principal, request, Act::Reserve { id, lines, ttl }))
+}
+
+fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
+    let Some(value) = value else {
+        fields.refuse("ttl", "is required");
+        return MIN_TTL;
+    };
+    let ttl = Duration::try_from(*value).ok().filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
+    fields.check(ttl.is_some(), named("ttl"), "must be between 1 second and 7 days");
+    ttl.unwrap_or(MIN_TTL)
+}
+
+/// A list has 1 to `max` entries.
+pub(crate) fn count(fields: &mut Fields, field: &'static str, entries: usize, max: usize) {
+    if entries == 0 || entries > max {
+        fields.refuse(field, format!("must have 1 to {max} entries, has {entries}"));
+    }
+}
+
+pub(crate) fn confirm(
+    principal: &Principal,
+    message: &pb::ConfirmReservationRequest,
+) -> Result<Command, Error> {
+    let mut fields = Fields::default();
+    let request = request(&mut fields, principal, "confirm", &message.request_id, message);
+    let id = reservation_id(&mut fields, &message.reservation_id);
+    let order = fields.take(named("order_id"), message.order_id.parse::<OrderId>());
+    fields.finish()?;
+    let order = order.unwrap_or(OrderId::new(Uuid::nil()));
+    let confirm = Confirm { id, order, wants: Vec::new(), lines: Vec::new(), is_fact: false };
+    Ok(command(principal, request, Act::Confirm(confirm)))
+}
+
+pub(crate) fn release(
+    principal: &Principal,
+    message: pb::ReleaseReservationRequest,
+) -> Result<Command, Error> {
+    let mut fields = Fields::default();
+    let request = request(&mut fields, principal, "release", &message.request_id, &message);
+    let id = reservation_id(&mut fields, &message.reservation_id);
+    fields.check(is_reason(&message.reason), named("reason"), "must be 1 to 63 of A-Z 0-9 _");
+    fields.finish()?;
+    Ok(command(principal, request, Act::Release { id, reason: message.reason }))
+}
+
+fn is_reason(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    (1..=63).contains(&text.len()) && text.bytes().all(plain)
+}
+
+pub(crate) fn consume(
+    principal: &Principal,
+    message: &pb::ConsumeReservationRequest,
+) -> Result<Command, Error> {
+    let mut fields = Fields::default();
+    let request = request(&mut fields, principal, "consume", &message.request_id, message);
+    let id = reservation_id(&mut fields, &message.reservation_id);
+    count(&mut fields, "lines", message.lines.len(), MAX_LINES);
+    let mut units = Vec::with_capacity(message.lines.len().min(MAX_LINES));
+    for (index, line) in message.lines.iter().take(MAX_LINES).enumerate() {
+        fields.check(line.line > 0, || format!("lines[{index}].line"), "must be at least 1");
+        let quantity = fields.take(|| format!("lines[{index}].quantity"), Quantity::new(line.quantity));
+        units.extend(quantity.map(|quantity| (line.line, quantity.get())));
+    }
+    fields.finish()?;
+    Ok(command(principal, request, Act::Consume { id, units }))
+}
+
+pub(crate) fn extend(
+    principal: &Principal,
+    message: &pb::ExtendReservationRequest,
+    now: Timestamp,
+) -> Result<Command, Error> {
+    let mut fields = Fields::default();
+    let request = request(&mut fields, principal, "extend", &message.request_id, message);
+    let id = reservation_id(&mut fields, &message.reservation_id);
+    let until = match &message.expire_time {
+        None => {
+            fields.refuse("expire_time", "is required");
+            None
+        }
+        Some(value) => fields.take(named("expire_time"), time::from_parts(value.seconds, value.nanos)),
+    };
+    let latest = time::after_ms(now, i64::try_from(MAX_TTL.as_millis()).unwrap_or(i64::MAX));
+    let is_near = until.is_none_or(|until| until <= latest);
+    fields.check(is_near, named("expire_time"), "must be at most 7 days from now");
+    fields.finish()?;
+    Ok(command(principal, request, Act::Extend { id, until: until.unwrap_or(now) }))
+}
+
+pub(crate) fn reservation_key(text: &str) -> Result<ReservationId, Error> {
+    text.parse().map_err(|error: id::IdError| Error::field("reservation_id", error.to_string()))
+}
+
+pub(crate) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time::to_parts(at);
+    prost_types::Timestamp { seconds, nanos }
+}
+
+pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {
+    pb::Reservation {
+        reservation_id: reservation.id.to_string(),
+        state: state(reservation.state).into(),
+        lines: reservation.lines.iter().map(line).collect(),
+        expire_time: reservation.state.until().map(timestamp),
+        version: reservation.version,
+        create_time: Some(timestamp(reservation.created_at)),
+    }
+}
+
+fn state(state: State) -> pb::ReservationState {
+    match state {
+        State::Held { .. } => pb::ReservationState::Held,
+        State::Confirmed => pb::ReservationState::Confirmed,
+        State::Consumed => pb::ReservationState::Consumed,
+        State::Released => pb::ReservationState::Released,
+        State::Expired => pb::ReservationState::Expired,
+    }
+}
+
+fn line(line: &Line) -> pb::ReservationLine {
+    pb::ReservationLine {
+        line: line.line,
+        node_id: line.position.node.as_str().to_owned(),
+        sku: line.position.sku.as_str().to_owned(),
+        held: line.held,
+        consumed: line.consumed,
+        released: line.released,
+        kit_sku: line.kit.as_ref().map(|kit| kit.as_str().to_owned()).unwrap_or_default(),
+    }
+}
+
+/// The reservation that an event was built around.
+pub(crate) fn reservation_of(body: Body) -> Option<pb::Reservation> {
+    match body {
+        Body::ReservationHeld(it) => it.reservation,
+        Body::ReservationConfirmed(it) => it.reservation,
+        Body::ReservationRefused(it) => it.reservation,
+        Body::ReservationExtended(it) => it.reservation,
+        Body::ReservationSettled(it) => it.reservation,
+        Body::ReservationReleased(it) => it.reservation,
+        Body::ReservationExpired(it) => it.reservation,
+        Body::PositionChanged(_) => None,
+    }
+}
+
+pub(crate) fn position(slot: &Slot) -> pb::Position {
+    let position = &slot.position;
+    pb::Position {
+        node_id: slot.key.node.as_str().to_owned(),
+        sku: slot.key.sku.as_str().to_owned(),
+        on_hand: position.on_hand,
+        reserved: position.reserved,
+        safety_stock: position.safety_stock,
+        in_transit: position.in_transit,
+        quarantine: position.quarantine,
+        atp: position.atp(),
+        count_blocked: position.count_blocked,
+        version: slot.version,
+        update_time: Some(timestamp(slot.updated_at)),
+    }
+}
+
+/// Each kind of movement with its word on the wire.
+pub(crate) const KINDS: [(Kind, pb::MovementKind); 14] = [
+    (Kind::Receipt, pb::MovementKind::Receipt),
+    (Kind::Sale, pb::MovementKind::Sale),
+    (Kind::Adjustment, pb::MovementKind::Adjustment),
+    (Kind::Count, pb::MovementKind::Count),
+    (Kind::Snapshot, pb::MovementKind::Snapshot),
+    (Kind::Reserve, pb::MovementKind::Reserve),
+    (Kind::Release, pb::MovementKind::Release),
+    (Kind::Expire, pb::MovementKind::Expire),
+    (Kind::Consume, pb::MovementKind::Consume),
+    (Kind::Quarantine, pb::MovementKind::Quarantine),
+    (Kind::ReleaseQuarantine, pb::MovementKind::ReleaseQuarantine),
+    (Kind::WriteOff, pb::MovementKind::WriteOff),
+    (Kind::CountBlock, pb::MovementKind::CountBlock),
+    (Kind::SafetyStock, pb::MovementKind::SafetyStock),
+];
+
+pub(crate) fn movement(key: &Key, row: store::movements::Movement) -> pb::Movement {
+    let kind = KINDS.iter().find(|(kind, _)| *kind == row.entry.kind);
+    let name = format!("{}\n{}\n{}", key.node, key.sku, row.number);
+    pb::Movement {
+        movement_id: id::MovementId::new(id::derived("movement", &name)).to_string(),
+        node_id: key.node.as_str().to_owned(),
+        sku: key.sku.as_str().to_owned(),
+        kind: kind.map_or(pb::MovementKind::Unspecified, |(_, word)| *word).into(),
+        delta_on_hand: row.entry.delta_on_hand,
+        delta_reserved: row.entry.delta_reserved,
+        on_hand_after: row.entry.on_hand_after,
+        reserved_after: row.entry.reserved_after,
+        reason: row.reason,
+        actor: row.actor,
+        reference: row.reference,
+        occurred_time: Some(timestamp(row.occurred_at)),
+        position_version: row.position_version,
+    }
+}
+
+pub(crate) fn sku(item: store::skus::Item) -> pb::Sku {
+    let unit = if item.unit == store::skus::UNITS[1] { pb::Unit::WeighedPiece } else { pb::Unit::Piece };
+    let parts = item.kit.iter().flat_map(Kit::parts);
+    pb::Sku {
+        kit_parts: parts.map(|p| pb::KitPart { sku: p.sku.to_string(), quantity: p.per_kit }).collect(),
+        sku: item.sku.into_string(),
+        name: item.name,
+        unit: unit.into(),
+        handling_class: item.handling_class,
+        weight_g: item.weight_g,
+        etag: item.version.to_string(),
+        update_time: Some(timestamp(item.updated_at)),
+    }
+}

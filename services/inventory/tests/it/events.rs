@@ -1,0 +1,289 @@
+//! What inventory does when orders and fulfilment orders tell it something, and what it tells itself.
+
+use bus::{Consumer as _, Delivered, Topic};
+use contract::fulfillment::v1 as ff;
+use contract::inventory::v1 as pb;
+use contract::orders::v1 as orders;
+use db::params;
+use domain::id::Uuid;
+use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
+use prost::Message as _;
+
+use crate::world::{World, after, line, worlds};
+
+const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
+
+fn delivered(topic: Topic, payload: Vec<u8>) -> Delivered {
+    Delivered {
+        id: Uuid::new_v4(),
+        topic,
+        aggregate_type: "order".to_owned(),
+        aggregate: Uuid::new_v4(),
+        sequence: 1,
+        event_type: String::new(),
+        payload: payload.into(),
+        occurred_at: after(0),
+        actor: "channel/web".to_owned(),
+        traceparent: None,
+    }
+}
+
+fn of_order(body: orders::order_event::Body) -> Delivered {
+    let event = orders::OrderEvent { order_id: ORDER.to_owned(), body: Some(body), ..Default::default() };
+    delivered(Topic::Orders, event.encode_to_vec())
+}
+
+fn token(reservation: &str) -> String {
+    reservation.replace("rsv_", "prm_")
+}
+
+fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> Option<orders::WorkRequest> {
+    let line = |(line, sku, quantity): &(u32, &str, i64)| orders::WorkLine {
+        line: *line,
+        sku: (*sku).to_owned(),
+        quantity: *quantity,
+        ..Default::default()
+    };
+    Some(orders::WorkRequest {
+        promise_token: token(reservation),
+        node_id: "n1".to_owned(),
+        lines: lines.iter().map(line).collect(),
+        ..Default::default()
+    })
+}
+
+fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
+    let placed = orders::OrderPlaced { work: work(reservation, lines), ..Default::default() };
+    of_order(orders::order_event::Body::Placed(placed))
+}
+
+/// A fulfilment order of one line.
+fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event::Body) -> Delivered {
+    let fulfillment_order = Some(ff::FulfillmentOrder {
+        fulfillment_id: format!("ful_{}", Uuid::nil()),
+        order_id: ORDER.to_owned(),
+        promise_token: token(reservation),
+        node_id: "n1".to_owned(),
+        lines: vec![ff::FulfillmentLine { line: 1, ..line }],
+        ..Default::default()
+    });
+    delivered(
+        Topic::Fulfillment,
+        ff::FulfillmentEvent { fulfillment_order, body: Some(body) }.encode_to_vec(),
+    )
+}
+
+impl World {
+    async fn tell(&self, events: &[Delivered]) {
+        let mut tx = self.db.begin().await.unwrap();
+        self.service.inventory.handle_batch(&mut tx, events).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The types of the events of one reservation.
+    async fn told(&self, reservation: &str) -> Vec<String> {
+        let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
+        let mut tx = self.db.read().await.unwrap();
+        let rows = tx
+            .fetch_all("SELECT event_type FROM events WHERE aggregate = $1 ORDER BY sequence", params![id])
+            .await
+            .unwrap();
+        let short = |row: &db::Row| {
+            row.get::<String>("event_type").unwrap().replace("entrepot.inventory.v1.Reservation", "")
+        };
+        rows.iter().map(short).collect()
+    }
+
+    async fn held(&self, units: i64) -> String {
+        self.hold(vec![line(1, "n1", "A", units)]).await.unwrap().reservation_id
+    }
+}
+
+#[tokio::test]
+async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10), ("B", 10)]).await;
+        let id = world.hold(vec![line(1, "n1", "A", 5), line(2, "n1", "B", 2)]).await.unwrap().reservation_id;
+        let blocked = orders::OrderPlaced {
+            work: work(&id, &[(1, "A", 5)]),
+            blocks: vec![orders::Block::Payment.into()],
+            ..Default::default()
+        };
+        world.tell(&[of_order(orders::order_event::Body::Placed(blocked))]).await;
+        assert_eq!(world.reservation(&id).await.version, 1, "a blocked order waits");
+        world.tell(&[placed(&id, &[(1, "A", 3)])]).await;
+        let confirmed = world.reservation(&id).await;
+        assert_eq!((confirmed.state(), confirmed.version), (Confirmed, 2));
+        assert_eq!((world.stands("n1", "A").await, world.stands("n1", "B").await), ((10, 3), (10, 0)));
+        world.tell(&[placed(&id, &[(1, "A", 3)])]).await;
+        assert_eq!(world.told(&id).await, ["Held", "Confirmed"]);
+        world.at(10_000).await;
+        assert_eq!(world.reservation(&id).await.state(), Confirmed);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_lost() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 3)]).await;
+        let (lucky, late) = (world.held(2).await, world.held(1).await);
+        world.at(900).await;
+        world.tell(&[placed(&lucky, &[(1, "A", 2)])]).await;
+        world.held(1).await;
+        world.tell(&[placed(&late, &[(1, "A", 1)])]).await;
+        assert_eq!(world.told(&lucky).await, ["Held", "Expired", "Confirmed"]);
+        assert_eq!(world.told(&late).await, ["Held", "Expired", "Refused"]);
+        assert_eq!(world.reservation(&late).await.state(), Expired);
+
+        // one that nobody has ever seen is claimed at once, if the stock is there
+        let unseen = crate::world::rsv();
+        world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
+        assert_eq!(world.told(&unseen).await, ["Refused"]);
+        world.release(&lucky).await.unwrap();
+        let unseen = crate::world::rsv();
+        world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
+        assert_eq!(world.told(&unseen).await, ["Held", "Confirmed"]);
+        world.tell(&[placed(&lucky, &[(1, "A", 2)])]).await;
+        assert_eq!(world.told(&lucky).await.last().unwrap(), "Refused");
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lapsed_a_cancelled_and_an_expired_order_give_their_claims_up() {
+    use orders::order_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 9)]).await;
+        let (a, b, c) = (world.held(1).await, world.held(1).await, world.held(1).await);
+        let kept = world.held(1).await;
+        world
+            .tell(&[
+                of_order(Body::PaymentLapsed(orders::OrderPaymentLapsed { promise_token: token(&a) })),
+                of_order(Body::Expired(orders::OrderExpired { promise_token: token(&a) })),
+                of_order(Body::Cancelled(orders::OrderCancelled {
+                    promise_token: token(&b),
+                    ..Default::default()
+                })),
+                of_order(Body::Expired(orders::OrderExpired { promise_token: token(&c) })),
+                of_order(Body::Cancelled(orders::OrderCancelled::default())),
+            ])
+            .await;
+        for id in [a, b, c] {
+            assert_eq!(world.reservation(&id).await.state(), Released);
+            assert_eq!(world.told(&id).await, ["Held", "Released"]);
+        }
+        assert_eq!(world.stands("n1", "A").await, (9, 1));
+        assert_eq!(world.reservation(&kept).await.version, 1);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_fulfilment_order_settles_its_claims_by_absolute_quantities() {
+    use ff::fulfillment_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let id = world.held(5).await;
+        world.tell(&[placed(&id, &[(1, "A", 5)])]).await;
+        let quantity = 5;
+        let offered = ff::FulfillmentLine { quantity, to_pick: 5, ..Default::default() };
+        world.tell(&[fo(&id, offered, Body::Offered(ff::FulfillmentOffered::default()))]).await;
+        assert_eq!(world.reservation(&id).await.version, 2, "nothing has moved");
+        // two picked units were cancelled and wait to be put back: still claimed
+        let cancelled =
+            ff::FulfillmentLine { quantity, ready: 3, cancelled: 2, put_back: 2, ..Default::default() };
+        world.tell(&[fo(&id, cancelled, Body::Cancelled(ff::FulfillmentCancelled::default()))]).await;
+        assert_eq!(world.stands("n1", "A").await, (10, 5));
+        let restocked =
+            ff::FulfillmentLine { quantity, ready: 3, cancelled: 2, restocked: 2, ..Default::default() };
+        let event = fo(&id, restocked, Body::PutBackConfirmed(ff::PutBackConfirmed::default()));
+        world.tell(&[event.clone(), event]).await;
+        assert_eq!(world.stands("n1", "A").await, (10, 3));
+        let done =
+            ff::FulfillmentLine { quantity, done: 3, cancelled: 2, restocked: 2, ..Default::default() };
+        world.tell(&[fo(&id, done, Body::HandedOver(ff::FulfillmentHandedOver::default()))]).await;
+        assert_eq!(world.stands("n1", "A").await, (7, 0));
+        assert_eq!(world.reservation(&id).await.state(), Consumed);
+        assert_eq!(world.told(&id).await, ["Held", "Confirmed", "Settled", "Settled"]);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_finds_out_changes_the_stock() {
+    use ff::fulfillment_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let (missing, damaged, busy) = (world.held(2).await, world.held(3).await, world.held(1).await);
+        let short = |quantity, short_reason: ff::ShortReason| {
+            let line =
+                ff::FulfillmentLine { quantity, to_pick: quantity - 1, short: 1, ..Default::default() };
+            let row =
+                ff::PickedLine { line: 1, short: 1, short_reason: short_reason.into(), ..Default::default() };
+            (line, Body::LinesPicked(ff::LinesPicked { lines: vec![row] }))
+        };
+        let (line, body) = short(3, ff::ShortReason::Damaged);
+        world.tell(&[fo(&damaged, line, body)]).await;
+        let position = world.availability("n1", "A").await.position.unwrap();
+        assert_eq!((position.on_hand, position.quarantine, position.reserved, position.atp), (9, 1, 5, 4));
+
+        let rejected = |reason: ff::RejectReason| {
+            Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), ..Default::default() })
+        };
+        let all = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
+        world.tell(&[fo(&busy, all, rejected(ff::RejectReason::TooBusy))]).await;
+        assert_eq!(world.atp("n1", "A").await, 5);
+
+        let (line, body) = short(2, ff::ShortReason::NotFound);
+        world.tell(&[fo(&missing, line, body)]).await;
+        let position = world.availability("n1", "A").await.position.unwrap();
+        assert_eq!(
+            (position.on_hand, position.reserved, position.atp, position.count_blocked),
+            (9, 3, 0, true)
+        );
+        let refused = world.hold(vec![crate::world::line(1, "n1", "A", 1)]).await.unwrap_err();
+        assert_eq!(crate::world::reason(&refused), "NO_STOCK");
+        world.adjust("n1", "A", pb::Adjustment::Count, 8).await.unwrap();
+        assert_eq!(world.atp("n1", "A").await, 5);
+
+        let rest = ff::FulfillmentLine { quantity: 3, short: 1, cancelled: 2, ..Default::default() };
+        world.tell(&[fo(&damaged, rest, rejected(ff::RejectReason::Damaged))]).await;
+        let position = world.availability("n1", "A").await.position.unwrap();
+        assert_eq!((position.on_hand, position.quarantine, position.reserved), (6, 3, 1));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn each_change_is_told_and_can_be_read_again() {
+    use pb::inventory_events_service_server::InventoryEventsService as _;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let id = world.held(2).await;
+        world.release(&id).await.unwrap();
+        let aggregate_id = id.trim_start_matches("rsv_").to_owned();
+        let request = pb::ReplayEventsRequest { aggregate_id, from_sequence: 2, page_size: 0 };
+        let replayed = world.service.inventory.replay_events(tonic::Request::new(request)).await.unwrap();
+        let [event] = replayed.into_inner().events.try_into().unwrap();
+        assert_eq!((event.sequence, event.aggregate_type.as_str()), (2, "reservation"));
+        assert_eq!(event.event_type, "entrepot.inventory.v1.ReservationReleased");
+        let body = pb::InventoryEvent::decode(event.payload).unwrap().body.unwrap();
+        let pb::inventory_event::Body::ReservationReleased(released) = body else { panic!("{body:?}") };
+        assert_eq!(released.reason, "TEST");
+        assert_eq!(released.reservation.unwrap().lines[0].released, 2);
+
+        let mut tx = world.db.read().await.unwrap();
+        let rows = tx
+            .fetch_all(
+                "SELECT payload FROM events WHERE aggregate_type = 'position' ORDER BY sequence",
+                params![],
+            )
+            .await
+            .unwrap();
+        let last: Vec<u8> = rows.last().unwrap().get("payload").unwrap();
+        let body = pb::InventoryEvent::decode(last.as_slice()).unwrap().body.unwrap();
+        let pb::inventory_event::Body::PositionChanged(changed) = body else { panic!("{body:?}") };
+        assert_eq!(changed.position, world.availability("n1", "A").await.position);
+    }
+}

@@ -1,0 +1,335 @@
+//! Claims: taken, confirmed, extended, consumed, given back, run out.
+
+use contract::inventory::v1 as pb;
+use pb::ReservationState::{Confirmed, Consumed, Expired, Held, Released};
+use tonic::Code;
+
+use crate::world::{after, fields, fresh, kit, line, proto, reason, reserve, rsv, seconds, worlds};
+
+const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
+const OTHER: &str = "ord_0195d000-0000-7000-8000-000000000002";
+
+#[tokio::test]
+async fn a_claim_goes_from_held_to_consumed_and_takes_the_goods_along() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let held = world.hold(vec![line(1, "n1", "A", 4)]).await.unwrap();
+        assert_eq!((held.state(), held.version), (Held, 1));
+        assert_eq!(held.expire_time, Some(proto(after(900))));
+        assert_eq!((world.stands("n1", "A").await, world.atp("n1", "A").await), ((10, 4), 6));
+
+        let id = held.reservation_id.as_str();
+        let confirmed = world.confirm(id, ORDER).await.unwrap();
+        assert_eq!((confirmed.state(), confirmed.expire_time), (Confirmed, None));
+        let partly = world.consume(id, &[(1, 3)]).await.unwrap();
+        assert_eq!((partly.state(), partly.lines[0].held, partly.lines[0].consumed), (Confirmed, 1, 3));
+        assert_eq!(world.stands("n1", "A").await, (7, 1));
+        let whole = world.consume(id, &[(1, 1)]).await.unwrap();
+        assert_eq!((whole.state(), whole.version), (Consumed, 4));
+        assert_eq!(world.stands("n1", "A").await, (6, 0));
+        assert_eq!(world.reservation(id).await, whole);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_basket_is_taken_as_a_whole_or_not_at_all() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10), ("B", 1)]).await;
+        let refused = world.hold(vec![line(1, "n1", "A", 2), line(2, "n1", "B", 2)]).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "NO_STOCK"));
+        let facts = server::status::facts(&refused);
+        let fact = |name: &str| facts[name].as_str();
+        assert_eq!((fact("sku"), fact("node"), fact("wanted"), fact("available")), ("B", "n1", "2", "1"));
+        assert_eq!(world.stands("n1", "A").await, (10, 0));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_sku_twice_in_a_basket_is_summed() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 5)]).await;
+        let refused = world.hold(vec![line(1, "n1", "A", 3), line(2, "n1", "A", 3)]).await.unwrap_err();
+        assert_eq!(server::status::facts(&refused)["wanted"], "6");
+        world.hold(vec![line(1, "n1", "A", 3), line(2, "n1", "A", 2)]).await.unwrap();
+        assert_eq!(world.stands("n1", "A").await, (5, 5));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_answer_also_when_the_stock_is_gone() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 1)]).await;
+        let request = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
+        let first = world.client().reserve(request.clone()).await.unwrap().into_inner();
+        let again = world.client().reserve(request.clone()).await.unwrap().into_inner();
+        assert_eq!(first, again);
+        assert_eq!(world.stands("n1", "A").await, (1, 1));
+
+        let other = pb::ReserveRequest { lines: vec![line(1, "n1", "A", 2)], ..request.clone() };
+        let refused = world.client().reserve(other).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+
+        // the claim goes on, the answer stays what it was
+        world.release(&request.reservation_id).await.unwrap();
+        assert_eq!(world.client().reserve(request).await.unwrap().into_inner(), first);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let id = world.hold(vec![line(1, "n1", "A", 4)]).await.unwrap().reservation_id;
+        let mut client = world.client();
+
+        let extend = pb::ExtendReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.clone(),
+            expire_time: Some(proto(after(2_000))),
+        };
+        let first = client.extend_reservation(extend.clone()).await.unwrap().into_inner();
+        assert_eq!(client.extend_reservation(extend.clone()).await.unwrap().into_inner(), first);
+        let other = pb::ExtendReservationRequest { expire_time: Some(proto(after(3_000))), ..extend };
+        assert_eq!(reason(&client.extend_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
+
+        let confirm = pb::ConfirmReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.clone(),
+            order_id: ORDER.to_owned(),
+        };
+        let first = client.confirm_reservation(confirm.clone()).await.unwrap().into_inner();
+        assert_eq!(client.confirm_reservation(confirm.clone()).await.unwrap().into_inner(), first);
+        let other = pb::ConfirmReservationRequest { order_id: OTHER.to_owned(), ..confirm };
+        assert_eq!(reason(&client.confirm_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
+
+        let lines = vec![pb::ConsumeLine { line: 1, quantity: 1 }];
+        let consume =
+            pb::ConsumeReservationRequest { request_id: fresh(), reservation_id: id.clone(), lines };
+        let first = client.consume_reservation(consume.clone()).await.unwrap().into_inner();
+        assert_eq!(client.consume_reservation(consume.clone()).await.unwrap().into_inner(), first);
+        let lines = vec![pb::ConsumeLine { line: 1, quantity: 2 }];
+        let other = pb::ConsumeReservationRequest { lines, ..consume };
+        assert_eq!(reason(&client.consume_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
+        assert_eq!(world.stands("n1", "A").await, (9, 3));
+
+        let release = pb::ReleaseReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.clone(),
+            reason: "TEST".to_owned(),
+        };
+        let first = client.release_reservation(release.clone()).await.unwrap().into_inner();
+        assert_eq!(client.release_reservation(release.clone()).await.unwrap().into_inner(), first);
+        let other = pb::ReleaseReservationRequest { reason: "OTHER".to_owned(), ..release };
+        assert_eq!(reason(&client.release_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
+        assert_eq!(world.stands("n1", "A").await, (9, 0));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_claim_under_another_request_id_is_the_same_claim() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 4)]).await;
+        let id = rsv();
+        let first = world.client().reserve(reserve(&id, vec![line(1, "n1", "A", 3)])).await.unwrap();
+        let again = world.client().reserve(reserve(&id, vec![line(1, "n1", "A", 3)])).await.unwrap();
+        assert_eq!(first.into_inner(), again.into_inner());
+        assert_eq!(world.stands("n1", "A").await, (4, 3));
+        let other = world.client().reserve(reserve(&id, vec![line(1, "n1", "A", 2)])).await.unwrap_err();
+        assert_eq!((other.code(), reason(&other).as_str()), (Code::AlreadyExists, "RESERVATION_EXISTS"));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_release_before_its_reserve_wins() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 4)]).await;
+        let id = rsv();
+        let tombstone = world.release(&id).await.unwrap();
+        assert_eq!((tombstone.state(), tombstone.lines.len(), tombstone.version), (Released, 0, 1));
+        let late = world.client().reserve(reserve(&id, vec![line(1, "n1", "A", 1)])).await.unwrap_err();
+        assert_eq!((late.code(), reason(&late).as_str()), (Code::FailedPrecondition, "RESERVATION_RELEASED"));
+        assert_eq!(world.stands("n1", "A").await, (4, 0));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 9)]).await;
+        let one = || vec![line(1, "n1", "A", 2)];
+        let runs_out = world.hold(one()).await.unwrap().reservation_id;
+        let extended = world.hold(one()).await.unwrap().reservation_id;
+        let confirmed = world.hold(one()).await.unwrap().reservation_id;
+        let extend = pb::ExtendReservationRequest {
+            request_id: fresh(),
+            reservation_id: extended.clone(),
+            expire_time: Some(proto(after(1_000))),
+        };
+        world.client().extend_reservation(extend).await.unwrap();
+        world.confirm(&confirmed, ORDER).await.unwrap();
+        assert_eq!(world.service.inventory.next_due().await.unwrap(), Some(after(900)));
+        assert_eq!(world.at(899).await, 0);
+        assert_eq!(world.stands("n1", "A").await, (9, 6));
+        assert_eq!(world.at(900).await, 1);
+        assert_eq!(world.reservation(&runs_out).await.state(), Expired);
+        assert_eq!(world.stands("n1", "A").await, (9, 4));
+        assert_eq!(world.at(1_000).await, 1);
+        assert_eq!(world.reservation(&confirmed).await.state(), Confirmed);
+        assert_eq!(world.service.inventory.next_due().await.unwrap(), None);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn an_expired_claim_is_confirmed_if_the_stock_is_still_there() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 3)]).await;
+        let lucky = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
+        world.at(900).await;
+        assert_eq!(world.confirm(&lucky, ORDER).await.unwrap().state(), Confirmed);
+        assert_eq!(world.stands("n1", "A").await, (3, 2));
+
+        let late = world.hold(vec![line(1, "n1", "A", 1)]).await.unwrap().reservation_id;
+        world.at(1_800).await;
+        world.hold(vec![line(1, "n1", "A", 1)]).await.unwrap();
+        let refused = world.confirm(&late, OTHER).await.unwrap_err();
+        assert_eq!(reason(&refused), "NO_STOCK");
+        assert_eq!(world.reservation(&late).await.state(), Expired);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kit_is_claimed_by_its_parts() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 5), ("B", 11)]).await;
+        let skus = vec![kit("K", &[("A", 1), ("B", 4)])];
+        world.client().put_skus(pb::PutSkusRequest { request_id: fresh(), skus }).await.unwrap();
+        assert_eq!(world.atp("n1", "K").await, 2);
+        let held = world.hold(vec![line(7, "n1", "K", 2), line(8, "n1", "A", 3)]).await.unwrap();
+        let parts: Vec<_> =
+            held.lines.iter().map(|l| (l.line, l.sku.as_str(), l.held, l.kit_sku.as_str())).collect();
+        assert_eq!(parts, [(7, "A", 2, "K"), (7, "B", 8, "K"), (8, "A", 3, "")]);
+        assert_eq!(world.atp("n1", "K").await, 0);
+        let short = world.hold(vec![line(1, "n1", "K", 1)]).await.unwrap_err();
+        assert_eq!(server::status::facts(&short)["sku"], "A");
+        world.consume(&held.reservation_id, &[(7, 1)]).await.unwrap();
+        assert_eq!((world.stands("n1", "A").await, world.stands("n1", "B").await), ((4, 4), (7, 4)));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_read_names_every_field() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 3)]).await;
+        let bad = pb::ReserveRequest {
+            request_id: "no".to_owned(),
+            reservation_id: "rsv_no".to_owned(),
+            lines: vec![line(0, "", "A", 1), line(1, "n1", "A\u{200b}", 0), line(1, "n1", "A", i64::MAX)],
+            ttl: seconds(0),
+        };
+        let refused = fields(&world.client().reserve(bad).await.unwrap_err());
+        for field in [
+            "request_id",
+            "reservation_id",
+            "ttl",
+            "lines[0].line",
+            "lines[0].node_id",
+            "lines[1].sku",
+            "lines[1].quantity",
+            "lines[2].quantity",
+        ] {
+            assert!(refused.iter().any(|known| known == field), "{field} of {refused:?}");
+        }
+        let empty = reserve(&rsv(), Vec::new());
+        assert_eq!(fields(&world.client().reserve(empty).await.unwrap_err()), ["lines"]);
+        let many = reserve(&rsv(), (1..=1_001).map(|n| line(n, "n1", "A", 1)).collect());
+        assert_eq!(fields(&world.client().reserve(many).await.unwrap_err()), ["lines"]);
+        let twice = reserve(&rsv(), vec![line(1, "n1", "A", 1), line(1, "n1", "A", 1)]);
+        assert_eq!(fields(&world.client().reserve(twice).await.unwrap_err()), ["lines"]);
+        let unknown =
+            reserve(&rsv(), vec![line(1, "n1", "A", 1), line(2, "n1", "X", 1), line(3, "n1", "a", 1)]);
+        let refused = fields(&world.client().reserve(unknown).await.unwrap_err());
+        assert_eq!(refused, ["lines[1].sku", "lines[2].sku"]);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_not_found() {
+    for world in worlds().await {
+        let missing = world.confirm(&rsv(), ORDER).await.unwrap_err();
+        assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "RESERVATION_NOT_FOUND"));
+        let get = pb::GetReservationRequest { reservation_id: rsv() };
+        assert_eq!(world.client().get_reservation(get).await.unwrap_err().code(), Code::NotFound);
+        let strange = pb::GetReservationRequest { reservation_id: "prm_x".to_owned() };
+        assert_eq!(fields(&world.client().get_reservation(strange).await.unwrap_err()), ["reservation_id"]);
+        let unknown = pb::GetAvailabilityRequest { node_id: "n1".to_owned(), sku: "X".to_owned() };
+        let missing = world.client().get_availability(unknown).await.unwrap_err();
+        assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "SKU_NOT_FOUND"));
+        // a node without a position of a known sku can give nothing
+        world.items(&["A"]).await;
+        assert_eq!(world.atp("nowhere", "A").await, 0);
+        let short = world.hold(vec![line(1, "nowhere", "A", 1)]).await.unwrap_err();
+        assert_eq!(
+            (reason(&short).as_str(), server::status::facts(&short)["available"].as_str()),
+            ("NO_STOCK", "0")
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_ended_claim_takes_no_more_commands() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 9)]).await;
+        let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
+        assert_eq!(reason(&world.consume(&id, &[(1, 3)]).await.unwrap_err()), "TOO_MANY_UNITS");
+        assert_eq!(reason(&world.consume(&id, &[(2, 1)]).await.unwrap_err()), "LINE_NOT_FOUND");
+        world.confirm(&id, ORDER).await.unwrap();
+        assert_eq!(reason(&world.confirm(&id, OTHER).await.unwrap_err()), "RESERVATION_TAKEN");
+        let released = world.release(&id).await.unwrap();
+        assert_eq!(world.release(&id).await.unwrap(), released);
+        for refused in [world.confirm(&id, ORDER).await, world.consume(&id, &[(1, 1)]).await] {
+            let refused = refused.unwrap_err();
+            assert_eq!(
+                (refused.code(), reason(&refused).as_str()),
+                (Code::FailedPrecondition, "RESERVATION_RELEASED")
+            );
+        }
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_says_when_to_come_back() {
+    use tonic_types::StatusExt as _;
+    let db = db::testing::sqlite(crate::world::SETS).await;
+    let clock = clock::Clock::virtual_at(crate::world::start());
+    // nobody serves this queue
+    let inventory = inventory::Inventory::new(db.db(), clock, &inventory::Config { queue: 1, batch: 1 });
+    let peer = server::peer::acting(inventory.peer(), &server::Principal::service("fulfillment"));
+    let client = pb::inventory_service_client::InventoryServiceClient::new(peer);
+    let mut waits = client.clone();
+    let first =
+        tokio::spawn(async move { waits.reserve(reserve(&rsv(), vec![line(1, "n1", "A", 1)])).await });
+    loop {
+        let mut caller = client.clone();
+        let answer = caller.reserve(reserve(&rsv(), vec![line(1, "n1", "A", 1)]));
+        let Ok(answer) = tokio::time::timeout(std::time::Duration::from_millis(200), answer).await else {
+            continue;
+        };
+        let full = answer.unwrap_err();
+        assert_eq!((full.code(), reason(&full).as_str()), (Code::ResourceExhausted, "QUEUE_FULL"));
+        assert!(full.get_details_retry_info().is_some());
+        break;
+    }
+    first.abort();
+}

@@ -1,0 +1,19 @@
+//! Both engines have the same tables.
+
+use db::testing;
+
+use crate::world::SETS;
+
+#[tokio::test]
+async fn both_engines_have_the_same_tables() {
+    let lite = testing::sqlite(SETS).await;
+    let Some(postgres) = testing::postgres(SETS).await else { return };
+    assert_eq!(testing::schema(&lite).await, testing::schema(&postgres).await);
+}
+
+#[tokio::test]
+async fn migrating_again_does_nothing() {
+    for db in testing::engines(SETS).await {
+        assert_eq!(db.migrate(inventory::MIGRATION_SET, inventory::MIGRATIONS).await.unwrap(), 0);
+    }
+}

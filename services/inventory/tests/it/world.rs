@@ -1,0 +1,243 @@
+//! One service on one database, with a client and a clock that is moved by hand.
+
+use std::sync::Arc;
+
+use clock::Clock;
+use contract::inventory::v1 as pb;
+use db::testing::{self, TestDb};
+use inventory::{Config, Inventory};
+use jiff::Timestamp;
+use pb::inventory_service_client::InventoryServiceClient;
+use server::{Peer, Principal, Shutdown};
+use tokio::task::JoinHandle;
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+pub type Client = InventoryServiceClient<Peer>;
+
+/// One running service.
+pub struct Service {
+    pub inventory: Arc<Inventory>,
+    pub client: Client,
+    shutdown: Shutdown,
+    task: JoinHandle<()>,
+}
+
+impl Service {
+    pub fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
+        let inventory = Inventory::new(db, clock.clone(), config);
+        let shutdown = Shutdown::new();
+        let task = tokio::spawn(Arc::clone(&inventory).run(shutdown.clone()));
+        let peer = server::peer::acting(inventory.peer(), &Principal::service("fulfillment"));
+        Self { client: InventoryServiceClient::new(peer), inventory, shutdown, task }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.begin();
+        self.task.await.unwrap();
+    }
+}
+
+/// A database with one service.
+pub struct World {
+    pub db: TestDb,
+    pub clock: Clock,
+    pub service: Service,
+}
+
+pub const SETS: &[(&str, &db::Migrations)] =
+    &[(inventory::MIGRATION_SET, inventory::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
+
+/// 2026-03-02 10:00 UTC, where all tests begin.
+pub fn start() -> Timestamp {
+    "2026-03-02T10:00:00Z".parse().unwrap()
+}
+
+pub fn after(seconds: i64) -> Timestamp {
+    domain::time::after_ms(start(), seconds * 1_000)
+}
+
+pub fn proto(at: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = domain::time::to_parts(at);
+    prost_types::Timestamp { seconds, nanos }
+}
+
+/// A world on each engine.
+pub async fn worlds() -> Vec<World> {
+    let mut worlds = Vec::new();
+    for db in testing::engines(SETS).await {
+        worlds.push(World::on(db));
+    }
+    worlds
+}
+
+/// A new request id.
+pub fn fresh() -> String {
+    Uuid::new_v4().to_string()
+}
+
+/// A new reservation id.
+pub fn rsv() -> String {
+    format!("rsv_{}", Uuid::new_v4())
+}
+
+pub fn line(line: u32, node: &str, sku: &str, quantity: i64) -> pb::ReserveLine {
+    pb::ReserveLine { line, node_id: node.to_owned(), sku: sku.to_owned(), quantity }
+}
+
+pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+pub fn reserve(id: &str, lines: Vec<pb::ReserveLine>) -> pb::ReserveRequest {
+    pb::ReserveRequest { request_id: fresh(), reservation_id: id.to_owned(), lines, ttl: seconds(900) }
+}
+
+/// The reason of a refusal.
+pub fn reason(status: &Status) -> String {
+    server::status::reason(status).unwrap_or_default()
+}
+
+/// The fields of an INVALID_ARGUMENT.
+pub fn fields(status: &Status) -> Vec<String> {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    server::status::violations(status).into_iter().map(|violation| violation.field).collect()
+}
+
+impl World {
+    pub fn on(db: TestDb) -> Self {
+        let clock = Clock::virtual_at(start());
+        let service = Service::start(db.db(), &clock, &Config::default());
+        Self { db, clock, service }
+    }
+
+    pub fn client(&self) -> Client {
+        self.service.client.clone()
+    }
+
+    /// Creates plain items.
+    pub async fn items(&self, skus: &[&str]) {
+        for chunk in skus.chunks(500) {
+            let skus = chunk.iter().map(|sku| item(sku)).collect();
+            let request = pb::PutSkusRequest { request_id: fresh(), skus };
+            self.client().put_skus(request).await.unwrap();
+        }
+    }
+
+    /// Creates items and counts them in at a node.
+    pub async fn stock(&self, node: &str, stock: &[(&str, i64)]) {
+        let skus: Vec<&str> = stock.iter().map(|(sku, _)| *sku).collect();
+        self.items(&skus).await;
+        for (sku, units) in stock {
+            self.adjust(node, sku, pb::Adjustment::Count, *units).await.unwrap();
+        }
+    }
+
+    pub async fn adjust(
+        &self,
+        node: &str,
+        sku: &str,
+        adjustment: pb::Adjustment,
+        quantity: i64,
+    ) -> Result<pb::Position, Status> {
+        let request = pb::AdjustStockRequest {
+            request_id: fresh(),
+            node_id: node.to_owned(),
+            sku: sku.to_owned(),
+            adjustment: adjustment.into(),
+            quantity,
+            reason: "test".to_owned(),
+        };
+        Ok(self.client().adjust_stock(request).await?.into_inner().position.unwrap())
+    }
+
+    pub async fn hold(&self, lines: Vec<pb::ReserveLine>) -> Result<pb::Reservation, Status> {
+        Ok(self.client().reserve(reserve(&rsv(), lines)).await?.into_inner().reservation.unwrap())
+    }
+
+    pub async fn reservation(&self, id: &str) -> pb::Reservation {
+        let request = pb::GetReservationRequest { reservation_id: id.to_owned() };
+        self.client().get_reservation(request).await.unwrap().into_inner().reservation.unwrap()
+    }
+
+    pub async fn availability(&self, node: &str, sku: &str) -> pb::Availability {
+        let request = pb::GetAvailabilityRequest { node_id: node.to_owned(), sku: sku.to_owned() };
+        self.client().get_availability(request).await.unwrap().into_inner().availability.unwrap()
+    }
+
+    pub async fn atp(&self, node: &str, sku: &str) -> i64 {
+        self.availability(node, sku).await.atp
+    }
+
+    /// (on_hand, reserved) of a position.
+    pub async fn stands(&self, node: &str, sku: &str) -> (i64, i64) {
+        let position = self.availability(node, sku).await.position.unwrap();
+        (position.on_hand, position.reserved)
+    }
+
+    pub async fn release(&self, id: &str) -> Result<pb::Reservation, Status> {
+        let request = pb::ReleaseReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.to_owned(),
+            reason: "TEST".to_owned(),
+        };
+        Ok(self.client().release_reservation(request).await?.into_inner().reservation.unwrap())
+    }
+
+    pub async fn confirm(&self, id: &str, order: &str) -> Result<pb::Reservation, Status> {
+        let request = pb::ConfirmReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.to_owned(),
+            order_id: order.to_owned(),
+        };
+        Ok(self.client().confirm_reservation(request).await?.into_inner().reservation.unwrap())
+    }
+
+    pub async fn consume(&self, id: &str, lines: &[(u32, i64)]) -> Result<pb::Reservation, Status> {
+        let request = pb::ConsumeReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.to_owned(),
+            lines: lines
+                .iter()
+                .map(|(line, quantity)| pb::ConsumeLine { line: *line, quantity: *quantity })
+                .collect(),
+        };
+        Ok(self.client().consume_reservation(request).await?.into_inner().reservation.unwrap())
+    }
+
+    /// Moves the clock and lets the timers run.
+    pub async fn at(&self, seconds: i64) -> usize {
+        self.clock.advance_to(after(seconds));
+        self.service.inventory.run_due(self.clock.business()).await.unwrap()
+    }
+
+    pub async fn audit(&self) -> pb::AuditResponse {
+        self.client().audit(pb::AuditRequest {}).await.unwrap().into_inner()
+    }
+
+    /// The stock laws hold, and the versions of each aggregate are dense in its events.
+    pub async fn check(&self) {
+        let audit = self.audit().await;
+        let broken: Vec<_> = audit.laws.iter().filter(|law| !law.ok).collect();
+        assert!(audit.ok && broken.is_empty(), "{broken:?}");
+        let mut tx = self.db.read().await.unwrap();
+        let gaps = tx
+            .fetch_all(
+                "SELECT aggregate, COUNT(*) AS events, MAX(sequence) AS last FROM events GROUP BY aggregate
+                 HAVING COUNT(*) <> MAX(sequence)",
+                db::params![],
+            )
+            .await
+            .unwrap();
+        assert!(gaps.is_empty(), "an aggregate has a gap in its versions");
+    }
+}
+
+pub fn item(sku: &str) -> pb::Sku {
+    pb::Sku { sku: sku.to_owned(), name: format!("item {sku}"), ..pb::Sku::default() }
+}
+
+pub fn kit(sku: &str, parts: &[(&str, i64)]) -> pb::Sku {
+    let part = |(sku, quantity): &(&str, i64)| pb::KitPart { sku: (*sku).to_owned(), quantity: *quantity };
+    pb::Sku { kit_parts: parts.iter().map(part).collect(), ..item(sku) }
+}
