@@ -208,6 +208,12 @@ impl Reservation {
             State::Confirmed if self.order == Some(order) => Ok(Step::Unchanged),
             State::Confirmed => Err(Refusal::OtherOrder { id: self.id }),
             State::Expired => Err(Refusal::Lost { id: self.id }),
+            // the goods left before the word of the order arrived
+            State::Consumed if self.order.is_none() => {
+                self.order = Some(order);
+                Ok(self.changed(Vec::new()))
+            }
+            State::Consumed if self.order == Some(order) => Ok(Step::Unchanged),
             State::Consumed | State::Released => Err(self.ended("be confirmed")),
         }
     }

@@ -88,7 +88,7 @@ fn every_command_in_every_state_has_its_answer() {
         ),
         (
             "CONSUMED",
-            ["ended", "ended", "ended", "ended", "ended", "same", "same", "same", "ended", "ended", "back"],
+            ["done", "done", "ended", "ended", "ended", "same", "same", "same", "ended", "ended", "back"],
         ),
         (
             "RELEASED",
@@ -105,7 +105,7 @@ fn every_command_in_every_state_has_its_answer() {
             reservation.check().unwrap();
             match outcome {
                 Ok(Step::Changed(_)) => {
-                    assert_eq!(reservation.version, before.version + 1, "{name} when {state}")
+                    assert_eq!(reservation.version, before.version + 1, "{name} when {state}");
                 }
                 Ok(Step::Unchanged) | Err(_) => {
                     assert_eq!(reservation, before, "{name} when {state}");
