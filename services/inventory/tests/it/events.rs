@@ -37,23 +37,23 @@ fn token(reservation: &str) -> String {
     reservation.replace("rsv_", "prm_")
 }
 
-fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> Option<orders::WorkRequest> {
+fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> orders::WorkRequest {
     let line = |(line, sku, quantity): &(u32, &str, i64)| orders::WorkLine {
         line: *line,
         sku: (*sku).to_owned(),
         quantity: *quantity,
         ..Default::default()
     };
-    Some(orders::WorkRequest {
+    orders::WorkRequest {
         promise_token: token(reservation),
         node_id: "n1".to_owned(),
         lines: lines.iter().map(line).collect(),
         ..Default::default()
-    })
+    }
 }
 
 fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
-    let placed = orders::OrderPlaced { work: work(reservation, lines), ..Default::default() };
+    let placed = orders::OrderPlaced { work: Some(work(reservation, lines)), ..Default::default() };
     of_order(orders::order_event::Body::Placed(placed))
 }
 
@@ -105,7 +105,7 @@ async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() 
         world.stock("n1", &[("A", 10), ("B", 10)]).await;
         let id = world.hold(vec![line(1, "n1", "A", 5), line(2, "n1", "B", 2)]).await.unwrap().reservation_id;
         let blocked = orders::OrderPlaced {
-            work: work(&id, &[(1, "A", 5)]),
+            work: Some(work(&id, &[(1, "A", 5)])),
             blocks: vec![orders::Block::Payment.into()],
             ..Default::default()
         };

@@ -138,7 +138,7 @@ async fn feeds_staff_timers_and_buyers_share_the_stock_in_peace() {
                         .map(drop),
                     1 => {
                         let mut request = reserve(&rsv(), vec![line(1, "n1", sku, 1)]);
-                        request.ttl = crate::world::seconds(1);
+                        request.ttl = Some(crate::world::seconds(1));
                         client.reserve(request).await.map(drop)
                     }
                     _ => {

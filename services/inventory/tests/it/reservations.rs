@@ -234,7 +234,7 @@ async fn a_request_that_cannot_be_read_names_every_field() {
             request_id: "no".to_owned(),
             reservation_id: "rsv_no".to_owned(),
             lines: vec![line(0, "", "A", 1), line(1, "n1", "A\u{200b}", 0), line(1, "n1", "A", i64::MAX)],
-            ttl: seconds(0),
+            ttl: Some(seconds(0)),
         };
         let refused = fields(&world.client().reserve(bad).await.unwrap_err());
         for field in [

@@ -13,18 +13,18 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-pub type Client = InventoryServiceClient<Peer>;
+pub(crate) type Client = InventoryServiceClient<Peer>;
 
 /// One running service.
-pub struct Service {
-    pub inventory: Arc<Inventory>,
-    pub client: Client,
+pub(crate) struct Service {
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) client: Client,
     shutdown: Shutdown,
     task: JoinHandle<()>,
 }
 
 impl Service {
-    pub fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
+    pub(crate) fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
         let inventory = Inventory::new(db, clock.clone(), config);
         let shutdown = Shutdown::new();
         let task = tokio::spawn(Arc::clone(&inventory).run(shutdown.clone()));
@@ -32,38 +32,38 @@ impl Service {
         Self { client: InventoryServiceClient::new(peer), inventory, shutdown, task }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.begin();
         self.task.await.unwrap();
     }
 }
 
 /// A database with one service.
-pub struct World {
-    pub db: TestDb,
-    pub clock: Clock,
-    pub service: Service,
+pub(crate) struct World {
+    pub(crate) db: TestDb,
+    pub(crate) clock: Clock,
+    pub(crate) service: Service,
 }
 
-pub const SETS: &[(&str, &db::Migrations)] =
+pub(crate) const SETS: &[(&str, &db::Migrations)] =
     &[(inventory::MIGRATION_SET, inventory::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
 
 /// 2026-03-02 10:00 UTC, where all tests begin.
-pub fn start() -> Timestamp {
+pub(crate) fn start() -> Timestamp {
     "2026-03-02T10:00:00Z".parse().unwrap()
 }
 
-pub fn after(seconds: i64) -> Timestamp {
+pub(crate) fn after(seconds: i64) -> Timestamp {
     domain::time::after_ms(start(), seconds * 1_000)
 }
 
-pub fn proto(at: Timestamp) -> prost_types::Timestamp {
+pub(crate) fn proto(at: Timestamp) -> prost_types::Timestamp {
     let (seconds, nanos) = domain::time::to_parts(at);
     prost_types::Timestamp { seconds, nanos }
 }
 
 /// A world on each engine.
-pub async fn worlds() -> Vec<World> {
+pub(crate) async fn worlds() -> Vec<World> {
     let mut worlds = Vec::new();
     for db in testing::engines(SETS).await {
         worlds.push(World::on(db));
@@ -72,51 +72,51 @@ pub async fn worlds() -> Vec<World> {
 }
 
 /// A new request id.
-pub fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     Uuid::new_v4().to_string()
 }
 
 /// A new reservation id.
-pub fn rsv() -> String {
+pub(crate) fn rsv() -> String {
     format!("rsv_{}", Uuid::new_v4())
 }
 
-pub fn line(line: u32, node: &str, sku: &str, quantity: i64) -> pb::ReserveLine {
+pub(crate) fn line(line: u32, node: &str, sku: &str, quantity: i64) -> pb::ReserveLine {
     pb::ReserveLine { line, node_id: node.to_owned(), sku: sku.to_owned(), quantity }
 }
 
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
-pub fn reserve(id: &str, lines: Vec<pb::ReserveLine>) -> pb::ReserveRequest {
-    pb::ReserveRequest { request_id: fresh(), reservation_id: id.to_owned(), lines, ttl: seconds(900) }
+pub(crate) fn reserve(id: &str, lines: Vec<pb::ReserveLine>) -> pb::ReserveRequest {
+    pb::ReserveRequest { request_id: fresh(), reservation_id: id.to_owned(), lines, ttl: Some(seconds(900)) }
 }
 
 /// The reason of a refusal.
-pub fn reason(status: &Status) -> String {
+pub(crate) fn reason(status: &Status) -> String {
     server::status::reason(status).unwrap_or_default()
 }
 
-/// The fields of an INVALID_ARGUMENT.
-pub fn fields(status: &Status) -> Vec<String> {
+/// The fields that were refused.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     server::status::violations(status).into_iter().map(|violation| violation.field).collect()
 }
 
 impl World {
-    pub fn on(db: TestDb) -> Self {
+    pub(crate) fn on(db: TestDb) -> Self {
         let clock = Clock::virtual_at(start());
         let service = Service::start(db.db(), &clock, &Config::default());
         Self { db, clock, service }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.service.client.clone()
     }
 
     /// Creates plain items.
-    pub async fn items(&self, skus: &[&str]) {
+    pub(crate) async fn items(&self, skus: &[&str]) {
         for chunk in skus.chunks(500) {
             let skus = chunk.iter().map(|sku| item(sku)).collect();
             let request = pb::PutSkusRequest { request_id: fresh(), skus };
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Creates items and counts them in at a node.
-    pub async fn stock(&self, node: &str, stock: &[(&str, i64)]) {
+    pub(crate) async fn stock(&self, node: &str, stock: &[(&str, i64)]) {
         let skus: Vec<&str> = stock.iter().map(|(sku, _)| *sku).collect();
         self.items(&skus).await;
         for (sku, units) in stock {
@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    pub async fn adjust(
+    pub(crate) async fn adjust(
         &self,
         node: &str,
         sku: &str,
@@ -151,31 +151,31 @@ impl World {
         Ok(self.client().adjust_stock(request).await?.into_inner().position.unwrap())
     }
 
-    pub async fn hold(&self, lines: Vec<pb::ReserveLine>) -> Result<pb::Reservation, Status> {
+    pub(crate) async fn hold(&self, lines: Vec<pb::ReserveLine>) -> Result<pb::Reservation, Status> {
         Ok(self.client().reserve(reserve(&rsv(), lines)).await?.into_inner().reservation.unwrap())
     }
 
-    pub async fn reservation(&self, id: &str) -> pb::Reservation {
+    pub(crate) async fn reservation(&self, id: &str) -> pb::Reservation {
         let request = pb::GetReservationRequest { reservation_id: id.to_owned() };
         self.client().get_reservation(request).await.unwrap().into_inner().reservation.unwrap()
     }
 
-    pub async fn availability(&self, node: &str, sku: &str) -> pb::Availability {
+    pub(crate) async fn availability(&self, node: &str, sku: &str) -> pb::Availability {
         let request = pb::GetAvailabilityRequest { node_id: node.to_owned(), sku: sku.to_owned() };
         self.client().get_availability(request).await.unwrap().into_inner().availability.unwrap()
     }
 
-    pub async fn atp(&self, node: &str, sku: &str) -> i64 {
+    pub(crate) async fn atp(&self, node: &str, sku: &str) -> i64 {
         self.availability(node, sku).await.atp
     }
 
-    /// (on_hand, reserved) of a position.
-    pub async fn stands(&self, node: &str, sku: &str) -> (i64, i64) {
+    /// `on_hand` and `reserved` of a position.
+    pub(crate) async fn stands(&self, node: &str, sku: &str) -> (i64, i64) {
         let position = self.availability(node, sku).await.position.unwrap();
         (position.on_hand, position.reserved)
     }
 
-    pub async fn release(&self, id: &str) -> Result<pb::Reservation, Status> {
+    pub(crate) async fn release(&self, id: &str) -> Result<pb::Reservation, Status> {
         let request = pb::ReleaseReservationRequest {
             request_id: fresh(),
             reservation_id: id.to_owned(),
@@ -184,7 +184,7 @@ impl World {
         Ok(self.client().release_reservation(request).await?.into_inner().reservation.unwrap())
     }
 
-    pub async fn confirm(&self, id: &str, order: &str) -> Result<pb::Reservation, Status> {
+    pub(crate) async fn confirm(&self, id: &str, order: &str) -> Result<pb::Reservation, Status> {
         let request = pb::ConfirmReservationRequest {
             request_id: fresh(),
             reservation_id: id.to_owned(),
@@ -193,7 +193,7 @@ impl World {
         Ok(self.client().confirm_reservation(request).await?.into_inner().reservation.unwrap())
     }
 
-    pub async fn consume(&self, id: &str, lines: &[(u32, i64)]) -> Result<pb::Reservation, Status> {
+    pub(crate) async fn consume(&self, id: &str, lines: &[(u32, i64)]) -> Result<pb::Reservation, Status> {
         let request = pb::ConsumeReservationRequest {
             request_id: fresh(),
             reservation_id: id.to_owned(),
@@ -206,17 +206,17 @@ impl World {
     }
 
     /// Moves the clock and lets the timers run.
-    pub async fn at(&self, seconds: i64) -> usize {
+    pub(crate) async fn at(&self, seconds: i64) -> usize {
         self.clock.advance_to(after(seconds));
         self.service.inventory.run_due(self.clock.business()).await.unwrap()
     }
 
-    pub async fn audit(&self) -> pb::AuditResponse {
+    pub(crate) async fn audit(&self) -> pb::AuditResponse {
         self.client().audit(pb::AuditRequest {}).await.unwrap().into_inner()
     }
 
     /// The stock laws hold, and the versions of each aggregate are dense in its events.
-    pub async fn check(&self) {
+    pub(crate) async fn check(&self) {
         let audit = self.audit().await;
         let broken: Vec<_> = audit.laws.iter().filter(|law| !law.ok).collect();
         assert!(audit.ok && broken.is_empty(), "{broken:?}");
@@ -233,11 +233,11 @@ impl World {
     }
 }
 
-pub fn item(sku: &str) -> pb::Sku {
+pub(crate) fn item(sku: &str) -> pb::Sku {
     pb::Sku { sku: sku.to_owned(), name: format!("item {sku}"), ..pb::Sku::default() }
 }
 
-pub fn kit(sku: &str, parts: &[(&str, i64)]) -> pb::Sku {
+pub(crate) fn kit(sku: &str, parts: &[(&str, i64)]) -> pb::Sku {
     let part = |(sku, quantity): &(&str, i64)| pb::KitPart { sku: (*sku).to_owned(), quantity: *quantity };
     pb::Sku { kit_parts: parts.iter().map(part).collect(), ..item(sku) }
 }
