@@ -7,6 +7,7 @@
     clippy::all,
     clippy::pedantic,
     clippy::allow_attributes,
+    rustdoc::invalid_html_tags,
     reason = "generated code: documented in proto/, checked by buf lint"
 )]
 
