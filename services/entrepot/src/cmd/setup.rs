@@ -45,16 +45,11 @@ pub(crate) fn node(spec: &NodeSpec<'_>) -> ful::Node {
         DayOfWeek::Saturday,
         DayOfWeek::Sunday,
     ];
-    let local = |minutes: i32| {
-        Some(TimeOfDay { hours: minutes / 60, minutes: minutes % 60, ..TimeOfDay::default() })
-    };
+    let local =
+        |minutes: i32| Some(TimeOfDay { hours: minutes / 60, minutes: minutes % 60, ..TimeOfDay::default() });
     let hours = DAYS.iter().zip(spec.hours).filter_map(|(day, span)| {
         let (open, close) = span?;
-        Some(ful::OpeningHours {
-            day: i32::from(*day),
-            open_time: local(open),
-            close_time: local(close),
-        })
+        Some(ful::OpeningHours { day: i32::from(*day), open_time: local(open), close_time: local(close) })
     });
     ful::Node {
         node_id: spec.id.to_owned(),

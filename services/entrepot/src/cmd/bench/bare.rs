@@ -194,7 +194,8 @@ impl Bare {
             ],
         )
         .await?;
-        let lines = (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
+        let lines =
+            (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
         tx.batch(
             "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
                     open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled,

@@ -10,6 +10,8 @@ mod propagate;
 mod reserve;
 mod stage;
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use clock::Clock;
 use tonic::Status;
@@ -90,13 +92,14 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         config.bus.brokers.clone_from(brokers);
     }
     let platform = Platform::start(config, Clock::system()).await?;
-    let measured = measure(&platform, &args).await.map_err(|status| exit::Exit::from_status(&status));
+    let measured =
+        measure(&platform, &args, fresh.path()).await.map_err(|status| exit::Exit::from_status(&status));
     platform.shutdown().await;
     tell(&args, &measured?)
 }
 
-async fn measure(platform: &Platform, args: &Args) -> Result<Outcome, Status> {
-    let stage = Stage::new(platform, args)?;
+async fn measure(platform: &Platform, args: &Args, directory: &Path) -> Result<Outcome, Status> {
+    let stage = Stage::new(platform, args, directory)?;
     match args.subject {
         Subject::Reserve => reserve::run(&stage).await,
         Subject::Place => place::run(&stage).await,

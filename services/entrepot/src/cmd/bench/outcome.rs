@@ -92,7 +92,14 @@ impl Outcome {
     pub(crate) fn text(&self) -> String {
         let mut out = format!(
             "{} on {}: {} callers, {} SKUs\n  {:.0}/s, p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms\n",
-            self.bench, self.on, self.clients, self.skus, self.rate_per_s, self.p50_ms, self.p99_ms, self.p999_ms
+            self.bench,
+            self.on,
+            self.clients,
+            self.skus,
+            self.rate_per_s,
+            self.p50_ms,
+            self.p99_ms,
+            self.p999_ms
         );
         if let (Some(rate), Some(p99), Some(ratio), Some((low, high))) =
             (self.reference_rate_per_s, self.reference_p99_ms, self.ratio, self.ratio_range)

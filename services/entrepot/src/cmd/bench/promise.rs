@@ -52,7 +52,8 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
 /// A grid of nodes over Great Britain, each with stock of four of the five SKUs, every third with all five.
 async fn build(stage: &Stage<'_>) -> Result<(), Status> {
     let clients = &stage.clients[0];
-    let skus: Vec<(String, String)> = (0..LINES).map(|index| (code(index), format!("Bench {index}"))).collect();
+    let skus: Vec<(String, String)> =
+        (0..LINES).map(|index| (code(index), format!("Bench {index}"))).collect();
     setup::put_skus(clients, &skus).await?;
     let mut rows = Vec::new();
     let mut nodes = Vec::new();

@@ -20,7 +20,6 @@ use super::stage::{NODE, Stage, internal};
 use super::{Args, place};
 use crate::clients::instant;
 use crate::cmd::demo::Latency;
-use crate::config::BusKind;
 use crate::exit;
 
 /// When somebody saw an order first, microseconds since the epoch by order id.
@@ -31,9 +30,9 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     stage.stock().await?;
     let (in_stream, elsewhere) = (Sightings::default(), Sightings::default());
     let watcher = watch_store(stage, Arc::clone(&in_stream)).await?;
-    let child = match stage.platform.bus_kind() {
-        BusKind::Kafka => Some(observer(stage, Arc::clone(&elsewhere)).await?),
-        BusKind::Local => None,
+    let child = match &stage.args.kafka {
+        Some(brokers) => Some(observer(brokers, Arc::clone(&elsewhere)).await?),
+        None => None,
     };
     let (placed, round) = place_at_rate(stage).await?;
     stage.drained().await?;
@@ -77,11 +76,10 @@ async fn watch_store(stage: &Stage<'_>, seen: Sightings) -> Result<tokio::task::
 }
 
 /// Another process that only listens to the orders' topic.
-async fn observer(stage: &Stage<'_>, seen: Sightings) -> Result<tokio::process::Child, Status> {
+async fn observer(brokers: &str, seen: Sightings) -> Result<tokio::process::Child, Status> {
     let program = std::env::current_exe().map_err(internal)?;
-    let brokers = stage.args.kafka.clone().unwrap_or_default();
     let mut child = tokio::process::Command::new(program)
-        .args(["bench", "observe", "--kafka", &brokers])
+        .args(["bench", "observe", "--kafka", brokers])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -111,7 +109,8 @@ pub(crate) async fn observe(args: &Args) -> exit::Result<()> {
         return Err(exit::Exit::usage("bench observe needs --kafka"));
     };
     let clock = clock::Clock::system();
-    let mut feed = crate::compose::listen(brokers, &[bus::Topic::Orders]).await?;
+    let bus = connect(brokers, &clock)?;
+    let mut feed = bus.subscribe(&[bus::Topic::Orders]);
     feed.ready().await.map_err(|error| exit::Exit::bus("cannot follow the orders' topic", &error))?;
     println!("ready");
     loop {
@@ -122,6 +121,17 @@ pub(crate) async fn observe(args: &Args) -> exit::Result<()> {
             println!("{} {at}", event.order_id);
         }
     }
+}
+
+#[cfg(feature = "kafka")]
+fn connect(brokers: &str, clock: &clock::Clock) -> exit::Result<bus::Bus> {
+    let settings = bus::KafkaConfig { brokers: brokers.to_owned(), ..bus::KafkaConfig::default() };
+    bus::Bus::kafka(clock.clone(), settings).map_err(|error| exit::Exit::bus("Kafka", &error))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn connect(_: &str, _: &clock::Clock) -> exit::Result<bus::Bus> {
+    Err(exit::Exit::usage("this build has no Kafka; build it with the feature `kafka`"))
 }
 
 /// Places orders at the rate asked for, whatever the answers take.
@@ -174,8 +184,5 @@ fn note(seen: &Sightings, order: String, at: Timestamp) {
 
 fn latencies(placed: &HashMap<String, i64>, seen: &Sightings) -> Vec<u32> {
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-    placed
-        .iter()
-        .filter_map(|(order, at)| u32::try_from((seen.get(order)? - at).max(1)).ok())
-        .collect()
+    placed.iter().filter_map(|(order, at)| u32::try_from((seen.get(order)? - at).max(1)).ok()).collect()
 }

@@ -1,5 +1,6 @@
 //! A platform set up for measuring: one node that never closes, some SKUs with more stock than a bench can sell.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1::NodeKind;
@@ -27,16 +28,18 @@ const BARE_CONNECTIONS: u32 = 16;
 pub(crate) struct Stage<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) args: &'a Args,
+    /// Where files may be made.
+    pub(crate) directory: &'a Path,
     /// One set of clients per connection.
     pub(crate) clients: Vec<Clients>,
 }
 
 impl<'a> Stage<'a> {
     /// Connects to a platform.
-    pub(crate) fn new(platform: &'a Platform, args: &'a Args) -> Result<Self, Status> {
+    pub(crate) fn new(platform: &'a Platform, args: &'a Args, directory: &'a Path) -> Result<Self, Status> {
         let connect = || Clients::new(&platform.address(), "service/bench").map_err(internal);
         let clients = (0..CONNECTIONS).map(|_| connect()).collect::<Result<_, _>>()?;
-        Ok(Self { platform, args, clients })
+        Ok(Self { platform, args, directory, clients })
     }
 
     /// Engine and bus in words.
@@ -101,7 +104,7 @@ impl<'a> Stage<'a> {
     /// The bare side: the same tables in a schema of its own, with a pool of 16 on PostgreSQL; in a file of its own
     /// on SQLite.
     pub(crate) async fn bare(&self) -> Result<Bare, Status> {
-        let file = self.platform.data_directory().join("bare.db");
+        let file = self.directory.join("bare.db");
         let url = self.args.database_url.clone().unwrap_or_else(|| format!("sqlite://{}", file.display()));
         let schema = Some("bench".to_owned());
         let options = Options { schema, max_connections: BARE_CONNECTIONS, ..Options::default() };

@@ -209,9 +209,7 @@ fn outcome(order: &contract::orders::v1::Order) -> String {
     match order.status() {
         OrderStatus::InFulfillment if buckets().any(|b| b.ready > 0) => "waits for the customer".to_owned(),
         OrderStatus::Completed if buckets().any(|b| b.cancelled > 0) => "completed in part".to_owned(),
-        other => {
-            other.as_str_name().trim_start_matches("ORDER_STATUS_").to_lowercase().replace('_', " ")
-        }
+        other => other.as_str_name().trim_start_matches("ORDER_STATUS_").to_lowercase().replace('_', " "),
     }
 }
 
@@ -235,7 +233,8 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         }
         None => {
             let fresh = tempfile::Builder::new().prefix("entrepot-demo-").tempdir();
-            let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
+            let fresh =
+                fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
             config.data.directory = fresh.path().to_owned();
             Some(fresh)
         }
@@ -248,13 +247,8 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     let platform = Platform::start(config, Clock::system()).await?;
     let clients = Clients::new(&platform.address(), "ops/demo")
         .map_err(|error| exit::Exit::other("cannot call the platform", &error))?;
-    let demo = Demo {
-        args: &args,
-        platform: &platform,
-        clients,
-        tally: Arc::default(),
-        busy: Arc::default(),
-    };
+    let demo =
+        Demo { args: &args, platform: &platform, clients, tally: Arc::default(), busy: Arc::default() };
     let played = demo.play().await.map_err(|status| exit::Exit::from_status(&status));
     let told = played.and_then(|figures| tell(&args, &figures));
     if told.is_ok() && !args.exit {
@@ -262,9 +256,12 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         let at = at.trim_start_matches("http://");
         eprintln!("\nserving on {at} until interrupted; try\n");
         eprintln!("  grpcurl -plaintext {at} list");
-        eprintln!("  grpcurl -plaintext -d '{{\"page_size\": 1}}' {at} entrepot.orders.v1.OrderService/ListOrders");
+        eprintln!(
+            "  grpcurl -plaintext -d '{{\"page_size\": 1}}' {at} entrepot.orders.v1.OrderService/ListOrders"
+        );
         eprintln!("  grpcurl -plaintext {at} entrepot.inventory.v1.InventoryService/Audit\n");
-        server::shutdown::signal().await;
+        let signal = server::shutdown::signal().await;
+        tracing::info!(?signal, "the demo ends");
     }
     platform.shutdown().await;
     drop(temporary);

@@ -26,12 +26,11 @@ const CITIES: [(&str, &str, f64, f64, &str, usize); 6] = [
 ];
 
 const GOODS: [&str; 20] = [
-    "T-shirt", "Shirt", "Jeans", "Jacket", "Dress", "Skirt", "Sweater", "Coat", "Socks", "Scarf", "Cap", "Belt",
-    "Trainers", "Boots", "Sandals", "Backpack", "Tote bag", "Umbrella", "Towel", "Mug",
+    "T-shirt", "Shirt", "Jeans", "Jacket", "Dress", "Skirt", "Sweater", "Coat", "Socks", "Scarf", "Cap",
+    "Belt", "Trainers", "Boots", "Sandals", "Backpack", "Tote bag", "Umbrella", "Towel", "Mug",
 ];
-const COLOURS: [&str; 12] = [
-    "black", "white", "navy", "red", "olive", "sand", "grey", "rust", "sky", "rose", "mint", "plum",
-];
+const COLOURS: [&str; 12] =
+    ["black", "white", "navy", "red", "olive", "sand", "grey", "rust", "sky", "rose", "mint", "plum"];
 const SIZES: [&str; 10] = ["XXS", "XS", "S", "M", "L", "XL", "2XL", "3XL", "one size", "kids"];
 
 /// A number that always belongs to a name: the source of all that looks random here.
@@ -94,17 +93,17 @@ pub(crate) fn price(index: usize) -> i64 {
     1_900 + step * 1_000
 }
 
-/// First stock: each node carries about a seventh of the range, best sellers deeper, some shelves nearly empty.
+/// First stock: each node carries about a sixth of the range, best sellers deeper, some shelves nearly empty.
 pub(crate) fn stock(nodes: &[Node], at: Timestamp) -> Vec<DeltaRow> {
     let mut rows = Vec::new();
     for node in nodes {
         for index in 0..SKUS {
             let luck = luck(&format!("{}/{index}", node.node_id));
             let best_seller = index < SKUS / 12;
-            if luck % 7 != 0 && !(best_seller && luck % 3 != 0) {
+            if luck % 6 != 0 && !(best_seller && luck % 8 != 1) {
                 continue;
             }
-            let depth = if best_seller { 30 } else { 6 };
+            let depth = if best_seller { 40 } else { 6 };
             let pieces = 1 + i64::try_from(luck / 1_000 % depth).unwrap_or_default();
             rows.push(DeltaRow {
                 node_id: node.node_id.clone(),
@@ -125,9 +124,9 @@ pub(crate) fn place(rng: &mut fastrand::Rng) -> (f64, f64) {
     (city.2 + (rng.f64() - 0.5) * 0.2, city.3 + (rng.f64() - 0.5) * 0.2)
 }
 
-/// A SKU that people buy: one in two purchases is of the best sellers.
+/// A SKU that people buy: nine purchases in ten are of the best sellers.
 pub(crate) fn wanted(rng: &mut fastrand::Rng) -> usize {
-    if rng.bool() { rng.usize(..SKUS / 12) } else { rng.usize(..SKUS) }
+    if rng.u8(..10) > 0 { rng.usize(..SKUS / 12) } else { rng.usize(..SKUS) }
 }
 
 #[cfg(test)]

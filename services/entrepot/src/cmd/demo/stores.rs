@@ -66,7 +66,8 @@ impl Store {
         let mut pad = self.pad.work.clone();
         let fulfillment_id = work.fulfillment_id.clone();
         if self.rng.u8(..100) < 3 {
-            let reason = if self.rng.bool() { ful::RejectReason::TooBusy } else { ful::RejectReason::Damaged };
+            let reason =
+                if self.rng.bool() { ful::RejectReason::TooBusy } else { ful::RejectReason::Damaged };
             let request = ful::RejectWorkRequest {
                 request_id: fresh(&mut self.rng),
                 fulfillment_id,
@@ -85,7 +86,8 @@ impl Store {
         let lines: Vec<ful::PickLine> = work.lines.iter().map(|line| self.pick(line)).collect();
         let found = lines.iter().any(|line| line.picked > 0);
         let request_id = fresh(&mut self.rng);
-        pad.pick_lines(ful::PickLinesRequest { request_id, fulfillment_id: fulfillment_id.clone(), lines }).await?;
+        pad.pick_lines(ful::PickLinesRequest { request_id, fulfillment_id: fulfillment_id.clone(), lines })
+            .await?;
         if !found {
             return Ok(());
         }
@@ -110,10 +112,8 @@ impl Store {
     }
 
     async fn hand_over(&mut self, order_id: &str, fulfillment_id: String) -> Result<(), Status> {
-        let issue = ful::IssuePickupCodeRequest {
-            request_id: fresh(&mut self.rng),
-            order_id: order_id.to_owned(),
-        };
+        let issue =
+            ful::IssuePickupCodeRequest { request_id: fresh(&mut self.rng), order_id: order_id.to_owned() };
         let code = self.channel.work.clone().issue_pickup_code(issue).await?.into_inner().code;
         let request = ful::HandOverRequest {
             request_id: fresh(&mut self.rng),

@@ -32,18 +32,8 @@ const HEADER: [&str; 8] = [
 const CHARGES: [&str; 4] = ["POST", "DOT", "C2", "M"];
 
 /// Codes that are neither goods nor a charge a customer pays with an order.
-const NOT_SOLD: [&str; 10] = [
-    "D",
-    "S",
-    "B",
-    "BANK CHARGES",
-    "AMAZONFEE",
-    "CRUK",
-    "PADS",
-    "GIFT",
-    "ADJUST",
-    "ADJUST2",
-];
+const NOT_SOLD: [&str; 10] =
+    ["D", "S", "B", "BANK CHARGES", "AMAZONFEE", "CRUK", "PADS", "GIFT", "ADJUST", "ADJUST2"];
 
 /// Why a file can't be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -412,7 +402,8 @@ mod tests {
     /// The week in `../shared/data`, where it is there.
     #[test]
     fn the_real_week_is_sorted_to_the_penny() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/online-retail-week.csv.gz");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/online-retail-week.csv.gz");
         if !path.exists() {
             println!("not run: {} is not there", path.display());
             return;

@@ -109,7 +109,8 @@ impl<'a> Player<'a> {
             (0..).zip(&self.till.sales).map(|(index, sale)| (sale.number.as_str(), index)).collect();
         let mut open = Vec::new();
         for (node_id, shop) in &self.shops {
-            let mut request = ful::ListWorkRequest { node_id: node_id.clone(), ..ful::ListWorkRequest::default() };
+            let mut request =
+                ful::ListWorkRequest { node_id: node_id.clone(), ..ful::ListWorkRequest::default() };
             loop {
                 let page = shop.work.clone().list_work(request.clone()).await?.into_inner();
                 open.extend(page.fulfillment_orders);
@@ -268,9 +269,7 @@ impl<'a> Player<'a> {
         let request = ful::GetPromiseRequest {
             lines: lines.collect(),
             methods: vec![i32::from(Method::Pickup)],
-            place: Some(Place {
-                point: Some(WireLatLng { latitude: home.lat(), longitude: home.lng() }),
-            }),
+            place: Some(Place { point: Some(WireLatLng { latitude: home.lat(), longitude: home.lng() }) }),
             node_id: String::new(),
             max_options: 1,
         };
@@ -383,7 +382,11 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
         request_id: id::derived("replay-invoice", &sale.number).to_string(),
         channel: CHANNEL.to_owned(),
         channel_order_id: sale.number.clone(),
-        customer_ref: if sale.customer.is_empty() { String::new() } else { format!("cust-{}", sale.customer) },
+        customer_ref: if sale.customer.is_empty() {
+            String::new()
+        } else {
+            format!("cust-{}", sale.customer)
+        },
         lines: lines.collect(),
         charges: charges.collect(),
         tenders: tender.into_iter().collect(),

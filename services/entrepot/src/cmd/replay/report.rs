@@ -145,13 +145,19 @@ impl Report {
         row("rows / readable invoices", format!("{} / {}", self.rows, self.invoices));
         row(
             "orders placed / known / refused",
-            format!("{} / {} / {} of {} sales", self.orders_placed, self.orders_known, self.orders_refused, self.sales),
+            format!(
+                "{} / {} / {} of {} sales",
+                self.orders_placed, self.orders_known, self.orders_refused, self.sales
+            ),
         );
         row("lines / units", format!("{} / {}", self.lines, self.units));
         row("goods", pounds(self.goods_pence));
         row("charges", pounds(self.charges_pence));
         row("refused", pounds(self.refused_pence));
-        row("sum = sales rows of the file", format!("{} {}", pounds(self.file_pence), yes(self.money_agrees)));
+        row(
+            "sum = sales rows of the file",
+            format!("{} {}", pounds(self.file_pence), yes(self.money_agrees)),
+        );
         row("collected now", self.collected.to_string());
         row(
             "write-offs",
@@ -165,7 +171,10 @@ impl Report {
         row("stock laws", format!("{} ({} ledger rows)", yes(self.audit.ok), self.audit.movements));
         row(
             "wall time",
-            format!("{:.1} s, {:.1} orders/s, {:.0} x real time", self.elapsed_s, self.orders_per_s, self.speed),
+            format!(
+                "{:.1} s, {:.1} orders/s, {:.0} x real time",
+                self.elapsed_s, self.orders_per_s, self.speed
+            ),
         );
         for broken in &self.audit.broken {
             row("BROKEN LAW", broken.clone());
@@ -176,7 +185,10 @@ impl Report {
         for refused in &self.refused_rows {
             row(
                 "refused row",
-                format!("line {} invoice {}: {} ({})", refused.line, refused.invoice, refused.reason, refused.value),
+                format!(
+                    "line {} invoice {}: {} ({})",
+                    refused.line, refused.invoice, refused.reason, refused.value
+                ),
             );
         }
         out

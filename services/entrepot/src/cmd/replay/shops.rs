@@ -69,9 +69,7 @@ fn at(lat: f64, lng: f64) -> LatLng {
 
 /// The shop nearest to a place.
 pub(crate) fn nearest(place: LatLng) -> &'static str {
-    let distance = |shop: &(&str, &str, f64, f64)| {
-        place.distance_m(at(shop.2, shop.3))
-    };
+    let distance = |shop: &(&str, &str, f64, f64)| place.distance_m(at(shop.2, shop.3));
     let nearest = SHOPS.iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
     nearest.map_or(SHOPS[0].0, |shop| shop.0)
 }

@@ -1,0 +1,192 @@
+//! `entrepot events tail`: what happens, one line each, read from the owners' databases.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bus::{Delivered, Topic};
+use clock::Clock;
+use contract::fulfillment::v1::FulfillmentEvent;
+use contract::inventory::v1::InventoryEvent;
+use contract::orders::v1::OrderEvent;
+use jiff::{SignedDuration, Timestamp};
+use prost::Message as _;
+use uuid::Uuid;
+
+use super::{Place, say};
+use crate::compose;
+use crate::config::{Config, Service};
+use crate::exit::{Exit, Result};
+
+/// Events read at once.
+const PAGE: i64 = 1_000;
+/// How often new ones are looked for.
+const POLL: Duration = Duration::from_millis(250);
+/// A transaction that began this much earlier may still commit.
+const LATE: SignedDuration = SignedDuration::from_secs(10);
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Print events, oldest first, then wait for more.
+    Tail(Args),
+}
+
+impl Command {
+    pub(crate) fn place(&self) -> &Place {
+        match self {
+            Self::Tail(args) => &args.place,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+    /// Begin this far back, such as `10m`, `2h` or `7d`; `all` for all that is kept.
+    #[arg(long, default_value = "10m", value_name = "SPAN")]
+    since: String,
+    /// Print what is there and end.
+    #[arg(long)]
+    no_follow: bool,
+    /// Only events of this aggregate.
+    #[arg(long, value_name = "UUID")]
+    aggregate: Option<Uuid>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// With what happened in full.
+    #[arg(long)]
+    body: bool,
+}
+
+struct Tail {
+    service: Service,
+    db: db::Db,
+    /// Everything that happened before was printed.
+    from: Timestamp,
+    seen: HashSet<Uuid>,
+}
+
+pub(crate) async fn run(command: Command, config: &Config) -> Result<()> {
+    let Command::Tail(args) = command;
+    let clock = Clock::system();
+    let from = begin(&args.since, clock.wall())?;
+    let mut tails = Vec::new();
+    for service in config.services() {
+        let db = compose::existing_database(config, service).await?;
+        tails.push(Tail { service, db, from, seen: HashSet::new() });
+    }
+    loop {
+        let mut fresh = Vec::new();
+        for tail in &mut tails {
+            let read = tail.read().await;
+            fresh.extend(
+                read.map_err(|error| Exit::bus(&format!("events of {}", tail.service.name()), &error))?,
+            );
+        }
+        fresh.sort_by_key(|event| (event.occurred_at, event.aggregate, event.sequence));
+        for event in
+            fresh.iter().filter(|event| args.aggregate.is_none_or(|wanted| wanted == event.aggregate))
+        {
+            say(&line(event, &args));
+        }
+        if args.no_follow && fresh.is_empty() {
+            return Ok(());
+        }
+        if fresh.is_empty() {
+            clock.pause(POLL).await;
+        }
+    }
+}
+
+impl Tail {
+    async fn read(&mut self) -> std::result::Result<Vec<Delivered>, bus::Error> {
+        let mut tx = self.db.read().await?;
+        let events = bus::replay::since(&mut tx, self.from, PAGE).await?;
+        let page_is_full = i64::try_from(events.len()).is_ok_and(|count| count == PAGE);
+        let last = events.last().map(|event| event.occurred_at);
+        let fresh: Vec<Delivered> = events.into_iter().filter(|event| self.seen.insert(event.id)).collect();
+        if let Some(last) = last {
+            // a full page of one instant would never end, so that instant is left behind
+            let back = if page_is_full && fresh.is_empty() {
+                last.checked_add(SignedDuration::from_micros(1))
+            } else if page_is_full {
+                Ok(last)
+            } else {
+                last.checked_sub(LATE)
+            };
+            self.from = back.unwrap_or(last).max(self.from);
+        }
+        Ok(fresh)
+    }
+}
+
+fn begin(since: &str, now: Timestamp) -> Result<Timestamp> {
+    if since == "all" {
+        return Ok(Timestamp::UNIX_EPOCH);
+    }
+    let wrong = || Exit::usage(format!("--since {since}: expected such as 10m, 2h, 7d or all"));
+    let (last, unit) = since.char_indices().next_back().ok_or_else(wrong)?;
+    let count: i64 = since[..last].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let span = count.checked_mul(seconds).filter(|seconds| *seconds >= 0).ok_or_else(wrong)?;
+    Ok(now.checked_sub(SignedDuration::from_secs(span)).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn line(event: &Delivered, args: &Args) -> String {
+    let what = event.event_type.rsplit('.').next().unwrap_or(&event.event_type);
+    let body = if args.body { body(event) } else { String::new() };
+    if args.json {
+        let mut object = serde_json::json!({
+            "id": event.id,
+            "topic": event.topic.name(),
+            "type": event.event_type,
+            "aggregate_type": event.aggregate_type,
+            "aggregate": event.aggregate,
+            "sequence": event.sequence,
+            "time": event.occurred_at.to_string(),
+            "actor": event.actor,
+        });
+        if args.body {
+            object["body"] = body.into();
+        }
+        return object.to_string();
+    }
+    let gap = if body.is_empty() { "" } else { "\n    " };
+    format!(
+        "{} {what:<28} {} {} v{} by {}{gap}{body}",
+        event.occurred_at, event.aggregate_type, event.aggregate, event.sequence, event.actor
+    )
+}
+
+fn body(event: &Delivered) -> String {
+    let payload = event.payload.clone();
+    let text = match event.topic {
+        Topic::Orders => OrderEvent::decode(payload).map(|event| format!("{event:?}")),
+        Topic::Inventory => InventoryEvent::decode(payload).map(|event| format!("{event:?}")),
+        Topic::Fulfillment => FulfillmentEvent::decode(payload).map(|event| format!("{event:?}")),
+    };
+    text.unwrap_or_else(|error| format!("cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_counts_back_from_now() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        assert_eq!(begin("90m", now).unwrap().to_string(), "2026-03-01T08:30:00Z");
+        assert_eq!(begin("1d", now).unwrap().to_string(), "2026-02-28T10:00:00Z");
+        assert_eq!(begin("all", now).unwrap(), Timestamp::UNIX_EPOCH);
+        for bad in ["", "m", "10", "10y", "-5m", "9999999999999999d", "10\u{5206}"] {
+            assert!(begin(bad, now).is_err(), "{bad:?}");
+        }
+    }
+}

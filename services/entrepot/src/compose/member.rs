@@ -1,0 +1,224 @@
+//! One service of this process and what it is connected to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bus::{Bus, Consumer};
+use clock::Clock;
+use db::Db;
+use fulfillment::Fulfillment;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use inventory::Inventory;
+use jiff::Timestamp;
+use orders::Orders;
+use server::{Access, Peer, Principal, peer};
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+use crate::config::{Config, Service};
+use crate::data;
+use crate::exit::{Class, Exit, Result};
+use crate::timers::Due;
+
+/// A service that runs in this process.
+pub(crate) struct Member {
+    pub(crate) service: Service,
+    pub(crate) db: Db,
+    pub(crate) due: Arc<dyn Due>,
+    pub(crate) consumer: Arc<dyn Consumer>,
+    pub(crate) serves: &'static [&'static str],
+    pub(crate) access: Vec<Access>,
+    built: Built,
+}
+
+enum Built {
+    Inventory(Arc<Inventory>),
+    Fulfillment(Arc<Fulfillment>),
+    Orders(Arc<Orders>),
+}
+
+/// The same three questions to each service.
+macro_rules! due {
+    ($service:ty, $name:expr) => {
+        impl Due for $service {
+            fn name(&self) -> &'static str {
+                $name.name()
+            }
+
+            fn run_due(&self, now: Timestamp) -> BoxFuture<'_, std::result::Result<usize, String>> {
+                async move { self.run_due(now).await.map_err(|error| error.to_string()) }.boxed()
+            }
+
+            fn next_due(&self) -> BoxFuture<'_, std::result::Result<Option<Timestamp>, String>> {
+                async move { self.next_due().await.map_err(|error| error.to_string()) }.boxed()
+            }
+        }
+    };
+}
+
+due!(Inventory, Service::Inventory);
+due!(Fulfillment, Service::Fulfillment);
+due!(Orders, Service::Orders);
+
+/// Builds the services that `config` names, each after those that it asks.
+pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>> {
+    let mut members: Vec<Member> = Vec::new();
+    for service in config.services() {
+        let (db, _) = open_database(config, service).await?;
+        let member = match service {
+            Service::Inventory => inventory(config, clock, db),
+            Service::Fulfillment => {
+                let peer = peer_of(Service::Inventory, &config.peers.inventory, &members, service)?;
+                fulfillment(config, clock, db, peer).await?
+            }
+            Service::Orders => {
+                let peer = peer_of(Service::Fulfillment, &config.peers.fulfillment, &members, service)?;
+                orders(config, clock, db, peer)
+            }
+        };
+        members.push(member);
+    }
+    Ok(members)
+}
+
+/// Opens the database of a service and brings its tables up to date; answers how many migrations that took.
+pub(crate) async fn open_database(config: &Config, service: Service) -> Result<(Db, u32)> {
+    let failed = |error: db::Error| Exit::database(service.name(), &error);
+    let db = connect(config, service).await?;
+    let own = match service {
+        Service::Inventory => inventory::MIGRATIONS,
+        Service::Fulfillment => fulfillment::MIGRATIONS,
+        Service::Orders => orders::MIGRATIONS,
+    };
+    let of_bus = db.migrate(bus::MIGRATION_SET, bus::MIGRATIONS).await.map_err(failed)?;
+    let of_service = db.migrate(service.name(), own).await.map_err(failed)?;
+    Ok((db, of_bus + of_service))
+}
+
+async fn connect(config: &Config, service: Service) -> Result<Db> {
+    let mut options = config.database_options(service);
+    let url = config.database_url(service);
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        if !Path::new(path).is_absolute() {
+            return Err(Exit::usage(format!(
+                "the database url `{url}` of {} is no absolute path",
+                service.name()
+            )));
+        }
+        // readers of a file: more of them cost memory and win nothing
+        options.max_connections = options.max_connections.min(SQLITE_READERS);
+    }
+    Db::open(&url, &options).await.map_err(|error| Exit::database(service.name(), &error))
+}
+
+/// Opens a database that must be there already, and leaves its tables as they are.
+pub(crate) async fn existing_database(config: &Config, service: Service) -> Result<Db> {
+    let file = config.sqlite_file(service);
+    if config.database_url(service).starts_with("sqlite:") && !file.exists() {
+        let text = format!("{} does not exist; name another --data", file.display());
+        return Err(Exit::new(Class::Directory, text));
+    }
+    connect(config, service).await
+}
+
+/// Inventory by itself, to be asked in this process: no bus, no timers, no port.
+pub(crate) async fn inventory_alone(config: &Config, clock: &Clock) -> Result<Peer> {
+    let db = existing_database(config, Service::Inventory).await?;
+    Ok(Inventory::new(db, clock.clone(), &config.inventory).peer())
+}
+
+/// Connections that read one `SQLite` file.
+const SQLITE_READERS: u32 = 4;
+
+/// The peer that `asking` asks, under its own name: a service of this process if it runs here, else the one at
+/// `address`.
+fn peer_of(asked: Service, address: &str, members: &[Member], asking: Service) -> Result<Peer> {
+    let here = members.iter().find(|member| member.service == asked);
+    let plain = match here {
+        Some(member) => member.peer(),
+        None => peer::remote(address)
+            .map_err(|error| Exit::usage(format!("setting `peers.{}`: {error}", asked.name())))?,
+    };
+    Ok(peer::acting(plain, &Principal::service(asking.name())))
+}
+
+fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
+    let built = Inventory::new(db.clone(), clock.clone(), &config.inventory);
+    Member {
+        service: Service::Inventory,
+        db,
+        due: Arc::clone(&built) as Arc<dyn Due>,
+        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
+        serves: inventory::SERVICES,
+        access: inventory::ACCESS.to_vec(),
+        built: Built::Inventory(built),
+    }
+}
+
+async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) -> Result<Member> {
+    let mut settings = config.fulfillment.clone();
+    let key = if config.secrets.pickup_code_key.is_empty() {
+        data::pickup_code_key(&data::make(&config.data.directory)?)?
+    } else {
+        config.secrets.pickup_code_key.reveal().to_owned()
+    };
+    settings.work.pickup_code_secret = fulfillment::Secret::new(key);
+    let peers = fulfillment::Peers { inventory };
+    let built = Fulfillment::new(db.clone(), clock.clone(), settings, peers)
+        .await
+        .map_err(|error| Exit::other("fulfillment cannot start", &error))?;
+    Ok(Member {
+        service: Service::Fulfillment,
+        db,
+        due: Arc::clone(&built) as Arc<dyn Due>,
+        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
+        serves: fulfillment::SERVICES,
+        access: fulfillment::access(),
+        built: Built::Fulfillment(built),
+    })
+}
+
+fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Member {
+    let built = Orders::new(db.clone(), clock.clone(), config.orders.clone(), fulfillment);
+    Member {
+        service: Service::Orders,
+        db,
+        due: Arc::clone(&built) as Arc<dyn Due>,
+        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
+        serves: orders::SERVICES,
+        access: orders::ACCESS.to_vec(),
+        built: Built::Orders(built),
+    }
+}
+
+impl Member {
+    pub(super) fn add_routes(&self, routes: &mut RoutesBuilder) {
+        match &self.built {
+            Built::Inventory(service) => service.routes(routes),
+            Built::Fulfillment(service) => service.add_routes(routes),
+            Built::Orders(service) => service.routes(routes),
+        }
+    }
+
+    /// What must run beside its calls, by name.
+    pub(super) fn background(
+        &self,
+        bus: &Bus,
+        stop: &CancellationToken,
+    ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
+        match &self.built {
+            Built::Inventory(service) => service.background(stop),
+            Built::Fulfillment(service) => service.background(bus, stop),
+            Built::Orders(service) => service.background(bus, stop),
+        }
+    }
+
+    fn peer(&self) -> Peer {
+        match &self.built {
+            Built::Inventory(service) => service.peer(),
+            Built::Fulfillment(service) => service.peer(),
+            Built::Orders(service) => service.peer(),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What must hold for this process to take traffic.
+
+use std::time::{Duration, Instant};
+
+use clock::Clock;
+use server::admin::Readiness;
+use tokio::sync::watch;
+
+use super::Member;
+use crate::config::{BusKind, Config};
+
+/// Checks of databases, outboxes and the broker.
+pub(super) fn checks(
+    config: &Config,
+    clock: &Clock,
+    members: &[Member],
+    relays: &[watch::Receiver<bool>],
+) -> Readiness {
+    let mut readiness = Readiness::new();
+    let limit = Duration::from_secs(config.admin.max_outbox_age_s);
+    for member in members {
+        let name = member.service.name();
+        let db = member.db.clone();
+        readiness = readiness.check(&format!("database {name}"), move || answers(db.clone()));
+        // on a virtual clock an age means nothing
+        if !clock.is_virtual() {
+            let (db, clock) = (member.db.clone(), clock.clone());
+            readiness =
+                readiness.check(&format!("outbox {name}"), move || young(db.clone(), clock.clone(), limit));
+        }
+    }
+    if config.bus.kind == BusKind::Kafka {
+        let relays = relays.to_vec();
+        readiness = readiness.check("broker", move || {
+            let warm = relays.iter().all(|relay| *relay.borrow());
+            async move { if warm { Ok("connected".to_owned()) } else { Err("not connected yet".to_owned()) } }
+        });
+    }
+    readiness
+}
+
+async fn answers(db: db::Db) -> Result<String, String> {
+    let asked = Instant::now();
+    let mut tx = db.read().await.map_err(|error| error.to_string())?;
+    tx.fetch_one("SELECT 1 AS one", db::params![]).await.map_err(|error| error.to_string())?;
+    Ok(format!("{} ms", asked.elapsed().as_millis()))
+}
+
+async fn young(db: db::Db, clock: Clock, limit: Duration) -> Result<String, String> {
+    let mut tx = db.read().await.map_err(|error| error.to_string())?;
+    let oldest = bus::outbox::oldest(&mut tx).await.map_err(|error| error.to_string())?;
+    let Some(oldest) = oldest else { return Ok("empty".to_owned()) };
+    let age = Duration::try_from(clock.business().duration_since(oldest)).unwrap_or_default();
+    let text = format!("oldest event waits for {} s", age.as_secs());
+    if age <= limit { Ok(text) } else { Err(format!("{text}, more than {}", limit.as_secs())) }
+}

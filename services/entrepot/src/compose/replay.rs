@@ -1,0 +1,118 @@
+//! Where a consumer asks for events that it misses: the owner's database if it is here, else the owner itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bus::replay::Failure;
+use bus::{Delivered, Replay, Topic};
+use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
+use contract::inventory::v1::inventory_events_service_client::InventoryEventsServiceClient;
+use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
+use contract::r#type::v1::StoredEvent;
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use server::{Peer, Principal, peer};
+use uuid::Uuid;
+
+use super::Member;
+use crate::config::{Config, Service};
+use crate::exit::{Exit, Result};
+
+/// Events asked for at once.
+const PAGE: i32 = 100;
+
+#[derive(Clone)]
+enum Owner {
+    Here(db::Db),
+    There(Service, Peer),
+}
+
+/// Asks the owners of all topics that are known here.
+pub(super) fn from_owners(config: &Config, members: &[Member]) -> Result<Replay> {
+    let mut owners = HashMap::new();
+    for service in Service::ALL {
+        let here = members.iter().find(|member| member.service == service);
+        let address = match service {
+            Service::Inventory => &config.peers.inventory,
+            Service::Fulfillment => &config.peers.fulfillment,
+            Service::Orders => &config.peers.orders,
+        };
+        if let Some(member) = here {
+            owners.insert(service.topic(), Owner::Here(member.db.clone()));
+        } else if !address.is_empty() {
+            let peer = peer::remote(address).map_err(|error| Exit::usage(error.to_string()))?;
+            let peer = peer::acting(peer, &Principal::service("bus"));
+            owners.insert(service.topic(), Owner::There(service, peer));
+        }
+    }
+    let owners = Arc::new(owners);
+    Ok(Arc::new(move |topic, aggregate, from| {
+        let owner = owners.get(&topic).cloned();
+        async move { ask(owner, topic, aggregate, from).await }.boxed()
+    }))
+}
+
+async fn ask(
+    owner: Option<Owner>,
+    topic: Topic,
+    aggregate: Uuid,
+    from: i64,
+) -> std::result::Result<Vec<Delivered>, Failure> {
+    match owner {
+        None => {
+            Err(format!("no address of the owner of {} is set (peers.{})", topic.name(), topic.owner())
+                .into())
+        }
+        Some(Owner::Here(db)) => {
+            let mut tx = db.read().await?;
+            Ok(bus::replay::read(&mut tx, aggregate, from, i64::from(PAGE)).await?)
+        }
+        Some(Owner::There(service, peer)) => {
+            let stored = fetch(service, peer, aggregate, from).await?;
+            stored.into_iter().map(|event| delivered(topic, event)).collect()
+        }
+    }
+}
+
+/// The same question in the three packages that own a topic.
+macro_rules! replay_from {
+    ($client:ident, $package:ident, $peer:expr, $aggregate:expr, $from:expr) => {{
+        let request = contract::$package::v1::ReplayEventsRequest {
+            aggregate_id: $aggregate.to_string(),
+            from_sequence: $from,
+            page_size: PAGE,
+        };
+        $client::new($peer).replay_events(request).await.map(|answer| answer.into_inner().events)
+    }};
+}
+
+async fn fetch(
+    service: Service,
+    peer: Peer,
+    aggregate: Uuid,
+    from: i64,
+) -> std::result::Result<Vec<StoredEvent>, tonic::Status> {
+    match service {
+        Service::Inventory => replay_from!(InventoryEventsServiceClient, inventory, peer, aggregate, from),
+        Service::Fulfillment => {
+            replay_from!(FulfillmentEventsServiceClient, fulfillment, peer, aggregate, from)
+        }
+        Service::Orders => replay_from!(OrderEventsServiceClient, orders, peer, aggregate, from),
+    }
+}
+
+fn delivered(topic: Topic, event: StoredEvent) -> std::result::Result<Delivered, Failure> {
+    let occurred = event.occurred_time.ok_or("an event without a time")?;
+    Ok(Delivered {
+        id: event.event_id.parse()?,
+        topic,
+        aggregate_type: event.aggregate_type,
+        aggregate: event.aggregate_id.parse()?,
+        sequence: event.sequence,
+        event_type: event.event_type,
+        payload: event.payload,
+        occurred_at: Timestamp::new(occurred.seconds, occurred.nanos)?,
+        actor: event.actor,
+        traceparent: None,
+    })
+}

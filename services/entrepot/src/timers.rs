@@ -1,0 +1,101 @@
+//! Runs what is due: one loop per service, in one process at a time.
+//!
+//! Each service keeps its due times in rows; the loop holds a lease, so that of several processes one acts, and looks
+//! again after each commit of its own process, at the next due time, and at a slow poll that sees the commits of
+//! others. On a virtual clock there are no loops: whoever moves the clock runs what is due.
+
+use std::time::Duration;
+
+use bus::lease::Keeper;
+use clock::Clock;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+/// What a loop needs of a service.
+pub(crate) trait Due: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Runs what is due at `now`; answers how much there was.
+    fn run_due(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, String>>;
+    /// When the next thing is due.
+    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, String>>;
+}
+
+/// Commits of other processes are seen this late.
+const POLL: Duration = Duration::from_millis(250);
+/// Commits of this process that come thick are looked after together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Runs what is due in `service` until `stop`.
+pub(crate) async fn run(
+    service: std::sync::Arc<dyn Due>,
+    db: db::Db,
+    clock: Clock,
+    mut lease: Keeper,
+    stop: CancellationToken,
+) {
+    let mut committed = db.committed();
+    let mut errors = 0_u32;
+    if db.engine() == db::Engine::Sqlite
+        && let Err(error) = lease.seize().await
+    {
+        tracing::warn!(service = service.name(), %error, "the lease of the timers could not be taken yet");
+    }
+    while !stop.is_cancelled() {
+        committed.borrow_and_update();
+        let pause = match turn(&*service, &clock, &mut lease).await {
+            Ok(pause) => {
+                errors = 0;
+                pause
+            }
+            Err(error) => {
+                errors += 1;
+                metrics::counter!("entrepot_timer_errors_total", "service" => service.name()).increment(1);
+                tracing::warn!(service = service.name(), error, errors, "what is due is tried again");
+                Duration::from_millis(50 * 2_u64.pow(errors.min(6)))
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = clock.pause(pause) => {}
+            Ok(()) = committed.changed(), if errors == 0 => clock.pause(GATHER).await,
+        }
+    }
+    if let Err(error) = lease.release().await {
+        tracing::debug!(service = service.name(), %error, "the lease runs out by itself");
+    }
+}
+
+/// One look; answers how long nothing can be due.
+async fn turn(service: &dyn Due, clock: &Clock, lease: &mut Keeper) -> Result<Duration, String> {
+    if lease.hold().await.map_err(|error| error.to_string())?.is_none() {
+        return Ok(POLL);
+    }
+    let now = clock.business();
+    let done = service.run_due(now).await?;
+    if done > 0 {
+        metrics::counter!("entrepot_timers_run_total", "service" => service.name()).increment(done as u64);
+        return Ok(Duration::ZERO);
+    }
+    let next = service.next_due().await?;
+    Ok(next.map_or(POLL, |due| until(clock.business(), due).min(POLL)))
+}
+
+fn until(now: Timestamp, due: Timestamp) -> Duration {
+    // a row that is due but was not run (locked by another, or its peer is away) must not spin the loop
+    Duration::try_from(due.duration_since(now)).unwrap_or_default().max(Duration::from_millis(20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_ends_at_the_next_due_time_but_never_spins() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        let later: Timestamp = "2026-03-01T10:00:03Z".parse().unwrap();
+        assert_eq!(until(now, later), Duration::from_secs(3));
+        assert_eq!(until(later, now), Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,53 @@
+//! Backups, and putting them back.
+
+use crate::program::{entrepot, refused, run, serve, text};
+
+#[test]
+fn a_backup_taken_while_it_runs_can_be_served() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data").display().to_string();
+    let copy = home.path().join("copy").display().to_string();
+    let other = home.path().join("other").display().to_string();
+    let served = serve(&home.path().join("data"));
+    let output = run(&["backup", &copy, "--data", &data]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with("backed up 3 databases"));
+    assert_eq!(served.stop(), Some(0));
+
+    let output = run(&["restore", &copy, "--data", &other]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(
+        std::fs::read(home.path().join("data/pickup-code.key")).unwrap(),
+        std::fs::read(home.path().join("other/pickup-code.key")).unwrap()
+    );
+    assert_eq!(serve(&home.path().join("other")).stop(), Some(0));
+}
+
+#[test]
+fn a_backup_never_overwrites_and_a_restore_needs_an_empty_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data").display().to_string();
+    let copy = home.path().join("copy").display().to_string();
+    assert!(run(&["migrate", "--data", &data]).status.success());
+    assert!(run(&["backup", &copy, "--data", &data]).status.success());
+    assert!(refused(&mut entrepot(&["backup", &copy, "--data", &data]), 7).contains("exists already"));
+    assert!(
+        refused(&mut entrepot(&["restore", &copy, "--data", &data]), 7).contains("has databases already")
+    );
+    assert!(refused(&mut entrepot(&["restore", &data[..5], "--data", &data]), 7).contains("is no backup"));
+    let none = home.path().join("none").display().to_string();
+    assert!(
+        refused(&mut entrepot(&["backup", &none, "--data", &home.path().display().to_string()]), 7)
+            .contains("does not exist")
+    );
+}
+
+#[test]
+fn migrations_are_applied_once() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().display().to_string();
+    let first = text(&run(&["migrate", "--data", &data]).stdout);
+    assert_eq!(first.lines().count(), 3, "{first}");
+    let second = text(&run(&["migrate", "--data", &data]).stdout);
+    assert!(second.lines().all(|line| line.contains(": 0 migrations applied")), "{second}");
+}

@@ -1,0 +1,8 @@
+//! The program as an operator meets it: its lines, its codes, its files.
+#![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test does")]
+
+mod files;
+mod mistakes;
+mod program;
+mod running;
+mod settings;

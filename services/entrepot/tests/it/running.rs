@@ -1,0 +1,77 @@
+//! A platform that runs: its ready line, its ports, its end.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::program::{run, serve, text};
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn it_says_when_it_is_ready_and_stops_cleanly_when_told() {
+    let home = tempfile::tempdir().unwrap();
+    let served = serve(home.path());
+    assert!(served.line.contains("services inventory,fulfillment,orders"), "{}", served.line);
+    let admin = served.admin();
+    let ready = get(&admin, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("database orders: ok"), "{ready}");
+    assert!(get(&admin, "/version").contains(env!("CARGO_PKG_VERSION")));
+    assert!(get(&admin, "/metrics").contains("entrepot_relay_leader"));
+    assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
+fn it_starts_quickly_on_an_existing_directory() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(serve(home.path()).stop(), Some(0));
+    let began = Instant::now();
+    let served = serve(home.path());
+    // a debug build on a machine that runs other tests; a release build needs a tenth of it
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_its_end() {
+    let home = tempfile::tempdir().unwrap();
+    let served = serve(home.path());
+    let mut idle = TcpStream::connect(served.address()).unwrap();
+    idle.write_all(b"POST / HTTP/1.1\r\n").unwrap();
+    let began = Instant::now();
+    assert_eq!(served.stop(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_audit_asks_the_platform_that_runs_and_the_files_when_none_does() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().display().to_string();
+    let served = serve(home.path());
+    for _ in 0..2 {
+        let output = run(&["audit", "--json", "--data", &data]);
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    assert_eq!(served.stop(), Some(0));
+    let output = run(&["audit", "--data", &data]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("0 reservations"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn events_and_parked_events_can_be_looked_at_while_it_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().display().to_string();
+    let _served = serve(home.path());
+    let output = run(&["events", "tail", "--no-follow", "--since", "all", "--data", &data]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = run(&["parked", "list", "--data", &data]);
+    assert_eq!(text(&output.stdout), "0 parked", "{}", text(&output.stderr));
+}
