@@ -7,12 +7,13 @@ use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, ReservationId,
 use domain::promise::token::{Adopted, Refusal};
 use jiff::Timestamp;
 use prost::Message as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tonic::Code;
 
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
+use crate::store::capacity::SlotKey;
 use crate::store::promise::Stored;
 use crate::verb::{self, Call};
 use crate::wire::promise as wire;
@@ -107,44 +108,78 @@ impl Fulfillment {
         }
     }
 
-    /// An order that exists was placed on this promise. False: the promise belongs to another order, so this one has
-    /// neither stock nor capacity and no work must come of it.
-    pub(crate) async fn adopt(
+    /// Orders that exist were placed on these promises. Answers those that are to be worked on: an order that came
+    /// with the promise of another order has neither stock nor capacity, and no work must come of it.
+    pub(crate) async fn adopt<'a>(
         &self,
         tx: &mut Tx,
-        released: &Released,
+        released: Vec<(Released, &'a str)>,
         now: Timestamp,
-    ) -> Result<bool, Error> {
-        let Some(mut stored) = store::promise::lock(tx, released.token).await? else {
-            tracing::warn!(order_id = %released.order, promise_token = %released.token,
-                "an order came with a promise that is not known here; its work goes on without capacity");
-            return Ok(true);
-        };
-        let (state, how) = match stored.state.adopt(released.order) {
-            Ok(adopted) => adopted,
-            Err(refusal) => {
-                tracing::error!(order_id = %released.order, promise_token = %released.token, %refusal,
-                    "an order came with the promise of another order");
-                return Ok(false);
-            }
-        };
-        match how {
-            Adopted::Again => return Ok(true),
-            Adopted::Held => {}
-            Adopted::CapacityLost => {
-                tracing::warn!(order_id = %released.order, promise_token = %released.token,
-                    "an order came after its promise ended; its capacity is taken beyond the limit");
-                if let Some(slot) = stored.slot() {
-                    store::capacity::lock(tx, &[slot.clone()].into(), now).await?;
-                    store::capacity::add(tx, &BTreeMap::from([(slot, 1)]), now).await?;
-                    stored.capacity_held = true;
+    ) -> Result<Vec<(Released, &'a str)>, Error> {
+        let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
+        let locked = store::promise::lock_many(tx, tokens.into_iter()).await?;
+        let mut promises: BTreeMap<PromiseToken, Stored> =
+            locked.into_iter().map(|stored| (stored.token, stored)).collect();
+        let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
+        let mut late: BTreeMap<SlotKey, i64> = BTreeMap::new();
+        let mut adopted = Vec::with_capacity(released.len());
+        for (order, actor) in released {
+            match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
+                // Not known here: its work goes on without capacity.
+                None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
+                    "an order came with a promise that is not known here"),
+                Some(Taken::No) => continue,
+                Some(Taken::Again) => {}
+                Some(Taken::Now(slot)) => {
+                    changed.insert(order.token);
+                    if let Some(slot) = slot {
+                        *late.entry(slot).or_insert(0) += 1;
+                    }
                 }
             }
+            adopted.push((order, actor));
         }
-        stored.state = state;
-        save(tx, &mut stored).await?;
-        Ok(true)
+        if !late.is_empty() {
+            store::capacity::lock(tx, &late.keys().cloned().collect(), now).await?;
+            store::capacity::add(tx, &late, now).await?;
+        }
+        promises.retain(|token, _| changed.contains(token));
+        store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
+        Ok(adopted)
     }
+}
+
+/// What became of a promise.
+enum Taken {
+    /// It is another order's.
+    No,
+    /// It was this order's before.
+    Again,
+    /// It is this order's from now on; with the slot whose capacity was lost and is taken beyond the limit.
+    Now(Option<SlotKey>),
+}
+
+fn taken(stored: &mut Stored, released: &Released) -> Taken {
+    let (state, how) = match stored.state.adopt(released.order) {
+        Ok(adopted) => adopted,
+        Err(refusal) => {
+            tracing::error!(order_id = %released.order, promise_token = %released.token, %refusal,
+                "an order came with the promise of another order");
+            return Taken::No;
+        }
+    };
+    let slot = match how {
+        Adopted::Again => return Taken::Again,
+        Adopted::Held => None,
+        Adopted::CapacityLost => {
+            tracing::warn!(order_id = %released.order, promise_token = %released.token,
+                "an order came after its promise ended; its capacity is taken beyond the limit");
+            stored.slot()
+        }
+    };
+    stored.capacity_held |= slot.is_some();
+    stored.state = state;
+    Taken::Now(slot)
 }
 
 /// A promise, locked.

@@ -24,6 +24,7 @@ impl Fulfillment {
         until: Timestamp,
     ) -> Result<pb::ExtendPromiseResponse, Error> {
         let stored = self.stored(token).await?;
+        call.must_own(&stored)?;
         let extended = self.extended(&stored, call, until)?;
         if extended == stored.state {
             return Ok(answer(&stored));

@@ -8,7 +8,7 @@ use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_event::Body;
 use domain::id::{NodeId, Sku};
 use futures_util::FutureExt as _;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -25,13 +25,18 @@ pub const STOCK_TOPICS: &[Topic] = &[Topic::Inventory];
 /// Events taken in under one lock.
 const EVENTS_AT_ONCE: usize = 256;
 /// Rows read at once.
-const PAGE: i64 = 5_000;
+const PAGE: i64 = 1_000;
 /// How far back a look for changes goes, for transactions that committed late and clocks that differ.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
 /// How long to wait before the snapshot is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How far the changes of others were read, in microseconds.
+/// How often what is over is forgotten.
+const PRUNE_EVERY: Duration = Duration::from_mins(10);
+/// Rows forgotten in one transaction.
+const PRUNE_AT_ONCE: i64 = 1_000;
+
+/// Up to which instant the changes of others were read, in microseconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Read {
     nodes: i64,
@@ -148,9 +153,10 @@ impl Fulfillment {
         self.refresh(&mut Read::default()).await
     }
 
-    /// Follows what other processes change of nodes and capacity, until `stop`.
+    /// Follows what other processes change of nodes and capacity, and forgets what is over, until `stop`.
     pub async fn follow_network(&self, stop: CancellationToken) {
         let mut read = Read::default();
+        let mut pruned = self.clock.wall();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -159,35 +165,70 @@ impl Fulfillment {
             if let Err(error) = self.refresh(&mut read).await {
                 tracing::warn!(%error, "nodes and capacity can't be read, trying again");
             }
+            if self.clock.wall().duration_since(pruned).unsigned_abs() >= PRUNE_EVERY {
+                pruned = self.clock.wall();
+                if let Err(error) = self.prune(self.clock.business()).await {
+                    tracing::warn!(%error, "what is over can't be forgotten, trying again later");
+                }
+            }
         }
     }
 
     async fn refresh(&self, read: &mut Read) -> Result<(), Error> {
-        let now = self.clock.business();
         let back = i64::try_from(OVERLAP.as_micros()).unwrap_or(0);
-        let mut tx = self.db.read().await?;
-        let nodes = store::network::changed_since(&mut tx, read.nodes.saturating_sub(back), PAGE).await?;
-        let day = (now - SignedDuration::from_hours(26)).as_microsecond();
-        let slots =
-            store::capacity::changed_since(&mut tx, read.slots.saturating_sub(back), day, PAGE).await?;
-        tx.commit().await?;
-        if let Some(last) = nodes.iter().map(|node| node.updated_at).max() {
-            read.nodes = read.nodes.max(last);
+        let mut mark =
+            store::network::Mark { updated_at: read.nodes.saturating_sub(back), node: String::new() };
+        loop {
+            let mut tx = self.db.read().await?;
+            let changed = store::network::changed_after(&mut tx, &mark, PAGE).await?;
+            let news: Vec<String> = changed
+                .iter()
+                .filter(|(mark, version)| self.network.is_news(&mark.node, *version))
+                .map(|(mark, _)| mark.node.clone())
+                .collect();
+            let stored = store::network::many(&mut tx, &news).await?;
+            tx.commit().await?;
+            self.learn_nodes(&stored)?;
+            let Some((last, _)) = changed.last() else { break };
+            mark = last.clone();
+            read.nodes = read.nodes.max(mark.updated_at);
         }
-        if let Some(last) = slots.iter().map(|(_, _, updated)| *updated).max() {
-            read.slots = read.slots.max(last);
+        let mut mark = (read.slots.saturating_sub(back), store::capacity::SlotKey::default());
+        loop {
+            let mut tx = self.db.read().await?;
+            let changed = store::capacity::changed_after(&mut tx, &mark, PAGE).await?;
+            tx.commit().await?;
+            let Some((last, _)) = changed.last() else { return Ok(()) };
+            mark = last.clone();
+            read.slots = read.slots.max(mark.0);
+            self.note_load(changed.into_iter().map(|((_, slot), used)| (slot, used)), self.clock.business());
         }
-        let new: Vec<_> = nodes.into_iter().filter(|node| self.is_news(node)).collect();
-        self.learn_nodes(&new)?;
-        self.note_load(slots.into_iter().map(|(slot, used, _)| (slot, used)), now);
-        Ok(())
     }
 
-    /// Whether a stored node differs from the one in the index.
-    fn is_news(&self, stored: &store::network::StoredNode) -> bool {
-        let known = NodeId::new(stored.node.node_id.as_str()).ok().and_then(|id| self.node(&id));
-        let read = wire::network::stored(stored).ok();
-        known.as_deref() != read.as_ref()
+    /// Forgets replies, promises without an order, and slots that are long over.
+    async fn prune(&self, now: Timestamp) -> Result<(), Error> {
+        let replies = now - SignedDuration::from_hours(self.config.keep_replies_hours);
+        let ended = now - SignedDuration::from_hours(24 * self.config.keep_ended_days);
+        loop {
+            let mut tx = self.db.begin().await?;
+            let gone = bus::inbox::prune(&mut tx, replies, PRUNE_AT_ONCE).await?
+                + store::promise::prune(&mut tx, ended, PRUNE_AT_ONCE).await?
+                + store::capacity::prune(&mut tx, ended.as_microsecond(), PRUNE_AT_ONCE).await?;
+            tx.commit().await?;
+            if gone == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what the slots of a node have taken: after one was fuller than the view knew.
+    pub(crate) async fn refresh_node(&self, node: &NodeId, now: Timestamp) -> Result<(), Error> {
+        let from = now - SignedDuration::from_hours(26);
+        let mut tx = self.db.read().await?;
+        let slots = store::capacity::of_node(&mut tx, node.as_str(), from.as_microsecond()).await?;
+        tx.commit().await?;
+        self.note_load(slots, now);
+        Ok(())
     }
 }
 

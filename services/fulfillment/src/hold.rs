@@ -4,6 +4,8 @@
 //! token's id for a little longer than the token lives, then the token is LIVE. A refusal takes the token back; whatever
 //! else goes wrong in between is undone when the token's time is over.
 
+use std::time::Duration;
+
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
 use domain::id::{self, PromiseToken, ReservationId};
@@ -22,6 +24,9 @@ use crate::wire::promise::{self as wire, Hold};
 
 /// How often a plan is made when slots turn out to be full.
 const PLANS: usize = 3;
+
+/// When inventory is busy, or a twin of the call is under way there, it is asked again: the call has the token's id.
+const RESERVE_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
 
 impl Fulfillment {
     /// Holds stock and capacity.
@@ -85,8 +90,8 @@ impl Fulfillment {
             match self.write(Job::Take { promise: Box::new(promise.clone()), most }).await? {
                 Done::Taken => return Ok(promise),
                 Done::Known(known) => return same_body(*known, call),
-                // Now the view knows that the slot is full: plan anew.
-                Done::Full => {}
+                // Fuller than the view knew: look, and plan anew.
+                Done::Full => self.refresh_node(&hold.node, now).await?,
                 Done::Granted | Done::NotPending | Done::Forgotten => {
                     return Err(Error::Corrupt("a hold was answered as something else".into()));
                 }
@@ -147,7 +152,16 @@ impl Fulfillment {
                 .collect(),
             ttl: Some(wire_duration(ttl)),
         };
-        let answer = self.inventory.clone().reserve(request).await?.into_inner();
+        let mut pauses = RESERVE_AGAIN_AFTER.into_iter();
+        let answer = loop {
+            match self.inventory.clone().reserve(request.clone()).await {
+                Err(status) if status.code() == Code::Unavailable => match pauses.next() {
+                    Some(pause) => self.clock.pause(pause).await,
+                    None => return Err(status),
+                },
+                answer => break answer?.into_inner(),
+            }
+        };
         let state = answer.reservation.map(|reservation| reservation.state());
         match state {
             Some(stock::ReservationState::Held | stock::ReservationState::Confirmed) => Ok(()),

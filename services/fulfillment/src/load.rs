@@ -15,16 +15,23 @@ pub(crate) type Slot = (Key, Work, i64);
 /// Orders taken per slot.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    used: RwLock<HashMap<Slot, u32>>,
+    used: RwLock<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    used: HashMap<Slot, u32>,
+    /// How many slots were left when those that are over were forgotten.
+    kept: usize,
 }
 
 /// The orders taken, to be read and let go.
-pub(crate) struct Used<'a>(RwLockReadGuard<'a, HashMap<Slot, u32>>);
+pub(crate) struct Used<'a>(RwLockReadGuard<'a, Slots>);
 
 impl Used<'_> {
     /// How many orders a slot has taken.
     pub(crate) fn of(&self, node: Key, work: Work, start: Timestamp) -> u32 {
-        self.0.get(&(node, work, start.as_microsecond())).copied().unwrap_or(0)
+        self.0.used.get(&(node, work, start.as_microsecond())).copied().unwrap_or(0)
     }
 }
 
@@ -36,13 +43,14 @@ impl Load {
 
     /// Takes in what slots have taken, and forgets those before `oldest`.
     pub(crate) fn put(&self, slots: impl IntoIterator<Item = (Slot, i64)>, oldest: Timestamp) {
-        let mut used = self.used.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.used.write().unwrap_or_else(PoisonError::into_inner);
         for (slot, taken) in slots {
-            used.insert(slot, u32::try_from(taken.max(0)).unwrap_or(u32::MAX));
+            known.used.insert(slot, u32::try_from(taken.max(0)).unwrap_or(u32::MAX));
         }
-        // Forgetting walks the whole map, so it waits until that is worth it.
-        if used.len() > 1_000 && used.len().is_power_of_two() {
-            used.retain(|(_, _, start), _| *start >= oldest.as_microsecond());
+        // Forgetting walks the whole map, so it waits until there may be as much to forget as to keep.
+        if known.used.len() > 2 * known.kept.max(500) {
+            known.used.retain(|(_, _, start), _| *start >= oldest.as_microsecond());
+            known.kept = known.used.len();
         }
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     point: [f32; 3],
     /// One bit for each method that it offers.
     offers: u8,
+    /// The version stored of it.
+    version: i64,
 }
 
 /// The bit of a method.
@@ -167,21 +169,30 @@ impl Network {
         self.index().get(key).cloned()
     }
 
-    /// Adds or replaces nodes.
-    pub(crate) fn put(&self, nodes: Vec<Node>) {
+    /// Whether this version of a node is newer than the one known here.
+    pub(crate) fn is_news(&self, node: &str, version: i64) -> bool {
+        let known = self.keys.find(node).and_then(|key| self.index().entry(key).map(|entry| entry.version));
+        known.is_none_or(|known| known < version)
+    }
+
+    /// Adds or replaces nodes, each with its version; an older version than the one known changes nothing.
+    pub(crate) fn put(&self, nodes: Vec<(Node, i64)>) {
         if nodes.is_empty() {
             return;
         }
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut entries = index.entries.clone();
-        for node in nodes {
+        for (node, version) in nodes {
             let key = self.keys.of(&node.id) as usize;
             if entries.len() <= key {
                 entries.resize(key + 1, None);
             }
+            if entries[key].as_ref().is_some_and(|known| known.version >= version) {
+                continue;
+            }
             let point = point(node.position);
             let offers = node.services.iter().fold(0, |bits, service| bits | bit(service.method));
-            entries[key] = Some(Entry { node: Arc::new(node), point, offers });
+            entries[key] = Some(Entry { node: Arc::new(node), point, offers, version });
         }
         *index = Arc::new(Index::new(entries));
     }

@@ -97,7 +97,8 @@ impl Fulfillment {
 
     /// Takes stored nodes into the index.
     pub(crate) fn learn_nodes(&self, stored: &[StoredNode]) -> Result<(), Error> {
-        let nodes = stored.iter().map(wire::stored).collect::<Result<Vec<Node>, Error>>()?;
+        let read = |stored: &StoredNode| Ok((wire::stored(stored)?, stored.version));
+        let nodes = stored.iter().map(read).collect::<Result<Vec<(Node, i64)>, Error>>()?;
         self.network.put(nodes);
         Ok(())
     }

@@ -28,12 +28,12 @@ impl Consumer for Fulfillment {
     }
 
     async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
-        let now = self.clock.business();
-        let done = match event.topic {
-            Topic::Orders => self.on_order(tx, event, now).await,
-            Topic::Inventory => self.on_stock(tx, event, now).await,
-            Topic::Fulfillment => Ok(()),
-        };
+        self.handle_batch(tx, std::slice::from_ref(event)).await
+    }
+
+    /// Orders that are released one after another are offered in one go.
+    async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
+        let done = self.follow(tx, events, self.clock.business()).await;
         done.map_err(
             |error| if error.is_retry() { HandleError::retry(error) } else { HandleError::poison(error) },
         )
@@ -44,80 +44,127 @@ impl Consumer for Fulfillment {
     }
 }
 
+/// What an event means here.
+enum Told {
+    /// Work for a node.
+    Released(Released),
+    /// The order never came to work, and gives up its promise.
+    GivenUp(PromiseToken, OrderId),
+    /// The order asks to cancel units.
+    Cancelling(OrderId, orders::OrderCancelRequested),
+    /// The claim of an order was lost.
+    Lost(PromiseToken, OrderId, String),
+    /// Nothing.
+    Nothing,
+}
+
 impl Fulfillment {
-    async fn on_order(&self, tx: &mut Tx, event: &Delivered, now: Timestamp) -> Result<(), Error> {
-        let told: orders::OrderEvent = read(event)?;
-        let order: OrderId = parse("order_id", &told.order_id)?;
-        let actor = event.actor.as_str();
-        match told.body {
-            Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
-                self.start(tx, released(order, told.version, placed.work)?, actor, now).await
+    async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
+        let mut released = Vec::new();
+        for event in events {
+            let told = told(event)?;
+            match told {
+                Told::Nothing => continue,
+                Told::Released(order) => {
+                    released.push((order, event.actor.as_str()));
+                    continue;
+                }
+                Told::GivenUp(..) | Told::Cancelling(..) | Told::Lost(..) => {}
             }
-            Some(OrderBody::Unblocked(unblocked)) => {
-                self.start(tx, released(order, told.version, unblocked.work)?, actor, now).await
-            }
-            Some(OrderBody::PaymentLapsed(lapsed)) => self.end(tx, &lapsed.promise_token, order, now).await,
-            Some(OrderBody::Expired(expired)) => self.end(tx, &expired.promise_token, order, now).await,
-            // With a token: cancelled before it came to us. Without: the answer to what we decided.
-            Some(OrderBody::Cancelled(cancelled)) => self.end(tx, &cancelled.promise_token, order, now).await,
-            Some(OrderBody::CancelRequested(asked)) => {
-                self.cancel_requested(tx, order, &asked, actor, now).await
-            }
-            // Placed with a block: it waits, and orders keeps its promise alive.
-            Some(
-                OrderBody::Placed(_)
-                | OrderBody::Confirmed(_)
-                | OrderBody::Paid(_)
-                | OrderBody::Progressed(_)
-                | OrderBody::Completed(_)
-                | OrderBody::RefundRequested(_),
-            )
-            | None => Ok(()),
+            self.start(tx, std::mem::take(&mut released), now).await?;
+            self.act(tx, told, event.actor.as_str(), now).await?;
         }
+        self.start(tx, released, now).await
     }
 
-    /// The order is released: its promise is the order's, and its node gets the work.
-    async fn start(&self, tx: &mut Tx, released: Released, actor: &str, now: Timestamp) -> Result<(), Error> {
-        if self.adopt(tx, &released, now).await? {
-            self.offer(tx, &released, actor, now).await
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The order never came to work and gives up its promise.
-    async fn end(&self, tx: &mut Tx, token: &str, order: OrderId, now: Timestamp) -> Result<(), Error> {
-        if token.is_empty() {
+    /// Orders are released: their promises are the orders', and their nodes get the work.
+    async fn start(&self, tx: &mut Tx, released: Vec<(Released, &str)>, now: Timestamp) -> Result<(), Error> {
+        if released.is_empty() {
             return Ok(());
         }
-        self.give_up(tx, parse("promise_token", token)?, order, now).await
+        let adopted = self.adopt(tx, released, now).await?;
+        self.offer(tx, &adopted, now).await
     }
 
-    async fn on_stock(&self, tx: &mut Tx, event: &Delivered, now: Timestamp) -> Result<(), Error> {
-        let told: stock::InventoryEvent = read(event)?;
-        match told.body {
-            Some(StockBody::ReservationRefused(refused)) => {
-                let reservation = refused.reservation.unwrap_or_default().reservation_id;
-                let reservation: ReservationId = parse("reservation_id", &reservation)?;
-                let order: OrderId = parse("order_id", &refused.order_id)?;
-                let token = PromiseToken::new(reservation.uuid());
+    async fn act(&self, tx: &mut Tx, told: Told, actor: &str, now: Timestamp) -> Result<(), Error> {
+        match told {
+            Told::Released(order) => self.start(tx, vec![(order, actor)], now).await,
+            Told::GivenUp(token, order) => self.give_up(tx, token, order, now).await,
+            Told::Cancelling(order, asked) => self.cancel_requested(tx, order, &asked, actor, now).await,
+            Told::Lost(token, order, sku) => {
                 let promise = store::promise::get(tx, token).await?;
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
-                self.stock_lost(tx, token, &refused.sku, &event.actor, now).await
+                self.stock_lost(tx, token, &sku, actor, now).await
             }
-            Some(
-                StockBody::ReservationHeld(_)
-                | StockBody::ReservationConfirmed(_)
-                | StockBody::ReservationExtended(_)
-                | StockBody::ReservationSettled(_)
-                | StockBody::ReservationReleased(_)
-                | StockBody::ReservationExpired(_)
-                | StockBody::PositionChanged(_),
-            )
-            | None => Ok(()),
+            Told::Nothing => Ok(()),
         }
+    }
+}
+
+fn told(event: &Delivered) -> Result<Told, Error> {
+    match event.topic {
+        Topic::Orders => by_order(event),
+        Topic::Inventory => by_stock(event),
+        Topic::Fulfillment => Ok(Told::Nothing),
+    }
+}
+
+fn by_order(event: &Delivered) -> Result<Told, Error> {
+    let told: orders::OrderEvent = read(event)?;
+    let order: OrderId = parse("order_id", &told.order_id)?;
+    match told.body {
+        Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
+            Ok(Told::Released(released(order, told.version, placed.work)?))
+        }
+        Some(OrderBody::Unblocked(unblocked)) => {
+            Ok(Told::Released(released(order, told.version, unblocked.work)?))
+        }
+        Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.promise_token, order),
+        Some(OrderBody::Expired(expired)) => given_up(&expired.promise_token, order),
+        // With a token: cancelled before it came to us. Without: the answer to what we decided.
+        Some(OrderBody::Cancelled(cancelled)) => given_up(&cancelled.promise_token, order),
+        Some(OrderBody::CancelRequested(asked)) => Ok(Told::Cancelling(order, asked)),
+        // A blocked order waits, and orders keeps its promise alive.
+        Some(
+            OrderBody::Placed(_)
+            | OrderBody::Confirmed(_)
+            | OrderBody::Paid(_)
+            | OrderBody::Progressed(_)
+            | OrderBody::Completed(_)
+            | OrderBody::RefundRequested(_),
+        )
+        | None => Ok(Told::Nothing),
+    }
+}
+
+fn given_up(token: &str, order: OrderId) -> Result<Told, Error> {
+    if token.is_empty() {
+        return Ok(Told::Nothing);
+    }
+    Ok(Told::GivenUp(parse("promise_token", token)?, order))
+}
+
+fn by_stock(event: &Delivered) -> Result<Told, Error> {
+    let told: stock::InventoryEvent = read(event)?;
+    match told.body {
+        Some(StockBody::ReservationRefused(refused)) => {
+            let reservation = refused.reservation.unwrap_or_default().reservation_id;
+            let reservation: ReservationId = parse("reservation_id", &reservation)?;
+            let order: OrderId = parse("order_id", &refused.order_id)?;
+            Ok(Told::Lost(PromiseToken::new(reservation.uuid()), order, refused.sku))
+        }
+        Some(
+            StockBody::ReservationHeld(_)
+            | StockBody::ReservationConfirmed(_)
+            | StockBody::ReservationExtended(_)
+            | StockBody::ReservationSettled(_)
+            | StockBody::ReservationReleased(_)
+            | StockBody::ReservationExpired(_)
+            | StockBody::PositionChanged(_),
+        )
+        | None => Ok(Told::Nothing),
     }
 }
 

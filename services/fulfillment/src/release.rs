@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::store;
 use crate::store::capacity::SlotKey;
 use crate::store::promise::Stored;
+use crate::tasks::Kind;
 use crate::verb::{self, Call};
 use crate::wire::promise as wire;
 
@@ -35,6 +36,7 @@ impl Fulfillment {
                 return verb::reply(&reply);
             }
             let mut stored = locked(&mut tx, token).await?;
+            call.must_own(&stored)?;
             if stored.state.holds() {
                 stored.state = stored.state.release(None)?;
                 give_back(&mut tx, &mut stored, now).await?;
@@ -47,7 +49,7 @@ impl Fulfillment {
         })
         .await?;
         // The call is on record; trying it at once only makes the stock free sooner.
-        if let Err(error) = self.run_tasks(self.clock.business()).await {
+        if let Err(error) = self.run_task(Kind::ReleaseReservation, token.uuid()).await {
             tracing::warn!(%error, promise_token = %token, "the stock of a released promise is given back later");
         }
         Ok(reply)

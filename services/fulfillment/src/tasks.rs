@@ -4,7 +4,7 @@ use contract::inventory::v1 as stock;
 use domain::id::{self, ReservationId};
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use tonic::Code;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::Fulfillment;
@@ -69,6 +69,18 @@ impl Fulfillment {
             }
             tx.commit().await?;
         }
+    }
+
+    /// Makes one call now, and takes it off the list when it succeeded.
+    pub(crate) async fn run_task(&self, kind: Kind, subject: Uuid) -> Result<(), Error> {
+        let task =
+            Task { id: task::id(kind.name(), subject), kind: kind.name().to_owned(), subject, attempts: 0 };
+        if let Err(error) = self.make(&task).await {
+            return Err(Error::Peer(Box::new(Status::unavailable(error))));
+        }
+        let mut tx = self.db.begin().await?;
+        task::done(&mut tx, &[task.id]).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn make(&self, task: &Task) -> Result<(), String> {

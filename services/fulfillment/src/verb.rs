@@ -5,10 +5,12 @@ use domain::id;
 use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
+use server::auth::kind;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::store::promise::Stored;
 
 /// One mutating request.
 #[derive(Debug, Clone)]
@@ -17,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) actor: String,
     /// Whether that is another service of ours.
     pub(crate) is_service: bool,
+    /// Whether that is an operator.
+    pub(crate) is_operator: bool,
     /// Who asks for what: request ids of different scopes never meet.
     pub(crate) scope: String,
     /// The caller's id of the request.
@@ -35,7 +39,8 @@ pub(crate) fn call(
     let request_id = id::request_id(request_id).map_err(|_| Error::field("request_id", "must be a UUID"))?;
     Ok(Call {
         actor: principal.as_str().to_owned(),
-        is_service: principal.kind == "service",
+        is_service: principal.kind == kind::SERVICE,
+        is_operator: principal.kind == kind::OPS,
         scope: format!("{}|{verb}", principal.as_str()),
         request_id,
         hash: Sha256::digest(request.encode_to_vec()).into(),
@@ -43,6 +48,15 @@ pub(crate) fn call(
 }
 
 impl Call {
+    /// A promise is changed by who holds it, by services and by operators. To others it does not exist.
+    pub(crate) fn must_own(&self, promise: &Stored) -> Result<(), Error> {
+        if self.is_service || self.is_operator || self.actor == promise.owner {
+            Ok(())
+        } else {
+            Err(Error::PromiseNotFound(promise.token.to_string()))
+        }
+    }
+
     /// The reply that this request got before, if it did.
     pub(crate) async fn saved(&self, tx: &mut Tx) -> Result<Option<Vec<u8>>, Error> {
         Ok(bus::inbox::saved(tx, &self.scope, self.request_id, &self.hash).await?)

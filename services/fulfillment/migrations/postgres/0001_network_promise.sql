@@ -6,7 +6,7 @@ CREATE TABLE nodes (
     body       BYTEA NOT NULL,
     updated_at BIGINT NOT NULL
 );
-CREATE INDEX nodes_updated_at ON nodes (updated_at);
+CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
 CREATE TABLE capacity_slots (
     node_id    TEXT COLLATE "C" NOT NULL,
@@ -16,7 +16,8 @@ CREATE TABLE capacity_slots (
     updated_at BIGINT NOT NULL,
     PRIMARY KEY (node_id, work, slot_start)
 );
-CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, work, slot_start);
+CREATE INDEX capacity_slots_start ON capacity_slots (slot_start);
 
 CREATE TABLE promises (
     token         UUID NOT NULL PRIMARY KEY,
@@ -39,6 +40,7 @@ CREATE TABLE promises (
     order_id      UUID
 );
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
+CREATE INDEX promises_ended ON promises (expires_at) WHERE state IN ('RELEASED', 'EXPIRED');
 CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
 
 CREATE TABLE tasks (

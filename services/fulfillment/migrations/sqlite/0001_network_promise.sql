@@ -6,7 +6,7 @@ CREATE TABLE nodes (
     body       BLOB NOT NULL,
     updated_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX nodes_updated_at ON nodes (updated_at);
+CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
 CREATE TABLE capacity_slots (
     node_id    TEXT NOT NULL,
@@ -16,7 +16,8 @@ CREATE TABLE capacity_slots (
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (node_id, work, slot_start)
 ) STRICT;
-CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, work, slot_start);
+CREATE INDEX capacity_slots_start ON capacity_slots (slot_start);
 
 CREATE TABLE promises (
     token         BLOB NOT NULL PRIMARY KEY,
@@ -39,6 +40,7 @@ CREATE TABLE promises (
     order_id      BLOB
 ) STRICT;
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
+CREATE INDEX promises_ended ON promises (expires_at) WHERE state IN ('RELEASED', 'EXPIRED');
 CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
 
 CREATE TABLE tasks (

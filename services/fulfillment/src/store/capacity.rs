@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::error::Error;
 
 /// A slot of a node for a kind of work.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct SlotKey {
     /// The node.
     pub(crate) node: String,
@@ -85,19 +85,43 @@ pub(crate) async fn add(tx: &mut Tx, by: &BTreeMap<SlotKey, i64>, now: Timestamp
     Ok(())
 }
 
-/// What slots from an instant on had taken when they last changed, at or after another instant.
-pub(crate) async fn changed_since(
-    tx: &mut Tx,
-    since: i64,
-    from: i64,
-    limit: i64,
-) -> Result<Vec<(SlotKey, i64, i64)>, Error> {
+/// Where a reading of changes stands: the instant of the last change read, and its slot.
+pub(crate) type Mark = (i64, SlotKey);
+
+/// What slots that changed after a mark have taken, oldest change first.
+pub(crate) async fn changed_after(tx: &mut Tx, mark: &Mark, limit: i64) -> Result<Vec<(Mark, i64)>, Error> {
+    let (updated_at, slot) = mark;
     let rows = tx
         .fetch_all(
             "SELECT node_id, work, slot_start, used, updated_at FROM capacity_slots
-              WHERE updated_at >= $1 AND slot_start >= $2 ORDER BY updated_at LIMIT $3",
-            params![since, from, limit],
+              WHERE (updated_at, node_id, work, slot_start) > ($1, $2, $3, $4)
+              ORDER BY updated_at, node_id, work, slot_start LIMIT $5",
+            params![*updated_at, slot.node.as_str(), slot.work.as_str(), slot.start, limit],
         )
         .await?;
-    rows.iter().map(|row| Ok((key(row)?, row.get("used")?, row.get("updated_at")?))).collect()
+    rows.iter().map(|row| Ok(((row.get("updated_at")?, key(row)?), row.get("used")?))).collect()
+}
+
+/// What the slots of a node from an instant on have taken.
+pub(crate) async fn of_node(tx: &mut Tx, node: &str, from: i64) -> Result<Vec<(SlotKey, i64)>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT node_id, work, slot_start, used FROM capacity_slots
+              WHERE node_id = $1 AND slot_start >= $2 LIMIT 5000",
+            params![node, from],
+        )
+        .await?;
+    rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
+}
+
+/// Forgets slots that began before an instant, at most `limit`.
+pub(crate) async fn prune(tx: &mut Tx, before: i64, limit: i64) -> Result<u64, Error> {
+    Ok(tx
+        .execute(
+            "DELETE FROM capacity_slots WHERE (node_id, work, slot_start) IN
+               (SELECT node_id, work, slot_start FROM capacity_slots WHERE slot_start < $1
+                 ORDER BY slot_start LIMIT $2)",
+            params![before, limit],
+        )
+        .await?)
 }

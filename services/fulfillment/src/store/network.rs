@@ -38,12 +38,38 @@ pub(crate) async fn page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Sto
     rows.iter().map(read).collect()
 }
 
-/// Nodes changed at or after an instant, oldest change first.
-pub(crate) async fn changed_since(tx: &mut Tx, since: i64, limit: i64) -> Result<Vec<StoredNode>, Error> {
+/// Where a reading of changes stands: the instant of the last change read, and its node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Mark {
+    /// In microseconds.
+    pub(crate) updated_at: i64,
+    /// The node.
+    pub(crate) node: String,
+}
+
+/// The versions of nodes that changed after a mark, oldest change first.
+pub(crate) async fn changed_after(tx: &mut Tx, mark: &Mark, limit: i64) -> Result<Vec<(Mark, i64)>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT body, version, updated_at FROM nodes WHERE updated_at >= $1 ORDER BY updated_at, node_id LIMIT $2",
-            params![since, limit],
+            "SELECT node_id, version, updated_at FROM nodes WHERE (updated_at, node_id) > ($1, $2)
+              ORDER BY updated_at, node_id LIMIT $3",
+            params![mark.updated_at, mark.node.as_str(), limit],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((Mark { updated_at: row.get("updated_at")?, node: row.get("node_id")? }, row.get("version")?))
+        })
+        .collect()
+}
+
+/// Those of these nodes that exist.
+pub(crate) async fn many(tx: &mut Tx, nodes: &[String]) -> Result<Vec<StoredNode>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT n.body, n.version, n.updated_at FROM nodes n JOIN {rows} ON n.node_id = r.node_id",
+            &[("node_id", Type::Text)],
+            nodes.iter().map(|node| params![node.as_str()]).collect(),
         )
         .await?;
     rows.iter().map(read).collect()

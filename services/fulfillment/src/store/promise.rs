@@ -137,6 +137,21 @@ pub(crate) async fn lock(tx: &mut Tx, token: PromiseToken) -> Result<Option<Stor
     row.as_ref().map(read).transpose()
 }
 
+/// Promises, locked, by token.
+pub(crate) async fn lock_many(
+    tx: &mut Tx,
+    tokens: impl Iterator<Item = PromiseToken>,
+) -> Result<Vec<Stored>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT p.* FROM promises p JOIN {rows} ON p.token = r.token ORDER BY p.token {lock:p}",
+            &[("token", Type::Uuid)],
+            tokens.map(|token| params![token.uuid()]).collect(),
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
 /// The newest promise of an order.
 pub(crate) async fn of_order(tx: &mut Tx, order: OrderId) -> Result<Option<Stored>, Error> {
     let row = tx
@@ -278,6 +293,36 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     Ok(saved == 1)
 }
 
+/// Writes what a transition changed of promises that are locked.
+pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Error> {
+    let row = |promise: &Stored| {
+        params![
+            promise.token.uuid(),
+            promise.state.name(),
+            micros(promise.state.expires().unwrap_or(promise.expires)),
+            promise.order().map(OrderId::uuid),
+            promise.capacity_held,
+        ]
+    };
+    tx.batch(
+        "UPDATE promises AS p
+            SET state = r.state, version = p.version + 1, expires_at = r.expires_at, order_id = r.order_id,
+                capacity_held = r.capacity_held
+           FROM {rows}
+          WHERE p.token = r.token",
+        &[
+            ("token", Type::Uuid),
+            ("state", Type::Text),
+            ("expires_at", Type::BigInt),
+            ("order_id", Type::Uuid),
+            ("capacity_held", Type::Bool),
+        ],
+        promises.iter().map(row).collect(),
+    )
+    .await?;
+    Ok(())
+}
+
 /// The promises whose time is over, locked, by token.
 pub(crate) async fn lock_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<Stored>, Error> {
     let due = tx
@@ -320,6 +365,18 @@ pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<i64>, Error> {
         )
         .await?;
     Ok(row.get("due_at")?)
+}
+
+/// Forgets promises that ended without an order before an instant, at most `limit`.
+pub(crate) async fn prune(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    Ok(tx
+        .execute(
+            "DELETE FROM promises WHERE token IN
+               (SELECT token FROM promises WHERE state IN ('RELEASED', 'EXPIRED') AND expires_at < $1
+                 ORDER BY expires_at LIMIT $2)",
+            params![micros(before), limit],
+        )
+        .await?)
 }
 
 fn held_slots(rows: &[Row]) -> Result<Vec<SlotKey>, Error> {

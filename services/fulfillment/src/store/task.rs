@@ -1,7 +1,6 @@
 //! Calls to make later: what needs a peer and was decided inside a transaction.
 
 use db::{Row, Tx, Type, params};
-use domain::id;
 use domain::time::micros;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -21,13 +20,16 @@ pub(crate) struct Task {
     pub(crate) attempts: i64,
 }
 
+/// The id of a call: one per kind and subject.
+pub(crate) fn id(kind: &str, subject: Uuid) -> Uuid {
+    domain::id::derived("task", &format!("{kind}|{subject}"))
+}
+
 /// Adds calls of one kind; a call that is already there stays as it is.
 pub(crate) async fn add(tx: &mut Tx, kind: &str, subjects: &[Uuid], due: Timestamp) -> Result<(), Error> {
     let rows = subjects
         .iter()
-        .map(|subject| {
-            params![id::derived("task", &format!("{kind}|{subject}")), kind, *subject, micros(due)]
-        })
+        .map(|subject| params![self::id(kind, *subject), kind, *subject, micros(due)])
         .collect();
     tx.batch(
         "INSERT INTO tasks (task_id, kind, subject, due_at, attempts)

@@ -274,7 +274,7 @@ async fn a_promise_that_nobody_confirms_ends_and_leaves_nothing() {
 #[tokio::test]
 async fn a_hold_whose_answer_was_lost_goes_on_when_it_is_asked_again() {
     for world in two_stores().await {
-        world.inventory.lose_answers(1);
+        world.inventory.lose_answers(3);
         let request = hold("lon-1", &[("A", 3)]);
         let lost = refused(&world, request.clone()).await;
         assert_eq!((lost.code(), reason(&lost).as_str()), (Code::Unavailable, "INVENTORY_UNAVAILABLE"));
@@ -289,7 +289,7 @@ async fn a_hold_whose_answer_was_lost_goes_on_when_it_is_asked_again() {
 #[tokio::test]
 async fn a_crash_between_capacity_and_stock_is_undone_by_time() {
     for world in two_stores().await {
-        world.inventory.lose_answers(1);
+        world.inventory.lose_answers(3);
         let request = hold("lon-1", &[("A", 3)]);
         refused(&world, request.clone()).await;
         assert_eq!((world.inventory.held(), world.taken().await), (1, 1), "half done");
@@ -315,6 +315,46 @@ async fn stock_is_given_back_when_inventory_is_there_again() {
         world.clock.advance_to(due);
         assert_eq!(world.run_due().await, 1);
         assert_eq!(world.inventory.held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_promise_is_changed_only_by_who_holds_it() {
+    for world in two_stores().await {
+        let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
+        let mut client = world.promises();
+        let no = client.release_promise(by("customer/2", release(&promise))).await.unwrap_err();
+        assert_eq!((no.code(), reason(&no).as_str()), (Code::NotFound, "PROMISE_NOT_FOUND"));
+        let longer = extend(&promise, at("2026-01-12T10:30:00Z"));
+        let no = client.extend_promise(by("customer/2", longer)).await.unwrap_err();
+        assert_eq!(no.code(), Code::NotFound);
+        client.release_promise(by("ops/1", release(&promise))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_short_loss_of_an_answer_is_not_felt() {
+    for world in two_stores().await {
+        world.inventory.lose_answers(2);
+        let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
+        assert_eq!(promise.state(), pb::PromiseState::Live);
+        assert_eq!(world.inventory.reserved("lon-1", "A"), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_know_how_full_a_node_is_finds_the_free_slot() {
+    for world in worlds().await {
+        let node = pb::Node { pickup_capacity_per_slot: Some(1), ..store("lon-1", 51.5, -0.1) };
+        world.put(vec![node]).await;
+        world.stock(&[("lon-1", "A", 100)]).await;
+        let another = world.another().await;
+        for _ in 0..7 {
+            held(&world, &hold("lon-1", &[("A", 1)])).await;
+        }
+        let eighth = promises(&another).hold_promise(by(SHOPPER, hold("lon-1", &[("A", 1)]))).await.unwrap();
+        let option = eighth.into_inner().promise.unwrap().option.unwrap();
+        assert_eq!(option.window.unwrap().start_time, Some(stamp(at("2026-01-12T17:30:00Z"))));
     }
 }
 
