@@ -38,18 +38,21 @@ impl Orders {
     ) -> Result<pb::CancelOrderResponse, Error> {
         let mut tx = self.db.begin().await?;
         match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => return record::reply(&kept),
+            Claim::Done(kept) => {
+                tx.commit().await?;
+                return record::reply(&kept);
+            }
             Claim::First => {}
         }
         let before = store::lock(&mut tx, command.order).await?;
         let (changed, outcome) = before.order.clone().cancel(&command.lines, &command.reason, now)?;
-        self.record(&mut tx, &before, &changed, Vec::new(), caller.as_str(), now).await?;
         let outcome = match outcome {
             Outcome::Cancelled => pb::CancelOutcome::Cancelled,
             Outcome::Pending => pb::CancelOutcome::Pending,
         };
         let order = Some(wire::order(&changed.order));
         let reply = pb::CancelOrderResponse { order, outcome: outcome.into() };
+        self.record(&mut tx, before, changed, Vec::new(), caller.as_str(), now).await?;
         inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
         tx.commit().await?;
         Ok(reply)

@@ -137,7 +137,9 @@ impl Orders {
     /// Tells the watchers of the orders that a batch of events changed.
     pub(crate) fn tell_touched(&self) {
         let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        touched.into_iter().for_each(|order| self.watchers.tell(order));
+        for order in touched {
+            self.watchers.tell(order);
+        }
     }
 
     async fn follow(self: Arc<Self>, mut changes: bus::Subscription, stop: CancellationToken) {

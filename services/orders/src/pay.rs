@@ -95,7 +95,10 @@ impl Orders {
     ) -> Result<pb::PayOrderResponse, Error> {
         let mut tx = self.db.begin().await?;
         match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => return record::reply(&kept),
+            Claim::Done(kept) => {
+                tx.commit().await?;
+                return record::reply(&kept);
+            }
             Claim::First => {}
         }
         let before = store::lock(&mut tx, command.order).await?;
@@ -109,8 +112,8 @@ impl Orders {
         let actor = caller.as_str();
         let told =
             said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
-        self.record(&mut tx, &before, &changed, told.into_iter().collect(), actor, now).await?;
         let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
+        self.record(&mut tx, before, changed, told.into_iter().collect(), actor, now).await?;
         inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
         tx.commit().await?;
         Ok(reply)

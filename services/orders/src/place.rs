@@ -4,6 +4,7 @@ use bus::inbox::{self, Claim};
 use bus::outbox;
 use contract::fulfillment::v1 as pb_fulfillment;
 use contract::orders::v1 as pb;
+use db::Tx;
 use domain::id::{LineNo, OrderId};
 use domain::order::{Draft, Flaw, Order, Promise};
 use domain::time::{Timestamp, after_ms};
@@ -50,23 +51,14 @@ impl Orders {
             return Ok(Some(record::reply(&kept)?));
         }
         let draft = &command.draft;
-        let found = store::by_channel(&mut tx, &draft.channel, &draft.channel_order_id).await?;
-        drop(tx);
-        match found {
+        match store::by_channel(&mut tx, &draft.channel, &draft.channel_order_id).await? {
             None => Ok(None),
-            Some(found) => self.placed_before(command, &found).await.map(Some),
+            Some(found) => {
+                drop(tx);
+                let mut tx = self.db.snapshot().await?;
+                placed_before(&mut tx, command, &found).await.map(Some)
+            }
         }
-    }
-
-    async fn placed_before(
-        &self,
-        command: &Place,
-        found: &store::Found,
-    ) -> Result<pb::PlaceOrderResponse, Error> {
-        if found.body_hash != command.body_hash {
-            return Err(Error::ChannelIdTaken(found.id));
-        }
-        Ok(response(&self.find(found.id).await?))
     }
 
     /// The promise that holds the stock: the caller's own, or one that is asked for now.
@@ -111,7 +103,10 @@ impl Orders {
     ) -> Result<pb::PlaceOrderResponse, Error> {
         let mut tx = self.db.begin().await?;
         match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => return record::reply(&kept),
+            Claim::Done(kept) => {
+                tx.commit().await?;
+                return record::reply(&kept);
+            }
             Claim::First => {}
         }
         let changed =
@@ -128,19 +123,35 @@ impl Orders {
 
     /// Another request was faster with the channel's number, or with the promise. What we held ourselves goes back.
     async fn twin(&self, command: &Place, promise: &Promise) -> Result<pb::PlaceOrderResponse, Error> {
-        let mut tx = self.db.read().await?;
+        // Read where writers read, and told after the commit: with shared commits the other order may be ahead of us
+        // in the very commit that is under way.
+        let mut tx = self.db.begin().await?;
         let draft = &command.draft;
         let found = store::by_channel(&mut tx, &draft.channel, &draft.channel_order_id).await?;
         let owner = store::by_promise(&mut tx, promise.token.uuid()).await?;
-        drop(tx);
+        let answer = match &found {
+            Some(found) => placed_before(&mut tx, command, found).await,
+            None => Err(Error::PromiseTaken),
+        };
+        tx.commit().await?;
         if owner.is_none() && matches!(command.source, Source::Node { .. }) {
             self.release(promise.token).await;
         }
-        match found {
-            Some(found) => self.placed_before(command, &found).await,
-            None => Err(Error::PromiseTaken),
-        }
+        answer
     }
+}
+
+/// The order that has the channel's number, if it came from the same request.
+async fn placed_before(
+    tx: &mut Tx,
+    command: &Place,
+    found: &store::Found,
+) -> Result<pb::PlaceOrderResponse, Error> {
+    if found.body_hash != command.body_hash {
+        return Err(Error::ChannelIdTaken(found.id));
+    }
+    let loaded = store::load(tx, found.id).await?;
+    loaded.map(|loaded| response(&loaded.order)).ok_or_else(|| Error::NotFound(found.id.to_string()))
 }
 
 fn response(order: &Order) -> pb::PlaceOrderResponse {

@@ -1,17 +1,25 @@
 //! What other services told: stock that was confirmed or lost, and work at the nodes.
+//!
+//! A batch of events is applied together: its orders are locked at once, in the order of their ids (two consumers of
+//! this service never wait for each other in a circle), changed in memory one event after the other, and written with
+//! one statement per table.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::PoisonError;
 
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1::FulfillmentEvent;
 use contract::inventory::v1::InventoryEvent;
 use contract::inventory::v1::inventory_event::Body;
 use db::Tx;
-use domain::id::{OrderId, ReservationId};
+use domain::id::{OrderId, ReservationId, Uuid};
 use domain::order::Refusal;
+use domain::time::Timestamp;
 use prost::Message as _;
-use std::sync::PoisonError;
 use tonic::async_trait;
 
 use crate::error::Error;
+use crate::record::Open;
 use crate::store::{self, Note};
 use crate::{Orders, steps, wire};
 
@@ -26,12 +34,11 @@ impl Consumer for Orders {
     }
 
     async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
-        match event.topic {
-            Topic::Inventory => self.stock(tx, event).await?,
-            Topic::Fulfillment => self.work(tx, event).await?,
-            Topic::Orders => {}
-        }
-        Ok(())
+        self.handle_batch(tx, std::slice::from_ref(event)).await
+    }
+
+    async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
+        Ok(self.apply_all(tx, events).await?)
     }
 
     fn committed(&self) {
@@ -39,105 +46,145 @@ impl Consumer for Orders {
     }
 }
 
-impl Orders {
-    async fn stock(&self, tx: &mut Tx, event: &Delivered) -> Result<(), Error> {
-        let told = InventoryEvent::decode(event.payload.clone())
-            .map_err(|error| Error::Unreadable(format!("inventory event: {error}")))?;
-        match told.body {
-            Some(Body::ReservationConfirmed(confirmed)) => {
-                self.confirmed_stock(tx, &confirmed.order_id, event).await
-            }
-            Some(Body::ReservationRefused(refused)) => {
-                let text = format!("{}: {}", refused.reason, refused.sku);
-                self.lost_stock(tx, &refused.order_id, text, event).await
-            }
-            Some(Body::ReservationExpired(_)) => self.ran_out(tx, event).await,
-            Some(
-                Body::ReservationHeld(_)
-                | Body::ReservationExtended(_)
-                | Body::ReservationSettled(_)
-                | Body::ReservationReleased(_)
-                | Body::PositionChanged(_),
-            )
-            | None => Ok(()),
+/// What an event says to us.
+enum Told {
+    /// The stock of an order is its own.
+    Confirmed(OrderId),
+    /// The stock of an order was lost.
+    Lost { order: OrderId, text: String },
+    /// A hold ran out.
+    RanOut,
+    /// Work went on at a node.
+    Work(Box<wire::Told>),
+    /// Nothing.
+    Nothing,
+}
+
+fn read(event: &Delivered) -> Result<Told, Error> {
+    match event.topic {
+        Topic::Orders => Ok(Told::Nothing),
+        Topic::Inventory => {
+            let told = InventoryEvent::decode(event.payload.clone())
+                .map_err(|error| Error::Unreadable(format!("inventory event: {error}")))?;
+            read_stock(told)
+        }
+        Topic::Fulfillment => {
+            let told = FulfillmentEvent::decode(event.payload.clone())
+                .map_err(|error| Error::Unreadable(format!("fulfilment event: {error}")))?;
+            Ok(Told::Work(Box::new(wire::report(told)?)))
         }
     }
+}
 
-    async fn confirmed_stock(&self, tx: &mut Tx, order: &str, event: &Delivered) -> Result<(), Error> {
-        let before = store::lock(tx, order_id(order)?).await?;
-        let now = self.clock.business();
-        match before.order.clone().confirm(ReservationId::new(event.aggregate), now) {
-            Ok(changed) => {
-                self.record(tx, &before, &changed, Vec::new(), &event.actor, now).await?;
-                self.touch(before.order.id);
-                Ok(())
-            }
-            // Cancelled meanwhile, or an older promise of the order: fulfilment gives that stock back.
-            Err(refusal @ (Refusal::Over { .. } | Refusal::OtherReservation | Refusal::AlreadyConfirmed)) => {
-                tracing::debug!(order_id = order, %refusal, "confirmation passed over");
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.into()),
+fn read_stock(told: InventoryEvent) -> Result<Told, Error> {
+    match told.body {
+        Some(Body::ReservationConfirmed(confirmed)) => Ok(Told::Confirmed(order_id(&confirmed.order_id)?)),
+        Some(Body::ReservationRefused(refused)) => {
+            let order = order_id(&refused.order_id)?;
+            Ok(Told::Lost { order, text: format!("{}: {}", refused.reason, refused.sku) })
         }
-    }
-
-    /// The claim of an order was lost. Fulfilment ends its work, and that is what cancels the pieces.
-    async fn lost_stock(
-        &self,
-        tx: &mut Tx,
-        order: &str,
-        text: String,
-        event: &Delivered,
-    ) -> Result<(), Error> {
-        let before = store::lock(tx, order_id(order)?).await?;
-        let note = steps::note("STOCK_LOST", text, &event.actor, event.occurred_at);
-        store::touch(tx, &before, &[note]).await
-    }
-
-    /// A hold ran out. If an unpaid order relied on it, its payment must hold stock anew.
-    async fn ran_out(&self, tx: &mut Tx, event: &Delivered) -> Result<(), Error> {
-        let Some(order) = store::by_promise(tx, event.aggregate).await? else { return Ok(()) };
-        let before = store::lock(tx, order).await?;
-        if before.order.promise.token.uuid() != event.aggregate {
-            return Ok(());
-        }
-        let now = self.clock.business();
-        match before.order.clone().lose_hold(now) {
-            Ok(changed) => {
-                let note = steps::note("HOLD_LOST", "the hold ran out".to_owned(), &event.actor, now);
-                self.record(tx, &before, &changed, vec![note], &event.actor, now).await?;
-                self.touch(order);
-                Ok(())
-            }
-            // Released, lapsed or over: the stock is not the order's to lose.
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn work(&self, tx: &mut Tx, event: &Delivered) -> Result<(), Error> {
-        let told = FulfillmentEvent::decode(event.payload.clone())
-            .map_err(|error| Error::Unreadable(format!("fulfilment event: {error}")))?;
-        let told = wire::report(told)?;
-        let before = store::lock(tx, told.order).await?;
-        let now = self.clock.business();
-        let changed = before.order.clone().follow(&told.report, now)?;
-        let note = Note {
-            step: told.step,
-            text: told.text,
-            actor: event.actor.clone(),
-            at: event.occurred_at,
-            node: told.node,
-        };
-        self.record(tx, &before, &changed, vec![note], &event.actor, now).await?;
-        self.touch(told.order);
-        Ok(())
-    }
-
-    fn touch(&self, order: OrderId) {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).push(order.uuid());
+        Some(Body::ReservationExpired(_)) => Ok(Told::RanOut),
+        Some(
+            Body::ReservationHeld(_)
+            | Body::ReservationExtended(_)
+            | Body::ReservationSettled(_)
+            | Body::ReservationReleased(_)
+            | Body::PositionChanged(_),
+        )
+        | None => Ok(Told::Nothing),
     }
 }
 
 fn order_id(text: &str) -> Result<OrderId, Error> {
     text.parse().map_err(|_| Error::Unreadable(format!("order id {text:?}")))
+}
+
+impl Orders {
+    async fn apply_all(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Error> {
+        let told: Vec<Told> = events.iter().map(read).collect::<Result<_, _>>()?;
+        let ran_out = events.iter().zip(&told).filter(|(_, told)| matches!(told, Told::RanOut));
+        let holders = store::by_promises(tx, ran_out.map(|(event, _)| event.aggregate).collect()).await?;
+        let orders: Vec<Option<OrderId>> =
+            events.iter().zip(&told).map(|(event, told)| order_of(told, event, &holders)).collect();
+        let ids: BTreeSet<OrderId> = orders.iter().copied().flatten().collect();
+        let locked = store::lock_many(tx, &ids).await?;
+        let mut open: HashMap<OrderId, Open> =
+            locked.into_iter().map(|loaded| (loaded.order.id, Open::new(loaded))).collect();
+        let now = self.clock.business();
+        for ((event, told), order) in events.iter().zip(told).zip(orders) {
+            let Some(id) = order else { continue };
+            let order = open.get_mut(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+            apply(order, told, event, now)?;
+        }
+        let touched: Vec<Uuid> = open.keys().map(|id| id.uuid()).collect();
+        self.write_open(tx, open.into_values().collect()).await?;
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).extend(touched);
+        Ok(())
+    }
+}
+
+fn order_of(told: &Told, event: &Delivered, holders: &HashMap<Uuid, OrderId>) -> Option<OrderId> {
+    match told {
+        Told::Confirmed(order) | Told::Lost { order, .. } => Some(*order),
+        Told::RanOut => holders.get(&event.aggregate).copied(),
+        Told::Work(work) => Some(work.order),
+        Told::Nothing => None,
+    }
+}
+
+fn apply(open: &mut Open, told: Told, event: &Delivered, now: Timestamp) -> Result<(), Error> {
+    let actor = event.actor.as_str();
+    match told {
+        Told::Confirmed(_) => confirmed(open, event, now),
+        Told::Lost { text, .. } => {
+            // Fulfilment ends its work, and that is what cancels the pieces.
+            open.note(steps::note("STOCK_LOST", text, actor, event.occurred_at));
+            Ok(())
+        }
+        Told::RanOut => {
+            ran_out(open, event, now);
+            Ok(())
+        }
+        Told::Work(work) => {
+            let work = *work;
+            let changed = open.order.clone().follow(&work.report, now)?;
+            let note = Note {
+                step: work.step,
+                text: work.text,
+                actor: event.actor.clone(),
+                at: event.occurred_at,
+                node: work.node,
+            };
+            open.take(changed, vec![note], actor, now);
+            Ok(())
+        }
+        Told::Nothing => Ok(()),
+    }
+}
+
+fn confirmed(open: &mut Open, event: &Delivered, now: Timestamp) -> Result<(), Error> {
+    match open.order.clone().confirm(ReservationId::new(event.aggregate), now) {
+        Ok(changed) => {
+            open.take(changed, Vec::new(), &event.actor, now);
+            Ok(())
+        }
+        // Cancelled meanwhile, or an older promise of the order: that stock is given back by those who hold it.
+        Err(refusal @ (Refusal::Over { .. } | Refusal::OtherReservation | Refusal::AlreadyConfirmed)) => {
+            tracing::debug!(order_id = %open.order.id, %refusal, "confirmation passed over");
+            Ok(())
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// A hold ran out. If an unpaid order relied on it, its payment must hold stock anew; the stock of a released, lapsed
+/// or ended order is not the order's to lose.
+fn ran_out(open: &mut Open, event: &Delivered, now: Timestamp) {
+    if open.order.promise.token.uuid() != event.aggregate {
+        return;
+    }
+    if let Ok(changed) = open.order.clone().lose_hold(now) {
+        let note = steps::note("HOLD_LOST", "the hold ran out".to_owned(), &event.actor, now);
+        open.take(changed, vec![note], &event.actor, now);
+    }
 }

@@ -7,27 +7,65 @@ use domain::order::{Changed, Order};
 use domain::time::Timestamp;
 
 use crate::error::Error;
-use crate::store::{self, Loaded, Note};
+use crate::store::{self, Change, Loaded, Note};
 use crate::{Orders, steps, wire};
 
+/// An order under change: as it was locked, as it is now, and what is to be told of it.
+pub(crate) struct Open {
+    before: Loaded,
+    pub(crate) order: Order,
+    notes: Vec<Note>,
+    events: Vec<bus::Event>,
+}
+
+impl Open {
+    pub(crate) fn new(before: Loaded) -> Self {
+        Self { order: before.order.clone(), before, notes: Vec::new(), events: Vec::new() }
+    }
+
+    /// Takes over a transition. `told` are steps that have no event of the order.
+    pub(crate) fn take(&mut self, changed: Changed, told: Vec<Note>, actor: &str, now: Timestamp) {
+        self.notes.extend(told);
+        self.notes.extend(steps::of(&changed.order, &changed.events, actor, now));
+        self.events.extend(events(&changed, actor, now));
+        self.order = changed.order;
+    }
+
+    /// Adds a step.
+    pub(crate) fn note(&mut self, note: Note) {
+        self.notes.push(note);
+    }
+
+    fn has_changed(&self) -> bool {
+        !self.notes.is_empty() || self.order != self.before.order
+    }
+}
+
 impl Orders {
-    /// Writes a changed order. `told` are steps that have no event of the order.
+    /// Writes changed orders with their timelines and events.
+    pub(crate) async fn write_open(&self, tx: &mut Tx, open: Vec<Open>) -> Result<(), Error> {
+        let open: Vec<Open> = open.into_iter().filter(Open::has_changed).collect();
+        let changes: Vec<Change<'_>> =
+            open.iter().map(|o| Change { before: &o.before, order: &o.order, notes: &o.notes }).collect();
+        store::save(tx, &changes, &self.policy).await?;
+        let events: Vec<bus::Event> = open.iter().flat_map(|o| o.events.clone()).collect();
+        outbox::append(tx, &events).await?;
+        Ok(())
+    }
+
+    /// Writes one changed order.
     pub(crate) async fn record(
         &self,
         tx: &mut Tx,
-        before: &Loaded,
-        changed: &Changed,
-        mut told: Vec<Note>,
+        before: Loaded,
+        changed: Changed,
+        told: Vec<Note>,
         actor: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        told.extend(steps::of(&changed.order, &changed.events, actor, now));
-        if changed.events.is_empty() && before.order.fulfillment == changed.order.fulfillment {
-            return store::touch(tx, before, &told).await;
-        }
-        store::save(tx, before, &changed.order, &told, &self.policy).await?;
-        outbox::append(tx, &events(changed, actor, now)).await?;
-        Ok(())
+        let mut open = Open::new(before);
+        open.take(changed, told, actor, now);
+        self.write_open(tx, vec![open]).await
     }
 
     /// The reply that was given to a request before, if it was.

@@ -1,12 +1,14 @@
 //! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed.
 
+use std::collections::HashMap;
+
 use domain::id::{self, OrderId};
 use domain::order::{Changed, Order, Refusal};
 use domain::time::{Timestamp, after_ms, micros};
 
 use crate::error::Error;
 use crate::hold::{self, Wanted};
-use crate::store::{self, Loaded};
+use crate::store::{self, Change, Loaded};
 use crate::{Orders, steps};
 
 /// Who acts when time does.
@@ -24,9 +26,10 @@ enum Due {
 }
 
 impl Orders {
-    /// Does what is due, and answers for how many orders.
+    /// Does what is due, and answers how often something was done.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
         let mut done = 0;
+        let mut seen: HashMap<OrderId, u32> = HashMap::new();
         loop {
             let mut tx = self.db.read().await?;
             let due = store::due(&mut tx, now, BATCH).await?;
@@ -35,16 +38,25 @@ impl Orders {
                 return Ok(done);
             }
             for order in due {
-                let ran = self.attend(order, now).await;
+                let times = seen.entry(order).or_default();
+                *times += 1;
+                // Lapse and expiry may be due at once; an order that stays due after that waits for its next turn.
+                let ran =
+                    if *times > 3 { Err(Error::ChangedMeanwhile) } else { self.attend(order, now).await };
                 if let Err(error) = ran {
                     tracing::warn!(order_id = %order, %error, "what is due is tried again later");
-                    let mut tx = self.db.begin().await?;
-                    store::postpone(&mut tx, order, after_ms(now, LATER_MS)).await?;
-                    tx.commit().await?;
+                    self.postpone(order, after_ms(now, LATER_MS)).await?;
                 }
                 done += 1;
             }
         }
+    }
+
+    async fn postpone(&self, order: OrderId, until: Timestamp) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        store::postpone(&mut tx, order, until).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// When something is due next.
@@ -56,8 +68,8 @@ impl Orders {
     async fn attend(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
         let order = self.find(id).await?;
         match self.due(&order, now) {
-            None => self.rewrite(id, now).await,
-            Some(Due::Lapse) => self.change(id, now, |order, now| order.lapse(now)).await,
+            None => self.rewrite(id).await,
+            Some(Due::Lapse) => self.change(id, now, Order::lapse).await,
             Some(Due::Expire) => {
                 let policy = self.policy;
                 self.change(id, now, move |order, now| order.expire(&policy, now)).await
@@ -80,8 +92,8 @@ impl Orders {
     }
 
     /// Writes the order's due time again: it was looked at too early.
-    async fn rewrite(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
-        self.adjust(id, now, |_| ()).await
+    async fn rewrite(&self, id: OrderId) -> Result<(), Error> {
+        self.adjust(id, |_| ()).await
     }
 
     /// A transition that time makes. That it is not due any more is fine: somebody was faster.
@@ -95,7 +107,7 @@ impl Orders {
             let mut tx = self.db.begin().await?;
             let before = store::lock(&mut tx, id).await?;
             match transition(before.order.clone(), now) {
-                Ok(changed) => self.record(&mut tx, &before, &changed, Vec::new(), ACTOR, now).await?,
+                Ok(changed) => self.record(&mut tx, before, changed, Vec::new(), ACTOR, now).await?,
                 Err(Refusal::NotDue) => return Ok(()),
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -108,13 +120,14 @@ impl Orders {
     }
 
     /// Changes what nobody else sees.
-    async fn adjust(&self, id: OrderId, _now: Timestamp, change: impl Fn(&mut Order)) -> Result<(), Error> {
+    async fn adjust(&self, id: OrderId, change: impl Fn(&mut Order)) -> Result<(), Error> {
         let write = || async {
             let mut tx = self.db.begin().await?;
             let before = store::lock(&mut tx, id).await?;
             let mut order = before.order.clone();
             change(&mut order);
-            store::save(&mut tx, &before, &order, &[], &self.policy).await?;
+            let change = Change { before: &before, order: &order, notes: &[] };
+            store::save(&mut tx, &[change], &self.policy).await?;
             tx.commit().await?;
             Ok(())
         };
@@ -125,23 +138,17 @@ impl Orders {
     /// refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
     async fn extend_hold(&self, order: &Order, now: Timestamp) -> Result<(), Error> {
         let until = after_ms(now, self.config.hold_ms(!order.is_released()));
-        let refused = match self.extend(order.promise.token, until).await {
+        match self.extend(order.promise.token, until).await {
             Ok(held) if hold::is_live(&held, now) => {
                 let until = hold::expiry(&held).unwrap_or(until);
-                return self.adjust(order.id, now, |order| order.hold_extended(until)).await;
+                return self.adjust(order.id, |order| order.hold_extended(until)).await;
             }
-            Ok(_) => true,
-            Err(Error::Peer(answer)) => {
-                if !hold::is_definite(&answer) {
-                    return Err(Error::Peer(answer));
-                }
-                true
-            }
+            Err(Error::Peer(answer)) if !hold::is_definite(&answer) => return Err(Error::Peer(answer)),
+            Ok(_) | Err(Error::Peer(_)) => {}
             Err(error) => return Err(error),
-        };
-        debug_assert!(refused, "everything else returned above");
+        }
         if order.is_released() {
-            return self.adjust(order.id, now, |order| order.hold_extended(until)).await;
+            return self.adjust(order.id, |order| order.hold_extended(until)).await;
         }
         self.hold_anew(order, until, now).await
     }
@@ -161,7 +168,7 @@ impl Orders {
             }
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 tracing::info!(order_id = %order.id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
-                self.change(order.id, now, |order, now| order.lose_hold(now)).await
+                self.change(order.id, now, Order::lose_hold).await
             }
             Err(error) => Err(error),
         }
@@ -183,7 +190,8 @@ impl Orders {
         let mut order = before.order.clone();
         order.hold_replaced(promise);
         let note = steps::note("HELD_ANEW", "the hold was gone and was taken again".to_owned(), ACTOR, now);
-        store::save(&mut tx, &before, &order, &[note], &self.policy).await?;
+        let change = Change { before: &before, order: &order, notes: &[note] };
+        store::save(&mut tx, &[change], &self.policy).await?;
         tx.commit().await?;
         Ok(true)
     }

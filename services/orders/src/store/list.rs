@@ -108,7 +108,7 @@ pub(crate) async fn page(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) number: i64,
-    pub(crate) step: String,
+    pub(crate) name: String,
     pub(crate) text: String,
     pub(crate) actor: String,
     pub(crate) at: Timestamp,
@@ -127,7 +127,7 @@ pub(crate) async fn timeline(tx: &mut Tx, id: OrderId, after: i64, limit: i64) -
     let step = |row: &db::Row| {
         Ok(Step {
             number: row.get("number")?,
-            step: row.get("step")?,
+            name: row.get("step")?,
             text: row.get("text")?,
             actor: row.get("actor")?,
             at: from_micros(row.get("occurred_at")?),

@@ -58,6 +58,30 @@ pub(crate) async fn by_promise(tx: &mut Tx, token: Uuid) -> Result<Option<OrderI
     row.map(|row| Ok(OrderId::new(row.get("order_id")?))).transpose()
 }
 
+/// The orders whose stock these promises hold, by promise.
+pub(crate) async fn by_promises(tx: &mut Tx, tokens: Vec<Uuid>) -> Result<HashMap<Uuid, OrderId>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT o.order_id, o.promise_token FROM orders o JOIN {rows} ON o.promise_token = r.promise_token",
+            &[("promise_token", Type::Uuid)],
+            tokens.into_iter().map(|token| params![token]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("promise_token")?, OrderId::new(row.get("order_id")?)))).collect()
+}
+
+/// Orders, locked in the order of their ids until the end of the transaction. One that does not exist is left out.
+pub(crate) async fn lock_many(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Vec<Loaded>, Error> {
+    let rows = tx
+        .batch_fetch(
+            select_orders!("JOIN {rows} ON o.order_id = r.order_id ORDER BY o.order_id {lock:o}"),
+            &[("order_id", Type::Uuid)],
+            ids.iter().map(|id| params![id.uuid()]).collect(),
+        )
+        .await?;
+    many(tx, &rows).await
+}
+
 /// Orders for which time changes something now.
 pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = tx
@@ -88,21 +112,21 @@ async fn one(tx: &mut Tx, row: Option<Row>) -> Result<Option<Loaded>, Error> {
 /// Completes orders whose own rows were read, in their order, with few statements.
 pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error> {
     let mut ids = Vec::with_capacity(rows.len());
-    let (mut charged, mut refunded) = (Vec::new(), Vec::new());
+    let (mut with_charges, mut with_refunds) = (Vec::new(), Vec::new());
     for row in rows {
         let id: Uuid = row.get("order_id")?;
         ids.push(params![id]);
         if row.get::<i64>("charge_count")? > 0 {
-            charged.push(params![id]);
+            with_charges.push(params![id]);
         }
         if row.get::<i64>("refund_count")? > 0 {
-            refunded.push(params![id]);
+            with_refunds.push(params![id]);
         }
     }
     let mut lines = lines(tx, ids.clone()).await?;
     let mut tenders = tenders(tx, ids).await?;
-    let mut charges = charges(tx, charged).await?;
-    let mut refunds = refunds(tx, refunded).await?;
+    let mut charges = charges(tx, with_charges).await?;
+    let mut refunds = refunds(tx, with_refunds).await?;
     let mut orders = Vec::with_capacity(rows.len());
     for row in rows {
         let id: Uuid = row.get("order_id")?;

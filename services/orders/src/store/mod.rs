@@ -5,8 +5,10 @@ mod load;
 mod save;
 
 pub(crate) use list::{Filter, Position, Step, page, timeline};
-pub(crate) use load::{Found, Loaded, by_channel, by_promise, due, load, lock, many, next_due};
-pub(crate) use save::{Note, insert, postpone, save, touch};
+pub(crate) use load::{
+    Found, Loaded, by_channel, by_promise, by_promises, due, load, lock, lock_many, many, next_due,
+};
+pub(crate) use save::{Change, Note, insert, postpone, save};
 
 /// The columns of an order, for its three ways of being read.
 macro_rules! select_orders {

@@ -63,7 +63,7 @@ pub(crate) async fn insert(
     insert_lines(tx, order).await?;
     insert_tenders(tx, order).await?;
     insert_charges(tx, order).await?;
-    insert_notes(tx, order.id, 0, notes).await
+    insert_notes(tx, numbered(order.id, 0, notes).collect()).await
 }
 
 async fn insert_lines(tx: &mut Tx, order: &Order) -> Result<(), Error> {
@@ -160,10 +160,13 @@ async fn insert_charges(tx: &mut Tx, order: &Order) -> Result<(), Error> {
     Ok(())
 }
 
-async fn insert_notes(tx: &mut Tx, id: OrderId, before: i64, notes: &[Note]) -> Result<(), Error> {
-    let rows = notes.iter().zip(before + 1..).map(|(n, number)| {
+fn numbered(id: OrderId, before: i64, notes: &[Note]) -> impl Iterator<Item = Vec<Value>> {
+    notes.iter().zip(before + 1..).map(move |(n, number)| {
         params![id.uuid(), number, n.step, n.text.as_str(), n.actor.as_str(), micros(n.at), n.node.as_str()]
-    });
+    })
+}
+
+async fn insert_notes(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
     tx.batch(
         "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
          SELECT r.order_id, r.number, r.step, r.text, r.actor, r.occurred_at, r.node_id FROM {rows}",
@@ -176,68 +179,94 @@ async fn insert_notes(tx: &mut Tx, id: OrderId, before: i64, notes: &[Note]) -> 
             ("occurred_at", Type::BigInt),
             ("node_id", Type::Text),
         ],
-        rows.collect(),
+        rows,
     )
     .await?;
     Ok(())
 }
 
-/// Writes what changed since the order was locked, and its new steps.
-pub(crate) async fn save(
-    tx: &mut Tx,
-    before: &Loaded,
-    order: &Order,
-    notes: &[Note],
-    policy: &Policy,
-) -> Result<(), Error> {
-    let saved = tx
-        .execute(
-            "UPDATE orders SET version = $3, status = $4, blocks = $5, promise_token = $6, node_id = $7,
-                 promised_at = $8, held_until = $9, updated_at = $10, payment_due_at = $11, lapsed_at = $12,
-                 expired_at = $13, confirmed_at = $14, fulfillment_id = $15, cancels = $16, refund_count = $17,
-                 step_count = $18, due_at = $19, method = $20
-              WHERE order_id = $1 AND version = $2",
-            params![
-                order.id.uuid(),
-                before.order.version,
-                order.version,
-                order.status().name(),
-                blocks(order),
-                order.promise.token.uuid(),
-                order.promise.node.as_str(),
-                micros(order.promise.promised_at),
-                micros(order.promise.held_until),
-                micros(order.updated_at),
-                order.payment_due_at.map(micros),
-                order.lapsed_at.map(micros),
-                order.expired_at.map(micros),
-                order.confirmed_at.map(micros),
-                order.fulfillment.map(|f| f.uuid()),
-                order.cancels,
-                count(order.ledger.refunds.len()),
-                before.steps + count(notes.len()),
-                order.due_at(policy).map(micros),
-                order.promise.method.name(),
-            ],
-        )
-        .await?;
-    if saved != 1 {
-        return Err(Error::ChangedMeanwhile);
-    }
-    update_lines(tx, &before.order, order).await?;
-    update_tenders(tx, &before.order, order).await?;
-    insert_refunds(tx, &before.order, order).await?;
-    insert_notes(tx, order.id, before.steps, notes).await
+/// An order that changed since it was locked, and its new steps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) before: &'a Loaded,
+    pub(crate) order: &'a Order,
+    pub(crate) notes: &'a [Note],
 }
 
-/// Adds steps to the timeline of an order that did not change otherwise.
-pub(crate) async fn touch(tx: &mut Tx, before: &Loaded, notes: &[Note]) -> Result<(), Error> {
-    tx.execute(
-        "UPDATE orders SET step_count = $2 WHERE order_id = $1",
-        params![before.order.id.uuid(), before.steps + count(notes.len())],
-    )
-    .await?;
-    insert_notes(tx, before.order.id, before.steps, notes).await
+/// Writes what changed, of all orders together.
+pub(crate) async fn save(tx: &mut Tx, changes: &[Change<'_>], policy: &Policy) -> Result<(), Error> {
+    update_orders(tx, changes, policy).await?;
+    update_lines(tx, changes).await?;
+    update_tenders(tx, changes).await?;
+    insert_refunds(tx, changes).await?;
+    let notes = changes.iter().flat_map(|c| numbered(c.order.id, c.before.steps, c.notes));
+    insert_notes(tx, notes.collect()).await
+}
+
+async fn update_orders(tx: &mut Tx, changes: &[Change<'_>], policy: &Policy) -> Result<(), Error> {
+    let row = |Change { before, order, notes }: &Change<'_>| {
+        params![
+            order.id.uuid(),
+            before.order.version,
+            order.version,
+            order.status().name(),
+            blocks(order),
+            order.promise.token.uuid(),
+            order.promise.method.name(),
+            order.promise.node.as_str(),
+            micros(order.promise.promised_at),
+            micros(order.promise.held_until),
+            micros(order.updated_at),
+            order.payment_due_at.map(micros),
+            order.lapsed_at.map(micros),
+            order.expired_at.map(micros),
+            order.confirmed_at.map(micros),
+            order.fulfillment.map(domain::id::FulfillmentId::uuid),
+            order.cancels,
+            count(order.ledger.refunds.len()),
+            before.steps + count(notes.len()),
+            order.due_at(policy).map(micros),
+        ]
+    };
+    let saved = tx
+        .batch(
+            "UPDATE orders AS o SET version = r.version, status = r.status, blocks = r.blocks,
+                 promise_token = r.promise_token, method = r.method, node_id = r.node_id,
+                 promised_at = r.promised_at, held_until = r.held_until, updated_at = r.updated_at,
+                 payment_due_at = r.payment_due_at, lapsed_at = r.lapsed_at, expired_at = r.expired_at,
+                 confirmed_at = r.confirmed_at, fulfillment_id = r.fulfillment_id, cancels = r.cancels,
+                 refund_count = r.refund_count, step_count = r.step_count, due_at = r.due_at
+               FROM {rows} WHERE o.order_id = r.order_id AND o.version = r.before",
+            &[
+                ("order_id", Type::Uuid),
+                ("before", Type::BigInt),
+                ("version", Type::BigInt),
+                ("status", Type::Text),
+                ("blocks", Type::Text),
+                ("promise_token", Type::Uuid),
+                ("method", Type::Text),
+                ("node_id", Type::Text),
+                ("promised_at", Type::BigInt),
+                ("held_until", Type::BigInt),
+                ("updated_at", Type::BigInt),
+                ("payment_due_at", Type::BigInt),
+                ("lapsed_at", Type::BigInt),
+                ("expired_at", Type::BigInt),
+                ("confirmed_at", Type::BigInt),
+                ("fulfillment_id", Type::Uuid),
+                ("cancels", Type::BigInt),
+                ("refund_count", Type::BigInt),
+                ("step_count", Type::BigInt),
+                ("due_at", Type::BigInt),
+            ],
+            changes.iter().map(row).collect(),
+        )
+        .await?;
+    if usize::try_from(saved).is_ok_and(|saved| saved == changes.len()) {
+        Ok(())
+    } else {
+        Err(Error::ChangedMeanwhile)
+    }
 }
 
 /// Looks at an order again later: what was due could not be done now.
@@ -250,17 +279,20 @@ pub(crate) async fn postpone(tx: &mut Tx, id: OrderId, until: Timestamp) -> Resu
     Ok(())
 }
 
-async fn update_lines(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
-    let changed = |(old, new): &(&Line, &Line)| {
+async fn update_lines(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+    let differs = |(old, new): &(&Line, &Line)| {
         old.buckets != new.buckets
             || old.cancel_requested != new.cancel_requested
             || old.cancel_reason != new.cancel_reason
     };
-    let lines = before.lines.iter().zip(&after.lines).filter(changed);
-    let rows = lines.map(|(_, line)| {
+    let lines = changes.iter().flat_map(|c| {
+        let pairs = c.before.order.lines.iter().zip(&c.order.lines).filter(differs);
+        pairs.map(|(_, line)| (c.order.id, line))
+    });
+    let rows = lines.map(|(id, line)| {
         let b = &line.buckets;
         params![
-            after.id.uuid(),
+            id.uuid(),
             line.no,
             b.open,
             b.reserved,
@@ -306,14 +338,20 @@ async fn update_lines(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), 
     Ok(())
 }
 
-async fn update_tenders(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
-    let changed = |(old, new): &(&Tender, &Tender)| old != new;
-    let tenders = before.ledger.tenders.iter().zip(&after.ledger.tenders).filter(changed);
-    let rows: Vec<Vec<Value>> = tenders
-        .map(|(_, t)| {
-            params![after.id.uuid(), t.id.as_str(), t.state.name(), t.provider_ref.as_str(), t.claimed_minor]
+async fn update_tenders(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+    let differs = |(old, new): &(&Tender, &Tender)| old != new;
+    let rows = changes.iter().flat_map(|c| {
+        let pairs = c.before.order.ledger.tenders.iter().zip(&c.order.ledger.tenders).filter(differs);
+        pairs.map(|(_, t)| {
+            params![
+                c.order.id.uuid(),
+                t.id.as_str(),
+                t.state.name(),
+                t.provider_ref.as_str(),
+                t.claimed_minor
+            ]
         })
-        .collect();
+    });
     tx.batch(
         "UPDATE order_tenders AS t SET state = r.state, provider_ref = r.provider_ref, claimed = r.claimed
            FROM {rows} WHERE t.order_id = r.order_id AND t.tender_id = r.tender_id",
@@ -324,24 +362,26 @@ async fn update_tenders(tx: &mut Tx, before: &Order, after: &Order) -> Result<()
             ("provider_ref", Type::Text),
             ("claimed", Type::BigInt),
         ],
-        rows,
+        rows.collect(),
     )
     .await?;
     Ok(())
 }
 
-async fn insert_refunds(tx: &mut Tx, before: &Order, after: &Order) -> Result<(), Error> {
-    let known = before.ledger.refunds.len();
-    let fresh = after.ledger.refunds.iter().zip(1_i64..).skip(known);
-    let rows = fresh.map(|(refund, position)| {
-        params![
-            after.id.uuid(),
-            position,
-            refund.id.uuid(),
-            refund.amount_minor,
-            refund.reason.as_str(),
-            micros(refund.at),
-        ]
+async fn insert_refunds(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+    let rows = changes.iter().flat_map(|c| {
+        let known = c.before.order.ledger.refunds.len();
+        let fresh = c.order.ledger.refunds.iter().zip(1_i64..).skip(known);
+        fresh.map(|(refund, position)| {
+            params![
+                c.order.id.uuid(),
+                position,
+                refund.id.uuid(),
+                refund.amount_minor,
+                refund.reason.as_str(),
+                micros(refund.at),
+            ]
+        })
     });
     tx.batch(
         "INSERT INTO order_refunds (order_id, position, refund_id, amount, reason, requested_at)

@@ -17,8 +17,8 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Names a bad field.
-    pub(super) fn bad(&mut self, field: impl Into<String>, why: impl ToString) {
-        self.violations.push(Violation::new(field, why.to_string()));
+    pub(super) fn bad(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.violations.push(Violation::new(field, why));
     }
 
     /// Whether nothing is wrong so far.
@@ -39,7 +39,7 @@ impl Fields {
         match read {
             Ok(value) => Some(value),
             Err(why) => {
-                self.bad(field, why);
+                self.bad(field, why.to_string());
                 None
             }
         }
@@ -53,7 +53,7 @@ impl Fields {
     /// A text that must be there, with nothing invisible in it.
     pub(super) fn text(&mut self, field: &str, text: &str, max: usize) -> String {
         if let Err(why) = check_text(text, max) {
-            self.bad(field, why);
+            self.bad(field, why.to_string());
         }
         text.to_owned()
     }
@@ -61,9 +61,9 @@ impl Fields {
     /// A text for people, which may be empty or padded.
     pub(super) fn label(&mut self, field: &str, text: &str, max: usize) -> String {
         if text.len() > max.saturating_mul(4) || text.chars().count() > max {
-            self.bad(field, IdError::TooLong { max });
+            self.bad(field, IdError::TooLong { max }.to_string());
         } else if let Some((position, c)) = text.chars().enumerate().find(|(_, c)| is_invisible(*c)) {
-            self.bad(field, IdError::Invisible { code: u32::from(c), position });
+            self.bad(field, IdError::Invisible { code: u32::from(c), position }.to_string());
         }
         text.to_owned()
     }

@@ -147,7 +147,7 @@ fn tender_state(state: TenderState) -> pb::TenderState {
 pub(crate) fn step(step: Step) -> pb::TimelineEntry {
     pb::TimelineEntry {
         number: step.number,
-        step: step.step,
+        step: step.name,
         text: step.text,
         actor: step.actor,
         occurred_time: Some(time(step.at)),

@@ -8,7 +8,6 @@ use domain::id::{LineNo, NodeId, OrderId, PromiseToken, Sku, Uuid};
 use domain::money::Currency;
 use domain::order::{Amounts, Charge, Draft, DraftLine, Payment, Status, Tender, TenderState, Terms};
 use domain::quantity::Quantity;
-use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use super::METHOD_PREFIX;
@@ -68,7 +67,7 @@ fn draft(fields: &mut Fields, request: &pb::PlaceOrderRequest, config: &Config) 
     }
     let terms = terms(fields, request.payment_terms());
     let currency = fields.currency("total", request.total.as_ref());
-    let total = fields.minor("total", request.total.as_ref(), currency).filter(|_| currency.is_some());
+    let total = currency.and_then(|c| fields.minor("total", request.total.as_ref(), Some(c)));
     let lines = lines(fields, request, currency, config.max_lines);
     let charges = charges(fields, &request.charges, currency);
     let tenders = tenders(fields, &request.tenders, currency);
@@ -138,7 +137,9 @@ fn line(
         && !fields.are_good()
         && let Err(flaws) = amounts.total()
     {
-        flaws.into_iter().for_each(|flaw| fields.bad(format!("lines[{i}].{}", flaw.field()), flaw));
+        for flaw in flaws {
+            fields.bad(format!("lines[{i}].{}", flaw.field()), flaw.to_string());
+        }
     }
     quantity?;
     Some(DraftLine { sku: sku?, name, amounts })

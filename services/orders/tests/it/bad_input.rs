@@ -1,0 +1,278 @@
+//! The table of bad input: every entry is refused by its field, nothing is held, nothing is written.
+
+use contract::orders::v1 as pb;
+use contract::orders::v1::place_order_request::Fulfillment;
+use contract::r#type::v1::Method;
+use domain::id::v7;
+use pb::TenderState;
+use tonic::Code;
+
+use crate::world::{World, fields, gbp, line, money, request, tender, worlds};
+
+type Change = fn(&mut pb::PlaceOrderRequest);
+type PaymentChange = fn(&mut pb::PayOrderRequest);
+
+/// What is changed in a good request, and the fields that are then refused.
+const TABLE: &[(Change, &[&str])] = &[
+    // Quantities.
+    (|r| r.lines[0].quantity = 0, &["lines[0].quantity"]),
+    (|r| r.lines[0].quantity = -1, &["lines[0].quantity"]),
+    (|r| r.lines[0].quantity = i64::MAX, &["lines[0].quantity"]),
+    (|r| r.lines[0].quantity = i64::MIN, &["lines[0].quantity"]),
+    (|r| r.lines[0].quantity = 1_000_001, &["lines[0].quantity"]),
+    // Money.
+    (|r| r.lines[0].unit_price = money("GBP", i64::MAX / 100, 0), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("GBP", i64::MAX, 0), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("GBP", -1, 0), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("GBP", 1, 5_000_000), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("GBP", 1, -10_000_000), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("GBP", 1, 1_000_000_000), &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = None, &["lines[0].unit_price"]),
+    (|r| r.lines[0].unit_price = money("EUR", 1, 0), &["lines[0].unit_price.currency_code"]),
+    (|r| r.lines[1].discount = money("EUR", 0, 0), &["lines[1].discount.currency_code"]),
+    (|r| r.lines[1].discount = gbp(111), &["lines[1].discount"]),
+    (|r| r.lines[1].discount = gbp(-1), &["lines[1].discount"]),
+    (|r| r.lines[1].tax = gbp(-1), &["lines[1].tax"]),
+    (|r| r.lines[1].tax = gbp(111), &["lines[1].tax"]),
+    (|r| r.charges[0].amount = gbp(-1), &["charges[0].amount"]),
+    (|r| r.charges[0].amount = None, &["charges[0].amount"]),
+    (|r| r.total = None, &["total"]),
+    (|r| r.total = gbp(761), &["total", "tenders"]),
+    (|r| r.total = money("gbp", 7, 600_000_000), &["total.currency_code"]),
+    (|r| r.total = money("XXX", 7, 600_000_000), &["total.currency_code"]),
+    (|r| r.tenders[0].amount = gbp(0), &["tenders[0].amount"]),
+    (|r| r.tenders[0].amount = gbp(759), &["tenders"]),
+    (|r| r.tenders.clear(), &["tenders"]),
+    (|r| r.tenders = vec![tender("t", 380, TenderState::Due); 2], &["tenders[1].tender_id"]),
+    (|r| r.tenders = vec![tender("t", 1, TenderState::Due); 11], &["tenders"]),
+    (|r| r.tenders[0].set_state(TenderState::Voided), &["tenders[0].state"]),
+    (|r| r.tenders[0].tender_id.clear(), &["tenders[0].tender_id"]),
+    (|r| r.tenders[0].kind = "x".repeat(33), &["tenders[0].kind"]),
+    (|r| r.tenders[0].provider_ref = "x".repeat(129), &["tenders[0].provider_ref"]),
+    // The sum of two lines that fit each by itself.
+    (
+        |r| {
+            for line in &mut r.lines {
+                (line.quantity, line.unit_price) = (1, money("GBP", 9_000_000_000_000, 0));
+            }
+        },
+        &["lines"],
+    ),
+    // Lists.
+    (|r| r.lines.clear(), &["lines"]),
+    (|r| r.lines = vec![line("a", 1, 1); 1_001], &["lines"]),
+    (|r| r.charges = vec![r.charges[0].clone(); 21], &["charges"]),
+    // Texts.
+    (|r| r.lines[0].sku.clear(), &["lines[0].sku"]),
+    (|r| r.lines[0].sku = "a\0b".into(), &["lines[0].sku"]),
+    (|r| r.lines[0].sku = "\u{202E}a".into(), &["lines[0].sku"]),
+    (|r| r.lines[0].sku = "a\u{200B}".into(), &["lines[0].sku"]),
+    (|r| r.lines[0].sku = " a".into(), &["lines[0].sku"]),
+    (|r| r.lines[0].sku = "x".repeat(65), &["lines[0].sku"]),
+    (|r| r.lines[0].name = "x".repeat(201), &["lines[0].name"]),
+    (|r| r.lines[0].name = "a\r\nb".into(), &["lines[0].name"]),
+    (|r| r.channel = "Web".into(), &["channel"]),
+    (|r| r.channel.clear(), &["channel"]),
+    (|r| r.channel = "x".repeat(33), &["channel"]),
+    (|r| r.channel_order_id.clear(), &["channel_order_id"]),
+    (|r| r.channel_order_id = "1\0".into(), &["channel_order_id"]),
+    (|r| r.channel_order_id = "1".repeat(65), &["channel_order_id"]),
+    (|r| r.customer_ref = "\u{2066}c".into(), &["customer_ref"]),
+    (|r| r.charges[0].code = String::new(), &["charges[0].code"]),
+    (|r| r.charges[0].description = "\u{7}".into(), &["charges[0].description"]),
+    // Ids, enums, oneofs.
+    (|r| r.request_id.clear(), &["request_id"]),
+    (|r| r.request_id = "00000000-0000-0000-0000-000000000000".into(), &["request_id"]),
+    (|r| r.request_id = "{0190e0a2-5b1c-7000-8000-000000000000}".into(), &["request_id"]),
+    (|r| r.set_payment_terms(pb::PaymentTerms::Unspecified), &["payment_terms"]),
+    (|r| r.payment_terms = 99, &["payment_terms"]),
+    (|r| r.fulfillment = None, &["fulfillment"]),
+    (|r| r.fulfillment = Some(token("0190e0a2-5b1c-7000-8000-000000000000")), &["promise_token"]),
+    (|r| r.fulfillment = Some(token("ord_0190e0a2-5b1c-7000-8000-000000000000")), &["promise_token"]),
+    (|r| r.fulfillment = Some(destination(Method::Unspecified, "s")), &["destination.method"]),
+    (|r| r.fulfillment = Some(destination(Method::Express, "s")), &["destination.method"]),
+    (|r| r.fulfillment = Some(destination(Method::Pickup, "")), &["destination.node_id"]),
+    (|r| r.fulfillment = Some(destination(Method::Pickup, "s\u{200D}")), &["destination.node_id"]),
+    // Everything at once.
+    (
+        |r| {
+            r.request_id = "x".into();
+            r.channel = "?".into();
+            r.lines[0].sku.clear();
+            r.lines[0].quantity = 0;
+            r.lines[1].discount = gbp(500);
+            r.lines[1].tax = money("JPY", 1, 1);
+            r.tenders[0].set_state(TenderState::Failed);
+            r.fulfillment = None;
+        },
+        &[
+            "request_id",
+            "fulfillment",
+            "channel",
+            "lines[0].sku",
+            "lines[0].quantity",
+            "lines[1].tax.currency_code",
+            "tenders[0].state",
+        ],
+    ),
+];
+
+fn token(text: &str) -> Fulfillment {
+    Fulfillment::PromiseToken(text.to_owned())
+}
+
+fn destination(method: Method, node: &str) -> Fulfillment {
+    Fulfillment::Destination(pb::Destination { method: method.into(), node_id: node.to_owned() })
+}
+
+fn good() -> pb::PlaceOrderRequest {
+    request("1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due)
+}
+
+#[tokio::test]
+async fn every_bad_field_of_an_order_is_named_and_nothing_is_done() {
+    for world in worlds().await {
+        for (nth, (change, expected)) in TABLE.iter().enumerate() {
+            let mut request = good();
+            change(&mut request);
+            let refused = world.try_place(request).await.expect_err("it should be refused");
+            assert_eq!(refused.code(), Code::InvalidArgument, "entry {nth}");
+            assert_eq!(fields(&refused), *expected, "entry {nth}: {refused:?}");
+        }
+        assert_eq!(world.fake.made(), 0);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 0);
+        world.try_place(good()).await.expect("the request that the table changes is good");
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_bad_lines_are_not_all_told() {
+    let world = worlds().await.remove(0);
+    let mut request = good();
+    request.lines = vec![line("", 0, -1); 1_000];
+    let refused = world.try_place(request).await.unwrap_err();
+    assert_eq!(fields(&refused).len(), 65);
+}
+
+#[tokio::test]
+async fn texts_that_mean_something_elsewhere_are_only_texts_here() {
+    for world in worlds().await {
+        let odd = [
+            "'; DROP TABLE orders; --",
+            "=1+1",
+            "../../etc",
+            "${jndi:ldap://x}",
+            "<b>",
+            "\u{1F600}",
+            "{rows}",
+        ];
+        for (nth, text) in odd.into_iter().enumerate() {
+            let mut request = request(&nth.to_string(), vec![line(text, 1, 100)], TenderState::Due);
+            request.customer_ref = text.to_owned();
+            let order = world.try_place(request).await.unwrap();
+            assert_eq!(world.get(&order).await.lines[0].sku, text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bad_payments_are_named_by_field() {
+    let world = worlds().await.remove(0);
+    let order = world.unpaid().await;
+    let good = pb::PayOrderRequest {
+        request_id: v7().to_string(),
+        order_id: order.order_id.clone(),
+        tender_id: "t1".to_owned(),
+        state: TenderState::Captured.into(),
+        amount: gbp(760),
+        provider_ref: String::new(),
+    };
+    let table: &[(PaymentChange, &str)] = &[
+        (|r| r.request_id.clear(), "request_id"),
+        (|r| r.order_id = r.order_id.to_uppercase(), "order_id"),
+        (|r| r.order_id.clear(), "order_id"),
+        (|r| r.tender_id.clear(), "tender_id"),
+        (|r| r.set_state(TenderState::Due), "state"),
+        (|r| r.state = 77, "state"),
+        (|r| r.amount = None, "amount"),
+        (|r| r.amount = money("EUR", 7, 600_000_000), "amount.currency_code"),
+        (|r| r.amount = money("GBP", 7, 1), "amount"),
+        (|r| r.provider_ref = "x".repeat(129), "provider_ref"),
+    ];
+    for (change, field) in table {
+        let mut request = good.clone();
+        change(&mut request);
+        let refused = world.client.clone().pay_order(request).await.unwrap_err();
+        assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![(*field).to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn bad_cancels_are_named_by_field() {
+    let world = worlds().await.remove(0);
+    let order = world.unpaid().await;
+    let quantity = |line, quantity| pb::CancelQuantity { line, quantity };
+    let good = pb::CancelOrderRequest {
+        request_id: v7().to_string(),
+        order_id: order.order_id.clone(),
+        lines: vec![quantity(1, 1)],
+        reason: "TEST".to_owned(),
+    };
+    let refused = |change: fn(&mut pb::CancelOrderRequest)| {
+        let mut request = good.clone();
+        change(&mut request);
+        let mut client = world.client.clone();
+        async move { fields(&client.cancel_order(request).await.unwrap_err()) }
+    };
+    assert_eq!(refused(|r| r.request_id = "1".to_owned()).await, ["request_id"]);
+    assert_eq!(refused(|r| r.order_id = "ord_".to_owned()).await, ["order_id"]);
+    assert_eq!(refused(|r| r.reason = "changed mind".to_owned()).await, ["reason"]);
+    assert_eq!(refused(|r| r.reason = "X".repeat(64)).await, ["reason"]);
+    assert_eq!(refused(|r| r.lines[0].quantity = 0).await, ["lines[0].quantity"]);
+    assert_eq!(refused(|r| r.lines[0].quantity = i64::MIN).await, ["lines[0].quantity"]);
+    assert_eq!(refused(|r| r.lines[0].line = 0).await, ["lines[0].line"]);
+    assert_eq!(refused(|r| r.lines.push(r.lines[0])).await, ["lines[1].line"]);
+    assert_eq!(refused(|r| r.lines = vec![r.lines[0]; 1_001]).await, ["lines"]);
+}
+
+async fn list(world: &World, change: fn(&mut pb::ListOrdersRequest)) -> Vec<String> {
+    let mut request =
+        pb::ListOrdersRequest { filter: Some(pb::OrderFilter::default()), ..Default::default() };
+    change(&mut request);
+    fields(&world.client.clone().list_orders(request).await.unwrap_err())
+}
+
+#[tokio::test]
+async fn bad_questions_are_named_by_field() {
+    let world = worlds().await.remove(0);
+    assert_eq!(list(&world, |r| r.page_size = -1).await, ["page_size"]);
+    assert_eq!(list(&world, |r| r.page_token = "abc".to_owned()).await, ["page_token"]);
+    assert_eq!(list(&world, |r| r.page_token = "é".repeat(32)).await, ["page_token"]);
+    assert_eq!(list(&world, |r| r.page_token = "0".repeat(64)).await, ["page_token"]);
+    assert_eq!(list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![99]).await, ["filter.statuses"]);
+    assert_eq!(list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![0]).await, ["filter.statuses[0]"]);
+    assert_eq!(
+        list(&world, |r| r.filter.as_mut().unwrap().channel = "?".to_owned()).await,
+        ["filter.channel"]
+    );
+    assert_eq!(
+        list(&world, |r| r.filter.as_mut().unwrap().node_id = "\0".to_owned()).await,
+        ["filter.node_id"]
+    );
+    assert_eq!(
+        list(&world, |r| {
+            let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+            let filter = r.filter.as_mut().unwrap();
+            filter.placed_from_time = time(0, -1);
+            filter.placed_before_time = time(i64::MAX, 0);
+        })
+        .await,
+        ["filter.placed_from_time", "filter.placed_before_time"]
+    );
+    let missing = pb::GetOrderRequest { order_id: domain::id::OrderId::random().to_string() };
+    let refused = world.client.clone().get_order(missing).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), crate::world::reason(&refused).as_str()),
+        (Code::NotFound, "ORDER_NOT_FOUND")
+    );
+}

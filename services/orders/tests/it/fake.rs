@@ -1,0 +1,216 @@
+//! Fulfillment's promises, as orders sees them: holds by request id, refusals on demand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use clock::Clock;
+use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::promise_service_server::{PromiseService, PromiseServiceServer};
+use contract::r#type::v1::Window;
+use domain::id::{PromiseToken, Uuid, v7};
+use domain::time::{after_ms, from_parts, to_parts};
+use prost_types::Timestamp as PbTimestamp;
+use server::{Peer, Violation};
+use tonic::{Code, Request, Response, Status, async_trait};
+
+/// What the stand-in knows and does.
+pub(crate) struct Fake {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    by_request: HashMap<String, Uuid>,
+    promises: HashMap<Uuid, pb::Promise>,
+    refusal: Option<(Code, &'static str)>,
+    unknown: Vec<String>,
+    extensions: usize,
+}
+
+impl Fake {
+    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self { clock, state: Mutex::default() })
+    }
+
+    pub(crate) fn peer(self: &Arc<Self>) -> Peer {
+        server::peer::local(PromiseServiceServer::from_arc(Arc::clone(self)))
+    }
+
+    /// From now on every hold and extension is refused so.
+    pub(crate) fn refuse(&self, code: Code, reason: &'static str) {
+        self.state.lock().unwrap().refusal = Some((code, reason));
+    }
+
+    /// Holds are granted again.
+    pub(crate) fn grant(&self) {
+        self.state.lock().unwrap().refusal = None;
+    }
+
+    /// This SKU does not exist.
+    pub(crate) fn forget(&self, sku: &str) {
+        self.state.lock().unwrap().unknown.push(sku.to_owned());
+    }
+
+    /// Promises that hold something now.
+    pub(crate) fn live(&self) -> usize {
+        let live = |p: &&pb::Promise| p.state() == pb::PromiseState::Live;
+        self.state.lock().unwrap().promises.values().filter(live).count()
+    }
+
+    /// How many promises were ever made.
+    pub(crate) fn made(&self) -> usize {
+        self.state.lock().unwrap().promises.len()
+    }
+
+    pub(crate) fn extensions(&self) -> usize {
+        self.state.lock().unwrap().extensions
+    }
+
+    pub(crate) fn promise(&self, token: &str) -> pb::Promise {
+        let token: PromiseToken = token.parse().unwrap();
+        self.state.lock().unwrap().promises[&token.uuid()].clone()
+    }
+
+    /// The promise is gone, as when its time ran out.
+    pub(crate) fn expire(&self, token: &str) {
+        let token: PromiseToken = token.parse().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.promises.get_mut(&token.uuid()).unwrap().set_state(pb::PromiseState::Expired);
+    }
+}
+
+fn time(at: domain::time::Timestamp) -> Option<PbTimestamp> {
+    let (seconds, nanos) = to_parts(at);
+    Some(PbTimestamp { seconds, nanos })
+}
+
+fn refused(refusal: Option<(Code, &'static str)>) -> Result<(), Status> {
+    match refusal {
+        None => Ok(()),
+        Some((code, reason)) => {
+            Err(server::status(code, reason, "fulfillment.entrepot", format!("refused: {reason}"), []))
+        }
+    }
+}
+
+fn not_found() -> Status {
+    server::status(
+        Code::NotFound,
+        "PROMISE_NOT_FOUND",
+        "fulfillment.entrepot",
+        "no such promise".to_owned(),
+        [],
+    )
+}
+
+#[async_trait]
+impl PromiseService for Fake {
+    async fn hold_promise(
+        &self,
+        request: Request<pb::HoldPromiseRequest>,
+    ) -> Result<Response<pb::HoldPromiseResponse>, Status> {
+        let request = request.into_inner();
+        let now = self.clock.business();
+        let mut state = self.state.lock().unwrap();
+        if let Some(known) = state.by_request.get(&request.request_id) {
+            let promise = Some(state.promises[known].clone());
+            return Ok(Response::new(pb::HoldPromiseResponse { promise }));
+        }
+        let unknown = request.lines.iter().enumerate().filter(|(_, line)| state.unknown.contains(&line.sku));
+        let unknown: Vec<_> =
+            unknown.map(|(i, _)| Violation::new(format!("lines[{i}].sku"), "is not known")).collect();
+        if !unknown.is_empty() {
+            return Err(server::invalid("fulfillment.entrepot", unknown));
+        }
+        refused(state.refusal)?;
+        let ttl = request.ttl.unwrap();
+        let token = v7();
+        let start = time(after_ms(now, 3_600_000));
+        let promise = pb::Promise {
+            promise_token: PromiseToken::new(token).to_string(),
+            state: pb::PromiseState::Live.into(),
+            option: Some(pb::PromiseOption {
+                method: request.method,
+                node_id: request.node_id,
+                node_name: "a shop".to_owned(),
+                window: Some(Window { start_time: start, end_time: None }),
+                distance_m: 0,
+            }),
+            lines: request.lines,
+            expire_time: time(after_ms(now, ttl.seconds * 1_000)),
+            create_time: time(now),
+            decision_id: String::new(),
+        };
+        state.by_request.insert(request.request_id, token);
+        state.promises.insert(token, promise.clone());
+        Ok(Response::new(pb::HoldPromiseResponse { promise: Some(promise) }))
+    }
+
+    async fn extend_promise(
+        &self,
+        request: Request<pb::ExtendPromiseRequest>,
+    ) -> Result<Response<pb::ExtendPromiseResponse>, Status> {
+        let request = request.into_inner();
+        let token: PromiseToken = request.promise_token.parse().unwrap();
+        let now = self.clock.business();
+        let mut state = self.state.lock().unwrap();
+        refused(state.refusal)?;
+        state.extensions += 1;
+        let promise = state.promises.get_mut(&token.uuid()).ok_or_else(not_found)?;
+        let ends = promise.expire_time.unwrap();
+        if from_parts(ends.seconds, ends.nanos).unwrap() <= now {
+            promise.set_state(pb::PromiseState::Expired);
+        }
+        if promise.state() == pb::PromiseState::Live {
+            promise.expire_time = request.expire_time;
+        }
+        Ok(Response::new(pb::ExtendPromiseResponse { promise: Some(promise.clone()) }))
+    }
+
+    async fn release_promise(
+        &self,
+        request: Request<pb::ReleasePromiseRequest>,
+    ) -> Result<Response<pb::ReleasePromiseResponse>, Status> {
+        let token: PromiseToken = request.into_inner().promise_token.parse().unwrap();
+        let mut state = self.state.lock().unwrap();
+        let promise = state.promises.get_mut(&token.uuid()).ok_or_else(not_found)?;
+        promise.set_state(pb::PromiseState::Released);
+        Ok(Response::new(pb::ReleasePromiseResponse { promise: Some(promise.clone()) }))
+    }
+
+    async fn get_promise(
+        &self,
+        _: Request<pb::GetPromiseRequest>,
+    ) -> Result<Response<pb::GetPromiseResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+
+    async fn confirm_promise(
+        &self,
+        _: Request<pb::ConfirmPromiseRequest>,
+    ) -> Result<Response<pb::ConfirmPromiseResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+
+    async fn get_promise_token(
+        &self,
+        _: Request<pb::GetPromiseTokenRequest>,
+    ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+
+    async fn get_sourcing_decision(
+        &self,
+        _: Request<pb::GetSourcingDecisionRequest>,
+    ) -> Result<Response<pb::GetSourcingDecisionResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+
+    async fn list_nearby_availability(
+        &self,
+        _: Request<pb::ListNearbyAvailabilityRequest>,
+    ) -> Result<Response<pb::ListNearbyAvailabilityResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+}

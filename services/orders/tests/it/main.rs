@@ -1,0 +1,16 @@
+//! Orders through its own client, on both engines, with a stand-in for fulfillment's promises.
+
+#![expect(clippy::unnecessary_wraps, clippy::ref_option, reason = "message fields are optional as they are")]
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should panic")]
+
+mod bad_input;
+mod cancel;
+mod fake;
+mod pay;
+mod place;
+mod react;
+mod schema;
+mod timers;
+mod views;
+mod watch;
+mod world;

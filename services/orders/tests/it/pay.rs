@@ -1,0 +1,180 @@
+//! Paying, in time and too late.
+
+use contract::orders::v1 as pb;
+use domain::id::v7;
+use pb::{OrderStatus, TenderState};
+use tonic::Code;
+
+use crate::world::{gbp, line, minor, reason, refunds, request, tender, worlds};
+
+#[tokio::test]
+async fn a_payment_releases_the_order() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.pass(14).await;
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((paid.status(), paid.version, minor(&paid.paid)), (OrderStatus::Placed, 3, 760));
+        assert!(paid.blocks.is_empty() && paid.payment_due_time.is_none());
+        assert_eq!(paid.tenders[0].provider_ref, "psp-1");
+        assert_eq!(world.happened(&order).await, ["placed", "paid", "unblocked"]);
+        world.pass(60).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::Placed);
+        assert_eq!(world.steps(&order).await, ["PLACED", "PAID", "RELEASED"]);
+    }
+}
+
+#[tokio::test]
+async fn a_payment_twice_by_its_request_id_counts_once() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let pay = pb::PayOrderRequest {
+            request_id: v7().to_string(),
+            order_id: order.order_id.clone(),
+            tender_id: "t1".to_owned(),
+            state: TenderState::Captured.into(),
+            amount: gbp(760),
+            provider_ref: String::new(),
+        };
+        let calls = (0..16).map(|_| {
+            let (mut client, pay) = (world.client.clone(), pay.clone());
+            async move { client.pay_order(pay).await.unwrap().into_inner() }
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        assert!(answers.iter().all(|answer| answer == &answers[0]));
+        assert_eq!(world.happened(&order).await, ["placed", "paid", "unblocked"]);
+        let refused = world.try_pay(&order, TenderState::Captured).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "TENDER_STATE"));
+    }
+}
+
+#[tokio::test]
+async fn an_unpaid_order_lapses_then_expires_for_ever_and_later_money_goes_back() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.pass(15).await;
+        let lapsed = world.get(&order).await;
+        assert_eq!(lapsed.status(), OrderStatus::PaymentLapsed);
+        assert_eq!(lapsed.lines[0].buckets.unwrap().open, 3);
+        world.pass(5).await;
+        let expired = world.get(&order).await;
+        assert_eq!(expired.status(), OrderStatus::Expired);
+        assert_eq!(expired.lines[0].cancel_reason, "PAYMENT_EXPIRED");
+        let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((late.status(), refunds(&late)), (OrderStatus::Expired, (760, 760)));
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
+        assert_eq!(world.orders.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_leap_of_the_clock_lapses_and_expires_at_once() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.pass(60).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::Expired);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired"]);
+    }
+}
+
+#[tokio::test]
+async fn a_late_payment_takes_the_stock_again_by_a_new_promise() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.pass(16).await;
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!(paid.status(), OrderStatus::Placed);
+        assert_ne!(paid.promise_token, order.promise_token);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
+        let events = world.events(&order).await;
+        let Some(pb::order_event::Body::Unblocked(unblocked)) = &events[3].body else { panic!() };
+        assert_eq!(unblocked.work.as_ref().unwrap().promise_token, paid.promise_token);
+        world.confirm(&paid).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::Confirmed);
+    }
+}
+
+#[tokio::test]
+async fn a_late_payment_without_stock_goes_back_whole() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.pass(16).await;
+        world.fake.refuse(Code::Unavailable, "PEER_UNREACHABLE");
+        let unknown = world.try_pay(&order, TenderState::Captured).await.unwrap_err();
+        assert_eq!(
+            unknown.code(),
+            Code::Unavailable,
+            "whether there is stock is not known: nothing is decided"
+        );
+        world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (760, 760)));
+        assert_eq!(paid.refunds[0].reason, "NO_STOCK");
+    }
+}
+
+#[tokio::test]
+async fn an_order_paid_in_part_gets_that_part_back_when_it_expires() {
+    for world in worlds().await {
+        let mut halves = request("h", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due);
+        halves.tenders = vec![tender("t1", 300, TenderState::Due), tender("t2", 460, TenderState::Due)];
+        let order = world.try_place(halves).await.unwrap();
+        let half = world.try_pay(&order, TenderState::Authorized).await.unwrap();
+        assert_eq!((half.status(), minor(&half.paid)), (OrderStatus::Placed, 300));
+        assert!(!half.blocks.is_empty());
+        world.pass(20).await;
+        let expired = world.get(&order).await;
+        assert_eq!((expired.status(), refunds(&expired)), (OrderStatus::Expired, (300, 300)));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_payment_may_be_tried_again() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let failed = world.try_pay(&order, TenderState::Failed).await.unwrap();
+        assert_eq!((failed.version, minor(&failed.paid)), (2, 0));
+        assert!(world.try_pay(&order, TenderState::Authorized).await.unwrap().blocks.is_empty());
+        let refused = world.try_pay(&order, TenderState::Voided).await.unwrap_err();
+        assert_eq!(reason(&refused), "TENDER_IN_USE");
+        assert_eq!(world.steps(&order).await, ["PLACED", "PAYMENT_FAILED", "PAID", "RELEASED"]);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_tender_is_refused() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let pay = |tender: &str, amount| pb::PayOrderRequest {
+            request_id: v7().to_string(),
+            order_id: order.order_id.clone(),
+            tender_id: tender.to_owned(),
+            state: TenderState::Captured.into(),
+            amount: gbp(amount),
+            provider_ref: String::new(),
+        };
+        for (request, why) in [(pay("t1", 759), "AMOUNT_DIFFERS"), (pay("t9", 760), "UNKNOWN_TENDER")] {
+            let refused = world.client.clone().pay_order(request).await.unwrap_err();
+            assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, why));
+        }
+        assert_eq!(world.happened(&order).await, ["placed"]);
+    }
+}
+
+#[tokio::test]
+async fn money_that_meets_the_expiry_is_never_kept_for_nothing() {
+    for world in worlds().await {
+        for _ in 0..8 {
+            let order = world.unpaid().await;
+            world.clock.advance_to(domain::time::after_ms(world.now(), 20 * 60_000));
+            let (paid, ran) =
+                tokio::join!(world.try_pay(&order, TenderState::Captured), world.orders.run_due(world.now()));
+            ran.unwrap();
+            paid.unwrap();
+            world.orders.run_due(world.now()).await.unwrap();
+            let end = world.get(&order).await;
+            let released = end.status() == OrderStatus::Placed && end.blocks.is_empty();
+            let returned = end.status() == OrderStatus::Expired && refunds(&end).1 == 760;
+            assert!(released || returned, "{end:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Placing.
+
+use contract::fulfillment::v1::PromiseState;
+use contract::orders::v1 as pb;
+use contract::orders::v1::order_event::Body;
+use contract::orders::v1::place_order_request::Fulfillment;
+use domain::id::{PromiseToken, v7};
+use orders::Config;
+use pb::{OrderStatus, TenderState};
+use tonic::Code;
+
+use crate::world::{fields, gbp, line, minor, reason, request, worlds, worlds_with};
+
+#[tokio::test]
+async fn a_paid_order_is_released_with_all_that_a_node_needs() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        assert_eq!(order.status(), OrderStatus::Placed);
+        assert_eq!((minor(&order.total), minor(&order.paid)), (760, 760));
+        assert_eq!((order.version, order.etag.as_str()), (1, "\"1\""));
+        assert!(order.blocks.is_empty() && order.payment_due_time.is_none());
+        assert_eq!(order.lines[0].buckets.unwrap().reserved, 3);
+        assert_eq!(order, world.get(&order).await);
+        let events = world.events(&order).await;
+        let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
+        let work = placed.work.as_ref().unwrap();
+        assert_eq!(
+            (work.promise_token.as_str(), work.node_id.as_str()),
+            (order.promise_token.as_str(), "store-1")
+        );
+        let lines: Vec<_> = work.lines.iter().map(|l| (l.line, l.sku.as_str(), l.quantity)).collect();
+        assert_eq!(lines, [(1, "a", 3), (2, "b", 2)]);
+        assert_eq!(world.steps(&order).await, ["PLACED"]);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM outbox").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_unpaid_order_waits_for_its_payment() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        assert_eq!(order.blocks().collect::<Vec<_>>(), [pb::Block::Payment]);
+        assert!(order.payment_due_time.is_some());
+        let events = world.events(&order).await;
+        let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
+        assert_eq!(placed.blocks, [i32::from(pb::Block::Payment)]);
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_twice_has_one_effect_and_one_answer() {
+    for world in worlds().await {
+        let request = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        let first = world.try_place(request.clone()).await.unwrap();
+        world.confirm(&first).await;
+        assert_eq!(world.try_place(request.clone()).await.unwrap(), first);
+        assert_eq!(world.fake.made(), 1);
+        let mut other = request;
+        other.lines[0].name = "another".to_owned();
+        let refused = world.try_place(other).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_32_ways_at_once_has_one_effect_and_equal_answers() {
+    for world in worlds().await {
+        let request = request("1", vec![line("a", 1, 100), line("b", 2, 7)], TenderState::Captured);
+        let calls = (0..32).map(|_| world.try_place(request.clone()));
+        let answers = futures_util::future::join_all(calls).await;
+        let first = answers[0].as_ref().unwrap();
+        assert!(answers.iter().all(|answer| answer.as_ref().unwrap() == first));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 1);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM events").await, 1);
+        assert_eq!(world.fake.made(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_channels_number_makes_one_order_for_ever() {
+    for world in worlds().await {
+        let first = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        let order = world.try_place(first.clone()).await.unwrap();
+        let again = pb::PlaceOrderRequest { request_id: v7().to_string(), ..first.clone() };
+        assert_eq!(world.try_place(again).await.unwrap().order_id, order.order_id);
+        let other = request("1", vec![line("a", 2, 100)], TenderState::Captured);
+        let refused = world.try_place(other).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN")
+        );
+        assert_eq!(server::status::facts(&refused)["order_id"], order.order_id);
+        let elsewhere =
+            pb::PlaceOrderRequest { channel: "app".to_owned(), request_id: v7().to_string(), ..first };
+        assert_ne!(world.try_place(elsewhere).await.unwrap().order_id, order.order_id);
+    }
+}
+
+#[tokio::test]
+async fn one_number_many_request_ids_at_once_makes_one_order_and_holds_once() {
+    for world in worlds().await {
+        let first = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        let calls = (0..16).map(|_| {
+            world.try_place(pb::PlaceOrderRequest { request_id: v7().to_string(), ..first.clone() })
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        let id = &answers[0].as_ref().unwrap().order_id;
+        assert!(answers.iter().all(|answer| &answer.as_ref().unwrap().order_id == id));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 1);
+        assert_eq!(world.fake.live(), 1, "the holds of those who came second went back");
+    }
+}
+
+#[tokio::test]
+async fn what_fulfillment_refuses_is_told_as_it_is() {
+    for world in worlds().await {
+        world.fake.forget("ghost");
+        let unknown = request("1", vec![line("a", 1, 100), line("ghost", 1, 100)], TenderState::Captured);
+        let refused = world.try_place(unknown).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["lines[1].sku".to_owned()])
+        );
+        for (code, why) in [(Code::FailedPrecondition, "NO_STOCK"), (Code::Unavailable, "PEER_UNREACHABLE")] {
+            world.fake.refuse(code, why);
+            let order = request("2", vec![line("a", 1, 100)], TenderState::Captured);
+            let refused = world.try_place(order).await.unwrap_err();
+            assert_eq!((refused.code(), reason(&refused).as_str()), (code, why));
+        }
+        world.fake.refuse(Code::Internal, "STORAGE");
+        let order = request("2", vec![line("a", 1, 100)], TenderState::Captured);
+        let refused = world.try_place(order).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "PEER_FAILED"));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 0);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM inbox").await, 0, "nothing half done");
+    }
+}
+
+#[tokio::test]
+async fn a_promise_token_makes_one_order_of_its_own_lines() {
+    for world in worlds().await {
+        let held = world.paid().await;
+        let token = held.promise_token.clone();
+        let with = |number: &str, lines, token: &str| {
+            let mut request = request(number, lines, TenderState::Captured);
+            request.fulfillment = Some(Fulfillment::PromiseToken(token.to_owned()));
+            request
+        };
+        let same = || vec![line("a", 3, 100), line("b", 2, 55)];
+        let refused = world.try_place(with("x1", vec![line("a", 2, 100)], &token)).await.unwrap_err();
+        assert_eq!(fields(&refused), ["promise_token"]);
+        let refused = world.try_place(with("x2", same(), &token)).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "PROMISE_TAKEN"));
+        assert_eq!(world.fake.promise(&token).state(), PromiseState::Live, "it is still the first order's");
+        let unknown = PromiseToken::random().to_string();
+        assert_eq!(
+            fields(&world.try_place(with("x3", same(), &unknown)).await.unwrap_err()),
+            ["promise_token"]
+        );
+        world.fake.expire(&token);
+        let refused = world.try_place(with("x4", same(), &token)).await.unwrap_err();
+        assert_eq!(reason(&refused), "PROMISE_NOT_LIVE");
+    }
+}
+
+#[tokio::test]
+async fn an_order_has_at_most_as_many_lines_as_configured() {
+    for world in worlds_with(Config { max_lines: 300, ..Config::default() }).await {
+        let many = |n: u32| (0..n).map(|i| line(&format!("sku-{i}"), 1, 10)).collect::<Vec<_>>();
+        let refused = world.try_place(request("1", many(301), TenderState::Captured)).await.unwrap_err();
+        assert_eq!(fields(&refused), ["lines"]);
+        let order = world.try_place(request("1", many(300), TenderState::Captured)).await.unwrap();
+        assert_eq!(world.get(&order).await.lines.len(), 300);
+        let shares: i64 = world.count("SELECT CAST(SUM(share) AS BIGINT) AS n FROM order_lines").await;
+        assert_eq!(shares, minor(&order.total));
+    }
+}
+
+#[tokio::test]
+async fn free_goods_and_goods_on_account_need_no_tender() {
+    for world in worlds().await {
+        let mut free = request("1", vec![line("a", 1, 0)], TenderState::Captured);
+        (free.charges, free.tenders, free.total) = (Vec::new(), Vec::new(), gbp(0));
+        assert!(world.try_place(free).await.unwrap().blocks.is_empty());
+        let mut account = request("2", vec![line("a", 1, 100)], TenderState::Due);
+        account.set_payment_terms(pb::PaymentTerms::OnAccount);
+        account.tenders.clear();
+        assert!(world.try_place(account).await.unwrap().blocks.is_empty());
+    }
+}

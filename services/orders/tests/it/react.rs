@@ -1,0 +1,197 @@
+//! Following what other services tell.
+
+use bus::Topic;
+use contract::fulfillment::v1 as ful;
+use contract::inventory::v1 as inv;
+use contract::orders::v1 as pb;
+use domain::id::{OrderId, v7};
+use ful::FulfillmentState as State;
+use ful::fulfillment_event::Body;
+use inv::inventory_event::Body as Stock;
+use pb::OrderStatus;
+
+use crate::world::{refunds, worlds};
+
+fn short(line: u32, picked: i64, short: i64) -> Body {
+    let reason = ful::ShortReason::NotFound.into();
+    Body::LinesPicked(ful::LinesPicked {
+        lines: vec![ful::PickedLine { line, picked, short, short_reason: reason }],
+    })
+}
+
+#[tokio::test]
+async fn an_order_is_followed_from_the_offer_to_the_handover() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::Confirmed);
+        let offered = Body::Offered(ful::FulfillmentOffered::default());
+        let now = world.work(&order, State::Offered, offered, |_| ()).await;
+        assert_eq!((now.status(), now.fulfillment_id.is_empty()), (OrderStatus::Confirmed, false));
+        let accepted = Body::Accepted(ful::FulfillmentAccepted {});
+        let now = world.work(&order, State::Accepted, accepted, |_| ()).await;
+        assert_eq!((now.status(), now.lines[0].buckets.unwrap().allocated), (OrderStatus::InFulfillment, 3));
+        let now = world
+            .work(&order, State::Picking, short(1, 2, 1), |l| {
+                (l.to_pick, l.picked, l.short) = (0, 2, l.quantity - 2);
+            })
+            .await;
+        // A third of 3.00 and of its 2.56 of the postage; the dearer first pieces are kept.
+        assert_eq!(refunds(&now), (185, 185));
+        assert_eq!(now.lines[0].cancel_reason, "SHORT_NOT_FOUND");
+        let ready = Body::Ready(ful::FulfillmentReady::default());
+        let collected = Body::HandedOver(ful::FulfillmentHandedOver::default());
+        let ready = world
+            .work(&order, State::ReadyForPickup, ready, |l| {
+                (l.to_pick, l.ready, l.short) = (0, 2, l.quantity - 2);
+            })
+            .await;
+        assert_eq!(ready.lines[0].buckets.unwrap().ready, 2);
+        let end = world
+            .work(&order, State::Done, collected, |l| (l.to_pick, l.done, l.short) = (0, 2, l.quantity - 2))
+            .await;
+        assert_eq!((end.status(), refunds(&end)), (OrderStatus::Completed, (185, 185)));
+        assert_eq!(
+            world.steps(&order).await,
+            [
+                "PLACED",
+                "CONFIRMED",
+                "OFFERED",
+                "ACCEPTED",
+                "PICKED",
+                "CANCELLED",
+                "REFUND_REQUESTED",
+                "READY",
+                "HANDED_OVER",
+                "COMPLETED"
+            ]
+        );
+        assert_eq!(
+            world.happened(&order).await,
+            [
+                "placed",
+                "confirmed",
+                "progressed",
+                "progressed",
+                "cancelled",
+                "refund",
+                "progressed",
+                "progressed",
+                "completed"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_end_without_the_goods_is_paid_back_whole() {
+    for world in worlds().await {
+        let rejected =
+            ful::FulfillmentRejected { reason: ful::RejectReason::Damaged.into(), note: String::new() };
+        let put_back = ful::PutBackConfirmed { lines: Vec::new(), reason: "EXPIRED".to_owned() };
+        let ends = [
+            (State::Rejected, Body::Rejected(rejected), "REJECTED_DAMAGED"),
+            (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),
+            (State::Restocked, Body::PutBackConfirmed(put_back), "NOT_COLLECTED"),
+            (State::Cancelled, Body::StockLost(ful::StockLost { sku: "a".to_owned() }), "STOCK_LOST"),
+        ];
+        for (state, body, why) in ends {
+            let order = world.paid().await;
+            let end = world.work(&order, state, body, |l| (l.to_pick, l.cancelled) = (0, l.quantity)).await;
+            assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)), "{why}");
+            assert_eq!((end.refunds[0].reason.as_str(), end.lines[1].cancel_reason.as_str()), (why, why));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expired_pickup_is_paid_back_when_the_goods_are_back_and_not_before() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let expired = Body::PickupExpired(ful::PickupExpired {});
+        let kept = world
+            .work(&order, State::ReadyForPickup, expired, |l| (l.to_pick, l.ready) = (0, l.quantity))
+            .await;
+        assert_eq!((kept.status(), refunds(&kept)), (OrderStatus::InFulfillment, (0, 0)));
+        let late = Body::HandedOver(ful::FulfillmentHandedOver::default());
+        let end = world.work(&order, State::Done, late, |l| (l.to_pick, l.done) = (0, l.quantity)).await;
+        assert_eq!((end.status(), refunds(&end)), (OrderStatus::Completed, (0, 0)));
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_changes_nothing_is_a_step_and_no_event() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let accepted = || Body::Accepted(ful::FulfillmentAccepted {});
+        let before = world.work(&order, State::Accepted, accepted(), |_| ()).await;
+        let notice = Body::CustomerNoticeDue(ful::CustomerNoticeDue { template: "PICKUP_READY".to_owned() });
+        let after = world.work(&order, State::Accepted, notice, |_| ()).await;
+        assert_eq!(before, after);
+        assert_eq!(world.steps(&order).await, ["PLACED", "ACCEPTED", "NOTICE_DUE"]);
+    }
+}
+
+#[tokio::test]
+async fn lost_stock_is_a_step_until_fulfilment_ends_its_work() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let refused = inv::ReservationRefused {
+            reservation: None,
+            order_id: order.order_id.clone(),
+            reason: "NO_STOCK".to_owned(),
+            sku: "a".to_owned(),
+        };
+        world.hear(world.stock_event(&order, Stock::ReservationRefused(refused))).await.unwrap();
+        assert_eq!(world.get(&order).await.version, 1);
+        assert_eq!(world.steps(&order).await, ["PLACED", "STOCK_LOST"]);
+    }
+}
+
+#[tokio::test]
+async fn a_confirmation_that_comes_twice_or_too_late_is_passed_over() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        world.confirm(&order).await;
+        assert_eq!(world.happened(&order).await, ["placed", "confirmed"]);
+        let over = world.unpaid().await;
+        world.try_cancel(&over, &[]).await.unwrap();
+        world.confirm(&over).await;
+        assert_eq!(world.get(&over).await.status(), OrderStatus::Cancelled);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_ran_out_is_held_anew_by_the_payment() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let gone = Stock::ReservationExpired(inv::ReservationExpired { reservation: None });
+        world.hear(world.stock_event(&order, gone)).await.unwrap();
+        assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().open, 3);
+        let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
+        assert_ne!(paid.promise_token, order.promise_token);
+        assert_eq!(paid.lines[0].buckets.unwrap().reserved, 3);
+        // That of a released order is inventory's affair: it takes the stock again when it confirms.
+        let gone = Stock::ReservationExpired(inv::ReservationExpired { reservation: None });
+        world.hear(world.stock_event(&paid, gone)).await.unwrap();
+        assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().reserved, 3);
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_is_poison() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let ready = || Body::Ready(ful::FulfillmentReady::default());
+        let wrong = world.work_event(&order, State::ReadyForPickup, ready(), |l| l.ready = 1);
+        assert!(!world.hear(wrong).await.unwrap_err().retry);
+        let mut unknown = order.clone();
+        unknown.order_id = OrderId::random().to_string();
+        let wrong = world.work_event(&unknown, State::ReadyForPickup, ready(), |_| ());
+        assert!(!world.hear(wrong).await.unwrap_err().retry);
+        let garbage = world.delivered(Topic::Fulfillment, "fulfillment_order", v7(), vec![0xff; 9]);
+        assert!(!world.hear(garbage).await.unwrap_err().retry);
+        assert_eq!(world.get(&order).await, order);
+    }
+}

@@ -1,0 +1,79 @@
+//! Holds that are kept alive until the stock is confirmed.
+
+use contract::orders::v1::OrderStatus;
+use domain::time::after_ms;
+use tonic::Code;
+
+use crate::world::worlds;
+
+#[tokio::test]
+async fn a_hold_is_extended_until_the_stock_is_confirmed() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let due = world.orders.next_due().await.unwrap().unwrap();
+        assert_eq!(due, after_ms(world.now(), 17 * 60_000));
+        for extended in 1..=3 {
+            world.pass(17).await;
+            assert_eq!(world.fake.extensions(), extended);
+        }
+        world.confirm(&order).await;
+        assert_eq!(world.orders.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn an_extension_that_fails_is_tried_again_and_one_that_is_refused_waits() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        world.fake.refuse(Code::Unavailable, "PEER_UNREACHABLE");
+        world.pass(17).await;
+        assert_eq!(world.orders.next_due().await.unwrap(), Some(after_ms(world.now(), 10_000)));
+        world.fake.grant();
+        world.pass(1).await;
+        assert_eq!(world.fake.extensions(), 1);
+        world.fake.refuse(Code::FailedPrecondition, "PROMISE_NOT_LIVE");
+        world.pass(17).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::Placed);
+        assert!(world.orders.next_due().await.unwrap().unwrap() > world.now());
+    }
+}
+
+#[tokio::test]
+async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
+    let config = orders::Config { payment_s: 3_600, hold_margin_s: 60, ..Default::default() };
+    for world in crate::world::worlds_with(config).await {
+        let order = world.unpaid().await;
+        // A promise of the caller's own may end long before the payment is due; here it is lost outright.
+        world.fake.expire(&order.promise_token);
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at", Vec::new())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        world.pass(10).await;
+        let now = world.get(&order).await;
+        assert_ne!(now.promise_token, order.promise_token);
+        assert_eq!((now.version, now.lines[0].buckets.unwrap().reserved), (1, 3));
+        assert_eq!(world.steps(&order).await, ["PLACED", "HELD_ANEW"]);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
+    let config = orders::Config { payment_s: 3_600, hold_margin_s: 60, ..Default::default() };
+    for world in crate::world::worlds_with(config).await {
+        let order = world.unpaid().await;
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at", Vec::new())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
+        world.pass(10).await;
+        let now = world.get(&order).await;
+        assert_eq!((now.status(), now.lines[0].buckets.unwrap().open), (OrderStatus::Placed, 3));
+        assert_eq!(world.happened(&order).await, ["placed", "progressed"]);
+        world.pass(50).await;
+        assert_eq!(world.get(&order).await.status(), OrderStatus::PaymentLapsed);
+    }
+}

@@ -1,0 +1,358 @@
+//! One service on one database, with its client and its stand-in for fulfillment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bus::{Consumer as _, Delivered, Topic};
+use clock::Clock;
+use contract::fulfillment::v1 as ful;
+use contract::google::r#type::Money;
+use contract::inventory::v1 as inv;
+use contract::orders::v1 as pb;
+use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
+use contract::orders::v1::order_service_client::OrderServiceClient;
+use contract::orders::v1::place_order_request::Fulfillment;
+use contract::r#type::v1::Method;
+use db::testing::TestDb;
+use domain::id::{OrderId, PromiseToken, Uuid, v7};
+use domain::time::{Timestamp, after_ms};
+use orders::{Config, Orders};
+use prost::Message as _;
+use server::Peer;
+use tonic::{Request, Status};
+
+use crate::fake::Fake;
+
+/// One service, ready to be called.
+pub(crate) struct World {
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) client: OrderServiceClient<Peer>,
+    pub(crate) fake: Arc<Fake>,
+    pub(crate) clock: Clock,
+    pub(crate) db: TestDb,
+    next: AtomicU32,
+}
+
+const SETS: db::testing::Sets<'static> = &[("bus", bus::MIGRATIONS), ("orders", orders::MIGRATIONS)];
+
+/// A world on each engine.
+pub(crate) async fn worlds() -> Vec<World> {
+    worlds_with(Config { watch_poll_ms: 60_000, ..Config::default() }).await
+}
+
+pub(crate) async fn worlds_with(config: Config) -> Vec<World> {
+    let databases = db::testing::engines(SETS).await;
+    databases.into_iter().map(|db| World::new(db, config.clone())).collect()
+}
+
+pub(crate) fn gbp(minor: i64) -> Option<Money> {
+    money("GBP", minor / 100, i32::try_from(minor % 100 * 10_000_000).unwrap())
+}
+
+pub(crate) fn money(currency: &str, units: i64, nanos: i32) -> Option<Money> {
+    Some(Money { currency_code: currency.to_owned(), units, nanos })
+}
+
+/// The amount in minor units of a currency with two decimals.
+pub(crate) fn minor(money: &Option<Money>) -> i64 {
+    let money = money.as_ref().unwrap();
+    money.units * 100 + i64::from(money.nanos / 10_000_000)
+}
+
+/// A new line.
+pub(crate) fn line(sku: &str, quantity: i64, price: i64) -> pb::NewLine {
+    pb::NewLine {
+        sku: sku.to_owned(),
+        name: format!("the {sku}"),
+        quantity,
+        unit_price: gbp(price),
+        discount: None,
+        tax: None,
+    }
+}
+
+pub(crate) fn tender(id: &str, amount: i64, state: pb::TenderState) -> pb::Tender {
+    pb::Tender {
+        tender_id: id.to_owned(),
+        kind: "card".to_owned(),
+        amount: gbp(amount),
+        state: state.into(),
+        provider_ref: String::new(),
+    }
+}
+
+/// A request for these lines and 3.50 of postage, all of it on one card.
+pub(crate) fn request(
+    number: &str,
+    lines: Vec<pb::NewLine>,
+    state: pb::TenderState,
+) -> pb::PlaceOrderRequest {
+    let goods: i64 = lines.iter().map(|l| l.quantity * minor(&l.unit_price)).sum();
+    let total = goods + 350;
+    pb::PlaceOrderRequest {
+        request_id: v7().to_string(),
+        channel: "web".to_owned(),
+        channel_order_id: number.to_owned(),
+        customer_ref: "c-1".to_owned(),
+        lines,
+        charges: vec![pb::Charge {
+            code: "POSTAGE".to_owned(),
+            description: "to the door".to_owned(),
+            amount: gbp(350),
+        }],
+        tenders: vec![tender("t1", total, state)],
+        payment_terms: pb::PaymentTerms::Prepaid.into(),
+        tax_included: true,
+        total: gbp(total),
+        fulfillment: Some(Fulfillment::Destination(pb::Destination {
+            method: Method::Pickup.into(),
+            node_id: "store-1".to_owned(),
+        })),
+    }
+}
+
+impl World {
+    fn new(db: TestDb, config: Config) -> Self {
+        let clock = Clock::virtual_at("2011-12-01T09:00:00Z".parse().unwrap());
+        let fake = Fake::new(clock.clone());
+        let orders = Orders::new(db.db(), clock.clone(), config, fake.peer());
+        let client = OrderServiceClient::new(orders.peer());
+        Self { orders, client, fake, clock, db, next: AtomicU32::new(1) }
+    }
+
+    /// The same database seen by another process.
+    pub(crate) async fn another_process(&self) -> Arc<Orders> {
+        Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer())
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.business()
+    }
+
+    /// Time passes, and what is due happens.
+    pub(crate) async fn pass(&self, minutes: i64) {
+        self.clock.advance_to(after_ms(self.now(), minutes * 60_000));
+        self.orders.run_due(self.now()).await.unwrap();
+    }
+
+    /// A number that no order of the channel has.
+    pub(crate) fn number(&self) -> String {
+        format!("n-{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) async fn try_place(&self, request: pb::PlaceOrderRequest) -> Result<pb::Order, Status> {
+        let mut request = Request::new(request);
+        request.metadata_mut().insert("x-entrepot-actor", "channel/web".parse().unwrap());
+        Ok(self.client.clone().place_order(request).await?.into_inner().order.unwrap())
+    }
+
+    /// Two lines, 3 x 1.00 and 2 x 0.55, and postage: 7.60 in all.
+    pub(crate) async fn placed(&self, state: pb::TenderState) -> pb::Order {
+        let lines = vec![line("a", 3, 100), line("b", 2, 55)];
+        self.try_place(request(&self.number(), lines, state)).await.unwrap()
+    }
+
+    pub(crate) async fn unpaid(&self) -> pb::Order {
+        self.placed(pb::TenderState::Due).await
+    }
+
+    pub(crate) async fn paid(&self) -> pb::Order {
+        self.placed(pb::TenderState::Captured).await
+    }
+
+    pub(crate) async fn try_pay(
+        &self,
+        order: &pb::Order,
+        state: pb::TenderState,
+    ) -> Result<pb::Order, Status> {
+        let tender = &order.tenders[0];
+        let request = pb::PayOrderRequest {
+            request_id: v7().to_string(),
+            order_id: order.order_id.clone(),
+            tender_id: tender.tender_id.clone(),
+            state: state.into(),
+            amount: tender.amount.clone(),
+            provider_ref: "psp-1".to_owned(),
+        };
+        Ok(self.client.clone().pay_order(request).await?.into_inner().order.unwrap())
+    }
+
+    pub(crate) async fn try_cancel(
+        &self,
+        order: &pb::Order,
+        lines: &[(u32, i64)],
+    ) -> Result<(pb::Order, pb::CancelOutcome), Status> {
+        let lines =
+            lines.iter().map(|(line, quantity)| pb::CancelQuantity { line: *line, quantity: *quantity });
+        let request = pb::CancelOrderRequest {
+            request_id: v7().to_string(),
+            order_id: order.order_id.clone(),
+            lines: lines.collect(),
+            reason: "CHANGED_MIND".to_owned(),
+        };
+        let reply = self.client.clone().cancel_order(request).await?.into_inner();
+        let outcome = reply.outcome();
+        Ok((reply.order.unwrap(), outcome))
+    }
+
+    pub(crate) async fn get(&self, order: &pb::Order) -> pb::Order {
+        let request = pb::GetOrderRequest { order_id: order.order_id.clone() };
+        self.client.clone().get_order(request).await.unwrap().into_inner().order.unwrap()
+    }
+
+    /// The steps of the timeline, in order.
+    pub(crate) async fn steps(&self, order: &pb::Order) -> Vec<String> {
+        let request = pb::ListOrderTimelineRequest { order_id: order.order_id.clone(), ..Default::default() };
+        let entries = self.client.clone().list_order_timeline(request).await.unwrap().into_inner().entries;
+        let numbers: Vec<i64> = entries.iter().map(|e| e.number).collect();
+        assert_eq!(numbers, (1..=i64::try_from(entries.len()).unwrap()).collect::<Vec<_>>());
+        entries.into_iter().map(|entry| entry.step).collect()
+    }
+
+    /// The order's events, checked to be dense, by the RPC that consumers use.
+    pub(crate) async fn events(&self, order: &pb::Order) -> Vec<pb::OrderEvent> {
+        let request =
+            pb::ReplayEventsRequest { aggregate_id: id(order).to_string(), from_sequence: 1, page_size: 0 };
+        let mut client = OrderEventsServiceClient::new(self.orders.peer());
+        let events = client.replay_events(request).await.unwrap().into_inner().events;
+        for (event, sequence) in events.iter().zip(1..) {
+            assert_eq!(event.sequence, sequence);
+            assert_eq!(event.aggregate_type, "order");
+        }
+        let decode =
+            |e: &contract::r#type::v1::StoredEvent| pb::OrderEvent::decode(e.payload.clone()).unwrap();
+        events.iter().map(decode).collect()
+    }
+
+    /// What happened, by the short names of the events.
+    pub(crate) async fn happened(&self, order: &pb::Order) -> Vec<&'static str> {
+        use pb::order_event::Body;
+        let name = |event: &pb::OrderEvent| match event.body.as_ref().unwrap() {
+            Body::Placed(_) => "placed",
+            Body::Unblocked(_) => "unblocked",
+            Body::Confirmed(_) => "confirmed",
+            Body::Paid(_) => "paid",
+            Body::PaymentLapsed(_) => "lapsed",
+            Body::Expired(_) => "expired",
+            Body::CancelRequested(_) => "cancel_requested",
+            Body::Cancelled(_) => "cancelled",
+            Body::Progressed(_) => "progressed",
+            Body::Completed(_) => "completed",
+            Body::RefundRequested(_) => "refund",
+        };
+        self.events(order).await.iter().map(name).collect()
+    }
+
+    /// An event of another service arrives.
+    pub(crate) async fn hear(&self, event: Delivered) -> Result<(), bus::HandleError> {
+        let mut tx = self.db.begin().await.unwrap();
+        self.orders.handle(&mut tx, &event).await?;
+        tx.commit().await.unwrap();
+        self.orders.committed();
+        Ok(())
+    }
+
+    pub(crate) fn stock_event(&self, order: &pb::Order, body: inv::inventory_event::Body) -> Delivered {
+        let token: PromiseToken = order.promise_token.parse().unwrap();
+        let payload = inv::InventoryEvent { body: Some(body) }.encode_to_vec();
+        self.delivered(Topic::Inventory, "reservation", token.uuid(), payload)
+    }
+
+    pub(crate) fn delivered(&self, topic: Topic, kind: &str, aggregate: Uuid, payload: Vec<u8>) -> Delivered {
+        Delivered {
+            id: v7(),
+            topic,
+            aggregate_type: kind.to_owned(),
+            aggregate,
+            sequence: 1,
+            event_type: "test".to_owned(),
+            payload: payload.into(),
+            occurred_at: self.now(),
+            actor: "store/store-1".to_owned(),
+            traceparent: None,
+        }
+    }
+
+    /// Inventory confirms the stock of the order.
+    pub(crate) async fn confirm(&self, order: &pb::Order) {
+        let confirmed = inv::ReservationConfirmed { reservation: None, order_id: order.order_id.clone() };
+        let event = self.stock_event(order, inv::inventory_event::Body::ReservationConfirmed(confirmed));
+        self.hear(event).await.unwrap();
+    }
+
+    /// Fulfillment reports: lines as the closure leaves them, and what happened.
+    pub(crate) fn work_event(
+        &self,
+        order: &pb::Order,
+        state: ful::FulfillmentState,
+        body: ful::fulfillment_event::Body,
+        change: impl Fn(&mut ful::FulfillmentLine),
+    ) -> Delivered {
+        let fulfillment = domain::id::derived("test.fo", &order.order_id);
+        let lines = order.lines.iter().map(|line| {
+            let mut line = ful::FulfillmentLine {
+                line: line.line,
+                sku: line.sku.clone(),
+                name: line.name.clone(),
+                quantity: line.quantity,
+                to_pick: line.quantity,
+                ..Default::default()
+            };
+            change(&mut line);
+            line
+        });
+        let fo = ful::FulfillmentOrder {
+            fulfillment_id: domain::id::FulfillmentId::new(fulfillment).to_string(),
+            order_id: order.order_id.clone(),
+            promise_token: order.promise_token.clone(),
+            node_id: order.node_id.clone(),
+            state: state.into(),
+            lines: lines.collect(),
+            ..Default::default()
+        };
+        let payload = ful::FulfillmentEvent { fulfillment_order: Some(fo), body: Some(body) }.encode_to_vec();
+        self.delivered(Topic::Fulfillment, "fulfillment_order", fulfillment, payload)
+    }
+
+    pub(crate) async fn work(
+        &self,
+        order: &pb::Order,
+        state: ful::FulfillmentState,
+        body: ful::fulfillment_event::Body,
+        change: impl Fn(&mut ful::FulfillmentLine),
+    ) -> pb::Order {
+        self.hear(self.work_event(order, state, body, change)).await.unwrap();
+        self.get(order).await
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
+        let mut tx = self.db.read().await.unwrap();
+        tx.fetch_one(sql, Vec::new()).await.unwrap().get("n").unwrap()
+    }
+}
+
+pub(crate) fn id(order: &pb::Order) -> Uuid {
+    order.order_id.parse::<OrderId>().unwrap().uuid()
+}
+
+pub(crate) fn reason(status: &Status) -> String {
+    server::status::reason(status).unwrap_or_default()
+}
+
+/// The fields that a request was refused for.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    server::status::violations(status).into_iter().map(|v| v.field).collect()
+}
+
+/// The refund requested last, in minor units, and in all.
+pub(crate) fn refunds(order: &pb::Order) -> (i64, i64) {
+    let last = order.refunds.last().map_or(0, |refund| minor(&refund.amount));
+    (last, minor(&order.refund_requested))
+}
+
+/// Waits no longer than a few seconds for something that should come at once.
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it should have come at once")
+}
