@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use db::Tx;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Delivered, Error, Topic};
+use crate::{Delivered, Error, Topic, trace};
 
 /// One service's reaction to events of others. Five services have one.
 #[async_trait]
@@ -28,7 +28,7 @@ pub trait Consumer: Send + Sync + 'static {
     /// them in one order and write them at once; when it fails, the events are handled one by one.
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
         for event in events {
-            self.handle(tx, event).await?;
+            trace::scope(event.traceparent.clone(), self.handle(tx, event)).await?;
         }
         Ok(())
     }

@@ -58,7 +58,18 @@ pub struct Delivered {
     pub traceparent: Option<String>,
 }
 
+/// An aggregate among those of all topics: services choose their ids without asking each other, and some share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) topic: Topic,
+    pub(crate) aggregate: Uuid,
+}
+
 impl Delivered {
+    pub(crate) fn key(&self) -> Key {
+        Key { topic: self.topic, aggregate: self.aggregate }
+    }
+
     /// Reads an event from a row that has all the columns of `events`.
     pub(crate) fn from_row(row: &Row) -> Result<Self, Error> {
         let topic: String = row.get("topic")?;

@@ -9,8 +9,8 @@ use db::{Row, Tx, Type, params};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::event::from_micros;
-use crate::{Delivered, Error, applied};
+use crate::event::{Key, from_micros};
+use crate::{Delivered, Error, Topic, applied};
 
 /// Why an event is parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -138,36 +138,39 @@ pub async fn count(tx: &mut Tx, consumer: &str) -> Result<i64, Error> {
 
 /// Asks for the aggregate's parked events to be tried again, from the first one on.
 pub async fn retry(tx: &mut Tx, decision: &Decision<'_>) -> Result<(), Error> {
-    applied::lock(tx, decision.consumer, &[decision.aggregate]).await?;
-    let head = head(tx, decision).await?;
-    wake(tx, decision).await?;
+    let key = key(tx, decision).await?;
+    applied::lock(tx, decision.consumer, &[key]).await?;
+    let head = head(tx, decision, key).await?;
+    wake(tx, decision, key).await?;
     record(tx, decision, &head, "RETRY").await
 }
 
 /// Gives up the first parked event of an aggregate, with any that are missing before it: its effect never happens
 /// here. The events behind it are tried again. `sequence` must be that of the first one, as seen by the operator.
 pub async fn skip(tx: &mut Tx, decision: &Decision<'_>, sequence: i64) -> Result<(), Error> {
-    let mut marks = applied::lock(tx, decision.consumer, &[decision.aggregate]).await?;
-    let head = expect_head(tx, decision, sequence).await?;
-    remove(tx, decision.consumer, decision.aggregate, &[sequence]).await?;
-    marks.advance(decision.aggregate, sequence);
-    let left = waiting(tx, decision.consumer, decision.aggregate, 1).await?;
-    marks.block(decision.aggregate, !left.is_empty());
+    let key = key(tx, decision).await?;
+    let mut marks = applied::lock(tx, decision.consumer, &[key]).await?;
+    let head = expect_head(tx, decision, key, sequence).await?;
+    remove(tx, decision.consumer, key, &[sequence]).await?;
+    marks.advance(key, sequence);
+    let left = waiting(tx, decision.consumer, key, 1).await?;
+    marks.block(key, !left.is_empty());
     save(tx, &marks, decision).await?;
-    wake(tx, decision).await?;
+    wake(tx, decision, key).await?;
     record(tx, decision, &head, "SKIP").await
 }
 
 /// Gives up the missing events before the first parked one, which is itself tried again.
 pub async fn accept_gap(tx: &mut Tx, decision: &Decision<'_>, sequence: i64) -> Result<(), Error> {
-    let mut marks = applied::lock(tx, decision.consumer, &[decision.aggregate]).await?;
-    let head = expect_head(tx, decision, sequence).await?;
-    if marks.get(decision.aggregate).sequence + 1 >= sequence {
+    let key = key(tx, decision).await?;
+    let mut marks = applied::lock(tx, decision.consumer, &[key]).await?;
+    let head = expect_head(tx, decision, key, sequence).await?;
+    if marks.get(key).sequence + 1 >= sequence {
         return Err(Error::NoGap { aggregate: decision.aggregate, sequence });
     }
-    marks.advance(decision.aggregate, sequence - 1);
+    marks.advance(key, sequence - 1);
     save(tx, &marks, decision).await?;
-    wake(tx, decision).await?;
+    wake(tx, decision, key).await?;
     record(tx, decision, &head, "ACCEPT_GAP").await
 }
 
@@ -179,14 +182,29 @@ async fn save(tx: &mut Tx, marks: &applied::Marks, decision: &Decision<'_>) -> R
     }
 }
 
-async fn head(tx: &mut Tx, decision: &Decision<'_>) -> Result<Parked, Error> {
-    waiting(tx, decision.consumer, decision.aggregate, 1).await?.into_iter().next().ok_or_else(|| {
-        Error::NotParked { consumer: decision.consumer.to_owned(), aggregate: decision.aggregate }
+/// The topic of the aggregate: of what is parked under that id, the longest parked.
+async fn key(tx: &mut Tx, decision: &Decision<'_>) -> Result<Key, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT topic FROM parked WHERE consumer = $1 AND aggregate = $2 ORDER BY id LIMIT 1",
+            params![decision.consumer, decision.aggregate],
+        )
+        .await?;
+    let consumer = decision.consumer.to_owned();
+    let row = row.ok_or(Error::NotParked { consumer, aggregate: decision.aggregate })?;
+    let topic = Topic::from_name(&row.get::<String>("topic")?)?;
+    Ok(Key { topic, aggregate: decision.aggregate })
+}
+
+async fn head(tx: &mut Tx, decision: &Decision<'_>, key: Key) -> Result<Parked, Error> {
+    waiting(tx, decision.consumer, key, 1).await?.into_iter().next().ok_or_else(|| Error::NotParked {
+        consumer: decision.consumer.to_owned(),
+        aggregate: decision.aggregate,
     })
 }
 
-async fn expect_head(tx: &mut Tx, decision: &Decision<'_>, sequence: i64) -> Result<Parked, Error> {
-    let head = head(tx, decision).await?;
+async fn expect_head(tx: &mut Tx, decision: &Decision<'_>, key: Key, sequence: i64) -> Result<Parked, Error> {
+    let head = head(tx, decision, key).await?;
     if head.event.sequence == sequence {
         Ok(head)
     } else {
@@ -195,11 +213,11 @@ async fn expect_head(tx: &mut Tx, decision: &Decision<'_>, sequence: i64) -> Res
 }
 
 /// Makes the first parked event due now.
-async fn wake(tx: &mut Tx, decision: &Decision<'_>) -> Result<(), Error> {
+async fn wake(tx: &mut Tx, decision: &Decision<'_>, key: Key) -> Result<(), Error> {
     tx.execute(
-        "UPDATE parked SET retry_at = $3 WHERE consumer = $1 AND aggregate = $2 AND sequence =
-           (SELECT MIN(sequence) FROM parked WHERE consumer = $1 AND aggregate = $2)",
-        params![decision.consumer, decision.aggregate, decision.at.as_microsecond()],
+        "UPDATE parked SET retry_at = $4 WHERE consumer = $1 AND topic = $2 AND aggregate = $3 AND sequence =
+           (SELECT MIN(sequence) FROM parked WHERE consumer = $1 AND topic = $2 AND aggregate = $3)",
+        params![decision.consumer, key.topic.name(), key.aggregate, decision.at.as_microsecond()],
     )
     .await?;
     Ok(())
@@ -231,33 +249,33 @@ async fn record(
 }
 
 /// The first parked events of an aggregate, in the order of their versions.
-pub(crate) async fn waiting(
-    tx: &mut Tx,
-    consumer: &str,
-    aggregate: Uuid,
-    limit: i64,
-) -> Result<Vec<Parked>, Error> {
+pub(crate) async fn waiting(tx: &mut Tx, consumer: &str, key: Key, limit: i64) -> Result<Vec<Parked>, Error> {
     let rows = tx
         .fetch_all(
             "SELECT id, consumer, event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
                     occurred_at, actor, traceparent, reason, error, attempts, parked_at, retry_at
-               FROM parked WHERE consumer = $1 AND aggregate = $2 ORDER BY sequence LIMIT $3",
-            params![consumer, aggregate, limit],
+               FROM parked WHERE consumer = $1 AND topic = $2 AND aggregate = $3 ORDER BY sequence LIMIT $4",
+            params![consumer, key.topic.name(), key.aggregate, limit],
         )
         .await?;
     rows.iter().map(Parked::from_row).collect()
 }
 
 /// Aggregates with a parked event that is due to be tried.
-pub(crate) async fn due(tx: &mut Tx, consumer: &str, now: Timestamp, limit: i64) -> Result<Vec<Uuid>, Error> {
+pub(crate) async fn due(tx: &mut Tx, consumer: &str, now: Timestamp, limit: i64) -> Result<Vec<Key>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT aggregate FROM parked WHERE consumer = $1 AND retry_at <= $2
-              GROUP BY aggregate ORDER BY MIN(retry_at) LIMIT $3",
+            "SELECT topic, aggregate FROM parked WHERE consumer = $1 AND retry_at <= $2
+              GROUP BY topic, aggregate ORDER BY MIN(retry_at) LIMIT $3",
             params![consumer, now.as_microsecond(), limit],
         )
         .await?;
-    rows.iter().map(|row| Ok(row.get("aggregate")?)).collect()
+    rows.iter()
+        .map(|row| {
+            let topic = Topic::from_name(&row.get::<String>("topic")?)?;
+            Ok(Key { topic, aggregate: row.get("aggregate")? })
+        })
+        .collect()
 }
 
 /// An event to be parked.
@@ -315,8 +333,8 @@ const PARK: &str = "INSERT INTO parked (consumer, aggregate, sequence, event_id,
                      payload, occurred_at, actor, traceparent, reason, error, attempts, parked_at, retry_at)
  SELECT r.consumer, r.aggregate, r.sequence, r.event_id, r.topic, r.aggregate_type, r.event_type,
         r.payload, r.occurred_at, r.actor, r.traceparent, r.reason, r.error, r.attempts, r.parked_at, r.retry_at
-   FROM {rows} WHERE true ORDER BY r.aggregate, r.sequence
- ON CONFLICT (consumer, aggregate, sequence) DO NOTHING";
+   FROM {rows} WHERE true ORDER BY r.topic, r.aggregate, r.sequence
+ ON CONFLICT (consumer, topic, aggregate, sequence) DO NOTHING";
 
 const PARK_COLUMNS: &[(&str, Type)] = &[
     ("consumer", Type::Text),
@@ -340,10 +358,11 @@ const PARK_COLUMNS: &[(&str, Type)] = &[
 /// Records that a parked event failed again.
 pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -> Result<(), Error> {
     tx.execute(
-        "UPDATE parked SET reason = $4, error = $5, attempts = attempts + $6, retry_at = $7
-          WHERE consumer = $1 AND aggregate = $2 AND sequence = $3",
+        "UPDATE parked SET reason = $5, error = $6, attempts = attempts + $7, retry_at = $8
+          WHERE consumer = $1 AND topic = $2 AND aggregate = $3 AND sequence = $4",
         params![
             consumer,
+            parking.event.topic.name(),
             parking.event.aggregate,
             parking.event.sequence,
             parking.reason.name(),
@@ -357,17 +376,20 @@ pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -
 }
 
 /// Takes events out of the list.
-pub(crate) async fn remove(
-    tx: &mut Tx,
-    consumer: &str,
-    aggregate: Uuid,
-    sequences: &[i64],
-) -> Result<(), Error> {
-    let rows = sequences.iter().map(|sequence| params![consumer, aggregate, *sequence]).collect();
+pub(crate) async fn remove(tx: &mut Tx, consumer: &str, key: Key, sequences: &[i64]) -> Result<(), Error> {
+    let rows = sequences
+        .iter()
+        .map(|sequence| params![consumer, key.topic.name(), key.aggregate, *sequence])
+        .collect();
     tx.batch(
-        "DELETE FROM parked WHERE (consumer, aggregate, sequence) IN
-           (SELECT r.consumer, r.aggregate, r.sequence FROM {rows})",
-        &[("consumer", Type::Text), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+        "DELETE FROM parked WHERE (consumer, topic, aggregate, sequence) IN
+           (SELECT r.consumer, r.topic, r.aggregate, r.sequence FROM {rows})",
+        &[
+            ("consumer", Type::Text),
+            ("topic", Type::Text),
+            ("aggregate", Type::Uuid),
+            ("sequence", Type::BigInt),
+        ],
         rows,
     )
     .await?;

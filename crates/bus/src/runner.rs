@@ -8,17 +8,19 @@ mod heal;
 mod redo;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clock::Clock;
 use db::{Db, Tx};
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::applied::{self, Marks};
+use crate::event::Key;
 use crate::parked::{self, Parking, Reason};
 use crate::{Consumer, Delivered, Error, HandleError, Replay, measure, trace};
 
@@ -26,6 +28,8 @@ use crate::{Consumer, Delivered, Error, HandleError, Replay, measure, trace};
 pub(crate) const BATCH: usize = 100;
 /// Tries before an event is parked.
 const TRIES: u32 = 3;
+/// A handler that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often parked events are looked at.
 const RETRY_POLL: Duration = Duration::from_millis(500);
 
@@ -43,12 +47,33 @@ pub(crate) struct Runner {
 /// What is known of the aggregates that made trouble during one batch.
 #[derive(Default)]
 struct Trouble {
-    /// Tries of an event, by aggregate and sequence.
-    failures: HashMap<(Uuid, i64), u32>,
+    /// Events whose handler failed, by aggregate and sequence.
+    failures: HashMap<(Key, i64), Failure>,
     /// Gaps that the owner could not fill.
-    unhealed: HashMap<Uuid, heal::Unhealed>,
+    unhealed: HashMap<Key, heal::Unhealed>,
     /// Handlers run behind savepoints.
     careful: bool,
+}
+
+/// What is known of one event.
+struct Failure {
+    tries: u32,
+    error: HandleError,
+}
+
+/// An event that was not applied.
+struct Failed {
+    event: (Key, i64),
+    error: HandleError,
+}
+
+/// How a handler ended.
+enum Handled {
+    Done,
+    /// What it did is undone.
+    Failed(HandleError),
+    /// The transaction is lost with it.
+    Broken(HandleError),
 }
 
 /// How one transaction over a batch ended.
@@ -57,9 +82,8 @@ enum Round {
     Done,
     /// Nothing was committed; these are missing.
     Gaps(Vec<heal::Gap>),
-    /// These events (and later ones of their aggregates) remain; the rest, if the round was a careful one, is
-    /// committed.
-    Failed(Vec<(Uuid, i64)>),
+    /// These events (and later ones of their aggregates) remain. The rest is committed, or nothing is.
+    Failed(Vec<Failed>),
     /// Another instance was faster; nothing was committed.
     Overtaken,
 }
@@ -67,8 +91,12 @@ enum Round {
 /// What happened to one event.
 enum Step {
     Applied,
+    /// It is applied together with the others of the batch.
+    Together,
     Repeated,
-    Left,
+    Parked,
+    Failed(HandleError),
+    Broken(HandleError),
 }
 
 impl Runner {
@@ -144,14 +172,17 @@ impl Runner {
                 Ok(Round::Gaps(gaps)) => {
                     for gap in gaps {
                         if let Err(unhealed) = Box::pin(self.heal(&gap, stop)).await? {
-                            trouble.unhealed.insert(gap.aggregate, unhealed);
+                            trouble.unhealed.insert(gap.key, unhealed);
                         }
                     }
                 }
                 Ok(Round::Failed(failed)) => {
                     trouble.careful = true;
-                    let tries = failed.into_iter().map(|event| trouble.failed(event)).max();
-                    self.wait(backoff(tries.unwrap_or(1)), stop).await?;
+                    let tries = failed.into_iter().map(|failed| self.note(&mut trouble, failed)).min();
+                    let tries = tries.unwrap_or(1);
+                    if tries < TRIES {
+                        self.wait(backoff(tries), stop).await?;
+                    }
                 }
                 Ok(Round::Overtaken) => self.wait(backoff(1), stop).await?,
                 Err(error) => {
@@ -167,31 +198,40 @@ impl Runner {
 
     /// One transaction over the batch.
     async fn round(&self, events: &[Arc<Delivered>], trouble: &Trouble) -> Result<Round, Error> {
-        let aggregates: Vec<Uuid> = events.iter().map(|event| event.aggregate).collect();
+        let keys: Vec<Key> = events.iter().map(|event| event.key()).collect();
         let mut tx = self.db.begin().await?;
-        let mut marks = applied::lock(&mut tx, self.group(), &aggregates).await?;
+        let mut marks = applied::lock(&mut tx, self.group(), &keys).await?;
         let gaps = heal::find(events, &marks, &trouble.unhealed);
         if !gaps.is_empty() {
             return Ok(Round::Gaps(gaps));
         }
-        let mut failed: Vec<(Uuid, i64)> = Vec::new();
+        let mut failed: Vec<Failed> = Vec::new();
         let mut parking: Vec<Parking<'_>> = Vec::new();
+        let mut together: Vec<Delivered> = Vec::new();
         let (mut applied, mut repeated) = (0, 0);
         for event in events {
-            if failed.iter().any(|(aggregate, _)| *aggregate == event.aggregate) {
+            if failed.iter().any(|failed| failed.event.0 == event.key()) {
                 continue;
             }
             match self.step(&mut tx, &mut marks, event, trouble, &mut parking).await? {
-                Ok(Step::Applied) => applied += 1,
-                Ok(Step::Repeated) => repeated += 1,
-                Ok(Step::Left) => {}
-                Err(_) => {
-                    failed.push((event.aggregate, event.sequence));
-                    if !trouble.careful {
-                        return Ok(Round::Failed(failed));
-                    }
+                Step::Applied => applied += 1,
+                Step::Together => {
+                    applied += 1;
+                    together.push(Delivered::clone(event));
+                }
+                Step::Repeated => repeated += 1,
+                Step::Parked => {}
+                Step::Failed(error) => {
+                    failed.push(Failed { event: (event.key(), event.sequence), error });
+                }
+                Step::Broken(error) => {
+                    let event = (event.key(), event.sequence);
+                    return Ok(Round::Failed(vec![Failed { event, error }]));
                 }
             }
+        }
+        if let Err(broken) = self.handle_together(&mut tx, &together).await {
+            return Ok(Round::Failed(broken));
         }
         if !marks.save(&mut tx, self.group()).await? {
             return Ok(Round::Overtaken);
@@ -202,7 +242,7 @@ impl Runner {
         Ok(if failed.is_empty() { Round::Done } else { Round::Failed(failed) })
     }
 
-    /// One event within the transaction. The inner error: its handler failed and is to be tried again.
+    /// One event within the transaction.
     async fn step<'a>(
         &self,
         tx: &mut Tx,
@@ -210,66 +250,108 @@ impl Runner {
         event: &'a Delivered,
         trouble: &Trouble,
         parking: &mut Vec<Parking<'a>>,
-    ) -> Result<Result<Step, HandleError>, Error> {
-        let mark = marks.get(event.aggregate);
+    ) -> Result<Step, Error> {
+        let mark = marks.get(event.key());
         if event.sequence <= mark.sequence {
-            return Ok(Ok(Step::Repeated));
+            return Ok(Step::Repeated);
         }
         if mark.blocked {
             parking.push(Parking::behind(event));
-            return Ok(Ok(Step::Left));
+            return Ok(Step::Parked);
         }
         if event.sequence > mark.sequence + 1 {
-            let unhealed = trouble.unhealed.get(&event.aggregate);
+            let unhealed = trouble.unhealed.get(&event.key());
             parking.push(self.gap(event, mark.sequence, unhealed, 1));
-            marks.block(event.aggregate, true);
-            return Ok(Ok(Step::Left));
+            marks.block(event.key(), true);
+            return Ok(Step::Parked);
         }
-        match self.handle(tx, event, trouble.careful).await? {
-            Ok(()) => {
-                marks.advance(event.aggregate, event.sequence);
-                Ok(Ok(Step::Applied))
+        if let Some(failure) = trouble.failures.get(&(event.key(), event.sequence))
+            && failure.tries >= TRIES
+        {
+            parking.push(self.poison(event, &failure.error, i64::from(failure.tries), 1));
+            marks.block(event.key(), true);
+            return Ok(Step::Parked);
+        }
+        if !trouble.careful {
+            marks.advance(event.key(), event.sequence);
+            return Ok(Step::Together);
+        }
+        Ok(match self.handle(tx, event).await? {
+            Handled::Done => {
+                marks.advance(event.key(), event.sequence);
+                Step::Applied
             }
-            Err(error) => {
-                let tries =
-                    trouble.failures.get(&(event.aggregate, event.sequence)).copied().unwrap_or(0) + 1;
-                tracing::warn!(consumer = self.group(), event = %event.id, aggregate = %event.aggregate,
-                    sequence = event.sequence, tries, error = %error.source, "an event could not be applied");
-                if tries < TRIES || !trouble.careful {
-                    return Ok(Err(error));
+            Handled::Failed(error) => Step::Failed(error),
+            Handled::Broken(error) => Step::Broken(error),
+        })
+    }
+
+    /// Runs the handler over all events at once. When it fails the transaction is lost; of many events nobody knows
+    /// which was the cause, so none is blamed.
+    async fn handle_together(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Vec<Failed>> {
+        let error = match events {
+            [] => return Ok(()),
+            [event] => match self.run_handler(tx, event).await {
+                Handled::Done => return Ok(()),
+                Handled::Failed(error) | Handled::Broken(error) => {
+                    return Err(vec![Failed { event: (event.key(), event.sequence), error }]);
                 }
-                parking.push(self.poison(event, &error, i64::from(tries), i64::from(tries)));
-                marks.block(event.aggregate, true);
-                Ok(Ok(Step::Left))
+            },
+            [_, _, ..] => {
+                let work = AssertUnwindSafe(Box::pin(self.consumer.handle_batch(tx, events))).catch_unwind();
+                match tokio::time::timeout(PATIENCE, work).await {
+                    Ok(Ok(Ok(()))) => return Ok(()),
+                    Ok(Ok(Err(error))) => error.to_string(),
+                    Ok(Err(_panic)) => "the handler panicked".to_owned(),
+                    Err(_elapsed) => "the handler took too long".to_owned(),
+                }
             }
-        }
+        };
+        tracing::warn!(
+            consumer = self.group(),
+            events = events.len(),
+            error,
+            "a batch failed, trying one by one"
+        );
+        Err(Vec::new())
     }
 
-    /// Runs the handler; with `careful`, what a failed one did is undone.
-    async fn handle(
-        &self,
-        tx: &mut Tx,
-        event: &Delivered,
-        careful: bool,
-    ) -> Result<Result<(), HandleError>, Error> {
-        if !careful {
-            return Ok(self.run_handler(tx, event).await);
-        }
+    /// Runs the handler; what a failed one did is undone.
+    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<Handled, Error> {
         tx.savepoint().await?;
-        let mut outcome = self.run_handler(tx, event).await;
-        if outcome.is_ok() {
+        let error = match self.run_handler(tx, event).await {
             // fails if the handler swallowed the error of a statement
-            outcome = tx.release().await.map_err(HandleError::from);
-        }
-        if outcome.is_err() {
-            tx.rollback_to().await?;
-        }
-        Ok(outcome)
+            Handled::Done => match tx.release().await {
+                Ok(()) => return Ok(Handled::Done),
+                Err(error) => HandleError::from(error),
+            },
+            Handled::Failed(error) => error,
+            broken @ Handled::Broken(_) => return Ok(broken),
+        };
+        tx.rollback_to().await?;
+        Ok(Handled::Failed(error))
     }
 
-    async fn run_handler(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+    /// A handler that panics or never ends must not take the relay with it.
+    async fn run_handler(&self, tx: &mut Tx, event: &Delivered) -> Handled {
         let work = trace::scope(event.traceparent.clone(), self.consumer.handle(tx, event));
-        Box::pin(work).await
+        let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
+        match tokio::time::timeout(PATIENCE, work).await {
+            Ok(Ok(Ok(()))) => Handled::Done,
+            Ok(Ok(Err(error))) => Handled::Failed(error),
+            Ok(Err(_panic)) => Handled::Broken(HandleError::poison("the handler panicked")),
+            Err(_elapsed) => Handled::Broken(HandleError::retry("the handler took too long")),
+        }
+    }
+
+    /// Counts a failure, and answers how many there were of that event.
+    fn note(&self, trouble: &mut Trouble, failed: Failed) -> u32 {
+        let Failed { event, error } = failed;
+        let tries = trouble.failures.remove(&event).map_or(0, |failure| failure.tries) + 1;
+        tracing::warn!(consumer = self.group(), aggregate = %event.0.aggregate, sequence = event.1, tries,
+            error = %error.source, "an event could not be applied");
+        trouble.failures.insert(event, Failure { tries, error });
+        tries
     }
 
     fn gap<'a>(
@@ -277,35 +359,35 @@ impl Runner {
         event: &'a Delivered,
         applied: i64,
         unhealed: Option<&heal::Unhealed>,
-        tries: i64,
+        passes: i64,
     ) -> Parking<'a> {
         let why = unhealed.map_or("", |unhealed| unhealed.error.as_str());
         let may_heal = unhealed.is_some_and(|unhealed| unhealed.retry);
         let error = format!("versions {} to {} are missing: {why}", applied + 1, event.sequence - 1);
         tracing::error!(consumer = self.group(), aggregate = %event.aggregate, error, "an aggregate is parked");
-        let retry_at = may_heal.then(|| self.later(tries));
+        let retry_at = may_heal.then(|| self.later(passes));
         Parking { event, reason: Reason::Gap, error, attempts: 1, retry_at }
     }
 
-    /// `attempts` are added to those that the parked row has; `tries` are all of them.
+    /// `attempts` are added to those that the parked row has; `passes` says how often it was parked by now.
     fn poison<'a>(
         &self,
         event: &'a Delivered,
         error: &HandleError,
         attempts: i64,
-        tries: i64,
+        passes: i64,
     ) -> Parking<'a> {
         let text = error.source.to_string();
         tracing::error!(consumer = self.group(), aggregate = %event.aggregate, sequence = event.sequence,
             error = text, "an aggregate is parked");
-        let retry_at = error.retry.then(|| self.later(tries));
+        let retry_at = error.retry.then(|| self.later(passes));
         Parking { event, reason: Reason::Handler, error: text, attempts, retry_at }
     }
 
-    /// When to look again after so many tries: from 5 seconds to 5 minutes.
-    fn later(&self, tries: i64) -> Timestamp {
-        let doublings = u32::try_from(tries.clamp(1, 7)).unwrap_or(7) - 1;
-        let pause = Duration::from_secs(5 * 2_u64.pow(doublings).min(60));
+    /// When to look again after so many passes in vain: in 2 seconds, then twice that, at most in about 4 minutes.
+    fn later(&self, passes: i64) -> Timestamp {
+        let doublings = u32::try_from(passes.clamp(1, 8)).unwrap_or(8);
+        let pause = Duration::from_secs(2_u64.pow(doublings));
         self.clock.wall().checked_add(pause).unwrap_or(Timestamp::MAX)
     }
 
@@ -326,14 +408,6 @@ impl Runner {
             metrics::counter!(measure::PARKED_TOTAL, "consumer" => consumer, "reason" => parked.reason.name())
                 .increment(1);
         }
-    }
-}
-
-impl Trouble {
-    fn failed(&mut self, event: (Uuid, i64)) -> u32 {
-        let failures = self.failures.entry(event).or_default();
-        *failures += 1;
-        *failures
     }
 }
 

@@ -35,7 +35,7 @@ impl Subscription {
     /// Comes back when every event published from now on will be seen.
     pub async fn ready(&mut self) -> Result<(), Error> {
         match &mut self.source {
-            Source::Local(_) => Ok(()),
+            Source::Local(_) => std::future::ready(Ok(())).await,
             #[cfg(feature = "kafka")]
             Source::Kafka(follower) => follower.ready().await,
         }

@@ -36,10 +36,11 @@ CREATE INDEX inbox_claimed_at ON inbox (claimed_at);
 -- How far each consumer has applied each aggregate. Blocked while events of it are parked.
 CREATE TABLE applied (
     consumer  TEXT    NOT NULL COLLATE "C",
+    topic     TEXT    NOT NULL COLLATE "C",
     aggregate UUID    NOT NULL,
     sequence  BIGINT  NOT NULL,
     blocked   BOOLEAN NOT NULL,
-    PRIMARY KEY (consumer, aggregate)
+    PRIMARY KEY (consumer, topic, aggregate)
 );
 
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
@@ -61,7 +62,7 @@ CREATE TABLE parked (
     attempts       BIGINT NOT NULL,
     parked_at      BIGINT NOT NULL,
     retry_at       BIGINT,
-    UNIQUE (consumer, aggregate, sequence)
+    UNIQUE (consumer, topic, aggregate, sequence)
 );
 CREATE INDEX parked_retry_at ON parked (consumer, retry_at) WHERE retry_at IS NOT NULL;
 

@@ -1,14 +1,14 @@
 -- What happened, kept by its owner. One row per version of an aggregate.
 CREATE TABLE events (
-    aggregate      BLOB   NOT NULL,
+    aggregate      BLOB    NOT NULL,
     sequence       INTEGER NOT NULL CHECK (sequence > 0),
-    event_id       BLOB   NOT NULL,
-    topic          TEXT   NOT NULL,
-    aggregate_type TEXT   NOT NULL,
-    event_type     TEXT   NOT NULL,
-    payload        BLOB  NOT NULL CHECK (length(payload) <= 262144),
+    event_id       BLOB    NOT NULL,
+    topic          TEXT    NOT NULL,
+    aggregate_type TEXT    NOT NULL,
+    event_type     TEXT    NOT NULL,
+    payload        BLOB    NOT NULL CHECK (length(payload) <= 262144),
     occurred_at    INTEGER NOT NULL,
-    actor          TEXT   NOT NULL,
+    actor          TEXT    NOT NULL,
     traceparent    TEXT,
     PRIMARY KEY (aggregate, sequence)
 ) STRICT;
@@ -17,15 +17,15 @@ CREATE INDEX events_occurred_at ON events (occurred_at);
 -- Events not yet acknowledged by the transport. AUTOINCREMENT: an id must not be used twice after a delete.
 CREATE TABLE outbox (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    aggregate BLOB   NOT NULL,
+    aggregate BLOB    NOT NULL,
     sequence  INTEGER NOT NULL
 ) STRICT;
 
 -- Requests already answered: scope is who asked for what.
 CREATE TABLE inbox (
-    scope      TEXT   NOT NULL,
-    request_id BLOB   NOT NULL,
-    body_hash  BLOB  NOT NULL,
+    scope      TEXT    NOT NULL,
+    request_id BLOB    NOT NULL,
+    body_hash  BLOB    NOT NULL,
     reply      BLOB,
     claimed_at INTEGER NOT NULL,
     PRIMARY KEY (scope, request_id)
@@ -35,53 +35,54 @@ CREATE INDEX inbox_claimed_at ON inbox (claimed_at);
 -- How far each consumer has applied each aggregate. Blocked while events of it are parked.
 CREATE TABLE applied (
     consumer  TEXT    NOT NULL,
+    topic     TEXT    NOT NULL,
     aggregate BLOB    NOT NULL,
-    sequence  INTEGER  NOT NULL,
+    sequence  INTEGER NOT NULL,
     blocked   INTEGER NOT NULL,
-    PRIMARY KEY (consumer, aggregate)
-) STRICT;
+    PRIMARY KEY (consumer, topic, aggregate)
+) STRICT, WITHOUT ROWID;
 
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
 CREATE TABLE parked (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
-    consumer       TEXT   NOT NULL,
-    aggregate      BLOB   NOT NULL,
+    consumer       TEXT    NOT NULL,
+    aggregate      BLOB    NOT NULL,
     sequence       INTEGER NOT NULL,
-    event_id       BLOB   NOT NULL,
-    topic          TEXT   NOT NULL,
-    aggregate_type TEXT   NOT NULL,
-    event_type     TEXT   NOT NULL,
-    payload        BLOB  NOT NULL,
+    event_id       BLOB    NOT NULL,
+    topic          TEXT    NOT NULL,
+    aggregate_type TEXT    NOT NULL,
+    event_type     TEXT    NOT NULL,
+    payload        BLOB    NOT NULL,
     occurred_at    INTEGER NOT NULL,
-    actor          TEXT   NOT NULL,
+    actor          TEXT    NOT NULL,
     traceparent    TEXT,
-    reason         TEXT   NOT NULL CHECK (reason IN ('HANDLER', 'GAP', 'BEHIND')),
-    error          TEXT   NOT NULL,
+    reason         TEXT    NOT NULL CHECK (reason IN ('HANDLER', 'GAP', 'BEHIND')),
+    error          TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     parked_at      INTEGER NOT NULL,
     retry_at       INTEGER,
-    UNIQUE (consumer, aggregate, sequence)
+    UNIQUE (consumer, topic, aggregate, sequence)
 ) STRICT;
 CREATE INDEX parked_retry_at ON parked (consumer, retry_at) WHERE retry_at IS NOT NULL;
 
 -- Who decided what about a parked event.
 CREATE TABLE parked_actions (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
-    consumer  TEXT   NOT NULL,
-    aggregate BLOB   NOT NULL,
+    consumer  TEXT    NOT NULL,
+    aggregate BLOB    NOT NULL,
     sequence  INTEGER NOT NULL,
-    event_id  BLOB   NOT NULL,
-    action    TEXT   NOT NULL CHECK (action IN ('RETRY', 'SKIP', 'ACCEPT_GAP')),
-    actor     TEXT   NOT NULL,
-    note      TEXT   NOT NULL,
-    error     TEXT   NOT NULL,
+    event_id  BLOB    NOT NULL,
+    action    TEXT    NOT NULL CHECK (action IN ('RETRY', 'SKIP', 'ACCEPT_GAP')),
+    actor     TEXT    NOT NULL,
+    note      TEXT    NOT NULL,
+    error     TEXT    NOT NULL,
     at        INTEGER NOT NULL
 ) STRICT;
 
 -- Who may run a relay or a sweeper. until_at is wall time.
 CREATE TABLE leases (
-    name     TEXT   NOT NULL PRIMARY KEY,
-    holder   TEXT   NOT NULL,
+    name     TEXT    NOT NULL PRIMARY KEY,
+    holder   TEXT    NOT NULL,
     epoch    INTEGER NOT NULL,
     until_at INTEGER NOT NULL
 ) STRICT;

@@ -4,17 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::{BATCH, Runner, TRIES, backoff};
 use crate::applied::Marks;
-use crate::{Delivered, Error, Topic, measure};
+use crate::event::Key;
+use crate::{Delivered, Error, measure};
 
 /// Versions that a consumer misses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gap {
-    pub(super) topic: Topic,
-    pub(super) aggregate: Uuid,
+    pub(super) key: Key,
     /// The first missing version.
     pub(super) from: i64,
     /// The version that is there.
@@ -30,27 +29,23 @@ pub(super) struct Unhealed {
 }
 
 /// The first gap of each aggregate of a batch, but for those that are blocked or known not to heal.
-pub(super) fn find(events: &[Arc<Delivered>], marks: &Marks, unhealed: &HashMap<Uuid, Unhealed>) -> Vec<Gap> {
-    let mut reached: HashMap<Uuid, i64> = HashMap::new();
-    let mut found: HashSet<Uuid> = HashSet::new();
+pub(super) fn find(events: &[Arc<Delivered>], marks: &Marks, unhealed: &HashMap<Key, Unhealed>) -> Vec<Gap> {
+    let mut reached: HashMap<Key, i64> = HashMap::new();
+    let mut found: HashSet<Key> = HashSet::new();
     let mut gaps = Vec::new();
     for event in events {
-        let mark = marks.get(event.aggregate);
-        let settled = mark.blocked || unhealed.contains_key(&event.aggregate);
-        if settled || found.contains(&event.aggregate) {
+        let key = event.key();
+        let mark = marks.get(key);
+        let settled = mark.blocked || unhealed.contains_key(&key);
+        if settled || found.contains(&key) {
             continue;
         }
-        let at = reached.entry(event.aggregate).or_insert(mark.sequence);
+        let at = reached.entry(key).or_insert(mark.sequence);
         if event.sequence == *at + 1 {
             *at = event.sequence;
         } else if event.sequence > *at + 1 {
-            found.insert(event.aggregate);
-            gaps.push(Gap {
-                topic: event.topic,
-                aggregate: event.aggregate,
-                from: *at + 1,
-                before: event.sequence,
-            });
+            found.insert(key);
+            gaps.push(Gap { key, from: *at + 1, before: event.sequence });
         }
     }
     gaps
@@ -63,7 +58,7 @@ impl Runner {
         gap: &Gap,
         stop: &CancellationToken,
     ) -> Result<Result<(), Unhealed>, Error> {
-        let mut from = self.reached(gap.aggregate).await.map_or(gap.from, |at| at + 1);
+        let mut from = self.reached(gap.key).await.map_or(gap.from, |at| at + 1);
         while from < gap.before {
             let page = match self.ask(gap, from, stop).await? {
                 Ok(page) => page,
@@ -92,12 +87,12 @@ impl Runner {
         let mut tries = 0;
         loop {
             tries += 1;
-            match (self.replay)(gap.topic, gap.aggregate, from).await {
+            match (self.replay)(gap.key.topic, gap.key.aggregate, from).await {
                 Ok(events) => {
                     let page: Vec<Arc<Delivered>> = (from..gap.before)
                         .zip(events)
                         .take_while(|(sequence, event)| {
-                            event.sequence == *sequence && event.aggregate == gap.aggregate
+                            event.sequence == *sequence && event.aggregate == gap.key.aggregate
                         })
                         .map(|(_, event)| Arc::new(event))
                         .collect();
@@ -116,12 +111,12 @@ impl Runner {
         }
     }
 
-    async fn reached(&self, aggregate: Uuid) -> Option<i64> {
+    async fn reached(&self, key: Key) -> Option<i64> {
         let mut tx = self.db.read().await.ok()?;
         let row = tx
             .fetch_optional(
-                "SELECT sequence FROM applied WHERE consumer = $1 AND aggregate = $2",
-                db::params![self.group(), aggregate],
+                "SELECT sequence FROM applied WHERE consumer = $1 AND topic = $2 AND aggregate = $3",
+                db::params![self.group(), key.topic.name(), key.aggregate],
             )
             .await
             .ok()??;
@@ -132,7 +127,7 @@ impl Runner {
         let consumer = self.group();
         let label = if healed { "true" } else { "false" };
         metrics::counter!(measure::GAPS, "consumer" => consumer, "healed" => label).increment(1);
-        tracing::warn!(consumer, aggregate = %gap.aggregate, from = gap.from, before = gap.before, healed, error,
+        tracing::warn!(consumer, aggregate = %gap.key.aggregate, from = gap.from, before = gap.before, healed, error,
             "events were missing");
     }
 }
@@ -141,8 +136,10 @@ impl Runner {
 mod tests {
     use bytes::Bytes;
     use jiff::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::Topic;
 
     fn event(aggregate: u128, sequence: i64) -> Arc<Delivered> {
         Arc::new(Delivered {
@@ -177,8 +174,8 @@ mod tests {
     #[test]
     fn only_the_first_gap_of_an_aggregate_is_told_and_none_of_a_blocked_one() {
         let mut marks = Marks::default();
-        marks.advance(Uuid::from_u128(1), 4);
-        marks.block(Uuid::from_u128(2), true);
+        marks.advance(event(1, 4).key(), 4);
+        marks.block(event(2, 1).key(), true);
         let events = [event(1, 5), event(1, 7), event(1, 9), event(2, 9)];
         assert_eq!(gaps(&events, &marks), [(6, 7)]);
     }

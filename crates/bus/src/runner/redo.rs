@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use db::Tx;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::heal::{Gap, Unhealed};
-use super::{BATCH, Busy, Runner};
+use super::{BATCH, Busy, Handled, Runner};
 use crate::applied::{self, Marks};
+use crate::event::Key;
 use crate::parked::{self, Parked, Parking};
-use crate::{Error, measure};
+use crate::{Error, HandleError, measure};
 
 /// Aggregates looked at in one pass.
 const PASS: i64 = 50;
@@ -23,8 +23,10 @@ enum Pass {
     Stuck,
     /// There are more.
     More,
-    /// Events before the first one are missing; `tries` of it were in vain so far.
-    Missing { gap: Gap, tries: i64 },
+    /// The transaction was lost with the handler of this one.
+    Broken { parked: Box<Parked>, error: HandleError },
+    /// Events before the first one are missing, after so many passes in vain.
+    Missing { gap: Gap, passes: i64 },
 }
 
 impl Runner {
@@ -36,57 +38,66 @@ impl Runner {
         drop(tx);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!(measure::PARKED, "consumer" => self.group()).set(parked as f64);
-        for aggregate in due {
+        for key in due {
             let _busy = Busy::start(&self.busy);
             let _turn = self.turn.lock().await;
-            self.redo(aggregate, stop).await?;
+            self.redo(key, stop).await?;
         }
         Ok(())
     }
 
-    async fn redo(&self, aggregate: Uuid, stop: &CancellationToken) -> Result<(), Error> {
+    async fn redo(&self, key: Key, stop: &CancellationToken) -> Result<(), Error> {
         loop {
             if stop.is_cancelled() {
                 return Ok(());
             }
-            match Box::pin(self.pass(aggregate)).await? {
+            match Box::pin(self.pass(key, i64::MAX)).await? {
                 Pass::Cleared => {
-                    tracing::info!(consumer = self.group(), %aggregate, "a parked aggregate flows again");
+                    tracing::info!(consumer = self.group(), aggregate = %key.aggregate, "a parked aggregate flows again");
                     self.consumer.committed();
                     return Ok(());
                 }
                 Pass::Stuck => return Ok(()),
                 Pass::More => {}
-                Pass::Missing { gap, tries } => match self.ask(&gap, gap.from, stop).await? {
+                Pass::Broken { parked, error } => {
+                    // those before it first, then note that it failed
+                    Box::pin(self.pass(key, parked.event.sequence)).await?;
+                    return self.stuck(&parked, &error).await;
+                }
+                Pass::Missing { gap, passes } => match self.ask(&gap, gap.from, stop).await? {
                     Ok(page) => {
                         self.counted(&gap, true, "");
                         self.park_behind(&page).await?;
                     }
                     Err(unhealed) => {
                         self.counted(&gap, false, &unhealed.error);
-                        return self.still_missing(&gap, &unhealed, tries).await;
+                        return self.still_missing(&gap, &unhealed, passes).await;
                     }
                 },
             }
         }
     }
 
-    async fn pass(&self, aggregate: Uuid) -> Result<Pass, Error> {
+    /// One transaction over the parked events with a sequence below `before`.
+    async fn pass(&self, key: Key, before: i64) -> Result<Pass, Error> {
         let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
         let mut tx = self.db.begin().await?;
-        let mut marks = applied::lock(&mut tx, self.group(), &[aggregate]).await?;
-        let waiting = parked::waiting(&mut tx, self.group(), aggregate, limit).await?;
+        let mut marks = applied::lock(&mut tx, self.group(), &[key]).await?;
+        let waiting = parked::waiting(&mut tx, self.group(), key, limit).await?;
         let mut gone: Vec<i64> = Vec::new();
         let mut end = None;
-        for parked in &waiting {
+        for parked in waiting.iter().take_while(|parked| parked.event.sequence < before) {
             end = self.try_parked(&mut tx, &mut marks, parked, &mut gone).await?;
             if end.is_some() {
                 break;
             }
         }
-        parked::remove(&mut tx, self.group(), aggregate, &gone).await?;
-        if end.is_none() && waiting.len() < BATCH {
-            marks.block(aggregate, false);
+        if let Some(broken @ Pass::Broken { .. }) = end {
+            return Ok(broken);
+        }
+        parked::remove(&mut tx, self.group(), key, &gone).await?;
+        if end.is_none() && waiting.len() < BATCH && gone.len() == waiting.len() {
+            marks.block(key, false);
             end = Some(Pass::Cleared);
         }
         if !marks.save(&mut tx, self.group()).await? {
@@ -106,22 +117,34 @@ impl Runner {
         gone: &mut Vec<i64>,
     ) -> Result<Option<Pass>, Error> {
         let event = &parked.event;
-        let at = marks.get(event.aggregate).sequence;
+        let at = marks.get(event.key()).sequence;
         if event.sequence > at + 1 {
-            let (topic, aggregate) = (event.topic, event.aggregate);
-            let gap = Gap { topic, aggregate, from: at + 1, before: event.sequence };
-            return Ok(Some(Pass::Missing { gap, tries: parked.attempts }));
+            let gap = Gap { key: event.key(), from: at + 1, before: event.sequence };
+            return Ok(Some(Pass::Missing { gap, passes: parked.attempts }));
         }
         if event.sequence == at + 1 {
-            if let Err(error) = self.handle(tx, event, true).await? {
-                let parking = self.poison(event, &error, 1, parked.attempts + 1);
-                parked::failed(tx, self.group(), &parking).await?;
-                return Ok(Some(Pass::Stuck));
+            match self.handle(tx, event).await? {
+                Handled::Done => marks.advance(event.key(), event.sequence),
+                Handled::Failed(error) => {
+                    let parking = self.poison(event, &error, 1, parked.attempts - 1);
+                    parked::failed(tx, self.group(), &parking).await?;
+                    return Ok(Some(Pass::Stuck));
+                }
+                Handled::Broken(error) => {
+                    return Ok(Some(Pass::Broken { parked: Box::new(parked.clone()), error }));
+                }
             }
-            marks.advance(event.aggregate, event.sequence);
         }
         gone.push(event.sequence);
         Ok(None)
+    }
+
+    async fn stuck(&self, parked: &Parked, error: &HandleError) -> Result<(), Error> {
+        let parking = self.poison(&parked.event, error, 1, parked.attempts - 1);
+        let mut tx = self.db.begin().await?;
+        parked::failed(&mut tx, self.group(), &parking).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn park_behind(&self, page: &[Arc<crate::Delivered>]) -> Result<(), Error> {
@@ -133,11 +156,11 @@ impl Runner {
     }
 
     /// Nobody could fill the gap before the first parked event.
-    async fn still_missing(&self, gap: &Gap, unhealed: &Unhealed, tries: i64) -> Result<(), Error> {
+    async fn still_missing(&self, gap: &Gap, unhealed: &Unhealed, passes: i64) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        let first = parked::waiting(&mut tx, self.group(), gap.aggregate, 1).await?;
+        let first = parked::waiting(&mut tx, self.group(), gap.key, 1).await?;
         if let Some(head) = first.first() {
-            let parking = self.gap(&head.event, gap.from - 1, Some(unhealed), tries + 1);
+            let parking = self.gap(&head.event, gap.from - 1, Some(unhealed), passes + 1);
             parked::failed(&mut tx, self.group(), &parking).await?;
         }
         tx.commit().await?;

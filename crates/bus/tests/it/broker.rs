@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use bus::kafka::{Applied, apply_topics};
+use bus::kafka::{Applied, GroupProtocol, apply_topics};
 use bus::{KafkaConfig, Topic};
 use clock::Clock;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use uuid::Uuid;
 
 use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, until, write};
@@ -173,17 +174,46 @@ async fn two_members_of_a_group_share_the_work_and_one_may_leave() {
     two.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_wait_in_the_outbox_while_the_broker_is_away() {
+/// A broker of this process, with topics.
+fn mock() -> (MockCluster<'static, DefaultProducerContext>, KafkaConfig) {
     let cluster = MockCluster::new(1).unwrap();
-    let config = KafkaConfig {
-        brokers: cluster.bootstrap_servers(),
-        prefix: "mock.".to_owned(),
-        ..KafkaConfig::default()
-    };
+    let brokers = cluster.bootstrap_servers();
+    let config = KafkaConfig { brokers, prefix: "mock.".to_owned(), ..KafkaConfig::default() };
     for topic in Topic::ALL {
         cluster.create_topic(&config.topic(topic), 2, 1).unwrap();
     }
+    (cluster, config)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_the_broker_refuses_are_sent_again_in_order() {
+    let (cluster, config) = mock();
+    let world = world(config).await;
+    let aggregates = some_aggregates(3);
+    let running = world.start(&[Recorder::new("stubborn")]);
+    write(&world.owner, &aggregates, 2).await;
+    for aggregate in &aggregates {
+        world.wait_for_effects("stubborn", *aggregate, &[1, 2]).await;
+    }
+    let refusals = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+    ];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refusals);
+    write(&world.owner, &aggregates, 20).await;
+    let wanted: Vec<i64> = (1..=22).collect();
+    for aggregate in &aggregates {
+        world.wait_for_effects("stubborn", *aggregate, &wanted).await;
+    }
+    until("acknowledged", async || bus::idle(&world.owner).await.unwrap()).await;
+    running.stop().await;
+    assert!(world.parked().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_wait_in_the_outbox_while_the_broker_is_away() {
+    let (cluster, config) = mock();
     let world = world(config).await;
     let aggregates = some_aggregates(3);
     let running = world.start(&[Recorder::new("waiting")]);
@@ -207,4 +237,22 @@ async fn events_wait_in_the_outbox_while_the_broker_is_away() {
     until("acknowledged", async || bus::idle(&world.owner).await.unwrap()).await;
     running.stop().await;
     assert!(world.parked().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_may_be_static_or_leave_the_sharing_to_the_broker() {
+    for group_protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
+        let Some(config) = topics().await else { return };
+        let world = world(KafkaConfig { instance: Some("one".to_owned()), group_protocol, ..config }).await;
+        let aggregates = some_aggregates(4);
+        for round in 1..=2_i64 {
+            let running = world.start(&[Recorder::new("protocol")]);
+            write(&world.owner, &aggregates, 3).await;
+            let wanted: Vec<i64> = (1..=round * 3).collect();
+            for aggregate in &aggregates {
+                world.wait_for_effects("protocol", *aggregate, &wanted).await;
+            }
+            running.stop().await;
+        }
+    }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bus::Settings;
-use db::params;
+use db::testing::TestDb;
+use db::{Db, params};
+use uuid::Uuid;
 
-use crate::world::{Recorder, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, until, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_killed_at_any_moment_loses_nothing_and_repeats_no_effect() {
@@ -84,4 +86,51 @@ async fn a_stopped_bus_has_given_up_its_lease_and_deleted_what_was_acknowledged(
         let row = tx.fetch_one("SELECT until_at FROM leases WHERE name = 'relay'", params![]).await.unwrap();
         assert_eq!(row.get::<i64>("until_at").unwrap(), 0);
     }
+}
+
+/// The same tables through connections that can be told from those of other tests.
+async fn marked(database: &TestDb, mark: &str) -> Db {
+    let join = if database.url().contains('?') { '&' } else { '?' };
+    Db::open(&format!("{}{join}application_name={mark}", database.url()), database.options()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_cut_at_any_moment_lose_nothing_and_repeat_no_effect() {
+    let Some(owner) = db::testing::postgres(SETS).await else { return };
+    let reader = db::testing::postgres(SETS).await.unwrap();
+    let mark = format!("cut_{}", Uuid::new_v4().simple());
+    let (cut_owner, cut_reader) = (marked(&owner, &mark).await, marked(&reader, &mark).await);
+    let knife = owner.db();
+    let mut world = World::new(owner, reader, Wire::Local);
+    (world.owner, world.reader) = (cut_owner, cut_reader);
+    let aggregates = some_aggregates(5);
+    let running = world.start(&[Recorder::new("cut")]);
+    let mut committed = 0;
+    while committed < 60 {
+        let outcome = async {
+            let mut tx = world.owner.begin().await?;
+            change(&mut tx, &aggregates).await?;
+            Ok::<_, bus::Error>(tx.commit().await?)
+        };
+        if outcome.await.is_ok() {
+            committed += 1;
+        }
+        if committed % 6 == 0 {
+            let mut tx = knife.begin().await.unwrap();
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+            tx.fetch_all(cut, params![mark.as_str()]).await.unwrap();
+        }
+    }
+    // a commit whose connection was cut may or may not have happened: ask
+    for aggregate in &aggregates {
+        let mut tx = knife.read().await.unwrap();
+        let row = tx
+            .fetch_one("SELECT version FROM aggregates WHERE aggregate = $1", params![*aggregate])
+            .await
+            .unwrap();
+        let wanted: Vec<i64> = (1..=row.get("version").unwrap()).collect();
+        world.wait_for_effects("cut", *aggregate, &wanted).await;
+    }
+    running.stop().await;
+    assert!(world.parked().await.is_empty());
 }

@@ -35,7 +35,7 @@ async fn an_event_delivered_ten_times_has_one_effect() {
             send_all_again(&world.owner).await;
         }
         let recorder = Recorder::new("tenfold");
-        let running = world.start(&[recorder.clone()]);
+        let running = world.start(std::slice::from_ref(&recorder));
         let wanted: Vec<i64> = (1..=8).collect();
         world.wait_until_idle(&running).await;
         for aggregate in &aggregates {
@@ -87,7 +87,7 @@ async fn a_restarted_bus_goes_on_where_it_stopped() {
 async fn other_aggregate_types_and_topics_are_passed_over() {
     for world in worlds().await {
         let recorder = Recorder::new("choosy");
-        let running = world.start(&[recorder.clone()]);
+        let running = world.start(std::slice::from_ref(&recorder));
         let (wanted, other) = (Uuid::new_v4(), Uuid::new_v4());
         let mut tx = world.owner.begin().await.unwrap();
         let foreign = bus::Event { aggregate_type: "invoice", ..event(other, 1) };
@@ -135,7 +135,7 @@ async fn a_view_sees_events_as_they_were_appended_after_their_effects() {
 async fn the_trace_of_a_request_is_in_force_where_its_event_is_handled() {
     for world in worlds().await {
         let recorder = Recorder::new("traced");
-        let running = world.start(&[recorder.clone()]);
+        let running = world.start(std::slice::from_ref(&recorder));
         let mut tx = world.owner.begin().await.unwrap();
         let (with, without) = (Uuid::new_v4(), Uuid::new_v4());
         trace::scope(Some("00-aa-bb-01".to_owned()), async {
@@ -195,5 +195,52 @@ async fn two_events_of_the_same_version_are_a_duplicate() {
             let outcome = outbox::append(&mut tx, &again).await;
             assert!(matches!(outcome, Err(Error::Db(db::Error::Duplicate(_)))), "{outcome:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_local_bus_is_idle_every_effect_is_there() {
+    for world in worlds().await {
+        if !world.label.ends_with("local") {
+            continue;
+        }
+        let running = world.start(&[Recorder::new("lockstep")]);
+        let aggregate = some_aggregates(1)[0];
+        for round in 1..=30 {
+            write(&world.owner, &[aggregate], 1).await;
+            world.wait_until_idle(&running).await;
+            let wanted: Vec<i64> = (1..=round).collect();
+            assert_eq!(world.effects("lockstep", aggregate).await, wanted, "{}", world.label);
+        }
+        running.stop().await;
+    }
+}
+
+const BOTH: &[(Topic, &[&str])] = &[(Topic::Orders, &[]), (Topic::Inventory, &[])];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aggregates_of_two_topics_may_share_an_id() {
+    for world in worlds().await {
+        let recorder = std::sync::Arc::new(Recorder::following("both", BOTH));
+        let shared = Uuid::new_v4();
+        // the reader's database is an owner here too, and consumer of both
+        let mut tx = world.reader.begin().await.unwrap();
+        let other = |sequence| bus::Event { topic: Topic::Inventory, ..event(shared, sequence) };
+        outbox::append(&mut tx, &[other(1), other(2)]).await.unwrap();
+        tx.commit().await.unwrap();
+        write(&world.owner, &[shared], 3).await;
+        let running = world.start(&[recorder]);
+        let stop = tokio_util::sync::CancellationToken::new();
+        let second = tokio::spawn(running.bus.relay(&world.reader, "inventory").run(stop.clone()));
+        until("all five arrived", async || {
+            let mut effects = world.effects("both", shared).await;
+            effects.sort_unstable();
+            effects == [1, 1, 2, 2, 3]
+        })
+        .await;
+        stop.cancel();
+        second.await.unwrap();
+        running.stop().await;
+        assert!(world.parked().await.is_empty());
     }
 }

@@ -1,5 +1,7 @@
 //! The bus as services see it, on every engine and transport that this machine has.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
 #[cfg(feature = "kafka")]
 mod broker;
 mod crash;

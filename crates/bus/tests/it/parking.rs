@@ -31,7 +31,7 @@ async fn a_poisonous_event_parks_with_the_later_ones_of_its_aggregate_while_othe
         let aggregates = some_aggregates(6);
         let sick = aggregates[2];
         let recorder = Recorder::failing("poisoned", &[(sick, 2)]);
-        let running = world.start(&[recorder.clone()]);
+        let running = world.start(std::slice::from_ref(&recorder));
         write(&world.owner, &aggregates, 4).await;
         for aggregate in aggregates.iter().filter(|aggregate| **aggregate != sick) {
             world.wait_for_effects("poisoned", *aggregate, &[1, 2, 3, 4]).await;
@@ -116,10 +116,11 @@ async fn skipping_the_only_parked_event_lets_the_aggregate_flow() {
 async fn an_event_that_may_succeed_later_is_tried_again_without_being_asked() {
     for world in worlds().await {
         let sick = some_aggregates(1)[0];
-        let recorder = Recorder { retry: true, ..Recorder::following("later", &[(Topic::Orders, &[])]) };
+        let mut recorder = Recorder::following("later", &[(Topic::Orders, &[])]);
+        recorder.retry = true;
         recorder.fails.lock().unwrap().insert((sick, 1));
         let recorder = Arc::new(recorder);
-        let running = world.start(&[recorder.clone()]);
+        let running = world.start(std::slice::from_ref(&recorder));
         write(&world.owner, &[sick], 2).await;
         until("both are parked", async || world.parked().await.len() == 2).await;
         assert!(world.parked().await[0].retry_at.is_some());
@@ -196,6 +197,68 @@ async fn a_handler_that_swallows_a_broken_statement_parks_its_event() {
         until("four are parked", async || world.parked().await.len() == 4).await;
         for aggregate in &aggregates {
             assert_eq!(world.effects("careless", *aggregate).await, [1], "{}", world.label);
+        }
+        stop.cancel();
+        consuming.await.unwrap();
+        relaying.await.unwrap();
+    }
+}
+
+/// Panics in the middle of its work.
+struct Panicking {
+    calm: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Consumer for Panicking {
+    fn group(&self) -> &'static str {
+        "panicking"
+    }
+
+    fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
+        &[(Topic::Orders, &[])]
+    }
+
+    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+        tx.execute(
+            "INSERT INTO effects (consumer, aggregate, sequence) VALUES ($1, $2, $3)",
+            params!["panicking", event.aggregate, event.sequence],
+        )
+        .await?;
+        assert!(event.sequence != 2 || self.calm.load(Ordering::SeqCst), "on purpose");
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_panics_parks_its_event_and_stops_nobody() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(2);
+        let panicking = Arc::new(Panicking { calm: false.into() });
+        let consumer: Arc<dyn Consumer> = panicking.clone();
+        let bus = world.bus();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let consuming = tokio::spawn(bus.consume(&world.reader, consumer, world.owners()).run(stop.clone()));
+        let relaying = tokio::spawn(bus.relay(&world.owner, "orders").run(stop.clone()));
+        write(&world.owner, &aggregates, 3).await;
+        until("four are parked", async || world.parked().await.len() == 4).await;
+        let retry = async |aggregate| {
+            let mut tx = world.reader.begin().await.unwrap();
+            parked::retry(&mut tx, &decision(&world, "panicking", aggregate)).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        retry(aggregates[0]).await;
+        until("it panicked again", async || {
+            world.parked().await.iter().any(|parked| parked.attempts == 4 && parked.retry_at.is_none())
+        })
+        .await;
+        for aggregate in &aggregates {
+            assert_eq!(world.effects("panicking", *aggregate).await, [1], "{}", world.label);
+        }
+        panicking.calm.store(true, Ordering::SeqCst);
+        for aggregate in &aggregates {
+            retry(*aggregate).await;
+            world.wait_for_effects("panicking", *aggregate, &[1, 2, 3]).await;
         }
         stop.cancel();
         consuming.await.unwrap();

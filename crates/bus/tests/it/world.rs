@@ -39,10 +39,12 @@ pub(crate) enum Wire {
 /// One engine and one transport.
 pub(crate) struct World {
     pub(crate) label: String,
-    pub(crate) owner: TestDb,
-    pub(crate) reader: TestDb,
+    pub(crate) owner: Db,
+    pub(crate) reader: Db,
     pub(crate) wire: Wire,
     pub(crate) clock: Clock,
+    /// Removed with the world.
+    _databases: [TestDb; 2],
 }
 
 /// A bus at work.
@@ -86,7 +88,14 @@ impl World {
             Wire::Kafka(_) => "kafka",
         };
         let label = format!("{} over {transport}", owner.engine().name());
-        Self { label, owner, reader, wire, clock: Clock::system() }
+        Self {
+            label,
+            owner: owner.db(),
+            reader: reader.db(),
+            wire,
+            clock: Clock::system(),
+            _databases: [owner, reader],
+        }
     }
 
     pub(crate) fn bus(&self) -> Bus {
@@ -99,7 +108,7 @@ impl World {
 
     /// A replay that asks the owner.
     pub(crate) fn owners(&self) -> Replay {
-        replay::from_databases(vec![(Topic::Orders, self.owner.db())])
+        replay::from_databases(vec![(Topic::Orders, self.owner.clone())])
     }
 
     /// Starts a relay, and a consumer in the reader's database for each recorder.
@@ -154,7 +163,7 @@ impl World {
 
     pub(crate) async fn wait_until_idle(&self, running: &Running) {
         until(&format!("{}: idle", self.label), async || {
-            running.bus.idle(&[self.owner.db(), self.reader.db()]).await.unwrap()
+            running.bus.idle(&[self.owner.clone(), self.reader.clone()]).await.unwrap()
         })
         .await;
     }

@@ -58,7 +58,7 @@ impl Dice {
 
 /// Adds versions to some aggregates, locking each before its events are appended.
 async fn transaction(db: &Db, aggregates: &[Uuid], dice: &mut Dice) -> Result<u64, Error> {
-    let start = dice.below(aggregates.len() as u64) as usize;
+    let start = usize::try_from(dice.below(aggregates.len() as u64)).unwrap();
     let chosen = &aggregates[start..aggregates.len().min(start + 4)];
     let mut tx = db.begin().await?;
     let mut events = Vec::new();
@@ -97,7 +97,7 @@ async fn storm(world: &World, writers: u64, wanted: u64) {
     let committed = Arc::new(AtomicU64::new(0));
     let writers: Vec<_> = (0..writers)
         .map(|seed| {
-            let (db, aggregates, committed) = (world.owner.db(), aggregates.clone(), committed.clone());
+            let (db, aggregates, committed) = (world.owner.clone(), aggregates.clone(), committed.clone());
             tokio::spawn(async move {
                 let mut dice = Dice(seed);
                 while committed.load(Ordering::SeqCst) < wanted {
