@@ -1,39 +1,46 @@
-//! An order was released: its work is offered to the node, and stands on the node's stream right after the commit.
+//! Orders were released: their work is offered to the nodes, and stands on their streams right after the commit.
+
+use std::collections::BTreeSet;
 
 use db::Tx;
 use domain::fulfillment::{Buckets, Line, Marks, Order};
-use domain::id::{FulfillmentId, derived};
+use domain::id::{FulfillmentId, PromiseToken, derived};
 use jiff::Timestamp;
 
 use crate::confirm::Released;
+use crate::store::work as store;
 use crate::store::work::Stored;
-use crate::store::{feed, work as store};
 use crate::work::Change;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
-    /// Offers the work, once per promise. When inventory has said meanwhile that the claim is lost, it ends at once.
+    /// Offers the work of orders that were released, once per promise. Where inventory has said meanwhile that the
+    /// claim is lost, it ends at once. Each order comes with who caused it.
     pub(crate) async fn offer(
         &self,
         tx: &mut Tx,
-        released: &Released,
-        actor: &str,
+        released: &[(Released, &str)],
         now: Timestamp,
     ) -> Result<(), Error> {
-        let claim = store::claim(tx, released.token).await?;
-        if claim.is_offered {
-            return Ok(());
+        let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
+        let mut claims = store::claims(tx, tokens.into_iter()).await?;
+        let mut changes = Vec::with_capacity(released.len());
+        for (released, actor) in released {
+            let Some(claim) = claims.remove(&released.token).filter(|claim| !claim.is_offered) else {
+                continue;
+            };
+            let mut change = Change::new(planned(released, now), actor, now);
+            let (accept_due, at_risk) = self.accept_clock(&released.node, released.method, now);
+            change.apply(|order, now| order.offer(accept_due, at_risk, now))?;
+            if let Some(sku) = claim.lost {
+                change.apply(|order, now| order.stock_lost(&sku, now))?;
+            }
+            changes.push(change);
         }
-        let feed = feed::draw(tx, &released.node).await?;
-        let mut change = Change::new(feed, planned(released, now), actor, now);
-        let (accept_due, at_risk) = self.accept_clock(&released.node, released.method, now);
-        change.apply(|order, now| order.offer(accept_due, at_risk, now))?;
-        if let Some(sku) = claim.lost {
-            change.apply(|order, now| order.stock_lost(&sku, now))?;
-            self.free_capacity(tx, released.token).await?;
+        self.save_new(tx, &mut changes).await?;
+        for change in changes {
+            self.work.hub.hold(change.feed.node);
         }
-        self.save(tx, &mut change).await?;
-        self.work.hub.hold(change.feed.node);
         Ok(())
     }
 }

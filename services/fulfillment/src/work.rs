@@ -27,8 +27,9 @@ use contract::fulfillment::v1 as pb;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkConfig {
-    /// Key under which pickup codes are hashed, at least 16 characters. All processes of a deployment need the same.
-    /// Empty: a random one, so that codes end with the process.
+    /// Key under which pickup codes are hashed; set by the program, never by this section. All processes of a
+    /// deployment need the same. Empty: a random one, so that codes end with the process.
+    #[serde(skip)]
     pub pickup_code_secret: Secret,
     /// Characters of a pickup code, 8 to 32.
     pub pickup_code_chars: usize,
@@ -62,8 +63,7 @@ impl Default for WorkConfig {
 }
 
 /// A setting that is never shown.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -75,21 +75,11 @@ impl Secret {
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
-
-    fn shown(&self) -> &'static str {
-        if self.0.is_empty() { "" } else { "***" }
-    }
 }
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.shown())
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.shown())
+        f.write_str(if self.0.is_empty() { "none" } else { "***" })
     }
 }
 
@@ -126,8 +116,9 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Begins with a fulfilment order that is not stored yet.
-    pub(crate) fn new(feed: Feed, stored: Stored, actor: &str, now: Timestamp) -> Self {
+    /// Begins with a fulfilment order that is not stored yet; its number in the feed is drawn later.
+    pub(crate) fn new(stored: Stored, actor: &str, now: Timestamp) -> Self {
+        let feed = Feed { node: stored.order.node.clone(), seq: 0 };
         Self { feed, stored, now, before: None, actor: actor.to_owned(), events: Vec::new() }
     }
 
@@ -139,6 +130,17 @@ impl Change {
         let event = transition(&mut self.stored.order, self.now)?;
         self.happened(&event);
         Ok(())
+    }
+
+    /// One line per decision, for people and for counters.
+    fn tell(&self) {
+        let Some(what) = self.events.last().map(|event| event.event_type) else { return };
+        let order = &self.stored.order;
+        metrics::counter!("entrepot_fulfillment_changes_total", "what" => what).increment(1);
+        tracing::info!(
+            fulfillment_id = %order.id, order_id = %order.order, node_id = %order.node, version = order.version,
+            state = order.state().name(), actor = self.actor, "{what}"
+        );
     }
 
     /// Keeps an event of the order.
@@ -166,14 +168,12 @@ impl Fulfillment {
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
     pub(crate) async fn save(&self, tx: &mut Tx, change: &mut Change) -> Result<(), Error> {
-        let Some(last) = change.events.last() else { return Ok(()) };
-        let what = last.event_type;
+        let Some(before) = change.before.as_ref().filter(|_| !change.events.is_empty()) else {
+            return Ok(());
+        };
         let order = &change.stored.order;
-        match &change.before {
-            Some(before) => store::update(tx, before, &change.stored).await?,
-            None => store::insert(tx, &change.stored).await?,
-        }
-        if order.state().is_over() && change.before.as_ref().is_some_and(|before| !before.state().is_over()) {
+        store::update(tx, before, &change.stored).await?;
+        if order.state().is_over() && !before.state().is_over() {
             code::forget(tx, order.id).await?;
             if order.marks.started.is_none() {
                 self.free_capacity(tx, order.token).await?;
@@ -181,11 +181,35 @@ impl Fulfillment {
         }
         feed::append(tx, &mut change.feed, order.id, change.now).await?;
         bus::outbox::append(tx, &change.events).await?;
-        metrics::counter!("entrepot_fulfillment_changes_total", "what" => what).increment(1);
-        tracing::info!(
-            fulfillment_id = %order.id, order_id = %order.order, node_id = %order.node, version = order.version,
-            state = order.state().name(), actor = change.actor, "{what}"
-        );
+        change.tell();
+        Ok(())
+    }
+
+    /// Saves fulfilment orders that are new, each with its events and its number in the feed of its node.
+    pub(crate) async fn save_new(&self, tx: &mut Tx, changes: &mut [Change]) -> Result<(), Error> {
+        let mut counts = std::collections::BTreeMap::new();
+        for change in changes.iter() {
+            *counts.entry(change.feed.node.clone()).or_insert(0_i64) += 1;
+        }
+        let mut last = feed::draw(tx, &counts).await?;
+        // The numbers of a node are given from the last one down, so the changes are walked backwards.
+        for change in changes.iter_mut().rev() {
+            let missing = || Error::Corrupt(format!("no feed of node {}", change.feed.node));
+            let next = last.get_mut(&change.feed.node).ok_or_else(missing)?;
+            change.feed.seq = *next;
+            *next -= 1;
+        }
+        store::insert(tx, &changes.iter().map(|change| &change.stored).collect::<Vec<_>>()).await?;
+        feed::enter(tx, changes).await?;
+        let events: Vec<bus::Event> = changes.iter().flat_map(|change| change.events.clone()).collect();
+        bus::outbox::append(tx, &events).await?;
+        for change in changes.iter() {
+            let order = &change.stored.order;
+            if order.state().is_over() {
+                self.free_capacity(tx, order.token).await?;
+            }
+            change.tell();
+        }
         Ok(())
     }
 
@@ -259,8 +283,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let config =
-            WorkConfig { pickup_code_secret: Secret::new("correct horse battery"), ..Default::default() };
+        let secret = Secret::new("correct horse battery");
+        let config = WorkConfig { pickup_code_secret: secret, ..WorkConfig::default() };
         assert!(!format!("{config:?}").contains("horse"));
         assert!(!serde_json::to_string(&config).unwrap().contains("horse"));
     }

@@ -3,21 +3,22 @@
 //! The counter row of a node is locked before anything else of its work, by every transaction that changes it. So
 //! numbers become visible in order, and a batch of events can't wait for a store that waits for the batch.
 
-use db::{Row, Tx, params};
+use std::collections::{BTreeMap, HashMap};
+
+use db::{Row, Tx, Type, params};
 use domain::id::{FulfillmentId, NodeId};
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
 
 use super::work::{Stored, assemble};
 use crate::Error;
+use crate::work::Change;
 
-/// The node's counter, locked.
+/// A node's counter, locked.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
     pub(crate) node: NodeId,
     pub(crate) seq: i64,
-    /// The next number is drawn already.
-    pub(crate) is_drawn: bool,
 }
 
 /// One change of a node's work.
@@ -27,17 +28,40 @@ pub(crate) struct Entry {
     pub(crate) work: Stored,
 }
 
-/// Locks the counter of a node that may be new, and draws the next number: something must be appended.
-pub(crate) async fn draw(tx: &mut Tx, node: &NodeId) -> Result<Feed, Error> {
-    let row = tx
-        .fetch_one(
-            "INSERT INTO work_feeds (node_id, seq) VALUES ($1, 1)
-             ON CONFLICT (node_id) DO UPDATE SET seq = work_feeds.seq + 1
-             RETURNING seq",
-            params![node.as_str()],
+/// Locks the counters of nodes that may be new, in the order of their codes, and draws so many numbers of each.
+/// Answers the last number of each.
+pub(crate) async fn draw(tx: &mut Tx, counts: &BTreeMap<NodeId, i64>) -> Result<HashMap<NodeId, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "INSERT INTO work_feeds (node_id, seq) SELECT r.node_id, r.seq FROM {rows} WHERE true ORDER BY r.node_id
+             ON CONFLICT (node_id) DO UPDATE SET seq = work_feeds.seq + excluded.seq
+             RETURNING node_id, seq",
+            &[("node_id", Type::Text), ("seq", Type::BigInt)],
+            counts.iter().map(|(node, count)| params![node.as_str(), *count]).collect(),
         )
         .await?;
-    Ok(Feed { node: node.clone(), seq: row.get("seq")?, is_drawn: true })
+    rows.iter().map(|row| Ok((node(row)?, row.get("seq")?))).collect()
+}
+
+/// Enters new work under the numbers drawn for it.
+pub(crate) async fn enter(tx: &mut Tx, changes: &[Change]) -> Result<(), Error> {
+    let row = |change: &Change| {
+        let order = &change.stored.order;
+        params![change.feed.node.as_str(), change.feed.seq, order.id.uuid(), micros(change.now)]
+    };
+    tx.batch(
+        "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at)
+         SELECT r.node_id, r.seq, r.fulfillment_id, r.fed_at FROM {rows}",
+        &[
+            ("node_id", Type::Text),
+            ("seq", Type::BigInt),
+            ("fulfillment_id", Type::Uuid),
+            ("fed_at", Type::BigInt),
+        ],
+        changes.iter().map(row).collect(),
+    )
+    .await?;
+    Ok(())
 }
 
 /// Locks the counter of the node that works on a fulfilment order.
@@ -49,7 +73,7 @@ pub(crate) async fn lock_of(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Fee
             params![id.uuid()],
         )
         .await?;
-    row.map(|row| Ok(Feed { node: node(&row)?, seq: row.get("seq")?, is_drawn: false })).transpose()
+    row.map(|row| Ok(Feed { node: node(&row)?, seq: row.get("seq")? })).transpose()
 }
 
 /// Adds a change to the locked feed.
@@ -59,12 +83,9 @@ pub(crate) async fn append(
     id: FulfillmentId,
     now: Timestamp,
 ) -> Result<(), Error> {
-    if !feed.is_drawn {
-        feed.seq += 1;
-        let next = params![feed.node.as_str(), feed.seq];
-        tx.execute("UPDATE work_feeds SET seq = $2 WHERE node_id = $1", next).await?;
-    }
-    feed.is_drawn = false;
+    feed.seq += 1;
+    let next = params![feed.node.as_str(), feed.seq];
+    tx.execute("UPDATE work_feeds SET seq = $2 WHERE node_id = $1", next).await?;
     tx.execute(
         "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at) VALUES ($1, $2, $3, $4)",
         params![feed.node.as_str(), feed.seq, id.uuid(), micros(now)],

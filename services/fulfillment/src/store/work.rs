@@ -3,6 +3,8 @@
 //! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfilment order takes it first (see
 //! [`super::feed`]), so what is read after it is whole and does not move.
 
+use std::collections::HashMap;
+
 use db::{Row, Tx, Type, Value, params};
 use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
@@ -36,66 +38,106 @@ impl Position {
     }
 }
 
-pub(crate) async fn insert(tx: &mut Tx, stored: &Stored) -> Result<(), Error> {
-    let order = &stored.order;
-    let mut values = params![
-        order.id.uuid(),
-        order.order.uuid(),
-        order.token.uuid(),
-        stored.decision.uuid(),
-        order.node.as_str(),
-        order.method.name(),
-        stored.channel.as_str(),
-        stored.channel_order_id.as_str(),
-        micros(order.promised),
-    ];
-    values.extend(changing(stored)?);
-    tx.execute(
+/// Stores fulfilment orders that are new.
+pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
+    let mut rows = Vec::with_capacity(new.len());
+    for stored in new {
+        let order = &stored.order;
+        let mut row = params![
+            order.id.uuid(),
+            order.order.uuid(),
+            order.token.uuid(),
+            stored.decision.uuid(),
+            order.node.as_str(),
+            order.method.name(),
+            stored.channel.as_str(),
+            stored.channel_order_id.as_str(),
+            micros(order.promised),
+        ];
+        row.extend(changing(stored)?);
+        rows.push(row);
+    }
+    tx.batch(
         "INSERT INTO fulfillment_orders (fulfillment_id, order_id, promise_token, decision_id, node_id, method, channel,
                 channel_order_id, promised_at, version, state, is_work, due_at, offered_at, accept_due_at, accepted_at,
                 started_at, ready_at, keep_until, reminded, expired_at, put_back_due_at, at_risk_due_at, is_at_risk,
                 ending, ended_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                 $23, $24, $25, $26, $27)",
-        values,
+         SELECT r.fulfillment_id, r.order_id, r.promise_token, r.decision_id, r.node_id, r.method, r.channel,
+                r.channel_order_id, r.promised_at, r.version, r.state, r.is_work, r.due_at, r.offered_at,
+                r.accept_due_at, r.accepted_at, r.started_at, r.ready_at, r.keep_until, r.reminded, r.expired_at,
+                r.put_back_due_at, r.at_risk_due_at, r.is_at_risk, r.ending, r.ended_at, r.updated_at
+           FROM {rows}",
+        ORDER_COLUMNS,
+        rows,
     )
     .await?;
-    let rows = order
-        .lines
-        .iter()
-        .map(|line| {
-            let mut row =
-                params![order.id.uuid(), line.line, line.sku.as_str(), line.name.as_str(), line.quantity];
+    let line = |stored: &&Stored| {
+        let id = stored.order.id.uuid();
+        let row = move |line: &Line| {
+            let mut row = params![id, line.line, line.sku.as_str(), line.name.as_str(), line.quantity];
             row.extend(buckets(&line.buckets));
             row
-        })
-        .collect();
+        };
+        stored.order.lines.iter().map(row).collect::<Vec<_>>()
+    };
     tx.batch(
         "INSERT INTO fulfillment_lines (fulfillment_id, line_no, sku, name, quantity, to_pick, picked, ready, done,
                 short, cancelled, put_back, restocked)
          SELECT r.fulfillment_id, r.line_no, r.sku, r.name, r.quantity, r.to_pick, r.picked, r.ready, r.done,
                 r.short, r.cancelled, r.put_back, r.restocked
-           FROM {rows} WHERE true",
-        &[
-            ("fulfillment_id", Type::Uuid),
-            ("line_no", Type::BigInt),
-            ("sku", Type::Text),
-            ("name", Type::Text),
-            ("quantity", Type::BigInt),
-            ("to_pick", Type::BigInt),
-            ("picked", Type::BigInt),
-            ("ready", Type::BigInt),
-            ("done", Type::BigInt),
-            ("short", Type::BigInt),
-            ("cancelled", Type::BigInt),
-            ("put_back", Type::BigInt),
-            ("restocked", Type::BigInt),
-        ],
-        rows,
+           FROM {rows}",
+        LINE_COLUMNS,
+        new.iter().flat_map(line).collect(),
     )
     .await?;
     Ok(())
 }
+
+const ORDER_COLUMNS: &[(&str, Type)] = &[
+    ("fulfillment_id", Type::Uuid),
+    ("order_id", Type::Uuid),
+    ("promise_token", Type::Uuid),
+    ("decision_id", Type::Uuid),
+    ("node_id", Type::Text),
+    ("method", Type::Text),
+    ("channel", Type::Text),
+    ("channel_order_id", Type::Text),
+    ("promised_at", Type::BigInt),
+    ("version", Type::BigInt),
+    ("state", Type::Text),
+    ("is_work", Type::Bool),
+    ("due_at", Type::BigInt),
+    ("offered_at", Type::BigInt),
+    ("accept_due_at", Type::BigInt),
+    ("accepted_at", Type::BigInt),
+    ("started_at", Type::BigInt),
+    ("ready_at", Type::BigInt),
+    ("keep_until", Type::BigInt),
+    ("reminded", Type::BigInt),
+    ("expired_at", Type::BigInt),
+    ("put_back_due_at", Type::BigInt),
+    ("at_risk_due_at", Type::BigInt),
+    ("is_at_risk", Type::Bool),
+    ("ending", Type::Text),
+    ("ended_at", Type::BigInt),
+    ("updated_at", Type::BigInt),
+];
+
+const LINE_COLUMNS: &[(&str, Type)] = &[
+    ("fulfillment_id", Type::Uuid),
+    ("line_no", Type::BigInt),
+    ("sku", Type::Text),
+    ("name", Type::Text),
+    ("quantity", Type::BigInt),
+    ("to_pick", Type::BigInt),
+    ("picked", Type::BigInt),
+    ("ready", Type::BigInt),
+    ("done", Type::BigInt),
+    ("short", Type::BigInt),
+    ("cancelled", Type::BigInt),
+    ("put_back", Type::BigInt),
+    ("restocked", Type::BigInt),
+];
 
 /// Writes what changed since `before` was read.
 pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Result<(), Error> {
@@ -331,19 +373,30 @@ pub(crate) struct Claim {
     pub(crate) is_offered: bool,
 }
 
-/// Meets what inventory may have said about this claim before the order came.
-pub(crate) async fn claim(tx: &mut Tx, token: PromiseToken) -> Result<Claim, Error> {
-    let row = tx
-        .fetch_one(
-            "INSERT INTO claim_notes (promise_token, is_lost, sku) VALUES ($1, $2, '')
+/// Meets what inventory may have said about claims before their orders came. Each token must be given once.
+pub(crate) async fn claims(
+    tx: &mut Tx,
+    tokens: impl Iterator<Item = PromiseToken>,
+) -> Result<HashMap<PromiseToken, Claim>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "INSERT INTO claim_notes (promise_token, is_lost, sku)
+             SELECT r.promise_token, r.is_lost, '' FROM {rows} WHERE true ORDER BY r.promise_token
              ON CONFLICT (promise_token) DO UPDATE SET is_lost = claim_notes.is_lost
-             RETURNING is_lost, sku,
-                (SELECT w.fulfillment_id FROM fulfillment_orders w WHERE w.promise_token = $1) AS offered",
-            params![token.uuid(), false],
+             RETURNING promise_token, is_lost, sku,
+                (SELECT w.fulfillment_id FROM fulfillment_orders w
+                  WHERE w.promise_token = claim_notes.promise_token) AS offered",
+            &[("promise_token", Type::Uuid), ("is_lost", Type::Bool)],
+            tokens.map(|token| params![token.uuid(), false]).collect(),
         )
         .await?;
-    let lost = if row.get::<bool>("is_lost")? { Some(row.get("sku")?) } else { None };
-    Ok(Claim { lost, is_offered: row.get::<Option<Uuid>>("offered")?.is_some() })
+    let mut claims = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let lost = if row.get::<bool>("is_lost")? { Some(row.get("sku")?) } else { None };
+        let is_offered = row.get::<Option<Uuid>>("offered")?.is_some();
+        claims.insert(PromiseToken::new(row.get("promise_token")?), Claim { lost, is_offered });
+    }
+    Ok(claims)
 }
 
 /// Notes that a claim was lost, for the order that may come later.

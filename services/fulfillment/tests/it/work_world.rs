@@ -49,7 +49,7 @@ pub(crate) struct Work {
     pub(crate) order: String,
     pub(crate) token: PromiseToken,
     pub(crate) id: String,
-    node: String,
+    pub(crate) node: String,
     quantities: Vec<i64>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Told {
 pub(crate) struct Shop {
     fulfillment: Arc<Fulfillment>,
     clock: Clock,
-    db: TestDb,
+    db: Arc<TestDb>,
 }
 
 /// One caller of the work service.
@@ -99,11 +99,8 @@ impl Shop {
 
     async fn open(db: TestDb) -> Self {
         let clock = Clock::virtual_at(Timestamp::from_second(START).unwrap());
-        let mut config = Config::default();
-        config.work.pickup_code_secret = Secret::new("a secret of the tests");
-        let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
-        let fulfillment = Fulfillment::new(db.db(), clock.clone(), config, peers).await.unwrap();
-        let shop = Self { fulfillment, clock, db };
+        let fulfillment = Self::start(db.db(), clock.clone()).await;
+        let shop = Self { fulfillment, clock, db: Arc::new(db) };
         let mut network = NetworkServiceClient::new(server::peer::local(NetworkServiceServer::from_arc(
             Arc::clone(&shop.fulfillment),
         )));
@@ -111,6 +108,23 @@ impl Shop {
         let request = pb::PutNodesRequest { request_id: id(), nodes };
         network.put_nodes(shop.by("ops/1", request)).await.unwrap();
         shop
+    }
+
+    async fn start(db: db::Db, clock: Clock) -> Arc<Fulfillment> {
+        let mut config = Config::default();
+        config.work.pickup_code_secret = Secret::new("a secret of the tests");
+        let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
+        Fulfillment::new(db, clock, config, peers).await.unwrap()
+    }
+
+    /// Another process on the same data.
+    pub(crate) async fn another(&self) -> Self {
+        let fulfillment = Self::start(self.db.reopen().await, self.clock.clone()).await;
+        Self { fulfillment, clock: self.clock.clone(), db: Arc::clone(&self.db) }
+    }
+
+    pub(crate) fn service(&self) -> Arc<Fulfillment> {
+        Arc::clone(&self.fulfillment)
     }
 
     /// A request in somebody's name.
@@ -153,8 +167,8 @@ impl Shop {
         }
     }
 
-    /// The order is placed without a block.
-    pub(crate) async fn release(&self, work: &Work) {
+    /// The event that an order is placed without a block.
+    pub(crate) fn released(&self, work: &Work) -> Delivered {
         let lines = (1..).zip(&work.quantities).map(|(line, quantity)| orders::WorkLine {
             line,
             sku: format!("SKU-{line}"),
@@ -171,7 +185,12 @@ impl Shop {
             channel_order_id: id(),
         };
         let placed = orders::OrderPlaced { work: Some(request), ..Default::default() };
-        self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed)).await;
+        self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed))
+    }
+
+    /// The order is placed without a block.
+    pub(crate) async fn release(&self, work: &Work) {
+        self.batch(&[self.released(work)]).await;
     }
 
     pub(crate) async fn placed(&self, node: &str, quantities: &[i64]) -> Work {
@@ -193,7 +212,8 @@ impl Shop {
         work
     }
 
-    pub(crate) async fn cancel(&self, work: &Work, number: i64, lines: &[(u32, i64)]) {
+    /// The event that an order asks to cancel units.
+    pub(crate) fn cancelling(&self, work: &Work, number: i64, lines: &[(u32, i64)]) -> Delivered {
         let lines =
             lines.iter().map(|(line, quantity)| orders::CancelLine { line: *line, quantity: *quantity });
         let asked = orders::OrderCancelRequested {
@@ -202,19 +222,38 @@ impl Shop {
             reason: "CUSTOMER".to_owned(),
         };
         let body = orders::order_event::Body::CancelRequested(asked);
-        self.order_event(work, 1 + number, "OrderCancelRequested", body).await;
+        self.order_event(work, 1 + number, "OrderCancelRequested", body)
     }
 
-    async fn order_event(&self, work: &Work, sequence: i64, name: &str, body: orders::order_event::Body) {
+    pub(crate) async fn cancel(&self, work: &Work, number: i64, lines: &[(u32, i64)]) {
+        self.batch(&[self.cancelling(work, number, lines)]).await;
+    }
+
+    fn order_event(
+        &self,
+        work: &Work,
+        sequence: i64,
+        name: &str,
+        body: orders::order_event::Body,
+    ) -> Delivered {
         let event = orders::OrderEvent {
             order_id: work.order.clone(),
             version: sequence,
             status: orders::OrderStatus::Placed.into(),
             body: Some(body),
         };
-        let order: OrderId = work.order.parse().unwrap();
-        let name = format!("entrepot.orders.v1.{name}");
-        self.deliver(Topic::Orders, "order", order.uuid(), sequence, name, event.encode_to_vec()).await;
+        Delivered {
+            id: v7(),
+            topic: Topic::Orders,
+            aggregate_type: "order".to_owned(),
+            aggregate: work.order.parse::<OrderId>().unwrap().uuid(),
+            sequence,
+            event_type: format!("entrepot.orders.v1.{name}"),
+            payload: event.encode_to_vec().into(),
+            occurred_at: self.clock.business(),
+            actor: "channel/web".to_owned(),
+            traceparent: None,
+        }
     }
 
     /// Inventory says that it has lost the claim.
@@ -232,36 +271,41 @@ impl Shop {
         let event = inventory::InventoryEvent {
             body: Some(inventory::inventory_event::Body::ReservationRefused(refused)),
         };
-        let name = "entrepot.inventory.v1.ReservationRefused".to_owned();
-        self.deliver(Topic::Inventory, "reservation", work.token.uuid(), 1, name, event.encode_to_vec())
-            .await;
+        self.batch(&[Delivered {
+            id: v7(),
+            topic: Topic::Inventory,
+            aggregate_type: "reservation".to_owned(),
+            aggregate: work.token.uuid(),
+            sequence: 1,
+            event_type: "entrepot.inventory.v1.ReservationRefused".to_owned(),
+            payload: event.encode_to_vec().into(),
+            occurred_at: self.clock.business(),
+            actor: "service/inventory".to_owned(),
+            traceparent: None,
+        }])
+        .await;
     }
 
-    async fn deliver(
-        &self,
-        topic: Topic,
-        aggregate_type: &str,
-        aggregate: uuid::Uuid,
-        sequence: i64,
-        event_type: String,
-        payload: Vec<u8>,
-    ) {
-        let event = Delivered {
-            id: v7(),
-            topic,
-            aggregate_type: aggregate_type.to_owned(),
-            aggregate,
-            sequence,
-            event_type,
-            payload: payload.into(),
-            occurred_at: self.clock.business(),
-            actor: "channel/web".to_owned(),
-            traceparent: None,
-        };
+    /// Events reach the service in one transaction, as the bus brings them: again when others were in the way.
+    pub(crate) async fn batch(&self, events: &[Delivered]) {
+        for _ in 0..3 {
+            if self.try_batch(events).await {
+                return;
+            }
+        }
+        panic!("the batch was in the way of others three times");
+    }
+
+    async fn try_batch(&self, events: &[Delivered]) -> bool {
         let mut tx = self.db.begin().await.unwrap();
-        self.fulfillment.handle(&mut tx, &event).await.unwrap();
+        match self.fulfillment.handle_batch(&mut tx, events).await {
+            Ok(()) => {}
+            Err(error) if error.retry => return false,
+            Err(error) => panic!("{error}"),
+        }
         tx.commit().await.unwrap();
         self.fulfillment.committed();
+        true
     }
 
     /// The channel asks for a code.
