@@ -224,7 +224,10 @@ fn free_port() -> u16 {
 }
 
 /// The program beside this test's.
-fn binary() -> PathBuf {
+///
+/// # Panics
+/// When it has not been built.
+pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let folder = test.parent().and_then(std::path::Path::parent).expect("tests live in target/debug/deps");
     let program = folder.join("entrepot");

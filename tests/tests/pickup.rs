@@ -214,7 +214,7 @@ async fn an_unpaid_order_lapses_takes_its_stock_again_when_paid_late_and_expires
     let late = web.place(unpaid(order_at(NODE, &[("TEA", 2, 500)]))).await;
     let never = web.place(unpaid(order_at(NODE, &[("TEA", 2, 500)]))).await;
     assert_eq!(late.status(), ord::OrderStatus::Placed);
-    assert_eq!(late.blocks(), &[ord::Block::Payment]);
+    assert_eq!(late.blocks().collect::<Vec<_>>(), [ord::Block::Payment]);
     assert_eq!(ops.position(NODE, "TEA").await.atp, 0);
     world.pass(0, 14).await;
     assert_eq!(ops.position(NODE, "TEA").await.atp, 0, "held until payment is due");

@@ -109,8 +109,7 @@ pub(crate) async fn observe(args: &Args) -> exit::Result<()> {
         return Err(exit::Exit::usage("bench observe needs --kafka"));
     };
     let clock = clock::Clock::system();
-    let bus = connect(brokers, &clock)?;
-    let mut feed = bus.subscribe(&[bus::Topic::Orders]);
+    let mut feed = crate::compose::listen(brokers, &[bus::Topic::Orders])?;
     feed.ready().await.map_err(|error| exit::Exit::bus("cannot follow the orders' topic", &error))?;
     println!("ready");
     loop {
@@ -121,17 +120,6 @@ pub(crate) async fn observe(args: &Args) -> exit::Result<()> {
             println!("{} {at}", event.order_id);
         }
     }
-}
-
-#[cfg(feature = "kafka")]
-fn connect(brokers: &str, clock: &clock::Clock) -> exit::Result<bus::Bus> {
-    let settings = bus::KafkaConfig { brokers: brokers.to_owned(), ..bus::KafkaConfig::default() };
-    bus::Bus::kafka(clock.clone(), settings).map_err(|error| exit::Exit::bus("Kafka", &error))
-}
-
-#[cfg(not(feature = "kafka"))]
-fn connect(_: &str, _: &clock::Clock) -> exit::Result<bus::Bus> {
-    Err(exit::Exit::usage("this build has no Kafka; build it with the feature `kafka`"))
 }
 
 /// Places orders at the rate asked for, whatever the answers take.

@@ -1,0 +1,188 @@
+//! Reservations with every bad value.
+
+use contract::inventory::v1 as inv;
+use flows::world::{NODE, fresh};
+use prost_types::Duration;
+use tonic::Code;
+
+use super::Said::{Fields, No};
+use super::{Census, INVENTORY, NOBODY, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop};
+
+const RESERVE: &[Row<inv::ReserveRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("no reservation", |r| r.reservation_id.clear(), Fields(&["reservation_id"])),
+    ("order for a reservation", |r| r.reservation_id = nobody("ord_"), Fields(&["reservation_id"])),
+    ("reservation in upper case", |r| r.reservation_id = nobody("rsv_").to_uppercase(), Fields(&["reservation_id"])),
+    ("reservation in braces", |r| r.reservation_id = format!("rsv_{{{NOBODY}}}"), Fields(&["reservation_id"])),
+    ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
+    ("1,001 lines", |r| r.lines = (1..=1_001).map(|line| claim(line, "TEA", 1)).collect(), Fields(&["lines"])),
+    ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
+    ("line twice", |r| r.lines.push(claim(1, "CUP", 1)), Fields(&["lines"])),
+    ("no node", |r| r.lines[0].node_id.clear(), Fields(&["lines[0].node_id"])),
+    ("no SKU", |r| r.lines[0].sku.clear(), Fields(&["lines[0].sku"])),
+    ("SKU of nobody", |r| r.lines.push(claim(2, "NONE", 1)), Fields(&["lines[1].sku"])),
+    ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
+    ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
+    ("greatest quantity", |r| r.lines[0].quantity = i64::MAX, Fields(&["lines[0].quantity"])),
+    ("a million and one", |r| r.lines[0].quantity = 1_000_001, Fields(&["lines[0].quantity"])),
+    ("node without stock", |r| r.lines[0].node_id = "n".to_owned(), No(Code::FailedPrecondition, "NO_STOCK")),
+    ("more than there is", |r| r.lines[0].quantity = 1_001, No(Code::FailedPrecondition, "NO_STOCK")),
+    (
+        "more than there is, over many lines",
+        |r| r.lines = (1..=1_000).map(|line| claim(line, "TEA", 1_000_000)).collect(),
+        No(Code::FailedPrecondition, "NO_STOCK"),
+    ),
+    ("no time", |r| r.ttl = None, Fields(&["ttl"])),
+    ("no time at all", |r| r.ttl = length(0, 0), Fields(&["ttl"])),
+    ("less than a second", |r| r.ttl = length(0, 999_999_999), Fields(&["ttl"])),
+    ("negative time", |r| r.ttl = length(-60, 0), Fields(&["ttl"])),
+    ("more than a week", |r| r.ttl = length(604_800, 1), Fields(&["ttl"])),
+    ("greatest time", |r| r.ttl = length(i64::MAX, i32::MAX), Fields(&["ttl"])),
+    ("least time", |r| r.ttl = length(i64::MIN, i32::MIN), Fields(&["ttl"])),
+    ("mixed signs", |r| r.ttl = length(60, -1), Fields(&["ttl"])),
+];
+
+#[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]
+fn length(seconds: i64, nanos: i32) -> Option<Duration> {
+    Some(Duration { seconds, nanos })
+}
+
+fn claim(line: u32, sku: &str, quantity: i64) -> inv::ReserveLine {
+    inv::ReserveLine { line, node_id: NODE.to_owned(), sku: sku.to_owned(), quantity }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_reservation_is_refused_and_claims_nothing() {
+    let (world, ops) = shop().await;
+    let before = Census::of(&ops).await;
+    let good = inv::ReserveRequest {
+        request_id: REQUEST_ID.to_owned(),
+        reservation_id: nobody("rsv_"),
+        lines: vec![claim(1, "TEA", 3)],
+        ttl: length(60, 0),
+    };
+    let reserve = async |request| ops.clients.inventory.clone().reserve(request).await;
+    refused_only(INVENTORY, &good, RESERVE, &reserve).await;
+    assert_eq!(Census::of(&ops).await, before);
+    refused(INVENTORY, good.clone(), &[], &reserve).await;
+
+    let after: &[Row<inv::ReserveRequest>] = &[
+        ("another body", |r| r.lines[0].quantity = 4, No(Code::InvalidArgument, "REQUEST_ID_REUSED")),
+        (
+            "other lines under the same name",
+            |r| {
+                r.request_id = fresh();
+                r.lines[0].quantity = 4;
+            },
+            No(Code::AlreadyExists, "RESERVATION_EXISTS"),
+        ),
+    ];
+    refused(INVENTORY, good, after, reserve).await;
+    assert_eq!(ops.position(NODE, "TEA").await.reserved, 3);
+    ops.audit().await;
+    world.stop().await;
+}
+
+const CONFIRM: &[Row<inv::ConfirmReservationRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
+    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
+    ("no order", |r| r.order_id.clear(), Fields(&["order_id"])),
+    ("a reservation for an order", |r| r.order_id = nobody("rsv_"), Fields(&["order_id"])),
+];
+
+const RELEASE: &[Row<inv::ReleaseReservationRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
+    ("no reason", |r| r.reason.clear(), Fields(&["reason"])),
+    ("reason in lower case", |r| r.reason = "why".to_owned(), Fields(&["reason"])),
+    ("reason of 64", |r| r.reason = "R".repeat(64), Fields(&["reason"])),
+];
+
+const CONSUME: &[Row<inv::ConsumeReservationRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
+    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
+    ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
+    ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
+    ("line that is not there", |r| r.lines[0].line = 9, No(Code::FailedPrecondition, "LINE_NOT_FOUND")),
+    ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
+    ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
+    ("more than is claimed", |r| r.lines[0].quantity = 4, No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
+    ("more than is claimed, in parts", |r| r.lines = vec![r.lines[0]; 4], No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
+];
+
+const EXTEND: &[Row<inv::ExtendReservationRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
+    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
+    ("no time", |r| r.expire_time = None, Fields(&["expire_time"])),
+    ("nanos -1", |r| r.expire_time = at(1, -1), Fields(&["expire_time"])),
+    ("year 10000", |r| r.expire_time = at(YEAR_10000, 0), Fields(&["expire_time"])),
+    ("in a thousand years", |r| r.expire_time = at(32_503_680_000, 0), Fields(&["expire_time"])),
+    ("greatest second", |r| r.expire_time = at(i64::MAX, 0), Fields(&["expire_time"])),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
+    let (world, ops) = shop().await;
+    let stock = &ops.clients.inventory;
+    let reservation_id = format!("rsv_{}", fresh());
+    let claimed = inv::ReserveRequest {
+        request_id: fresh(),
+        reservation_id: reservation_id.clone(),
+        lines: vec![claim(1, "TEA", 3)],
+        ttl: length(600, 0),
+    };
+    let now = stock.clone().reserve(claimed).await.expect("reserved").into_inner().reservation;
+    let until = now.clone().and_then(|held| held.expire_time);
+    let before = Census::of(&ops).await;
+
+    let request_id = REQUEST_ID.to_owned();
+    let good = inv::ExtendReservationRequest {
+        request_id: request_id.clone(),
+        reservation_id: reservation_id.clone(),
+        expire_time: until,
+    };
+    let extend = async |request| stock.clone().extend_reservation(request).await;
+    refused_only(INVENTORY, &good, EXTEND, &extend).await;
+    let past = inv::ExtendReservationRequest { request_id: fresh(), expire_time: at(-1, 0), ..good };
+    let held = extend(past).await.expect("an earlier end changes nothing").into_inner().reservation;
+    assert_eq!(held, now);
+
+    let good = inv::ConsumeReservationRequest {
+        request_id: request_id.clone(),
+        reservation_id: reservation_id.clone(),
+        lines: vec![inv::ConsumeLine { line: 1, quantity: 1 }],
+    };
+    let consume = async |request| stock.clone().consume_reservation(request).await;
+    refused_only(INVENTORY, &good, CONSUME, &consume).await;
+    let good = inv::ReleaseReservationRequest {
+        request_id: request_id.clone(),
+        reservation_id: reservation_id.clone(),
+        reason: "TEST".to_owned(),
+    };
+    let release = async |request| stock.clone().release_reservation(request).await;
+    refused_only(INVENTORY, &good, RELEASE, &release).await;
+    let confirmed =
+        inv::ConfirmReservationRequest { request_id, reservation_id, order_id: nobody("ord_") };
+    let confirm = async |request| stock.clone().confirm_reservation(request).await;
+    refused_only(INVENTORY, &confirmed, CONFIRM, &confirm).await;
+    assert_eq!(Census::of(&ops).await, before);
+
+    refused(INVENTORY, confirmed.clone(), &[], &confirm).await;
+    let other: &[Row<inv::ConfirmReservationRequest>] =
+        &[("another order", |r| r.order_id = format!("ord_{}", fresh()), No(Code::FailedPrecondition, "RESERVATION_TAKEN"))];
+    refused_only(INVENTORY, &inv::ConfirmReservationRequest { request_id: fresh(), ..confirmed }, other, &confirm).await;
+    refused(INVENTORY, good, &[], release).await;
+    let late = inv::ConsumeReservationRequest {
+        request_id: fresh(),
+        reservation_id: now.unwrap_or_default().reservation_id,
+        lines: vec![inv::ConsumeLine { line: 1, quantity: 1 }],
+    };
+    let over: &[Row<inv::ConsumeReservationRequest>] =
+        &[("after it was released", |_| (), No(Code::FailedPrecondition, "RESERVATION_RELEASED"))];
+    refused_only(INVENTORY, &late, over, &consume).await;
+    ops.audit().await;
+    world.stop().await;
+}

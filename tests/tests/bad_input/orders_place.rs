@@ -1,0 +1,292 @@
+//! `PlaceOrder`: every field with every bad value that it can have.
+
+use contract::fulfillment::v1 as ful;
+use contract::orders::v1 as ord;
+use contract::orders::v1::place_order_request::Fulfillment;
+use contract::r#type::v1::Method;
+use entrepot::clients::money;
+use flows::people::order_at;
+use flows::world::{NODE, People};
+use tonic::{Code, Status};
+
+use super::Said::{Fields, No};
+use super::{Census, NOBODY, ORDERS, Row, YEAR_10000, good_order, is_refused, nobody, refused, shop};
+
+type Place = ord::PlaceOrderRequest;
+
+async fn place(people: &People, order: Place) -> Result<ord::Order, Status> {
+    people.try_place(order).await
+}
+
+/// Who orders, under which number, how it is held.
+const HEADS: &[Row<Place>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("nil request id", |r| r.request_id = "0".repeat(8) + "-0000-0000-0000-" + &"0".repeat(12), Fields(&["request_id"])),
+    ("request id in braces", |r| r.request_id = format!("{{{NOBODY}}}"), Fields(&["request_id"])),
+    ("request id without hyphens", |r| r.request_id = NOBODY.replace('-', ""), Fields(&["request_id"])),
+    ("request id as a URN", |r| r.request_id = format!("urn:uuid:{NOBODY}"), Fields(&["request_id"])),
+    ("request id that is text", |r| r.request_id = "x".repeat(36), Fields(&["request_id"])),
+    ("request id of 100 kB", |r| r.request_id = "a".repeat(100_000), Fields(&["request_id"])),
+    ("no channel", |r| r.channel.clear(), Fields(&["channel"])),
+    ("channel in upper case", |r| r.channel = "Web".to_owned(), Fields(&["channel"])),
+    ("channel of 33", |r| r.channel = "w".repeat(33), Fields(&["channel"])),
+    ("channel with a path", |r| r.channel = "../web".to_owned(), Fields(&["channel"])),
+    ("channel with NUL", |r| r.channel = "web\0".to_owned(), Fields(&["channel"])),
+    ("no number", |r| r.channel_order_id.clear(), Fields(&["channel_order_id"])),
+    ("number of 65", |r| r.channel_order_id = "1".repeat(65), Fields(&["channel_order_id"])),
+    ("number with NUL", |r| r.channel_order_id = "a\0b".to_owned(), Fields(&["channel_order_id"])),
+    ("customer of 65", |r| r.customer_ref = "c".repeat(65), Fields(&["customer_ref"])),
+    ("customer with CRLF", |r| r.customer_ref = "c\r\nadmin: yes".to_owned(), Fields(&["customer_ref"])),
+    ("no terms", |r| r.payment_terms = 0, Fields(&["payment_terms"])),
+    ("terms that nobody knows", |r| r.payment_terms = 99, Fields(&["payment_terms"])),
+    ("negative terms", |r| r.payment_terms = i32::MIN, Fields(&["payment_terms"])),
+    ("no way to hold", |r| r.fulfillment = None, Fields(&["fulfillment"])),
+    ("empty token", |r| token(r, ""), Fields(&["promise_token"])),
+    ("token of an order", |r| token(r, &nobody("ord_")), Fields(&["promise_token"])),
+    ("token in upper case", |r| token(r, &nobody("prm_").to_uppercase()), Fields(&["promise_token"])),
+    ("token in braces", |r| token(r, &format!("prm_{{{NOBODY}}}")), Fields(&["promise_token"])),
+    ("token of nobody", |r| token(r, &nobody("prm_")), Fields(&["promise_token"])),
+    ("nil token", |r| token(r, "prm_00000000-0000-0000-0000-000000000000"), Fields(&["promise_token"])),
+    ("no node", |r| hold(r, 1, ""), Fields(&["destination.node_id"])),
+    ("node of 65", |r| hold(r, 1, &"n".repeat(65)), Fields(&["destination.node_id"])),
+    ("unknown node", |r| hold(r, 1, "nowhere"), No(Code::FailedPrecondition, "UNKNOWN_NODE")),
+    ("no method", |r| hold(r, 0, NODE), Fields(&["destination.method"])),
+    ("method that nobody knows", |r| hold(r, 99, NODE), Fields(&["destination.method"])),
+    ("method of later", |r| hold(r, Method::Parcel as i32, NODE), Fields(&["destination.method"])),
+];
+
+fn token(order: &mut Place, token: &str) {
+    order.fulfillment = Some(Fulfillment::PromiseToken(token.to_owned()));
+}
+
+fn hold(order: &mut Place, method: i32, node_id: &str) {
+    order.fulfillment =
+        Some(Fulfillment::Destination(ord::Destination { method, node_id: node_id.to_owned() }));
+}
+
+/// What is ordered.
+const LINES: &[Row<Place>] = &[
+    ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
+    ("1,001 lines", |r| r.lines = vec![r.lines[0].clone(); 1_001], Fields(&["lines"])),
+    ("no SKU", |r| r.lines[0].sku.clear(), Fields(&["lines[0].sku"])),
+    ("SKU of 65", |r| r.lines[1].sku = "s".repeat(65), Fields(&["lines[1].sku"])),
+    ("SKU of 100 kB", |r| r.lines[1].sku = "s".repeat(100_000), Fields(&["lines[1].sku"])),
+    ("SKU that is not there", |r| r.lines[1].sku = "NONE".to_owned(), Fields(&["lines[1].sku"])),
+    ("SKU in the other case", |r| r.lines[0].sku = "tea".to_owned(), Fields(&["lines[0].sku"])),
+    ("SKU in full width", |r| r.lines[0].sku = "ＴＥＡ".to_owned(), Fields(&["lines[0].sku"])),
+    ("name of 201", |r| r.lines[0].name = "n".repeat(201), Fields(&["lines[0].name"])),
+    ("name with NUL", |r| r.lines[0].name = "a\0".to_owned(), Fields(&["lines[0].name"])),
+    ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
+    ("minus one", |r| r.lines[0].quantity = -1, Fields(&["lines[0].quantity"])),
+    ("least quantity", |r| r.lines[1].quantity = i64::MIN, Fields(&["lines[1].quantity"])),
+    ("greatest quantity", |r| r.lines[1].quantity = i64::MAX, Fields(&["lines[1].quantity"])),
+    ("a million and one", |r| r.lines[1].quantity = 1_000_001, Fields(&["lines[1].quantity"])),
+    (
+        "all at once",
+        |r| {
+            r.request_id.clear();
+            r.lines[0].sku.clear();
+            r.lines[1].quantity = -5;
+            r.lines[1].unit_price = money(-1, "USD").into();
+            r.tenders[0].tender_id.clear();
+        },
+        Fields(&["request_id", "lines[0].sku", "lines[1].quantity", "lines[1].unit_price", "tenders[0].tender_id"]),
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_with_a_bad_head_or_line_is_refused_and_leaves_nothing() {
+    let (world, ops) = shop().await;
+    let before = Census::of(&ops).await;
+    let web = world.clients("channel/web");
+    let call = async |order| place(&web, order).await;
+    super::refused_only(ORDERS, &good_order(), LINES, &call).await;
+    let unknown = HEADS.iter().filter(|(what, ..)| *what == "unknown node").copied().collect::<Vec<_>>();
+    super::refused_only(super::FULFILLMENT, &good_order(), &unknown, &call).await;
+    let heads: Vec<Row<Place>> = HEADS.iter().filter(|(what, ..)| *what != "unknown node").copied().collect();
+    super::refused_only(ORDERS, &good_order(), &heads, &call).await;
+    assert_eq!(Census::of(&ops).await, before);
+    refused(ORDERS, good_order(), &[], call).await;
+    world.stop().await;
+}
+
+/// What it costs.
+const PRICES: &[Row<Place>] = &[
+    ("no price", |r| r.lines[0].unit_price = None, Fields(&["lines[0].unit_price"])),
+    ("negative price", |r| price(r, -1, 0), Fields(&["lines[0].unit_price"])),
+    ("a tenth of a cent", |r| price(r, 1, 1_000_000), Fields(&["lines[0].unit_price"])),
+    ("mixed signs", |r| price(r, 1, -10_000_000), Fields(&["lines[0].unit_price"])),
+    ("a whole unit of nanos", |r| price(r, 1, 1_000_000_000), Fields(&["lines[0].unit_price"])),
+    ("least nanos", |r| price(r, -1, i32::MIN), Fields(&["lines[0].unit_price"])),
+    ("greatest price", |r| price(r, i64::MAX, 0), Fields(&["lines[0].unit_price"])),
+    ("least price", |r| price(r, i64::MIN, 0), Fields(&["lines[0].unit_price"])),
+    ("price x quantity overflows", overflows, Fields(&["lines[0].unit_price"])),
+    ("more than an order may cost", |r| price(r, 100_000_000_000_000, 0), Fields(&["lines[0].unit_price"])),
+    ("two lines cost more than an order may", dear, Fields(&["lines"])),
+    ("no currency", |r| currency(r, ""), Fields(&["lines[0].unit_price.currency_code"])),
+    ("currency in lower case", |r| currency(r, "usd"), Fields(&["lines[0].unit_price.currency_code"])),
+    ("currency that is none", |r| currency(r, "XXX"), Fields(&["lines[0].unit_price.currency_code"])),
+    ("currency of the neighbours", |r| currency(r, "EUR"), Fields(&["lines[0].unit_price.currency_code"])),
+    ("currency in full width", |r| currency(r, "ＵＳＤ"), Fields(&["lines[0].unit_price.currency_code"])),
+    ("negative discount", |r| r.lines[0].discount = money(-1, "USD").into(), Fields(&["lines[0].discount"])),
+    ("discount above the line", |r| r.lines[0].discount = money(101, "USD").into(), Fields(&["lines[0].discount"])),
+    (
+        "discount in another currency",
+        |r| r.lines[0].discount = money(1, "GBP").into(),
+        Fields(&["lines[0].discount.currency_code"]),
+    ),
+    ("negative tax", |r| r.lines[1].tax = money(-1, "USD").into(), Fields(&["lines[1].tax"])),
+    ("more tax than price", |r| r.lines[1].tax = money(501, "USD").into(), Fields(&["lines[1].tax"])),
+    ("21 charges", |r| r.charges = vec![charge("POST", 0); 21], Fields(&["charges"])),
+    ("charge without a code", |r| r.charges = vec![charge("", 0)], Fields(&["charges[0].code"])),
+    ("charge without an amount", |r| r.charges = vec![ord::Charge { amount: None, ..charge("P", 0) }], Fields(&["charges[0].amount"])),
+    ("negative charge", |r| r.charges = vec![charge("P", -1)], Fields(&["charges[0].amount"])),
+    ("charge that the total lacks", |r| r.charges = vec![charge("P", 1)], Fields(&["total"])),
+    ("no total", |r| r.total = None, Fields(&["total"])),
+    ("total of another sum", |r| r.total = money(601, "USD").into(), Fields(&["total", "tenders"])),
+    ("negative total", |r| r.total = money(-600, "USD").into(), Fields(&["total", "tenders"])),
+    ("total finer than a cent", |r| total(r, 6, 1), Fields(&["total"])),
+    ("least total", |r| total(r, i64::MIN, 0), Fields(&["total"])),
+    ("total without currency", |r| r.total = money(600, "").into(), Fields(&["total.currency_code"])),
+    ("no tenders", |r| r.tenders.clear(), Fields(&["tenders"])),
+    ("11 tenders", |r| r.tenders = vec![r.tenders[0].clone(); 11], Fields(&["tenders"])),
+    ("tender twice", |r| r.tenders.push(r.tenders[0].clone()), Fields(&["tenders[1].tender_id", "tenders"])),
+    ("tender of nothing", |r| r.tenders[0].amount = money(0, "USD").into(), Fields(&["tenders[0].amount"])),
+    ("negative tender", |r| r.tenders[0].amount = money(-600, "USD").into(), Fields(&["tenders[0].amount"])),
+    ("tender of too little", |r| r.tenders[0].amount = money(599, "USD").into(), Fields(&["tenders"])),
+    ("tender without a kind", |r| r.tenders[0].kind.clear(), Fields(&["tenders[0].kind"])),
+    ("tender with a long reference", |r| r.tenders[0].provider_ref = "p".repeat(129), Fields(&["tenders[0].provider_ref"])),
+    ("tender that was given up", |r| r.tenders[0].state = 4, Fields(&["tenders[0].state"])),
+    ("tender that failed", |r| r.tenders[0].state = 5, Fields(&["tenders[0].state"])),
+    ("tender in a state that nobody knows", |r| r.tenders[0].state = 99, Fields(&["tenders[0].state"])),
+];
+
+fn price(order: &mut Place, units: i64, nanos: i32) {
+    if let Some(price) = &mut order.lines[0].unit_price {
+        (price.units, price.nanos) = (units, nanos);
+    }
+}
+
+fn total(order: &mut Place, units: i64, nanos: i32) {
+    if let Some(total) = &mut order.total {
+        (total.units, total.nanos) = (units, nanos);
+    }
+}
+
+fn currency(order: &mut Place, code: &str) {
+    if let Some(price) = &mut order.lines[0].unit_price {
+        code.clone_into(&mut price.currency_code);
+    }
+}
+
+fn overflows(order: &mut Place) {
+    price(order, 90_000_000_000_000_000, 0);
+    order.lines[0].quantity = 1_000_000;
+}
+
+fn dear(order: &mut Place) {
+    price(order, 10_000_000_000_000, 0);
+    order.lines = vec![order.lines[0].clone(); 2];
+}
+
+fn charge(code: &str, minor: i64) -> ord::Charge {
+    ord::Charge { code: code.to_owned(), description: String::new(), amount: Some(money(minor, "USD")) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_with_bad_money_is_refused_and_leaves_nothing() {
+    let (world, ops) = shop().await;
+    let before = Census::of(&ops).await;
+    let web = world.clients("channel/web");
+    let call = async |order| place(&web, order).await;
+    super::refused_only(ORDERS, &good_order(), PRICES, &call).await;
+    assert_eq!(Census::of(&ops).await, before);
+    refused(ORDERS, good_order(), &[], call).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_bad_lines_are_answered_in_headers_that_every_client_takes() {
+    let (world, ops) = shop().await;
+    let mut order = good_order();
+    order.lines = vec![ord::NewLine { sku: "\u{200b}".repeat(20), ..ord::NewLine::default() }; 1_000];
+    let web = world.clients("channel/web");
+    let status = web.try_place(order).await.expect_err("nothing of it is right");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.details().len() <= super::MOST_DETAILS, "{} bytes of details", status.details().len());
+    let named = server::status::violations(&status);
+    assert_eq!(named[0].field, "lines[0].sku");
+    assert!(named.len() > 10, "{named:?}");
+    let rows = vec![inv_row(); 1_000];
+    let request = contract::inventory::v1::ApplyDeltasRequest {
+        request_id: super::REQUEST_ID.to_owned(),
+        source: "till".to_owned(),
+        rows,
+    };
+    let status = ops.clients.inventory.clone().apply_deltas(request).await.expect_err("nothing is right");
+    assert!(status.details().len() <= super::MOST_DETAILS, "{} bytes of details", status.details().len());
+    world.stop().await;
+}
+
+fn inv_row() -> contract::inventory::v1::DeltaRow {
+    contract::inventory::v1::DeltaRow {
+        node_id: "\0".to_owned(),
+        sku: "\u{202e}".to_owned(),
+        source_time: super::at(YEAR_10000, -1),
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
+    let (world, ops) = shop().await;
+    let web = world.clients("channel/web");
+    let line = |line, sku: &str, quantity| ful::CartLine { line, sku: sku.to_owned(), quantity };
+    let request = ful::HoldPromiseRequest {
+        request_id: super::REQUEST_ID.to_owned(),
+        method: Method::Pickup.into(),
+        node_id: NODE.to_owned(),
+        lines: vec![line(1, "TEA", 1), line(2, "CUP", 2)],
+        ttl: None,
+    };
+    let held = web.clients.promise.clone().hold_promise(request).await.expect("held").into_inner();
+    let held = held.promise.unwrap_or_default().promise_token;
+    let with = |mut order: Place| {
+        token(&mut order, &held);
+        order
+    };
+    let other = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 3, 250)]));
+    is_refused("other lines", ORDERS, Fields(&["promise_token"]), web.try_place(other).await);
+    let fewer = with(order_at(NODE, &[("TEA", 1, 100)]));
+    is_refused("fewer lines", ORDERS, Fields(&["promise_token"]), web.try_place(fewer).await);
+    web.place(with(good_order())).await;
+    let again = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]));
+    let said = No(Code::FailedPrecondition, "PROMISE_TAKEN");
+    is_refused("a second order", ORDERS, said, web.try_place(again).await);
+    world.settle().await;
+    assert_eq!(Census::of(&ops).await.orders.len(), 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_is_one_request_however_it_is_written_and_refuses_another_body() {
+    let (world, ops) = shop().await;
+    let web = world.clients("channel/web");
+    let first = web.place(good_order()).await;
+    let order = good_order();
+    let same = Place {
+        request_id: order.request_id.to_uppercase(),
+        channel_order_id: first.channel_order_id.clone(),
+        ..order
+    };
+    assert_eq!(web.place(same.clone()).await.order_id, first.order_id);
+    let mut other = same;
+    other.customer_ref = "somebody else".to_owned();
+    let said = No(Code::InvalidArgument, "REQUEST_ID_REUSED");
+    is_refused("another body", ORDERS, said, web.try_place(other.clone()).await);
+    other.request_id = NOBODY.to_owned();
+    let said = No(Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN");
+    is_refused("another request with the number", ORDERS, said, web.try_place(other).await);
+    assert_eq!(Census::of(&ops).await.orders.len(), 1);
+    world.stop().await;
+}
