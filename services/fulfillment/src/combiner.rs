@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::load::Slot;
 use crate::store::capacity::{self, SlotKey};
 use crate::store::promise::{self, Stored};
 use crate::store::task;
@@ -71,11 +72,11 @@ pub(crate) struct Combiner {
 }
 
 impl Combiner {
-    fn push(&self, waiting: Waiting, most: usize) -> Result<(), Error> {
+    fn push(&self, waiting: Waiting, most: usize) -> Result<(), Box<Waiting>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // What ends a hold is always let in: it makes room.
         if queue.len() >= most && matches!(waiting.job, Job::Take { .. }) {
-            return Err(Error::Busy);
+            return Err(Box::new(waiting));
         }
         queue.push_back(waiting);
         Ok(())
@@ -92,7 +93,10 @@ impl Fulfillment {
     /// Writes a job together with all others that wait.
     pub(crate) async fn write(&self, job: Job) -> Result<Done, Error> {
         let (answer, mut done) = oneshot::channel();
-        self.combiner.push(Waiting { job, answer }, self.config.hold_queue)?;
+        if let Err(waiting) = self.combiner.push(Waiting { job, answer }, self.config.hold_queue) {
+            self.settle_load(&[waiting.job], Vec::new());
+            return Err(Error::Busy);
+        }
         let interrupted = || Error::Db(db::Error::Unavailable("the writer was interrupted".into()));
         tokio::select! {
             biased;
@@ -120,6 +124,7 @@ impl Fulfillment {
                 }
             }
             Err(error) if answers.len() == 1 => {
+                self.settle_load(&jobs, Vec::new());
                 for answer in answers {
                     let _ = answer.send(Err(interrupted_by(&error)));
                 }
@@ -128,33 +133,54 @@ impl Fulfillment {
                 // One of them may be poison: it must not take the others with it.
                 tracing::warn!(%error, jobs = jobs.len(), "a batch of holds failed, writing them one by one");
                 for (answer, job) in answers.into_iter().zip(jobs) {
-                    let done = self.try_batch(std::slice::from_ref(&job)).await;
-                    let done = done.map(|mut done| done.pop().unwrap_or(Done::Forgotten));
-                    let _ = answer.send(done);
+                    let job = [job];
+                    let done = self.try_batch(&job).await;
+                    if done.is_err() {
+                        self.settle_load(&job, Vec::new());
+                    }
+                    let _ = answer.send(done.map(|mut done| done.pop().unwrap_or(Done::Forgotten)));
                 }
             }
         }
     }
 
     async fn try_batch(&self, jobs: &[Job]) -> Result<Vec<Done>, Error> {
-        db::retry(ATTEMPTS, Error::is_retry, || async {
-            let now = self.clock.business();
+        let (done, used) = db::retry(ATTEMPTS, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;
-            let (done, used) = write(&mut tx, jobs, now).await?;
+            let written = write(&mut tx, jobs, self.clock.business()).await?;
             tx.commit().await?;
-            self.note_load(used, now);
-            Ok(done)
+            Ok(written)
         })
-        .await
+        .await?;
+        self.settle_load(jobs, used);
+        Ok(done)
+    }
+
+    /// The plans of these jobs are written or given up; takes in what slots have taken.
+    fn settle_load(&self, jobs: &[Job], used: Vec<(SlotKey, i64)>) {
+        let plans = jobs.iter().filter_map(|job| match job {
+            Job::Take { promise, .. } => self.slot_number(&promise.slot()?),
+            Job::Grant(_) | Job::Forget(_) => None,
+        });
+        self.load.settle(plans, self.numbered(used), self.oldest_slot());
     }
 
     /// Takes in what slots have taken.
-    pub(crate) fn note_load(&self, used: impl IntoIterator<Item = (SlotKey, i64)>, now: Timestamp) {
-        let slots = used.into_iter().filter_map(|(slot, taken)| {
-            let key = self.network.keys.find(&slot.node)?;
-            Some(((key, crate::load::work_named(&slot)?, slot.start), taken))
-        });
-        self.load.put(slots, now - jiff::SignedDuration::from_hours(26));
+    pub(crate) fn note_load(&self, used: impl IntoIterator<Item = (SlotKey, i64)>) {
+        self.load.settle([], self.numbered(used), self.oldest_slot());
+    }
+
+    fn numbered(&self, used: impl IntoIterator<Item = (SlotKey, i64)>) -> impl Iterator<Item = (Slot, i64)> {
+        used.into_iter().filter_map(|(slot, taken)| Some((self.slot_number(&slot)?, taken)))
+    }
+
+    /// A slot by the numbers of this process.
+    pub(crate) fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
+        Some((self.network.keys.find(&slot.node)?, crate::load::work_named(slot)?, slot.start))
+    }
+
+    fn oldest_slot(&self) -> Timestamp {
+        self.clock.business() - jiff::SignedDuration::from_hours(26)
     }
 }
 

@@ -30,8 +30,6 @@ pub struct Config {
     pub refresh_ms: u64,
     /// How often the view of the stock is built anew, in seconds.
     pub stock_view_rebuild_s: u64,
-    /// How long replies to repeated requests are kept, in hours.
-    pub keep_replies_hours: i64,
     /// How long promises that ended without an order, and slots that are over, are kept, in days.
     pub keep_ended_days: i64,
     /// The weights of sourcing.
@@ -52,7 +50,6 @@ impl Default for Config {
             hold_batch: 128,
             refresh_ms: 1_000,
             stock_view_rebuild_s: 900,
-            keep_replies_hours: 72,
             keep_ended_days: 7,
             sourcing: SourcingConfig::default(),
             work: WorkConfig::default(),

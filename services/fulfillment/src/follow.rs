@@ -201,18 +201,16 @@ impl Fulfillment {
             let Some((last, _)) = changed.last() else { return Ok(()) };
             mark = last.clone();
             read.slots = read.slots.max(mark.0);
-            self.note_load(changed.into_iter().map(|((_, slot), used)| (slot, used)), self.clock.business());
+            self.note_load(changed.into_iter().map(|((_, slot), used)| (slot, used)));
         }
     }
 
-    /// Forgets replies, promises without an order, and slots that are long over.
+    /// Forgets promises that ended without an order, and slots, that are long over.
     async fn prune(&self, now: Timestamp) -> Result<(), Error> {
-        let replies = now - SignedDuration::from_hours(self.config.keep_replies_hours);
         let ended = now - SignedDuration::from_hours(24 * self.config.keep_ended_days);
         loop {
             let mut tx = self.db.begin().await?;
-            let gone = bus::inbox::prune(&mut tx, replies, PRUNE_AT_ONCE).await?
-                + store::promise::prune(&mut tx, ended, PRUNE_AT_ONCE).await?
+            let gone = store::promise::prune(&mut tx, ended, PRUNE_AT_ONCE).await?
                 + store::capacity::prune(&mut tx, ended.as_microsecond(), PRUNE_AT_ONCE).await?;
             tx.commit().await?;
             if gone == 0 {
@@ -222,12 +220,12 @@ impl Fulfillment {
     }
 
     /// Reads what the slots of a node have taken: after one was fuller than the view knew.
-    pub(crate) async fn refresh_node(&self, node: &NodeId, now: Timestamp) -> Result<(), Error> {
-        let from = now - SignedDuration::from_hours(26);
+    pub(crate) async fn refresh_node(&self, node: &NodeId) -> Result<(), Error> {
+        let from = self.clock.business() - SignedDuration::from_hours(26);
         let mut tx = self.db.read().await?;
         let slots = store::capacity::of_node(&mut tx, node.as_str(), from.as_microsecond()).await?;
         tx.commit().await?;
-        self.note_load(slots, now);
+        self.note_load(slots);
         Ok(())
     }
 }

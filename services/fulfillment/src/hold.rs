@@ -23,7 +23,7 @@ use crate::verb::Call;
 use crate::wire::promise::{self as wire, Hold};
 
 /// How often a plan is made when slots turn out to be full.
-const PLANS: usize = 3;
+const PLANS: usize = 5;
 
 /// When inventory is busy, or a twin of the call is under way there, it is asked again: the call has the token's id.
 const RESERVE_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
@@ -87,11 +87,14 @@ impl Fulfillment {
                 created: now,
                 expires,
             };
+            if let Some(slot) = promise.slot().and_then(|slot| self.slot_number(&slot)) {
+                self.load.plan(slot);
+            }
             match self.write(Job::Take { promise: Box::new(promise.clone()), most }).await? {
                 Done::Taken => return Ok(promise),
                 Done::Known(known) => return same_body(*known, call),
                 // Fuller than the view knew: look, and plan anew.
-                Done::Full => self.refresh_node(&hold.node, now).await?,
+                Done::Full => self.refresh_node(&hold.node).await?,
                 Done::Granted | Done::NotPending | Done::Forgotten => {
                     return Err(Error::Corrupt("a hold was answered as something else".into()));
                 }
@@ -126,7 +129,7 @@ impl Fulfillment {
             Err(status) => match status.code() {
                 Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => {
                     self.write(Job::Forget(promise.token)).await?;
-                    Err(self.refused_by_inventory(hold, &status))
+                    Err(self.refused_by_inventory(hold, status))
                 }
                 // What became of the stock is unknown: asked again with the same request_id it goes on from here, and
                 // otherwise the token's time undoes it.
@@ -179,15 +182,19 @@ impl Fulfillment {
         if now.state.holds() { Ok(now) } else { Err(gone(&now)) }
     }
 
-    fn refused_by_inventory(&self, hold: &Hold, status: &Status) -> Error {
-        let violations = server::status::violations(status);
+    fn refused_by_inventory(&self, hold: &Hold, status: Status) -> Error {
+        let violations = server::status::violations(&status);
         if !violations.is_empty() {
             return Error::Invalid(violations);
         }
         if status.code() != Code::FailedPrecondition {
             return Error::field("lines", status.message());
         }
-        let mut facts = server::status::facts(status);
+        if server::status::reason(&status).as_deref() != Some(Reason::NoStock.name()) {
+            // The stock of an earlier try ran out. That try is forgotten now: asked again, it begins anew.
+            return Error::Peer(Box::new(status));
+        }
+        let mut facts = server::status::facts(&status);
         let mut fact = |name: &str| facts.remove(name).unwrap_or_default();
         let lack = Lack { sku: fact("sku"), wanted: fact("wanted"), available: fact("available") };
         let refused = Refused::because(Reason::NoStock);

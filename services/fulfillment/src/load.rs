@@ -1,7 +1,11 @@
 //! How full the slots of the nodes are, in memory: what promises go by between two looks at the database.
+//!
+//! Counted are the orders that were written, and those that this process has planned and not written yet: so a rush of
+//! holds spreads over the slots at once, and does not queue up for the first one.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::collections::hash_map::Entry;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::network::capacity::Work;
 use jiff::Timestamp;
@@ -21,6 +25,8 @@ pub(crate) struct Load {
 #[derive(Debug, Default)]
 struct Slots {
     used: HashMap<Slot, u32>,
+    /// Orders planned, not yet written.
+    planned: HashMap<Slot, u32>,
     /// How many slots were left when those that are over were forgotten.
     kept: usize,
 }
@@ -31,7 +37,9 @@ pub(crate) struct Used<'a>(RwLockReadGuard<'a, Slots>);
 impl Used<'_> {
     /// How many orders a slot has taken.
     pub(crate) fn of(&self, node: Key, work: Work, start: Timestamp) -> u32 {
-        self.0.used.get(&(node, work, start.as_microsecond())).copied().unwrap_or(0)
+        let slot = (node, work, start.as_microsecond());
+        let count = |of: &HashMap<Slot, u32>| of.get(&slot).copied().unwrap_or(0);
+        count(&self.0.used).saturating_add(count(&self.0.planned))
     }
 }
 
@@ -41,10 +49,29 @@ impl Load {
         Used(self.used.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes in what slots have taken, and forgets those before `oldest`.
-    pub(crate) fn put(&self, slots: impl IntoIterator<Item = (Slot, i64)>, oldest: Timestamp) {
-        let mut known = self.used.write().unwrap_or_else(PoisonError::into_inner);
-        for (slot, taken) in slots {
+    /// An order is planned in a slot. It is counted until [`Self::settle`] is told of it.
+    pub(crate) fn plan(&self, slot: Slot) {
+        *self.write().planned.entry(slot).or_insert(0) += 1;
+    }
+
+    /// Takes in what slots have taken, ends the plans that were written or given up, and forgets slots that began
+    /// before `oldest`.
+    pub(crate) fn settle(
+        &self,
+        plans: impl IntoIterator<Item = Slot>,
+        taken: impl IntoIterator<Item = (Slot, i64)>,
+        oldest: Timestamp,
+    ) {
+        let mut known = self.write();
+        for slot in plans {
+            if let Entry::Occupied(mut planned) = known.planned.entry(slot) {
+                *planned.get_mut() -= 1;
+                if *planned.get() == 0 {
+                    planned.remove();
+                }
+            }
+        }
+        for (slot, taken) in taken {
             known.used.insert(slot, u32::try_from(taken.max(0)).unwrap_or(u32::MAX));
         }
         // Forgetting walks the whole map, so it waits until there may be as much to forget as to keep.
@@ -52,6 +79,10 @@ impl Load {
             known.used.retain(|(_, _, start), _| *start >= oldest.as_microsecond());
             known.kept = known.used.len();
         }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Slots> {
+        self.used.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

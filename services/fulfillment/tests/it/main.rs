@@ -7,5 +7,7 @@ mod promise;
 mod react;
 mod support;
 mod work;
+mod work_code;
+mod work_end;
 mod work_race;
 mod work_world;
