@@ -6,9 +6,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -28,6 +30,8 @@ use crate::shutdown::Shutdown;
 const FIRST_BYTE: Duration = Duration::from_secs(10);
 /// Largest header list of a request, in bytes.
 const HEADER_LIST: u32 = 16 * 1024;
+/// A connection that is asked to close and has no calls is closed after this.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long dropped connections get to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -181,7 +185,12 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules) {
     let kill = rules.kill.child_token();
     let _streams_end_with_us = kill.clone().drop_guard();
     let builder = protocol(&rules.config, &kill);
-    let connection = builder.serve_connection(TokioIo::new(stream), rules.service.clone());
+    let calls = Calls::default();
+    let service = {
+        let (calls, inner) = (calls.clone(), rules.service.clone());
+        service_fn(move |request| calls.hold(inner.call(request)))
+    };
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let age =
         tokio::time::sleep_until(Instant::now() + jittered(rules.config.max_connection_age, from.port()));
@@ -208,8 +217,44 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules) {
                 is_old = true;
                 age.as_mut().reset(Instant::now() + rules.config.max_connection_age_grace);
             }
+            () = calls.quiet(), if is_closing => return,
             () = kill.cancelled() => return,
         }
+    }
+}
+
+/// The calls that run on one connection.
+#[derive(Clone, Default)]
+struct Calls(Arc<AtomicUsize>);
+
+impl Calls {
+    fn hold<F: Future>(&self, call: F) -> impl Future<Output = F::Output> + use<F> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let held = Held(Arc::clone(&self.0));
+        async move {
+            let answer = call.await;
+            drop(held);
+            answer
+        }
+    }
+
+    /// Comes back when no call has run for a while: a connection with half a request on it never closes by itself.
+    async fn quiet(&self) {
+        let mut since = Instant::now();
+        while since.elapsed() < QUIET {
+            tokio::time::sleep_until(Instant::now() + QUIET / 10).await;
+            if self.0.load(Ordering::SeqCst) > 0 {
+                since = Instant::now();
+            }
+        }
+    }
+}
+
+struct Held(Arc<AtomicUsize>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -170,6 +170,8 @@ async fn a_silent_connection_does_not_hold_up_a_shutdown() {
     let _silent = TcpStream::connect(running.address).await.unwrap();
     let mut half = TcpStream::connect(running.address).await.unwrap();
     half.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
+    let mut http1 = TcpStream::connect(running.address).await.unwrap();
+    http1.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let began = Instant::now();
     running.shutdown.begin();

@@ -33,9 +33,9 @@ pub(crate) async fn run(args: Args, config: &Config) -> Result<()> {
     };
     let answer = ask(peer).await?;
     if args.json {
-        json(&answer)
+        json(&answer);
     } else {
-        table(&answer)
+        table(&answer);
     }
     if answer.ok {
         Ok(())

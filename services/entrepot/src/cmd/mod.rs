@@ -35,7 +35,8 @@ const FILE_VARIABLE: &str = "ENTREPOT_CONFIG";
 #[derive(Debug, Parser)]
 #[command(name = "entrepot", version, about, max_term_width = 100)]
 struct Cli {
-    /// Settings file; without it $ENTREPOT_CONFIG, else /etc/entrepot/entrepot.toml where it exists.
+    /// Settings file; without it what the variable `ENTREPOT_CONFIG` names, else /etc/entrepot/entrepot.toml
+    /// where it exists.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting, over file and environment; may be given several times.

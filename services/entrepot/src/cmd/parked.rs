@@ -100,7 +100,7 @@ async fn list(config: &Config, consumer: Option<&str>, all: bool) -> Result<()> 
             count += page.len();
             match page.last() {
                 Some(last) if page.len() == usize::try_from(PAGE).unwrap_or(usize::MAX) => {
-                    filter.after = last.id
+                    filter.after = last.id;
                 }
                 Some(_) | None => break,
             }

@@ -96,7 +96,7 @@ impl Platform {
             let readiness = readiness::checks(config, &clock, &members, &warm_relays);
             let (shutdown, stop) = (stages.shutdown.clone(), stages.admin.clone());
             tasks.spawn("admin", async move {
-                admin::run(listener, readiness, crate::VERSION, shutdown, stop).await
+                admin::run(listener, readiness, crate::VERSION, shutdown, stop).await;
             });
         }
         let listening = tokio::spawn(ports.listener.run(door.clone(), stages.intake.clone()));
@@ -323,11 +323,11 @@ fn connect_bus(
         inbox_hours: config.bus.inbox_hours,
         lease_ms: config.bus.lease_ms,
     };
-    let relay = |member: &Member| {
+    let of_member = |member: &Member| {
         let name = member.service.name();
         (name, bus.relay(&member.db, name).with(settings.clone()))
     };
-    Ok(members.iter().map(relay).collect())
+    Ok(members.iter().map(of_member).collect())
 }
 
 fn start_timers(config: &Config, clock: &Clock, members: &[Member], tasks: &Tasks, stages: &Stages) {

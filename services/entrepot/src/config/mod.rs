@@ -404,7 +404,7 @@ impl Config {
     /// Everything in one process on `SQLite` files in `directory`, on free ports of this machine.
     pub fn embedded(directory: &Path) -> Self {
         let mut config = Self::default();
-        config.data.directory = directory.to_owned();
+        directory.clone_into(&mut config.data.directory);
         config.server.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config.admin.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         config

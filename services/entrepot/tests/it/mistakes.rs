@@ -116,12 +116,10 @@ async fn a_newer_schema_has_its_own_code() {
     let url = format!("sqlite://{data}/orders.db");
     let db = db::Db::open(&url, &db::Options::default()).await.unwrap();
     let mut tx = db.begin().await.unwrap();
-    let row =
-        tx.fetch_one("SELECT MAX(version) AS version FROM schema_versions", db::params![]).await.unwrap();
-    let version: i64 = row.get("version").unwrap();
     tx.execute(
-        "UPDATE schema_versions SET version = $1 WHERE version = $2",
-        db::params![version + 900, version],
+        "INSERT INTO schema_versions (set_name, version, name, checksum)
+         SELECT set_name, version + 900, name, checksum FROM schema_versions WHERE set_name = $1",
+        db::params!["orders"],
     )
     .await
     .unwrap();
