@@ -1,0 +1,112 @@
+//! Pickup codes: typed wrong, guessed, sent twice, looked up, used for a part.
+
+use contract::fulfillment::v1::{CollectorKind, FulfillmentState as State, HandOverRequest};
+use jiff::SignedDuration;
+use tonic::Code;
+
+use crate::work_world::{Shop, buckets, id, reason};
+
+#[tokio::test]
+async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        for left in (0..5).rev() {
+            let refused = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+            assert_eq!(reason(&refused), "WRONG_PICKUP_CODE");
+            assert!(refused.message().contains(&format!("{left} tries")), "{}", refused.message());
+        }
+        let locked = store.hand_over(&work.id, &code, &[]).await.unwrap_err();
+        assert_eq!(reason(&locked), "PICKUP_CODE_LOCKED", "the right code does not help any more");
+        assert_eq!(shop.get(&work.id).await.state(), State::ReadyForPickup);
+        let new = shop.issue_code(&work.order).await.unwrap();
+        assert_eq!(store.hand_over(&work.id, &new, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn guesses_at_once_get_no_more_tries_than_one_after_another() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        let guesses = (0..20).map(|n| {
+            let (store, work) = (&store, &work);
+            async move { store.hand_over(&work.id, &format!("0000000{:X}", n % 16), &[]).await.unwrap_err() }
+        });
+        let refused = futures_util::future::join_all(guesses).await;
+        let wrong = refused.iter().filter(|status| reason(status) == "WRONG_PICKUP_CODE").count();
+        assert_eq!(wrong, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_sent_again_counts_once() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let request = HandOverRequest {
+            request_id: id(),
+            fulfillment_id: work.id.clone(),
+            code: "0000-0000".to_owned(),
+            lines: Vec::new(),
+            collector: CollectorKind::Buyer.into(),
+            collector_ref: String::new(),
+        };
+        let mut client = shop.store("N1").client;
+        for _ in 0..7 {
+            let refused = client.hand_over(shop.by("store/N1", request.clone())).await.unwrap_err();
+            assert!(refused.message().contains("4 tries"), "{}", refused.message());
+        }
+        assert_eq!(shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn look_ups_by_code_are_throttled_per_caller() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        for n in 0..10 {
+            let missed = store.find(&format!("0000000{n}")).await.unwrap_err();
+            assert_eq!(
+                (missed.code(), reason(&missed)),
+                (Code::NotFound, "PICKUP_CODE_NOT_FOUND".to_owned())
+            );
+        }
+        let throttled = store.find(&code).await.unwrap_err();
+        assert_eq!(throttled.code(), Code::ResourceExhausted);
+        assert_eq!(reason(&throttled), "TOO_MANY_WRONG_CODES");
+        assert_eq!(
+            shop.store("N2").find(&code).await.unwrap_err().code(),
+            Code::NotFound,
+            "another node's code"
+        );
+        shop.pass(SignedDuration::from_mins(10));
+        assert_eq!(store.find(&code).await.unwrap().fulfillment_id, work.id);
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_partial_handover_needs_a_new_code() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[2, 1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        let store = shop.store("N1");
+        let refused = store.hand_over(&work.id, &code, &[(1, 3)]).await.unwrap_err();
+        assert_eq!(reason(&refused), "TOO_MANY_UNITS");
+        let part = store.hand_over(&work.id, &code, &[(1, 1)]).await.unwrap();
+        assert_eq!(
+            (part.state(), buckets(&part, 1).done, buckets(&part, 1).ready),
+            (State::PartlyCollected, 1, 1)
+        );
+        assert_eq!(reason(&store.hand_over(&work.id, &code, &[]).await.unwrap_err()), "NO_PICKUP_CODE");
+        assert_eq!(store.find(&code).await.unwrap_err().code(), Code::NotFound);
+        let first = shop.issue_code(&work.order).await.unwrap();
+        let second = shop.issue_code(&work.order).await.unwrap();
+        assert_eq!(reason(&store.hand_over(&work.id, &first, &[]).await.unwrap_err()), "WRONG_PICKUP_CODE");
+        assert_eq!(store.hand_over(&work.id, &second, &[]).await.unwrap().state(), State::Done);
+    }
+}
