@@ -26,7 +26,12 @@ impl Fulfillment {
         drop(tx);
         let mut done = 0;
         for id in due {
-            done += usize::from(db::retry(3, Error::is_retry, || self.tick(id, now)).await?);
+            match db::retry(3, Error::is_retry, || self.tick(id, now)).await {
+                Ok(changed) => done += usize::from(changed),
+                Err(error @ (Error::Db(_) | Error::Bus(_))) => return Err(error),
+                // One that can't be read or moved must not stop the clock of all others.
+                Err(error) => tracing::error!(fulfillment_id = %id, %error, "what is due can't be done"),
+            }
         }
         Ok(done)
     }
