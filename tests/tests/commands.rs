@@ -139,5 +139,5 @@ fn each_way_not_to_start_says_what_to_do_and_has_its_exit_code() {
 
     let nowhere = set("data.directory", &PathBuf::from("/nowhere/at/all"));
     refused(&["serve", "--set", &nowhere], 7, &["/nowhere/at"]);
-    refused(&["--config", "/nowhere/entrepot.toml", "serve"], 7, &["/nowhere/entrepot.toml"]);
+    refused(&["--config", "/nowhere/entrepot.toml", "serve"], 2, &["/nowhere/entrepot.toml"]);
 }

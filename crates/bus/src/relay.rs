@@ -180,6 +180,9 @@ impl Relay {
             return Ok(Turn::Idle);
         }
         let taken = self.publish(&events, stop).await?;
+        if taken > 0 {
+            db::drill::pass("relay.published");
+        }
         for event in events.iter().take(taken) {
             metrics::counter!(measure::PUBLISHED, "topic" => event.topic.name()).increment(1);
         }

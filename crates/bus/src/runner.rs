@@ -238,6 +238,7 @@ impl Runner {
         }
         parked::park(&mut tx, self.group(), &parking, self.clock.wall()).await?;
         tx.commit().await?;
+        db::drill::pass("consumer.committed");
         self.count(applied, repeated, &parking);
         Ok(if failed.is_empty() { Round::Done } else { Round::Failed(failed) })
     }
