@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bus::parked::{Decision, Filter, Reason};
 use bus::{Consumer, Delivered, Error, HandleError, Topic, parked};
-use db::{Tx, params};
+use db::{Tx, Type, params};
 use uuid::Uuid;
 
 use crate::world::{Recorder, World, some_aggregates, until, worlds, write};
@@ -260,6 +260,71 @@ async fn a_handler_that_panics_parks_its_event_and_stops_nobody() {
             retry(*aggregate).await;
             world.wait_for_effects("panicking", *aggregate, &[1, 2, 3]).await;
         }
+        stop.cancel();
+        consuming.await.unwrap();
+        relaying.await.unwrap();
+    }
+}
+
+/// Writes a batch at once, and refuses it whole when one event of it is bad.
+struct Together {
+    bad: Uuid,
+    batches: AtomicUsize,
+}
+
+#[async_trait]
+impl Consumer for Together {
+    fn group(&self) -> &'static str {
+        "together"
+    }
+
+    fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
+        &[(Topic::Orders, &[])]
+    }
+
+    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+        self.handle_batch(tx, std::slice::from_ref(event)).await
+    }
+
+    async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
+        if events.len() > 1 {
+            self.batches.fetch_add(1, Ordering::SeqCst);
+        }
+        let rows = events.iter().map(|event| params!["together", event.aggregate, event.sequence]);
+        tx.batch(
+            "INSERT INTO effects (consumer, aggregate, sequence)
+             SELECT r.consumer, r.aggregate, r.sequence FROM {rows}",
+            &[("consumer", Type::Text), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            rows.collect(),
+        )
+        .await?;
+        if events.iter().any(|event| event.aggregate == self.bad && event.sequence == 3) {
+            return Err(HandleError::poison("one of them is bad"));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_fails_is_applied_one_by_one_and_only_the_bad_event_parks() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(5);
+        let together = Arc::new(Together { bad: aggregates[3], batches: AtomicUsize::new(0) });
+        // written first, so that they come in batches
+        write(&world.owner, &aggregates, 4).await;
+        let bus = world.bus();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let consumer: Arc<dyn Consumer> = together.clone();
+        let consuming = tokio::spawn(bus.consume(&world.reader, consumer, world.owners()).run(stop.clone()));
+        let relaying = tokio::spawn(bus.relay(&world.owner, "orders").run(stop.clone()));
+        until("two are parked", async || world.parked().await.len() == 2).await;
+        for aggregate in &aggregates {
+            let wanted: &[i64] = if *aggregate == aggregates[3] { &[1, 2] } else { &[1, 2, 3, 4] };
+            world.wait_for_effects("together", *aggregate, wanted).await;
+        }
+        assert!(together.batches.load(Ordering::SeqCst) > 0, "{}", world.label);
+        let reasons: Vec<Reason> = world.parked().await.iter().map(|parked| parked.reason).collect();
+        assert_eq!(reasons, [Reason::Handler, Reason::Behind], "{}", world.label);
         stop.cancel();
         consuming.await.unwrap();
         relaying.await.unwrap();

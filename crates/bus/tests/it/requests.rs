@@ -1,6 +1,6 @@
 //! Request ids: one effect, one reply.
 
-use bus::inbox::{self, Claim, Request, Settlement};
+use bus::inbox::{self, Claim, Record, Request, Settlement};
 use bus::{Error, outbox};
 use clock::Clock;
 use db::{Db, params};
@@ -142,5 +142,33 @@ async fn old_requests_are_forgotten_in_portions() {
         assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 3);
         assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 1);
         assert_eq!(inbox::prune(&mut tx, until, 3).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn requests_recorded_with_their_replies_are_found_and_not_recorded_twice() {
+    for db in db::testing::engines(SETS).await {
+        let now = Clock::system().business();
+        let ids: Vec<Uuid> = (0..3).map(|_| Uuid::new_v4()).collect();
+        let record = |id: &Uuid, body_hash| Record {
+            scope: SCOPE.to_owned(),
+            request_id: *id,
+            body_hash,
+            reply: id.as_bytes().to_vec(),
+        };
+        let mut tx = db.begin().await.unwrap();
+        let first = ids[..2].iter().map(|id| record(id, BODY)).collect();
+        assert_eq!(inbox::record_many(&mut tx, first, now).await.unwrap(), 2);
+        tx.commit().await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let again = ids.iter().map(|id| record(id, BODY)).collect();
+        assert_eq!(inbox::record_many(&mut tx, again, now).await.unwrap(), 1, "somebody was faster with two");
+        drop(tx);
+        let asked = [request(ids[2], BODY), request(ids[1], BODY), request(ids[0], [9; 32])];
+        let mut tx = db.read().await.unwrap();
+        let saved = inbox::saved_many(&mut tx, &asked).await.unwrap();
+        assert!(matches!(saved[0], Ok(None)), "{saved:?}");
+        assert!(matches!(&saved[1], Ok(Some(reply)) if reply == ids[1].as_bytes()), "{saved:?}");
+        assert!(matches!(saved[2], Err(Error::RequestIdReused { .. })), "{saved:?}");
     }
 }
