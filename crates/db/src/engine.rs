@@ -298,6 +298,12 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
     }
     if read_only {
         settings.push(("default_transaction_read_only", "on".to_owned()));
+    } else {
+        // Writers find rows by key, many with one prepared statement. A plan made while a table was empty reads all of
+        // it, and stays in use after the table has grown until the next ANALYZE: so those plans are not offered.
+        for avoided in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"] {
+            settings.push((avoided, "off".to_owned()));
+        }
     }
     let parsed = PgConnectOptions::from_str(url).map_err(Error::from)?;
     let role = if read_only { "reader" } else { "writer" };
