@@ -164,21 +164,23 @@ impl Stock {
         self.unknown.get(sku).is_some_and(|until| now < *until)
     }
 
-    /// A cart in items: kits are taken apart, equal SKUs added up.
-    pub(crate) fn needs<'a>(&self, lines: impl IntoIterator<Item = (&'a Sku, i64)>) -> Vec<Need> {
-        let mut needs: Vec<Need> = Vec::new();
-        let mut add = |sku: &Sku, quantity: i64| match needs.iter_mut().find(|need| need.sku == *sku) {
-            Some(need) => need.quantity = need.quantity.saturating_add(quantity),
-            None => needs.push(Need { sku: sku.clone(), quantity }),
-        };
+    /// A cart in items, by their codes: kits are taken apart, equal SKUs added up.
+    pub(crate) fn needs<'a>(&'a self, lines: impl IntoIterator<Item = (&'a Sku, i64)>) -> Vec<Need> {
+        let mut items: Vec<(&Sku, i64)> = Vec::new();
         for (sku, quantity) in lines {
             match self.kits.get(sku.as_str()) {
                 Some(parts) => {
-                    for part in parts {
-                        add(&part.sku, part.quantity.saturating_mul(quantity));
-                    }
+                    items.extend(parts.iter().map(|p| (&p.sku, p.quantity.saturating_mul(quantity))));
                 }
-                None => add(sku, quantity),
+                None => items.push((sku, quantity)),
+            }
+        }
+        items.sort_unstable();
+        let mut needs: Vec<Need> = Vec::with_capacity(items.len());
+        for (sku, quantity) in items {
+            match needs.last_mut() {
+                Some(last) if last.sku == *sku => last.quantity = last.quantity.saturating_add(quantity),
+                Some(_) | None => needs.push(Need { sku: sku.clone(), quantity }),
             }
         }
         needs

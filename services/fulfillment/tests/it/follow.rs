@@ -1,0 +1,101 @@
+//! The view of the stock: a snapshot, and then what inventory's topic tells.
+
+use std::time::Duration;
+
+use bus::{Bus, Event, Topic};
+use contract::fulfillment::v1 as pb;
+use contract::inventory::v1 as stock;
+use domain::id::{derived, v7};
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{World, by, cart, store, worlds};
+
+async fn can_be_had(world: &World, quantity: i64) -> bool {
+    let request = pb::GetPromiseRequest { lines: cart(&[("A", quantity)]), ..Default::default() };
+    let answer = world.promises().get_promise(by("customer/1", request)).await.unwrap();
+    !answer.into_inner().options.is_empty()
+}
+
+async fn until(world: &World, quantity: i64, wanted: bool) {
+    let seen = async {
+        while can_be_had(world, quantity).await != wanted {
+            world.clock.pause(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+}
+
+async fn tell(world: &World, atp: i64, version: i64) {
+    let position = stock::Position {
+        node_id: "lon-1".to_owned(),
+        sku: "A".to_owned(),
+        on_hand: atp,
+        atp,
+        version,
+        ..Default::default()
+    };
+    let changed = stock::PositionChanged { position: Some(position), occurred_time: None };
+    let body = Some(stock::inventory_event::Body::PositionChanged(changed));
+    let event = Event {
+        id: v7(),
+        topic: Topic::Inventory,
+        aggregate_type: "position",
+        aggregate: derived("position", "lon-1|A"),
+        sequence: version,
+        event_type: "entrepot.inventory.v1.PositionChanged",
+        payload: stock::InventoryEvent { body }.encode_to_vec(),
+        occurred_at: world.clock.business(),
+        actor: "service/inventory".to_owned(),
+    };
+    let mut tx = world.db.begin().await.unwrap();
+    bus::outbox::append(&mut tx, &[event]).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_view_of_the_stock_follows_the_positions() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.inventory.put("lon-1", "A", 3);
+        let bus = Bus::local(world.clock.clone());
+        let stop = CancellationToken::new();
+        let relay = tokio::spawn(bus.relay(&world.db, "inventory").run(stop.clone()));
+        let follow = tokio::spawn({
+            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
+            async move { service.follow_stock(stop, subscription).await }
+        });
+        until(&world, 3, true).await;
+        assert!(!can_be_had(&world, 4).await);
+        tell(&world, 9, 2).await;
+        until(&world, 9, true).await;
+        tell(&world, 1, 3).await;
+        until(&world, 2, false).await;
+        assert!(can_be_had(&world, 1).await);
+        stop.cancel();
+        follow.await.unwrap();
+        relay.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_view_is_read_as_soon_as_inventory_is_there() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.inventory.put("lon-1", "A", 3);
+        world.inventory.go_down(true);
+        let bus = Bus::local(world.clock.clone());
+        let stop = CancellationToken::new();
+        let follow = tokio::spawn({
+            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
+            async move { service.follow_stock(stop, subscription).await }
+        });
+        world.clock.pause(Duration::from_millis(50)).await;
+        world.inventory.go_down(false);
+        until(&world, 3, true).await;
+        stop.cancel();
+        follow.await.unwrap();
+    }
+}
