@@ -1,6 +1,7 @@
 //! The headline flows, races and crash points, through the public API.
 
 mod architecture;
+mod bad_input;
 mod commands;
 mod crash;
 mod kafka;

@@ -108,7 +108,11 @@ const DELTAS: &[Row<inv::ApplyDeltasRequest>] = &[
     ("greatest change", |r| r.rows[0].delta = i64::MAX, Fields(&["rows[0].delta"])),
     ("a receipt of less", |r| r.rows[0].delta = -1, Fields(&["rows[0].delta"])),
     ("a sale of more", |r| r.rows[0].kind = inv::MovementKind::Sale.into(), Fields(&["rows[0].delta"])),
-    ("a write-off of more", |r| r.rows[0].kind = inv::MovementKind::WriteOff.into(), Fields(&["rows[0].delta"])),
+    (
+        "a write-off of more",
+        |r| r.rows[0].kind = inv::MovementKind::WriteOff.into(),
+        Fields(&["rows[0].delta"]),
+    ),
     ("no kind", |r| r.rows[0].kind = 0, Fields(&["rows[0].kind"])),
     ("kind that nobody knows", |r| r.rows[0].kind = 99, Fields(&["rows[0].kind"])),
     ("a claim of our own", |r| r.rows[0].kind = inv::MovementKind::Reserve.into(), Fields(&["rows[0].kind"])),
@@ -150,11 +154,13 @@ async fn a_bad_feed_is_refused_whole() {
     refused_only(INVENTORY, &receipts, DELTAS, &change).await;
     assert_eq!(Census::of(&ops).await, before);
 
-    let unknown = inv::DeltaRow { sku: "NONE".to_owned(), reference: "receipt-2".to_owned(), ..receipt.clone() };
+    let unknown =
+        inv::DeltaRow { sku: "NONE".to_owned(), reference: "receipt-2".to_owned(), ..receipt.clone() };
     let rows = vec![receipt.clone(), unknown, receipt];
     let feed = inv::ApplyDeltasRequest { rows, ..receipts };
     let answer = refused(INVENTORY, feed, &[], change).await.into_inner();
-    let verdicts: Vec<_> = answer.results.iter().map(|row| (row.row, row.verdict(), row.reason.as_str())).collect();
+    let verdicts: Vec<_> =
+        answer.results.iter().map(|row| (row.row, row.verdict(), row.reason.as_str())).collect();
     let wanted = [
         (0, inv::RowVerdict::Applied, ""),
         (1, inv::RowVerdict::Refused, "UNKNOWN_SKU"),
@@ -234,8 +240,16 @@ const ADJUSTMENTS: &[Row<inv::AdjustStockRequest>] = &[
     ("a count of less than nothing", |r| adjust(r, inv::Adjustment::Count, -1), Fields(&["quantity"])),
     ("greatest count", |r| adjust(r, inv::Adjustment::Count, i64::MAX), Fields(&["quantity"])),
     ("quarantine of less", |r| adjust(r, inv::Adjustment::Quarantine, -1), Fields(&["quantity"])),
-    ("quarantine of more than there is", |r| adjust(r, inv::Adjustment::Quarantine, 1_001), No(Code::FailedPrecondition, "TOO_FEW_UNITS")),
-    ("out of an empty quarantine", |r| adjust(r, inv::Adjustment::ReleaseQuarantine, 1), No(Code::FailedPrecondition, "TOO_FEW_UNITS")),
+    (
+        "quarantine of more than there is",
+        |r| adjust(r, inv::Adjustment::Quarantine, 1_001),
+        No(Code::FailedPrecondition, "TOO_FEW_UNITS"),
+    ),
+    (
+        "out of an empty quarantine",
+        |r| adjust(r, inv::Adjustment::ReleaseQuarantine, 1),
+        No(Code::FailedPrecondition, "TOO_FEW_UNITS"),
+    ),
     ("write-off of nothing", |r| adjust(r, inv::Adjustment::WriteOff, 0), Fields(&["quantity"])),
     ("least write-off", |r| adjust(r, inv::Adjustment::WriteOff, i64::MIN), Fields(&["quantity"])),
 ];
@@ -270,7 +284,8 @@ async fn a_bad_adjustment_is_refused_and_moves_nothing() {
     };
     let adjust = async |request| stock.clone().adjust_stock(request).await;
     refused_only(INVENTORY, &good, ADJUSTMENTS, &adjust).await;
-    let setting = |sku: &str| inv::SafetyStock { node_id: NODE.to_owned(), sku: sku.to_owned(), safety_stock: 2 };
+    let setting =
+        |sku: &str| inv::SafetyStock { node_id: NODE.to_owned(), sku: sku.to_owned(), safety_stock: 2 };
     let settings = inv::SetSafetyStockRequest {
         request_id: REQUEST_ID.to_owned(),
         settings: vec![setting("TEA"), setting("CUP")],

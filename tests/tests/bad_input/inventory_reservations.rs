@@ -6,16 +6,30 @@ use prost_types::Duration;
 use tonic::Code;
 
 use super::Said::{Fields, No};
-use super::{Census, INVENTORY, NOBODY, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop};
+use super::{
+    Census, INVENTORY, NOBODY, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop,
+};
 
 const RESERVE: &[Row<inv::ReserveRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no reservation", |r| r.reservation_id.clear(), Fields(&["reservation_id"])),
     ("order for a reservation", |r| r.reservation_id = nobody("ord_"), Fields(&["reservation_id"])),
-    ("reservation in upper case", |r| r.reservation_id = nobody("rsv_").to_uppercase(), Fields(&["reservation_id"])),
-    ("reservation in braces", |r| r.reservation_id = format!("rsv_{{{NOBODY}}}"), Fields(&["reservation_id"])),
+    (
+        "reservation in upper case",
+        |r| r.reservation_id = nobody("rsv_").to_uppercase(),
+        Fields(&["reservation_id"]),
+    ),
+    (
+        "reservation in braces",
+        |r| r.reservation_id = format!("rsv_{{{NOBODY}}}"),
+        Fields(&["reservation_id"]),
+    ),
     ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
-    ("1,001 lines", |r| r.lines = (1..=1_001).map(|line| claim(line, "TEA", 1)).collect(), Fields(&["lines"])),
+    (
+        "1,001 lines",
+        |r| r.lines = (1..=1_001).map(|line| claim(line, "TEA", 1)).collect(),
+        Fields(&["lines"]),
+    ),
     ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
     ("line twice", |r| r.lines.push(claim(1, "CUP", 1)), Fields(&["lines"])),
     ("no node", |r| r.lines[0].node_id.clear(), Fields(&["lines[0].node_id"])),
@@ -109,7 +123,11 @@ const CONSUME: &[Row<inv::ConsumeReservationRequest>] = &[
     ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
     ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
     ("more than is claimed", |r| r.lines[0].quantity = 4, No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
-    ("more than is claimed, in parts", |r| r.lines = vec![r.lines[0]; 4], No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
+    (
+        "more than is claimed, in parts",
+        |r| r.lines = vec![r.lines[0]; 4],
+        No(Code::FailedPrecondition, "TOO_MANY_UNITS"),
+    ),
 ];
 
 const EXTEND: &[Row<inv::ExtendReservationRequest>] = &[
@@ -164,16 +182,24 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
     };
     let release = async |request| stock.clone().release_reservation(request).await;
     refused_only(INVENTORY, &good, RELEASE, &release).await;
-    let confirmed =
-        inv::ConfirmReservationRequest { request_id, reservation_id, order_id: nobody("ord_") };
+    let confirmed = inv::ConfirmReservationRequest { request_id, reservation_id, order_id: nobody("ord_") };
     let confirm = async |request| stock.clone().confirm_reservation(request).await;
     refused_only(INVENTORY, &confirmed, CONFIRM, &confirm).await;
     assert_eq!(Census::of(&ops).await, before);
 
     refused(INVENTORY, confirmed.clone(), &[], &confirm).await;
-    let other: &[Row<inv::ConfirmReservationRequest>] =
-        &[("another order", |r| r.order_id = format!("ord_{}", fresh()), No(Code::FailedPrecondition, "RESERVATION_TAKEN"))];
-    refused_only(INVENTORY, &inv::ConfirmReservationRequest { request_id: fresh(), ..confirmed }, other, &confirm).await;
+    let other: &[Row<inv::ConfirmReservationRequest>] = &[(
+        "another order",
+        |r| r.order_id = format!("ord_{}", fresh()),
+        No(Code::FailedPrecondition, "RESERVATION_TAKEN"),
+    )];
+    refused_only(
+        INVENTORY,
+        &inv::ConfirmReservationRequest { request_id: fresh(), ..confirmed },
+        other,
+        &confirm,
+    )
+    .await;
     refused(INVENTORY, good, &[], release).await;
     let late = inv::ConsumeReservationRequest {
         request_id: fresh(),

@@ -158,7 +158,8 @@ impl Census {
         while let Some(chunk) = chunks.message().await.expect("the stream is whole") {
             positions.extend(chunk.positions);
         }
-        let audit = clients.inventory.clone().audit(inv::AuditRequest {}).await.expect("audited").into_inner();
+        let audit =
+            clients.inventory.clone().audit(inv::AuditRequest {}).await.expect("audited").into_inner();
         assert!(audit.ok, "{:#?}", audit.laws);
         Self {
             orders: orders.expect("orders").into_inner().orders,

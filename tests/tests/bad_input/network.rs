@@ -15,7 +15,11 @@ type Put = ful::PutNodesRequest;
 const NODES: &[Row<Put>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no nodes", |r| r.nodes.clear(), Fields(&["nodes"])),
-    ("101 nodes", |r| r.nodes = (0..101).map(|i| always_open(&format!("n-{i}"))).collect(), Fields(&["nodes"])),
+    (
+        "101 nodes",
+        |r| r.nodes = (0..101).map(|i| always_open(&format!("n-{i}"))).collect(),
+        Fields(&["nodes"]),
+    ),
     ("no code", |r| r.nodes[0].node_id.clear(), Fields(&["nodes[0].node_id"])),
     ("code of 65", |r| r.nodes[0].node_id = "n".repeat(65), Fields(&["nodes[0].node_id"])),
     ("code with a direction", |r| r.nodes[0].node_id = "\u{202e}n".to_owned(), Fields(&["nodes[0].node_id"])),
@@ -26,7 +30,11 @@ const NODES: &[Row<Put>] = &[
     ("no kind", |r| r.nodes[0].kind = 0, Fields(&["nodes[0].kind"])),
     ("kind that nobody knows", |r| r.nodes[0].kind = 99, Fields(&["nodes[0].kind"])),
     ("no place", |r| r.nodes[0].place = None, Fields(&["nodes[0].place"])),
-    ("place without a point", |r| r.nodes[0].place = Some(Place { point: None }), Fields(&["nodes[0].place"])),
+    (
+        "place without a point",
+        |r| r.nodes[0].place = Some(Place { point: None }),
+        Fields(&["nodes[0].place"]),
+    ),
     ("north of the pole", |r| place(r, 90.01, 0.0), Fields(&["nodes[0].place"])),
     ("south of the pole", |r| place(r, -91.0, 0.0), Fields(&["nodes[0].place"])),
     ("around the world", |r| place(r, 0.0, 180.01), Fields(&["nodes[0].place"])),
@@ -35,22 +43,62 @@ const NODES: &[Row<Put>] = &[
     ("no zone", |r| r.nodes[0].time_zone.clear(), Fields(&["nodes[0].time_zone"])),
     ("zone of nobody", |r| r.nodes[0].time_zone = "Mars/Olympus".to_owned(), Fields(&["nodes[0].time_zone"])),
     ("zone as an offset", |r| r.nodes[0].time_zone = "+08:00".to_owned(), Fields(&["nodes[0].time_zone"])),
-    ("zone that is a path", |r| r.nodes[0].time_zone = "../../etc/passwd".to_owned(), Fields(&["nodes[0].time_zone"])),
-    ("zone with NUL", |r| r.nodes[0].time_zone = "Asia/Shanghai\0".to_owned(), Fields(&["nodes[0].time_zone"])),
+    (
+        "zone that is a path",
+        |r| r.nodes[0].time_zone = "../../etc/passwd".to_owned(),
+        Fields(&["nodes[0].time_zone"]),
+    ),
+    (
+        "zone with NUL",
+        |r| r.nodes[0].time_zone = "Asia/Shanghai\0".to_owned(),
+        Fields(&["nodes[0].time_zone"]),
+    ),
     ("no methods", |r| r.nodes[0].methods.clear(), Fields(&["nodes[0].methods"])),
     ("no method", |r| r.nodes[0].methods = vec![1, 0], Fields(&["nodes[0].methods[1]"])),
     ("method that nobody knows", |r| r.nodes[0].methods = vec![99], Fields(&["nodes[0].methods[0]"])),
     ("method twice", |r| r.nodes[0].methods = vec![1, 1], Fields(&["nodes[0].methods[1]"])),
     ("negative preparation", |r| r.nodes[0].preparation = length(-1, 0), Fields(&["nodes[0].preparation"])),
-    ("preparation of 8 days", |r| r.nodes[0].preparation = length(691_200, 0), Fields(&["nodes[0].preparation"])),
-    ("preparation of mixed signs", |r| r.nodes[0].preparation = length(60, -1), Fields(&["nodes[0].preparation"])),
-    ("greatest preparation", |r| r.nodes[0].preparation = length(i64::MAX, 0), Fields(&["nodes[0].preparation"])),
-    ("least preparation", |r| r.nodes[0].preparation = length(i64::MIN, i32::MIN), Fields(&["nodes[0].preparation"])),
+    (
+        "preparation of 8 days",
+        |r| r.nodes[0].preparation = length(691_200, 0),
+        Fields(&["nodes[0].preparation"]),
+    ),
+    (
+        "preparation of mixed signs",
+        |r| r.nodes[0].preparation = length(60, -1),
+        Fields(&["nodes[0].preparation"]),
+    ),
+    (
+        "greatest preparation",
+        |r| r.nodes[0].preparation = length(i64::MAX, 0),
+        Fields(&["nodes[0].preparation"]),
+    ),
+    (
+        "least preparation",
+        |r| r.nodes[0].preparation = length(i64::MIN, i32::MIN),
+        Fields(&["nodes[0].preparation"]),
+    ),
     ("cut-off at 25:00", |r| r.nodes[0].pickup_cut_off = time(25, 0), Fields(&["nodes[0].pickup_cut_off"])),
-    ("negative capacity", |r| r.nodes[0].pickup_capacity_per_slot = Some(-1), Fields(&["nodes[0].pickup_capacity_per_slot"])),
-    ("slot of 14 minutes", |r| r.nodes[0].capacity_slot = length(840, 0), Fields(&["nodes[0].capacity_slot"])),
-    ("slot of 25 hours", |r| r.nodes[0].capacity_slot = length(90_000, 0), Fields(&["nodes[0].capacity_slot"])),
-    ("slot of odd seconds", |r| r.nodes[0].capacity_slot = length(930, 0), Fields(&["nodes[0].capacity_slot"])),
+    (
+        "negative capacity",
+        |r| r.nodes[0].pickup_capacity_per_slot = Some(-1),
+        Fields(&["nodes[0].pickup_capacity_per_slot"]),
+    ),
+    (
+        "slot of 14 minutes",
+        |r| r.nodes[0].capacity_slot = length(840, 0),
+        Fields(&["nodes[0].capacity_slot"]),
+    ),
+    (
+        "slot of 25 hours",
+        |r| r.nodes[0].capacity_slot = length(90_000, 0),
+        Fields(&["nodes[0].capacity_slot"]),
+    ),
+    (
+        "slot of odd seconds",
+        |r| r.nodes[0].capacity_slot = length(930, 0),
+        Fields(&["nodes[0].capacity_slot"]),
+    ),
     ("negative radius", |r| r.nodes[0].radius_m = -1, Fields(&["nodes[0].radius_m"])),
     ("greatest radius", |r| r.nodes[0].radius_m = i64::MAX, Fields(&["nodes[0].radius_m"])),
     ("etag of nobody", |r| r.nodes[0].etag = "v7".to_owned(), No(Code::Aborted, "NODE_CHANGED")),
@@ -77,13 +125,29 @@ const HOURS: &[Row<Put>] = &[
     ("never opens", |r| r.nodes[0].hours[0].open_time = None, Fields(&["nodes[0].hours[0].open_time"])),
     ("never closes", |r| r.nodes[0].hours[0].close_time = None, Fields(&["nodes[0].hours[0].close_time"])),
     ("opens at 24:00", |r| r.nodes[0].hours[0].open_time = time(24, 0), Fields(&["nodes[0].hours[0]"])),
-    ("closes at 24:01", |r| r.nodes[0].hours[0].close_time = time(24, 1), Fields(&["nodes[0].hours[0].close_time"])),
-    ("opens at -1", |r| r.nodes[0].hours[0].open_time = time(-1, 0), Fields(&["nodes[0].hours[0].open_time"])),
+    (
+        "closes at 24:01",
+        |r| r.nodes[0].hours[0].close_time = time(24, 1),
+        Fields(&["nodes[0].hours[0].close_time"]),
+    ),
+    (
+        "opens at -1",
+        |r| r.nodes[0].hours[0].open_time = time(-1, 0),
+        Fields(&["nodes[0].hours[0].open_time"]),
+    ),
     ("minute 60", |r| r.nodes[0].hours[0].open_time = time(0, 60), Fields(&["nodes[0].hours[0].open_time"])),
     ("a leap second", |r| seconds(r, 60), Fields(&["nodes[0].hours[0].open_time"])),
     ("half a minute", |r| seconds(r, 30), Fields(&["nodes[0].hours[0].open_time"])),
-    ("greatest hour", |r| r.nodes[0].hours[0].open_time = time(i32::MAX, i32::MAX), Fields(&["nodes[0].hours[0].open_time"])),
-    ("a span inside another", |r| r.nodes[0].hours.push(hours(DayOfWeek::Monday, 9, 10)), Fields(&["nodes[0].hours"])),
+    (
+        "greatest hour",
+        |r| r.nodes[0].hours[0].open_time = time(i32::MAX, i32::MAX),
+        Fields(&["nodes[0].hours[0].open_time"]),
+    ),
+    (
+        "a span inside another",
+        |r| r.nodes[0].hours.push(hours(DayOfWeek::Monday, 9, 10)),
+        Fields(&["nodes[0].hours"]),
+    ),
     ("nine spans a day", nine, Fields(&["nodes[0].hours"])),
     ("30 February", |r| date(r, 2026, 2, 30), Fields(&["nodes[0].exceptions[0].date"])),
     ("29 February of no leap year", |r| date(r, 2027, 2, 29), Fields(&["nodes[0].exceptions[0].date"])),
@@ -91,9 +155,17 @@ const HOURS: &[Row<Put>] = &[
     ("month 13", |r| date(r, 2026, 13, 1), Fields(&["nodes[0].exceptions[0].date"])),
     ("year 10000", |r| date(r, 10_000, 1, 1), Fields(&["nodes[0].exceptions[0].date"])),
     ("greatest date", |r| date(r, i32::MAX, i32::MAX, i32::MAX), Fields(&["nodes[0].exceptions[0].date"])),
-    ("no date", |r| r.nodes[0].exceptions = vec![ful::HoursException::default()], Fields(&["nodes[0].exceptions[0].date"])),
+    (
+        "no date",
+        |r| r.nodes[0].exceptions = vec![ful::HoursException::default()],
+        Fields(&["nodes[0].exceptions[0].date"]),
+    ),
     ("a date twice", twice, Fields(&["nodes[0].exceptions[1].date"])),
-    ("a date with a bad span", bad_span, Fields(&["nodes[0].exceptions[0].spans[0].open_time", "nodes[0].exceptions[0].spans[0].close_time"])),
+    (
+        "a date with a bad span",
+        bad_span,
+        Fields(&["nodes[0].exceptions[0].spans[0].open_time", "nodes[0].exceptions[0].spans[0].close_time"]),
+    ),
     ("a date with a long name", |r| named(r, &"n".repeat(201)), Fields(&["nodes[0].exceptions[0].name"])),
     ("a date with NUL in its name", |r| named(r, "\0"), Fields(&["nodes[0].exceptions[0].name"])),
     ("401 dates", many_dates, Fields(&["nodes[0].exceptions"])),
@@ -101,7 +173,11 @@ const HOURS: &[Row<Put>] = &[
     ("closing that turns back", |r| shut(r, at(2, 0), at(1, 0)), Fields(&["nodes[0].closing.until_time"])),
     ("closing of nothing", |r| shut(r, at(2, 0), at(2, 0)), Fields(&["nodes[0].closing.until_time"])),
     ("closing with nanos -1", |r| shut(r, at(2, -1), None), Fields(&["nodes[0].closing.from_time"])),
-    ("closing until the year 10000", |r| shut(r, at(2, 0), at(YEAR_10000, 0)), Fields(&["nodes[0].closing.until_time"])),
+    (
+        "closing until the year 10000",
+        |r| shut(r, at(2, 0), at(YEAR_10000, 0)),
+        Fields(&["nodes[0].closing.until_time"]),
+    ),
 ];
 
 fn seconds(put: &mut Put, seconds: i32) {
@@ -138,10 +214,15 @@ fn named(put: &mut Put, name: &str) {
 
 fn many_dates(put: &mut Put) {
     let day = |i: i32| Some(Date { year: 2027 + i / 336, month: 1 + i / 28 % 12, day: 1 + i % 28 });
-    put.nodes[0].exceptions = (0..401).map(|i| ful::HoursException { date: day(i), ..Default::default() }).collect();
+    put.nodes[0].exceptions =
+        (0..401).map(|i| ful::HoursException { date: day(i), ..Default::default() }).collect();
 }
 
-fn shut(put: &mut Put, from_time: Option<prost_types::Timestamp>, until_time: Option<prost_types::Timestamp>) {
+fn shut(
+    put: &mut Put,
+    from_time: Option<prost_types::Timestamp>,
+    until_time: Option<prost_types::Timestamp>,
+) {
     put.nodes[0].closing = Some(ful::TemporaryClosing { from_time, until_time, reason: String::new() });
 }
 
@@ -162,7 +243,9 @@ async fn a_bad_node_is_refused_and_changes_none() {
 async fn odd_hours_that_mean_something_are_taken_as_they_are() {
     let (world, ops) = shop().await;
     let odd: &[(&str, fn(&mut Put))] = &[
-        ("opens and closes at once: open all day", |r| r.nodes[0].hours = vec![hours(DayOfWeek::Monday, 9, 9)]),
+        ("opens and closes at once: open all day", |r| {
+            r.nodes[0].hours = vec![hours(DayOfWeek::Monday, 9, 9)]
+        }),
         ("past midnight", |r| r.nodes[0].hours = vec![hours(DayOfWeek::Sunday, 22, 2)]),
         ("never open", |r| r.nodes[0].hours.clear()),
         ("29 February of a leap year", |r| date(r, 2028, 2, 29)),
@@ -180,7 +263,8 @@ async fn odd_hours_that_mean_something_are_taken_as_they_are() {
         change(&mut request);
         let sent = request.nodes[0].clone();
         let stored = ops.clients.network.clone().put_nodes(request).await;
-        let stored = stored.unwrap_or_else(|status| panic!("{what}: {status:?}")).into_inner().nodes.remove(0);
+        let stored =
+            stored.unwrap_or_else(|status| panic!("{what}: {status:?}")).into_inner().nodes.remove(0);
         assert_eq!(ful::Node { etag: String::new(), update_time: None, ..stored }, sent, "{what}");
         let cart = ful::GetPromiseRequest {
             lines: vec![ful::CartLine { line: 1, sku: "TEA".to_owned(), quantity: 1 }],
@@ -230,10 +314,9 @@ async fn a_bad_closing_is_refused_and_a_store_closes_itself_alone() {
     is_refused("another store closes", FULFILLMENT, said, other.close_node(good.clone()).await);
     let reopen = ful::ReopenNodeRequest { request_id: fresh(), node_id: NODE.to_owned() };
     is_refused("another store opens", FULFILLMENT, said, other.reopen_node(reopen.clone()).await);
-    for (what, node_id, said) in [
-        ("no node", "", Fields(&["node_id"])),
-        ("nobody", "nowhere", No(Code::NotFound, "NODE_NOT_FOUND")),
-    ] {
+    for (what, node_id, said) in
+        [("no node", "", Fields(&["node_id"])), ("nobody", "nowhere", No(Code::NotFound, "NODE_NOT_FOUND"))]
+    {
         let request = ful::ReopenNodeRequest { node_id: node_id.to_owned(), ..reopen.clone() };
         is_refused(what, FULFILLMENT, said, ops.clients.network.clone().reopen_node(request).await);
     }

@@ -21,7 +21,11 @@ async fn place(people: &People, order: Place) -> Result<ord::Order, Status> {
 /// Who orders, under which number, how it is held.
 const HEADS: &[Row<Place>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("nil request id", |r| r.request_id = "0".repeat(8) + "-0000-0000-0000-" + &"0".repeat(12), Fields(&["request_id"])),
+    (
+        "nil request id",
+        |r| r.request_id = "0".repeat(8) + "-0000-0000-0000-" + &"0".repeat(12),
+        Fields(&["request_id"]),
+    ),
     ("request id in braces", |r| r.request_id = format!("{{{NOBODY}}}"), Fields(&["request_id"])),
     ("request id without hyphens", |r| r.request_id = NOBODY.replace('-', ""), Fields(&["request_id"])),
     ("request id as a URN", |r| r.request_id = format!("urn:uuid:{NOBODY}"), Fields(&["request_id"])),
@@ -90,7 +94,13 @@ const LINES: &[Row<Place>] = &[
             r.lines[1].unit_price = money(-1, "USD").into();
             r.tenders[0].tender_id.clear();
         },
-        Fields(&["request_id", "lines[0].sku", "lines[1].quantity", "lines[1].unit_price", "tenders[0].tender_id"]),
+        Fields(&[
+            "request_id",
+            "lines[0].sku",
+            "lines[1].quantity",
+            "lines[1].unit_price",
+            "tenders[0].tender_id",
+        ]),
     ),
 ];
 
@@ -129,7 +139,11 @@ const PRICES: &[Row<Place>] = &[
     ("currency of the neighbours", |r| currency(r, "EUR"), Fields(&["lines[0].unit_price.currency_code"])),
     ("currency in full width", |r| currency(r, "ＵＳＤ"), Fields(&["lines[0].unit_price.currency_code"])),
     ("negative discount", |r| r.lines[0].discount = money(-1, "USD").into(), Fields(&["lines[0].discount"])),
-    ("discount above the line", |r| r.lines[0].discount = money(101, "USD").into(), Fields(&["lines[0].discount"])),
+    (
+        "discount above the line",
+        |r| r.lines[0].discount = money(101, "USD").into(),
+        Fields(&["lines[0].discount"]),
+    ),
     (
         "discount in another currency",
         |r| r.lines[0].discount = money(1, "GBP").into(),
@@ -139,7 +153,11 @@ const PRICES: &[Row<Place>] = &[
     ("more tax than price", |r| r.lines[1].tax = money(501, "USD").into(), Fields(&["lines[1].tax"])),
     ("21 charges", |r| r.charges = vec![charge("POST", 0); 21], Fields(&["charges"])),
     ("charge without a code", |r| r.charges = vec![charge("", 0)], Fields(&["charges[0].code"])),
-    ("charge without an amount", |r| r.charges = vec![ord::Charge { amount: None, ..charge("P", 0) }], Fields(&["charges[0].amount"])),
+    (
+        "charge without an amount",
+        |r| r.charges = vec![ord::Charge { amount: None, ..charge("P", 0) }],
+        Fields(&["charges[0].amount"]),
+    ),
     ("negative charge", |r| r.charges = vec![charge("P", -1)], Fields(&["charges[0].amount"])),
     ("charge that the total lacks", |r| r.charges = vec![charge("P", 1)], Fields(&["total"])),
     ("no total", |r| r.total = None, Fields(&["total"])),
@@ -155,7 +173,11 @@ const PRICES: &[Row<Place>] = &[
     ("negative tender", |r| r.tenders[0].amount = money(-600, "USD").into(), Fields(&["tenders[0].amount"])),
     ("tender of too little", |r| r.tenders[0].amount = money(599, "USD").into(), Fields(&["tenders"])),
     ("tender without a kind", |r| r.tenders[0].kind.clear(), Fields(&["tenders[0].kind"])),
-    ("tender with a long reference", |r| r.tenders[0].provider_ref = "p".repeat(129), Fields(&["tenders[0].provider_ref"])),
+    (
+        "tender with a long reference",
+        |r| r.tenders[0].provider_ref = "p".repeat(129),
+        Fields(&["tenders[0].provider_ref"]),
+    ),
     ("tender that was given up", |r| r.tenders[0].state = 4, Fields(&["tenders[0].state"])),
     ("tender that failed", |r| r.tenders[0].state = 5, Fields(&["tenders[0].state"])),
     ("tender in a state that nobody knows", |r| r.tenders[0].state = 99, Fields(&["tenders[0].state"])),

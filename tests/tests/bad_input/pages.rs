@@ -51,7 +51,12 @@ async fn tokens<A>(
 ) {
     assert!(!good.is_empty(), "the first page must not be the last");
     for token in spoilt(good).iter().chain(foreign.iter().filter(|token| !token.is_empty())) {
-        is_refused(&format!("page token {token:.80?}"), domain, Fields(&["page_token"]), call(token.clone()).await);
+        is_refused(
+            &format!("page token {token:.80?}"),
+            domain,
+            Fields(&["page_token"]),
+            call(token.clone()).await,
+        );
     }
     call(good.to_owned()).await.expect("the good token is taken");
 }
@@ -66,7 +71,8 @@ async fn a_page_token_of_orders_is_good_for_its_own_list_alone() {
     world.settle().await;
     let orders = &web.clients.orders;
     let list = async |filter: Option<ord::OrderFilter>, page_token| {
-        let answer = orders.clone().list_orders(ord::ListOrdersRequest { page_size: 1, page_token, filter }).await?;
+        let answer =
+            orders.clone().list_orders(ord::ListOrdersRequest { page_size: 1, page_token, filter }).await?;
         Ok::<_, Status>(answer.into_inner())
     };
     let all = list(None, String::new()).await.expect("listed").next_page_token;
@@ -80,8 +86,10 @@ async fn a_page_token_of_orders_is_good_for_its_own_list_alone() {
     let timeline = steps(order_id.clone(), String::new()).await.expect("listed").next_page_token;
     let ours = [filtered.clone(), timeline.clone()];
     tokens(ORDERS, &all, &ours, async |token| list(None, token).await).await;
-    tokens(ORDERS, &filtered, std::slice::from_ref(&all), async |token| list(of_web.clone(), token).await).await;
-    tokens(ORDERS, &timeline, std::slice::from_ref(&all), async |token| steps(order_id.clone(), token).await).await;
+    tokens(ORDERS, &filtered, std::slice::from_ref(&all), async |token| list(of_web.clone(), token).await)
+        .await;
+    tokens(ORDERS, &timeline, std::slice::from_ref(&all), async |token| steps(order_id.clone(), token).await)
+        .await;
     let other = list(None, all).await.expect("the second page").orders[0].order_id.clone();
     let answer = steps(other, timeline).await;
     is_refused("the timeline of another order", ORDERS, Fields(&["page_token"]), answer);
@@ -95,7 +103,8 @@ async fn a_page_token_of_stock_is_good_for_its_own_list_alone() {
         ops.stock(node, &[("TEA", 1), ("CUP", 1)]).await;
     }
     let stock = &ops.clients.inventory;
-    let skus = async |page_token| stock.clone().list_skus(inv::ListSkusRequest { page_size: 1, page_token }).await;
+    let skus =
+        async |page_token| stock.clone().list_skus(inv::ListSkusRequest { page_size: 1, page_token }).await;
     let everywhere = async |sku: &str, page_token| {
         let request = inv::ListAvailabilityRequest { sku: sku.to_owned(), page_size: 1, page_token };
         stock.clone().list_availability(request).await
@@ -146,12 +155,18 @@ async fn a_page_token_of_work_or_nodes_is_good_for_its_own_list_alone() {
     }
     let work = async |node_id: &str, states: &[i32], page_token| {
         let (node_id, states) = (node_id.to_owned(), states.to_vec());
-        ops.clients.work.clone().list_work(ful::ListWorkRequest { node_id, states, page_size: 1, page_token }).await
+        ops.clients
+            .work
+            .clone()
+            .list_work(ful::ListWorkRequest { node_id, states, page_size: 1, page_token })
+            .await
     };
     let open = work(NODE, &[], String::new()).await.expect("listed").into_inner().next_page_token;
     let offered = work(NODE, &[2], String::new()).await.expect("listed").into_inner().next_page_token;
-    tokens(FULFILLMENT, &open, std::slice::from_ref(&offered), async |token| work(NODE, &[], token).await).await;
-    tokens(FULFILLMENT, &offered, std::slice::from_ref(&open), async |token| work(NODE, &[2], token).await).await;
+    tokens(FULFILLMENT, &open, std::slice::from_ref(&offered), async |token| work(NODE, &[], token).await)
+        .await;
+    tokens(FULFILLMENT, &offered, std::slice::from_ref(&open), async |token| work(NODE, &[2], token).await)
+        .await;
     is_refused("another node", FULFILLMENT, Fields(&["page_token"]), work("sha-02", &[], open.clone()).await);
 
     let nodes = async |page_token| {

@@ -24,10 +24,26 @@ const FILTERS: &[Row<ord::ListOrdersRequest>] = &[
     ("customer of 65", |r| filter(r).customer_ref = "c".repeat(65), Fields(&["filter.customer_ref"])),
     ("node with NUL", |r| filter(r).node_id = "\0".to_owned(), Fields(&["filter.node_id"])),
     ("nanos -1", |r| filter(r).placed_from_time = at(1, -1), Fields(&["filter.placed_from_time"])),
-    ("a second of nanos", |r| filter(r).placed_from_time = at(1, 1_000_000_000), Fields(&["filter.placed_from_time"])),
-    ("year 10000", |r| filter(r).placed_before_time = at(YEAR_10000, 0), Fields(&["filter.placed_before_time"])),
-    ("greatest second", |r| filter(r).placed_before_time = at(i64::MAX, 0), Fields(&["filter.placed_before_time"])),
-    ("least second", |r| filter(r).placed_before_time = at(i64::MIN, 0), Fields(&["filter.placed_before_time"])),
+    (
+        "a second of nanos",
+        |r| filter(r).placed_from_time = at(1, 1_000_000_000),
+        Fields(&["filter.placed_from_time"]),
+    ),
+    (
+        "year 10000",
+        |r| filter(r).placed_before_time = at(YEAR_10000, 0),
+        Fields(&["filter.placed_before_time"]),
+    ),
+    (
+        "greatest second",
+        |r| filter(r).placed_before_time = at(i64::MAX, 0),
+        Fields(&["filter.placed_before_time"]),
+    ),
+    (
+        "least second",
+        |r| filter(r).placed_before_time = at(i64::MIN, 0),
+        Fields(&["filter.placed_before_time"]),
+    ),
     ("a span that turns back", |r| span(r, 2, 1), Fields(&["filter.placed_before_time"])),
     ("a span of nothing", |r| span(r, 1, 1), Fields(&["filter.placed_before_time"])),
 ];
@@ -77,9 +93,14 @@ async fn reads_of_orders_name_the_bad_key() {
     let rows: &[Row<ord::GetOrderByChannelIdRequest>] = &[
         ("no channel", |r| r.channel.clear(), Fields(&["channel"])),
         ("no number", |r| r.channel_order_id.clear(), Fields(&["channel_order_id"])),
-        ("a number of nobody", |r| r.channel_order_id = "0".to_owned(), No(Code::NotFound, "ORDER_NOT_FOUND")),
+        (
+            "a number of nobody",
+            |r| r.channel_order_id = "0".to_owned(),
+            No(Code::NotFound, "ORDER_NOT_FOUND"),
+        ),
     ];
-    let nobody_has = ord::GetOrderByChannelIdRequest { channel: "web".to_owned(), channel_order_id: "1".to_owned() };
+    let nobody_has =
+        ord::GetOrderByChannelIdRequest { channel: "web".to_owned(), channel_order_id: "1".to_owned() };
     refused_only(ORDERS, &nobody_has, rows, &find).await;
 
     let timeline = async |request| orders.clone().list_order_timeline(request).await;
@@ -119,7 +140,11 @@ async fn reads_of_stock_name_the_bad_key() {
     let rows: &[Row<inv::BatchGetAvailabilityRequest>] = &[
         ("no pairs", |r| r.pairs.clear(), Fields(&["pairs"])),
         ("1,001 pairs", |r| r.pairs = vec![r.pairs[0].clone(); 1_001], Fields(&["pairs"])),
-        ("an empty pair", |r| r.pairs.push(inv::NodeSku::default()), Fields(&["pairs[1].node_id", "pairs[1].sku"])),
+        (
+            "an empty pair",
+            |r| r.pairs.push(inv::NodeSku::default()),
+            Fields(&["pairs[1].node_id", "pairs[1].sku"]),
+        ),
     ];
     let pair = inv::NodeSku { node_id: NODE.to_owned(), sku: "TEA".to_owned() };
     refused(INVENTORY, inv::BatchGetAvailabilityRequest { pairs: vec![pair] }, rows, batch).await;
@@ -130,14 +155,21 @@ async fn reads_of_stock_name_the_bad_key() {
         ("SKU of nobody", |r| r.sku = "NONE".to_owned(), No(Code::NotFound, "SKU_NOT_FOUND")),
         ("size -1", |r| r.page_size = -1, Fields(&["page_size"])),
     ];
-    refused(INVENTORY, inv::ListAvailabilityRequest { sku: "TEA".to_owned(), ..Default::default() }, rows, list).await;
+    refused(
+        INVENTORY,
+        inv::ListAvailabilityRequest { sku: "TEA".to_owned(), ..Default::default() },
+        rows,
+        list,
+    )
+    .await;
 
     let moved = async |request| stock.clone().list_movements(request).await;
     let rows: &[Row<inv::ListMovementsRequest>] = &[
         ("no node", |r| r.node_id.clear(), Fields(&["node_id"])),
         ("size -1", |r| r.page_size = i32::MIN, Fields(&["page_size"])),
     ];
-    let good = inv::ListMovementsRequest { node_id: NODE.to_owned(), sku: "TEA".to_owned(), ..Default::default() };
+    let good =
+        inv::ListMovementsRequest { node_id: NODE.to_owned(), sku: "TEA".to_owned(), ..Default::default() };
     refused(INVENTORY, good, rows, moved).await;
 
     let skus = stock.clone().list_skus(inv::ListSkusRequest { page_size: -1, ..Default::default() }).await;
@@ -199,7 +231,11 @@ async fn reads_of_fulfilment_name_the_bad_key() {
         ("no key", |r| r.key = None, Fields(&["key"])),
         ("another kind", |r| r.key = Some(Work::FulfillmentId(nobody("ord_"))), Fields(&["fulfillment_id"])),
         ("an order that is none", |r| r.key = Some(Work::OrderId(nobody("ful_"))), Fields(&["order_id"])),
-        ("nobody", |r| r.key = Some(Work::OrderId(nobody("ord_"))), No(Code::NotFound, "FULFILLMENT_NOT_FOUND")),
+        (
+            "nobody",
+            |r| r.key = Some(Work::OrderId(nobody("ord_"))),
+            No(Code::NotFound, "FULFILLMENT_NOT_FOUND"),
+        ),
     ];
     refused_only(FULFILLMENT, &ful::GetFulfillmentOrderRequest::default(), rows, &work).await;
     nodes_and_work(&ops).await;
@@ -207,11 +243,13 @@ async fn reads_of_fulfilment_name_the_bad_key() {
 }
 
 async fn nodes_and_work(ops: &People) {
-    let node = async |node_id: String| ops.clients.network.clone().get_node(ful::GetNodeRequest { node_id }).await;
+    let node =
+        async |node_id: String| ops.clients.network.clone().get_node(ful::GetNodeRequest { node_id }).await;
     is_refused("no node", FULFILLMENT, Fields(&["node_id"]), node(String::new()).await);
     is_refused("nobody", FULFILLMENT, No(Code::NotFound, "NODE_NOT_FOUND"), node("n".to_owned()).await);
-    let nodes = ops.clients.network.clone().list_nodes(ful::ListNodesRequest { page_size: -1, ..Default::default() });
-    is_refused("size -1", FULFILLMENT, Fields(&["page_size"]), nodes.await);
+    let nodes = ful::ListNodesRequest { page_size: -1, ..Default::default() };
+    let nodes = ops.clients.network.clone().list_nodes(nodes).await;
+    is_refused("size -1", FULFILLMENT, Fields(&["page_size"]), nodes);
 
     let list = async |request| ops.clients.work.clone().list_work(request).await;
     let rows: &[Row<ful::ListWorkRequest>] = &[
@@ -222,7 +260,8 @@ async fn nodes_and_work(ops: &People) {
         ("state that nobody knows", |r| r.states = vec![99], Fields(&["states[0]"])),
         ("a hundred thousand states", |r| r.states = vec![2; 100_000], Fields(&["states"])),
     ];
-    refused(FULFILLMENT, ful::ListWorkRequest { node_id: NODE.to_owned(), ..Default::default() }, rows, list).await;
+    refused(FULFILLMENT, ful::ListWorkRequest { node_id: NODE.to_owned(), ..Default::default() }, rows, list)
+        .await;
 
     let watch = async |request| ops.clients.work.clone().watch_work(request).await;
     let rows: &[Row<ful::WatchWorkRequest>] = &[
@@ -262,14 +301,20 @@ async fn replays_name_the_bad_key() {
     let (world, _) = shop().await;
     let channel = super::raw::channel(&world);
     let named = |mut request: tonic::Request<()>| {
-        request.metadata_mut().insert("x-entrepot-actor", tonic::metadata::MetadataValue::from_static("ops/test"));
+        request
+            .metadata_mut()
+            .insert("x-entrepot-actor", tonic::metadata::MetadataValue::from_static("ops/test"));
         Ok::<_, tonic::Status>(request)
     };
     use ful::fulfillment_events_service_client::FulfillmentEventsServiceClient;
     use inv::inventory_events_service_client::InventoryEventsServiceClient;
     use ord::order_events_service_client::OrderEventsServiceClient;
     refuses_bad_replays!(ORDERS, OrderEventsServiceClient::with_interceptor(channel.clone(), named), ord);
-    refuses_bad_replays!(INVENTORY, InventoryEventsServiceClient::with_interceptor(channel.clone(), named), inv);
+    refuses_bad_replays!(
+        INVENTORY,
+        InventoryEventsServiceClient::with_interceptor(channel.clone(), named),
+        inv
+    );
     refuses_bad_replays!(FULFILLMENT, FulfillmentEventsServiceClient::with_interceptor(channel, named), ful);
     world.stop().await;
 }
