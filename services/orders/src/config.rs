@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The most lines of one order.
     pub max_lines: usize,
+    /// How many orders may wait at once to be looked up or written; more are refused with `RESOURCE_EXHAUSTED`.
+    pub max_waiting: usize,
     /// How long a prepaid order may be unpaid before its stock is given back, in seconds.
     pub payment_s: u32,
     /// How much longer a payment still takes the stock again, in seconds.
@@ -29,6 +31,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_lines: 1_000,
+            max_waiting: 4_096,
             payment_s: 15 * 60,
             payment_grace_s: 5 * 60,
             hold_s: 15 * 60,

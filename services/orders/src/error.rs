@@ -40,6 +40,12 @@ pub enum Error {
     /// Another service said no, or could not be reached.
     #[error("{}", .0.message())]
     Peer(Box<Status>),
+    /// Too much is waiting.
+    #[error("too much is waiting, try again")]
+    Busy,
+    /// The work was interrupted: whether it was done is known by asking again.
+    #[error("interrupted, ask again with the same request_id")]
+    Interrupted,
     /// Too many streams are open.
     #[error("too many streams are open")]
     TooManyWatchers,
@@ -78,6 +84,8 @@ impl Error {
             | Self::Refused(_)
             | Self::ChangedMeanwhile
             | Self::Peer(_)
+            | Self::Busy
+            | Self::Interrupted
             | Self::TooManyWatchers
             | Self::Unreadable(_) => false,
         }
@@ -119,6 +127,8 @@ impl From<Error> for Status {
             Error::Refused(refusal) => refused(&refusal),
             Error::ChangedMeanwhile => plain(Code::Aborted, "ORDER_CHANGED"),
             Error::Peer(answer) => passed_on(&answer),
+            Error::Busy => server::exhausted(DOMAIN, "TOO_BUSY", Duration::from_millis(100), text),
+            Error::Interrupted => retry_later(DOMAIN, "INTERRUPTED", Duration::from_millis(100), text),
             Error::TooManyWatchers => {
                 server::exhausted(DOMAIN, "TOO_MANY_WATCHERS", Duration::from_secs(5), text)
             }

@@ -57,8 +57,11 @@ impl Orders {
                 lines: wanted.lines.clone(),
                 ttl: Some(ttl),
             };
-            let answer = self.promises.clone().hold_promise(request).await.map_err(Error::peer)?;
-            let held = answer.into_inner().promise.ok_or(Error::PromiseNotLive)?;
+            let held = match self.promises.clone().hold_promise(request).await {
+                Ok(answer) => answer.into_inner().promise.ok_or(Error::PromiseNotLive)?,
+                Err(answer) if is_gone(&answer) => continue,
+                Err(answer) => return Err(Error::peer(answer)),
+            };
             if is_live(&held, now) {
                 return promise(&held);
             }
@@ -87,6 +90,12 @@ impl Orders {
             tracing::warn!(promise_token = %token, %error, "an unneeded hold was not released, it will run out");
         }
     }
+}
+
+/// Whether the answer is that what the same request held before is gone.
+fn is_gone(answer: &Status) -> bool {
+    let reason = server::status::reason(answer);
+    matches!(reason.as_deref(), Some("PROMISE_EXPIRED" | "PROMISE_REFUSED"))
 }
 
 /// Whether a promise holds something after now.

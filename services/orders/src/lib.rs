@@ -13,6 +13,7 @@
 
 mod api;
 mod cancel;
+mod combine;
 mod config;
 mod error;
 mod hold;
@@ -95,6 +96,7 @@ pub struct Orders {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) promises: PromiseServiceClient<Peer>,
+    pub(crate) desk: place::Desk,
     pub(crate) watchers: watch::Watchers,
     /// Orders that the batch of events at hand changed: their watchers are told after its commit.
     pub(crate) touched: Mutex<Vec<Uuid>>,
@@ -106,7 +108,8 @@ impl Orders {
         let policy = config.policy();
         let watchers = watch::Watchers::new(config.max_watchers);
         let promises = PromiseServiceClient::new(fulfillment);
-        Arc::new(Self { db, clock, config, policy, promises, watchers, touched: Mutex::default() })
+        let desk = place::Desk::new(config.max_waiting);
+        Arc::new(Self { db, clock, config, policy, promises, desk, watchers, touched: Mutex::default() })
     }
 
     /// Adds its gRPC services.

@@ -1,7 +1,9 @@
 //! Placing an order: hold, then decide, save, append, commit.
+//!
+//! Orders that are placed at the same time are looked up and written together: a sell-out costs a few statements per
+//! batch, not per order.
 
-use bus::inbox::{self, Claim};
-use bus::outbox;
+use bus::{inbox, outbox};
 use contract::fulfillment::v1 as pb_fulfillment;
 use contract::orders::v1 as pb;
 use db::Tx;
@@ -12,10 +14,65 @@ use prost::Message as _;
 use server::{Principal, Violation};
 use tonic::Code;
 
+use crate::combine::{Combiner, Limits};
 use crate::error::Error;
 use crate::hold::{self, Wanted};
+use crate::store::{Found, New, Note};
 use crate::wire::{Place, Source};
 use crate::{Orders, record, steps, store, wire};
+
+/// The queues of placing.
+pub(crate) struct Desk {
+    looks: Combiner<Look, Result<Known, Error>>,
+    writes: Combiner<Placement, Result<Wrote, Error>>,
+}
+
+impl Desk {
+    pub(crate) fn new(waiting: usize) -> Self {
+        let limits = Limits { turns: 2, jobs: 64, weight: 2_000, waiting };
+        Self {
+            looks: Combiner::new(limits, |_| 1),
+            writes: Combiner::new(limits, |placement| placement.order.lines.len()),
+        }
+    }
+}
+
+/// What to look for before anybody is asked to hold anything.
+#[derive(Debug, Clone)]
+struct Look {
+    request: inbox::Request,
+    channel: String,
+    number: String,
+}
+
+/// What was found.
+#[derive(Debug)]
+enum Known {
+    /// Nothing: the order is new.
+    Nothing,
+    /// The reply that this request got before.
+    Reply(Vec<u8>),
+    /// The order that has the channel's number.
+    Order(Found),
+}
+
+/// An order to be written, with all that goes with it.
+struct Placement {
+    order: Order,
+    body_hash: [u8; 32],
+    notes: Vec<Note>,
+    events: Vec<bus::Event>,
+    record: inbox::Record,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrote {
+    /// It is placed.
+    Placed,
+    /// Another request was faster with its request id, its channel's number or its promise.
+    Twin,
+}
 
 impl Orders {
     /// Places an order. The same request again, by its id or by the channel's number, finds the first one.
@@ -31,34 +88,59 @@ impl Orders {
         let now = self.clock.business();
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
         let promise = self.held(&command, &scope, until, now).await?;
-        let id = OrderId::random();
-        let placed =
-            db::retry(3, Error::is_retry, || self.write(id, &command, &promise, &scope, caller, now)).await;
-        match placed {
-            Ok(reply) => {
+        let (placement, reply) = self.prepare(&command, &promise, &scope, caller, now)?;
+        let work = |placements| self.write_all(placements);
+        match self.desk.writes.run(placement, work).await?? {
+            Wrote::Placed => {
                 metrics::counter!("entrepot_orders_placed_total").increment(1);
                 Ok(reply)
             }
-            Err(Error::Db(db::Error::Duplicate(_))) => self.twin(&command, &promise).await,
-            Err(error) => Err(error),
+            Wrote::Twin => self.twin(&command, &promise, &scope).await,
         }
     }
 
     /// What was answered before: to this request id, or for this number of the channel.
     async fn known(&self, command: &Place, scope: &str) -> Result<Option<pb::PlaceOrderResponse>, Error> {
-        let mut tx = self.db.read().await?;
-        if let Some(kept) = inbox::saved(&mut tx, scope, command.request_id, &command.body_hash).await? {
-            return Ok(Some(record::reply(&kept)?));
-        }
-        let draft = &command.draft;
-        match store::by_channel(&mut tx, &draft.channel, &draft.channel_order_id).await? {
-            None => Ok(None),
-            Some(found) => {
-                drop(tx);
+        let look = Look {
+            request: request(command, scope),
+            channel: command.draft.channel.clone(),
+            number: command.draft.channel_order_id.clone(),
+        };
+        match self.desk.looks.run(look, |looks| self.look_all(looks)).await?? {
+            Known::Nothing => Ok(None),
+            Known::Reply(kept) => record::reply(&kept).map(Some),
+            Known::Order(found) => {
                 let mut tx = self.db.snapshot().await?;
                 placed_before(&mut tx, command, &found).await.map(Some)
             }
         }
+    }
+
+    async fn look_all(&self, looks: Vec<Look>) -> Vec<Result<Known, Error>> {
+        if let Ok(known) = self.look(&looks).await {
+            return known;
+        }
+        // Each tries by itself, so that each is told its own error.
+        let mut known = Vec::with_capacity(looks.len());
+        for look in looks {
+            let one = self.look(std::slice::from_ref(&look)).await;
+            known.push(one.and_then(|mut one| one.pop().unwrap_or(Ok(Known::Nothing))));
+        }
+        known
+    }
+
+    async fn look(&self, looks: &[Look]) -> Result<Vec<Result<Known, Error>>, Error> {
+        let mut tx = self.db.read().await?;
+        let requests: Vec<inbox::Request> = looks.iter().map(|look| look.request.clone()).collect();
+        let replies = inbox::saved_many(&mut tx, &requests).await?;
+        let wanted = looks.iter().map(|look| (look.channel.as_str(), look.number.as_str())).collect();
+        let found = store::by_channels(&mut tx, wanted).await?;
+        let known = looks.iter().zip(replies).map(|(look, reply)| {
+            let order = found.get(&(look.channel.clone(), look.number.clone()));
+            let order = || order.map_or(Known::Nothing, |found| Known::Order(found.clone()));
+            Ok(reply?.map_or_else(order, Known::Reply))
+        });
+        Ok(known.collect())
     }
 
     /// The promise that holds the stock: the caller's own, or one that is asked for now.
@@ -92,47 +174,89 @@ impl Orders {
         }
     }
 
-    async fn write(
+    /// Decides, and makes ready all that is to be written.
+    fn prepare(
         &self,
-        id: OrderId,
         command: &Place,
         promise: &Promise,
         scope: &str,
         caller: &Principal,
         now: Timestamp,
-    ) -> Result<pb::PlaceOrderResponse, Error> {
-        let mut tx = self.db.begin().await?;
-        match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => {
-                tx.commit().await?;
-                return record::reply(&kept);
-            }
-            Claim::First => {}
-        }
-        let changed =
-            Order::place(id, command.draft.clone(), promise.clone(), &self.policy, now).map_err(invalid)?;
+    ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
         let actor = caller.as_str();
-        let notes = steps::of(&changed.order, &changed.events, actor, now);
-        store::insert(&mut tx, &changed.order, &command.body_hash, &notes, &self.policy).await?;
-        outbox::append(&mut tx, &record::events(&changed, actor, now)).await?;
+        let (id, draft) = (OrderId::random(), command.draft.clone());
+        let changed = Order::place(id, draft, promise.clone(), &self.policy, now).map_err(invalid)?;
         let reply = response(&changed.order);
-        inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
-        tx.commit().await?;
-        Ok(reply)
+        let record = inbox::Record {
+            scope: scope.to_owned(),
+            request_id: command.request_id,
+            body_hash: command.body_hash,
+            reply: reply.encode_to_vec(),
+        };
+        let notes = steps::of(&changed.order, &changed.events, actor, now);
+        let events = record::events(&changed, actor, now);
+        let body_hash = command.body_hash;
+        Ok((Placement { order: changed.order, body_hash, notes, events, record }, reply))
     }
 
-    /// Another request was faster with the channel's number, or with the promise. What we held ourselves goes back.
-    async fn twin(&self, command: &Place, promise: &Promise) -> Result<pb::PlaceOrderResponse, Error> {
+    async fn write_all(&self, placements: Vec<Placement>) -> Vec<Result<Wrote, Error>> {
+        if placements.len() > 1 {
+            match self.write(&placements).await {
+                Ok(wrote) => return wrote.into_iter().map(Ok).collect(),
+                Err(error) => tracing::debug!(%error, "orders of a batch are placed one by one"),
+            }
+        }
+        let mut wrote = Vec::with_capacity(placements.len());
+        for placement in placements {
+            let alone = || async { self.write(std::slice::from_ref(&placement)).await };
+            let one = db::retry(3, Error::is_retry, alone).await;
+            wrote.push(one.map(|one| one.first().copied().unwrap_or(Wrote::Twin)));
+        }
+        wrote
+    }
+
+    /// Writes placements in one transaction. One whose request id is taken: alone it is a twin; among others all are
+    /// to be written one by one.
+    async fn write(&self, placements: &[Placement]) -> Result<Vec<Wrote>, Error> {
+        let mut news: Vec<New<'_>> = placements
+            .iter()
+            .map(|p| New { order: &p.order, body_hash: &p.body_hash, notes: &p.notes })
+            .collect();
+        // Everyone inserts in one order, so that twins in two batches wait for each other only one way round.
+        let number = |new: &New<'_>| (new.order.channel.clone(), new.order.channel_order_id.clone());
+        news.sort_by_cached_key(number);
+        let mut tx = self.db.begin().await?;
+        let inserted = store::insert(&mut tx, &news, &self.policy).await?;
+        let fresh = |p: &&Placement| inserted.contains(&p.order.id.uuid());
+        let events: Vec<bus::Event> =
+            placements.iter().filter(fresh).flat_map(|p| p.events.clone()).collect();
+        outbox::append(&mut tx, &events).await?;
+        let records: Vec<inbox::Record> = placements.iter().filter(fresh).map(|p| p.record.clone()).collect();
+        let now = self.clock.business();
+        let recorded = if records.is_empty() { 0 } else { inbox::record_many(&mut tx, records, now).await? };
+        if usize::try_from(recorded).is_ok_and(|recorded| recorded < inserted.len()) {
+            return match placements {
+                [_] => Ok(vec![Wrote::Twin]),
+                [..] => Err(Error::Interrupted),
+            };
+        }
+        tx.commit().await?;
+        let wrote = |p: &Placement| if fresh(&p) { Wrote::Placed } else { Wrote::Twin };
+        Ok(placements.iter().map(wrote).collect())
+    }
+
+    /// Another request was faster. What we held ourselves goes back, if it is not the order's.
+    async fn twin(
+        &self,
+        command: &Place,
+        promise: &Promise,
+        scope: &str,
+    ) -> Result<pb::PlaceOrderResponse, Error> {
         // Read where writers read, and told after the commit: with shared commits the other order may be ahead of us
         // in the very commit that is under way.
         let mut tx = self.db.begin().await?;
-        let draft = &command.draft;
-        let found = store::by_channel(&mut tx, &draft.channel, &draft.channel_order_id).await?;
+        let answer = twin_answer(&mut tx, command, scope).await;
         let owner = store::by_promise(&mut tx, promise.token.uuid()).await?;
-        let answer = match &found {
-            Some(found) => placed_before(&mut tx, command, found).await,
-            None => Err(Error::PromiseTaken),
-        };
         tx.commit().await?;
         if owner.is_none() && matches!(command.source, Source::Node { .. }) {
             self.release(promise.token).await;
@@ -141,17 +265,28 @@ impl Orders {
     }
 }
 
+async fn twin_answer(tx: &mut Tx, command: &Place, scope: &str) -> Result<pb::PlaceOrderResponse, Error> {
+    if let Some(kept) = inbox::saved(tx, scope, command.request_id, &command.body_hash).await? {
+        return record::reply(&kept);
+    }
+    let draft = &command.draft;
+    match store::by_channel(tx, &draft.channel, &draft.channel_order_id).await? {
+        Some(found) => placed_before(tx, command, &found).await,
+        None => Err(Error::PromiseTaken),
+    }
+}
+
 /// The order that has the channel's number, if it came from the same request.
-async fn placed_before(
-    tx: &mut Tx,
-    command: &Place,
-    found: &store::Found,
-) -> Result<pb::PlaceOrderResponse, Error> {
+async fn placed_before(tx: &mut Tx, command: &Place, found: &Found) -> Result<pb::PlaceOrderResponse, Error> {
     if found.body_hash != command.body_hash {
         return Err(Error::ChannelIdTaken(found.id));
     }
     let loaded = store::load(tx, found.id).await?;
     loaded.map(|loaded| response(&loaded.order)).ok_or_else(|| Error::NotFound(found.id.to_string()))
+}
+
+fn request(command: &Place, scope: &str) -> inbox::Request {
+    inbox::Request { scope: scope.to_owned(), request_id: command.request_id, body_hash: command.body_hash }
 }
 
 fn response(order: &Order) -> pb::PlaceOrderResponse {

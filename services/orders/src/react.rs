@@ -113,8 +113,14 @@ impl Orders {
         let now = self.clock.business();
         for ((event, told), order) in events.iter().zip(told).zip(orders) {
             let Some(id) = order else { continue };
-            let order = open.get_mut(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
-            apply(order, told, event, now)?;
+            match (open.get_mut(&id), told) {
+                (Some(order), told) => apply(order, told, event, now)?,
+                (None, Told::Work(_)) => return Err(Error::NotFound(id.to_string())),
+                // Anyone who may confirm a promise may name an order that never was.
+                (None, Told::Confirmed(_) | Told::Lost { .. } | Told::RanOut | Told::Nothing) => {
+                    tracing::warn!(order_id = %id, "stock is told of for an order that does not exist");
+                }
+            }
         }
         let touched: Vec<Uuid> = open.keys().map(|id| id.uuid()).collect();
         self.write_open(tx, open.into_values().collect()).await?;

@@ -453,7 +453,9 @@ impl Order {
     }
 
     fn line_mut(&mut self, no: LineNo) -> Result<&mut Line, Refusal> {
-        self.lines.iter_mut().find(|line| line.no == no).ok_or(Refusal::UnknownLine { line: no })
+        // Lines are numbered densely from 1.
+        let at = usize::try_from(no).unwrap_or_default().wrapping_sub(1);
+        self.lines.get_mut(at).filter(|line| line.no == no).ok_or(Refusal::UnknownLine { line: no })
     }
 
     /// All cancelled pieces, per line that has any.

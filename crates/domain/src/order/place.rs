@@ -72,8 +72,9 @@ impl Draft {
                 Ok(total) => sum = sum.and_then(|s| s.checked_add(total)),
                 Err(found) => {
                     sum = None;
-                    flaws
-                        .extend(found.into_iter().map(|f| Flaw::new(format!("lines[{i}].{}", f.field()), &f)));
+                    flaws.extend(
+                        found.into_iter().map(|f| Flaw::new(format!("lines[{i}].{}", f.field()), &f)),
+                    );
                 }
             }
         }

@@ -34,6 +34,7 @@ pub(crate) async fn lock(tx: &mut Tx, id: OrderId) -> Result<Loaded, Error> {
 }
 
 /// What is known of a channel's number.
+#[derive(Debug, Clone)]
 pub(crate) struct Found {
     pub(crate) id: OrderId,
     pub(crate) body_hash: Vec<u8>,
@@ -49,6 +50,26 @@ pub(crate) async fn by_channel(tx: &mut Tx, channel: &str, number: &str) -> Resu
         .await?;
     row.map(|row| Ok(Found { id: OrderId::new(row.get("order_id")?), body_hash: row.get("body_hash")? }))
         .transpose()
+}
+
+/// The orders that have these numbers of these channels, by channel and number.
+pub(crate) async fn by_channels(
+    tx: &mut Tx,
+    wanted: Vec<(&str, &str)>,
+) -> Result<HashMap<(String, String), Found>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT o.order_id, o.body_hash, o.channel, o.channel_order_id FROM orders o
+               JOIN {rows} ON o.channel = r.channel AND o.channel_order_id = r.number",
+            &[("channel", Type::Text), ("number", Type::Text)],
+            wanted.into_iter().map(|(channel, number)| params![channel, number]).collect(),
+        )
+        .await?;
+    let found = |row: &Row| {
+        let found = Found { id: OrderId::new(row.get("order_id")?), body_hash: row.get("body_hash")? };
+        Ok(((row.get("channel")?, row.get("channel_order_id")?), found))
+    };
+    rows.iter().map(found).collect()
 }
 
 /// The order whose stock this promise holds.

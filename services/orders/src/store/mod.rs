@@ -1,14 +1,17 @@
 //! All SQL of orders.
 
+mod insert;
 mod list;
 mod load;
 mod save;
 
+pub(crate) use insert::{New, insert};
 pub(crate) use list::{Filter, Position, Step, page, timeline};
 pub(crate) use load::{
-    Found, Loaded, by_channel, by_promise, by_promises, due, load, lock, lock_many, many, next_due,
+    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, load, lock, lock_many, many,
+    next_due,
 };
-pub(crate) use save::{Change, Note, insert, postpone, save};
+pub(crate) use save::{Change, Note, postpone, save};
 
 /// The columns of an order, for its three ways of being read.
 macro_rules! select_orders {

@@ -1,4 +1,4 @@
-//! Writing orders, with few statements: only what changed, each table at once.
+//! Writing orders that changed, with few statements: only what changed, each table at once.
 
 use db::{Tx, Type, Value, params};
 use domain::id::OrderId;
@@ -18,155 +18,13 @@ pub(crate) struct Note {
     pub(crate) node: String,
 }
 
-/// Writes a new order and its first steps.
-pub(crate) async fn insert(
-    tx: &mut Tx,
-    order: &Order,
-    body_hash: &[u8; 32],
-    notes: &[Note],
-    policy: &Policy,
-) -> Result<(), Error> {
-    tx.execute(
-        "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
-             tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,
-             updated_at, payment_due_at, cancels, line_count, charge_count, refund_count, step_count, due_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21,
-             $22, 0, $23, $24)",
-        params![
-            order.id.uuid(),
-            order.version,
-            order.status().name(),
-            order.channel.as_str(),
-            order.channel_order_id.as_str(),
-            body_hash.as_slice(),
-            order.customer_ref.as_str(),
-            order.currency.code(),
-            order.tax_included,
-            order.terms.name(),
-            order.total_minor,
-            blocks(order),
-            order.promise.token.uuid(),
-            order.promise.method.name(),
-            order.promise.node.as_str(),
-            micros(order.promise.promised_at),
-            micros(order.promise.held_until),
-            micros(order.placed_at),
-            micros(order.updated_at),
-            order.payment_due_at.map(micros),
-            count(order.lines.len()),
-            count(order.charges.len()),
-            count(notes.len()),
-            order.due_at(policy).map(micros),
-        ],
-    )
-    .await?;
-    insert_lines(tx, order).await?;
-    insert_tenders(tx, order).await?;
-    insert_charges(tx, order).await?;
-    insert_notes(tx, numbered(order.id, 0, notes).collect()).await
-}
-
-async fn insert_lines(tx: &mut Tx, order: &Order) -> Result<(), Error> {
-    let id = order.id.uuid();
-    let rows = order.lines.iter().map(|l| {
-        let a = &l.amounts;
-        params![
-            id,
-            l.no,
-            l.sku.as_str(),
-            l.name.as_str(),
-            a.quantity,
-            a.unit_price,
-            a.discount,
-            a.tax,
-            l.total_minor,
-            l.share_minor,
-        ]
-    });
-    // A new line is reserved as a whole.
-    tx.batch(
-        "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
-             open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
-             cancel_requested, cancel_reason)
-         SELECT r.order_id, r.line_no, r.sku, r.name, r.quantity, r.unit_price, r.discount, r.tax, r.total, r.share,
-             0, r.quantity, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
-           FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("line_no", Type::BigInt),
-            ("sku", Type::Text),
-            ("name", Type::Text),
-            ("quantity", Type::BigInt),
-            ("unit_price", Type::BigInt),
-            ("discount", Type::BigInt),
-            ("tax", Type::BigInt),
-            ("total", Type::BigInt),
-            ("share", Type::BigInt),
-        ],
-        rows.collect(),
-    )
-    .await?;
-    Ok(())
-}
-
-async fn insert_tenders(tx: &mut Tx, order: &Order) -> Result<(), Error> {
-    let id = order.id.uuid();
-    let rows = order.ledger.tenders.iter().zip(1_i64..).map(|(t, position)| {
-        params![
-            id,
-            t.id.as_str(),
-            position,
-            t.kind.as_str(),
-            t.amount_minor,
-            t.state.name(),
-            t.provider_ref.as_str(),
-        ]
-    });
-    tx.batch(
-        "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
-         SELECT r.order_id, r.tender_id, r.position, r.kind, r.amount, r.state, r.provider_ref, 0 FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("tender_id", Type::Text),
-            ("position", Type::BigInt),
-            ("kind", Type::Text),
-            ("amount", Type::BigInt),
-            ("state", Type::Text),
-            ("provider_ref", Type::Text),
-        ],
-        rows.collect(),
-    )
-    .await?;
-    Ok(())
-}
-
-async fn insert_charges(tx: &mut Tx, order: &Order) -> Result<(), Error> {
-    let id = order.id.uuid();
-    let rows = order.charges.iter().zip(1_i64..);
-    let rows = rows.map(|(c, n)| params![id, n, c.code.as_str(), c.description.as_str(), c.amount_minor]);
-    tx.batch(
-        "INSERT INTO order_charges (order_id, position, code, description, amount)
-         SELECT r.order_id, r.position, r.code, r.description, r.amount FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("position", Type::BigInt),
-            ("code", Type::Text),
-            ("description", Type::Text),
-            ("amount", Type::BigInt),
-        ],
-        rows.collect(),
-    )
-    .await?;
-    Ok(())
-}
-
-fn numbered(id: OrderId, before: i64, notes: &[Note]) -> impl Iterator<Item = Vec<Value>> {
+pub(super) fn numbered(id: OrderId, before: i64, notes: &[Note]) -> impl Iterator<Item = Vec<Value>> {
     notes.iter().zip(before + 1..).map(move |(n, number)| {
         params![id.uuid(), number, n.step, n.text.as_str(), n.actor.as_str(), micros(n.at), n.node.as_str()]
     })
 }
 
-async fn insert_notes(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+pub(super) async fn insert_notes(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
     tx.batch(
         "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
          SELECT r.order_id, r.number, r.step, r.text, r.actor, r.occurred_at, r.node_id FROM {rows}",
@@ -400,11 +258,11 @@ async fn insert_refunds(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error
     Ok(())
 }
 
-fn blocks(order: &Order) -> String {
+pub(super) fn blocks(order: &Order) -> String {
     let names: Vec<&str> = order.blocks.iter().map(|block| block.name()).collect();
     names.join(",")
 }
 
-fn count(number: usize) -> i64 {
+pub(super) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -61,6 +61,10 @@ const TABLE: &[(Change, &[&str])] = &[
     // Lists.
     (|r| r.lines.clear(), &["lines"]),
     (|r| r.lines = vec![line("a", 1, 1); 1_001], &["lines"]),
+    (
+        |r| (0..900).for_each(|_| r.lines.push(pb::NewLine { name: "n".repeat(200), ..line("a", 1, 1) })),
+        &["lines"],
+    ),
     (|r| r.charges = vec![r.charges[0].clone(); 21], &["charges"]),
     // Texts.
     (|r| r.lines[0].sku.clear(), &["lines[0].sku"]),

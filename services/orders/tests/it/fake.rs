@@ -114,7 +114,10 @@ impl PromiseService for Fake {
         let now = self.clock.business();
         let mut state = self.state.lock().unwrap();
         if let Some(known) = state.by_request.get(&request.request_id) {
-            let promise = Some(state.promises[known].clone());
+            let promise = Some(state.promises[known].clone()).filter(|p| p.state() == pb::PromiseState::Live);
+            if promise.is_none() {
+                return refused(Some((Code::FailedPrecondition, "PROMISE_EXPIRED"))).map(|()| unreachable!());
+            }
             return Ok(Response::new(pb::HoldPromiseResponse { promise }));
         }
         let unknown = request.lines.iter().enumerate().filter(|(_, line)| state.unknown.contains(&line.sku));

@@ -189,3 +189,76 @@ async fn free_goods_and_goods_on_account_need_no_tender() {
         assert!(world.try_place(account).await.unwrap().blocks.is_empty());
     }
 }
+
+#[tokio::test]
+async fn many_orders_at_once_are_all_placed_each_for_itself() {
+    for world in worlds().await {
+        let requests = (0..150).map(|n| {
+            // Every fifth has the number of another one, with another body.
+            let number = if n % 5 == 4 { n - 1 } else { n };
+            let lines = (0..=n % 3).map(|i| line(&format!("sku-{n}-{i}"), i + 1, 100 + n)).collect();
+            request(&number.to_string(), lines, TenderState::Captured)
+        });
+        let requests: Vec<_> = requests.collect();
+        let answers =
+            futures_util::future::join_all(requests.iter().map(|r| world.try_place(r.clone()))).await;
+        let mut placed = 0;
+        for (answer, request) in answers.iter().zip(&requests) {
+            match answer {
+                Ok(order) => {
+                    placed += 1;
+                    assert_eq!(
+                        (&order.channel_order_id, &order.total),
+                        (&request.channel_order_id, &request.total)
+                    );
+                    assert_eq!(&world.get(order).await, order);
+                    assert_eq!(world.steps(order).await, ["PLACED"]);
+                }
+                Err(refused) => assert_eq!(reason(refused), "CHANNEL_ORDER_ID_TAKEN"),
+            }
+        }
+        assert_eq!(placed, 120);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM events").await, 120);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM inbox WHERE reply IS NOT NULL").await, 120);
+        assert_eq!(world.fake.live(), 120);
+    }
+}
+
+#[tokio::test]
+async fn one_request_id_with_many_bodies_at_once_places_one_of_them() {
+    for world in worlds().await {
+        let request_id = v7().to_string();
+        let calls = (0..24).map(|n| {
+            let request = request(&n.to_string(), vec![line("a", 1, 100)], TenderState::Captured);
+            world.try_place(pb::PlaceOrderRequest { request_id: request_id.clone(), ..request })
+        });
+        let answers = futures_util::future::join_all(calls).await;
+        let (placed, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!(placed.len(), 1);
+        assert!(refused.iter().all(|answer| reason(answer.as_ref().unwrap_err()) == "REQUEST_ID_REUSED"));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_ran_out_between_two_tries_is_asked_for_anew() {
+    use contract::fulfillment::v1 as ful;
+    use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
+    for world in worlds().await {
+        let order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        // What a first try, cut off before it could write, had held.
+        let key = format!("channel/web|orders.place/{}/0", order.request_id);
+        let held = ful::HoldPromiseRequest {
+            request_id: domain::id::derived("orders.hold", &key).to_string(),
+            ttl: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            ..Default::default()
+        };
+        let held =
+            PromiseServiceClient::new(world.fake.peer()).hold_promise(held).await.unwrap().into_inner();
+        let token = held.promise.unwrap().promise_token;
+        world.fake.expire(&token);
+        let placed = world.try_place(order).await.unwrap();
+        assert_ne!(placed.promise_token, token);
+        assert_eq!(world.fake.live(), 1);
+    }
+}

@@ -190,6 +190,7 @@ async fn what_can_not_be_is_poison() {
         unknown.order_id = OrderId::random().to_string();
         let wrong = world.work_event(&unknown, State::ReadyForPickup, ready(), |_| ());
         assert!(!world.hear(wrong).await.unwrap_err().retry);
+        world.confirm(&unknown).await; // anyone may confirm a promise for an order that never was
         let garbage = world.delivered(Topic::Fulfillment, "fulfillment_order", v7(), vec![0xff; 9]);
         assert!(!world.hear(garbage).await.unwrap_err().retry);
         assert_eq!(world.get(&order).await, order);
