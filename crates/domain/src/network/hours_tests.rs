@@ -175,6 +175,17 @@ fn equal_times_are_24_hours() {
 }
 
 #[test]
+fn a_night_that_reaches_into_the_next_opening_is_one_span_also_at_the_end_of_a_question() {
+    let mut week: [Day; 7] = Default::default();
+    week[6] = Day::new(vec![Interval::new(617, 403).unwrap()]).unwrap();
+    week[0] = Day::new(vec![Interval::new(0, 1).unwrap()]).unwrap();
+    let hours = Hours::weekly(Zone::named("UTC").unwrap(), week);
+    // Sunday the 11th of January 2026, until the next midnight.
+    let spans: Vec<Span> = hours.spans(at("2026-01-11T00:00:00Z"), at("2026-01-12T00:00:00Z")).collect();
+    assert_eq!(spans, [Span { from: at("2026-01-11T10:17:00Z"), until: at("2026-01-12T06:43:00Z") }]);
+}
+
+#[test]
 fn a_shop_that_never_opens_has_no_next_opening() {
     let never = Hours::weekly(Zone::named("UTC").unwrap(), Default::default());
     assert_eq!(never.next_open(at("2026-01-01T00:00:00Z")), None);
