@@ -1,6 +1,8 @@
 //! Gives a platform its nodes, goods and stock through the public API, once: each call's request id comes from what
 //! it says, so that a second set-up with the same words changes nothing.
 
+use std::path::Path;
+
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
 use contract::inventory::v1 as inv;
@@ -8,9 +10,28 @@ use contract::r#type::v1::{Method, Place};
 use domain::id;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 use tonic::Status;
 
 use crate::clients::Clients;
+use crate::config::Config;
+use crate::exit;
+
+/// Puts the data where it was asked for, or in a fresh temporary directory that lives as long as the answer.
+pub(crate) fn data_directory(
+    config: &mut Config,
+    asked: Option<&Path>,
+    prefix: &str,
+) -> exit::Result<Option<TempDir>> {
+    if let Some(directory) = asked {
+        directory.clone_into(&mut config.data.directory);
+        return Ok(None);
+    }
+    let fresh = tempfile::Builder::new().prefix(prefix).tempdir();
+    let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
+    fresh.path().clone_into(&mut config.data.directory);
+    Ok(Some(fresh))
+}
 
 /// A node of a sample retailer in few words.
 pub(crate) struct NodeSpec<'a> {
@@ -68,9 +89,7 @@ pub(crate) fn node(spec: &NodeSpec<'_>) -> ful::Node {
 
 /// The request id that belongs to these words and no others.
 pub(crate) fn request_id(what: &str, body: &[u8]) -> String {
-    let digest = Sha256::digest(body);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    id::derived("setup", &format!("{what}/{hex}")).to_string()
+    id::derived("setup", &format!("{what}/{:x}", Sha256::digest(body))).to_string()
 }
 
 /// Creates or replaces the nodes.

@@ -77,7 +77,7 @@ impl Bare {
         let mut told = self.claim(&mut tx, token, skus).await?;
         self.promise(&mut tx, token, order).await?;
         self.order(&mut tx, order, token, skus).await?;
-        told.push(self.placed(order, token, skus));
+        told.push(Self::placed(order, token, skus));
         self.tell(&mut tx, told).await?;
         tx.commit().await
     }
@@ -227,7 +227,7 @@ impl Bare {
         Ok(())
     }
 
-    fn placed(&self, order: Uuid, token: Uuid, skus: &[String]) -> Told {
+    fn placed(order: Uuid, token: Uuid, skus: &[String]) -> Told {
         let lines = (1..).zip(skus).map(|(line, sku)| ord::WorkLine {
             line,
             sku: sku.clone(),

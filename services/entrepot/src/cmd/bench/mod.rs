@@ -18,6 +18,7 @@ use tonic::Status;
 
 use self::outcome::Outcome;
 use self::stage::Stage;
+use crate::cmd::setup;
 use crate::compose::Platform;
 use crate::config::{BusKind, Config};
 use crate::exit;
@@ -79,9 +80,8 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
             "--clients, --skus and --rate must be 1 or more, --seconds between 0.1 and 3600",
         ));
     }
-    let fresh = tempfile::Builder::new().prefix("entrepot-bench-").tempdir();
-    let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
-    config.data.directory = fresh.path().to_owned();
+    let _temporary = setup::data_directory(&mut config, None, "entrepot-bench-")?;
+    let directory = config.data.directory.clone();
     config.server.listen.set_port(0);
     config.admin.listen.set_port(0);
     if let Some(url) = &args.database_url {
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     }
     let platform = Platform::start(config, Clock::system()).await?;
     let measured =
-        measure(&platform, &args, fresh.path()).await.map_err(|status| exit::Exit::from_status(&status));
+        measure(&platform, &args, &directory).await.map_err(|status| exit::Exit::from_status(&status));
     platform.shutdown().await;
     tell(&args, &measured?)
 }

@@ -1,5 +1,7 @@
 //! What a bench says: its own rate, the bare work's rate in the same run, and their ratio.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::load::Round;
@@ -104,19 +106,20 @@ impl Outcome {
         if let (Some(rate), Some(p99), Some(ratio), Some((low, high))) =
             (self.reference_rate_per_s, self.reference_p99_ms, self.ratio, self.ratio_range)
         {
-            out += &format!(
-                "  bare SQL in the same run: {rate:.0}/s, p99 {p99:.3} ms; ratio {ratio:.2}x ({low:.2} to {high:.2})\n"
+            let _ = writeln!(
+                out,
+                "  bare SQL in the same run: {rate:.0}/s, p99 {p99:.3} ms; ratio {ratio:.2}x ({low:.2} to {high:.2})"
             );
         }
         for (name, value) in &self.more {
-            out += &format!("  {name}: {value:.3}\n");
+            let _ = writeln!(out, "  {name}: {value:.3}");
         }
         if let Some(ok) = self.audit_ok {
-            out += &format!("  stock laws: {}\n", if ok { "OK" } else { "BROKEN" });
+            let _ = writeln!(out, "  stock laws: {}", if ok { "OK" } else { "BROKEN" });
         }
         if self.failed > 0 {
             let first = self.first_failure.as_deref().unwrap_or_default();
-            out += &format!("  failed: {} ({first})\n", self.failed);
+            let _ = writeln!(out, "  failed: {} ({first})", self.failed);
         }
         out
     }

@@ -91,7 +91,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until no event is on its way, so that one round's work does not burden the next.
     pub(crate) async fn drained(&self) -> Result<(), Status> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while !self.platform.idle().await.map_err(internal)? {
             if Instant::now() > deadline {
                 return Err(Status::deadline_exceeded("events were still on their way after 120 s"));

@@ -143,7 +143,7 @@ impl Demo<'_> {
     /// Waits until every order has reached its store and every store has worked off its stream.
     async fn settle(&self) -> Result<(), Status> {
         let bar = bar(self.tally.orders() as u64, "stores at work");
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         let mut calm = 0;
         while calm < 5 {
             let unseen = self.tally.unseen() as u64;
@@ -162,7 +162,7 @@ impl Demo<'_> {
     }
 
     async fn events_arrive(&self) -> Result<(), Status> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         while !self.platform.idle().await.map_err(internal)? {
             if Instant::now() > deadline {
                 return Err(Status::deadline_exceeded("events were still on their way after 120 s"));
@@ -226,19 +226,7 @@ fn internal(error: impl std::fmt::Display) -> Status {
 
 /// Runs the demo and tells its figures; then serves until interrupted, unless `--exit`.
 pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
-    let temporary = match &args.data {
-        Some(directory) => {
-            config.data.directory.clone_from(directory);
-            None
-        }
-        None => {
-            let fresh = tempfile::Builder::new().prefix("entrepot-demo-").tempdir();
-            let fresh =
-                fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
-            config.data.directory = fresh.path().to_owned();
-            Some(fresh)
-        }
-    };
+    let temporary = setup::data_directory(&mut config, args.data.as_deref(), "entrepot-demo-")?;
     if args.exit {
         // Nobody calls from outside: any free port will do.
         config.server.listen.set_port(0);

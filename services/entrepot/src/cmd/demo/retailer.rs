@@ -100,7 +100,8 @@ pub(crate) fn stock(nodes: &[Node], at: Timestamp) -> Vec<DeltaRow> {
         for index in 0..SKUS {
             let luck = luck(&format!("{}/{index}", node.node_id));
             let best_seller = index < SKUS / 12;
-            if luck % 6 != 0 && !(best_seller && luck % 8 != 1) {
+            let carried = luck.is_multiple_of(6) || best_seller && luck % 8 != 1;
+            if !carried {
                 continue;
             }
             let depth = if best_seller { 40 } else { 6 };

@@ -63,8 +63,8 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
             lines: cart,
             ttl: None,
         };
-        let held = clients.promise.clone().hold_promise(hold).await?.into_inner();
-        ord::place_order_request::Fulfillment::PromiseToken(held.promise.unwrap_or_default().promise_token)
+        let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
+        ord::place_order_request::Fulfillment::PromiseToken(promise.unwrap_or_default().promise_token)
     } else {
         let at = ord::Destination { method: option.method, node_id: option.node_id };
         ord::place_order_request::Fulfillment::Destination(at)

@@ -63,7 +63,7 @@ pub(crate) struct RefusedRow {
     pub(crate) line: u64,
     /// Invoice, as far as it could be read.
     pub(crate) invoice: String,
-    /// UPPER_SNAKE.
+    /// Why, such as `CUT_SHORT`.
     pub(crate) reason: &'static str,
     /// The value that is wrong.
     pub(crate) value: String,

@@ -48,15 +48,7 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     if args.speed.is_some_and(|speed| !speed.is_finite() || speed <= 0.0) {
         return Err(exit::Exit::usage("--speed must be a number above 0"));
     }
-    let temporary = match &args.data {
-        Some(_) => None,
-        None => {
-            let fresh = tempfile::Builder::new().prefix("entrepot-replay-").tempdir();
-            Some(fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?)
-        }
-    };
-    let directory = args.data.clone().or_else(|| temporary.as_ref().map(|fresh| fresh.path().to_owned()));
-    config.data.directory = directory.unwrap_or_default();
+    let temporary = setup::data_directory(&mut config, args.data.as_deref(), "entrepot-replay-")?;
     config.server.listen.set_port(0);
     config.admin.listen.set_port(0);
     let first = till.sales.first().map_or(Timestamp::UNIX_EPOCH, |sale| sale.at);

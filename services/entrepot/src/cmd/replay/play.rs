@@ -177,7 +177,7 @@ impl<'a> Player<'a> {
 
     /// Waits until no event is on its way and the stores have seen what was placed.
     async fn settle(&mut self) -> Result<(), Status> {
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_mins(1);
         while !self.platform.idle().await.map_err(internal)? {
             if std::time::Instant::now() > deadline {
                 return Err(Status::deadline_exceeded("events were still on their way after 60 s"));
