@@ -13,6 +13,11 @@ use tracing::Instrument as _;
 
 use crate::body;
 use crate::status::{DOMAIN, explained, status};
+use crate::trace;
+
+tokio::task_local! {
+    static CURRENT: Deadline;
+}
 
 /// When the caller stops waiting; in the extensions of each request that has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,11 @@ impl Deadline {
     /// The deadline of this request, if it has one.
     pub fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
         request.extensions().get::<Self>().copied()
+    }
+
+    /// The deadline of the call at hand, for what it asks of others.
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(|deadline| *deadline).ok()
     }
 
     /// How long the caller still waits; zero when it no longer does.
@@ -83,6 +93,14 @@ pub(crate) struct Budgets {
     pub(crate) max: Duration,
 }
 
+/// A deadline nearer than this has passed before anything could be done.
+const SHORTEST: Duration = Duration::from_micros(50);
+
+/// `budget`, but no more than is left of the call at hand: deadlines shrink from hop to hop.
+pub(crate) fn within(budget: Duration) -> Duration {
+    Deadline::current().map_or(budget, |deadline| budget.min(deadline.left()))
+}
+
 /// Runs one unary call; the answer comes at its deadline at the latest, and the handler goes on to its end.
 pub(crate) async fn unary<F, S>(
     handlers: &Handlers,
@@ -95,18 +113,20 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let budget = match timeout(request.headers()) {
-        Ok(named) => named.unwrap_or(budgets.default).min(budgets.max),
+        Ok(named) => within(named.unwrap_or(budgets.default).min(budgets.max)),
         Err(refusal) => return refusal.into_http(),
     };
     let deadline = Deadline::after(budget);
     let method = request.uri().path().to_owned();
-    if budget < Duration::from_micros(50) {
+    if budget < SHORTEST {
         return too_late(&method, budget).into_http();
     }
+    let trace = trace::of(request.headers());
     request.headers_mut().remove("grpc-timeout");
     request.extensions_mut().insert(deadline);
     let request = request.map(|body| body::until(body, deadline));
-    let task = handlers.spawn(serve(request));
+    let work = CURRENT.scope(deadline, serve(request));
+    let task = handlers.spawn(trace::scope(trace, Box::pin(work)));
     match tokio::time::timeout_at(deadline.at(), task).await {
         Ok(outcome) => finished(&method, outcome),
         Err(_) => too_late(&method, budget).into_http(),
@@ -125,7 +145,8 @@ where
 {
     let method = request.uri().path().to_owned();
     request.headers_mut().remove("grpc-timeout");
-    let task = handlers.spawn(serve(request));
+    let trace = trace::of(request.headers());
+    let task = handlers.spawn(trace::scope(trace, Box::pin(serve(request))));
     finished(&method, task.await)
 }
 

@@ -24,6 +24,7 @@ use crate::methods::Methods;
 use crate::peer::{Peer, answer};
 use crate::shutdown::Shutdown;
 use crate::status::{DOMAIN, exhausted, status};
+use crate::trace;
 
 /// Limits of the door.
 #[derive(Debug, Clone)]
@@ -184,7 +185,12 @@ impl Door {
             Ok(principal) => principal,
             Err(refusal) => return refused(&path, &refusal),
         };
-        let span = tracing::info_span!("call", method = path, actor = principal.as_str());
+        trace::pass_on(request.headers_mut());
+        let trace = trace::of(request.headers());
+        let span = tracing::info_span!("call", method = path, actor = principal.as_str(), trace);
+        if let Ok(value) = http::HeaderValue::from_str(&trace) {
+            request.headers_mut().insert(trace::TRACEPARENT, value);
+        }
         request.extensions_mut().insert(principal);
         let started = Instant::now();
         let response =

@@ -21,6 +21,7 @@ pub mod shutdown;
 pub mod status;
 pub mod task;
 pub mod telemetry;
+pub mod trace;
 
 pub use auth::{Access, Principal};
 pub use call::Deadline;

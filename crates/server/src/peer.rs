@@ -18,6 +18,7 @@ use tower::{Service, ServiceExt as _};
 use crate::auth::{ACTOR, Principal};
 use crate::call::{self, Budgets, Handlers};
 use crate::status::{DOMAIN, retry_later, status};
+use crate::trace;
 
 /// How much longer than the deadline a peer that does not answer is waited for.
 const GRACE: Duration = Duration::from_millis(250);
@@ -45,6 +46,7 @@ where
                 Err(refusal) => return Ok(refusal.into_http()),
             };
             request.extensions_mut().insert(principal);
+            trace::pass_on(request.headers_mut());
             Ok::<_, Status>(call::unary(&handlers, BUDGETS, request, |request| answer(server, request)).await)
         }
     }))
@@ -99,14 +101,16 @@ impl Service<Request<Body>> for Remote {
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let budget = match call::timeout(request.headers()) {
-            Ok(Some(named)) => named,
-            Ok(None) => {
-                request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("10S"));
-                BUDGETS.default
-            }
+            Ok(named) => call::within(named.unwrap_or(BUDGETS.default).min(BUDGETS.max)),
             Err(refusal) => return Box::pin(async move { Ok(refusal.into_http()) }),
         };
         let method = request.uri().path().to_owned();
+        let millis = HeaderValue::from_str(&format!("{}m", budget.as_millis()));
+        let Some(timeout) = millis.ok().filter(|_| !budget.is_zero()) else {
+            return Box::pin(async move { Ok(call::too_late(&method, budget).into_http()) });
+        };
+        request.headers_mut().insert("grpc-timeout", timeout);
+        trace::pass_on(request.headers_mut());
         let answer = self.channel.call(request);
         Box::pin(async move {
             // the peer answers at the deadline itself; this is for one that is frozen or cut off

@@ -221,3 +221,30 @@ async fn a_peer_that_is_not_there_is_unavailable() {
     assert!(peer::remote("orders:7400").is_err());
     assert!(peer::remote("ftp://orders:7400").is_err());
 }
+
+#[tokio::test]
+async fn a_handler_knows_the_trace_of_its_caller_by_every_way() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+        let mut request = Request::new("trace".to_owned());
+        request.metadata_mut().insert(server::trace::TRACEPARENT, trace.parse().unwrap());
+        assert_eq!(send(&peer, request).await.unwrap(), trace, "{way}");
+        let new = say(&peer, "trace").await.unwrap();
+        assert!(new.starts_with("00-") && new != trace, "{way}: {new}");
+    }
+}
+
+#[tokio::test]
+async fn deadlines_and_traces_go_on_from_hop_to_hop() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (way, next) in ways(&Echo::default(), &Limits::default()).await {
+        let first = peer::local(Echo { next: Some(next), ..Echo::default() });
+        let mut request = Request::new("ask:left".to_owned());
+        request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
+        let left: u64 = send(&first, request).await.unwrap().parse().unwrap();
+        assert!(left <= 400, "{way}: {left}");
+        let mut request = Request::new("ask:trace".to_owned());
+        request.metadata_mut().insert(server::trace::TRACEPARENT, trace.parse().unwrap());
+        assert_eq!(send(&first, request).await.unwrap(), trace, "{way}");
+    }
+}

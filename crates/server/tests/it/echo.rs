@@ -26,6 +26,8 @@ pub(crate) const ACCESS: [Access; 2] =
 /// Answers by the text it is sent.
 #[derive(Clone, Default)]
 pub(crate) struct Echo {
+    /// Asked by `ask:<text>`.
+    pub(crate) next: Option<Peer>,
     pub(crate) finished: Arc<AtomicUsize>,
 }
 
@@ -42,9 +44,13 @@ impl Echo {
             tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
             self.finished.fetch_add(1, Ordering::SeqCst);
         }
+        if let (Some(next), Some(asked)) = (&self.next, text.strip_prefix("ask:")) {
+            return Ok(Response::new(say(next, asked).await?));
+        }
         match text.as_str() {
             "panic" => panic!("a handler that panics"),
             "who" => Ok(Response::new(actor.as_str().to_owned())),
+            "trace" => Ok(Response::new(server::trace::current().unwrap_or_default())),
             "left" => Ok(Response::new(left.unwrap().as_millis().to_string())),
             "refuse" => Err(server::status(
                 Code::FailedPrecondition,

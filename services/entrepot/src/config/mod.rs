@@ -354,7 +354,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: server::telemetry::Format::Text, filter: "info".to_owned() }
+        Self { format: server::telemetry::Format::Text, filter: "info,sqlx=warn".to_owned() }
     }
 }
 
