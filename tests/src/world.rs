@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub const NODE: &str = "sha-01";
 
 /// How long anything may take before a test gives up. No test asserts on time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A platform of one test.
 pub struct World {
@@ -79,7 +79,9 @@ impl World {
         let clock = self.platform.clock();
         let until = clock.business() + jiff::SignedDuration::from_mins(hours * 60 + minutes);
         self.settle().await;
-        while let Some(due) = self.platform.next_due().await.expect("the platform answers").filter(|due| *due <= until) {
+        while let Some(due) =
+            self.platform.next_due().await.expect("the platform answers").filter(|due| *due <= until)
+        {
             clock.advance_to(due.max(clock.business()));
             let done = self.platform.run_due(clock.business()).await.expect("what is due runs");
             self.settle().await;
@@ -140,9 +142,9 @@ impl People {
 
     /// One position.
     pub async fn position(&self, node_id: &str, sku: &str) -> inv::Position {
-        let request =
-            inv::GetAvailabilityRequest { node_id: node_id.to_owned(), sku: sku.to_owned() };
-        let answer = self.clients.inventory.clone().get_availability(request).await.expect("the position is there");
+        let request = inv::GetAvailabilityRequest { node_id: node_id.to_owned(), sku: sku.to_owned() };
+        let answer =
+            self.clients.inventory.clone().get_availability(request).await.expect("the position is there");
         answer.into_inner().availability.and_then(|found| found.position).unwrap_or_default()
     }
 

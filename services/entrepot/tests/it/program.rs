@@ -70,7 +70,7 @@ pub(crate) fn serve(data: &Path) -> Served {
         // keeps the pipe open
         let _ = out.read_to_string(&mut String::new());
     });
-    let line = receiver.recv_timeout(Duration::from_secs(60)).unwrap().trim().to_owned();
+    let line = receiver.recv_timeout(Duration::from_mins(1)).unwrap().trim().to_owned();
     assert!(line.contains(" ready: gRPC http://127.0.0.1:"), "{line}");
     Served { child, line }
 }
