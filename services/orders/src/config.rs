@@ -23,8 +23,6 @@ pub struct Config {
     pub max_watchers: usize,
     /// How long a watcher waits at most before it looks for changes made by other processes, in milliseconds.
     pub watch_poll_ms: u64,
-    /// How long the replies to request ids are kept, in hours.
-    pub replies_h: u32,
 }
 
 impl Default for Config {
@@ -38,7 +36,6 @@ impl Default for Config {
             hold_margin_s: 2 * 60,
             max_watchers: 10_000,
             watch_poll_ms: 2_000,
-            replies_h: 72,
         }
     }
 }

@@ -10,9 +10,6 @@ use tonic::{Code, Status};
 /// The domain of our errors.
 pub(crate) const DOMAIN: &str = "orders.entrepot";
 
-/// The most fields named in one answer: more would not fit into the trailers of every client.
-const MAX_VIOLATIONS: usize = 64;
-
 /// What can go wrong, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -116,7 +113,7 @@ impl From<Error> for Status {
         let text = error.to_string();
         let plain = |code, reason| status(code, reason, DOMAIN, text.clone(), []);
         match error {
-            Error::Invalid(violations) => refused_fields(violations),
+            Error::Invalid(violations) => invalid(DOMAIN, violations),
             Error::NotFound(_) => plain(Code::NotFound, "ORDER_NOT_FOUND"),
             Error::ChannelIdTaken(order) => {
                 let facts = [("order_id".to_owned(), order.to_string())];
@@ -137,15 +134,6 @@ impl From<Error> for Status {
             Error::Db(error) => from_db(&error),
         }
     }
-}
-
-fn refused_fields(mut violations: Vec<Violation>) -> Status {
-    if violations.len() > MAX_VIOLATIONS {
-        let more = violations.len() - MAX_VIOLATIONS;
-        violations.truncate(MAX_VIOLATIONS);
-        violations.push(Violation::new("..", format!("and {more} more fields")));
-    }
-    invalid(DOMAIN, violations)
 }
 
 /// The reason of each refusal, and what the caller may want to know.

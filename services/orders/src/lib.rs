@@ -30,7 +30,6 @@ mod watch;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bus::{Bus, Topic};
 use clock::Clock;
@@ -40,7 +39,6 @@ use contract::orders::v1::order_service_server::OrderServiceServer;
 use db::Db;
 use domain::id::Uuid;
 use domain::order::Policy;
-use domain::time::after_ms;
 use futures_util::future::BoxFuture;
 use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
 use server::{Access, Peer};
@@ -63,7 +61,10 @@ pub const SERVICES: &[&str] = &["entrepot.orders.v1.OrderService", "entrepot.ord
 
 /// Who may call what.
 pub const ACCESS: &[Access] = &[
-    Access::to("/entrepot.orders.v1.OrderService/PlaceOrder", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
+    Access::to(
+        "/entrepot.orders.v1.OrderService/PlaceOrder",
+        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
+    ),
     Access::to(
         "/entrepot.orders.v1.OrderService/PayOrder",
         &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
@@ -126,15 +127,14 @@ impl Orders {
         server::peer::local(routes.routes().prepare())
     }
 
-    /// What runs beside the requests: watchers learn of changes made by other processes, old replies are forgotten.
+    /// What runs beside the requests: watchers learn of changes made by other processes.
     pub fn background(
         self: &Arc<Self>,
         bus: &Bus,
         stop: &CancellationToken,
     ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
         let follow = Arc::clone(self).follow(bus.subscribe(&[Topic::Orders]), stop.clone());
-        let forget = Arc::clone(self).forget_replies(stop.clone());
-        vec![("orders.watchers", Box::pin(follow)), ("orders.replies", Box::pin(forget))]
+        vec![("orders.watchers", Box::pin(follow))]
     }
 
     /// Tells the watchers of the orders that a batch of events changed.
@@ -154,31 +154,6 @@ impl Orders {
             match change {
                 Ok(event) => self.watchers.tell(event.aggregate),
                 Err(bus::Missed) => self.watchers.tell_all(),
-            }
-        }
-    }
-
-    async fn forget_replies(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.clock.pause(Duration::from_mins(10)) => {}
-            }
-            if let Err(error) = self.forget_old_replies().await {
-                tracing::warn!(%error, "old replies were not forgotten");
-            }
-        }
-    }
-
-    async fn forget_old_replies(&self) -> Result<(), Error> {
-        let kept_ms = i64::from(self.config.replies_h) * 3_600_000;
-        let before = after_ms(self.clock.business(), -kept_ms);
-        loop {
-            let mut tx = self.db.begin().await?;
-            let gone = bus::inbox::prune(&mut tx, before, 1_000).await?;
-            tx.commit().await?;
-            if gone < 1_000 {
-                return Ok(());
             }
         }
     }
