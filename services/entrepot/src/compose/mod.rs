@@ -76,6 +76,8 @@ impl Platform {
         if let Some((place, nth)) = config.drill.parse() {
             db::drill::arm(place, nth);
         }
+        // before anything is counted
+        server::telemetry::metrics();
         server::trace::carry_with(|trace, work| Box::pin(bus::trace::scope(Some(trace), work)));
         let directory = open_directory(config, &clock)?;
         let ports = Ports::take(config).await?;

@@ -3,6 +3,7 @@
 
 mod files;
 mod mistakes;
+mod platform;
 mod program;
 mod running;
 mod settings;

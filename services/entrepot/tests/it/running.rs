@@ -75,3 +75,31 @@ fn events_and_parked_events_can_be_looked_at_while_it_runs() {
     let output = run(&["parked", "list", "--data", &data]);
     assert_eq!(text(&output.stdout), "0 parked", "{}", text(&output.stderr));
 }
+
+#[test]
+fn stock_figures_are_imported_once_and_refused_rows_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data").display().to_string();
+    let file = home.path().join("stock.csv");
+    std::fs::write(&file, "node_id,sku,on_hand,name\nN1,APPLE,5,Apple\nN1,PEAR,3,\nN2,APPLE,7,\n").unwrap();
+    let file = file.display().to_string();
+    let served = serve(&home.path().join("data"));
+    let import =
+        || run(&["import", &file, "--source", "wms", "--at", "2026-03-01T06:00:00Z", "--data", &data]);
+
+    let output = import();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("line 3: UNKNOWN_SKU"), "{said}");
+    assert!(said.ends_with("2 rows applied, 0 known already, 1 refused"), "{said}");
+    let said = text(&import().stdout);
+    assert!(said.ends_with("0 rows applied, 2 known already, 1 refused"), "{said}");
+
+    let output =
+        run(&["events", "tail", "--no-follow", "--since", "all", "--json", "--body", "--data", &data]);
+    let events = text(&output.stdout);
+    assert_eq!(events.lines().filter(|line| line.contains("PositionChanged")).count(), 2, "{events}");
+    let first: serde_json::Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
+    assert_eq!(first["sequence"], 1, "{events}");
+    assert_eq!(served.stop(), Some(0));
+}
