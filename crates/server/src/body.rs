@@ -3,30 +3,46 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::call::{Deadline, stopping};
 use crate::shutdown::Shutdown;
-use crate::status::{DOMAIN, status};
+use crate::status::{DOMAIN, explained, status};
 
 /// A request body that fails once `deadline` has passed, so that a sender that stalls cannot keep its handler.
 pub(crate) fn until(body: Body, deadline: Deadline) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::new(Timed { body, end: Box::pin(tokio::time::sleep_until(deadline.at())) })
+    Body::new(Timed { body, end: Box::pin(tokio::time::sleep_until(deadline.at())), pause: None })
+}
+
+/// A request stream that fails when its sender is silent for `pause`.
+pub(crate) fn lively(body: Body, pause: Duration) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    Body::new(Timed {
+        body,
+        end: Box::pin(tokio::time::sleep_until(Instant::now() + pause)),
+        pause: Some(pause),
+    })
 }
 
 struct Timed {
     body: Body,
     end: Pin<Box<tokio::time::Sleep>>,
+    /// The end moves on by this with each frame.
+    pause: Option<Duration>,
 }
 
 impl HttpBody for Timed {
@@ -38,6 +54,9 @@ impl HttpBody for Timed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if let Some(pause) = self.pause {
+                self.end.as_mut().reset(Instant::now() + pause);
+            }
             return Poll::Ready(frame);
         }
         match self.end.as_mut().poll(cx) {
@@ -83,7 +102,7 @@ impl HttpBody for Stream {
             return Poll::Ready(None);
         };
         match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
-            Ok(Poll::Ready(frame)) => return Poll::Ready(frame),
+            Ok(Poll::Ready(frame)) => return Poll::Ready(frame.map(|read| read.map(with_info))),
             Ok(Poll::Pending) => {}
             Err(payload) => {
                 self.body = None;
@@ -111,6 +130,18 @@ impl HttpBody for Stream {
     }
 }
 
+/// A stream that tonic ended (a message that cannot be read) gets its `ErrorInfo` here.
+fn with_info(frame: Frame<Bytes>) -> Frame<Bytes> {
+    let headers = match frame.into_trailers() {
+        Ok(headers) => headers,
+        Err(data) => return data,
+    };
+    match Status::from_header_map(&headers) {
+        Some(bare) if bare.code() != Code::Ok && bare.details().is_empty() => trailers(&explained(&bare)),
+        Some(_) | None => Frame::trailers(headers),
+    }
+}
+
 fn trailers(status: &Status) -> Frame<Bytes> {
     let mut headers = HeaderMap::new();
     if status.add_header(&mut headers).is_err() {
@@ -126,4 +157,42 @@ where
     B::Error: Into<tower::BoxError>,
 {
     Body::new(body.map_err(|error| Status::from_error(error.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends one frame and then nothing.
+    struct Silent(bool);
+
+    impl HttpBody for Silent {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            if std::mem::replace(&mut self.0, true) {
+                Poll::Pending
+            } else {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_sender_of_a_stream_is_given_up() {
+        let mut body = lively(Body::new(Silent(false)), Duration::from_millis(30));
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(body.frame().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_does_not_arrive_by_its_deadline_fails() {
+        let mut body = until(Body::new(Silent(false)), Deadline::after(Duration::from_millis(30)));
+        assert!(body.frame().await.unwrap().is_ok());
+        assert_eq!(body.frame().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    }
 }

@@ -96,6 +96,9 @@ pub(crate) struct Budgets {
 /// A deadline nearer than this has passed before anything could be done.
 const SHORTEST: Duration = Duration::from_micros(50);
 
+/// A sender of a stream that is silent for so long is taken for gone.
+const SILENCE: Duration = Duration::from_mins(5);
+
 /// `budget`, but no more than is left of the call at hand: deadlines shrink from hop to hop.
 pub(crate) fn within(budget: Duration) -> Duration {
     Deadline::current().map_or(budget, |deadline| budget.min(deadline.left()))
@@ -146,6 +149,7 @@ where
     let method = request.uri().path().to_owned();
     request.headers_mut().remove("grpc-timeout");
     let trace = trace::of(request.headers());
+    let request = request.map(|body| body::lively(body, SILENCE));
     let task = handlers.spawn(trace::scope(trace, Box::pin(serve(request))));
     finished(&method, task.await)
 }

@@ -44,13 +44,29 @@ pub fn status(
     Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, domain, facts))
 }
 
-/// `INVALID_ARGUMENT` that names every bad field at once (reason `INVALID_REQUEST`).
-pub fn invalid(domain: &str, violations: Vec<Violation>) -> Status {
+/// The most bytes of bad fields in one answer. Details travel in the headers, of which gRPC for C++, Python and Java
+/// takes no more than 8 KiB in all.
+const MOST_NAMED: usize = 4 * 1024;
+
+/// `INVALID_ARGUMENT` that names every bad field at once (reason `INVALID_REQUEST`). Of very many it names the first,
+/// and says in the field `..` how many more there are.
+pub fn invalid(domain: &str, mut violations: Vec<Violation>) -> Status {
     let message = match violations.as_slice() {
         [] => "the request is not valid".to_owned(),
         [only] => format!("{}: {}", only.field, only.description),
         [first, rest @ ..] => format!("{}: {} (and {} more)", first.field, first.description, rest.len()),
     };
+    let mut bytes = 0;
+    let fits = |v: &&Violation| {
+        bytes += v.field.len() + v.description.len() + 8;
+        bytes <= MOST_NAMED
+    };
+    let named = violations.iter().take_while(fits).count();
+    if named < violations.len() {
+        let more = violations.len() - named;
+        violations.truncate(named);
+        violations.push(Violation::new("..", format!("and {more} more fields")));
+    }
     let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", domain, HashMap::new());
     let fields: Vec<FieldViolation> =
         violations.into_iter().map(|v| FieldViolation::new(v.field, v.description)).collect();
@@ -151,6 +167,18 @@ mod tests {
         assert_eq!(status.message(), "lines[0].sku: is empty (and 1 more)");
         assert_eq!(violations(&status).len(), 2);
         assert_eq!(violations(&status)[1].field, "lines[1].quantity");
+    }
+
+    #[test]
+    fn very_many_bad_fields_still_fit_into_the_headers() {
+        let bad = |i| Violation::new(format!("lines[{i}].sku"), "must not be empty");
+        let status = invalid("orders.entrepot", (0..10_000).map(bad).collect());
+        assert!(status.details().len() < 5 * 1024, "{}", status.details().len());
+        let named = violations(&status);
+        assert_eq!(named[0].field, "lines[0].sku");
+        let last = named.last().unwrap();
+        assert_eq!(last.field, "..");
+        assert_eq!(last.description, format!("and {} more fields", 10_001 - named.len()));
     }
 
     #[test]
