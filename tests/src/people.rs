@@ -146,7 +146,8 @@ impl People {
 
     /// Everything picked waits for the customer.
     pub async fn ready(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
-        let request = ful::MarkReadyRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
+        let request =
+            ful::MarkReadyRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
         let answer = self.clients.work.clone().mark_ready(request).await?;
         Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
     }
@@ -165,7 +166,8 @@ impl People {
         code: &str,
         lines: &[(u32, i64)],
     ) -> Result<ful::FulfillmentOrder, Status> {
-        let lines = lines.iter().map(|(line, quantity)| ful::HandOverLine { line: *line, quantity: *quantity });
+        let lines =
+            lines.iter().map(|(line, quantity)| ful::HandOverLine { line: *line, quantity: *quantity });
         let request = ful::HandOverRequest {
             request_id: fresh(),
             fulfillment_id: fulfillment_id.to_owned(),
@@ -179,8 +181,13 @@ impl People {
     }
 
     /// Cancels pieces (line, pieces), none = all that can be.
-    pub async fn cancel(&self, order_id: &str, lines: &[(u32, i64)]) -> Result<ord::CancelOrderResponse, Status> {
-        let lines = lines.iter().map(|(line, quantity)| ord::CancelQuantity { line: *line, quantity: *quantity });
+    pub async fn cancel(
+        &self,
+        order_id: &str,
+        lines: &[(u32, i64)],
+    ) -> Result<ord::CancelOrderResponse, Status> {
+        let lines =
+            lines.iter().map(|(line, quantity)| ord::CancelQuantity { line: *line, quantity: *quantity });
         let request = ord::CancelOrderRequest {
             request_id: fresh(),
             order_id: order_id.to_owned(),
@@ -195,7 +202,8 @@ impl People {
         let id = &work.fulfillment_id;
         self.accept(id).await.expect("accepted");
         self.start(id).await.expect("started");
-        let lines: Vec<(u32, i64, i64)> = work.lines.iter().map(|line| (line.line, line.to_pick, 0)).collect();
+        let lines: Vec<(u32, i64, i64)> =
+            work.lines.iter().map(|line| (line.line, line.to_pick, 0)).collect();
         self.pick(id, &lines).await.expect("picked");
         self.ready(id).await.expect("made ready")
     }

@@ -39,7 +39,10 @@ pub struct Processes {
 impl Processes {
     /// Starts them on the broker of the test run; none, said loudly, where a part is missing.
     pub async fn start() -> Option<Self> {
-        #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a switch of the test suite, not a setting of the product"
+        )]
         let broker = std::env::var(KAFKA);
         let Ok(broker) = broker else {
             let test = std::thread::current().name().unwrap_or("test").to_owned();
@@ -55,14 +58,8 @@ impl Processes {
         let prefix = format!("test-{}.", &Uuid::new_v4().simple().to_string()[..8]);
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let ports = SERVICES.map(|service| (service, (free_port(), free_port())));
-        let mut all = Self {
-            database,
-            broker,
-            prefix,
-            folder,
-            ports: BTreeMap::from(ports),
-            running: BTreeMap::new(),
-        };
+        let mut all =
+            Self { database, broker, prefix, folder, ports: BTreeMap::from(ports), running: BTreeMap::new() };
         for service in SERVICES {
             all.spawn(service, None);
         }
@@ -129,7 +126,11 @@ impl Processes {
         let deadline = Instant::now() + PATIENCE;
         while !self.is_ready(service).await {
             let died = self.has_died(service);
-            assert!(!died && Instant::now() < deadline, "{service} is not ready: {}", self.last_words(service));
+            assert!(
+                !died && Instant::now() < deadline,
+                "{service} is not ready: {}",
+                self.last_words(service)
+            );
             clock::Clock::system().pause(Duration::from_millis(50)).await;
         }
     }
@@ -182,8 +183,7 @@ impl Processes {
 
     /// What a statement counts in the tables of a service.
     pub async fn count(&self, service: &str, sql: &'static str) -> i64 {
-        let options =
-            Options { schema: Some(service.to_owned()), max_connections: 1, ..Options::default() };
+        let options = Options { schema: Some(service.to_owned()), max_connections: 1, ..Options::default() };
         let db = Db::open(&self.database.url(), &options).await.expect("the database opens");
         let mut tx = db.read().await.expect("it can be read");
         let row = tx.fetch_one(sql, Vec::new()).await.expect("it counts");

@@ -8,7 +8,11 @@ use serde_json::Value;
 
 /// Runs the program away from the settings of this machine.
 fn entrepot(arguments: &[&str]) -> Output {
-    Command::new(binary()).args(arguments).current_dir(std::env::temp_dir()).output().expect("the program runs")
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("the program runs")
 }
 
 fn told(output: &Output) -> Value {
@@ -30,7 +34,11 @@ fn the_demo_plays_its_orders_and_the_stock_laws_hold() {
     let outcomes = figures["outcomes"].as_object().expect("outcomes");
     assert_eq!(outcomes.values().filter_map(Value::as_u64).sum::<u64>(), placed, "{figures}");
     assert!(outcomes.contains_key("completed"), "{figures}");
-    assert_eq!(figures["stream_ms"]["count"].as_u64(), Some(placed), "every order reached its store's stream");
+    assert_eq!(
+        figures["stream_ms"]["count"].as_u64(),
+        Some(placed),
+        "every order reached its store's stream"
+    );
 }
 
 /// A till file of a few rows: a sale with postage, one with a twin in other case, a write-off, a credit note, bank
@@ -53,11 +61,18 @@ fn a_replay_agrees_with_its_file_and_a_second_one_changes_nothing() {
     let first = replay(&file, &folder.path().join("data"));
     assert_eq!((first["orders_placed"].as_u64(), first["collected"].as_u64()), (Some(2), Some(2)), "{first}");
     assert_eq!(first["goods_pence"], 6 * 255 + 3 * 255);
-    assert_eq!((&first["charges_pence"], &first["refused_pence"]), (&Value::from(1_800), &Value::from(1_500)));
+    assert_eq!(
+        (&first["charges_pence"], &first["refused_pence"]),
+        (&Value::from(1_800), &Value::from(1_500))
+    );
     assert_eq!((&first["credit_notes"], &first["write_off_invoices"]), (&Value::from(1), &Value::from(1)));
     assert_eq!(first["refused_rows"].as_array().map(Vec::len), Some(2), "{first}");
     let second = replay(&file, &folder.path().join("data"));
-    assert_eq!((second["orders_placed"].as_u64(), second["orders_known"].as_u64()), (Some(0), Some(2)), "{second}");
+    assert_eq!(
+        (second["orders_placed"].as_u64(), second["orders_known"].as_u64()),
+        (Some(0), Some(2)),
+        "{second}"
+    );
     for same in ["goods_pence", "platform_pence", "audit"] {
         assert_eq!(first[same], second[same], "{same}");
     }
@@ -71,7 +86,11 @@ fn replay(file: &Path, data: &Path) -> Value {
         &data.display().to_string(),
         "--json",
     ]));
-    assert_eq!((&report["money_agrees"], &report["audit"]["ok"]), (&Value::from(true), &Value::from(true)), "{report}");
+    assert_eq!(
+        (&report["money_agrees"], &report["audit"]["ok"]),
+        (&Value::from(true), &Value::from(true)),
+        "{report}"
+    );
     report
 }
 
@@ -84,12 +103,23 @@ fn the_real_week_is_placed_to_the_penny() {
     }
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
     let first = replay(&file, &folder.path().join("data"));
-    assert_eq!((first["orders_placed"].as_u64(), first["orders_refused"].as_u64()), (Some(583), Some(0)), "{first}");
+    assert_eq!(
+        (first["orders_placed"].as_u64(), first["orders_refused"].as_u64()),
+        (Some(583), Some(0)),
+        "{first}"
+    );
     assert_eq!(first["collected"], 583);
     assert_eq!(first["file_pence"], 25_815_428);
-    assert_eq!((&first["charges_pence"], &first["refused_pence"]), (&Value::from(801_577), &Value::from(1_500)));
+    assert_eq!(
+        (&first["charges_pence"], &first["refused_pence"]),
+        (&Value::from(801_577), &Value::from(1_500))
+    );
     let second = replay(&file, &folder.path().join("data"));
-    assert_eq!((second["orders_placed"].as_u64(), second["orders_known"].as_u64()), (Some(0), Some(583)), "{second}");
+    assert_eq!(
+        (second["orders_placed"].as_u64(), second["orders_known"].as_u64()),
+        (Some(0), Some(583)),
+        "{second}"
+    );
     assert_eq!(first["audit"], second["audit"], "not one ledger row more");
 }
 

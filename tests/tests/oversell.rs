@@ -50,7 +50,8 @@ async fn baskets_in_any_order_never_deadlock() {
         let mut names = names.clone();
         rng.shuffle(&mut names);
         buyers.spawn(async move {
-            let lines: Vec<(&str, i64, i64)> = names[..5].iter().map(|name| (name.as_str(), 1, 100)).collect();
+            let lines: Vec<(&str, i64, i64)> =
+                names[..5].iter().map(|name| (name.as_str(), 1, 100)).collect();
             web.try_place(order_at(NODE, &lines)).await
         });
     }
@@ -80,7 +81,8 @@ async fn the_same_sku_twice_in_a_basket_is_summed() {
     let Some(world) = World::postgres().await else { return };
     let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
     ops.stock(NODE, &[("TEA", 3)]).await;
-    let refused = web.try_place(order_at(NODE, &[("TEA", 2, 100), ("TEA", 2, 100)])).await.expect_err("four of three");
+    let refused =
+        web.try_place(order_at(NODE, &[("TEA", 2, 100), ("TEA", 2, 100)])).await.expect_err("four of three");
     assert_eq!(server::status::reason(&refused).as_deref(), Some("NO_STOCK"), "{refused:?}");
     web.place(order_at(NODE, &[("TEA", 2, 100), ("TEA", 1, 100)])).await;
     assert_eq!(ops.position(NODE, "TEA").await.atp, 0);

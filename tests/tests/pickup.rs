@@ -36,7 +36,8 @@ async fn an_order_goes_all_the_way(world: World) {
     };
     assert_eq!(work.order_id, order.order_id);
     assert_eq!(work.state(), ful::FulfillmentState::Offered);
-    let confirmed = web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
+    let confirmed =
+        web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
     assert!(confirmed.blocks.is_empty());
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 3);
 
@@ -160,10 +161,8 @@ async fn a_cancel_at_each_step_pays_back_once_and_returns_the_stock() {
         world.settle().await;
         if step >= 3 {
             assert_eq!(ops.position(NODE, "TEA").await.reserved, 2, "picked goods wait to be put back");
-            let request = ful::ConfirmPutBackRequest {
-                request_id: flows::world::fresh(),
-                fulfillment_id: id.clone(),
-            };
+            let request =
+                ful::ConfirmPutBackRequest { request_id: flows::world::fresh(), fulfillment_id: id.clone() };
             store.clients.work.clone().confirm_put_back(request).await.expect("put back");
             world.settle().await;
         }

@@ -6,7 +6,7 @@ use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorSet};
 use tonic::Code;
 
-use super::raw::{Answer, channel, empties, field, nested, send};
+use super::raw::{Answer, Port, empties, field, nested, send};
 use super::{Census, shop};
 
 /// A method and the fields of its request.
@@ -67,7 +67,7 @@ fn is_clear(what: &str, served: &Served, answer: &Answer) {
 async fn bytes_that_are_no_message_are_the_callers_mistake_at_every_method() {
     let (world, ops) = shop().await;
     let before = Census::of(&ops).await;
-    let channel = channel(&world);
+    let port = Port::of(&world);
     let invalid_utf8 = |served: &Served| {
         let text = served.first(prost_types::field_descriptor_proto::Type::String)?;
         Some(field(text, &[0xff, 0xfe, 0x80]))
@@ -103,7 +103,7 @@ async fn bytes_that_are_no_message_are_the_callers_mistake_at_every_method() {
         ];
         bad.retain(|(_, bytes)| bytes.is_some());
         for (what, bytes) in bad {
-            let answer = send(&channel, &served.path, &bytes.unwrap_or_default()).await;
+            let answer = send(&port, &served.path, &bytes.unwrap_or_default()).await;
             let wanted = (Code::InvalidArgument, "REQUEST_UNREADABLE".to_owned());
             assert_eq!(answer.code(), wanted, "{} {what}: {answer:?}", served.path);
         }
@@ -119,14 +119,14 @@ const MAY_BE_EMPTY: [&str; 5] = ["ListSkus", "StreamPositions", "Audit", "ListOr
 async fn a_request_with_nothing_in_it_is_refused_with_its_fields_named_at_every_method() {
     let (world, ops) = shop().await;
     let before = Census::of(&ops).await;
-    let channel = channel(&world);
+    let port = Port::of(&world);
     for served in served() {
         let may = MAY_BE_EMPTY.iter().any(|name| served.path.ends_with(&format!("/{name}")));
         if may || served.path.ends_with("/ImportStock") {
             continue;
         }
         for (what, bytes) in [("nothing", Vec::new()), ("unknown fields", field(1_000, &[0; 100]))] {
-            let answer = send(&channel, &served.path, &bytes).await;
+            let answer = send(&port, &served.path, &bytes).await;
             assert_eq!(answer.code(), (Code::InvalidArgument, "INVALID_REQUEST".to_owned()), "{answer:?}");
             let named = server::status::violations(&answer.status.unwrap_or_else(|| unreachable!()));
             assert!(!named.is_empty(), "{} {what}", served.path);
@@ -143,7 +143,7 @@ async fn a_hundred_thousand_empty_messages_are_refused_in_every_field_of_every_m
     use prost_types::field_descriptor_proto::{Label, Type};
     let (world, ops) = shop().await;
     let before = Census::of(&ops).await;
-    let channel = channel(&world);
+    let port = Port::of(&world);
     let mut tried = 0;
     for served in served().iter().filter(|served| served.is_unary) {
         for list in served.request.field.iter().filter(|field| field.label() == Label::Repeated) {
@@ -152,11 +152,11 @@ async fn a_hundred_thousand_empty_messages_are_refused_in_every_field_of_every_m
                 Type::Message | Type::String => empties(number, 100_000),
                 _ => field(number, &vec![Method::Pickup as u8; 200_000]),
             };
-            is_clear(list.name(), served, &send(&channel, &served.path, &swarm).await);
+            is_clear(list.name(), served, &send(&port, &served.path, &swarm).await);
             tried += 1;
         }
         let swarm = empties(1_000, 60_000);
-        let (code, _) = send(&channel, &served.path, &swarm).await.code();
+        let (code, _) = send(&port, &served.path, &swarm).await.code();
         assert!(matches!(code, Code::InvalidArgument | Code::Ok), "{}: {code:?}", served.path);
     }
     assert!(tried > 15, "{tried} lists");
@@ -168,10 +168,10 @@ async fn a_hundred_thousand_empty_messages_are_refused_in_every_field_of_every_m
 async fn a_message_over_the_limit_is_refused_at_every_method() {
     let (world, ops) = shop().await;
     let before = Census::of(&ops).await;
-    let channel = channel(&world);
+    let port = Port::of(&world);
     let over = field(1_000, &vec![0; server::MESSAGE_LIMIT]);
     for served in served() {
-        let answer = send(&channel, &served.path, &over).await;
+        let answer = send(&port, &served.path, &over).await;
         assert_eq!(
             answer.code(),
             (Code::ResourceExhausted, "MESSAGE_TOO_LARGE".to_owned()),

@@ -10,7 +10,9 @@ use flows::world::{NODE, People};
 use tonic::{Code, Status};
 
 use super::Said::{Fields, No};
-use super::{Census, NOBODY, ORDERS, Row, YEAR_10000, good_order, is_refused, nobody, refused, shop};
+use super::{
+    Census, FULFILLMENT, NOBODY, ORDERS, Row, YEAR_10000, good_order, is_refused, nobody, refused, shop,
+};
 
 type Place = ord::PlaceOrderRequest;
 
@@ -91,14 +93,14 @@ const LINES: &[Row<Place>] = &[
             r.request_id.clear();
             r.lines[0].sku.clear();
             r.lines[1].quantity = -5;
-            r.lines[1].unit_price = money(-1, "USD").into();
+            r.lines[0].unit_price = money(-1, "USD").into();
             r.tenders[0].tender_id.clear();
         },
         Fields(&[
             "request_id",
             "lines[0].sku",
             "lines[1].quantity",
-            "lines[1].unit_price",
+            "lines[0].unit_price",
             "tenders[0].tender_id",
         ]),
     ),
@@ -112,7 +114,7 @@ async fn an_order_with_a_bad_head_or_line_is_refused_and_leaves_nothing() {
     let call = async |order| place(&web, order).await;
     super::refused_only(ORDERS, &good_order(), LINES, &call).await;
     let unknown = HEADS.iter().filter(|(what, ..)| *what == "unknown node").copied().collect::<Vec<_>>();
-    super::refused_only(super::FULFILLMENT, &good_order(), &unknown, &call).await;
+    super::refused_only(FULFILLMENT, &good_order(), &unknown, &call).await;
     let heads: Vec<Row<Place>> = HEADS.iter().filter(|(what, ..)| *what != "unknown node").copied().collect();
     super::refused_only(ORDERS, &good_order(), &heads, &call).await;
     assert_eq!(Census::of(&ops).await, before);
@@ -282,9 +284,10 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
     let fewer = with(order_at(NODE, &[("TEA", 1, 100)]));
     is_refused("fewer lines", ORDERS, Fields(&["promise_token"]), web.try_place(fewer).await);
     web.place(with(good_order())).await;
+    world.settle().await;
     let again = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]));
-    let said = No(Code::FailedPrecondition, "PROMISE_TAKEN");
-    is_refused("a second order", ORDERS, said, web.try_place(again).await);
+    let said = No(Code::FailedPrecondition, "PROMISE_REFUSED");
+    is_refused("a second order", FULFILLMENT, said, web.try_place(again).await);
     world.settle().await;
     assert_eq!(Census::of(&ops).await.orders.len(), 1);
     world.stop().await;

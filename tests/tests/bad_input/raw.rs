@@ -1,32 +1,50 @@
 //! Calls as no client of ours would make them: any path, any header, any bytes.
 
-use std::future::poll_fn;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use flows::world::World;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::encoding::{WireType, encode_key, encode_varint};
-use tonic::body::Body;
-use tonic::codegen::Service as _;
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-/// A connection to a world.
+/// A connection to a world, for clients.
 pub(super) fn channel(world: &World) -> Channel {
     Endpoint::from_shared(world.platform.address()).expect("an address").connect_lazy()
+}
+
+/// Where a world listens.
+pub(super) struct Port {
+    address: String,
+}
+
+impl Port {
+    /// That of a world.
+    pub(super) fn of(world: &World) -> Self {
+        Self { address: world.platform.address().trim_start_matches("http://").to_owned() }
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).await.expect("connected")
+    }
 }
 
 /// What came back.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// HTTP.
-    pub(super) http: StatusCode,
+    /// HTTP; none when the stream or the connection was ended instead.
+    pub(super) http: Option<StatusCode>,
     /// gRPC; none when the answer was none of gRPC.
     pub(super) status: Option<Status>,
 }
 
 impl Answer {
+    const BROKEN: Self = Self { http: None, status: None };
+
     /// The code, and the reason in its `ErrorInfo`.
     pub(super) fn code(&self) -> (Code, String) {
         let Some(status) = &self.status else { panic!("no gRPC status: {self:?}") };
@@ -61,18 +79,30 @@ pub(super) fn headers(others: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 /// One ordinary message to a method.
-pub(super) async fn send(channel: &Channel, path: &str, message: &[u8]) -> Answer {
-    call(channel, path, headers(&[]), frame(message)).await
+pub(super) async fn send(port: &Port, path: &str, message: &[u8]) -> Answer {
+    call(port, path, headers(&[]), frame(message)).await
 }
 
-/// Sends a request and reads the first frames of the answer, until its status if it has one.
-pub(super) async fn call(channel: &Channel, path: &str, headers: HeaderMap, body: Bytes) -> Answer {
-    let mut request = Request::post(path).body(Body::new(Full::new(body))).expect("a path");
+/// Sends a request on a connection of its own, without any help of a gRPC library, and reads the answer.
+pub(super) async fn call(port: &Port, path: &str, headers: HeaderMap, body: Bytes) -> Answer {
+    let io = TokioIo::new(port.connect().await);
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2 is spoken");
+    let connection = tokio::spawn(connection);
+    let address = format!("http://{}{path}", port.address);
+    let mut request = Request::post(address).body(Full::new(body)).expect("a path");
     *request.headers_mut() = headers;
-    let mut channel = channel.clone();
-    poll_fn(|cx| channel.poll_ready(cx)).await.expect("connected");
-    let response = channel.call(request).await.expect("an answer");
-    let http = response.status();
+    let response = sender.send_request(request).await;
+    let answer = match response {
+        Ok(response) => read(response).await,
+        Err(_) => Answer::BROKEN,
+    };
+    connection.abort();
+    answer
+}
+
+async fn read(response: http::Response<hyper::body::Incoming>) -> Answer {
+    let http = Some(response.status());
     if let Some(status) = Status::from_header_map(response.headers()) {
         return Answer { http, status: Some(status) };
     }
