@@ -185,7 +185,8 @@ def read_the_bus(broker, topics, orders, order_id):
         return [one for one in seen if one[2] == aggregate]
 
     def complete(seen):
-        return any(one[3].get_type() == "entrepot.orders.v1.OrderCompleted" for one in of_order(seen))
+        over = any(one[3].get_type() == "entrepot.orders.v1.OrderCompleted" for one in of_order(seen))
+        return over and len({one[0] for one in seen}) == len(topics)
 
     seen = events.read(broker, topics, complete)
     own = of_order(seen)
