@@ -24,7 +24,7 @@ impl Orders {
         }
         for _ in 0..ATTEMPTS {
             let now = self.clock.business();
-            let seen = self.find(command.order).await?;
+            let seen = self.find_as_of(command.order, now).await?;
             if seen.currency != command.currency {
                 let text = format!("must be {}, the currency of the order", seen.currency);
                 return Err(Error::field("amount.currency_code", text));

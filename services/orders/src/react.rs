@@ -52,7 +52,7 @@ enum Told {
     Confirmed(OrderId),
     /// The stock of an order was lost.
     Lost { order: OrderId, text: String },
-    /// A hold ran out.
+    /// A hold is gone: it ran out, or was given back.
     RanOut,
     /// Work went on at a node.
     Work(Box<wire::Told>),
@@ -83,12 +83,12 @@ fn read_stock(told: InventoryEvent) -> Result<Told, Error> {
             let order = order_id(&refused.order_id)?;
             Ok(Told::Lost { order, text: format!("{}: {}", refused.reason, refused.sku) })
         }
-        Some(Body::ReservationExpired(_)) => Ok(Told::RanOut),
+        // A promise that ends gives its stock back before the reservation itself runs out.
+        Some(Body::ReservationExpired(_) | Body::ReservationReleased(_)) => Ok(Told::RanOut),
         Some(
             Body::ReservationHeld(_)
             | Body::ReservationExtended(_)
             | Body::ReservationSettled(_)
-            | Body::ReservationReleased(_)
             | Body::PositionChanged(_),
         )
         | None => Ok(Told::Nothing),
@@ -183,14 +183,14 @@ fn confirmed(open: &mut Open, event: &Delivered, now: Timestamp) -> Result<(), E
     }
 }
 
-/// A hold ran out. If an unpaid order relied on it, its payment must hold stock anew; the stock of a released, lapsed
+/// A hold is gone. If an unpaid order relied on it, its payment must hold stock anew; the stock of a released, lapsed
 /// or ended order is not the order's to lose.
 fn ran_out(open: &mut Open, event: &Delivered, now: Timestamp) {
     if open.order.promise.token.uuid() != event.aggregate {
         return;
     }
     if let Ok(changed) = open.order.clone().lose_hold(now) {
-        let note = steps::note("HOLD_LOST", "the hold ran out".to_owned(), &event.actor, now);
+        let note = steps::note("HOLD_LOST", "the hold is gone".to_owned(), &event.actor, now);
         open.take(changed, vec![note], &event.actor, now);
     }
 }

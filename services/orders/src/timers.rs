@@ -78,6 +78,19 @@ impl Orders {
         }
     }
 
+    /// The order, after time has done to it what is due by now: a payment must not find an order that has lapsed or
+    /// expired and only was not attended to yet.
+    pub(crate) async fn find_as_of(&self, id: OrderId, now: Timestamp) -> Result<Order, Error> {
+        loop {
+            let order = self.find(id).await?;
+            match self.due(&order, now) {
+                // Each ends for good what made it due, so that this ends too.
+                Some(Due::Lapse | Due::Expire) => self.attend(id, now).await?,
+                Some(Due::Extend) | None => return Ok(order),
+            }
+        }
+    }
+
     fn due(&self, order: &Order, now: Timestamp) -> Option<Due> {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if is_due(order.lapse_at()) {
@@ -127,7 +140,7 @@ impl Orders {
             let mut order = before.order.clone();
             change(&mut order);
             let change = Change { before: &before, order: &order, notes: &[] };
-            store::save(&mut tx, &[change], &self.policy).await?;
+            self.save(&mut tx, &[change], &[]).await?;
             tx.commit().await?;
             Ok(())
         };
@@ -191,7 +204,7 @@ impl Orders {
         order.hold_replaced(promise);
         let note = steps::note("HELD_ANEW", "the hold was gone and was taken again".to_owned(), ACTOR, now);
         let change = Change { before: &before, order: &order, notes: &[note] };
-        store::save(&mut tx, &[change], &self.policy).await?;
+        self.save(&mut tx, &[change], &[]).await?;
         tx.commit().await?;
         Ok(true)
     }

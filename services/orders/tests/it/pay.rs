@@ -2,6 +2,7 @@
 
 use contract::orders::v1 as pb;
 use domain::id::v7;
+use domain::time::after_ms;
 use pb::{OrderStatus, TenderState};
 use tonic::Code;
 
@@ -63,6 +64,23 @@ async fn an_unpaid_order_lapses_then_expires_for_ever_and_later_money_goes_back(
         assert_eq!((late.status(), refunds(&late)), (OrderStatus::Expired, (760, 760)));
         assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
         assert_eq!(world.orders.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_payment_finds_what_time_has_done_even_where_no_timer_ran() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        world.clock.advance_to(after_ms(world.now(), 16 * 60_000));
+        let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!(late.status(), OrderStatus::Placed);
+        assert_ne!(late.promise_token, order.promise_token, "the stock was taken again");
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
+        let order = world.unpaid().await;
+        world.clock.advance_to(after_ms(world.now(), 25 * 60_000));
+        let too_late = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((too_late.status(), refunds(&too_late)), (OrderStatus::Expired, (760, 760)));
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
     }
 }
 

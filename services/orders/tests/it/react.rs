@@ -166,7 +166,9 @@ async fn a_confirmation_that_comes_twice_or_too_late_is_passed_over() {
 async fn a_hold_that_ran_out_is_held_anew_by_the_payment() {
     for world in worlds().await {
         let order = world.unpaid().await;
-        let gone = Stock::ReservationExpired(inv::ReservationExpired { reservation: None });
+        // A promise that ends gives its stock back before the reservation runs out.
+        let reason = "PROMISE_ENDED".to_owned();
+        let gone = Stock::ReservationReleased(inv::ReservationReleased { reservation: None, reason });
         world.hear(world.stock_event(&order, gone)).await.unwrap();
         assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().open, 3);
         let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
