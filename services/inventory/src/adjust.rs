@@ -125,6 +125,7 @@ fn adjustment(
     let (Some(request), Some(key)) = (request, key) else {
         return Err(Error::field("request_id", "is required"));
     };
+    wire::own_node(principal, &key.node)?;
     let reference = request.id.to_string();
     let change = Change {
         key,
@@ -165,5 +166,6 @@ fn settings(
         });
     }
     fields.finish()?;
+    changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }

@@ -189,8 +189,11 @@ impl InventoryEventsService for Inventory {
             size if size < 0 => return Err(Error::field("page_size", "must not be negative").into()),
             size => size.min(MAX_EVENTS),
         };
+        let from = message.from_sequence;
+        if from < 1 {
+            return Err(Error::field("from_sequence", "must be at least 1").into());
+        }
         let mut tx = self.db.read().await.map_err(Error::from)?;
-        let from = message.from_sequence.max(1);
         let events = replay::read(&mut tx, aggregate, from, i64::from(limit)).await.map_err(Error::from)?;
         let stored = |event: bus::Delivered| StoredEvent {
             event_id: event.id.to_string(),

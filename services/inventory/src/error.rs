@@ -43,6 +43,9 @@ pub enum Error {
     /// The SKU was changed since the caller read it.
     #[error("sku {0} changed meanwhile, load it again")]
     SkuChanged(Sku),
+    /// A store may not change the stock of another node.
+    #[error("a store may not change the stock of {0}")]
+    NotYourNode(NodeId),
     /// The same request id with another body.
     #[error("request id {0} was already used with another body")]
     RequestIdReused(Uuid),
@@ -81,6 +84,7 @@ impl Error {
             | Self::ReservationNotFound(_)
             | Self::ReservationExists(_)
             | Self::SkuChanged(_)
+            | Self::NotYourNode(_)
             | Self::RequestIdReused(_)
             | Self::Full
             | Self::Stopping
@@ -138,6 +142,9 @@ impl From<Error> for Status {
                 (Code::AlreadyExists, "RESERVATION_EXISTS", vec![fact("reservation_id", &id)])
             }
             Error::SkuChanged(sku) => (Code::Aborted, "SKU_CHANGED", vec![fact("sku", &sku)]),
+            Error::NotYourNode(node) => {
+                (Code::PermissionDenied, "NOT_YOUR_NODE", vec![fact("node_id", &node)])
+            }
             Error::RequestIdReused(id) => {
                 (Code::InvalidArgument, "REQUEST_ID_REUSED", vec![fact("request_id", &id)])
             }

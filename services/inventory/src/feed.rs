@@ -118,6 +118,7 @@ fn snapshot(
     }
     twice(&mut fields, &changes);
     fields.finish()?;
+    changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }
 
@@ -174,5 +175,6 @@ fn deltas(
         });
     }
     fields.finish()?;
+    changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }

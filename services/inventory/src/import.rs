@@ -23,6 +23,7 @@ use crate::goods::{self, Change};
 use crate::once;
 use crate::store;
 use crate::store::feeds::FeedRow;
+use crate::wire;
 
 /// Rows of one transaction.
 const CHUNK: usize = 500;
@@ -37,8 +38,7 @@ impl Inventory {
         principal: &Principal,
         rows: impl Stream<Item = Result<pb::ImportStockRequest, Status>> + Send + 'static,
     ) -> Verdicts {
-        let import =
-            Import { db: self.db.clone(), clock: self.clock.clone(), actor: principal.as_str().into() };
+        let import = Import { db: self.db.clone(), clock: self.clock.clone(), who: principal.clone() };
         let start = Some((import, Box::pin(rows.ready_chunks(CHUNK)), 0_i64));
         let verdicts = stream::unfold(start, |state| async move {
             let (import, mut chunks, first) = state?;
@@ -76,14 +76,14 @@ fn until_broken(
 struct Import {
     db: Db,
     clock: Clock,
-    actor: Arc<str>,
+    who: Principal,
 }
 
 impl Import {
     async fn rows(&self, rows: Vec<pb::ImportStockRequest>, first: i64) -> Result<Vec<pb::RowResult>, Error> {
         let now = self.clock.business();
         let read: Vec<Result<Row, pb::RowResult>> =
-            (first..).zip(rows).map(|(number, row)| read(number, row, now)).collect();
+            (first..).zip(rows).map(|(number, row)| read(number, row, &self.who, now)).collect();
         let good: Vec<&Row> = read.iter().flatten().collect();
         let changes: Vec<Change> = good.iter().map(|row| row.change.clone()).collect();
         let work = || self.once(&good, &changes, now);
@@ -109,7 +109,7 @@ impl Import {
         let named: BTreeMap<&Sku, &str> = named.collect();
         let named: Vec<(&Sku, &str)> = named.into_iter().collect();
         store::skus::create(&mut tx, &named, now).await?;
-        let (verdicts, _) = goods::apply(&mut tx, changes, &self.actor, now).await?;
+        let (verdicts, _) = goods::apply(&mut tx, changes, &Arc::from(self.who.as_str()), now).await?;
         tx.commit().await?;
         Ok(verdicts)
     }
@@ -122,7 +122,12 @@ struct Row {
     name: Option<String>,
 }
 
-fn read(number: i64, row: pb::ImportStockRequest, now: Timestamp) -> Result<Row, pb::RowResult> {
+fn read(
+    number: i64,
+    row: pb::ImportStockRequest,
+    who: &Principal,
+    now: Timestamp,
+) -> Result<Row, pb::RowResult> {
     let refused = |field: &str, text: String| pb::RowResult {
         row: number,
         verdict: pb::RowVerdict::Refused.into(),
@@ -133,6 +138,10 @@ fn read(number: i64, row: pb::ImportStockRequest, now: Timestamp) -> Result<Row,
     check_text(&row.source, 64).map_err(malformed("source"))?;
     check_text(&row.reference, 200).map_err(malformed("reference"))?;
     let node = NodeId::new(row.node_id).map_err(malformed("node_id"))?;
+    wire::own_node(who, &node).map_err(|error| pb::RowResult {
+        reason: "NOT_YOUR_NODE".to_owned(),
+        ..refused("node_id", error.to_string())
+    })?;
     let sku = Sku::new(row.sku).map_err(malformed("sku"))?;
     if !(0..=MAX_REPORTED).contains(&row.on_hand) {
         return Err(refused("on_hand", format!("must be between 0 and {MAX_REPORTED}")));

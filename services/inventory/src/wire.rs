@@ -103,6 +103,14 @@ pub(crate) fn key(
     Some(Key { node: node?, sku: sku? })
 }
 
+/// A store speaks for its own node alone.
+pub(crate) fn own_node(principal: &Principal, node: &NodeId) -> Result<(), Error> {
+    if principal.kind == server::auth::kind::STORE && principal.id != node.as_str() {
+        return Err(Error::NotYourNode(node.clone()));
+    }
+    Ok(())
+}
+
 /// A required instant; one that lies far ahead is refused.
 pub(crate) fn past(
     fields: &mut Fields,
@@ -156,7 +164,11 @@ fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
         fields.refuse("ttl", "is required");
         return MIN_TTL;
     };
-    let ttl = Duration::try_from(*value).ok().filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
+    // read by hand: what prost-types makes of a duration normalizes odd nanos, and overflows at the least seconds
+    let seconds = u64::try_from(value.seconds).ok();
+    let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let ttl = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
+    let ttl = ttl.filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
     fields.check(ttl.is_some(), named("ttl"), "must be between 1 second and 7 days");
     ttl.unwrap_or(MIN_TTL)
 }

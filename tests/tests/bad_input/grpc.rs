@@ -7,6 +7,7 @@ use bytes::Bytes;
 use contract::orders::v1 as ord;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use flows::world::PATIENCE;
 use http::{HeaderValue, StatusCode};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -208,9 +209,12 @@ async fn requests_that_no_library_would_send_reach_no_handler() {
     }
     let plain = by_hand(&port, b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
     assert!(plain.starts_with(b"HTTP/1.1 4"), "{:?}", String::from_utf8_lossy(&plain));
+    // The same without a fault is an order: the ones above were refused for their faults.
     by_hand(&port, &request_by_hand(&good, &place())).await;
-    let orders = Census::of(&ops).await.orders;
-    assert_eq!(orders.len(), 1, "the same by hand without a fault is an order");
+    let deadline = Instant::now() + PATIENCE;
+    while Census::of(&ops).await.orders.is_empty() {
+        assert!(Instant::now() < deadline, "no order by hand");
+    }
     world.stop().await;
 }
 
@@ -358,7 +362,6 @@ async fn metadata_that_nobody_reads_does_not_hurt() {
 
 /// Methods and who may not call them, whatever they send.
 const NOT_FOR: &[(&str, &[&str])] = &[
-    ("orders.v1.OrderService/PlaceOrder", &["service"]),
     ("orders.v1.OrderService/ListOrders", &["customer"]),
     ("orders.v1.OrderEventsService/ReplayEvents", &["customer", "channel", "store"]),
     ("inventory.v1.InventoryService/PutSkus", &["customer", "channel", "store"]),

@@ -113,7 +113,8 @@ fn read(args: &Args) -> Result<Vec<(u64, ImportStockRequest)>> {
     let (name, reference) = (column("name"), column("reference"));
     let mut rows = Vec::new();
     for record in reader.records() {
-        let line = record.as_ref().ok().and_then(csv::StringRecord::position).map_or(0, csv::Position::line);
+        let place = record.as_ref().map_or_else(csv::Error::position, csv::StringRecord::position);
+        let line = place.map_or(0, csv::Position::line);
         let record = record.map_err(|error| wrong(&args.file, line, &error.to_string()))?;
         let text = |index: usize| record.get(index).unwrap_or_default().to_owned();
         let units = text(on_hand);
@@ -182,5 +183,38 @@ mod tests {
         let half = rows(b"node_id,sku,on_hand\nN1,A,5\nN1,B,2.5\n").unwrap_err();
         assert!(half.message.ends_with("line 3: on_hand `2.5` is no whole number"), "{half}");
         assert!(rows(b"node_id,sku,on_hand\nN1,A\n").is_err());
+    }
+
+    #[test]
+    fn odd_files_are_understood_or_refused_whole() {
+        let long = [b"node_id,sku,on_hand\nN1,".as_slice(), &vec![b'A'; 1 << 20], b",1\n"].concat();
+        let cases: &[(&str, &[u8], Option<usize>)] = &[
+            ("nothing", b"", None),
+            ("a mark of the byte order and nothing", b"\xef\xbb\xbf", None),
+            ("a header alone", b"node_id,sku,on_hand\n", Some(0)),
+            ("a header without its newline", b"node_id,sku,on_hand", Some(0)),
+            ("empty lines", b"node_id,sku,on_hand\n\n\nN1,A,1\n\n", Some(1)),
+            ("lines of Windows", b"node_id,sku,on_hand\r\nN1,A,1\r\n", Some(1)),
+            ("a last line without its newline", b"node_id,sku,on_hand\nN1,A,1", Some(1)),
+            ("an upload that was cut", b"node_id,sku,on_hand\nN1,A,1\nN1,B", None),
+            ("a quote without an end", b"node_id,sku,on_hand\n\"N1,A,1\nN1,B,2\n", None),
+            ("a cell too many", b"node_id,sku,on_hand\nN1,A,1,2\n", None),
+            ("columns that changed places", b"node_id,on_hand,sku\nN1,A,1\n", None),
+            ("names in GBK", b"node_id,sku,on_hand,name\nN1,A,1,\xb2\xe8\n", None),
+            ("UTF-16", b"\xff\xfen\0o\0d\0e\0", None),
+            ("a date for a number", b"node_id,sku,on_hand\nN1,A,2026-03-01\n", None),
+            ("a serial number of a date", b"node_id,sku,on_hand\nN1,A,46082\n", Some(1)),
+            ("a number of a spreadsheet", b"node_id,sku,on_hand\nN1,A,1E+03\n", None),
+            ("a thousand with its comma", b"node_id,sku,on_hand\nN1,A,\"1,000\"\n", None),
+            ("digits in full width", "node_id,sku,on_hand\nN1,A,\u{ff11}\n".as_bytes(), None),
+            ("more than there is", b"node_id,sku,on_hand\nN1,A,9223372036854775808\n", None),
+            ("a line of 1 MiB", &long, Some(1)),
+        ];
+        for (what, content, wanted) in cases {
+            let read = rows(content);
+            assert_eq!(read.as_ref().ok().map(Vec::len), *wanted, "{what}: {:?}", read.err());
+            let told = read.err().map(|refusal| refusal.to_string());
+            assert!(told.is_none_or(|text| text.contains(" line ") && !text.contains(" line 0")), "{what}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::verb;
 use crate::wire::Faults;
 use crate::wire::network as wire;
+use crate::wire::token::{nodes_after, nodes_token};
 
 const WRITE: &[&str] = &[kind::OPS, kind::SERVICE];
 const CLOSE: &[&str] = &[kind::OPS, kind::STORE, kind::SERVICE];
@@ -69,12 +70,11 @@ impl NetworkService for Fulfillment {
         let size = page_size(asked.page_size, 100, 500)?;
         let after = match asked.page_token.as_str() {
             "" => String::new(),
-            token => match NodeId::new(token) {
-                Ok(node) => node.into_string(),
-                Err(_) => return Err(Error::field("page_token", "must be that of the last answer").into()),
-            },
+            token => nodes_after(token)
+                .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
         };
-        let (nodes, next_page_token) = self.list_nodes(&after, size).await?;
+        let (nodes, last) = self.list_nodes(&after, size).await?;
+        let next_page_token = if last.is_empty() { last } else { nodes_token(&last) };
         Ok(Response::new(pb::ListNodesResponse { nodes, next_page_token }))
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use contract::fulfillment::v1 as pb;
 use contract::google::r#type as google;
 use domain::fulfillment::method::Method;
+use domain::id::check_text;
 use domain::network::capacity::Rule;
 use domain::network::hours::{Closure, Day, Hours, Interval, Zone};
 use domain::network::{Kind, Node, Service};
@@ -24,6 +25,7 @@ const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Node> {
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     let id = node_id(faults, &field("node_id"), &node.node_id);
+    faults.take(&field("name"), check_text(&node.name, Node::MAX_NAME));
     let kind = kind(node.kind);
     if kind.is_none() {
         faults.add(field("kind"), "must be one of the kinds of node");
@@ -42,8 +44,11 @@ pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Nod
         services: services?,
         capacity: capacity?,
     };
-    if let Err(why) = node.check() {
-        faults.add(field("name"), why);
+    // Each part was checked under its own name; this is the law of the whole.
+    if faults.0.is_empty()
+        && let Err(why) = node.check()
+    {
+        faults.add(field("node_id"), why);
     }
     Some(node)
 }
@@ -104,9 +109,7 @@ fn exceptions(
         if exceptions.insert(date, day).is_some() {
             faults.add(format!("{at}.date"), "is given twice");
         }
-        if exception.name.chars().count() > 200 {
-            faults.add(format!("{at}.name"), "must have at most 200 characters");
-        }
+        label(&exception.name, &format!("{at}.name"), faults);
     }
     Some(exceptions)
 }
@@ -138,11 +141,16 @@ fn minute(time: google::TimeOfDay) -> Result<u16, &'static str> {
     u16::try_from(time.hours * 60 + time.minutes).map_err(|_| odd)
 }
 
+/// A text for people that may be empty.
+fn label(text: &str, at: &str, faults: &mut Faults) {
+    if !text.is_empty() {
+        faults.take(at, check_text(text, 200));
+    }
+}
+
 /// A temporary closing.
 pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, faults: &mut Faults) -> Option<Closure> {
-    if closing.reason.chars().count() > 200 {
-        faults.add(format!("{at}.reason"), "must have at most 200 characters");
-    }
+    label(&closing.reason, &format!("{at}.reason"), faults);
     let from = match closing.from_time {
         None => Err("is required".to_owned()),
         Some(from) => instant(from).map_err(|why| why.to_string()),

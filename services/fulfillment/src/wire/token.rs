@@ -34,6 +34,16 @@ fn position(body: &[u8]) -> Option<Position> {
     Some(Position { promised, id: Uuid::from_slice(id).ok()? })
 }
 
+/// The token from which the list of nodes goes on after this one.
+pub(crate) fn nodes_token(after: &str) -> String {
+    seal("nodes", after.as_bytes())
+}
+
+/// The node of a token, if it is one of the list of nodes.
+pub(crate) fn nodes_after(token: &str) -> Option<String> {
+    String::from_utf8(open("nodes", token)?).ok()
+}
+
 /// The token from which a stream goes on.
 pub(crate) fn resume_token(node: &NodeId, cursor: Cursor) -> String {
     let (seq, after) = match cursor {
@@ -79,7 +89,7 @@ pub(crate) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
 }
 
 fn open(context: &str, token: &str) -> Option<Vec<u8>> {
-    if token.len() > 128 || !token.len().is_multiple_of(2) || !token.is_ascii() {
+    if token.len() > 1_024 || !token.len().is_multiple_of(2) || !token.is_ascii() {
         return None;
     }
     let bytes: Option<Vec<u8>> =
@@ -117,6 +127,16 @@ mod tests {
         for odd in ["", "zz", "0", "é", &"0".repeat(1_000), "+1+1+1+1+1+1+1+1"] {
             assert_eq!(cursor(&n1, odd), None);
         }
+    }
+
+    #[test]
+    fn a_token_of_nodes_takes_the_longest_code_and_cannot_be_mangled() {
+        for code in ["N1".to_owned(), "\u{10348}".repeat(64)] {
+            let token = nodes_token(&code);
+            assert_eq!(nodes_after(&token), Some(code));
+            assert_eq!(nodes_after(&token[..token.len() - 2]), None);
+        }
+        assert_eq!(nodes_after("N1"), None);
     }
 
     #[test]

@@ -178,11 +178,11 @@ fn tenders(fields: &mut Fields, tenders: &[pb::Tender], currency: Option<Currenc
         let kind = fields.text(&format!("tenders[{i}].kind"), &tender.kind, 32);
         let provider_ref = fields.label(&format!("tenders[{i}].provider_ref"), &tender.provider_ref, 128);
         let amount = fields.minor(&format!("tenders[{i}].amount"), tender.amount.as_ref(), currency);
-        let state = match tender.state() {
-            pb::TenderState::Unspecified | pb::TenderState::Due => Some(TenderState::Due),
-            pb::TenderState::Authorized => Some(TenderState::Authorized),
-            pb::TenderState::Captured => Some(TenderState::Captured),
-            pb::TenderState::Voided | pb::TenderState::Failed => {
+        let state = match pb::TenderState::try_from(tender.state) {
+            Ok(pb::TenderState::Unspecified | pb::TenderState::Due) => Some(TenderState::Due),
+            Ok(pb::TenderState::Authorized) => Some(TenderState::Authorized),
+            Ok(pb::TenderState::Captured) => Some(TenderState::Captured),
+            Ok(pb::TenderState::Voided | pb::TenderState::Failed) | Err(_) => {
                 fields.bad(format!("tenders[{i}].state"), "must be DUE, AUTHORIZED or CAPTURED");
                 None
             }
