@@ -98,12 +98,13 @@ fn is_gone(answer: &Status) -> bool {
     matches!(reason.as_deref(), Some("PROMISE_EXPIRED" | "PROMISE_REFUSED"))
 }
 
-/// Whether a promise holds something after now.
+/// Whether a promise holds something after now, for nobody's order yet.
 pub(crate) fn is_live(held: &pb::Promise, now: Timestamp) -> bool {
     let holds = match held.state() {
-        pb::PromiseState::Live | pb::PromiseState::Confirmed => true,
+        pb::PromiseState::Live => true,
         pb::PromiseState::Unspecified
         | pb::PromiseState::Pending
+        | pb::PromiseState::Confirmed
         | pb::PromiseState::Released
         | pb::PromiseState::Expired => false,
     };

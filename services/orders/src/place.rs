@@ -165,6 +165,9 @@ impl Orders {
                     }
                     other => other,
                 })?;
+                if held.state() == pb_fulfillment::PromiseState::Confirmed {
+                    return Err(Error::PromiseTaken);
+                }
                 if !hold::is_live(&held, now) {
                     return Err(Error::PromiseNotLive);
                 }
@@ -228,12 +231,15 @@ impl Orders {
         let mut tx = self.db.begin().await?;
         let inserted = store::insert(&mut tx, &news, &self.policy).await?;
         let fresh = |p: &&Placement| inserted.contains(&p.order.id.uuid());
+        news.retain(|new| inserted.contains(&new.order.id.uuid()));
         let events: Vec<bus::Event> =
             placements.iter().filter(fresh).flat_map(|p| p.events.clone()).collect();
-        outbox::append(&mut tx, &events).await?;
-        let records: Vec<inbox::Record> = placements.iter().filter(fresh).map(|p| p.record.clone()).collect();
-        let now = self.clock.business();
-        let recorded = if records.is_empty() { 0 } else { inbox::record_many(&mut tx, records, now).await? };
+        let records = placements.iter().filter(fresh).map(|p| p.record.clone()).collect();
+        let mut parts = store::rest_of(&news);
+        parts.extend(outbox::parts(&mut tx, &events)?);
+        parts.push(inbox::record_part(records, self.clock.business()));
+        let counts = tx.together(parts).await?;
+        let recorded = counts.last().copied().unwrap_or_default();
         if usize::try_from(recorded).is_ok_and(|recorded| recorded < inserted.len()) {
             return match placements {
                 [_] => Ok(vec![Wrote::Twin]),

@@ -47,10 +47,26 @@ impl Orders {
         let open: Vec<Open> = open.into_iter().filter(Open::has_changed).collect();
         let changes: Vec<Change<'_>> =
             open.iter().map(|o| Change { before: &o.before, order: &o.order, notes: &o.notes }).collect();
-        store::save(tx, &changes, &self.policy).await?;
         let events: Vec<bus::Event> = open.iter().flat_map(|o| o.events.clone()).collect();
-        outbox::append(tx, &events).await?;
-        Ok(())
+        self.save(tx, &changes, &events).await
+    }
+
+    /// Writes changed orders and their events, in one go.
+    pub(crate) async fn save(
+        &self,
+        tx: &mut Tx,
+        changes: &[Change<'_>],
+        events: &[bus::Event],
+    ) -> Result<(), Error> {
+        let mut parts = store::changes_of(changes, &self.policy);
+        parts.extend(outbox::parts(tx, events)?);
+        let counts = tx.together(parts).await?;
+        let saved = counts.first().copied().unwrap_or_default();
+        if usize::try_from(saved).is_ok_and(|saved| saved == changes.len()) {
+            Ok(())
+        } else {
+            Err(Error::ChangedMeanwhile)
+        }
     }
 
     /// Writes one changed order.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use contract::orders::v1 as pb;
 use domain::id::{OrderId, Uuid};
+use domain::order::Order;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::error::Error;
-use crate::{Orders, wire};
+use crate::{Orders, store, wire};
 use clock::Clock;
 
 /// Those who wait for changes, by order.
@@ -124,28 +125,37 @@ async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
     while !stand.is_over {
         // Marked as seen before the order is read: a change during the reading is looked at again.
         stand.watcher.told.mark_unchanged();
-        let order = match look(&stand).await {
-            Ok(order) => order,
+        match look(&mut stand).await {
+            Ok(Some(order)) => {
+                return Some((Ok(pb::WatchOrderResponse { order: Some(wire::order(&order)) }), stand));
+            }
+            Ok(None) if stand.is_over => {}
+            Ok(None) => {
+                let (clock, poll) = (stand.clock.clone(), stand.poll);
+                stand.watcher.changed(&clock, poll).await;
+            }
             Err(error) => {
                 stand.is_over = true;
                 return Some((Err(error.into()), stand));
             }
-        };
-        stand.is_over = order.status().is_over();
-        if order.version > stand.after {
-            stand.after = order.version;
-            return Some((Ok(pb::WatchOrderResponse { order: Some(wire::order(&order)) }), stand));
-        }
-        if !stand.is_over {
-            let (clock, poll) = (stand.clock.clone(), stand.poll);
-            stand.watcher.changed(&clock, poll).await;
         }
     }
     None
 }
 
-async fn look(stand: &Stand) -> Result<domain::order::Order, Error> {
+/// The order, if it has changed. Most looks find nothing new, so they begin with a glance.
+async fn look(stand: &mut Stand) -> Result<Option<Order>, Error> {
+    let missing = || Error::NotFound(stand.order.to_string());
+    let mut tx = stand.db.read().await?;
+    let (version, is_over) = store::glance(&mut tx, stand.order).await?.ok_or_else(missing)?;
+    drop(tx);
+    if version <= stand.after {
+        stand.is_over = is_over;
+        return Ok(None);
+    }
     let mut tx = stand.db.snapshot().await?;
-    let found = crate::store::load(&mut tx, stand.order).await?;
-    found.map(|loaded| loaded.order).ok_or_else(|| Error::NotFound(stand.order.to_string()))
+    let order = store::load(&mut tx, stand.order).await?.ok_or_else(missing)?.order;
+    stand.is_over = order.status().is_over();
+    stand.after = order.version;
+    Ok(Some(order))
 }

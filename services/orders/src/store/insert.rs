@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use db::{Tx, Type, params};
+use db::{Part, Tx, Type, params};
 use domain::id::Uuid;
 use domain::order::{Order, Policy};
 use domain::time::micros;
 
-use super::save::{Note, blocks, count, insert_notes, numbered};
+use super::save::{Note, blocks, count, notes_part, numbered};
 use crate::error::Error;
 
 /// A new order, the hash of its request and its first steps.
@@ -18,18 +18,10 @@ pub(crate) struct New<'a> {
     pub(crate) notes: &'a [Note],
 }
 
-/// Writes new orders, each table at once, and answers which of them are new: not those whose channel's number or
-/// promise another order has.
-pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Result<HashSet<Uuid>, Error> {
-    let inserted = insert_orders(tx, news, policy).await?;
-    let news: Vec<New<'_>> =
-        news.iter().filter(|new| inserted.contains(&new.order.id.uuid())).copied().collect();
-    insert_lines(tx, &news).await?;
-    insert_tenders(tx, &news).await?;
-    insert_charges(tx, &news).await?;
-    let notes = news.iter().flat_map(|new| numbered(new.order.id, 0, new.notes));
-    insert_notes(tx, notes.collect()).await?;
-    Ok(inserted)
+/// What goes with new orders: to be written in one go, after the orders themselves.
+pub(crate) fn rest_of(news: &[New<'_>]) -> Vec<Part> {
+    let notes = news.iter().flat_map(|new| numbered(new.order.id, 0, new.notes)).collect();
+    vec![lines(news), tenders(news), charges(news), notes_part(notes)]
 }
 
 /// The columns of a new order.
@@ -60,7 +52,9 @@ const ORDER_COLUMNS: &[(&str, Type)] = &[
     ("due_at", Type::BigInt),
 ];
 
-async fn insert_orders(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Result<HashSet<Uuid>, Error> {
+/// Writes new orders, without what goes with them, and answers which of them are new: not those whose channel's number
+/// or promise another order has.
+pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Result<HashSet<Uuid>, Error> {
     let row = |New { order, body_hash, notes }: &New<'_>| {
         params![
             order.id.uuid(),
@@ -107,7 +101,7 @@ async fn insert_orders(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Result
     rows.iter().map(|row| Ok(row.get("order_id")?)).collect()
 }
 
-async fn insert_lines(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
+fn lines(news: &[New<'_>]) -> Part {
     let lines = news.iter().flat_map(|new| new.order.lines.iter().map(|line| (new.order.id.uuid(), line)));
     let rows = lines.map(|(id, l)| {
         let a = &l.amounts;
@@ -125,7 +119,7 @@ async fn insert_lines(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
         ]
     });
     // A new line is reserved as a whole.
-    tx.batch(
+    Part::new(
         "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
              open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
              cancel_requested, cancel_reason)
@@ -146,11 +140,9 @@ async fn insert_lines(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }
 
-async fn insert_tenders(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
+fn tenders(news: &[New<'_>]) -> Part {
     let rows = news.iter().flat_map(|new| {
         let id = new.order.id.uuid();
         new.order.ledger.tenders.iter().zip(1_i64..).map(move |(t, position)| {
@@ -165,7 +157,7 @@ async fn insert_tenders(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
             ]
         })
     });
-    tx.batch(
+    Part::new(
         "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
          SELECT r.order_id, r.tender_id, r.position, r.kind, r.amount, r.state, r.provider_ref, 0 FROM {rows}",
         &[
@@ -179,17 +171,15 @@ async fn insert_tenders(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }
 
-async fn insert_charges(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
+fn charges(news: &[New<'_>]) -> Part {
     let rows = news.iter().flat_map(|new| {
         let id = new.order.id.uuid();
         let charges = new.order.charges.iter().zip(1_i64..);
         charges.map(move |(c, n)| params![id, n, c.code.as_str(), c.description.as_str(), c.amount_minor])
     });
-    tx.batch(
+    Part::new(
         "INSERT INTO order_charges (order_id, position, code, description, amount)
          SELECT r.order_id, r.position, r.code, r.description, r.amount FROM {rows}",
         &[
@@ -201,6 +191,4 @@ async fn insert_charges(tx: &mut Tx, news: &[New<'_>]) -> Result<(), Error> {
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }

@@ -7,7 +7,7 @@ use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken, RefundId, Sku, Uuid};
 use domain::money::Currency;
 use domain::order::{
-    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Promise, Refund, Tender, TenderState, Terms,
+    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Promise, Refund, Status, Tender, TenderState, Terms,
 };
 use domain::time::{Timestamp, from_micros, micros};
 
@@ -25,6 +25,17 @@ pub(crate) struct Loaded {
 pub(crate) async fn load(tx: &mut Tx, id: OrderId) -> Result<Option<Loaded>, Error> {
     let row = tx.fetch_optional(select_orders!("WHERE o.order_id = $1"), params![id.uuid()]).await?;
     one(tx, row).await
+}
+
+/// The version of an order, and whether it is over: enough to know whether there is something new.
+pub(crate) async fn glance(tx: &mut Tx, id: OrderId) -> Result<Option<(i64, bool)>, Error> {
+    let row = tx
+        .fetch_optional("SELECT version, status FROM orders WHERE order_id = $1", params![id.uuid()])
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let status: String = row.get("status")?;
+    let status = Status::parse(&status).ok_or_else(|| unreadable("status", &status))?;
+    Ok(Some((row.get("version")?, status.is_over())))
 }
 
 /// The order, locked until the end of the transaction.

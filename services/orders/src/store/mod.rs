@@ -5,13 +5,13 @@ mod list;
 mod load;
 mod save;
 
-pub(crate) use insert::{New, insert};
+pub(crate) use insert::{New, insert, rest_of};
 pub(crate) use list::{Filter, Position, Step, page, timeline};
 pub(crate) use load::{
-    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, load, lock, lock_many, many,
-    next_due,
+    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, glance, load, lock, lock_many,
+    many, next_due,
 };
-pub(crate) use save::{Change, Note, postpone, save};
+pub(crate) use save::{Change, Note, changes_of, postpone};
 
 /// The columns of an order, for its three ways of being read.
 macro_rules! select_orders {

@@ -1,6 +1,6 @@
 //! Writing orders that changed, with few statements: only what changed, each table at once.
 
-use db::{Tx, Type, Value, params};
+use db::{Part, Tx, Type, Value, params};
 use domain::id::OrderId;
 use domain::order::{Line, Order, Policy, Tender};
 use domain::time::{Timestamp, micros};
@@ -24,8 +24,8 @@ pub(super) fn numbered(id: OrderId, before: i64, notes: &[Note]) -> impl Iterato
     })
 }
 
-pub(super) async fn insert_notes(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
-    tx.batch(
+pub(super) fn notes_part(rows: Vec<Vec<Value>>) -> Part {
+    Part::new(
         "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
          SELECT r.order_id, r.number, r.step, r.text, r.actor, r.occurred_at, r.node_id FROM {rows}",
         &[
@@ -39,8 +39,6 @@ pub(super) async fn insert_notes(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(
         ],
         rows,
     )
-    .await?;
-    Ok(())
 }
 
 /// An order that changed since it was locked, and its new steps.
@@ -51,17 +49,14 @@ pub(crate) struct Change<'a> {
     pub(crate) notes: &'a [Note],
 }
 
-/// Writes what changed, of all orders together.
-pub(crate) async fn save(tx: &mut Tx, changes: &[Change<'_>], policy: &Policy) -> Result<(), Error> {
-    update_orders(tx, changes, policy).await?;
-    update_lines(tx, changes).await?;
-    update_tenders(tx, changes).await?;
-    insert_refunds(tx, changes).await?;
-    let notes = changes.iter().flat_map(|c| numbered(c.order.id, c.before.steps, c.notes));
-    insert_notes(tx, notes.collect()).await
+/// What is to be written of changed orders, in one go. The first part is the orders themselves: it must change as many
+/// rows as there are orders.
+pub(crate) fn changes_of(changes: &[Change<'_>], policy: &Policy) -> Vec<Part> {
+    let notes = changes.iter().flat_map(|c| numbered(c.order.id, c.before.steps, c.notes)).collect();
+    vec![orders(changes, policy), lines(changes), tenders(changes), refunds(changes), notes_part(notes)]
 }
 
-async fn update_orders(tx: &mut Tx, changes: &[Change<'_>], policy: &Policy) -> Result<(), Error> {
+fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
     let row = |Change { before, order, notes }: &Change<'_>| {
         params![
             order.id.uuid(),
@@ -86,45 +81,38 @@ async fn update_orders(tx: &mut Tx, changes: &[Change<'_>], policy: &Policy) -> 
             order.due_at(policy).map(micros),
         ]
     };
-    let saved = tx
-        .batch(
-            "UPDATE orders AS o SET version = r.version, status = r.status, blocks = r.blocks,
+    Part::new(
+        "UPDATE orders AS o SET version = r.version, status = r.status, blocks = r.blocks,
                  promise_token = r.promise_token, method = r.method, node_id = r.node_id,
                  promised_at = r.promised_at, held_until = r.held_until, updated_at = r.updated_at,
                  payment_due_at = r.payment_due_at, lapsed_at = r.lapsed_at, expired_at = r.expired_at,
                  confirmed_at = r.confirmed_at, fulfillment_id = r.fulfillment_id, cancels = r.cancels,
                  refund_count = r.refund_count, step_count = r.step_count, due_at = r.due_at
                FROM {rows} WHERE o.order_id = r.order_id AND o.version = r.before",
-            &[
-                ("order_id", Type::Uuid),
-                ("before", Type::BigInt),
-                ("version", Type::BigInt),
-                ("status", Type::Text),
-                ("blocks", Type::Text),
-                ("promise_token", Type::Uuid),
-                ("method", Type::Text),
-                ("node_id", Type::Text),
-                ("promised_at", Type::BigInt),
-                ("held_until", Type::BigInt),
-                ("updated_at", Type::BigInt),
-                ("payment_due_at", Type::BigInt),
-                ("lapsed_at", Type::BigInt),
-                ("expired_at", Type::BigInt),
-                ("confirmed_at", Type::BigInt),
-                ("fulfillment_id", Type::Uuid),
-                ("cancels", Type::BigInt),
-                ("refund_count", Type::BigInt),
-                ("step_count", Type::BigInt),
-                ("due_at", Type::BigInt),
-            ],
-            changes.iter().map(row).collect(),
-        )
-        .await?;
-    if usize::try_from(saved).is_ok_and(|saved| saved == changes.len()) {
-        Ok(())
-    } else {
-        Err(Error::ChangedMeanwhile)
-    }
+        &[
+            ("order_id", Type::Uuid),
+            ("before", Type::BigInt),
+            ("version", Type::BigInt),
+            ("status", Type::Text),
+            ("blocks", Type::Text),
+            ("promise_token", Type::Uuid),
+            ("method", Type::Text),
+            ("node_id", Type::Text),
+            ("promised_at", Type::BigInt),
+            ("held_until", Type::BigInt),
+            ("updated_at", Type::BigInt),
+            ("payment_due_at", Type::BigInt),
+            ("lapsed_at", Type::BigInt),
+            ("expired_at", Type::BigInt),
+            ("confirmed_at", Type::BigInt),
+            ("fulfillment_id", Type::Uuid),
+            ("cancels", Type::BigInt),
+            ("refund_count", Type::BigInt),
+            ("step_count", Type::BigInt),
+            ("due_at", Type::BigInt),
+        ],
+        changes.iter().map(row).collect(),
+    )
 }
 
 /// Looks at an order again later: what was due could not be done now.
@@ -137,7 +125,7 @@ pub(crate) async fn postpone(tx: &mut Tx, id: OrderId, until: Timestamp) -> Resu
     Ok(())
 }
 
-async fn update_lines(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+fn lines(changes: &[Change<'_>]) -> Part {
     let differs = |(old, new): &(&Line, &Line)| {
         old.buckets != new.buckets
             || old.cancel_requested != new.cancel_requested
@@ -167,7 +155,7 @@ async fn update_lines(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> 
             line.cancel_reason.as_str(),
         ]
     });
-    tx.batch(
+    Part::new(
         "UPDATE order_lines AS l SET open = r.open, reserved = r.reserved, backordered = r.backordered,
              allocated = r.allocated, picked = r.picked, packed = r.packed, ready = r.ready,
              in_custody = r.in_custody, delivered = r.delivered, cancelled = r.cancelled, lost = r.lost,
@@ -192,11 +180,9 @@ async fn update_lines(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> 
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }
 
-async fn update_tenders(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+fn tenders(changes: &[Change<'_>]) -> Part {
     let differs = |(old, new): &(&Tender, &Tender)| old != new;
     let rows = changes.iter().flat_map(|c| {
         let pairs = c.before.order.ledger.tenders.iter().zip(&c.order.ledger.tenders).filter(differs);
@@ -210,7 +196,7 @@ async fn update_tenders(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error
             ]
         })
     });
-    tx.batch(
+    Part::new(
         "UPDATE order_tenders AS t SET state = r.state, provider_ref = r.provider_ref, claimed = r.claimed
            FROM {rows} WHERE t.order_id = r.order_id AND t.tender_id = r.tender_id",
         &[
@@ -222,11 +208,9 @@ async fn update_tenders(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }
 
-async fn insert_refunds(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error> {
+fn refunds(changes: &[Change<'_>]) -> Part {
     let rows = changes.iter().flat_map(|c| {
         let known = c.before.order.ledger.refunds.len();
         let fresh = c.order.ledger.refunds.iter().zip(1_i64..).skip(known);
@@ -241,7 +225,7 @@ async fn insert_refunds(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error
             ]
         })
     });
-    tx.batch(
+    Part::new(
         "INSERT INTO order_refunds (order_id, position, refund_id, amount, reason, requested_at)
          SELECT r.order_id, r.position, r.refund_id, r.amount, r.reason, r.requested_at FROM {rows}",
         &[
@@ -254,8 +238,6 @@ async fn insert_refunds(tx: &mut Tx, changes: &[Change<'_>]) -> Result<(), Error
         ],
         rows.collect(),
     )
-    .await?;
-    Ok(())
 }
 
 pub(super) fn blocks(order: &Order) -> String {

@@ -155,7 +155,8 @@ async fn a_thousand_bad_lines_are_not_all_told() {
     let mut request = good();
     request.lines = vec![line("", 0, -1); 1_000];
     let refused = world.try_place(request).await.unwrap_err();
-    assert_eq!(fields(&refused).len(), 65);
+    assert!((10..200).contains(&fields(&refused).len()));
+    assert_eq!(fields(&refused).last().unwrap(), "..");
 }
 
 #[tokio::test]
@@ -253,7 +254,10 @@ async fn bad_questions_are_named_by_field() {
     assert_eq!(list(&world, |r| r.page_token = "abc".to_owned()).await, ["page_token"]);
     assert_eq!(list(&world, |r| r.page_token = "é".repeat(32)).await, ["page_token"]);
     assert_eq!(list(&world, |r| r.page_token = "0".repeat(64)).await, ["page_token"]);
-    assert_eq!(list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![99]).await, ["filter.statuses"]);
+    assert_eq!(
+        list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![99]).await,
+        ["filter.statuses[0]"]
+    );
     assert_eq!(list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![0]).await, ["filter.statuses[0]"]);
     assert_eq!(
         list(&world, |r| r.filter.as_mut().unwrap().channel = "?".to_owned()).await,

@@ -74,9 +74,17 @@ impl Fake {
 
     /// The promise is gone, as when its time ran out.
     pub(crate) fn expire(&self, token: &str) {
+        self.set(token, pb::PromiseState::Expired);
+    }
+
+    /// The promise belongs to an order.
+    pub(crate) fn confirm(&self, token: &str) {
+        self.set(token, pb::PromiseState::Confirmed);
+    }
+
+    fn set(&self, token: &str, to: pb::PromiseState) {
         let token: PromiseToken = token.parse().unwrap();
-        let mut state = self.state.lock().unwrap();
-        state.promises.get_mut(&token.uuid()).unwrap().set_state(pb::PromiseState::Expired);
+        self.state.lock().unwrap().promises.get_mut(&token.uuid()).unwrap().set_state(to);
     }
 }
 

@@ -131,6 +131,20 @@ async fn a_late_payment_without_stock_goes_back_whole() {
 }
 
 #[tokio::test]
+async fn a_payment_goes_by_the_clock_and_not_by_whether_a_timer_has_run() {
+    for world in worlds().await {
+        let (lapsed, expired) = (world.unpaid().await, world.unpaid().await);
+        world.clock.advance_to(domain::time::after_ms(world.now(), 16 * 60_000));
+        let paid = world.try_pay(&lapsed, TenderState::Captured).await.unwrap();
+        assert_ne!(paid.promise_token, lapsed.promise_token, "the old claim is not counted on");
+        assert_eq!(world.happened(&lapsed).await, ["placed", "lapsed", "paid", "unblocked"]);
+        world.clock.advance_to(domain::time::after_ms(world.now(), 9 * 60_000));
+        let paid = world.try_pay(&expired, TenderState::Captured).await.unwrap();
+        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (760, 760)));
+    }
+}
+
+#[tokio::test]
 async fn an_order_paid_in_part_gets_that_part_back_when_it_expires() {
     for world in worlds().await {
         let mut halves = request("h", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due);

@@ -158,6 +158,9 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
             fields(&world.try_place(with("x3", same(), &unknown)).await.unwrap_err()),
             ["promise_token"]
         );
+        world.fake.confirm(&token);
+        let refused = world.try_place(with("x5", same(), &token)).await.unwrap_err();
+        assert_eq!(reason(&refused), "PROMISE_TAKEN", "confirmed for an order that we do not know");
         world.fake.expire(&token);
         let refused = world.try_place(with("x4", same(), &token)).await.unwrap_err();
         assert_eq!(reason(&refused), "PROMISE_NOT_LIVE");

@@ -182,6 +182,21 @@ async fn a_hold_that_ran_out_is_held_anew_by_the_payment() {
 }
 
 #[tokio::test]
+async fn a_hold_that_was_given_back_is_held_anew_by_the_payment() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let back = Stock::ReservationReleased(inv::ReservationReleased {
+            reservation: None,
+            reason: "PROMISE_ENDED".to_owned(),
+        });
+        world.hear(world.stock_event(&order, back)).await.unwrap();
+        let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
+        assert_ne!(paid.promise_token, order.promise_token);
+        assert_eq!(world.steps(&order).await, ["PLACED", "HOLD_LOST", "PAID", "RELEASED"]);
+    }
+}
+
+#[tokio::test]
 async fn what_can_not_be_is_poison() {
     for world in worlds().await {
         let order = world.paid().await;
