@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use db::{Row, Tx, Type, params};
+use db::{Part, Row, Tx, Type, params};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -217,30 +217,33 @@ pub async fn saved_many(
     Ok(saved.collect())
 }
 
-/// Claims and settles in one statement. Answers how many were new; when that is fewer than asked, somebody was
+/// Claims and settles in one batch (see [`Tx::together`]). When it has inserted fewer rows than asked, somebody was
 /// faster with one of them, and the transaction must not be committed.
-pub async fn record_many(tx: &mut Tx, mut records: Vec<Record>, now: Timestamp) -> Result<u64, Error> {
+pub fn record_part(mut records: Vec<Record>, now: Timestamp) -> Part {
     // one order for all, so that two batches cannot wait for each other
     records.sort_unstable_by(|a, b| (&a.scope, a.request_id).cmp(&(&b.scope, b.request_id)));
     let now = now.as_microsecond();
-    let rows =
-        records.into_iter().map(|r| params![r.scope, r.request_id, r.body_hash, r.reply, now]).collect();
-    let inserted = tx
-        .batch(
-            "INSERT INTO inbox (scope, request_id, body_hash, reply, claimed_at)
-             SELECT r.scope, r.request_id, r.body_hash, r.reply, r.claimed_at FROM {rows} WHERE true
-             ON CONFLICT (scope, request_id) DO NOTHING",
-            &[
-                ("scope", Type::Text),
-                ("request_id", Type::Uuid),
-                ("body_hash", Type::Bytes),
-                ("reply", Type::Bytes),
-                ("claimed_at", Type::BigInt),
-            ],
-            rows,
-        )
-        .await?;
-    Ok(inserted)
+    let row = |r: Record| params![r.scope, r.request_id, r.body_hash, r.reply, now];
+    Part::new(
+        "INSERT INTO inbox (scope, request_id, body_hash, reply, claimed_at)
+         SELECT r.scope, r.request_id, r.body_hash, r.reply, r.claimed_at FROM {rows} WHERE true
+         ON CONFLICT (scope, request_id) DO NOTHING",
+        &[
+            ("scope", Type::Text),
+            ("request_id", Type::Uuid),
+            ("body_hash", Type::Bytes),
+            ("reply", Type::Bytes),
+            ("claimed_at", Type::BigInt),
+        ],
+        records.into_iter().map(row).collect(),
+    )
+}
+
+/// Claims and settles in one statement. Answers how many were new; when that is fewer than asked, somebody was
+/// faster with one of them, and the transaction must not be committed.
+pub async fn record_many(tx: &mut Tx, records: Vec<Record>, now: Timestamp) -> Result<u64, Error> {
+    let inserted = tx.together(vec![record_part(records, now)]).await?;
+    Ok(inserted.into_iter().sum())
 }
 
 /// Forgets requests claimed before `older_than`, at most `limit` of them. Answers how many.

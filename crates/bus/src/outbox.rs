@@ -1,6 +1,6 @@
 //! Events appended inside the caller's transaction.
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, params};
 use jiff::Timestamp;
 
 use crate::{Error, Event, MAX_PAYLOAD, trace};
@@ -17,10 +17,24 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
     match events {
         [] => return Ok(()),
         [event] => append_one(tx, event, traceparent).await?,
-        [..] => append_many(tx, events, traceparent.as_ref()).await?,
+        [..] => {
+            tx.together(parts_of(events, traceparent.as_ref())).await?;
+        }
     }
     tx.wake_on_commit();
     Ok(())
+}
+
+/// The same as [`append`], for a writer that runs it together with batches of its own (see [`Tx::together`]). `tx` is
+/// the transaction in which that will be.
+pub fn parts(tx: &mut Tx, events: &[Event]) -> Result<Vec<Part>, Error> {
+    for event in events {
+        check(event)?;
+    }
+    if !events.is_empty() {
+        tx.wake_on_commit();
+    }
+    Ok(parts_of(events, trace::current().as_ref()))
 }
 
 async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
@@ -39,39 +53,38 @@ async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> 
     Ok(())
 }
 
-async fn append_many(tx: &mut Tx, events: &[Event], traceparent: Option<&String>) -> Result<(), Error> {
+fn parts_of(events: &[Event], traceparent: Option<&String>) -> Vec<Part> {
     let rows = events.iter().map(|event| columns(event, traceparent.cloned())).collect();
-    tx.batch(
-        "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
-                             occurred_at, actor, traceparent)
-         SELECT r.event_id, r.topic, r.aggregate_type, r.aggregate, r.sequence, r.event_type, r.payload,
-                r.occurred_at, r.actor, r.traceparent
-           FROM {rows}",
-        &[
-            ("event_id", Type::Uuid),
-            ("topic", Type::Text),
-            ("aggregate_type", Type::Text),
-            ("aggregate", Type::Uuid),
-            ("sequence", Type::BigInt),
-            ("event_type", Type::Text),
-            ("payload", Type::Bytes),
-            ("occurred_at", Type::BigInt),
-            ("actor", Type::Text),
-            ("traceparent", Type::Text),
-        ],
-        rows,
-    )
-    .await?;
     let pointers =
         (0_i64..).zip(events).map(|(nth, event)| params![nth, event.aggregate, event.sequence]).collect();
-    tx.batch(
-        "INSERT INTO outbox (aggregate, sequence)
-         SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
-        &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
-        pointers,
-    )
-    .await?;
-    Ok(())
+    vec![
+        Part::new(
+            "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
+                                 occurred_at, actor, traceparent)
+             SELECT r.event_id, r.topic, r.aggregate_type, r.aggregate, r.sequence, r.event_type, r.payload,
+                    r.occurred_at, r.actor, r.traceparent
+               FROM {rows}",
+            &[
+                ("event_id", Type::Uuid),
+                ("topic", Type::Text),
+                ("aggregate_type", Type::Text),
+                ("aggregate", Type::Uuid),
+                ("sequence", Type::BigInt),
+                ("event_type", Type::Text),
+                ("payload", Type::Bytes),
+                ("occurred_at", Type::BigInt),
+                ("actor", Type::Text),
+                ("traceparent", Type::Text),
+            ],
+            rows,
+        ),
+        Part::new(
+            "INSERT INTO outbox (aggregate, sequence)
+             SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
+            &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            pointers,
+        ),
+    ]
 }
 
 fn check(event: &Event) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 
 use crate::error::{Error, Result};
+use crate::tx::Part;
 use crate::value::{Type, Value};
 
 fn refused<T>(_: T) -> Error {
@@ -58,6 +59,25 @@ fn check(columns: &[(&'static str, Type)], rows: &[Vec<Value>]) -> Result<()> {
 
 /// One array per column.
 pub(crate) fn postgres_rows(columns: &[(&'static str, Type)], rows: Vec<Vec<Value>>) -> Result<PgArguments> {
+    let mut arguments = PgArguments::default();
+    add_arrays(&mut arguments, columns, rows)?;
+    Ok(arguments)
+}
+
+/// The arrays of several batches, one after another.
+pub(crate) fn postgres_parts(parts: Vec<Part>) -> Result<PgArguments> {
+    let mut arguments = PgArguments::default();
+    for part in parts {
+        add_arrays(&mut arguments, part.columns, part.rows)?;
+    }
+    Ok(arguments)
+}
+
+fn add_arrays(
+    arguments: &mut PgArguments,
+    columns: &[(&'static str, Type)],
+    rows: Vec<Vec<Value>>,
+) -> Result<()> {
     check(columns, &rows)?;
     let mut turned: Vec<Vec<Value>> = columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
     for row in rows {
@@ -65,7 +85,6 @@ pub(crate) fn postgres_rows(columns: &[(&'static str, Type)], rows: Vec<Vec<Valu
             column.push(value);
         }
     }
-    let mut arguments = PgArguments::default();
     for ((_, kind), values) in columns.iter().zip(turned) {
         macro_rules! array {
             ($variant:ident) => {
@@ -87,7 +106,7 @@ pub(crate) fn postgres_rows(columns: &[(&'static str, Type)], rows: Vec<Vec<Valu
         }
         .map_err(refused)?;
     }
-    Ok(arguments)
+    Ok(())
 }
 
 /// One JSON text `[[..], ..]`; bytes and uuids as hex.

@@ -13,6 +13,7 @@ use sqlx::{
 use crate::bind;
 use crate::error::{Error, Result};
 use crate::row::{Inner, Row};
+use crate::tx::Part;
 use crate::value::{Type, Value};
 
 /// The longest that a `BEGIN`, `COMMIT` or `ROLLBACK` may stay unanswered before the connection counts as lost.
@@ -52,6 +53,7 @@ enum Wire {
 pub(crate) enum Params<'a> {
     Plain(Vec<Value>),
     Rows(&'a [(&'static str, Type)], Vec<Vec<Value>>),
+    Parts(Vec<Part>),
 }
 
 /// What is wanted back.
@@ -132,6 +134,7 @@ impl Wire {
                 let arguments = match params {
                     Params::Plain(values) => bind::postgres(values)?,
                     Params::Rows(columns, rows) => bind::postgres_rows(columns, rows)?,
+                    Params::Parts(parts) => bind::postgres_parts(parts)?,
                 };
                 let query = sqlx::query_with(text, arguments);
                 match want {
@@ -146,6 +149,7 @@ impl Wire {
                 let arguments = match params {
                     Params::Plain(values) => bind::sqlite(values)?,
                     Params::Rows(columns, rows) => bind::sqlite_rows(columns, &rows)?,
+                    Params::Parts(_) => return Err(Error::misuse("SQLite runs batches one by one")),
                 };
                 let (_, changed, rows) = finish(connection, sqlx::query_with(text, arguments)).await?;
                 match want {

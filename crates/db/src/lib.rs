@@ -53,5 +53,5 @@ pub use migrate::{Migration, Migrations};
 pub use retry::retry;
 pub use row::{Portable, Row};
 pub use schema::{Column, Kind, Schema, Table};
-pub use tx::Tx;
+pub use tx::{Part, Tx};
 pub use value::{Type, Value};

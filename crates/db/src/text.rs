@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::tx::Part;
 use crate::value::Type;
 
 /// Texts kept. Marked texts are `'static`, so a program has only so many; the limit guards against generated columns.
@@ -51,7 +52,7 @@ fn cached(engine: Engine, sql: &'static str, columns: &[(&'static str, Type)]) -
     if let Some(built) = texts.get(&key).and_then(|list| list.iter().find(same)) {
         return Ok(AssertSqlSafe(Arc::clone(&built.text)).into_sql_str());
     }
-    let text: Arc<str> = expand(engine, sql, columns)?.into();
+    let text: Arc<str> = expand(engine, sql, columns, 1)?.into();
     if texts.len() >= CACHE_LIMIT {
         texts.clear();
     }
@@ -60,8 +61,30 @@ fn cached(engine: Engine, sql: &'static str, columns: &[(&'static str, Type)]) -
     Ok(AssertSqlSafe(text).into_sql_str())
 }
 
-/// Replaces the markers.
-fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)]) -> Result<String> {
+/// The text of several batches as one statement of PostgreSQL, which answers the number of rows each has changed.
+pub(crate) fn together(parts: &[Part]) -> Result<SqlStr> {
+    let mut text = String::with_capacity(parts.len() * 512);
+    let mut counts = String::with_capacity(parts.len() * 40);
+    let mut first = 1;
+    for (part, name) in parts.iter().zip(COUNTS) {
+        let separator = if first == 1 { "WITH " } else { ", " };
+        let sql = expand(Engine::Postgres, part.sql, part.columns, first)?;
+        write!(text, "{separator}{name} AS ({sql} RETURNING 1)").map_err(|_| Error::misuse("text"))?;
+        let separator = if first == 1 { "SELECT " } else { ", " };
+        write!(counts, "{separator}(SELECT COUNT(*) FROM {name}) AS {name}")
+            .map_err(|_| Error::misuse("text"))?;
+        first += part.columns.len();
+    }
+    text.push(' ');
+    text.push_str(&counts);
+    Ok(AssertSqlSafe(text).into_sql_str())
+}
+
+/// The names of the counts that [`together`] answers, and with them the most parts it takes.
+pub(crate) const COUNTS: [&str; 10] = ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9"];
+
+/// Replaces the markers; parameters are numbered from `first`.
+fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)], first: usize) -> Result<String> {
     let mut out = String::with_capacity(sql.len() + 128);
     let mut rest = sql;
     let mut has_rows = false;
@@ -71,7 +94,7 @@ fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)]) -> Result
         match marker.split_once(':') {
             None if marker == "rows" && !columns.is_empty() => {
                 has_rows = true;
-                out.push_str(&source(engine, columns)?);
+                out.push_str(&source(engine, columns, first)?);
             }
             // no stronger than an UPDATE that leaves the key alone: foreign key checks of others pass
             Some(("lock", table)) if is_name(table) => {
@@ -91,7 +114,7 @@ fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)]) -> Result
 }
 
 /// What `{rows}` stands for.
-fn source(engine: Engine, columns: &[(&'static str, Type)]) -> Result<String> {
+fn source(engine: Engine, columns: &[(&'static str, Type)], first: usize) -> Result<String> {
     if let Some((name, _)) = columns.iter().find(|(name, _)| !is_name(name)) {
         return Err(Error::misuse(format!("column name {name:?} is not allowed")));
     }
@@ -100,7 +123,7 @@ fn source(engine: Engine, columns: &[(&'static str, Type)]) -> Result<String> {
         .iter()
         .enumerate()
         .map(|(index, (name, kind))| match engine {
-            Engine::Postgres => format!("${}::{}[]", index + 1, postgres_name(*kind)),
+            Engine::Postgres => format!("${}::{}[]", first + index, postgres_name(*kind)),
             Engine::Sqlite => match kind {
                 Type::Bytes | Type::Uuid => format!("unhex(value->>{index}) AS {name}"),
                 Type::Double => format!("CAST(value->>{index} AS REAL) AS {name}"),
@@ -143,11 +166,11 @@ mod tests {
     fn rows_become_what_the_engine_knows() {
         let sql = "SELECT 1 FROM {rows} WHERE true";
         assert_eq!(
-            expand(Engine::Postgres, sql, COLUMNS).unwrap(),
+            expand(Engine::Postgres, sql, COLUMNS, 1).unwrap(),
             "SELECT 1 FROM UNNEST($1::text[], $2::uuid[], $3::double precision[]) AS r(node, id, x) WHERE true"
         );
         assert_eq!(
-            expand(Engine::Sqlite, sql, COLUMNS).unwrap(),
+            expand(Engine::Sqlite, sql, COLUMNS, 1).unwrap(),
             "SELECT 1 FROM (SELECT value->>0 AS node, unhex(value->>1) AS id, CAST(value->>2 AS REAL) AS x \
              FROM json_each($1)) AS r WHERE true"
         );
@@ -156,19 +179,37 @@ mod tests {
     #[test]
     fn a_lock_is_said_on_postgresql_only() {
         let sql = "SELECT a FROM t {lock:t}";
-        assert_eq!(expand(Engine::Postgres, sql, &[]).unwrap(), "SELECT a FROM t FOR NO KEY UPDATE OF t");
-        assert_eq!(expand(Engine::Sqlite, sql, &[]).unwrap(), "SELECT a FROM t ");
+        assert_eq!(expand(Engine::Postgres, sql, &[], 1).unwrap(), "SELECT a FROM t FOR NO KEY UPDATE OF t");
+        assert_eq!(expand(Engine::Sqlite, sql, &[], 1).unwrap(), "SELECT a FROM t ");
     }
 
     #[test]
     fn wrong_markers_and_names_are_refused() {
         for sql in ["{row}", "{rows}", "{lock:a b}", "{lock:", "{}"] {
-            assert!(expand(Engine::Sqlite, sql, &[]).is_err(), "{sql}");
+            assert!(expand(Engine::Sqlite, sql, &[], 1).is_err(), "{sql}");
         }
-        assert!(expand(Engine::Sqlite, "SELECT 1", COLUMNS).is_err());
+        assert!(expand(Engine::Sqlite, "SELECT 1", COLUMNS, 1).is_err());
         for name in ["", "1a", "a;b", "a\"", "A", "é"] {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn batches_become_one_statement_with_their_parameters_in_a_row() {
+        const IDS: &[(&str, Type)] = &[("id", Type::Uuid)];
+        let insert = Part::new(
+            "INSERT INTO t (node, id, x) SELECT r.node, r.id, r.x FROM {rows}",
+            COLUMNS,
+            Vec::new(),
+        );
+        let delete = Part::new("DELETE FROM u WHERE id IN (SELECT r.id FROM {rows})", IDS, Vec::new());
+        assert_eq!(
+            together(&[insert, delete]).unwrap().as_str(),
+            "WITH n0 AS (INSERT INTO t (node, id, x) SELECT r.node, r.id, r.x FROM UNNEST($1::text[], $2::uuid[], \
+             $3::double precision[]) AS r(node, id, x) RETURNING 1), n1 AS (DELETE FROM u WHERE id IN (SELECT r.id \
+             FROM UNNEST($4::uuid[]) AS r(id)) RETURNING 1) SELECT (SELECT COUNT(*) FROM n0) AS n0, \
+             (SELECT COUNT(*) FROM n1) AS n1"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::engine::{Db, Engine};
 use crate::error::{Error, Result};
 use crate::pool::Lease;
 use crate::row::Row;
-use crate::text;
+use crate::text::{self, COUNTS};
 use crate::value::{Type, Value};
 use crate::writer::Turn;
 
@@ -27,6 +27,21 @@ pub struct Tx {
     state: State,
     savepoints: u32,
     wake: bool,
+}
+
+/// One batch of [`Tx::together`]: text, columns and rows as [`Tx::batch`] takes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    pub(crate) sql: &'static str,
+    pub(crate) columns: &'static [(&'static str, Type)],
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+impl Part {
+    /// A batch that is not run yet.
+    pub fn new(sql: &'static str, columns: &'static [(&'static str, Type)], rows: Vec<Vec<Value>>) -> Self {
+        Self { sql, columns, rows }
+    }
 }
 
 pub(crate) enum Link {
@@ -129,6 +144,35 @@ impl Tx {
         }
         let text = text::rows(self.engine(), sql, columns)?;
         Ok(self.run(text, Params::Rows(columns, rows), Want::Rows).await?.rows())
+    }
+
+    /// Several batches at once: one round trip on PostgreSQL, one statement after another on `SQLite`. Each text is an
+    /// `INSERT`, `UPDATE` or `DELETE` without a result; none may depend on what another of them writes, and no two
+    /// may write the same row. Gives the number of rows that each has changed, 0 for those without rows.
+    pub async fn together(&mut self, parts: Vec<Part>) -> Result<Vec<u64>> {
+        if parts.len() > COUNTS.len() {
+            return Err(Error::misuse(format!("more than {} batches at once", COUNTS.len())));
+        }
+        let (mut counts, mut filled) = (vec![0; parts.len()], Vec::with_capacity(parts.len()));
+        let mut kept = Vec::with_capacity(parts.len());
+        for (place, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.rows.is_empty()) {
+            filled.push(place);
+            kept.push(part);
+        }
+        if self.engine() == Engine::Sqlite || kept.len() < 2 {
+            for (place, part) in filled.into_iter().zip(kept) {
+                counts[place] = self.batch(part.sql, part.columns, part.rows).await?;
+            }
+            return Ok(counts);
+        }
+        let text = text::together(&kept)?;
+        let rows = self.run(text, Params::Parts(kept), Want::Rows).await?.rows();
+        let row = rows.first().ok_or_else(|| Error::Decode("no row".into()))?;
+        for (place, name) in filled.into_iter().zip(COUNTS) {
+            let count: i64 = row.get(name)?;
+            counts[place] = u64::try_from(count).unwrap_or(0);
+        }
+        Ok(counts)
     }
 
     /// Marks a place to go back to. Savepoints nest; the calls below mean the innermost.

@@ -4,11 +4,13 @@
 //! and 128 callers share one commit. A batch that is in somebody's way is done again as a whole; one that cannot be
 //! done is taken apart, so that a poison request fails alone.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
 use db::Db;
+use domain::id::Uuid;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalogue::Catalogue;
@@ -19,6 +21,37 @@ use crate::stock::{self, Care};
 
 /// How often a batch that lost a race is done again before its callers are told to come back.
 const ATTEMPTS: u32 = 6;
+
+/// How many request ids are remembered to tell a likely repetition.
+const RECENT: usize = 32_768;
+
+/// The request ids of late. One that comes again is looked up before anything is tried; the others are taken for new,
+/// and the database says so when they are not.
+#[derive(Default)]
+struct Recent {
+    known: HashSet<Uuid>,
+    order: VecDeque<Uuid>,
+}
+
+impl Recent {
+    /// Remembers the ids of a batch; says whether one of them was known.
+    fn meet(&mut self, commands: &[Command]) -> bool {
+        let mut is_known = false;
+        for request in commands.iter().filter_map(|command| command.request.as_ref()) {
+            if !self.known.insert(request.id) {
+                is_known = true;
+                continue;
+            }
+            self.order.push_back(request.id);
+            if self.order.len() > RECENT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+        is_known
+    }
+}
 
 /// One caller.
 pub(crate) struct Waiting {
@@ -59,6 +92,7 @@ impl Combiner {
             return;
         };
         let mut waiting = Vec::with_capacity(self.batch);
+        let mut recent = Recent::default();
         let mut stop = std::pin::pin!(stop);
         let mut is_open = true;
         loop {
@@ -72,13 +106,13 @@ impl Combiner {
                     if taken == 0 {
                         return;
                     }
-                    self.serve(catalogue, &mut waiting).await;
+                    self.serve(catalogue, &mut recent, &mut waiting).await;
                 }
             }
         }
     }
 
-    async fn serve(&self, catalogue: &Catalogue, waiting: &mut Vec<Waiting>) {
+    async fn serve(&self, catalogue: &Catalogue, recent: &mut Recent, waiting: &mut Vec<Waiting>) {
         let mut commands = Vec::with_capacity(waiting.len());
         let mut replies = Vec::with_capacity(waiting.len());
         for Waiting { command, reply } in waiting.drain(..) {
@@ -87,15 +121,16 @@ impl Combiner {
         }
         metrics::histogram!("entrepot_inventory_batch_requests")
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
-        let outcomes = self.settle(catalogue, &commands).await;
+        let care = if recent.meet(&commands) { Care::Thorough } else { Care::Hopeful };
+        let outcomes = self.settle(catalogue, &commands, care).await;
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             // a caller that is gone asks again with its id
             drop(reply.send(outcome));
         }
     }
 
-    async fn settle(&self, catalogue: &Catalogue, commands: &[Command]) -> Vec<Outcome> {
-        let error = match self.persist(catalogue, commands).await {
+    async fn settle(&self, catalogue: &Catalogue, commands: &[Command], care: Care) -> Vec<Outcome> {
+        let error = match self.persist(catalogue, commands, care).await {
             Ok(outcomes) => return outcomes,
             Err(error) => error,
         };
@@ -106,7 +141,7 @@ impl Combiner {
         tracing::warn!(%error, requests = commands.len(), "a batch failed, its requests are tried one by one");
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
-            let alone = self.persist(catalogue, std::slice::from_ref(command)).await;
+            let alone = self.persist(catalogue, std::slice::from_ref(command), Care::Thorough).await;
             outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Error::Stopping))));
         }
         outcomes
@@ -114,8 +149,12 @@ impl Combiner {
 
     /// Does the batch until it is neither raced nor cut off; the request ids make that safe even when it is unknown
     /// whether an attempt was committed.
-    async fn persist(&self, catalogue: &Catalogue, commands: &[Command]) -> Result<Vec<Outcome>, Error> {
-        let mut care = Care::Hopeful;
+    async fn persist(
+        &self,
+        catalogue: &Catalogue,
+        commands: &[Command],
+        mut care: Care,
+    ) -> Result<Vec<Outcome>, Error> {
         let mut attempt = 1;
         loop {
             let error = match self.once(catalogue, commands, care).await {

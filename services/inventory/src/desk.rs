@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bus::{Event, Topic, outbox};
+use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
 use db::Tx;
 use domain::id::{self, OrderId, ReservationId};
@@ -143,8 +143,9 @@ impl Desk {
         Ok(shown)
     }
 
-    /// Writes all changes, one statement per table.
-    pub(crate) async fn write(mut self, tx: &mut Tx) -> Result<(), Error> {
+    /// Writes all changes with the answers to their requests: everything in one go. [`Error::Raced`] when a request
+    /// was answered, or a reservation made, by somebody else meanwhile.
+    pub(crate) async fn write(mut self, tx: &mut Tx, answers: Vec<inbox::Record>) -> Result<(), Error> {
         let mut fresh = Vec::new();
         let mut changed = Vec::new();
         let mut lines = Vec::new();
@@ -157,11 +158,18 @@ impl Desk {
             }
         }
         fresh.sort_unstable_by_key(|reservation| reservation.id);
-        store::reservations::insert(tx, &fresh, self.now).await?;
-        store::reservations::update(tx, &changed, &lines, self.now).await?;
-        self.ledger.write(tx, &mut self.events).await?;
-        outbox::append(tx, &self.events).await?;
-        Ok(())
+        let wanted = [answers.len() as u64, fresh.len() as u64];
+        let mut parts = vec![inbox::record_part(answers, self.now)];
+        parts.extend(store::reservations::insert(&fresh, self.now));
+        parts.extend(store::reservations::update(&changed, &lines, self.now));
+        parts.extend(self.ledger.parts(&mut self.events));
+        parts.extend(outbox::parts(tx, &self.events)?);
+        match tx.together(parts).await {
+            Ok(written) if written.starts_with(&wanted) => Ok(()),
+            // a duplicate: the first event of a reservation that somebody else has made
+            Ok(_) | Err(db::Error::Duplicate(_)) => Err(Error::Raced),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

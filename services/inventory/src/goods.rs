@@ -81,11 +81,16 @@ pub(crate) async fn apply(
         }
         verdicts.push(verdict);
     }
-    store::feeds::insert(tx, applied, now).await?;
+    let fed = applied.len() as u64;
     let mut events = Vec::new();
-    let slots = ledger.write(tx, &mut events).await?;
-    outbox::append(tx, &events).await?;
-    Ok((verdicts, slots))
+    let mut parts = vec![store::feeds::insert(applied, now)];
+    parts.extend(ledger.parts(&mut events));
+    parts.extend(outbox::parts(tx, &events)?);
+    let written = tx.together(parts).await?;
+    if written.first() != Some(&fed) {
+        return Err(Error::Raced);
+    }
+    Ok((verdicts, ledger.into_slots()))
 }
 
 /// What has moved at each position since its snapshot was taken: the snapshot could not see it.

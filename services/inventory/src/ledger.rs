@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bus::{Event, Topic};
 use contract::inventory::v1 as pb;
-use db::{Tx, Value};
+use db::{Part, Tx, Value};
 use domain::id;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
@@ -120,8 +120,8 @@ impl Ledger {
         self.movements.push(store::movements::values(slot, entry, by));
     }
 
-    /// Writes everything and appends one event per changed position to `events`, which are the caller's to write.
-    pub(crate) async fn write(self, tx: &mut Tx, events: &mut Vec<Event>) -> Result<Vec<Slot>, Error> {
+    /// What is to be written, and one event per changed position, for the caller to write together.
+    pub(crate) fn parts(&mut self, events: &mut Vec<Event>) -> [Part; 2] {
         let mut rows = Vec::with_capacity(self.slots.len());
         for (slot, mark) in self.slots.iter().zip(&self.marks) {
             match mark {
@@ -131,9 +131,13 @@ impl Ledger {
             }
             rows.push(store::positions::values(slot));
         }
-        store::positions::update(tx, rows).await?;
-        store::movements::insert(tx, self.movements).await?;
-        Ok(self.slots)
+        let movements = std::mem::take(&mut self.movements);
+        [store::positions::update(rows), store::movements::insert(movements)]
+    }
+
+    /// The positions as they are now.
+    pub(crate) fn into_slots(self) -> Vec<Slot> {
+        self.slots
     }
 
     fn changed(&self, slot: &Slot, actor: &str) -> Event {

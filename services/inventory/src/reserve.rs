@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::id::ReservationId;
 use domain::stock::reservation::{Line, Reservation, State, Step};
 use domain::time;
+use prost::Message as _;
 
 use crate::desk::{Desk, Outcome, Told};
 use crate::error::Error;
@@ -24,10 +25,23 @@ impl Desk {
         }
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         let fresh = Reservation::hold(id, lines, time::after_ms(self.now, ttl_ms), self.now)?;
+        fits(&fresh)?;
         let shifts = fresh.taking();
         self.grant(&fresh.lines, &shifts)?;
         self.carry(fresh, Step::Changed(shifts), actor, Told::Held)
     }
+}
+
+/// Every event of a reservation names all its lines, and an event has a limit: kits of many parts and long codes can
+/// make a thousand lines too many for it.
+fn fits(fresh: &Reservation) -> Result<(), Error> {
+    let is_small = fresh.lines.len() <= 200;
+    if is_small || wire::reservation(fresh).encoded_len() <= bus::MAX_PAYLOAD - 4_096 {
+        return Ok(());
+    }
+    let text =
+        format!("with the parts of kits these are {} lines, too many for one claim", fresh.lines.len());
+    Err(Error::field("lines", text))
 }
 
 /// The same claim under another request id is the same claim; a tombstone or an ended one stays what it is.

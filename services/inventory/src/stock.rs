@@ -65,8 +65,7 @@ pub(crate) async fn apply(
     if care == Care::Hopeful {
         doubt(tx, commands, &outcomes).await?;
     }
-    answered.write(tx, now).await?;
-    desk.write(tx).await?;
+    desk.write(tx, answered.now.into_values().flatten().collect()).await?;
     Ok(outcomes)
 }
 
@@ -218,13 +217,6 @@ impl<'a> Answered<'a> {
         let scope = request.scope.clone();
         let record = inbox::Record { scope, request_id: request.id, body_hash: request.hash, reply };
         self.now.entry(request.id).or_default().push(record);
-    }
-
-    async fn write(self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
-        let records: Vec<inbox::Record> = self.now.into_values().flatten().collect();
-        let wanted = records.len() as u64;
-        let inserted = inbox::record_many(tx, records, now).await?;
-        if inserted == wanted { Ok(()) } else { Err(Error::Raced) }
     }
 }
 

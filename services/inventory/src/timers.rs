@@ -19,8 +19,6 @@ const CHUNK: usize = 256;
 const CHUNKS: usize = 40;
 /// How often the clock is looked at.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long answers to requests are kept, in milliseconds.
-const KEEP_ANSWERS_MS: i64 = 72 * 3_600 * 1_000;
 
 impl Inventory {
     /// Does what is due at `now`; answers how much that was. Safe to run in several processes: who comes second finds
@@ -68,39 +66,17 @@ impl Inventory {
     /// Keeps the timers until `shutdown`. Under a virtual clock the driver of that clock calls
     /// [`Inventory::run_due`] itself.
     pub(crate) async fn keep_time(&self, shutdown: &Shutdown) {
-        let mut ticks = 0_u64;
         while !shutdown.has_begun() {
             if !self.clock.is_virtual() {
                 let now = self.clock.business();
                 if let Err(error) = self.run_due(now).await {
                     tracing::warn!(%error, "expiring claims failed, it is tried again");
                 }
-                // every ten minutes or so
-                if ticks.is_multiple_of(2_400)
-                    && let Err(error) = self.forget_answers(now).await
-                {
-                    tracing::warn!(%error, "forgetting old answers failed, it is tried again");
-                }
-                ticks += 1;
             }
             tokio::select! {
                 () = shutdown.begun() => {}
                 () = self.clock.pause(PAUSE) => {}
             }
         }
-    }
-
-    /// Forgets the answers to requests of three days ago.
-    async fn forget_answers(&self, now: Timestamp) -> Result<(), Error> {
-        let before = domain::time::after_ms(now, -KEEP_ANSWERS_MS);
-        for _ in 0..CHUNKS {
-            let mut tx = self.db.begin().await?;
-            let gone = bus::inbox::prune(&mut tx, before, 1_000).await?;
-            tx.commit().await?;
-            if gone < 1_000 {
-                break;
-            }
-        }
-        Ok(())
     }
 }

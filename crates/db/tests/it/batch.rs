@@ -1,6 +1,6 @@
 //! Many rows in one statement.
 
-use db::{Type, Value, params};
+use db::{Error, Part, Type, Value, params};
 use uuid::Uuid;
 
 use crate::fixture::engines;
@@ -160,5 +160,62 @@ async fn a_large_batch_is_one_statement() {
         assert_eq!(tx.batch(INSERT, ALL, rows).await.unwrap(), 5_000);
         tx.commit().await.unwrap();
         assert_eq!(crate::fixture::count(&db).await, 5_000);
+    }
+}
+
+const KEY: &[(&str, Type)] = &[("id", Type::BigInt), ("n", Type::BigInt)];
+const ADD: &str =
+    "INSERT INTO things (id, n) SELECT r.id, r.n FROM {rows} WHERE true ON CONFLICT (id) DO NOTHING";
+const STATED: &[(&str, Type)] = &[("order_no", Type::BigInt), ("state", Type::Text)];
+const STATE: &str = "UPDATE orders AS o SET state = r.state FROM {rows} WHERE o.order_no = r.order_no";
+
+#[tokio::test]
+async fn batches_together_count_each_for_itself() {
+    for db in engines().await {
+        let mut tx = db.begin().await.unwrap();
+        tx.execute("INSERT INTO things (id, n) VALUES (2, 7)", params![]).await.unwrap();
+        tx.execute("INSERT INTO orders (order_no, channel, state) VALUES (1, 'web', 'PLACED')", params![])
+            .await
+            .unwrap();
+        let parts = vec![
+            Part::new(ADD, KEY, vec![params![1_i64, 1_i64], params![2_i64, 2_i64], params![3_i64, 3_i64]]),
+            Part::new("DELETE FROM lines WHERE line IN (SELECT r.id FROM {rows})", KEY, Vec::new()),
+            Part::new(STATE, STATED, vec![params![1_i64, "DONE"], params![9_i64, "DONE"]]),
+        ];
+        assert_eq!(tx.together(parts).await.unwrap(), [2, 0, 1], "{:?}", db.engine());
+        let row = tx
+            .fetch_one("SELECT state, (SELECT SUM(n) FROM things) AS n FROM orders", params![])
+            .await
+            .unwrap();
+        assert_eq!(row.get::<String>("state").unwrap(), "DONE");
+        assert_eq!(tx.together(Vec::new()).await.unwrap(), [0_u64; 0]);
+        tx.commit().await.unwrap();
+        let mut tx = db.read().await.unwrap();
+        let n: i64 = tx
+            .fetch_one("SELECT CAST(SUM(n) AS BIGINT) AS n FROM things", params![])
+            .await
+            .unwrap()
+            .get("n")
+            .unwrap();
+        assert_eq!(n, 11);
+    }
+}
+
+#[tokio::test]
+async fn one_bad_batch_undoes_those_beside_it() {
+    for db in engines().await {
+        crate::fixture::add(&db, 5).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let plain = "INSERT INTO things (id, n) SELECT r.id, r.n FROM {rows}";
+        let lines =
+            "INSERT INTO orders (order_no, channel, state) SELECT r.order_no, 'web', r.state FROM {rows}";
+        let parts = vec![
+            Part::new(lines, STATED, vec![params![1_i64, "PLACED"]]),
+            Part::new(plain, KEY, vec![params![5_i64, 1_i64]]),
+        ];
+        assert!(matches!(tx.together(parts).await, Err(Error::Duplicate(_))), "{:?}", db.engine());
+        assert!(tx.commit().await.is_err());
+        let mut tx = db.read().await.unwrap();
+        assert!(tx.fetch_optional("SELECT order_no FROM orders", params![]).await.unwrap().is_none());
     }
 }

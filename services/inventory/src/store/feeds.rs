@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use db::{Tx, Type, Value, params};
+use db::{Part, Tx, Type, Value, params};
 use domain::time::micros;
 use jiff::Timestamp;
 
@@ -48,18 +48,14 @@ pub(crate) async fn known(tx: &mut Tx, rows: &[&FeedRow], now: Timestamp) -> Res
     found.iter().map(row).collect()
 }
 
-/// Remembers rows that were applied. [`Error::Raced`] when somebody else has applied one of them meanwhile.
-pub(crate) async fn insert(tx: &mut Tx, mut rows: Vec<&FeedRow>, now: Timestamp) -> Result<(), Error> {
+/// Remembers rows that were applied. Fewer rows inserted than asked: somebody else has applied one of them meanwhile.
+pub(crate) fn insert(mut rows: Vec<&FeedRow>, now: Timestamp) -> Part {
     rows.sort_unstable();
-    let wanted = rows.len() as u64;
-    let inserted = tx
-        .batch(
-            "INSERT INTO feed_rows (source, reference, row_key, applied_at)
-             SELECT r.source, r.reference, r.row_key, r.applied_at FROM {rows} WHERE true
-             ON CONFLICT (source, reference, row_key) DO NOTHING",
-            COLUMNS,
-            rows.into_iter().map(|row| values(row, now)).collect(),
-        )
-        .await?;
-    if inserted == wanted { Ok(()) } else { Err(Error::Raced) }
+    Part::new(
+        "INSERT INTO feed_rows (source, reference, row_key, applied_at)
+         SELECT r.source, r.reference, r.row_key, r.applied_at FROM {rows} WHERE true
+         ON CONFLICT (source, reference, row_key) DO NOTHING",
+        COLUMNS,
+        rows.into_iter().map(|row| values(row, now)).collect(),
+    )
 }

@@ -1,6 +1,6 @@
 //! `movements`: the ledger. Rows are only ever added.
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, params};
 use domain::stock::Key;
 use domain::stock::movement::{Entry, Kind};
 use domain::time::micros;
@@ -42,8 +42,8 @@ pub(crate) fn values(slot: &Slot, entry: &Entry, by: By<'_>) -> Vec<Value> {
 }
 
 /// Adds rows.
-pub(crate) async fn insert(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
-    tx.batch(
+pub(crate) fn insert(rows: Vec<Vec<Value>>) -> Part {
+    Part::new(
         "INSERT INTO movements (node_id, sku, movement_no, kind, delta_on_hand, delta_reserved, on_hand_after,
                                 reserved_after, reason, actor, reference, occurred_at, position_version)
          SELECT r.node_id, r.sku, r.movement_no, r.kind, r.delta_on_hand, r.delta_reserved, r.on_hand_after,
@@ -65,8 +65,6 @@ pub(crate) async fn insert(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Err
         ],
         rows,
     )
-    .await?;
-    Ok(())
 }
 
 /// The rows of one position before number `before`, newest first.

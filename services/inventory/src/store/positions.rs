@@ -1,6 +1,6 @@
 //! `positions`: one SKU at one node.
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, params};
 use domain::id::{NodeId, Sku};
 use domain::stock::feed::Marks;
 use domain::stock::{Key, Position};
@@ -88,8 +88,8 @@ pub(crate) fn values(slot: &Slot) -> Vec<Value> {
 }
 
 /// Writes locked positions.
-pub(crate) async fn update(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
-    tx.batch(
+pub(crate) fn update(rows: Vec<Vec<Value>>) -> Part {
+    Part::new(
         "UPDATE positions AS p
             SET on_hand = r.on_hand, reserved = r.reserved, safety_stock = r.safety_stock,
                 quarantine = r.quarantine, count_blocked = r.count_blocked, version = r.version,
@@ -112,8 +112,6 @@ pub(crate) async fn update(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Err
         ],
         rows,
     )
-    .await?;
-    Ok(())
 }
 
 /// One position.

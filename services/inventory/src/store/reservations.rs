@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, params};
 use domain::id::{OrderId, ReservationId, Sku, Uuid};
 use domain::stock::reservation::{Line, Reservation, State};
 use domain::time::micros;
@@ -135,21 +135,8 @@ fn values(reservation: &Reservation, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-/// Adds reservations with their lines. [`Error::Raced`] when one of them exists.
-pub(crate) async fn insert(tx: &mut Tx, fresh: &[&Reservation], now: Timestamp) -> Result<(), Error> {
-    let inserted = tx
-        .batch(
-            "INSERT INTO reservations (reservation_id, state, until_at, order_id, version, created_at, updated_at)
-             SELECT r.reservation_id, r.state, r.until_at, r.order_id, r.version, r.created_at, r.updated_at
-               FROM {rows} WHERE true
-             ON CONFLICT (reservation_id) DO NOTHING",
-            COLUMNS,
-            fresh.iter().map(|reservation| values(reservation, now)).collect(),
-        )
-        .await?;
-    if inserted != fresh.len() as u64 {
-        return Err(Error::Raced);
-    }
+/// Adds reservations, and their lines. Fewer reservations inserted than asked: one of them exists.
+pub(crate) fn insert(fresh: &[&Reservation], now: Timestamp) -> [Part; 2] {
     let mut rows = Vec::with_capacity(fresh.len());
     for reservation in fresh {
         for (index, line) in (0_i64..).zip(&reservation.lines) {
@@ -167,7 +154,15 @@ pub(crate) async fn insert(tx: &mut Tx, fresh: &[&Reservation], now: Timestamp) 
             ]);
         }
     }
-    tx.batch(
+    let reservations = Part::new(
+        "INSERT INTO reservations (reservation_id, state, until_at, order_id, version, created_at, updated_at)
+         SELECT r.reservation_id, r.state, r.until_at, r.order_id, r.version, r.created_at, r.updated_at
+           FROM {rows} WHERE true
+         ON CONFLICT (reservation_id) DO NOTHING",
+        COLUMNS,
+        fresh.iter().map(|reservation| values(reservation, now)).collect(),
+    );
+    let lines = Part::new(
         "INSERT INTO reservation_lines (reservation_id, line_index, line_no, node_id, sku, kit_sku, per_unit, held,
                                         consumed, released)
          SELECT r.reservation_id, r.line_index, r.line_no, r.node_id, r.sku, r.kit_sku, r.per_unit, r.held,
@@ -185,34 +180,27 @@ pub(crate) async fn insert(tx: &mut Tx, fresh: &[&Reservation], now: Timestamp) 
             ("released", Type::BigInt),
         ],
         rows,
-    )
-    .await?;
-    Ok(())
+    );
+    [reservations, lines]
 }
 
 /// Writes locked reservations; `lines` are those whose quantities changed, as (reservation, index).
-pub(crate) async fn update(
-    tx: &mut Tx,
-    changed: &[&Reservation],
-    lines: &[(&Reservation, usize)],
-    now: Timestamp,
-) -> Result<(), Error> {
-    tx.batch(
+pub(crate) fn update(changed: &[&Reservation], lines: &[(&Reservation, usize)], now: Timestamp) -> [Part; 2] {
+    let mut rows = Vec::with_capacity(lines.len());
+    for (reservation, place) in lines {
+        let line = &reservation.lines[*place];
+        let index = i64::try_from(*place).unwrap_or(i64::MAX);
+        rows.push(params![reservation.id.uuid(), index, line.held, line.consumed, line.released]);
+    }
+    let reservations = Part::new(
         "UPDATE reservations AS t
             SET state = r.state, until_at = r.until_at, order_id = r.order_id, version = r.version,
                 updated_at = r.updated_at
            FROM {rows} WHERE t.reservation_id = r.reservation_id",
         COLUMNS,
         changed.iter().map(|reservation| values(reservation, now)).collect(),
-    )
-    .await?;
-    let mut rows = Vec::with_capacity(lines.len());
-    for (reservation, index) in lines {
-        let line = &reservation.lines[*index];
-        let index = i64::try_from(*index).map_err(unreadable)?;
-        rows.push(params![reservation.id.uuid(), index, line.held, line.consumed, line.released]);
-    }
-    tx.batch(
+    );
+    let lines = Part::new(
         "UPDATE reservation_lines AS l SET held = r.held, consumed = r.consumed, released = r.released
            FROM {rows} WHERE l.reservation_id = r.reservation_id AND l.line_index = r.line_index",
         &[
@@ -223,9 +211,8 @@ pub(crate) async fn update(
             ("released", Type::BigInt),
         ],
         rows,
-    )
-    .await?;
-    Ok(())
+    );
+    [reservations, lines]
 }
 
 /// The oldest claims that are due to expire, at most `limit`.

@@ -114,6 +114,46 @@ async fn the_same_request_many_times_at_once_has_one_effect_and_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_cannot_be_served_fails_alone() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 100), ("B", 100)]).await;
+        let poison = world.hold(vec![line(1, "n1", "B", 5)]).await.unwrap().reservation_id;
+        // rows that contradict each other: this claim cannot be given back
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute("UPDATE positions SET reserved = 0 WHERE sku = 'B'", db::params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        let good =
+            (0..20).map(|_| tokio::spawn(call(world.client(), reserve(&rsv(), vec![line(1, "n1", "A", 1)]))));
+        let good: Vec<_> = good.collect();
+        let refused = world.release(&poison).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::Internal, "internal error"));
+        for answer in join_all(good).await {
+            answer.unwrap().unwrap();
+        }
+        assert_eq!(world.stands("n1", "A").await, (100, 20));
+        assert!(!world.audit().await.ok);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_goes_away_has_its_claim_whole_or_not_at_all() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 100)]).await;
+        for n in 0..30_u64 {
+            let request = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
+            let caller = tokio::spawn(call(world.client(), request.clone()));
+            let leaves = caller.abort_handle();
+            tokio::time::timeout(std::time::Duration::from_micros(n * 150), caller).await.ok();
+            leaves.abort();
+            // the answer to the same request is the same, whatever became of the first call
+            call(world.client(), request).await.unwrap();
+        }
+        assert_eq!(world.stands("n1", "A").await, (100, 30));
+        world.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn feeds_staff_timers_and_buyers_share_the_stock_in_peace() {
     for world in worlds().await {
         world.stock("n1", &[("A", 50), ("B", 50), ("C", 50)]).await;

@@ -264,6 +264,22 @@ async fn a_request_that_cannot_be_read_names_every_field() {
 }
 
 #[tokio::test]
+async fn a_claim_too_large_for_its_events_is_refused() {
+    for world in worlds().await {
+        let parts: Vec<String> = (0..20).map(|n| format!("{n:x>60}")).collect();
+        let stock: Vec<(&str, i64)> = parts.iter().map(|part| (part.as_str(), 1_000_000)).collect();
+        world.stock("n1", &stock).await;
+        let of: Vec<(&str, i64)> = parts.iter().map(|part| (part.as_str(), 1)).collect();
+        let skus = vec![kit("K", &of)];
+        world.client().put_skus(pb::PutSkusRequest { request_id: fresh(), skus }).await.unwrap();
+        let lines = |count: u32| (1..=count).map(|n| line(n, "n1", "K", 1)).collect();
+        assert_eq!(fields(&world.hold(lines(1_000)).await.unwrap_err()), ["lines"]);
+        assert_eq!(world.hold(lines(100)).await.unwrap().lines.len(), 2_000);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_not_found() {
     for world in worlds().await {
         let missing = world.confirm(&rsv(), ORDER).await.unwrap_err();
