@@ -1,5 +1,8 @@
 //! When to stop: one flag for the whole process, raised by a signal or by the program.
 
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal as signal_of};
 use tokio_util::sync::CancellationToken;
 
 /// A shutdown that all parts of a process can wait for; clones share it. It begins once and is never taken back.
@@ -46,13 +49,29 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT and answers with its name.
-pub async fn signal() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => Ok("SIGTERM"),
-        _ = int.recv() => Ok("SIGINT"),
+/// SIGTERM and SIGINT, caught from the moment this is made.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// Catches them. Before that they end the process at once.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self { term: signal_of(SignalKind::terminate())?, int: signal_of(SignalKind::interrupt())? })
     }
+
+    /// Waits for the next one and answers with its name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT and answers with its name. It is not caught before this is first polled.
+pub async fn signal() -> io::Result<&'static str> {
+    Ok(Signals::catch()?.next().await)
 }

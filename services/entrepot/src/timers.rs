@@ -24,6 +24,8 @@ pub(crate) trait Due: Send + Sync + 'static {
 
 /// Commits of other processes are seen this late.
 const POLL: Duration = Duration::from_millis(250);
+/// What is due but could not be run is tried again after this.
+const STUCK: Duration = Duration::from_millis(50);
 /// Commits of this process that come thick are looked after together.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -73,18 +75,21 @@ async fn turn(service: &dyn Due, clock: &Clock, lease: &mut Keeper) -> Result<Du
         return Ok(POLL);
     }
     let now = clock.business();
-    let done = service.run_due(now).await?;
-    if done > 0 {
-        metrics::counter!("entrepot_timers_run_total", "service" => service.name()).increment(done as u64);
-        return Ok(Duration::ZERO);
+    match service.next_due().await? {
+        Some(due) if due <= now => {
+            let done = service.run_due(now).await?;
+            metrics::counter!("entrepot_timers_run_total", "service" => service.name())
+                .increment(done as u64);
+            // what is due but was not run (locked by another, or its peer is away) must not spin the loop
+            Ok(if done > 0 { Duration::ZERO } else { STUCK })
+        }
+        Some(due) => Ok(until(now, due).min(POLL)),
+        None => Ok(POLL),
     }
-    let next = service.next_due().await?;
-    Ok(next.map_or(POLL, |due| until(clock.business(), due).min(POLL)))
 }
 
 fn until(now: Timestamp, due: Timestamp) -> Duration {
-    // a row that is due but was not run (locked by another, or its peer is away) must not spin the loop
-    Duration::try_from(due.duration_since(now)).unwrap_or_default().max(Duration::from_millis(20))
+    Duration::try_from(due.duration_since(now)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -92,10 +97,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_ends_at_the_next_due_time_but_never_spins() {
+    fn the_pause_ends_at_the_next_due_time() {
         let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
         let later: Timestamp = "2026-03-01T10:00:03Z".parse().unwrap();
         assert_eq!(until(now, later), Duration::from_secs(3));
-        assert_eq!(until(later, now), Duration::from_millis(20));
+        assert_eq!(until(later, now), Duration::ZERO);
     }
 }

@@ -71,7 +71,7 @@ enum Command {
     Topics(topics::Command),
     /// Bring the tables of all databases up to date.
     Migrate(migrate::Args),
-    /// Copy the `SQLite` databases, all taken at one moment, also while they are served.
+    /// Copy the SQLite databases, all taken at one moment, also while they are served.
     Backup(backup::BackupArgs),
     /// Put a backup into an empty data directory.
     Restore(backup::RestoreArgs),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clock::Clock;
-use server::shutdown;
+use server::shutdown::Signals;
 
 use super::{Place, say};
 use crate::compose::Platform;
@@ -46,7 +46,15 @@ impl Args {
 pub(crate) async fn run(config: Config) -> Result<()> {
     let began = Instant::now();
     let about = about(&config);
-    let platform = Box::pin(Platform::start(config, Clock::system())).await?;
+    // before the ready line: whoever reads it may stop us at once
+    let mut signals = Signals::catch().map_err(|error| Exit::other("signals cannot be caught", &error))?;
+    let platform = tokio::select! {
+        started = Box::pin(Platform::start(config, Clock::system())) => started?,
+        name = signals.next() => {
+            tracing::info!(cause = name, "stopped while starting");
+            return Ok(());
+        }
+    };
     let admin = platform.admin_address().map_or(String::new(), |address| format!(", admin {address}"));
     say(&format!(
         "{} ready: gRPC {}{admin}, {about} (started in {} ms)",
@@ -55,14 +63,14 @@ pub(crate) async fn run(config: Config) -> Result<()> {
         began.elapsed().as_millis()
     ));
     let name = tokio::select! {
-        signal = shutdown::signal() => signal.map_err(|error| Exit::other("signals cannot be caught", &error))?,
+        name = signals.next() => name,
         _ = platform.failed() => "a failed task",
     };
     tracing::info!(cause = name, "shutting down");
     let stopping = Box::pin(tokio::time::timeout(HARD_LIMIT, platform.shutdown()));
     let stopped = tokio::select! {
         stopped = stopping => stopped.map_err(|_| late())?,
-        _ = shutdown::signal() => return Err(Exit::new(Class::Other, "stopped at once by a second signal")),
+        _ = signals.next() => return Err(Exit::new(Class::Other, "stopped at once by a second signal")),
     };
     tracing::info!(
         connections = stopped.dropped.connections,

@@ -164,7 +164,10 @@ impl Platform {
     pub async fn run_due(&self, now: Timestamp) -> Result<usize> {
         let mut done = 0;
         for member in &self.members {
-            done += member.due.run_due(now).await.map_err(|error| due_failed(member, &error))?;
+            let next = member.due.next_due().await.map_err(|error| due_failed(member, &error))?;
+            if next.is_some_and(|next| next <= now) {
+                done += member.due.run_due(now).await.map_err(|error| due_failed(member, &error))?;
+            }
         }
         self.record_clock(now)?;
         Ok(done)
