@@ -326,7 +326,8 @@ impl Reservation {
     }
 
     /// Brings the lines to what fulfillment reports, absolute. Goods that left are a fact, whatever the state: they
-    /// leave `on_hand` even when the claim was gone. Units given back never become claims again.
+    /// leave `on_hand` even when the claim was gone. Units given back never become claims again, and what was never
+    /// claimed cannot be given back.
     pub fn settle(&mut self, targets: &[Target]) -> Result<Step, Refusal> {
         let mut next = self.lines.clone();
         let mut shifts = Vec::new();
@@ -336,7 +337,8 @@ impl Reservation {
                 known = true;
                 settle_line(self.id, line, target, index, &mut shifts)?;
             }
-            if !known {
+            // a claim that was refused has no lines, and its fulfilment order ends without touching goods
+            if !known && target.consumed != 0 {
                 return Err(Refusal::UnknownLine { id: self.id, line: target.line });
             }
         }
@@ -441,11 +443,9 @@ fn settle_line(
     shifts: &mut Vec<Shift>,
 ) -> Result<(), Refusal> {
     let taken = line.taken();
-    let left = (taken / line.per_unit).min(target.quantity);
-    let wanted = target.consumed.saturating_add(target.released);
-    if target.consumed < 0 || target.released < 0 || wanted > left || target.quantity > taken / line.per_unit
-    {
-        return Err(Refusal::TooMany { id, line: target.line, wanted: wanted.max(target.quantity), left });
+    let left = taken / line.per_unit;
+    if target.consumed < 0 || target.released < 0 || target.consumed > left {
+        return Err(Refusal::TooMany { id, line: target.line, wanted: target.consumed, left });
     }
     let consumed = target.consumed * line.per_unit;
     if consumed < line.consumed {
@@ -453,7 +453,8 @@ fn settle_line(
         return Err(Refusal::Backwards { id, line: target.line, wanted: target.consumed, consumed: done });
     }
     let left_now = consumed - line.consumed;
-    let held = line.held.min((target.quantity - target.consumed - target.released) * line.per_unit);
+    let wanted = target.quantity.min(left).saturating_sub(target.consumed).saturating_sub(target.released);
+    let held = line.held.min(wanted.max(0) * line.per_unit);
     let given_up = line.held - held;
     let from_claim = left_now.min(given_up);
     if left_now > 0 {

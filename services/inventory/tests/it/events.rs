@@ -140,6 +140,11 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
         assert_eq!(world.told(&unseen).await, ["Refused"]);
+        // its fulfilment order is cancelled, and there is nothing to give back
+        let cancelled = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
+        let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
+        world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
+        assert_eq!((world.told(&unseen).await.len(), world.told(&late).await.len()), (1, 3));
         world.release(&lucky).await.unwrap();
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
