@@ -1,15 +1,14 @@
 //! Cancelling: at once while no node has the order, else asked of the node.
 
-use bus::inbox::{self, Claim};
 use contract::orders::v1 as pb;
 use domain::order::Outcome;
 use domain::time::Timestamp;
-use prost::Message as _;
 use server::Principal;
 
 use crate::error::Error;
+use crate::once::{Call, Turn};
 use crate::wire::Cancel;
-use crate::{Orders, record, store, wire};
+use crate::{Orders, store, wire};
 
 impl Orders {
     /// Cancels pieces, or asks the node for them.
@@ -18,12 +17,13 @@ impl Orders {
         command: Cancel,
         caller: &Principal,
     ) -> Result<pb::CancelOrderResponse, Error> {
-        let scope = format!("{caller}|orders.cancel");
-        if let Some(kept) = self.saved(&scope, command.request_id, &command.body_hash).await? {
-            return record::reply(&kept);
+        let call = Call::new(caller, "orders.cancel", command.request_id, command.body_hash);
+        if let Some(reply) = call.saved(&self.db).await? {
+            return Ok(reply);
         }
         let now = self.clock.business();
-        let write = || self.write_cancel(&command, &scope, caller, now);
+        self.find_as_of(command.order, now).await?;
+        let write = || self.write_cancel(&command, &call, caller, now);
         let reply = db::retry(3, Error::is_retry, write).await?;
         self.watchers.tell(command.order.uuid());
         Ok(reply)
@@ -32,18 +32,14 @@ impl Orders {
     async fn write_cancel(
         &self,
         command: &Cancel,
-        scope: &str,
+        call: &Call,
         caller: &Principal,
         now: Timestamp,
     ) -> Result<pb::CancelOrderResponse, Error> {
-        let mut tx = self.db.begin().await?;
-        match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => {
-                tx.commit().await?;
-                return record::reply(&kept);
-            }
-            Claim::First => {}
-        }
+        let mut tx = match call.begin(&self.db, now).await? {
+            Turn::Answered(reply) => return Ok(reply),
+            Turn::New(tx) => tx,
+        };
         let before = store::lock(&mut tx, command.order).await?;
         let (changed, outcome) = before.order.clone().cancel(&command.lines, &command.reason, now)?;
         let outcome = match outcome {
@@ -53,8 +49,7 @@ impl Orders {
         let order = Some(wire::order(&changed.order));
         let reply = pb::CancelOrderResponse { order, outcome: outcome.into() };
         self.record(&mut tx, before, changed, Vec::new(), caller.as_str(), now).await?;
-        inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
-        tx.commit().await?;
+        call.finish(tx, &reply).await?;
         Ok(reply)
     }
 }

@@ -17,6 +17,7 @@ mod combine;
 mod config;
 mod error;
 mod hold;
+mod once;
 mod page;
 mod pay;
 mod place;

@@ -1,16 +1,16 @@
 //! Recording what a payment provider said of a tender.
 
-use bus::inbox::{self, Claim};
 use contract::orders::v1 as pb;
+use domain::id::{OrderId, PromiseToken};
 use domain::order::{Hold, Order, Refusal, TenderState};
 use domain::time::{Timestamp, after_ms};
-use prost::Message as _;
 use server::Principal;
 
 use crate::error::Error;
 use crate::hold::{self, Wanted};
+use crate::once::{Call, Turn};
 use crate::wire::Pay;
-use crate::{Orders, record, steps, store, wire};
+use crate::{Orders, steps, store, wire};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
 const ATTEMPTS: u32 = 3;
@@ -18,9 +18,9 @@ const ATTEMPTS: u32 = 3;
 impl Orders {
     /// Records a payment result. Late money takes the stock again, or goes back.
     pub(crate) async fn pay(&self, command: Pay, caller: &Principal) -> Result<pb::PayOrderResponse, Error> {
-        let scope = format!("{caller}|orders.pay");
-        if let Some(kept) = self.saved(&scope, command.request_id, &command.body_hash).await? {
-            return record::reply(&kept);
+        let call = Call::new(caller, "orders.pay", command.request_id, command.body_hash);
+        if let Some(reply) = call.saved(&self.db).await? {
+            return Ok(reply);
         }
         for _ in 0..ATTEMPTS {
             let now = self.clock.business();
@@ -29,18 +29,13 @@ impl Orders {
                 let text = format!("must be {}, the currency of the order", seen.currency);
                 return Err(Error::field("amount.currency_code", text));
             }
-            let hold = self.hold_for(&seen, &command, &scope, now).await?;
-            let write = || self.write_payment(&command, &hold, &scope, caller, now);
+            let hold = self.hold_for(&seen, &command, &call, now).await?;
+            let write = || self.write_payment(&command, &hold, &call, caller, now);
             let written = db::retry(3, Error::is_retry, write).await;
-            let uses_hold = |order: &Option<pb::Order>, token: &str| {
-                order.as_ref().is_some_and(|order| order.promise_token == token)
-            };
-            if let Hold::Held(promise) = &hold {
-                let token = promise.token.to_string();
-                let is_used = written.as_ref().is_ok_and(|reply| uses_hold(&reply.order, &token));
-                if !is_used {
-                    self.release_unless_used(promise.token, command.order).await;
-                }
+            if let Hold::Held(promise) = &hold
+                && !written.as_ref().is_ok_and(|reply| uses(reply, promise.token))
+            {
+                self.release_unless_used(promise.token, command.order).await;
             }
             match written {
                 Err(Error::Refused(Refusal::NeedsHold)) => {}
@@ -59,13 +54,13 @@ impl Orders {
         &self,
         seen: &Order,
         command: &Pay,
-        scope: &str,
+        call: &Call,
         now: Timestamp,
     ) -> Result<Hold, Error> {
         if !seen.needs_hold(&command.payment) {
             return Ok(Hold::NotAsked);
         }
-        let key = format!("{scope}/{}/{}", command.request_id, seen.version);
+        let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
         let until = after_ms(now, self.config.hold_ms(false));
         match self.hold(&key, &Wanted::left_of(seen), until, now).await {
             Ok(promise) => Ok(Hold::Held(promise)),
@@ -77,7 +72,7 @@ impl Orders {
     }
 
     /// A hold goes back, unless an answer that we did not get to see says that the order has it.
-    async fn release_unless_used(&self, token: domain::id::PromiseToken, order: domain::id::OrderId) {
+    async fn release_unless_used(&self, token: PromiseToken, order: OrderId) {
         match self.find(order).await {
             Ok(order) if order.promise.token != token => self.release(token).await,
             Ok(_) => {}
@@ -89,18 +84,14 @@ impl Orders {
         &self,
         command: &Pay,
         hold: &Hold,
-        scope: &str,
+        call: &Call,
         caller: &Principal,
         now: Timestamp,
     ) -> Result<pb::PayOrderResponse, Error> {
-        let mut tx = self.db.begin().await?;
-        match inbox::claim(&mut tx, scope, command.request_id, &command.body_hash, now).await? {
-            Claim::Done(kept) => {
-                tx.commit().await?;
-                return record::reply(&kept);
-            }
-            Claim::First => {}
-        }
+        let mut tx = match call.begin(&self.db, now).await? {
+            Turn::Answered(reply) => return Ok(reply),
+            Turn::New(tx) => tx,
+        };
         let before = store::lock(&mut tx, command.order).await?;
         let payment = &command.payment;
         let changed = before.order.clone().pay(payment, hold.clone(), now)?;
@@ -114,8 +105,12 @@ impl Orders {
             said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
         let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
         self.record(&mut tx, before, changed, told.into_iter().collect(), actor, now).await?;
-        inbox::settle(&mut tx, scope, command.request_id, &reply.encode_to_vec()).await?;
-        tx.commit().await?;
+        call.finish(tx, &reply).await?;
         Ok(reply)
     }
+}
+
+/// Whether the order came out of its payment with this promise.
+fn uses(reply: &pb::PayOrderResponse, token: PromiseToken) -> bool {
+    reply.order.as_ref().is_some_and(|order| order.promise_token == token.to_string())
 }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::hold::{self, Wanted};
 use crate::store::{Found, New, Note};
 use crate::wire::{Place, Source};
-use crate::{Orders, record, steps, store, wire};
+use crate::{Orders, once, record, steps, store, wire};
 
 /// The queues of placing.
 pub(crate) struct Desk {
@@ -108,7 +108,7 @@ impl Orders {
         };
         match self.desk.looks.run(look, |looks| self.look_all(looks)).await?? {
             Known::Nothing => Ok(None),
-            Known::Reply(kept) => record::reply(&kept).map(Some),
+            Known::Reply(kept) => once::reply(&kept).map(Some),
             Known::Order(found) => {
                 let mut tx = self.db.snapshot().await?;
                 placed_before(&mut tx, command, &found).await.map(Some)
@@ -273,7 +273,7 @@ impl Orders {
 
 async fn twin_answer(tx: &mut Tx, command: &Place, scope: &str) -> Result<pb::PlaceOrderResponse, Error> {
     if let Some(kept) = inbox::saved(tx, scope, command.request_id, &command.body_hash).await? {
-        return record::reply(&kept);
+        return once::reply(&kept);
     }
     let draft = &command.draft;
     match store::by_channel(tx, &draft.channel, &draft.channel_order_id).await? {

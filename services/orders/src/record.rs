@@ -1,8 +1,8 @@
 //! Saving what a transition did: the order, its timeline and its events, in one transaction.
 
-use bus::{inbox, outbox};
+use bus::outbox;
 use db::Tx;
-use domain::id::Uuid;
+use domain::id::OrderId;
 use domain::order::{Changed, Order};
 use domain::time::Timestamp;
 
@@ -84,19 +84,8 @@ impl Orders {
         self.write_open(tx, vec![open]).await
     }
 
-    /// The reply that was given to a request before, if it was.
-    pub(crate) async fn saved(
-        &self,
-        scope: &str,
-        id: Uuid,
-        hash: &[u8; 32],
-    ) -> Result<Option<Vec<u8>>, Error> {
-        let mut tx = self.db.read().await?;
-        Ok(inbox::saved(&mut tx, scope, id, hash).await?)
-    }
-
     /// An order, all of it as of one moment.
-    pub(crate) async fn find(&self, id: domain::id::OrderId) -> Result<Order, Error> {
+    pub(crate) async fn find(&self, id: OrderId) -> Result<Order, Error> {
         let mut tx = self.db.snapshot().await?;
         let found = store::load(&mut tx, id).await?;
         found.map(|loaded| loaded.order).ok_or_else(|| Error::NotFound(id.to_string()))
@@ -109,9 +98,4 @@ pub(crate) fn events(changed: &Changed, actor: &str, now: Timestamp) -> Vec<bus:
     let first = changed.order.version - count + 1;
     let numbered = changed.events.iter().zip(first..);
     numbered.map(|(what, sequence)| wire::event(&changed.order, what, sequence, actor, now)).collect()
-}
-
-/// Reads a reply that was kept.
-pub(crate) fn reply<M: prost::Message + Default>(kept: &[u8]) -> Result<M, Error> {
-    M::decode(kept).map_err(|error| Error::Unreadable(format!("a kept reply: {error}")))
 }

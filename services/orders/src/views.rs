@@ -1,7 +1,6 @@
 //! Reads: one order, many, the timeline, and the stored events for those who missed some.
 
 use contract::orders::v1 as pb;
-use contract::r#type::v1::StoredEvent;
 use domain::id::{OrderId, Uuid};
 use domain::order::Order;
 use domain::time::from_micros;
@@ -88,20 +87,11 @@ impl Orders {
         let mut tx = self.db.read().await?;
         let events = bus::replay::read(&mut tx, aggregate, from, limit).await?;
         let mut bytes = 0;
-        let fits = |event: &bus::Delivered| {
+        let mut fits = |event: &bus::Delivered| {
             bytes += event.payload.len();
             bytes <= MAX_REPLAY_BYTES || bytes == event.payload.len()
         };
-        let events = events.into_iter().take_while(fits).map(|event| StoredEvent {
-            event_id: event.id.to_string(),
-            aggregate_type: event.aggregate_type,
-            aggregate_id: event.aggregate.to_string(),
-            sequence: event.sequence,
-            event_type: event.event_type,
-            payload: event.payload,
-            occurred_time: Some(wire::time(event.occurred_at)),
-            actor: event.actor,
-        });
+        let events = events.iter().take_while(|event| fits(event)).map(bus::replay::to_stored);
         Ok(pb::ReplayEventsResponse { events: events.collect() })
     }
 }

@@ -11,6 +11,8 @@ pub mod shares;
 
 mod cancel;
 mod follow;
+#[cfg(test)]
+mod laws;
 mod pay;
 mod place;
 #[cfg(test)]
