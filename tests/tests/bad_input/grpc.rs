@@ -1,19 +1,16 @@
 //! The call around the message: deadlines, headers, paths, compression, who is calling.
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use contract::orders::v1 as ord;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use flows::world::PATIENCE;
 use http::{HeaderValue, StatusCode};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::Code;
 
-use super::raw::{Port, call, field, frame, framed, headers, send};
+use super::raw::{Port, call, field, frame, framed, gzip, headers, send};
 use super::{Census, good_order, nobody, shop};
 
 const PLACE: &str = "/entrepot.orders.v1.OrderService/PlaceOrder";
@@ -26,12 +23,6 @@ fn get_nobody() -> Bytes {
 
 fn place() -> Bytes {
     frame(&good_order().encode_to_vec())
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(bytes).expect("memory takes it");
-    gzip.finish().expect("memory takes it")
 }
 
 #[tokio::test(flavor = "multi_thread")]

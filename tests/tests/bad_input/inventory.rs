@@ -6,7 +6,7 @@ use futures_util::stream;
 use tonic::Code;
 
 use super::Said::{Fields, No};
-use super::{Census, INVENTORY, REQUEST_ID, Row, YEAR_10000, at, refused, refused_only, shop};
+use super::{Census, INVENTORY, Odd, REQUEST_ID, Row, YEAR_10000, at, refused, refused_only, shop};
 
 const SKUS: &[Row<inv::PutSkusRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
@@ -184,7 +184,7 @@ async fn each_bad_row_of_an_import_gets_its_verdict_and_the_good_ones_go_in() {
         on_hand: 7,
         name: String::new(),
     };
-    let bad: &[(&str, fn(&mut inv::ImportStockRequest))] = &[
+    let bad: &[Odd<inv::ImportStockRequest>] = &[
         ("source", |r| r.source.clear()),
         ("reference", |r| r.reference = "\0".to_owned()),
         ("source_time", |r| r.source_time = None),

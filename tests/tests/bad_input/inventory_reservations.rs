@@ -7,7 +7,8 @@ use tonic::Code;
 
 use super::Said::{Fields, No};
 use super::{
-    Census, INVENTORY, NOBODY, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop,
+    Census, INVENTORY, NOBODY, REQUEST_ID, Row, YEAR_10000, at, is_refused, nobody, refused, refused_only,
+    shop,
 };
 
 const RESERVE: &[Row<inv::ReserveRequest>] = &[
@@ -200,15 +201,50 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
         &confirm,
     )
     .await;
-    refused(INVENTORY, good, &[], release).await;
-    let late = inv::ConsumeReservationRequest {
+    let kept: &[Row<inv::ReleaseReservationRequest>] =
+        &[("of an order", |_| (), No(Code::FailedPrecondition, "RESERVATION_CONFIRMED"))];
+    refused_only(INVENTORY, &good, kept, &release).await;
+    ops.audit().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_that_is_over_takes_no_more_commands() {
+    let (world, ops) = shop().await;
+    let stock = &ops.clients.inventory;
+    let reservation_id = nobody("rsv_");
+    let release = inv::ReleaseReservationRequest {
         request_id: fresh(),
-        reservation_id: now.unwrap_or_default().reservation_id,
+        reservation_id: reservation_id.clone(),
+        reason: "TEST".to_owned(),
+    };
+    stock.clone().release_reservation(release.clone()).await.expect("a release may come before its reserve");
+    let reserve = inv::ReserveRequest {
+        request_id: fresh(),
+        reservation_id: reservation_id.clone(),
+        lines: vec![claim(1, "TEA", 3)],
+        ttl: length(600, 0),
+    };
+    let over = No(Code::FailedPrecondition, "RESERVATION_RELEASED");
+    is_refused("reserve", INVENTORY, over, stock.clone().reserve(reserve).await);
+    let consume = inv::ConsumeReservationRequest {
+        request_id: fresh(),
+        reservation_id: reservation_id.clone(),
         lines: vec![inv::ConsumeLine { line: 1, quantity: 1 }],
     };
-    let over: &[Row<inv::ConsumeReservationRequest>] =
-        &[("after it was released", |_| (), No(Code::FailedPrecondition, "RESERVATION_RELEASED"))];
-    refused_only(INVENTORY, &late, over, &consume).await;
+    is_refused("consume", INVENTORY, over, stock.clone().consume_reservation(consume).await);
+    let confirm = inv::ConfirmReservationRequest {
+        request_id: fresh(),
+        reservation_id: reservation_id.clone(),
+        order_id: nobody("ord_"),
+    };
+    is_refused("confirm", INVENTORY, over, stock.clone().confirm_reservation(confirm).await);
+    let extend =
+        inv::ExtendReservationRequest { request_id: fresh(), reservation_id, expire_time: at(86_400, 0) };
+    is_refused("extend", INVENTORY, over, stock.clone().extend_reservation(extend).await);
+    let again = inv::ReleaseReservationRequest { request_id: fresh(), ..release };
+    stock.clone().release_reservation(again).await.expect("what is released stays so");
+    assert_eq!(ops.position(NODE, "TEA").await.reserved, 0);
     ops.audit().await;
     world.stop().await;
 }

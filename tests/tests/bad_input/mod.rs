@@ -6,6 +6,7 @@ mod every_method;
 mod grpc;
 mod inventory;
 mod inventory_reservations;
+mod memory;
 mod network;
 mod orders;
 mod orders_place;
@@ -53,6 +54,9 @@ enum Said {
 
 /// One bad request: what is bad, how a good request becomes it, and the answer.
 type Row<R> = (&'static str, fn(&mut R), Said);
+
+/// A request that is odd: what is odd, and how a good one becomes it.
+type Odd<R> = (&'static str, fn(&mut R));
 
 /// Sends each bad request and then the good one, which must pass: so it was the bad value that was refused.
 async fn refused<R: Clone, A>(
@@ -198,6 +202,7 @@ fn nobody(prefix: &str) -> String {
 }
 
 /// An instant on the wire.
+#[expect(clippy::unnecessary_wraps, reason = "the fields it goes into are optional")]
 fn at(seconds: i64, nanos: i32) -> Option<Timestamp> {
     Some(Timestamp { seconds, nanos })
 }

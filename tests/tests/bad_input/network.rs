@@ -8,7 +8,9 @@ use prost_types::Duration;
 use tonic::Code;
 
 use super::Said::{Fields, No};
-use super::{Census, FULFILLMENT, REQUEST_ID, Row, YEAR_10000, at, is_refused, refused, refused_only, shop};
+use super::{
+    Census, FULFILLMENT, Odd, REQUEST_ID, Row, YEAR_10000, at, is_refused, refused, refused_only, shop,
+};
 
 type Put = ful::PutNodesRequest;
 
@@ -242,9 +244,9 @@ async fn a_bad_node_is_refused_and_changes_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_hours_that_mean_something_are_taken_as_they_are() {
     let (world, ops) = shop().await;
-    let odd: &[(&str, fn(&mut Put))] = &[
+    let odd: &[Odd<Put>] = &[
         ("opens and closes at once: open all day", |r| {
-            r.nodes[0].hours = vec![hours(DayOfWeek::Monday, 9, 9)]
+            r.nodes[0].hours = vec![hours(DayOfWeek::Monday, 9, 9)];
         }),
         ("past midnight", |r| r.nodes[0].hours = vec![hours(DayOfWeek::Sunday, 22, 2)]),
         ("never open", |r| r.nodes[0].hours.clear()),

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::Said::{Fields, No};
 use super::{
-    Census, FULFILLMENT, NOBODY, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop,
+    Census, FULFILLMENT, NOBODY, Odd, REQUEST_ID, Row, YEAR_10000, at, nobody, refused, refused_only, shop,
 };
 
 const CARTS: &[Row<ful::GetPromiseRequest>] = &[
@@ -47,18 +47,19 @@ async fn a_bad_cart_is_refused_and_an_odd_one_gets_reasons() {
     let good = ful::GetPromiseRequest { lines: vec![cart(1, "TEA", 1)], ..Default::default() };
     let ask = async |request| ops.clients.promise.clone().get_promise(request).await;
     refused(FULFILLMENT, good.clone(), CARTS, &ask).await;
-    let odd: &[(&str, fn(&mut ful::GetPromiseRequest), ful::ReasonCode)] = &[
-        ("SKU of nobody", |r| r.lines[0].sku = "NONE".to_owned(), ful::ReasonCode::UnknownSku),
-        ("node of nobody", |r| r.node_id = "nowhere".to_owned(), ful::ReasonCode::UnknownNode),
-        ("method of later", |r| r.methods = vec![Method::Parcel.into()], ful::ReasonCode::MethodNotOffered),
-        ("more than there is", |r| r.lines[0].quantity = 1_000_000, ful::ReasonCode::NoStock),
+    let odd: &[(Odd<ful::GetPromiseRequest>, ful::ReasonCode)] = &[
+        (("SKU of nobody", |r| r.lines[0].sku = "NONE".to_owned()), ful::ReasonCode::UnknownSku),
+        (("node of nobody", |r| r.node_id = "nowhere".to_owned()), ful::ReasonCode::UnknownNode),
+        (("method of later", |r| r.methods = vec![Method::Parcel.into()]), ful::ReasonCode::MethodNotOffered),
+        (("more than there is", |r| r.lines[0].quantity = 1_000_000), ful::ReasonCode::NoStock),
         (
-            "more than there is, over many lines",
-            |r| r.lines = (1..=1_000).map(|line| cart(line, "TEA", 1_000_000)).collect(),
+            ("more than there is, over many lines", |r| {
+                r.lines = (1..=1_000).map(|line| cart(line, "TEA", 1_000_000)).collect();
+            }),
             ful::ReasonCode::NoStock,
         ),
     ];
-    for (what, change, reason) in odd {
+    for ((what, change), reason) in odd {
         let mut request = good.clone();
         change(&mut request);
         let answer = ask(request).await.unwrap_or_else(|status| panic!("{what}: {status:?}")).into_inner();

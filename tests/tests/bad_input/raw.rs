@@ -1,6 +1,10 @@
 //! Calls as no client of ours would make them: any path, any header, any bytes.
 
+use std::io::Write as _;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use flows::world::World;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -16,7 +20,8 @@ pub(super) fn channel(world: &World) -> Channel {
     Endpoint::from_shared(world.platform.address()).expect("an address").connect_lazy()
 }
 
-/// Where a world listens.
+/// Where a platform listens.
+#[derive(Clone)]
 pub(super) struct Port {
     address: String,
 }
@@ -24,7 +29,12 @@ pub(super) struct Port {
 impl Port {
     /// That of a world.
     pub(super) fn of(world: &World) -> Self {
-        Self { address: world.platform.address().trim_start_matches("http://").to_owned() }
+        Self::at(&world.platform.address())
+    }
+
+    /// That of an address.
+    pub(super) fn at(address: &str) -> Self {
+        Self { address: address.trim_start_matches("http://").to_owned() }
     }
 
     /// A new connection.
@@ -114,6 +124,13 @@ async fn read(response: http::Response<hyper::body::Incoming>) -> Answer {
         }
     }
     Answer { http, status }
+}
+
+/// Packed as small as can be.
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(bytes).expect("memory takes it");
+    gzip.finish().expect("memory takes it")
 }
 
 /// A field of bytes.

@@ -1,9 +1,14 @@
 //! Reads with bad keys, sizes, filters and instants.
 
 use contract::fulfillment::v1 as ful;
+use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
+use contract::fulfillment::v1::get_fulfillment_order_request::Key as Work;
+use contract::fulfillment::v1::get_sourcing_decision_request::Key;
 use contract::google::r#type::LatLng;
 use contract::inventory::v1 as inv;
+use contract::inventory::v1::inventory_events_service_client::InventoryEventsServiceClient;
 use contract::orders::v1 as ord;
+use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
 use contract::r#type::v1::Place;
 use flows::world::{NODE, People};
 use tonic::Code;
@@ -200,6 +205,7 @@ const NEAR: &[Row<ful::ListNearbyAvailabilityRequest>] = &[
     ("101 nodes", |r| r.max_nodes = 101, Fields(&["max_nodes"])),
 ];
 
+#[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]
 fn point(latitude: f64, longitude: f64) -> Option<Place> {
     Some(Place { point: Some(LatLng { latitude, longitude }) })
 }
@@ -215,7 +221,6 @@ async fn reads_of_fulfilment_name_the_bad_key() {
     };
     refused(FULFILLMENT, good, NEAR, near).await;
 
-    use ful::get_sourcing_decision_request::Key;
     let decision = async |request| ops.clients.promise.clone().get_sourcing_decision(request).await;
     let rows: &[Row<ful::GetSourcingDecisionRequest>] = &[
         ("no key", |r| r.key = None, Fields(&["key"])),
@@ -225,7 +230,6 @@ async fn reads_of_fulfilment_name_the_bad_key() {
     ];
     refused_only(FULFILLMENT, &ful::GetSourcingDecisionRequest::default(), rows, &decision).await;
 
-    use ful::get_fulfillment_order_request::Key as Work;
     let work = async |request| ops.clients.work.clone().get_fulfillment_order(request).await;
     let rows: &[Row<ful::GetFulfillmentOrderRequest>] = &[
         ("no key", |r| r.key = None, Fields(&["key"])),
@@ -306,9 +310,6 @@ async fn replays_name_the_bad_key() {
             .insert("x-entrepot-actor", tonic::metadata::MetadataValue::from_static("ops/test"));
         Ok::<_, tonic::Status>(request)
     };
-    use ful::fulfillment_events_service_client::FulfillmentEventsServiceClient;
-    use inv::inventory_events_service_client::InventoryEventsServiceClient;
-    use ord::order_events_service_client::OrderEventsServiceClient;
     refuses_bad_replays!(ORDERS, OrderEventsServiceClient::with_interceptor(channel.clone(), named), ord);
     refuses_bad_replays!(
         INVENTORY,

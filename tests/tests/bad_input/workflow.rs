@@ -1,6 +1,7 @@
 //! Commands at the wrong time, twice, after the end, and by the wrong people.
 
 use contract::fulfillment::v1 as ful;
+use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::money;
@@ -150,7 +151,6 @@ async fn to_another_store_the_work_does_not_exist() {
                 act(&other, verb, &id, &code).await,
             );
         }
-        use ful::get_fulfillment_order_request::Key;
         for key in [Key::FulfillmentId(id), Key::OrderId(order_id)] {
             let request = ful::GetFulfillmentOrderRequest { key: Some(key) };
             let answer = other.clients.work.clone().get_fulfillment_order(request).await;
