@@ -4,7 +4,6 @@ use std::pin::Pin;
 
 use bus::replay;
 use contract::inventory::v1 as pb;
-use contract::r#type::v1::StoredEvent;
 use domain::id::Uuid;
 use futures_util::Stream;
 use pb::inventory_events_service_server::InventoryEventsService;
@@ -195,16 +194,6 @@ impl InventoryEventsService for Inventory {
         }
         let mut tx = self.db.read().await.map_err(Error::from)?;
         let events = replay::read(&mut tx, aggregate, from, i64::from(limit)).await.map_err(Error::from)?;
-        let stored = |event: bus::Delivered| StoredEvent {
-            event_id: event.id.to_string(),
-            aggregate_type: event.aggregate_type,
-            aggregate_id: event.aggregate.to_string(),
-            sequence: event.sequence,
-            event_type: event.event_type,
-            payload: event.payload,
-            occurred_time: Some(wire::timestamp(event.occurred_at)),
-            actor: event.actor,
-        };
-        Ok(Response::new(pb::ReplayEventsResponse { events: events.into_iter().map(stored).collect() }))
+        Ok(Response::new(pb::ReplayEventsResponse { events: events.iter().map(replay::to_stored).collect() }))
     }
 }

@@ -38,7 +38,12 @@ pub(crate) enum Act {
     /// Give the claims to an order.
     Confirm(Confirm),
     /// Give back what is held.
-    Release { id: ReservationId, reason: String },
+    Release {
+        id: ReservationId,
+        reason: String,
+        /// An order may have it by now: then it stays.
+        unless_confirmed: bool,
+    },
     /// Goods left.
     Consume { id: ReservationId, units: Vec<(u32, i64)> },
     /// A later end.

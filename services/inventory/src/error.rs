@@ -167,6 +167,7 @@ fn refused(refusal: &Refusal) -> (Code, &'static str, Facts) {
             (code, ended(state), vec![fact("reservation_id", id), fact("state", state)])
         }
         Refusal::Lost { id } => (code, "RESERVATION_EXPIRED", vec![fact("reservation_id", id)]),
+        Refusal::Confirmed { id } => (code, "RESERVATION_CONFIRMED", vec![fact("reservation_id", id)]),
         Refusal::OtherOrder { id } => (code, "RESERVATION_TAKEN", vec![fact("reservation_id", id)]),
         Refusal::UnknownLine { id, line } => {
             (code, "LINE_NOT_FOUND", vec![fact("reservation_id", id), fact("line", line)])

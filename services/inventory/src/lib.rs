@@ -13,7 +13,7 @@
 //! - A claim ends once: consumed, released or expired; what was released before it was taken stays released.
 //! - The same request id has one effect and one answer.
 //!
-//! Callers' commands on reservations go through one queue ([`Inventory::run`]): what waits is decided in one
+//! Callers' commands on reservations go through one queue ([`Inventory::background`]): what waits is decided in one
 //! transaction, so a hot SKU costs one row lock per batch. Absent on purpose: prices, orders, people, nodes (any
 //! well-formed node may hold stock).
 
@@ -54,7 +54,7 @@ use db::Db;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use server::auth::kind::{ALL, CHANNEL, OPS, SERVICE, STORE};
-use server::{Access, Peer, Shutdown};
+use server::{Access, Peer};
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -132,7 +132,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// The service on a database that has its tables and those of `bus`. Callers of reservations are answered while
-    /// [`Inventory::run`] runs.
+    /// [`Inventory::background`] runs.
     pub fn new(db: Db, clock: Clock, config: &Config) -> Arc<Self> {
         let combiner = Combiner::new(db.clone(), clock.clone(), config.queue, config.batch);
         Arc::new(Self { db, clock, catalogue: Catalogue::default(), combiner })
@@ -157,12 +157,5 @@ impl Inventory {
         let (service, stop) = (Arc::clone(self), stop.clone());
         let queue = async move { service.combiner.run(&service.catalogue, stop.cancelled()).await };
         vec![("inventory.queue", Box::pin(queue))]
-    }
-
-    /// Serves the queue and keeps the timers until `shutdown`, and then what is still queued.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
-        let queue = self.combiner.run(&self.catalogue, shutdown.begun());
-        let timers = self.keep_time(&shutdown);
-        tokio::join!(queue, timers);
     }
 }

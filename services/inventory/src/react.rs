@@ -114,7 +114,7 @@ fn release(token: &str, reason: &str) -> Result<Option<Act>, HandleError> {
     if token.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Act::Release { id: reservation(token)?, reason: reason.to_owned() }))
+    Ok(Some(Act::Release { id: reservation(token)?, reason: reason.to_owned(), unless_confirmed: false }))
 }
 
 fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, HandleError> {

@@ -9,10 +9,19 @@ use crate::desk::{Desk, Outcome, Told};
 
 impl Desk {
     /// A release that comes before its reserve leaves a tombstone, so that the reserve finds it and is refused.
-    pub(crate) fn release(&mut self, id: ReservationId, reason: &str, actor: &Arc<str>) -> Outcome {
+    ///
+    /// A caller means the claim of a promise: one that an order has taken meanwhile is not the caller's any more. Only
+    /// what becomes of the order gives that back.
+    pub(crate) fn release(
+        &mut self,
+        id: ReservationId,
+        reason: &str,
+        unless_confirmed: bool,
+        actor: &Arc<str>,
+    ) -> Outcome {
         let told = Told::Released { reason };
         if let Some(mut next) = self.find(id).cloned() {
-            let step = next.release();
+            let step = if unless_confirmed { next.let_go()? } else { next.release() };
             self.carry(next, step, actor, told)
         } else {
             let tombstone = Reservation::tombstone(id, self.now);

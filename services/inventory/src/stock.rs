@@ -99,7 +99,9 @@ impl Desk {
         match &command.act {
             Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.actor),
             Act::Confirm(confirm) => self.confirm(confirm, claims, &command.actor),
-            Act::Release { id, reason } => self.release(*id, reason, &command.actor),
+            Act::Release { id, reason, unless_confirmed } => {
+                self.release(*id, reason, *unless_confirmed, &command.actor)
+            }
             Act::Consume { id, units } => self.consume(*id, units, &command.actor),
             Act::Extend { id, until } => self.extend(*id, *until, &command.actor),
             Act::Expire { id } => self.expire(*id, &command.actor),

@@ -1,10 +1,8 @@
 //! What is due now: claims whose time is over.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
-use server::Shutdown;
 
 use crate::Inventory;
 use crate::command::{Act, Command};
@@ -17,8 +15,6 @@ use crate::store::reservations;
 const CHUNK: usize = 256;
 /// Chunks of one call: the rest waits for the next, so that a flood of expiries leaves room for others.
 const CHUNKS: usize = 40;
-/// How often the clock is looked at.
-const PAUSE: Duration = Duration::from_millis(250);
 
 impl Inventory {
     /// Does what is due at `now`; answers how much that was. Safe to run in several processes: who comes second finds
@@ -61,22 +57,5 @@ impl Inventory {
         stock::apply(&mut tx, &self.catalogue, &commands, now, Care::Thorough).await?;
         tx.commit().await?;
         Ok(due.len())
-    }
-
-    /// Keeps the timers until `shutdown`. Under a virtual clock the driver of that clock calls
-    /// [`Inventory::run_due`] itself.
-    pub(crate) async fn keep_time(&self, shutdown: &Shutdown) {
-        while !shutdown.has_begun() {
-            if !self.clock.is_virtual() {
-                let now = self.clock.business();
-                if let Err(error) = self.run_due(now).await {
-                    tracing::warn!(%error, "expiring claims failed, it is tried again");
-                }
-            }
-            tokio::select! {
-                () = shutdown.begun() => {}
-                () = self.clock.pause(PAUSE) => {}
-            }
-        }
     }
 }

@@ -203,7 +203,7 @@ pub(crate) fn release(
     let id = reservation_id(&mut fields, &message.reservation_id);
     fields.check(is_reason(&message.reason), named("reason"), "must be 1 to 63 of A-Z 0-9 _");
     fields.finish()?;
-    Ok(command(principal, request, Act::Release { id, reason: message.reason }))
+    Ok(command(principal, request, Act::Release { id, reason: message.reason, unless_confirmed: true }))
 }
 
 fn is_reason(text: &str) -> bool {

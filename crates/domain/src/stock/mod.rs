@@ -45,6 +45,12 @@ pub enum Refusal {
         /// Which reservation.
         id: ReservationId,
     },
+    /// The reservation belongs to an order: only what becomes of the order gives it back.
+    #[error("{id} belongs to an order")]
+    Confirmed {
+        /// Which reservation.
+        id: ReservationId,
+    },
     /// The reservation has no such line.
     #[error("{id} has no line {line}")]
     UnknownLine {

@@ -278,6 +278,14 @@ impl Reservation {
         }
     }
 
+    /// Gives back a claim that no order has taken: the end of a promise, which may cross with the word of an order.
+    pub fn let_go(&mut self) -> Result<Step, Refusal> {
+        match self.state {
+            State::Confirmed => Err(Refusal::Confirmed { id: self.id }),
+            State::Held { .. } | State::Consumed | State::Released | State::Expired => Ok(self.release()),
+        }
+    }
+
     /// Time has passed: ends a held claim that is due. Anything else stays as it is.
     pub fn expire(&mut self, now: Timestamp) -> Step {
         match self.state {

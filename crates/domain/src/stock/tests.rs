@@ -58,6 +58,7 @@ fn word(outcome: &Result<Step, Refusal>) -> &'static str {
         Err(Refusal::Ended { .. }) => "ended",
         Err(Refusal::Lost { .. }) => "lost",
         Err(Refusal::OtherOrder { .. }) => "other",
+        Err(Refusal::Confirmed { .. }) => "kept",
         Err(Refusal::TooMany { .. }) => "many",
         Err(Refusal::Backwards { .. }) => "back",
         Err(other) => panic!("{other}"),
@@ -67,12 +68,13 @@ fn word(outcome: &Result<Step, Refusal>) -> &'static str {
 #[test]
 fn every_command_in_every_state_has_its_answer() {
     type Command = (&'static str, fn(&mut Reservation) -> Result<Step, Refusal>);
-    let commands: [Command; 11] = [
+    let commands: [Command; 12] = [
         ("confirm", |r| r.confirm(order(1), &[])),
         ("confirm for another order", |r| r.confirm(order(2), &[])),
         ("rehold", |r| r.rehold(order(1), &[])),
         ("extend", |r| r.extend(at(200))),
         ("extend to earlier", |r| r.extend(at(50))),
+        ("let go", Reservation::let_go),
         ("release", |r| Ok(r.release())),
         ("expire when due", |r| Ok(r.expire(at(100)))),
         ("expire too early", |r| Ok(r.expire(at(99)))),
@@ -81,20 +83,35 @@ fn every_command_in_every_state_has_its_answer() {
         ("settle", |r| r.settle(&[Target { line: 1, quantity: 2, consumed: 1, released: 1 }])),
     ];
     let table = [
-        ("HELD", ["done", "done", "ended", "done", "same", "done", "done", "same", "done", "many", "done"]),
+        (
+            "HELD",
+            ["done", "done", "ended", "done", "same", "done", "done", "done", "same", "done", "many", "done"],
+        ),
         (
             "CONFIRMED",
-            ["same", "other", "ended", "same", "same", "done", "same", "same", "done", "many", "done"],
+            [
+                "same", "other", "ended", "same", "same", "kept", "done", "same", "same", "done", "many",
+                "done",
+            ],
         ),
         (
             "CONSUMED",
-            ["done", "done", "ended", "ended", "ended", "same", "same", "same", "ended", "ended", "back"],
+            [
+                "done", "done", "ended", "ended", "ended", "same", "same", "same", "same", "ended", "ended",
+                "back",
+            ],
         ),
         (
             "RELEASED",
-            ["ended", "ended", "ended", "ended", "ended", "same", "same", "same", "ended", "ended", "done"],
+            [
+                "ended", "ended", "ended", "ended", "ended", "same", "same", "same", "same", "ended",
+                "ended", "done",
+            ],
         ),
-        ("EXPIRED", ["lost", "lost", "done", "lost", "lost", "done", "same", "same", "lost", "lost", "done"]),
+        (
+            "EXPIRED",
+            ["lost", "lost", "done", "lost", "lost", "done", "done", "same", "same", "lost", "lost", "done"],
+        ),
     ];
     for (state, answers) in table {
         for ((name, command), answer) in commands.iter().zip(answers) {

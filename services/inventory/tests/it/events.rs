@@ -145,7 +145,8 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
         world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
         assert_eq!((world.told(&unseen).await.len(), world.told(&late).await.len()), (1, 3));
-        world.release(&lucky).await.unwrap();
+        let cancelled = orders::OrderCancelled { promise_token: token(&lucky), ..Default::default() };
+        world.tell(&[of_order(orders::order_event::Body::Cancelled(cancelled))]).await;
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
         assert_eq!(world.told(&unseen).await, ["Held", "Confirmed"]);

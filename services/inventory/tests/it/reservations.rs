@@ -116,6 +116,7 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         assert_eq!(reason(&client.consume_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
         assert_eq!(world.stands("n1", "A").await, (9, 3));
 
+        let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
         let release = pb::ReleaseReservationRequest {
             request_id: fresh(),
             reservation_id: id.clone(),
@@ -125,7 +126,7 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         assert_eq!(client.release_reservation(release.clone()).await.unwrap().into_inner(), first);
         let other = pb::ReleaseReservationRequest { reason: "OTHER".to_owned(), ..release };
         assert_eq!(reason(&client.release_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
-        assert_eq!(world.stands("n1", "A").await, (9, 0));
+        assert_eq!(world.stands("n1", "A").await, (9, 3));
         world.check().await;
     }
 }
@@ -309,8 +310,6 @@ async fn an_ended_claim_takes_no_more_commands() {
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
         assert_eq!(reason(&world.consume(&id, &[(1, 3)]).await.unwrap_err()), "TOO_MANY_UNITS");
         assert_eq!(reason(&world.consume(&id, &[(2, 1)]).await.unwrap_err()), "LINE_NOT_FOUND");
-        world.confirm(&id, ORDER).await.unwrap();
-        assert_eq!(reason(&world.confirm(&id, OTHER).await.unwrap_err()), "RESERVATION_TAKEN");
         let released = world.release(&id).await.unwrap();
         assert_eq!(world.release(&id).await.unwrap(), released);
         for refused in [world.confirm(&id, ORDER).await, world.consume(&id, &[(1, 1)]).await] {
@@ -320,6 +319,23 @@ async fn an_ended_claim_takes_no_more_commands() {
                 (Code::FailedPrecondition, "RESERVATION_RELEASED")
             );
         }
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn the_claim_of_an_order_is_not_given_back_by_the_end_of_its_promise() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 9)]).await;
+        let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
+        world.confirm(&id, ORDER).await.unwrap();
+        assert_eq!(reason(&world.confirm(&id, OTHER).await.unwrap_err()), "RESERVATION_TAKEN");
+        let kept = world.release(&id).await.unwrap_err();
+        assert_eq!(
+            (kept.code(), reason(&kept).as_str()),
+            (Code::FailedPrecondition, "RESERVATION_CONFIRMED")
+        );
+        assert_eq!(world.stands("n1", "A").await, (9, 2));
         world.check().await;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clock::Clock;
 use contract::inventory::v1 as pb;
 use db::testing::{self, TestDb};
+use futures_util::future::join_all;
 use inventory::{Config, Inventory};
 use jiff::Timestamp;
 use pb::inventory_service_client::InventoryServiceClient;
@@ -27,7 +28,8 @@ impl Service {
     pub(crate) fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
         let inventory = Inventory::new(db, clock.clone(), config);
         let shutdown = Shutdown::new();
-        let task = tokio::spawn(Arc::clone(&inventory).run(shutdown.clone()));
+        let work = inventory.background(shutdown.token()).into_iter().map(|(_, work)| work);
+        let task = tokio::spawn(async move { drop(join_all(work).await) });
         let peer = server::peer::acting(inventory.peer(), &Principal::service("fulfillment"));
         Self { client: InventoryServiceClient::new(peer), inventory, shutdown, task }
     }
