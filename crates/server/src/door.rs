@@ -47,7 +47,7 @@ impl Default for Limits {
             default_deadline: Duration::from_secs(10),
             max_deadline: Duration::from_mins(1),
             max_in_flight: 1024,
-            max_open_streams: 4096,
+            max_open_streams: 20_000,
             anonymous_allowed: true,
         }
     }
@@ -270,12 +270,28 @@ fn place(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 
 /// Keeps the place until the handler ends, which may be after its caller left.
 async fn holding(place: OwnedSemaphorePermit, work: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let gauge = metrics::gauge!("grpc_server_in_flight");
-    gauge.increment(1.0);
-    let response = work.await;
-    gauge.decrement(1.0);
-    drop(place);
-    response
+    let _running = Running::begin(place);
+    work.await
+}
+
+/// One call that runs; it stops counting also when its handler panics or is ended.
+struct Running {
+    gauge: metrics::Gauge,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Running {
+    fn begin(place: OwnedSemaphorePermit) -> Self {
+        let gauge = metrics::gauge!("grpc_server_in_flight");
+        gauge.increment(1.0);
+        Self { gauge, _place: place }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gauge.decrement(1.0);
+    }
 }
 
 fn is_grpc(request: &Request<Body>) -> bool {

@@ -132,6 +132,14 @@ impl Directory {
         if is_same { Ok(()) } else { replace(&self.path, CLOCK, text.as_bytes()) }
     }
 
+    /// Refuses state that is only half there.
+    pub(crate) fn expect_whole(&self) -> Result<()> {
+        if is_half_restored(&self.path) {
+            return Err(unusable(&self.path, "a restore into it broke off; run `entrepot restore` again"));
+        }
+        Ok(())
+    }
+
     /// Refuses `clock` if the directory's due times were made by one of the other kind; moves a virtual one to where
     /// the directory's stood.
     pub fn admit(&self, clock: &Clock) -> Result<()> {
@@ -151,6 +159,17 @@ impl Directory {
             (Some(ClockMode::System) | None, _) => Ok(()),
         }
     }
+}
+
+/// What a file is called while it is restored.
+pub(crate) fn staged(name: &str) -> String {
+    format!("{name}.partial")
+}
+
+/// Whether a restore into this directory broke off.
+pub(crate) fn is_half_restored(path: &Path) -> bool {
+    let names = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.into_iter().any(|name| name.to_string_lossy().ends_with(".db.partial"))
 }
 
 /// The clock of the state in this directory; none while there is no state.

@@ -81,6 +81,7 @@ async fn copy_all(config: &Config, files: &[(Service, PathBuf)], staged: &Path) 
 
 pub(crate) fn restore(args: &RestoreArgs, config: &Config) -> Result<()> {
     let directory = data::open(&config.data.directory)?;
+    let broke_off = data::is_half_restored(directory.path());
     for service in Service::ALL {
         let source = args.source.join(format!("{}.db", service.name()));
         if !source.is_file() {
@@ -88,22 +89,28 @@ pub(crate) fn restore(args: &RestoreArgs, config: &Config) -> Result<()> {
             return Err(Exit::new(Class::Directory, text));
         }
         let target = directory.path().join(format!("{}.db", service.name()));
-        if target.exists() {
+        if target.exists() && !broke_off {
             let text =
                 format!("{} has databases already; restore into an empty --data", directory.path().display());
             return Err(Exit::new(Class::Directory, text));
         }
     }
     let names = Service::ALL.map(|service| format!("{}.db", service.name()));
-    for name in names.iter().map(String::as_str).chain(OTHERS) {
-        let source = args.source.join(name);
-        if source.exists() {
-            let target = directory.path().join(name);
-            std::fs::copy(&source, &target).map_err(|error| cannot(&target, &error))?;
-            let synced = std::fs::File::open(&target).and_then(|file| file.sync_all());
-            synced.map_err(|error| cannot(&target, &error))?;
-        }
+    let names: Vec<&str> = names.iter().map(String::as_str).chain(OTHERS).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| args.source.join(name).exists()).collect();
+    // first all of the bytes, then all of the names: a restore that breaks off can be begun again
+    for name in &names {
+        let staged = directory.path().join(data::staged(name));
+        let copied = std::fs::copy(args.source.join(name), &staged)
+            .and_then(|_| std::fs::File::open(&staged)?.sync_all());
+        copied.map_err(|error| cannot(&staged, &error))?;
     }
+    for name in &names {
+        let (staged, target) = (directory.path().join(data::staged(name)), directory.path().join(name));
+        std::fs::rename(&staged, &target).map_err(|error| cannot(&target, &error))?;
+    }
+    let synced = std::fs::File::open(directory.path()).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| cannot(directory.path(), &error))?;
     say(&format!("restored {} from {}", directory.path().display(), args.source.display()));
     Ok(())
 }

@@ -268,6 +268,7 @@ fn open_directory(config: &Config, clock: &Clock) -> Result<Option<Directory>> {
     }
     let directory = data::open(&config.data.directory)?;
     directory.announce(None)?;
+    directory.expect_whole()?;
     directory.admit(clock)?;
     Ok(Some(directory))
 }

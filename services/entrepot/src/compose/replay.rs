@@ -10,7 +10,6 @@ use contract::inventory::v1::inventory_events_service_client::InventoryEventsSer
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
 use contract::r#type::v1::StoredEvent;
 use futures_util::FutureExt as _;
-use jiff::Timestamp;
 use server::{Peer, Principal, peer};
 use uuid::Uuid;
 
@@ -69,7 +68,7 @@ async fn ask(
         }
         Some(Owner::There(service, peer)) => {
             let stored = fetch(service, peer, aggregate, from).await?;
-            stored.into_iter().map(|event| delivered(topic, event)).collect()
+            stored.into_iter().map(|event| Ok(bus::replay::from_stored(topic, event)?)).collect()
         }
     }
 }
@@ -99,20 +98,4 @@ async fn fetch(
         }
         Service::Orders => replay_from!(OrderEventsServiceClient, orders, peer, aggregate, from),
     }
-}
-
-fn delivered(topic: Topic, event: StoredEvent) -> std::result::Result<Delivered, Failure> {
-    let occurred = event.occurred_time.ok_or("an event without a time")?;
-    Ok(Delivered {
-        id: event.event_id.parse()?,
-        topic,
-        aggregate_type: event.aggregate_type,
-        aggregate: event.aggregate_id.parse()?,
-        sequence: event.sequence,
-        event_type: event.event_type,
-        payload: event.payload,
-        occurred_at: Timestamp::new(occurred.seconds, occurred.nanos)?,
-        actor: event.actor,
-        traceparent: None,
-    })
 }

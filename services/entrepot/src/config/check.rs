@@ -2,14 +2,30 @@
 
 use std::net::SocketAddr;
 
+use toml::{Table, Value};
+
+use super::layers::flatten;
 use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
+
+/// Numbers that may be 0, by the beginning of their path.
+const MAY_BE_ZERO: [&str; 8] = [
+    "admin.max_outbox_age_s",
+    "database.slow_statement_ms",
+    "fulfillment.sourcing.",
+    "orders.payment_grace_s",
+    "runtime.worker_threads",
+    "server.drain_limit_s",
+    "server.max_connection_age_grace_s",
+    "server.shutdown_grace_ms",
+];
 
 impl Config {
     /// Refuses what cannot work.
     pub fn check(&self) -> Result<()> {
         self.check_services()?;
-        self.check_limits()?;
+        self.check_numbers()?;
+        self.check_fit()?;
         self.check_address("server.listen", self.server.listen)?;
         if self.admin.enabled {
             self.check_address("admin.listen", self.admin.listen)?;
@@ -38,31 +54,48 @@ impl Config {
         Ok(())
     }
 
-    fn check_limits(&self) -> Result<()> {
-        let positive = [
-            ("database.max_connections", u64::from(self.database.max_connections)),
-            ("database.acquire_timeout_ms", self.database.acquire_timeout_ms),
-            ("database.statement_timeout_ms", self.database.statement_timeout_ms),
-            ("bus.partitions", u64::from(self.bus.partitions)),
-            ("bus.replication", u64::from(self.bus.replication)),
-            ("bus.events_days", u64::from(self.bus.events_days)),
-            ("bus.inbox_hours", u64::from(self.bus.inbox_hours)),
-            ("bus.lease_ms", u64::from(self.bus.lease_ms)),
-            ("server.default_deadline_ms", self.server.default_deadline_ms),
-            ("server.max_deadline_ms", self.server.max_deadline_ms),
-            ("server.max_in_flight", self.server.max_in_flight as u64),
-            ("server.max_open_streams", self.server.max_open_streams as u64),
-            ("server.max_connections", self.server.max_connections as u64),
-            ("server.max_streams_per_connection", u64::from(self.server.max_streams_per_connection)),
-            ("server.keepalive_interval_s", self.server.keepalive_interval_s),
-            ("server.keepalive_timeout_s", self.server.keepalive_timeout_s),
-            ("server.max_connection_age_s", self.server.max_connection_age_s),
-            ("runtime.blocking_threads", self.runtime.blocking_threads as u64),
-        ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((path, _)) => Err(Exit::usage(format!("setting `{path}` must be 1 or more"))),
-            None => Ok(()),
+    /// A number of nothing or less makes no sense anywhere but where [`MAY_BE_ZERO`] says so.
+    fn check_numbers(&self) -> Result<()> {
+        let values =
+            Table::try_from(self).map_err(|error| Exit::other("the settings cannot be written", &error))?;
+        let mut leaves = Vec::new();
+        flatten("", &values, &mut leaves);
+        for (path, value) in leaves {
+            let Value::Integer(number) = value else { continue };
+            let least = i64::from(!MAY_BE_ZERO.iter().any(|known| path.starts_with(known)));
+            if number < least {
+                return Err(Exit::usage(format!("setting `{path}` is {number}; it must be {least} or more")));
+            }
         }
+        Ok(())
+    }
+
+    /// Numbers that must fit each other.
+    fn check_fit(&self) -> Result<()> {
+        let chars = self.fulfillment.work.pickup_code_chars;
+        if !(8..=32).contains(&chars) {
+            let text = format!("setting `fulfillment.work.pickup_code_chars` is {chars}; it must be 8 to 32");
+            return Err(Exit::usage(text));
+        }
+        let (least, most) = (self.fulfillment.hold_default_s, self.fulfillment.hold_most_s);
+        if least > most {
+            let text = format!(
+                "setting `fulfillment.hold_default_s` is {least}, more than `fulfillment.hold_most_s`, {most}; \
+                 lower the one or raise the other"
+            );
+            return Err(Exit::usage(text));
+        }
+        let needed = i64::from(self.orders.payment_s.max(self.orders.hold_s))
+            + 2 * i64::from(self.orders.hold_margin_s);
+        let granted = self.fulfillment.hold_service_most_s;
+        if needed > granted {
+            let text = format!(
+                "orders holds stock for {needed} s (orders.payment_s or hold_s, and twice hold_margin_s), but \
+                 `fulfillment.hold_service_most_s` is {granted}; raise it"
+            );
+            return Err(Exit::usage(text));
+        }
+        Ok(())
     }
 
     fn check_address(&self, path: &str, address: SocketAddr) -> Result<()> {
@@ -183,11 +216,30 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_is_refused() {
+    fn a_number_of_nothing_is_refused_in_every_section() {
         assert_eq!(
             refusal(|config| config.server.max_in_flight = 0),
-            "setting `server.max_in_flight` must be 1 or more"
+            "setting `server.max_in_flight` is 0; it must be 1 or more"
         );
+        assert!(
+            refusal(|config| config.fulfillment.hold_batch = 0).contains("`fulfillment.hold_batch` is 0")
+        );
+        assert!(refusal(|config| config.fulfillment.stock_margin_s = -600).contains("is -600"));
+        assert!(refusal(|config| config.orders.hold_margin_s = 0).contains("`orders.hold_margin_s`"));
+        assert!(refusal(|config| config.inventory.queue = 0).contains("`inventory.queue`"));
+        let mut config = Config::default();
+        config.fulfillment.sourcing.per_km = 0;
+        assert!(config.check().is_ok());
+        assert!(refusal(|config| config.fulfillment.sourcing.per_km = -1).contains("must be 0 or more"));
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_each_other_are_refused() {
+        assert!(refusal(|config| config.fulfillment.work.pickup_code_chars = 6).contains("must be 8 to 32"));
+        assert!(
+            refusal(|config| config.fulfillment.hold_most_s = 60).contains("`fulfillment.hold_default_s`")
+        );
+        assert!(refusal(|config| config.fulfillment.hold_service_most_s = 600).contains("raise it"));
     }
 
     #[test]

@@ -62,9 +62,7 @@ impl Layers {
 
     /// Lays the text of a TOML file over them.
     pub fn text(&mut self, text: &str, name: &str) -> Result<()> {
-        let table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| Exit::usage(format!("{name} is not valid TOML: {error}")))?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| malformed(name, text, &error))?;
         let mut leaves = Vec::new();
         flatten("", &table, &mut leaves);
         for (path, value) in leaves {
@@ -243,6 +241,15 @@ fn read_secret(path: &str, secret: &mut Secret, file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The line and what is wrong with it, but not the line itself: it may hold a secret.
+fn malformed(name: &str, text: &str, error: &toml::de::Error) -> Exit {
+    let line = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .map_or(1, |before| before.matches('\n').count() + 1);
+    Exit::usage(format!("{name} line {line} is not valid TOML: {}", error.message()))
+}
+
 fn mistyped(path: &str, source: &Source, known: &Value, given: &str) -> Exit {
     let expected = match known {
         Value::String(_) => "text",
@@ -258,7 +265,7 @@ fn mistyped(path: &str, source: &Source, known: &Value, given: &str) -> Exit {
 }
 
 /// All values of nested tables with their paths; an empty section of the file has none.
-fn flatten(prefix: &str, table: &Table, leaves: &mut Vec<(String, Value)>) {
+pub(super) fn flatten(prefix: &str, table: &Table, leaves: &mut Vec<(String, Value)>) {
     for (key, value) in table {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
@@ -341,6 +348,13 @@ mod tests {
         assert!(refusal("[server]\nlisten = \"nowhere\"\n", &[]).starts_with("setting `server.listen`"));
         assert!(refusal("", &[("ENTREPOT__BUS__KIND", "rabbit")]).contains("setting `bus.kind`"));
         assert!(refusal("[server\n", &[]).contains("not valid TOML"));
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_and_not_shown() {
+        let complaint = refusal("[secrets]\npickup_code_key = \"hunter2hunter2hunter2\nx = 1\n", &[]);
+        assert!(complaint.starts_with("entrepot.toml line 2 is not valid TOML"), "{complaint}");
+        assert!(!complaint.contains("hunter2"), "{complaint}");
     }
 
     #[test]

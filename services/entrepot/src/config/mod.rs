@@ -299,7 +299,7 @@ impl Default for Server {
             default_deadline_ms: 10_000,
             max_deadline_ms: 60_000,
             max_in_flight: 1_024,
-            max_open_streams: 4_096,
+            max_open_streams: 20_000,
             max_connections: 10_000,
             max_streams_per_connection: 128,
             keepalive_interval_s: 20,
@@ -320,13 +320,14 @@ pub struct Admin {
     pub enabled: bool,
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// `/readyz` fails when the oldest unpublished event is older than this, s.
+    /// `/readyz` fails when the oldest unpublished event is older than this, s; 0: it only tells, since orders can be
+    /// taken while the broker is away.
     pub max_outbox_age_s: u64,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 7401)), max_outbox_age_s: 30 }
+        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 7401)), max_outbox_age_s: 0 }
     }
 }
 

@@ -51,3 +51,21 @@ fn migrations_are_applied_once() {
     let second = text(&run(&["migrate", "--data", &data]).stdout);
     assert!(second.lines().all(|line| line.contains(": 0 migrations applied")), "{second}");
 }
+
+#[test]
+fn a_restore_that_broke_off_is_not_served_and_can_be_begun_again() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data").display().to_string();
+    let copy = home.path().join("copy").display().to_string();
+    let other = home.path().join("other");
+    assert!(run(&["migrate", "--data", &data]).status.success());
+    assert!(run(&["backup", &copy, "--data", &data]).status.success());
+    std::fs::create_dir(&other).unwrap();
+    std::fs::copy(home.path().join("copy/inventory.db"), other.join("inventory.db")).unwrap();
+    std::fs::write(other.join("orders.db.partial"), "half").unwrap();
+    let name = other.display().to_string();
+    let complaint = refused(&mut entrepot(&["serve", "--data", &name, "--listen", "127.0.0.1:0"]), 7);
+    assert!(complaint.contains("run `entrepot restore` again"), "{complaint}");
+    assert!(run(&["restore", &copy, "--data", &name]).status.success());
+    assert_eq!(serve(&other).stop(), Some(0));
+}

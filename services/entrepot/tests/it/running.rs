@@ -23,7 +23,18 @@ fn it_says_when_it_is_ready_and_stops_cleanly_when_told() {
     let ready = get(&admin, "/readyz");
     assert!(ready.starts_with("HTTP/1.1 200") && ready.contains("database orders: ok"), "{ready}");
     assert!(get(&admin, "/version").contains(env!("CARGO_PKG_VERSION")));
-    assert!(get(&admin, "/metrics").contains("entrepot_relay_leader"));
+    let until = Instant::now() + Duration::from_secs(20);
+    for figure in [
+        "entrepot_relay_leader",
+        "entrepot_outbox_age_seconds",
+        "entrepot_outbox_pending",
+        "entrepot_events_parked",
+    ] {
+        while !get(&admin, "/metrics").contains(figure) {
+            assert!(Instant::now() < until, "{figure} is not told");
+            std::thread::yield_now();
+        }
+    }
     assert_eq!(served.stop(), Some(0));
 }
 
