@@ -44,7 +44,7 @@ pub enum GroupProtocol {
 }
 
 /// How to reach the broker, and how the topics look.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// `host:port`, comma separated.
     pub brokers: String,
@@ -71,6 +71,19 @@ pub struct KafkaConfig {
     /// Further settings of librdkafka, meant for `security.protocol`, `sasl.*` and `ssl.*`. Settings that order and
     /// durability rest upon are refused.
     pub properties: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // values of properties may be passwords
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("client_id", &self.client_id)
+            .field("instance", &self.instance)
+            .field("prefix", &self.prefix)
+            .field("properties", &self.properties.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for KafkaConfig {
