@@ -110,7 +110,7 @@ impl Config {
 
     fn check_bus(&self) -> Result<()> {
         let running = self.services();
-        if self.bus.kind == BusKind::Local && running.len() < Service::ALL.len() {
+        if self.bus.kind == BusKind::Local && running.len() < Service::ALL.len() && !self.platform.alone {
             let names: Vec<&str> = running.iter().map(|service| service.name()).collect();
             return Err(Exit::usage(format!(
                 "services {} run apart from the others, but the local bus stays in one process; set bus.kind = \"kafka\" \

@@ -95,11 +95,14 @@ impl Service {
 pub struct Platform {
     /// Services to run, separated by commas.
     pub services: String,
+    /// No setting: lets a bench run one service by itself on the local bus, where nobody hears its events.
+    #[serde(skip)]
+    pub alone: bool,
 }
 
 impl Default for Platform {
     fn default() -> Self {
-        Self { services: "inventory,fulfillment,orders".to_owned() }
+        Self { services: "inventory,fulfillment,orders".to_owned(), alone: false }
     }
 }
 

@@ -91,6 +91,11 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         config.bus.kind = BusKind::Kafka;
         config.bus.brokers.clone_from(brokers);
     }
+    if args.subject == Subject::Reserve && args.kafka.is_none() {
+        // The others only listen here; their work is what `place` measures.
+        config.platform.services = "inventory".to_owned();
+        config.platform.alone = true;
+    }
     let platform = Platform::start(config, Clock::system()).await?;
     let measured =
         measure(&platform, &args, &directory).await.map_err(|status| exit::Exit::from_status(&status));

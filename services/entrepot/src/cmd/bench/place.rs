@@ -15,6 +15,7 @@ use crate::clients::money;
 
 /// Measures.
 pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
+    stage.node().await?;
     stage.stock().await?;
     let bare = Arc::new(stage.bare().await?);
     let (callers, skus) = (stage.args.clients, stage.args.skus);

@@ -27,6 +27,7 @@ type Sightings = Arc<Mutex<HashMap<String, i64>>>;
 
 /// Measures.
 pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
+    stage.node().await?;
     stage.stock().await?;
     let (in_stream, elsewhere) = (Sightings::default(), Sightings::default());
     let watcher = watch_store(stage, Arc::clone(&in_stream)).await?;

@@ -54,9 +54,8 @@ impl<'a> Stage<'a> {
         format!("BENCH-{index:05}")
     }
 
-    /// Puts the node and the SKUs there, each with millions of pieces.
-    pub(crate) async fn stock(&self) -> Result<(), Status> {
-        let clients = &self.clients[0];
+    /// Puts the node there.
+    pub(crate) async fn node(&self) -> Result<(), Status> {
         let node = setup::node(&NodeSpec {
             id: NODE,
             name: "Bench",
@@ -68,7 +67,12 @@ impl<'a> Stage<'a> {
             preparation_min: 15,
             capacity: None,
         });
-        setup::put_nodes(clients, &[node]).await?;
+        setup::put_nodes(&self.clients[0], &[node]).await
+    }
+
+    /// Puts the SKUs there, each with millions of pieces.
+    pub(crate) async fn stock(&self) -> Result<(), Status> {
+        let clients = &self.clients[0];
         let skus: Vec<(String, String)> =
             (0..self.args.skus).map(|index| (Self::sku(index), format!("Bench {index}"))).collect();
         setup::put_skus(clients, &skus).await?;
