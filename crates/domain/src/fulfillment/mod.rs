@@ -10,6 +10,7 @@
 pub mod code;
 pub mod event;
 pub mod lifecycle;
+pub mod marks;
 pub mod method;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::id::{FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
 pub use event::{Event, Pick, Units};
 pub use lifecycle::Refusal;
+pub use marks::{Ending, Marks, RejectReason, ShortReason};
 pub use method::Method;
 
 /// A fulfilment order.
@@ -123,132 +125,6 @@ impl Buckets {
             && self.restocked >= 0
             && self.sum() == quantity
             && self.put_back + self.restocked <= self.cancelled
-    }
-}
-
-/// What happened to a fulfilment order, and what is due. Together with the buckets it gives the state.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Marks {
-    /// Offered to the node.
-    pub offered: Option<Timestamp>,
-    /// Must be accepted before.
-    pub accept_due: Option<Timestamp>,
-    /// Accepted by the node.
-    pub accepted: Option<Timestamp>,
-    /// Somebody began to pick.
-    pub started: Option<Timestamp>,
-    /// All that could be picked was ready.
-    pub ready: Option<Timestamp>,
-    /// Kept until.
-    pub keep_until: Option<Timestamp>,
-    /// Reminders sent.
-    pub reminded: usize,
-    /// The keep time ran out.
-    pub expired: Option<Timestamp>,
-    /// Goods must be back on the shelf before.
-    pub put_back_due: Option<Timestamp>,
-    /// When the running step is at risk.
-    pub at_risk_due: Option<Timestamp>,
-    /// The running step is at risk.
-    pub at_risk: bool,
-    /// Ended by more than its buckets tell.
-    pub ending: Option<Ending>,
-    /// When the last open unit was gone.
-    pub ended: Option<Timestamp>,
-}
-
-/// Why a fulfilment order ended, where the buckets alone do not tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ending {
-    /// The node refused it.
-    Rejected(RejectReason),
-    /// The node was silent too long.
-    TimedOut,
-    /// Its claim was lost before work began.
-    StockLost,
-    /// Not collected within the keep time, and shelved again.
-    Expired,
-}
-
-impl Ending {
-    /// Every ending.
-    pub const ALL: [Self; 8] = [
-        Self::Rejected(RejectReason::NotFound),
-        Self::Rejected(RejectReason::Damaged),
-        Self::Rejected(RejectReason::TooBusy),
-        Self::Rejected(RejectReason::NodeClosed),
-        Self::Rejected(RejectReason::Other),
-        Self::TimedOut,
-        Self::StockLost,
-        Self::Expired,
-    ];
-
-    /// The name on the wire and in SQL.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rejected(reason) => reason.name(),
-            Self::TimedOut => "TIMED_OUT",
-            Self::StockLost => "STOCK_LOST",
-            Self::Expired => "EXPIRED",
-        }
-    }
-
-    /// The ending of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|ending| ending.name() == name)
-    }
-}
-
-/// Why a node refuses work. What it means for the stock is up to inventory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RejectReason {
-    /// The goods are not there.
-    NotFound,
-    /// The goods are damaged.
-    Damaged,
-    /// Too much to do.
-    TooBusy,
-    /// The node is shut.
-    NodeClosed,
-    /// Another reason.
-    Other,
-}
-
-impl RejectReason {
-    /// The name on the wire and in SQL.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NotFound => "NOT_FOUND",
-            Self::Damaged => "DAMAGED",
-            Self::TooBusy => "TOO_BUSY",
-            Self::NodeClosed => "NODE_CLOSED",
-            Self::Other => "OTHER",
-        }
-    }
-}
-
-/// Why units could not be picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ShortReason {
-    /// Not there.
-    NotFound,
-    /// Damaged.
-    Damaged,
-    /// Another reason.
-    Other,
-}
-
-impl ShortReason {
-    /// Every reason.
-    pub const ALL: [Self; 3] = [Self::NotFound, Self::Damaged, Self::Other];
-
-    /// The name on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NotFound => "NOT_FOUND",
-            Self::Damaged => "DAMAGED",
-            Self::Other => "OTHER",
-        }
     }
 }
 
