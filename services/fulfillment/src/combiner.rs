@@ -35,8 +35,8 @@ pub(crate) enum Job {
         /// The most orders of its slot.
         most: i64,
     },
-    /// The stock of a promise was granted.
-    Grant(PromiseToken),
+    /// The stock of a promise was granted: it lives until then.
+    Grant(PromiseToken, Timestamp),
     /// The stock of a promise was refused: nothing of it stays.
     Forget(PromiseToken),
 }
@@ -84,7 +84,8 @@ impl Combiner {
 
     fn next(&self, most: usize) -> Vec<Waiting> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = queue.len().min(most);
+        // At least one, or nobody would ever be served.
+        let count = queue.len().min(most.max(1));
         queue.drain(..count).collect()
     }
 }
@@ -153,6 +154,7 @@ impl Fulfillment {
         })
         .await?;
         self.settle_load(jobs, used);
+        count(&done);
         Ok(done)
     }
 
@@ -160,7 +162,7 @@ impl Fulfillment {
     fn settle_load(&self, jobs: &[Job], used: Vec<(SlotKey, i64)>) {
         let plans = jobs.iter().filter_map(|job| match job {
             Job::Take { promise, .. } => self.slot_number(&promise.slot()?),
-            Job::Grant(_) | Job::Forget(_) => None,
+            Job::Grant(..) | Job::Forget(_) => None,
         });
         self.load.settle(plans, self.numbered(used), self.oldest_slot());
     }
@@ -184,6 +186,19 @@ impl Fulfillment {
     }
 }
 
+/// Counts what became of promises.
+fn count(done: &[Done]) {
+    for done in done {
+        let what = match done {
+            Done::Taken => "entrepot_promises_taken_total",
+            Done::Granted => "entrepot_promises_held_total",
+            Done::Forgotten => "entrepot_promises_forgotten_total",
+            Done::Known(_) | Done::Full | Done::NotPending => continue,
+        };
+        metrics::counter!(what).increment(1);
+    }
+}
+
 /// The error of a batch, told to the only caller in it.
 fn interrupted_by(error: &Error) -> Error {
     match error {
@@ -196,17 +211,17 @@ fn interrupted_by(error: &Error) -> Error {
 async fn write(tx: &mut Tx, jobs: &[Job], now: Timestamp) -> Result<(Vec<Done>, Vec<(SlotKey, i64)>), Error> {
     let granted: BTreeSet<PromiseToken> = grant(tx, jobs).await?;
     let freed = forget(tx, jobs).await?;
-    let takes = Takes::read(tx, jobs, now).await?;
+    let takes = Takes::read(tx, jobs, &freed, now).await?;
     let Decided { outcome, change, used } = takes.decide(jobs, &freed);
     takes.insert(tx, jobs, &outcome).await?;
-    capacity::add(tx, &change, now).await?;
+    capacity::add(tx, &takes.used, &change, now).await?;
     let mut outcome = outcome.into_iter();
     let done = jobs
         .iter()
         .map(|job| match job {
             Job::Take { .. } => outcome.next().unwrap_or(Done::Full),
-            Job::Grant(token) if granted.contains(token) => Done::Granted,
-            Job::Grant(_) => Done::NotPending,
+            Job::Grant(token, _) if granted.contains(token) => Done::Granted,
+            Job::Grant(..) => Done::NotPending,
             Job::Forget(_) => Done::Forgotten,
         })
         .collect();
@@ -214,15 +229,14 @@ async fn write(tx: &mut Tx, jobs: &[Job], now: Timestamp) -> Result<(Vec<Done>, 
 }
 
 async fn grant(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeSet<PromiseToken>, Error> {
-    let tokens: BTreeSet<PromiseToken> = jobs
+    let granted: BTreeMap<PromiseToken, Timestamp> = jobs
         .iter()
         .filter_map(|job| match job {
-            Job::Grant(token) => Some(*token),
+            Job::Grant(token, until) => Some((*token, *until)),
             Job::Take { .. } | Job::Forget(_) => None,
         })
         .collect();
-    let tokens: Vec<PromiseToken> = tokens.into_iter().collect();
-    Ok(promise::grant(tx, &tokens).await?.into_iter().collect())
+    Ok(promise::grant(tx, &granted).await?.into_iter().collect())
 }
 
 /// Forgets promises; answers how many orders fewer each slot has.
@@ -231,7 +245,7 @@ async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Err
         .iter()
         .filter_map(|job| match job {
             Job::Forget(token) => Some(*token),
-            Job::Take { .. } | Job::Grant(_) => None,
+            Job::Take { .. } | Job::Grant(..) => None,
         })
         .collect();
     let tokens: Vec<PromiseToken> = tokens.into_iter().collect();
@@ -261,8 +275,14 @@ struct Takes {
 }
 
 impl Takes {
-    async fn read(tx: &mut Tx, jobs: &[Job], now: Timestamp) -> Result<Self, Error> {
-        let (mut keys, mut slots) = (Vec::new(), BTreeSet::new());
+    /// `freed` are slots that the same transaction gives back.
+    async fn read(
+        tx: &mut Tx,
+        jobs: &[Job],
+        freed: &BTreeMap<SlotKey, i64>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let (mut keys, mut slots) = (Vec::new(), freed.keys().cloned().collect::<BTreeSet<_>>());
         for job in jobs {
             if let Job::Take { promise, .. } = job {
                 keys.push(promise.request_key);
@@ -322,7 +342,7 @@ impl Takes {
     async fn insert(&self, tx: &mut Tx, jobs: &[Job], outcome: &[Done]) -> Result<(), Error> {
         let takes = jobs.iter().filter_map(|job| match job {
             Job::Take { promise, .. } => Some(promise.as_ref()),
-            Job::Grant(_) | Job::Forget(_) => None,
+            Job::Grant(..) | Job::Forget(_) => None,
         });
         let mut new: Vec<&Stored> =
             takes.zip(outcome).filter(|(_, done)| matches!(done, Done::Taken)).map(|(new, _)| new).collect();

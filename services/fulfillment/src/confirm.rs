@@ -13,8 +13,9 @@ use tonic::Code;
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
-use crate::store::capacity::SlotKey;
+use crate::store::capacity::{Changes, SlotKey};
 use crate::store::promise::Stored;
+use crate::tasks::Kind;
 use crate::verb::{self, Call};
 use crate::wire::promise as wire;
 use contract::fulfillment::v1 as pb;
@@ -42,6 +43,17 @@ pub(crate) struct Released {
     pub(crate) channel_order_id: String,
     /// How the node was chosen.
     pub(crate) decision: DecisionId,
+    /// It came with the promise of another order, so it has neither stock nor capacity.
+    pub(crate) is_another_orders: bool,
+}
+
+impl Released {
+    /// The promise it came with is another order's, and nothing that is told of this order may touch that: it gets a
+    /// token of its own, under which nothing was ever held.
+    fn without_promise(self) -> Self {
+        let token = PromiseToken::new(id::derived("promise.none", &format!("{}|{}", self.token, self.order)));
+        Self { token, decision: DecisionId::new(token.uuid()), is_another_orders: true, ..self }
+    }
 }
 
 /// One line of it.
@@ -108,41 +120,45 @@ impl Fulfillment {
         }
     }
 
-    /// Orders that exist were placed on these promises. Answers those that are to be worked on: an order that came
-    /// with the promise of another order has neither stock nor capacity, and no work must come of it.
+    /// Orders that exist were placed on these promises. Where a promise had ended, its stock may still be on the list
+    /// of what is to be given back: it is taken off, what becomes of it is between the order and inventory now.
     pub(crate) async fn adopt<'a>(
         &self,
         tx: &mut Tx,
         released: Vec<(Released, &'a str)>,
-        now: Timestamp,
+        slots: &mut Changes,
     ) -> Result<Vec<(Released, &'a str)>, Error> {
         let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
         let locked = store::promise::lock_many(tx, tokens.into_iter()).await?;
         let mut promises: BTreeMap<PromiseToken, Stored> =
             locked.into_iter().map(|stored| (stored.token, stored)).collect();
         let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
-        let mut late: BTreeMap<SlotKey, i64> = BTreeMap::new();
+        let mut late = Vec::new();
         let mut adopted = Vec::with_capacity(released.len());
         for (order, actor) in released {
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
                     "an order came with a promise that is not known here"),
-                Some(Taken::No) => continue,
+                Some(Taken::No) => {
+                    adopted.push((order.without_promise(), actor));
+                    continue;
+                }
                 Some(Taken::Again) => {}
-                Some(Taken::Now(slot)) => {
+                Some(Taken::Now) => {
                     changed.insert(order.token);
+                }
+                Some(Taken::Late(slot)) => {
+                    changed.insert(order.token);
+                    late.push(order.token.uuid());
                     if let Some(slot) = slot {
-                        *late.entry(slot).or_insert(0) += 1;
+                        slots.take(slot);
                     }
                 }
             }
             adopted.push((order, actor));
         }
-        if !late.is_empty() {
-            store::capacity::lock(tx, &late.keys().cloned().collect(), now).await?;
-            store::capacity::add(tx, &late, now).await?;
-        }
+        store::task::cancel(tx, Kind::ReleaseReservation.name(), &late).await?;
         promises.retain(|token, _| changed.contains(token));
         store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
         Ok(adopted)
@@ -155,8 +171,10 @@ enum Taken {
     No,
     /// It was this order's before.
     Again,
-    /// It is this order's from now on; with the slot whose capacity was lost and is taken beyond the limit.
-    Now(Option<SlotKey>),
+    /// It is this order's from now on.
+    Now,
+    /// It had ended, and is this order's all the same; with the slot that is taken again, beyond the limit if need be.
+    Late(Option<SlotKey>),
 }
 
 fn taken(stored: &mut Stored, released: &Released) -> Taken {
@@ -168,18 +186,19 @@ fn taken(stored: &mut Stored, released: &Released) -> Taken {
             return Taken::No;
         }
     };
-    let slot = match how {
-        Adopted::Again => return Taken::Again,
-        Adopted::Held => None,
+    stored.state = state;
+    match how {
+        Adopted::Again => Taken::Again,
+        Adopted::Held => Taken::Now,
         Adopted::CapacityLost => {
             tracing::warn!(order_id = %released.order, promise_token = %released.token,
                 "an order came after its promise ended; its capacity is taken beyond the limit");
-            stored.slot()
+            metrics::counter!("entrepot_promises_adopted_late_total").increment(1);
+            let slot = stored.slot();
+            stored.capacity_held = slot.is_some();
+            Taken::Late(slot)
         }
-    };
-    stored.capacity_held |= slot.is_some();
-    stored.state = state;
-    Taken::Now(slot)
+    }
 }
 
 /// A promise, locked.

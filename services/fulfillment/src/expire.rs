@@ -5,7 +5,7 @@ use domain::fulfillment::event::Notice;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::store::{feed, work as store};
+use crate::store::{claim, code, feed, work as store};
 use crate::work::Change;
 use crate::{Error, Fulfillment};
 
@@ -14,6 +14,12 @@ const BATCH: i64 = 100;
 
 /// The most that can be due at once for one fulfilment order: a warning, two reminders, two ends, with room.
 const MOST_TICKS: usize = 8;
+
+/// When one that can't be moved is looked at again: many of them must not keep the others from their turn.
+const LATER: SignedDuration = SignedDuration::from_mins(1);
+
+/// The most rows of a kind that are forgotten in one go.
+const PRUNE_AT_ONCE: i64 = 1_000;
 
 /// Who acts when the clock does.
 const CLOCK: &str = "service/fulfillment";
@@ -30,10 +36,19 @@ impl Fulfillment {
                 Ok(changed) => done += usize::from(changed),
                 Err(error @ (Error::Db(_) | Error::Bus(_))) => return Err(error),
                 // One that can't be read or moved must not stop the clock of all others.
-                Err(error) => tracing::error!(fulfillment_id = %id, %error, "what is due can't be done"),
+                Err(error) => {
+                    tracing::error!(fulfillment_id = %id, %error, "what is due can't be done, trying again later");
+                    self.postpone(id, now.saturating_add(LATER).unwrap_or(Timestamp::MAX)).await?;
+                }
             }
         }
         Ok(done)
+    }
+
+    async fn postpone(&self, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        store::postpone(&mut tx, id, until).await?;
+        Ok(tx.commit().await?)
     }
 
     /// When something is due next.
@@ -42,14 +57,27 @@ impl Fulfillment {
         store::next_due(&mut tx).await
     }
 
-    /// Forgets what no store can ask for any more. Answers how many entries.
+    /// Forgets what nobody can ask for any more: old entries of the feeds, notes on claims whose orders have their work,
+    /// misses that no longer count. Answers how many rows.
     pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
         let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
-        let Ok(older_than) = now.checked_sub(kept) else { return Ok(0) };
-        let mut tx = self.db.begin().await?;
-        let gone = feed::prune(&mut tx, older_than, 1_000).await?;
-        tx.commit().await?;
-        Ok(gone)
+        let window = SignedDuration::from_secs(self.work.config.miss_window_s);
+        let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
+        let mut gone = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let some = [
+                feed::prune(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
+                claim::prune(&mut tx, PRUNE_AT_ONCE).await?,
+                code::prune_misses(&mut tx, before(window), PRUNE_AT_ONCE).await?,
+            ];
+            tx.commit().await?;
+            gone += some.iter().sum::<u64>();
+            // Each is a short transaction of its own, so that it never stands in anybody's way for long.
+            if some.iter().all(|gone| *gone < PRUNE_AT_ONCE.unsigned_abs()) {
+                return Ok(gone);
+            }
+        }
     }
 
     async fn tick(&self, id: FulfillmentId, now: Timestamp) -> Result<bool, Error> {

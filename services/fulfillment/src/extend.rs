@@ -16,7 +16,8 @@ use crate::wire::{promise as wire, timestamp};
 
 impl Fulfillment {
     /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
-    /// reply.
+    /// reply. A service that extends it relies on it and holds it from then on: whoever held it before can't give back
+    /// what an order is built upon.
     pub(crate) async fn extend(
         &self,
         call: &Call,
@@ -26,16 +27,20 @@ impl Fulfillment {
         let stored = self.stored(token).await?;
         call.must_own(&stored)?;
         let extended = self.extended(&stored, call, until)?;
-        if extended == stored.state {
+        if extended == stored.state && stored.owner == call.holder_after(&stored) {
             return Ok(answer(&stored));
         }
-        self.extend_stock(token, until).await?;
+        if extended != stored.state {
+            self.extend_stock(token, until).await?;
+        }
         db::retry(3, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;
             let mut stored = locked(&mut tx, token).await?;
             let extended = self.extended(&stored, call, until)?;
-            if extended != stored.state {
-                stored.state = extended;
+            call.must_own(&stored)?;
+            let holder = call.holder_after(&stored).to_owned();
+            if extended != stored.state || holder != stored.owner {
+                (stored.state, stored.owner) = (extended, holder);
                 save(&mut tx, &mut stored).await?;
             }
             tx.commit().await?;

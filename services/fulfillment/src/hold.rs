@@ -1,8 +1,8 @@
 //! `HoldPromise`: stock and capacity under one token, or nothing.
 //!
 //! Two databases can't commit together, so: token and capacity are written PENDING, inventory reserves under the
-//! token's id for a little longer than the token lives, then the token is LIVE. A refusal takes the token back; whatever
-//! else goes wrong in between is undone when the token's time is over.
+//! token's id for a little longer than the token will live, then the token is LIVE. A refusal takes the token back;
+//! whatever else goes wrong in between is undone when the short time of a PENDING token is over.
 
 use std::time::Duration;
 
@@ -28,6 +28,17 @@ const PLANS: usize = 5;
 /// When inventory is busy, or a twin of the call is under way there, it is asked again: the call has the token's id.
 const RESERVE_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
 
+/// How long capacity is kept for a promise whose stock is being asked for: longer than any call, far shorter than a
+/// promise, so that calls whose end nobody knows do not fill the slots.
+const PENDING: SignedDuration = SignedDuration::from_secs(30);
+
+/// A promise that is written and may still need its stock.
+struct Begun {
+    promise: Stored,
+    /// This very call wrote it, so nobody has asked for its stock before.
+    is_new: bool,
+}
+
 impl Fulfillment {
     /// Holds stock and capacity.
     pub(crate) async fn hold(&self, call: &Call, hold: Hold) -> Result<Stored, Error> {
@@ -40,11 +51,11 @@ impl Fulfillment {
             let most = cap.duration_since(now).as_secs();
             return Err(Error::field("ttl", format!("must be at most {most} s for this caller")));
         }
-        let promise = self.take(call, &hold, now, expires).await?;
-        match promise.state {
-            State::Pending { .. } => self.ask_for_stock(promise, &hold).await,
-            State::Live { .. } | State::Confirmed { .. } => Ok(promise),
-            State::Released | State::Expired => Err(gone(&promise)),
+        let begun = self.take(call, &hold, now, expires).await?;
+        match begun.promise.state {
+            State::Pending { .. } => self.ask_for_stock(begun, &hold, ttl).await,
+            State::Live { .. } | State::Confirmed { .. } => Ok(begun.promise),
+            State::Released | State::Expired => Err(gone(&begun.promise)),
         }
     }
 
@@ -55,13 +66,15 @@ impl Fulfillment {
         hold: &Hold,
         now: Timestamp,
         expires: Timestamp,
-    ) -> Result<Stored, Error> {
+    ) -> Result<Begun, Error> {
+        let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
+        let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.request_id));
         let token = PromiseToken::random();
         for _ in 0..PLANS {
             let (offer, decision) = match self.plan(&hold.node, hold.method, &hold.lines, now) {
                 Ok(plan) => plan,
-                Err(refused) => return self.known_or(call, key, hold, refused, now).await,
+                Err(refused) => return self.known_or(call, key, hold, refused, now).await.map(known),
             };
             let node = self.node(&hold.node);
             let rule = node.as_ref().and_then(|node| node.rule(hold.method.rules().work));
@@ -91,8 +104,8 @@ impl Fulfillment {
                 self.load.plan(slot);
             }
             match self.write(Job::Take { promise: Box::new(promise.clone()), most }).await? {
-                Done::Taken => return Ok(promise),
-                Done::Known(known) => return same_body(*known, call),
+                Done::Taken => return Ok(Begun { promise, is_new: true }),
+                Done::Known(promise) => return same_body(*promise, call).map(known),
                 // Fuller than the view knew: look, and plan anew.
                 Done::Full => self.refresh_node(&hold.node).await?,
                 Done::Granted | Done::NotPending | Done::Forgotten => {
@@ -123,23 +136,31 @@ impl Fulfillment {
     }
 
     /// Asks inventory for the stock of a promise that is PENDING.
-    async fn ask_for_stock(&self, promise: Stored, hold: &Hold) -> Result<Stored, Error> {
-        match self.reserve(&promise, hold).await {
-            Ok(()) => self.grant(promise).await,
-            Err(status) => match status.code() {
-                Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => {
-                    self.write(Job::Forget(promise.token)).await?;
-                    Err(self.refused_by_inventory(hold, status))
-                }
-                // What became of the stock is unknown: asked again with the same request_id it goes on from here, and
-                // otherwise the token's time undoes it.
-                _ => Err(Error::Peer(Box::new(status))),
-            },
+    async fn ask_for_stock(&self, begun: Begun, hold: &Hold, ttl: SignedDuration) -> Result<Stored, Error> {
+        let Begun { promise, is_new } = begun;
+        match self.reserve(&promise, hold, ttl, is_new).await {
+            Ok(()) => self.grant(promise, ttl).await,
+            Err(Unreserved::Refused(status)) => {
+                self.write(Job::Forget(promise.token)).await?;
+                Err(self.refused_by_inventory(hold, status))
+            }
+            Err(Unreserved::Untouched(status)) => {
+                self.write(Job::Forget(promise.token)).await?;
+                Err(Error::Peer(Box::new(status)))
+            }
+            // Asked again with the same request_id it goes on from here, and otherwise the token's time undoes it.
+            Err(Unreserved::Unknown(status)) => Err(Error::Peer(Box::new(status))),
         }
     }
 
-    async fn reserve(&self, promise: &Stored, hold: &Hold) -> Result<(), Status> {
-        let ttl = promise.expires.duration_since(promise.created) + self.config.stock_margin();
+    async fn reserve(
+        &self,
+        promise: &Stored,
+        hold: &Hold,
+        ttl: SignedDuration,
+        mut is_first: bool,
+    ) -> Result<(), Unreserved> {
+        let ttl = ttl + self.config.stock_margin();
         let request = stock::ReserveRequest {
             request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
             reservation_id: ReservationId::new(promise.token.uuid()).to_string(),
@@ -157,26 +178,31 @@ impl Fulfillment {
         };
         let mut pauses = RESERVE_AGAIN_AFTER.into_iter();
         let answer = loop {
-            match self.inventory.clone().reserve(request.clone()).await {
-                Err(status) if status.code() == Code::Unavailable => match pauses.next() {
-                    Some(pause) => self.clock.pause(pause).await,
-                    None => return Err(status),
-                },
-                answer => break answer?.into_inner(),
+            let status = match self.inventory.clone().reserve(request.clone()).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(status) => status,
+            };
+            match (status.code(), pauses.next()) {
+                (Code::Unavailable, Some(pause)) => self.clock.pause(pause).await,
+                _ => return Err(Unreserved::by(status, is_first)),
             }
+            is_first = false;
         };
         let state = answer.reservation.map(|reservation| reservation.state());
         match state {
             Some(stock::ReservationState::Held | stock::ReservationState::Confirmed) => Ok(()),
             // The answer to an earlier call, whose stock was given back since.
-            Some(_) | None => Err(Status::aborted("the stock was reserved and given back")),
+            Some(_) | None => {
+                Err(Unreserved::Unknown(Status::aborted("the stock was reserved and given back")))
+            }
         }
     }
 
-    async fn grant(&self, promise: Stored) -> Result<Stored, Error> {
-        if matches!(self.write(Job::Grant(promise.token)).await?, Done::Granted) {
-            let state = promise.state.grant()?;
-            return Ok(Stored { state, version: promise.version + 1, ..promise });
+    async fn grant(&self, promise: Stored, ttl: SignedDuration) -> Result<Stored, Error> {
+        let expires = promise.created.checked_add(ttl).unwrap_or(Timestamp::MAX);
+        if matches!(self.write(Job::Grant(promise.token, expires)).await?, Done::Granted) {
+            let state = promise.state.grant(expires)?;
+            return Ok(Stored { state, expires, version: promise.version + 1, ..promise });
         }
         let now = self.stored(promise.token).await?;
         if now.state.holds() { Ok(now) } else { Err(gone(&now)) }
@@ -214,6 +240,34 @@ impl Fulfillment {
         let stored = store::promise::get(&mut tx, token).await?;
         tx.commit().await?;
         stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))
+    }
+}
+
+/// Why there is no stock for a promise.
+enum Unreserved {
+    /// Inventory will not.
+    Refused(Status),
+    /// Inventory has not: it turned the one call away at its door.
+    Untouched(Status),
+    /// What became of the stock is unknown.
+    Unknown(Status),
+}
+
+impl Unreserved {
+    /// What inventory's answer means; `is_first`: the stock was not asked for before.
+    fn by(status: Status, is_first: bool) -> Self {
+        match status.code() {
+            Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => Self::Refused(status),
+            Code::ResourceExhausted
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented
+                if is_first =>
+            {
+                Self::Untouched(status)
+            }
+            _ => Self::Unknown(status),
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! Always true: no slot takes more orders than its node allows, but for an order that came after its promise ended;
 //! stock outlives the promise that it was reserved for; a promise that nobody confirms ends by itself and leaves
-//! nothing; whatever the view of the stock proposes, inventory decides.
+//! nothing; what an order relies on, nobody else gives back; whatever the view of the stock proposes, inventory decides.
 //!
 //! Absent on purpose: prices, customers, stock keeping, choosing another node for an order that its node refused.
 
@@ -50,10 +50,6 @@ mod work;
 use std::sync::Arc;
 
 use clock::Clock;
-use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsServiceServer;
-use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
-use contract::fulfillment::v1::promise_service_server::PromiseServiceServer;
-use contract::fulfillment::v1::work_service_server::WorkServiceServer;
 use contract::inventory::v1::inventory_service_client::InventoryServiceClient;
 use db::{Db, Migration, Migrations};
 use domain::id::NodeId;
@@ -132,10 +128,9 @@ impl Fulfillment {
 
     /// What it answers over gRPC.
     pub fn routes(self: &Arc<Self>) -> Routes {
-        Routes::new(server::limited!(NetworkServiceServer::from_arc(Arc::clone(self))))
-            .add_service(server::limited!(PromiseServiceServer::from_arc(Arc::clone(self))))
-            .add_service(server::limited!(WorkServiceServer::from_arc(Arc::clone(self))))
-            .add_service(server::limited!(FulfillmentEventsServiceServer::from_arc(Arc::clone(self))))
+        let mut routes = Routes::builder();
+        self.add_routes(&mut routes);
+        routes.routes()
     }
 
     /// A node of the network, as this process knows it.

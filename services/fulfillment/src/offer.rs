@@ -8,22 +8,25 @@ use domain::id::{FulfillmentId, PromiseToken, derived};
 use jiff::Timestamp;
 
 use crate::confirm::Released;
-use crate::store::work as store;
+use crate::store::capacity::Changes;
+use crate::store::claim;
 use crate::store::work::Stored;
 use crate::work::Change;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
     /// Offers the work of orders that were released, once per promise. Where inventory has said meanwhile that the
-    /// claim is lost, it ends at once. Each order comes with who caused it.
+    /// claim is lost, or where the order never had one, it ends at once: so the order hears of it like of any other end,
+    /// and gives its money back. Each order comes with who caused it.
     pub(crate) async fn offer(
         &self,
         tx: &mut Tx,
         released: &[(Released, &str)],
+        slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
         let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
-        let mut claims = store::claims(tx, tokens.into_iter()).await?;
+        let mut claims = claim::meet(tx, tokens.into_iter()).await?;
         let mut changes = Vec::with_capacity(released.len());
         for (released, actor) in released {
             let Some(claim) = claims.remove(&released.token).filter(|claim| !claim.is_offered) else {
@@ -32,12 +35,12 @@ impl Fulfillment {
             let mut change = Change::new(planned(released, now), actor, now);
             let (accept_due, at_risk) = self.accept_clock(&released.node, released.method, now);
             change.apply(|order, now| order.offer(accept_due, at_risk, now))?;
-            if let Some(sku) = claim.lost {
+            if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {
                 change.apply(|order, now| order.stock_lost(&sku, now))?;
             }
             changes.push(change);
         }
-        self.save_new(tx, &mut changes).await?;
+        self.save_new(tx, &mut changes, slots).await?;
         for change in changes {
             self.work.hub.hold(change.feed.node);
         }

@@ -12,9 +12,11 @@ use jiff::Timestamp;
 use prost::Message;
 
 use crate::Fulfillment;
+use crate::cancel::{Cancelling, Lost};
 use crate::confirm::{Released, ReleasedLine};
 use crate::error::Error;
 use crate::store;
+use crate::store::capacity::Changes;
 use crate::wire;
 
 #[async_trait]
@@ -60,7 +62,7 @@ enum Told {
 
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
-        let mut released = Vec::new();
+        let (mut released, mut slots) = (Vec::new(), Changes::default());
         for event in events {
             let told = told(event)?;
             match told {
@@ -71,32 +73,50 @@ impl Fulfillment {
                 }
                 Told::GivenUp(..) | Told::Cancelling(..) | Told::Lost(..) => {}
             }
-            self.start(tx, std::mem::take(&mut released), now).await?;
-            self.act(tx, told, event.actor.as_str(), now).await?;
+            self.start(tx, std::mem::take(&mut released), &mut slots, now).await?;
+            let act = self.act(tx, told, event.actor.as_str(), &mut slots, now);
+            bus::trace::scope(event.traceparent.clone(), act).await?;
         }
-        self.start(tx, released, now).await
+        self.start(tx, released, &mut slots, now).await?;
+        slots.write(tx, now).await
     }
 
     /// Orders are released: their promises are the orders', and their nodes get the work.
-    async fn start(&self, tx: &mut Tx, released: Vec<(Released, &str)>, now: Timestamp) -> Result<(), Error> {
+    async fn start(
+        &self,
+        tx: &mut Tx,
+        released: Vec<(Released, &str)>,
+        slots: &mut Changes,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if released.is_empty() {
             return Ok(());
         }
-        let adopted = self.adopt(tx, released, now).await?;
-        self.offer(tx, &adopted, now).await
+        let adopted = self.adopt(tx, released, slots).await?;
+        self.offer(tx, &adopted, slots, now).await
     }
 
-    async fn act(&self, tx: &mut Tx, told: Told, actor: &str, now: Timestamp) -> Result<(), Error> {
+    async fn act(
+        &self,
+        tx: &mut Tx,
+        told: Told,
+        actor: &str,
+        slots: &mut Changes,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         match told {
-            Told::Released(order) => self.start(tx, vec![(order, actor)], now).await,
-            Told::GivenUp(token, order) => self.give_up(tx, token, order, now).await,
-            Told::Cancelling(order, asked) => self.cancel_requested(tx, order, &asked, actor, now).await,
+            Told::Released(order) => self.start(tx, vec![(order, actor)], slots, now).await,
+            Told::GivenUp(token, order) => self.give_up(tx, token, order, slots).await,
+            Told::Cancelling(order, asked) => {
+                let request = Cancelling { order, asked: &asked, actor };
+                self.cancel_requested(tx, request, slots, now).await
+            }
             Told::Lost(token, order, sku) => {
                 let promise = store::promise::get(tx, token).await?;
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
-                self.stock_lost(tx, token, &sku, actor, now).await
+                self.stock_lost(tx, Lost { token, sku: &sku, actor }, slots, now).await
             }
             Told::Nothing => Ok(()),
         }
@@ -203,5 +223,6 @@ fn released(
         channel: work.channel,
         channel_order_id: work.channel_order_id,
         decision: DecisionId::new(token.uuid()),
+        is_another_orders: false,
     })
 }

@@ -1,10 +1,9 @@
 //! Promises that end: given back by their holder, by their order, or by time.
 
-use std::collections::BTreeMap;
-
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::id::{OrderId, PromiseToken};
+use domain::promise::token::State;
 use jiff::Timestamp;
 use prost::Message as _;
 
@@ -13,7 +12,7 @@ use crate::combiner::release_stock;
 use crate::confirm::{locked, save};
 use crate::error::Error;
 use crate::store;
-use crate::store::capacity::SlotKey;
+use crate::store::capacity::Changes;
 use crate::store::promise::Stored;
 use crate::tasks::Kind;
 use crate::verb::{self, Call};
@@ -39,7 +38,9 @@ impl Fulfillment {
             call.must_own(&stored)?;
             if stored.state.holds() {
                 stored.state = stored.state.release(None)?;
-                give_back(&mut tx, &mut stored, now).await?;
+                let mut slots = Changes::default();
+                give_back(&mut tx, &mut stored, &mut slots).await?;
+                slots.write(&mut tx, now).await?;
                 release_stock(&mut tx, &[token], now).await?;
             }
             let reply = pb::ReleasePromiseResponse { promise: Some(wire::stored(&stored)) };
@@ -61,7 +62,7 @@ impl Fulfillment {
         tx: &mut Tx,
         token: PromiseToken,
         order: OrderId,
-        now: Timestamp,
+        slots: &mut Changes,
     ) -> Result<(), Error> {
         let Some(mut stored) = store::promise::lock(tx, token).await? else { return Ok(()) };
         match stored.state.release(Some(order)) {
@@ -72,19 +73,25 @@ impl Fulfillment {
                 return Ok(());
             }
         }
-        give_back(tx, &mut stored, now).await
+        give_back(tx, &mut stored, slots).await
     }
 
     /// The work of a promise ended before it began: its place in the slot is free again.
-    pub(crate) async fn free_capacity(&self, tx: &mut Tx, token: PromiseToken) -> Result<(), Error> {
+    pub(crate) async fn free_capacity(
+        &self,
+        tx: &mut Tx,
+        token: PromiseToken,
+        slots: &mut Changes,
+    ) -> Result<(), Error> {
         let Some(mut stored) = store::promise::lock(tx, token).await? else { return Ok(()) };
         if stored.held_slot().is_none() {
             return Ok(());
         }
-        give_back(tx, &mut stored, self.clock.business()).await
+        give_back(tx, &mut stored, slots).await
     }
 
-    /// Ends the promises whose time is over. Answers how many.
+    /// Ends the promises whose time is over. Answers how many. The stock of a LIVE one ends by itself a little later:
+    /// given back here it would be gone for good, and an order on its way that was placed in time could not have it again.
     pub(crate) async fn expire_promises(&self, now: Timestamp) -> Result<usize, Error> {
         let mut ended = 0;
         loop {
@@ -106,14 +113,14 @@ impl Fulfillment {
             return Ok(0);
         }
         let tokens: Vec<PromiseToken> = due.iter().map(|stored| stored.token).collect();
-        let mut freed: BTreeMap<SlotKey, i64> = BTreeMap::new();
-        for slot in due.iter().filter_map(Stored::held_slot) {
-            *freed.entry(slot).or_insert(0) -= 1;
-        }
+        let mut slots = Changes::default();
+        due.iter().filter_map(Stored::held_slot).for_each(|slot| slots.free(slot));
         store::promise::expire(&mut tx, &tokens).await?;
-        store::capacity::lock(&mut tx, &freed.keys().cloned().collect(), now).await?;
-        store::capacity::add(&mut tx, &freed, now).await?;
-        release_stock(&mut tx, &tokens, now).await?;
+        // Nobody can have placed an order on these, and their stock, if they have any, is held for far longer.
+        let pending = due.iter().filter(|stored| matches!(stored.state, State::Pending { .. }));
+        let pending: Vec<PromiseToken> = pending.map(|stored| stored.token).collect();
+        release_stock(&mut tx, &pending, now).await?;
+        slots.write(&mut tx, now).await?;
         tx.commit().await?;
         metrics::counter!("entrepot_promises_expired_total").increment(u64::try_from(due.len()).unwrap_or(0));
         Ok(due.len())
@@ -121,12 +128,10 @@ impl Fulfillment {
 }
 
 /// Frees the slot of a promise that is locked, and writes the promise.
-async fn give_back(tx: &mut Tx, stored: &mut Stored, now: Timestamp) -> Result<(), Error> {
-    let slot = stored.held_slot();
-    stored.capacity_held = false;
-    save(tx, stored).await?;
-    if let Some(slot) = slot {
-        store::capacity::add(tx, &BTreeMap::from([(slot, -1)]), now).await?;
+async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
+    if let Some(slot) = stored.held_slot() {
+        slots.free(slot);
     }
-    Ok(())
+    stored.capacity_held = false;
+    save(tx, stored).await
 }

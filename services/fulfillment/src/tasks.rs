@@ -1,7 +1,7 @@
 //! Calls to peers that were decided inside a transaction and are made after it, until they succeed.
 
 use contract::inventory::v1 as stock;
-use domain::id::{self, ReservationId};
+use domain::id::{self, PromiseToken, ReservationId};
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
@@ -85,15 +85,23 @@ impl Fulfillment {
 
     async fn make(&self, task: &Task) -> Result<(), String> {
         match Kind::parse(&task.kind) {
-            Some(Kind::ReleaseReservation) => self.release_reservation(task.subject).await,
+            Some(Kind::ReleaseReservation) => self.release_reservation(PromiseToken::new(task.subject)).await,
             None => Err(format!("nobody knows how to do {}", task.kind)),
         }
     }
 
-    async fn release_reservation(&self, token: Uuid) -> Result<(), String> {
+    /// Gives back the stock of a promise that ended. It may be long since that was decided: the promise of an order
+    /// that came late is that order's, and so is its stock.
+    async fn release_reservation(&self, token: PromiseToken) -> Result<(), String> {
+        match self.stored(token).await {
+            Ok(promise) if promise.order().is_some() => return Ok(()),
+            // Without the promise, nobody can have a claim on its stock.
+            Ok(_) | Err(Error::PromiseNotFound(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
         let request = stock::ReleaseReservationRequest {
-            request_id: id::derived("promise.release", &token.to_string()).to_string(),
-            reservation_id: ReservationId::new(token).to_string(),
+            request_id: id::derived("promise.release", &token.uuid().to_string()).to_string(),
+            reservation_id: ReservationId::new(token.uuid()).to_string(),
             reason: "PROMISE_ENDED".to_owned(),
         };
         match self.inventory.clone().release_reservation(request).await {

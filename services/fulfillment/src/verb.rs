@@ -57,6 +57,11 @@ impl Call {
         }
     }
 
+    /// Who holds a promise that this call extends: a service takes it over.
+    pub(crate) fn holder_after<'a>(&'a self, promise: &'a Stored) -> &'a str {
+        if self.is_service { &self.actor } else { &promise.owner }
+    }
+
     /// The reply that this request got before, if it did.
     pub(crate) async fn saved(&self, tx: &mut Tx) -> Result<Option<Vec<u8>>, Error> {
         Ok(bus::inbox::saved(tx, &self.scope, self.request_id, &self.hash).await?)

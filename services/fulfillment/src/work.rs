@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use server::Principal;
 
 use crate::code::Key;
+use crate::store::capacity::Changes;
 use crate::store::feed::{self, Feed};
 use crate::store::work::Stored;
 use crate::store::{code, work as store};
@@ -168,6 +169,18 @@ impl Fulfillment {
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
     pub(crate) async fn save(&self, tx: &mut Tx, change: &mut Change) -> Result<(), Error> {
+        let mut slots = Changes::default();
+        self.save_among(tx, change, &mut slots).await?;
+        slots.write(tx, change.now).await
+    }
+
+    /// The same for a change among others of one transaction, which writes the slots at its end.
+    pub(crate) async fn save_among(
+        &self,
+        tx: &mut Tx,
+        change: &mut Change,
+        slots: &mut Changes,
+    ) -> Result<(), Error> {
         let Some(before) = change.before.as_ref().filter(|_| !change.events.is_empty()) else {
             return Ok(());
         };
@@ -176,7 +189,7 @@ impl Fulfillment {
         if order.state().is_over() && !before.state().is_over() {
             code::forget(tx, order.id).await?;
             if order.marks.started.is_none() {
-                self.free_capacity(tx, order.token).await?;
+                self.free_capacity(tx, order.token, slots).await?;
             }
         }
         feed::append(tx, &mut change.feed, order.id, change.now).await?;
@@ -186,7 +199,12 @@ impl Fulfillment {
     }
 
     /// Saves fulfilment orders that are new, each with its events and its number in the feed of its node.
-    pub(crate) async fn save_new(&self, tx: &mut Tx, changes: &mut [Change]) -> Result<(), Error> {
+    pub(crate) async fn save_new(
+        &self,
+        tx: &mut Tx,
+        changes: &mut [Change],
+        slots: &mut Changes,
+    ) -> Result<(), Error> {
         let mut counts = std::collections::BTreeMap::new();
         for change in changes.iter() {
             *counts.entry(change.feed.node.clone()).or_insert(0_i64) += 1;
@@ -206,7 +224,7 @@ impl Fulfillment {
         for change in changes.iter() {
             let order = &change.stored.order;
             if order.state().is_over() {
-                self.free_capacity(tx, order.token).await?;
+                self.free_capacity(tx, order.token, slots).await?;
             }
             change.tell();
         }

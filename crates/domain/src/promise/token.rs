@@ -19,7 +19,7 @@ use crate::id::OrderId;
 pub enum State {
     /// Capacity is held, stock is being asked for.
     Pending {
-        /// When it ends by itself.
+        /// When it ends by itself; soon, for nobody waits long for the stock.
         expires: Timestamp,
     },
     /// Stock and capacity are held.
@@ -102,10 +102,10 @@ impl State {
         }
     }
 
-    /// The stock was granted.
-    pub fn grant(self) -> Result<Self, Refusal> {
+    /// The stock was granted: it lives until then.
+    pub fn grant(self, until: Timestamp) -> Result<Self, Refusal> {
         match self {
-            Self::Pending { expires } => Ok(Self::Live { expires }),
+            Self::Pending { .. } => Ok(Self::Live { expires: until }),
             Self::Live { .. } | Self::Confirmed { .. } | Self::Released | Self::Expired => {
                 Err(self.refuse("granted"))
             }
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn every_state_answers_every_command() {
-        let granted = all().map(|s| s.grant().is_ok());
+        let granted = all().map(|s| s.grant(at(15)).is_ok());
         assert_eq!(granted, [true, false, false, false, false]);
         let confirmed = all().map(|s| s.confirm(order("a"), at(1)).is_ok());
         assert_eq!(confirmed, [false, true, false, false, false]);
@@ -288,7 +288,7 @@ mod tests {
             for command in commands {
                 now += 4;
                 let next = match command {
-                    0 => state.grant(),
+                    0 => state.grant(at(15)),
                     1 => state.confirm(order("a"), at(now)),
                     2 => state.extend(at(now + 15), at(60), at(now)),
                     3 => state.release(Some(order("a"))),

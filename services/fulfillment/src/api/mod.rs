@@ -6,14 +6,12 @@ mod work;
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsService;
-use contract::r#type::v1 as common;
 use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::wire::timestamp;
 
 /// Who may call the gap requests.
 const EVENTS: &[Access] = &[Access::to(
@@ -40,7 +38,7 @@ impl FulfillmentEventsService for Fulfillment {
         }
         let limit = page_size(asked.page_size, 500, 500)?;
         let events = self.replay(aggregate, asked.from_sequence, limit).await?;
-        Ok(Response::new(pb::ReplayEventsResponse { events: events.into_iter().map(stored_event).collect() }))
+        Ok(Response::new(pb::ReplayEventsResponse { events: events.iter().map(bus::replay::to_stored).collect() }))
     }
 }
 
@@ -50,19 +48,6 @@ impl Fulfillment {
         let events = bus::replay::read(&mut tx, aggregate, from, limit).await?;
         tx.commit().await?;
         Ok(events)
-    }
-}
-
-fn stored_event(event: bus::Delivered) -> common::StoredEvent {
-    common::StoredEvent {
-        event_id: event.id.to_string(),
-        aggregate_type: event.aggregate_type,
-        aggregate_id: event.aggregate.to_string(),
-        sequence: event.sequence,
-        event_type: event.event_type,
-        payload: event.payload,
-        occurred_time: Some(timestamp(event.occurred_at)),
-        actor: event.actor,
     }
 }
 

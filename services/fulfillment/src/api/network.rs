@@ -70,8 +70,9 @@ impl NetworkService for Fulfillment {
         let size = page_size(asked.page_size, 100, 500)?;
         let after = match asked.page_token.as_str() {
             "" => String::new(),
-            token => nodes_after(token)
-                .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
+            token => {
+                nodes_after(token).ok_or_else(|| Error::field("page_token", "is not one of this list"))?
+            }
         };
         let (nodes, last) = self.list_nodes(&after, size).await?;
         let next_page_token = if last.is_empty() { last } else { nodes_token(&last) };

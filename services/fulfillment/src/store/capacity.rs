@@ -67,8 +67,18 @@ async fn lock_existing(tx: &mut Tx, slots: &BTreeSet<SlotKey>) -> Result<BTreeMa
     rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
 }
 
-/// Adds to what slots have taken (less with negative numbers), in their order. A slot never goes below zero.
-pub(crate) async fn add(tx: &mut Tx, by: &BTreeMap<SlotKey, i64>, now: Timestamp) -> Result<(), Error> {
+/// Adds to what slots have taken (less with negative numbers); `used` is what they have taken, under their locks. A slot
+/// never goes below zero: that would be an order given back twice, and is told.
+pub(crate) async fn add(
+    tx: &mut Tx,
+    used: &BTreeMap<SlotKey, i64>,
+    by: &BTreeMap<SlotKey, i64>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    for (slot, by) in by.iter().filter(|(slot, by)| used.get(slot).copied().unwrap_or(0) + **by < 0) {
+        tracing::error!(?slot, by, "more capacity is given back than was taken");
+        metrics::counter!("entrepot_capacity_below_zero_total").increment(1);
+    }
     let [node, work, start] = COLUMNS;
     tx.batch(
         "UPDATE capacity_slots AS c
@@ -83,6 +93,34 @@ pub(crate) async fn add(tx: &mut Tx, by: &BTreeMap<SlotKey, i64>, now: Timestamp
     )
     .await?;
     Ok(())
+}
+
+/// By how many orders slots change in a transaction. Everybody locks slots last, so that nobody who holds one waits for
+/// anything else: what a transaction does to them is gathered, and written at its end.
+#[derive(Debug, Default)]
+#[must_use = "the slots change when this is written"]
+pub(crate) struct Changes(BTreeMap<SlotKey, i64>);
+
+impl Changes {
+    /// The slot takes one order more, beyond its limit if need be.
+    pub(crate) fn take(&mut self, slot: SlotKey) {
+        *self.0.entry(slot).or_insert(0) += 1;
+    }
+
+    /// The slot has one order less.
+    pub(crate) fn free(&mut self, slot: SlotKey) {
+        *self.0.entry(slot).or_insert(0) -= 1;
+    }
+
+    /// Locks the slots, in their order, and writes what changed.
+    pub(crate) async fn write(mut self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+        self.0.retain(|_, by| *by != 0);
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let used = lock(tx, &self.0.keys().cloned().collect(), now).await?;
+        add(tx, &used, &self.0, now).await
+    }
 }
 
 /// Where a reading of changes stands: the instant of the last change read, and its slot.

@@ -81,6 +81,16 @@ pub(crate) async fn lock_misses(tx: &mut Tx, scope: &str, now: Timestamp) -> Res
     Ok(Misses { since: from_micros(row.get("since")?), count: row.get("misses")? })
 }
 
+/// Forgets misses that were counted before an instant and nothing came after; at most `limit`.
+pub(crate) async fn prune_misses(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    Ok(tx
+        .execute(
+            "DELETE FROM code_misses WHERE scope IN (SELECT scope FROM code_misses WHERE since < $1 LIMIT $2)",
+            params![micros(before), limit],
+        )
+        .await?)
+}
+
 pub(crate) async fn save_misses(tx: &mut Tx, scope: &str, misses: Misses) -> Result<(), Error> {
     tx.execute(
         "UPDATE code_misses SET since = $2, misses = $3 WHERE scope = $1",

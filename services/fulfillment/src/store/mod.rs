@@ -1,8 +1,10 @@
 //! All SQL of this service, by table. Every function takes the caller's transaction.
 //!
-//! Lock order: promises by token, then capacity slots by (node, work, slot), then what belongs to a fulfilment order.
+//! Lock order: promises by token, then the feed of a node with its fulfilment orders (and the promises of those), then
+//! capacity slots by (node, work, slot), which are written at the end (see [`capacity::Changes`]).
 
 pub(crate) mod capacity;
+pub(crate) mod claim;
 pub(crate) mod code;
 pub(crate) mod feed;
 pub(crate) mod network;

@@ -1,5 +1,7 @@
 //! Promise tokens: one row each, with its cart and its sourcing decision.
 
+use std::collections::BTreeMap;
+
 use contract::fulfillment::v1 as pb;
 use db::{Row, Tx, Type, Value, params};
 use domain::fulfillment::method::Method;
@@ -246,15 +248,18 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<Vec<Prom
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
 }
 
-/// Marks promises LIVE whose stock was granted. Answers those that were PENDING.
-pub(crate) async fn grant(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<PromiseToken>, Error> {
+/// Marks promises LIVE whose stock was granted, each with its end. Answers those that were PENDING.
+pub(crate) async fn grant(
+    tx: &mut Tx,
+    granted: &BTreeMap<PromiseToken, Timestamp>,
+) -> Result<Vec<PromiseToken>, Error> {
     let rows = tx
         .batch_fetch(
-            "UPDATE promises AS p SET state = 'LIVE', version = p.version + 1 FROM {rows}
+            "UPDATE promises AS p SET state = 'LIVE', version = p.version + 1, expires_at = r.until FROM {rows}
               WHERE p.token = r.id AND p.state = 'PENDING'
              RETURNING token",
-            &[("id", Type::Uuid)],
-            tokens.iter().map(|token| params![token.uuid()]).collect(),
+            &[("id", Type::Uuid), ("until", Type::BigInt)],
+            granted.iter().map(|(token, until)| params![token.uuid(), micros(*until)]).collect(),
         )
         .await?;
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
@@ -278,7 +283,8 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     let expires = promise.state.expires().unwrap_or(promise.expires);
     let saved = tx
         .execute(
-            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, capacity_held = $6
+            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, capacity_held = $6,
+                    owner = $7
               WHERE token = $1 AND version = $2",
             params![
                 promise.token.uuid(),
@@ -287,6 +293,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
                 micros(expires),
                 promise.order().map(OrderId::uuid),
                 promise.capacity_held,
+                promise.owner.as_str(),
             ],
         )
         .await?;

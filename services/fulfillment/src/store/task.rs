@@ -67,6 +67,12 @@ pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<i64>, Error> {
     Ok(tx.fetch_one("SELECT MIN(due_at) AS due_at FROM tasks", params![]).await?.get("due_at")?)
 }
 
+/// Takes calls off the list that must not be made any more.
+pub(crate) async fn cancel(tx: &mut Tx, kind: &str, subjects: &[Uuid]) -> Result<u64, Error> {
+    let tasks: Vec<Uuid> = subjects.iter().map(|subject| id(kind, *subject)).collect();
+    done(tx, &tasks).await
+}
+
 /// Takes calls that were made off the list.
 pub(crate) async fn done(tx: &mut Tx, tasks: &[Uuid]) -> Result<u64, Error> {
     let rows = tasks.iter().map(|task| params![*task]).collect();

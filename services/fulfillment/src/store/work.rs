@@ -3,8 +3,6 @@
 //! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfilment order takes it first (see
 //! [`super::feed`]), so what is read after it is whole and does not move.
 
-use std::collections::HashMap;
-
 use db::{Row, Tx, Type, Value, params};
 use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
@@ -365,46 +363,11 @@ pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
 }
 
-/// What is known of a claim when its order is released.
-pub(crate) struct Claim {
-    /// The SKU that was lost, when inventory said so before the order came.
-    pub(crate) lost: Option<String>,
-    /// Its work was offered already.
-    pub(crate) is_offered: bool,
-}
-
-/// Meets what inventory may have said about claims before their orders came. Each token must be given once.
-pub(crate) async fn claims(
-    tx: &mut Tx,
-    tokens: impl Iterator<Item = PromiseToken>,
-) -> Result<HashMap<PromiseToken, Claim>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO claim_notes (promise_token, is_lost, sku)
-             SELECT r.promise_token, r.is_lost, '' FROM {rows} WHERE true ORDER BY r.promise_token
-             ON CONFLICT (promise_token) DO UPDATE SET is_lost = claim_notes.is_lost
-             RETURNING promise_token, is_lost, sku,
-                (SELECT w.fulfillment_id FROM fulfillment_orders w
-                  WHERE w.promise_token = claim_notes.promise_token) AS offered",
-            &[("promise_token", Type::Uuid), ("is_lost", Type::Bool)],
-            tokens.map(|token| params![token.uuid(), false]).collect(),
-        )
-        .await?;
-    let mut claims = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let lost = if row.get::<bool>("is_lost")? { Some(row.get("sku")?) } else { None };
-        let is_offered = row.get::<Option<Uuid>>("offered")?.is_some();
-        claims.insert(PromiseToken::new(row.get("promise_token")?), Claim { lost, is_offered });
-    }
-    Ok(claims)
-}
-
-/// Notes that a claim was lost, for the order that may come later.
-pub(crate) async fn note_lost_claim(tx: &mut Tx, token: PromiseToken, sku: &str) -> Result<(), Error> {
+/// What is due is looked at again later: the fulfilment order could not be moved.
+pub(crate) async fn postpone(tx: &mut Tx, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
     tx.execute(
-        "INSERT INTO claim_notes (promise_token, is_lost, sku) VALUES ($1, $2, $3)
-         ON CONFLICT (promise_token) DO UPDATE SET is_lost = $2, sku = $3",
-        params![token.uuid(), true, sku],
+        "UPDATE fulfillment_orders SET due_at = $2 WHERE fulfillment_id = $1",
+        params![id.uuid(), micros(until)],
     )
     .await?;
     Ok(())

@@ -2,14 +2,22 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
+use contract::orders::v1::OrderCancelRequested;
 use domain::fulfillment::event::Notice;
 use domain::fulfillment::{Collector, Event, Pick, RejectReason, ShortReason, Units};
+use domain::id::{FulfillmentId, OrderId, PromiseToken, derived, v7};
 use jiff::Timestamp;
 use prost::Message as _;
 
 use super::timestamp;
 use super::work::fulfillment_order;
 use crate::store::work::Stored;
+
+macro_rules! named {
+    ($message:literal) => {
+        concat!("entrepot.fulfillment.v1.", $message)
+    };
+}
 
 /// An event with the fulfilment order as it was right after it.
 pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp) -> bus::Event {
@@ -22,7 +30,7 @@ pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp)
         order.flat_map(|order| &mut order.lines).for_each(|line| line.name.clear());
     }
     bus::Event {
-        id: domain::id::v7(),
+        id: v7(),
         topic: bus::Topic::Fulfillment,
         aggregate_type: "fulfillment_order",
         aggregate: stored.order.id.uuid(),
@@ -34,10 +42,55 @@ pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp)
     }
 }
 
-macro_rules! named {
-    ($message:literal) => {
-        concat!("entrepot.fulfillment.v1.", $message)
+/// The answer to a cancel request of an order that no node works on: all that it asks is cancelled. It is an aggregate
+/// of its own, of one event: there is no fulfilment order that could count versions.
+pub(crate) fn cancelled_without_work(
+    order: OrderId,
+    asked: &OrderCancelRequested,
+    actor: &str,
+    now: Timestamp,
+) -> bus::Event {
+    let units =
+        asked.lines.iter().map(|line| pb::HandedOverLine { line: line.line, quantity: line.quantity });
+    let lines = asked.lines.iter().map(|line| pb::FulfillmentLine {
+        line: line.line,
+        quantity: line.quantity,
+        cancelled: line.quantity,
+        ..Default::default()
+    });
+    let none = derived("fulfillment.none", &order.to_string());
+    let cancelled = pb::FulfillmentCancelled {
+        cancel_number: asked.cancel_number,
+        lines: units.collect(),
+        refused: Vec::new(),
+        reason: asked.reason.clone(),
     };
+    let message = pb::FulfillmentEvent {
+        fulfillment_order: Some(pb::FulfillmentOrder {
+            fulfillment_id: FulfillmentId::new(none).to_string(),
+            order_id: order.to_string(),
+            // Nothing was ever held under it.
+            promise_token: PromiseToken::new(none).to_string(),
+            state: pb::FulfillmentState::Cancelled.into(),
+            lines: lines.collect(),
+            version: 1,
+            update_time: Some(timestamp(now)),
+            end_reason: "NO_WORK".to_owned(),
+            ..Default::default()
+        }),
+        body: Some(Body::Cancelled(cancelled)),
+    };
+    bus::Event {
+        id: v7(),
+        topic: bus::Topic::Fulfillment,
+        aggregate_type: "fulfillment_order",
+        aggregate: derived("fulfillment.none", &format!("{order}|{}", asked.cancel_number)),
+        sequence: 1,
+        event_type: named!("FulfillmentCancelled"),
+        payload: message.encode_to_vec(),
+        occurred_at: now,
+        actor: actor.to_owned(),
+    }
 }
 
 fn body(event: &Event) -> (&'static str, Body) {

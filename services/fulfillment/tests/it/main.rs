@@ -5,10 +5,14 @@
 mod follow;
 mod network;
 mod promise;
+mod promise_end;
+mod promise_race;
 mod react;
 mod support;
 mod work;
 mod work_code;
 mod work_end;
+mod work_prune;
 mod work_race;
+mod work_store;
 mod work_world;

@@ -44,7 +44,7 @@ fn work(promise: &pb::Promise) -> orders::WorkRequest {
     }
 }
 
-fn placed(promise: &pb::Promise, is_blocked: bool) -> Body {
+pub(crate) fn placed(promise: &pb::Promise, is_blocked: bool) -> Body {
     let blocks = if is_blocked { vec![orders::Block::Payment.into()] } else { Vec::new() };
     Body::Placed(orders::OrderPlaced { work: Some(work(promise)), blocks, ..Default::default() })
 }
@@ -55,7 +55,11 @@ async fn tell(
     aggregate_type: &str,
     payload: Vec<u8>,
 ) -> Result<(), bus::HandleError> {
-    let event = Delivered {
+    batch(world, &[delivered(world, topic, aggregate_type, payload)]).await
+}
+
+fn delivered(world: &World, topic: Topic, aggregate_type: &str, payload: Vec<u8>) -> Delivered {
+    Delivered {
         id: v7(),
         topic,
         aggregate_type: aggregate_type.to_owned(),
@@ -66,22 +70,34 @@ async fn tell(
         occurred_at: world.clock.business(),
         actor: "channel/web".to_owned(),
         traceparent: None,
-    };
+    }
+}
+
+/// Events in one transaction, as the bus brings them.
+pub(crate) async fn batch(world: &World, events: &[Delivered]) -> Result<(), bus::HandleError> {
     let mut tx = world.db.begin().await.unwrap();
-    world.fulfillment.handle(&mut tx, &event).await?;
+    match events {
+        [event] => world.fulfillment.handle(&mut tx, event).await?,
+        events => world.fulfillment.handle_batch(&mut tx, events).await?,
+    }
     tx.commit().await.unwrap();
     world.fulfillment.committed();
     Ok(())
 }
 
-async fn told(world: &World, order: OrderId, body: Body) {
+pub(crate) async fn told(world: &World, order: OrderId, body: Body) {
+    batch(world, &[of_orders(world, order, body)]).await.unwrap();
+}
+
+/// What an order tells.
+pub(crate) fn of_orders(world: &World, order: OrderId, body: Body) -> Delivered {
     let event = orders::OrderEvent {
         order_id: order.to_string(),
         version: 1,
         body: Some(body),
         ..Default::default()
     };
-    tell(world, Topic::Orders, "order", event.encode_to_vec()).await.unwrap();
+    delivered(world, Topic::Orders, "order", event.encode_to_vec())
 }
 
 const WORK: &str = "SELECT COUNT(*) AS n FROM fulfillment_orders";
@@ -151,7 +167,23 @@ async fn a_promise_serves_one_order_only() {
         let (promise, order, other) = (held(&world).await, OrderId::random(), OrderId::random());
         told(&world, order, placed(&promise, false)).await;
         told(&world, other, placed(&promise, false)).await;
-        assert_eq!(world.count(WORK).await, 1);
+        assert_eq!(world.taken().await, 1);
+        // The other order hears at once that it gets nothing, and nothing of it can touch the promise.
+        let nothing = of_order(&world, other).await;
+        assert_eq!(
+            (nothing.state(), nothing.end_reason.as_str()),
+            (pb::FulfillmentState::Cancelled, "STOCK_LOST")
+        );
+        assert_ne!(nothing.promise_token, promise.promise_token);
+        assert_eq!(nothing.lines[0].cancelled, 3);
+        told(&world, other, placed(&promise, false)).await;
+        assert_eq!(world.count(WORK).await, 2, "told once");
+        let asked = orders::OrderCancelRequested {
+            cancel_number: 1,
+            lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
+            reason: "CUSTOMER".to_owned(),
+        };
+        told(&world, other, Body::CancelRequested(asked)).await;
         // Inventory refuses the other order; that must not touch the first one's work.
         let reservation = stock::Reservation {
             reservation_id: promise.promise_token.replace("prm_", "rsv_"),
@@ -166,15 +198,65 @@ async fn a_promise_serves_one_order_only() {
         let body = Some(stock::inventory_event::Body::ReservationRefused(refused));
         let event = stock::InventoryEvent { body };
         tell(&world, Topic::Inventory, "reservation", event.encode_to_vec()).await.unwrap();
-        let request = pb::GetFulfillmentOrderRequest {
-            key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
-        };
-        let mut client = contract::fulfillment::v1::work_service_client::WorkServiceClient::new(
-            server::peer::local(world.fulfillment.routes()),
-        );
-        let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
-        assert_eq!(work.fulfillment_order.unwrap().state(), pb::FulfillmentState::Offered);
+        assert_eq!(of_order(&world, order).await.state(), pb::FulfillmentState::Offered);
     }
+}
+
+#[tokio::test]
+async fn a_cancel_of_an_order_without_work_is_answered() {
+    for world in shop().await {
+        let order = OrderId::random();
+        for cancel_number in 1..=2 {
+            let asked = orders::OrderCancelRequested {
+                cancel_number,
+                lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
+                reason: "CUSTOMER".to_owned(),
+            };
+            told(&world, order, Body::CancelRequested(asked)).await;
+        }
+        let answers = events(&world, "entrepot.fulfillment.v1.FulfillmentCancelled").await;
+        let numbers = answers.iter().map(|event| {
+            let work = event.fulfillment_order.clone().unwrap();
+            assert_eq!((work.order_id, work.lines[0].cancelled), (order.to_string(), 3));
+            assert!(work.promise_token.parse::<PromiseToken>().is_ok());
+            match &event.body {
+                Some(pb::fulfillment_event::Body::Cancelled(answer)) => {
+                    (answer.cancel_number, answer.lines[0].quantity)
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(numbers.collect::<Vec<_>>(), [(1, 3), (2, 3)]);
+        let same = |event: &pb::FulfillmentEvent| event.fulfillment_order.clone().unwrap().fulfillment_id;
+        assert_eq!(same(&answers[0]), same(&answers[1]), "an order follows one fulfilment order");
+    }
+}
+
+/// The newest fulfilment order of an order.
+pub(crate) async fn of_order(world: &World, order: OrderId) -> pb::FulfillmentOrder {
+    let request = pb::GetFulfillmentOrderRequest {
+        key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
+    };
+    let mut client = contract::fulfillment::v1::work_service_client::WorkServiceClient::new(
+        server::peer::local(world.fulfillment.routes()),
+    );
+    let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
+    work.fulfillment_order.unwrap()
+}
+
+/// The events of a type, as they were appended.
+async fn events(world: &World, event_type: &'static str) -> Vec<pb::FulfillmentEvent> {
+    let mut tx = world.db.read().await.unwrap();
+    let rows = tx
+        .fetch_all(
+            "SELECT payload FROM events WHERE event_type = $1 ORDER BY event_id",
+            db::params![event_type],
+        )
+        .await
+        .unwrap();
+    let read =
+        |row: &db::Row| pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice());
+    rows.iter().map(|row| read(row).unwrap()).collect()
 }
 
 #[tokio::test]

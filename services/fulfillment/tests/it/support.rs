@@ -212,6 +212,10 @@ struct Books {
     confirmed: HashMap<String, String>,
     /// Answers that are lost: the call takes effect, and its caller hears nothing.
     lost: usize,
+    /// Calls that are turned away at the door.
+    shed: usize,
+    /// How long each reservation was asked for, in seconds.
+    ttl: HashMap<String, i64>,
     is_down: bool,
 }
 
@@ -243,6 +247,16 @@ impl FakeInventory {
 
     pub(crate) fn lose_answers(&self, count: usize) {
         self.books().lost = count;
+    }
+
+    /// The next calls to reserve are turned away, after those whose answers are lost.
+    pub(crate) fn shed(&self, count: usize) {
+        self.books().shed = count;
+    }
+
+    /// How long a reservation was asked for, in seconds.
+    pub(crate) fn ttl(&self, reservation: &str) -> Option<i64> {
+        self.books().ttl.get(reservation).copied()
     }
 
     pub(crate) fn go_down(&self, is_down: bool) {
@@ -347,7 +361,13 @@ impl InventoryService for FakeInventory {
         tokio::task::yield_now().await;
         let mut books = self.books();
         books.up()?;
+        if books.shed > 0 && books.lost == 0 {
+            books.shed -= 1;
+            return Err(Status::resource_exhausted("too many calls"));
+        }
         books.reserve(&asked)?;
+        let ttl = asked.ttl.map_or(0, |ttl| ttl.seconds);
+        books.ttl.insert(asked.reservation_id.clone(), ttl);
         if books.lost > 0 {
             books.lost -= 1;
             return Err(Status::unavailable("the answer was lost"));

@@ -1,0 +1,149 @@
+//! How promises end: what is given back when, and to whom it belongs meanwhile.
+
+use contract::fulfillment::v1 as pb;
+use domain::id::{OrderId, PromiseToken, v7};
+use jiff::SignedDuration;
+use tonic::Code;
+
+use crate::react::{placed, told};
+use crate::support::{World, at, by, hold, reason, stamp, store, worlds};
+
+const SHOPPER: &str = "customer/1";
+const ORDERS: &str = "service/orders";
+const TASKS: &str = "SELECT COUNT(*) AS n FROM tasks";
+
+async fn shop() -> Vec<World> {
+    let worlds = worlds().await;
+    for world in &worlds {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.stock(&[("lon-1", "A", 10)]).await;
+    }
+    worlds
+}
+
+async fn held(world: &World) -> pb::Promise {
+    let answer = world.promises().hold_promise(by(SHOPPER, hold("lon-1", &[("A", 3)]))).await.unwrap();
+    answer.into_inner().promise.unwrap()
+}
+
+async fn turned_away(world: &World, request: &pb::HoldPromiseRequest) {
+    let no = world.promises().hold_promise(by(SHOPPER, request.clone())).await.unwrap_err();
+    assert_eq!((no.code(), reason(&no).as_str()), (Code::Unavailable, "INVENTORY_UNAVAILABLE"));
+}
+
+async fn release(world: &World, actor: &'static str, promise: &pb::Promise) -> Result<(), tonic::Status> {
+    let request = pb::ReleasePromiseRequest {
+        request_id: v7().to_string(),
+        promise_token: promise.promise_token.clone(),
+    };
+    world.promises().release_promise(by(actor, request)).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_release_that_is_late_does_not_touch_the_stock_of_an_order() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        world.inventory.go_down(true);
+        release(&world, SHOPPER, &promise).await.unwrap();
+        world.inventory.go_down(false);
+        assert_eq!((world.count(TASKS).await, world.inventory.held()), (1, 1), "to be given back later");
+        // The order was placed before, and its word comes now: inventory has confirmed the claim for it.
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        assert_eq!(world.count(TASKS).await, 0);
+        world.pass(SignedDuration::from_mins(1));
+        world.run_due().await;
+        assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_call_to_release_looks_at_the_promise_first() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        let token: PromiseToken = promise.promise_token.parse().unwrap();
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute(
+            "INSERT INTO tasks (task_id, kind, subject, due_at, attempts) VALUES ($1, 'RELEASE_RESERVATION', $2, 0, 0)",
+            db::params![v7(), token.uuid()],
+        )
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        world.run_due().await;
+        assert_eq!((world.count(TASKS).await, world.inventory.reserved("lon-1", "A")), (0, 3));
+    }
+}
+
+#[tokio::test]
+async fn what_an_order_relies_on_is_not_the_shoppers_any_more() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let mut extend = pb::ExtendPromiseRequest {
+            request_id: v7().to_string(),
+            promise_token: promise.promise_token.clone(),
+            expire_time: Some(stamp(at("2026-01-12T10:10:00Z"))),
+        };
+        // It lives longer than that; what counts is who asks.
+        let same = world.promises().extend_promise(by(ORDERS, extend.clone())).await.unwrap().into_inner();
+        assert_eq!(same.promise.unwrap().expire_time, promise.expire_time);
+        assert_eq!(release(&world, SHOPPER, &promise).await.unwrap_err().code(), Code::NotFound);
+        extend.expire_time = Some(stamp(at("2026-01-12T10:20:00Z")));
+        let no = world.promises().extend_promise(by(SHOPPER, extend)).await.unwrap_err();
+        assert_eq!(no.code(), Code::NotFound);
+        assert_eq!((world.inventory.held(), world.taken().await), (1, 1));
+        release(&world, ORDERS, &promise).await.unwrap();
+        assert_eq!((world.inventory.held(), world.taken().await), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_late_still_finds_the_stock_of_its_promise() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        world.pass(SignedDuration::from_mins(20));
+        world.run_due().await;
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        world.run_due().await;
+        assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_inventory_turns_away_leaves_its_slot_free() {
+    for world in shop().await {
+        world.inventory.shed(1);
+        let request = hold("lon-1", &[("A", 3)]);
+        turned_away(&world, &request).await;
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM promises").await, 0);
+        assert_eq!((world.taken().await, world.inventory.held()), (0, 0));
+        world.promises().hold_promise(by(SHOPPER, request)).await.unwrap();
+        assert_eq!((world.taken().await, world.inventory.held()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_hold_of_which_nobody_knows_the_end_keeps_its_slot_for_half_a_minute() {
+    for world in shop().await {
+        // The first call reserved and its answer was lost; the second is turned away.
+        world.inventory.lose_answers(1);
+        world.inventory.shed(1);
+        let request = hold("lon-1", &[("A", 3)]);
+        turned_away(&world, &request).await;
+        assert_eq!((world.taken().await, world.inventory.held()), (1, 1));
+        world.inventory.shed(1);
+        turned_away(&world, &request).await;
+        assert_eq!((world.taken().await, world.inventory.held()), (1, 1), "asked again: still nobody knows");
+        assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:00:30Z")));
+        world.pass(SignedDuration::from_secs(10));
+        let held = world.promises().hold_promise(by(SHOPPER, request)).await.unwrap().into_inner();
+        let promise = held.promise.unwrap();
+        assert_eq!(
+            promise.expire_time,
+            Some(stamp(at("2026-01-12T10:15:00Z"))),
+            "and then it lives its time"
+        );
+        world.pass(SignedDuration::from_mins(1));
+        assert_eq!(world.run_due().await, 0);
+    }
+}
