@@ -243,9 +243,11 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         let at = platform.address();
         let at = at.trim_start_matches("http://");
         eprintln!("\nserving on {at} until interrupted; try\n");
+        let cart = r#"{"lines": [{"line": 1, "sku": "DEMO-0007", "quantity": 2}], "max_options": 1,
+    "place": {"point": {"latitude": 31.23, "longitude": 121.47}}}"#;
         eprintln!("  grpcurl -plaintext {at} list");
         eprintln!(
-            "  grpcurl -plaintext -d '{{\"page_size\": 1}}' {at} entrepot.orders.v1.OrderService/ListOrders"
+            "  grpcurl -plaintext -d '{cart}' \\\n    {at} entrepot.fulfillment.v1.PromiseService/GetPromise"
         );
         eprintln!("  grpcurl -plaintext {at} entrepot.inventory.v1.InventoryService/Audit\n");
         let signal = server::shutdown::signal().await;
