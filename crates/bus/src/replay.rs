@@ -19,7 +19,11 @@ pub type Replay =
 /// Why the owner could not be asked.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The owner's side: its events of one aggregate from a sequence on, at most `limit`.
+/// The most bytes of payload of one answer. Who misses more asks again.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// The owner's side: its events of one aggregate from a sequence on, at most `limit`, and at least one if there is one;
+/// of large ones as many as fit into an answer.
 pub async fn read(tx: &mut Tx, aggregate: Uuid, from: i64, limit: i64) -> Result<Vec<Delivered>, Error> {
     let rows = tx
         .fetch_all(
@@ -29,7 +33,17 @@ pub async fn read(tx: &mut Tx, aggregate: Uuid, from: i64, limit: i64) -> Result
             params![aggregate, from, limit],
         )
         .await?;
-    rows.iter().map(Delivered::from_row).collect()
+    let mut events = Vec::with_capacity(rows.len());
+    let mut bytes = 0;
+    for row in &rows {
+        let event = Delivered::from_row(row)?;
+        bytes += event.payload.len();
+        if bytes > MOST_BYTES && !events.is_empty() {
+            break;
+        }
+        events.push(event);
+    }
+    Ok(events)
 }
 
 /// The owner's events of all aggregates that happened at `since` or later, oldest first, at most `limit`: for people

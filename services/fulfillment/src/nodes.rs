@@ -8,6 +8,7 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::network::{self as store, StoredNode};
 use crate::verb::{self, Call};
+use crate::wire::fitting;
 use crate::wire::network as wire;
 
 impl Fulfillment {
@@ -85,14 +86,13 @@ impl Fulfillment {
     /// Nodes after a code, and the code to go on from.
     pub(crate) async fn list_nodes(&self, after: &str, size: i64) -> Result<(Vec<pb::Node>, String), Error> {
         let mut tx = self.db.read().await?;
-        let mut page = store::page(&mut tx, after, size + 1).await?;
+        let found = store::page(&mut tx, after, size + 1).await?;
         tx.commit().await?;
-        let more = i64::try_from(page.len()).unwrap_or(i64::MAX) > size;
-        if more {
-            page.pop();
-        }
-        let next = page.last().filter(|_| more).map(|last| last.node.node_id.clone()).unwrap_or_default();
-        Ok((page.into_iter().map(wire::answer).collect(), next))
+        let (there, most) = (found.len(), usize::try_from(size).unwrap_or(1));
+        let page = fitting(found.into_iter().take(most).map(wire::answer));
+        let next = page.last().filter(|_| page.len() < there).map(|last| last.node_id.clone());
+        let next = next.unwrap_or_default();
+        Ok((page, next))
     }
 
     /// Takes stored nodes into the index.

@@ -6,6 +6,7 @@ use domain::id::{FulfillmentId, NodeId, OrderId};
 use server::Principal;
 
 use crate::store::work::{self as store, Position};
+use crate::wire::fitting;
 use crate::wire::work as wire;
 use crate::work::may_work;
 use crate::{Error, Fulfillment};
@@ -56,17 +57,16 @@ impl Fulfillment {
             return Err(Error::NodeNotFound(list.node.to_string()));
         }
         let mut tx = self.db.read().await?;
-        let mut found = if list.states.is_empty() {
+        let found = if list.states.is_empty() {
             store::open_work(&mut tx, &list.node, list.after, 201).await?
         } else {
             store::in_states(&mut tx, &list.node, &list.states, list.after).await?
         };
-        let is_more = found.len() > list.size;
-        found.truncate(list.size);
-        let next = found.last().filter(|_| is_more);
+        let fulfillment_orders = fitting(found.iter().take(list.size).map(wire::fulfillment_order));
+        let shown = fulfillment_orders.len();
+        let next = found[..shown].last().filter(|_| shown < found.len());
         let next_page_token = next
             .map_or_else(String::new, |last| crate::wire::token::page_token(&list.node, &list.states, last));
-        let fulfillment_orders = found.iter().map(wire::fulfillment_order).collect();
         Ok(pb::ListWorkResponse { fulfillment_orders, next_page_token })
     }
 }

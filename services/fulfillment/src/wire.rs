@@ -11,6 +11,7 @@ use domain::id::{NodeId, PromiseToken};
 use domain::place::LatLng;
 use domain::time;
 use jiff::{SignedDuration, Timestamp};
+use prost::Message;
 use prost_types::{Duration as WireDuration, Timestamp as WireTimestamp};
 use server::Violation;
 
@@ -45,6 +46,23 @@ impl Faults {
         self.check()?;
         value.ok_or_else(|| Error::field("request", "is incomplete"))
     }
+}
+
+/// The most bytes of one page.
+const MOST_BYTES: usize = 1024 * 1024;
+
+/// What fits into one page, and at least one: of large ones it has fewer.
+pub(crate) fn fitting<M: Message>(messages: impl Iterator<Item = M>) -> Vec<M> {
+    let mut page: Vec<M> = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        bytes += message.encoded_len();
+        if bytes > MOST_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(message);
+    }
+    page
 }
 
 /// An instant as the wire has it.

@@ -6,6 +6,7 @@ mod every_method;
 mod grpc;
 mod inventory;
 mod inventory_reservations;
+mod largest;
 mod memory;
 mod network;
 mod orders;

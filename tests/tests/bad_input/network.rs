@@ -259,6 +259,10 @@ async fn odd_hours_that_mean_something_are_taken_as_they_are() {
         ("no capacity", |r| r.nodes[0].pickup_capacity_per_slot = Some(0)),
         ("greatest capacity", |r| r.nodes[0].pickup_capacity_per_slot = Some(i32::MAX)),
         ("a closing before the epoch", |r| shut(r, at(-1, 0), at(1, 0))),
+        ("a closing of all time", |r| shut(r, at(-377_705_023_201, 0), at(253_402_207_200, 0))),
+        ("a closing at the end of time", |r| shut(r, at(253_402_207_200, 0), None)),
+        ("the first day", |r| date(r, 1, 1, 1)),
+        ("the last day", |r| date(r, 9_999, 12, 31)),
     ];
     for (what, change) in odd {
         let mut request = Put { request_id: fresh(), nodes: vec![always_open("odd-1")] };
