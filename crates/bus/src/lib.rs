@@ -34,6 +34,7 @@ mod local;
 mod relay;
 mod runner;
 mod subscription;
+mod upkeep;
 
 pub use bus::{Bus, idle};
 pub use consumer::{Consumer, Consuming, HandleError};
@@ -41,10 +42,11 @@ pub use error::Error;
 pub use event::{Delivered, Event, MAX_PAYLOAD};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConfig;
-pub use relay::{Relay, Settings, prune};
+pub use relay::{Relay, Settings};
 pub use replay::Replay;
 pub use subscription::{Missed, Subscription};
 pub use topic::Topic;
+pub use upkeep::prune;
 
 /// The tables of this crate; each service's database has them under the name [`MIGRATION_SET`].
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {

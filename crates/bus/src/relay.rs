@@ -10,27 +10,22 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clock::Clock;
 use db::{Db, Engine};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Keeper;
 use crate::local::Hub;
-use crate::{Delivered, Error, inbox, measure, outbox};
+use crate::upkeep::Upkeep;
+use crate::{Delivered, Error, measure, outbox};
 
 /// Events read at once.
 const WINDOW: usize = 500;
-/// Rows pruned in one transaction.
-const PRUNE: i64 = 500;
-/// How often the gauges are set.
-const GAUGES: Duration = Duration::from_secs(5);
-/// How often old rows are looked for.
-const PRUNING: Duration = Duration::from_mins(1);
 
 /// How long things are kept, and how leadership is found.
 #[derive(Debug, Clone)]
@@ -70,8 +65,8 @@ pub struct Relay {
     /// The deletion under way.
     deletion: Option<BoxFuture<'static, Deleted>>,
     hidden: HashSet<i64>,
-    gauges_at: Instant,
-    prune_at: Instant,
+    /// Whether this relay leads, for those who work beside it.
+    leads: Arc<AtomicBool>,
 }
 
 /// Ids that were to be deleted, and whether they are.
@@ -93,7 +88,6 @@ impl Relay {
     pub(crate) fn new(db: Db, clock: Clock, owner: &'static str, holder: String, outlet: Outlet) -> Self {
         let settings = Settings::default();
         let keeper = keeper(&db, &clock, holder, &settings);
-        let now = Instant::now();
         Self {
             db,
             clock,
@@ -105,8 +99,7 @@ impl Relay {
             settled: Vec::new(),
             deletion: None,
             hidden: HashSet::new(),
-            gauges_at: now,
-            prune_at: now + PRUNING,
+            leads: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -125,7 +118,21 @@ impl Relay {
     }
 
     /// Publishes until `stop` is cancelled; what is on its way then is waited for, briefly.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let upkeep = Upkeep {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            owner: self.owner,
+            settings: self.settings.clone(),
+            leads: Arc::clone(&self.leads),
+        };
+        tokio::select! {
+            () = self.keep_publishing(stop) => {}
+            () = upkeep.run() => {}
+        }
+    }
+
+    async fn keep_publishing(mut self, stop: CancellationToken) {
         self.prepare(&stop).await;
         let mut wake = self.db.committed();
         let mut errors = 0;
@@ -169,11 +176,11 @@ impl Relay {
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<Turn, Error> {
         let leads = self.keeper.hold().await?.is_some();
+        self.leads.store(leads, Ordering::Relaxed);
         metrics::gauge!(measure::RELAY_LEADER, "outbox" => self.owner).set(if leads { 1.0 } else { 0.0 });
         if !leads {
             return Ok(Turn::Follows);
         }
-        self.housekeeping().await?;
         self.start_deletion();
         let (ids, events) = read(&self.db, &self.hidden).await?;
         if events.is_empty() {
@@ -294,19 +301,6 @@ impl Relay {
             tracing::debug!(outbox = self.owner, %error, "the lease runs out by itself");
         }
     }
-
-    async fn housekeeping(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        if now >= self.gauges_at {
-            self.gauges_at = now + GAUGES;
-            gauges(&self.db, &self.clock, self.owner).await?;
-        }
-        if now >= self.prune_at {
-            let more = prune(&self.db, &self.clock, &self.settings).await?;
-            self.prune_at = if more { now } else { now + PRUNING };
-        }
-        Ok(())
-    }
 }
 
 fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper {
@@ -336,23 +330,6 @@ async fn read(db: &Db, hidden: &HashSet<i64>) -> Result<(Vec<i64>, Vec<Arc<Deliv
     Ok((ids, events))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "gauges")]
-async fn gauges(db: &Db, clock: &Clock, owner: &'static str) -> Result<(), Error> {
-    let mut tx = db.read().await?;
-    let pending = outbox::count(&mut tx).await?;
-    let oldest = outbox::pending(&mut tx, 1).await?;
-    let age = match oldest.first() {
-        None => 0.0,
-        Some(row) => {
-            let micros = clock.business().as_microsecond() - row.get::<i64>("occurred_at")?;
-            micros as f64 / 1e6
-        }
-    };
-    metrics::gauge!(measure::OUTBOX_PENDING, "outbox" => owner).set(pending as f64);
-    metrics::gauge!(measure::OUTBOX_AGE, "outbox" => owner).set(age);
-    Ok(())
-}
-
 async fn pause(clock: &Clock, wait: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
@@ -369,28 +346,4 @@ async fn delete(db: Db, ids: Vec<i64>) -> Deleted {
     }
     .await;
     (ids, outcome)
-}
-
-/// Deletes one portion of the events and request ids that are older than they must be kept, but no event that is
-/// still to be published. Answers whether there may be more. The leading relay calls it once a minute.
-pub async fn prune(db: &Db, clock: &Clock, settings: &Settings) -> Result<bool, Error> {
-    let now = clock.business();
-    let days = i64::from(settings.events_days) * 24;
-    let cutoff =
-        |hours: i64| now.checked_sub(jiff::SignedDuration::from_hours(hours)).unwrap_or(jiff::Timestamp::MIN);
-    let mut tx = db.begin().await?;
-    let events = tx
-        .execute(
-            "DELETE FROM events WHERE (aggregate, sequence) IN
-               (SELECT e.aggregate, e.sequence FROM events e
-                 WHERE e.occurred_at < $1 AND NOT EXISTS
-                   (SELECT 1 FROM outbox o WHERE o.aggregate = e.aggregate AND o.sequence = e.sequence)
-                 ORDER BY e.occurred_at LIMIT $2)",
-            db::params![cutoff(days).as_microsecond(), PRUNE],
-        )
-        .await?;
-    let requests = inbox::prune(&mut tx, cutoff(i64::from(settings.inbox_hours)), PRUNE).await?;
-    tx.commit().await?;
-    let full = PRUNE.unsigned_abs();
-    Ok(events >= full || requests >= full)
 }

@@ -175,7 +175,7 @@ async fn two_members_of_a_group_share_the_work_and_one_may_leave() {
 }
 
 /// A broker of this process, with topics.
-fn mock() -> (MockCluster<'static, DefaultProducerContext>, KafkaConfig) {
+pub(crate) fn mock() -> (MockCluster<'static, DefaultProducerContext>, KafkaConfig) {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let config = KafkaConfig { brokers, prefix: "mock.".to_owned(), ..KafkaConfig::default() };

@@ -8,6 +8,7 @@ mod crash;
 mod delivery;
 mod gaps;
 mod housekeeping;
+mod measures;
 mod parking;
 mod requests;
 mod world;
