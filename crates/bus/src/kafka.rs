@@ -25,15 +25,6 @@ pub use topics::{Applied, apply_topics};
 
 use crate::{Error, Topic};
 
-/// Where a consumer group starts that has no offset, or whose offset the broker no longer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the oldest event: right for a first deployment, and harmless later, since what was applied is skipped.
-    Earliest,
-    /// Nowhere: the consumer reports an error until an operator sets the offset.
-    Refuse,
-}
-
 /// How members of a group share partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupProtocol {
@@ -54,8 +45,6 @@ pub struct KafkaConfig {
     pub instance: Option<String>,
     /// Put before the names of topics and groups, so that several platforms share a broker.
     pub prefix: String,
-    /// Where new groups start.
-    pub start: Start,
     /// How members share partitions.
     pub group_protocol: GroupProtocol,
     /// A member silent for so long is taken for dead, in ms (classic protocol).
@@ -93,7 +82,6 @@ impl Default for KafkaConfig {
             client_id: "entrepot".to_owned(),
             instance: None,
             prefix: String::new(),
-            start: Start::Earliest,
             group_protocol: GroupProtocol::Classic,
             session_timeout_ms: 10_000,
             partitions: 12,

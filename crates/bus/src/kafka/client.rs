@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use tokio::time::Instant;
 
-use super::{Cluster, GroupProtocol, KafkaConfig, Start};
+use super::{Cluster, GroupProtocol, KafkaConfig};
 use crate::{Error, measure};
 
 /// Prefixes of settings that users may add.
@@ -67,13 +67,8 @@ impl Cluster {
             .set("group.id", config.group(group))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set(
-                "auto.offset.reset",
-                match config.start {
-                    Start::Earliest => "earliest",
-                    Start::Refuse => "error",
-                },
-            )
+            // a group without an offset starts at the oldest event; what was applied is skipped
+            .set("auto.offset.reset", "earliest")
             .set("fetch.min.bytes", "1")
             .set("fetch.wait.max.ms", "100")
             .set("queued.max.messages.kbytes", "16384")

@@ -35,7 +35,7 @@ pub(crate) mod kafka {
 
     use std::collections::BTreeMap;
 
-    use bus::kafka::{Applied, GroupProtocol, Start, apply_topics};
+    use bus::kafka::{Applied, GroupProtocol, apply_topics};
     use bus::{Bus, KafkaConfig, Subscription, Topic};
     use clock::Clock;
 
@@ -82,7 +82,6 @@ pub(crate) mod kafka {
             client_id: "entrepot".to_owned(),
             instance: Some(bus.instance.clone()).filter(|instance| !instance.is_empty()),
             prefix: bus.prefix.clone(),
-            start: Start::Earliest,
             group_protocol: match bus.group_protocol.as_str() {
                 "consumer" => GroupProtocol::Consumer,
                 _ => GroupProtocol::Classic,
