@@ -4,7 +4,7 @@
 //! the row (PostgreSQL) or on the writer (SQLite) and then finds the reply. The scope says who asked for what, e.g.
 //! `channel/web|orders.place`; ids of different callers never meet.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use db::{Part, Row, Tx, Type, params};
 use jiff::Timestamp;
@@ -33,17 +33,6 @@ pub struct Request {
     pub request_id: Uuid,
     /// Hash of the body.
     pub body_hash: BodyHash,
-}
-
-/// A reply of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settlement {
-    /// Who asked for what.
-    pub scope: String,
-    /// The caller's id.
-    pub request_id: Uuid,
-    /// What a repetition is told.
-    pub reply: Vec<u8>,
 }
 
 /// Claims a request id. [`Error::RequestIdReused`] when it was used with another body.
@@ -108,57 +97,6 @@ fn reply_of(row: &Row, request_id: Uuid, body_hash: &BodyHash) -> Result<Option<
     Ok(row.get("reply")?)
 }
 
-/// Claims many ids in two statements. Answers in the order of `requests`; one that repeats an earlier one of the
-/// same call gets [`Error::Unsettled`] (or [`Error::RequestIdReused`]): its reply is there after the commit.
-pub async fn claim_many(
-    tx: &mut Tx,
-    requests: &[Request],
-    now: Timestamp,
-) -> Result<Vec<Result<Claim, Error>>, Error> {
-    let keys = requests
-        .iter()
-        .map(|r| params![r.scope.as_str(), r.request_id, r.body_hash.as_slice(), now.as_microsecond()])
-        .collect();
-    let inserted = tx
-        .batch_fetch(
-            "INSERT INTO inbox (scope, request_id, body_hash, claimed_at)
-             SELECT r.scope, r.request_id, r.body_hash, r.claimed_at FROM {rows} WHERE true
-              ORDER BY r.scope, r.request_id
-             ON CONFLICT (scope, request_id) DO NOTHING
-             RETURNING scope, request_id",
-            &[
-                ("scope", Type::Text),
-                ("request_id", Type::Uuid),
-                ("body_hash", Type::Bytes),
-                ("claimed_at", Type::BigInt),
-            ],
-            keys,
-        )
-        .await?;
-    let mut fresh = HashSet::with_capacity(inserted.len());
-    for row in &inserted {
-        fresh.insert((row.get::<String>("scope")?, row.get::<Uuid>("request_id")?));
-    }
-    if fresh.len() == requests.len() {
-        return Ok(requests.iter().map(|_| Ok(Claim::First)).collect());
-    }
-    let known = known(tx, requests).await?;
-    let mut answers = Vec::with_capacity(requests.len());
-    for request in requests {
-        let key = (request.scope.clone(), request.request_id);
-        answers.push(if fresh.remove(&key) {
-            Ok(Claim::First)
-        } else {
-            match known.get(&key).map(|row| reply_of(row, request.request_id, &request.body_hash)) {
-                Some(Ok(Some(reply))) => Ok(Claim::Done(reply)),
-                Some(Err(error)) => Err(error),
-                Some(Ok(None)) | None => Err(Error::Unsettled { request_id: request.request_id }),
-            }
-        });
-    }
-    Ok(answers)
-}
-
 async fn known(tx: &mut Tx, requests: &[Request]) -> Result<HashMap<(String, Uuid), Row>, Error> {
     let keys = requests.iter().map(|r| params![r.scope.as_str(), r.request_id]).collect();
     let rows = tx
@@ -174,20 +112,6 @@ async fn known(tx: &mut Tx, requests: &[Request]) -> Result<HashMap<(String, Uui
         known.insert((row.get("scope")?, row.get("request_id")?), row);
     }
     Ok(known)
-}
-
-/// Keeps the replies of many claimed requests in one statement.
-pub async fn settle_many(tx: &mut Tx, settlements: &[Settlement]) -> Result<(), Error> {
-    let rows =
-        settlements.iter().map(|s| params![s.scope.as_str(), s.request_id, s.reply.as_slice()]).collect();
-    tx.batch(
-        "UPDATE inbox AS i SET reply = r.reply FROM {rows}
-          WHERE i.scope = r.scope AND i.request_id = r.request_id",
-        &[("scope", Type::Text), ("request_id", Type::Uuid), ("reply", Type::Bytes)],
-        rows,
-    )
-    .await?;
-    Ok(())
 }
 
 /// A request and its reply, of a batch that writes both at once.
@@ -237,13 +161,6 @@ pub fn record_part(mut records: Vec<Record>, now: Timestamp) -> Part {
         ],
         records.into_iter().map(row).collect(),
     )
-}
-
-/// Claims and settles in one statement. Answers how many were new; when that is fewer than asked, somebody was
-/// faster with one of them, and the transaction must not be committed.
-pub async fn record_many(tx: &mut Tx, records: Vec<Record>, now: Timestamp) -> Result<u64, Error> {
-    let inserted = tx.together(vec![record_part(records, now)]).await?;
-    Ok(inserted.into_iter().sum())
 }
 
 /// Forgets requests claimed before `older_than`, at most `limit` of them. Answers how many.

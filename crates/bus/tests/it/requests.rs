@@ -1,9 +1,9 @@
 //! Request ids: one effect, one reply.
 
-use bus::inbox::{self, Claim, Record, Request, Settlement};
-use bus::{Error, outbox};
+use bus::Error;
+use bus::inbox::{self, Claim, Record, Request};
 use clock::Clock;
-use db::{Db, params};
+use db::Db;
 use uuid::Uuid;
 
 use crate::world::{SETS, change};
@@ -93,44 +93,6 @@ fn request(id: Uuid, body: [u8; 32]) -> Request {
 }
 
 #[tokio::test]
-async fn many_requests_are_claimed_and_settled_together() {
-    for db in db::testing::engines(SETS).await {
-        let now = Clock::system().business();
-        let ids: Vec<Uuid> = (0..4).map(|_| Uuid::new_v4()).collect();
-        let mut tx = db.begin().await.unwrap();
-        let requests: Vec<Request> = ids[..2].iter().map(|id| request(*id, BODY)).collect();
-        let claims = inbox::claim_many(&mut tx, &requests, now).await.unwrap();
-        assert!(claims.iter().all(|claim| matches!(claim, Ok(Claim::First))));
-        let settlements: Vec<Settlement> = ids[..2]
-            .iter()
-            .map(|id| Settlement { scope: SCOPE.to_owned(), request_id: *id, reply: id.as_bytes().to_vec() })
-            .collect();
-        inbox::settle_many(&mut tx, &settlements).await.unwrap();
-        tx.commit().await.unwrap();
-
-        let mut tx = db.begin().await.unwrap();
-        let mixed = [
-            request(ids[2], BODY),
-            request(ids[0], BODY),
-            request(ids[1], [9; 32]),
-            request(ids[2], BODY),
-            request(ids[3], BODY),
-            request(ids[3], [9; 32]),
-        ];
-        let claims = inbox::claim_many(&mut tx, &mixed, now).await.unwrap();
-        assert!(matches!(claims[0], Ok(Claim::First)), "{claims:?}");
-        assert!(matches!(&claims[1], Ok(Claim::Done(reply)) if reply == ids[0].as_bytes()), "{claims:?}");
-        assert!(matches!(claims[2], Err(Error::RequestIdReused { .. })), "{claims:?}");
-        assert!(matches!(claims[3], Err(Error::Unsettled { .. })), "{claims:?}");
-        assert!(matches!(claims[4], Ok(Claim::First)), "{claims:?}");
-        assert!(matches!(claims[5], Err(Error::RequestIdReused { .. })), "{claims:?}");
-        assert!(inbox::claim_many(&mut tx, &[], now).await.unwrap().is_empty());
-        outbox::append(&mut tx, &[]).await.unwrap();
-        let _rows = tx.fetch_all("SELECT request_id FROM inbox LIMIT 10", params![]).await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn old_requests_are_forgotten_in_portions() {
     for db in db::testing::engines(SETS).await {
         let mut tx = db.begin().await.unwrap();
@@ -158,11 +120,15 @@ async fn requests_recorded_with_their_replies_are_found_and_not_recorded_twice()
         };
         let mut tx = db.begin().await.unwrap();
         let first = ids[..2].iter().map(|id| record(id, BODY)).collect();
-        assert_eq!(inbox::record_many(&mut tx, first, now).await.unwrap(), 2);
+        assert_eq!(tx.together(vec![inbox::record_part(first, now)]).await.unwrap(), [2]);
         tx.commit().await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let again = ids.iter().map(|id| record(id, BODY)).collect();
-        assert_eq!(inbox::record_many(&mut tx, again, now).await.unwrap(), 1, "somebody was faster with two");
+        assert_eq!(
+            tx.together(vec![inbox::record_part(again, now)]).await.unwrap(),
+            [1],
+            "somebody was faster"
+        );
         drop(tx);
         let asked = [request(ids[2], BODY), request(ids[1], BODY), request(ids[0], [9; 32])];
         let mut tx = db.read().await.unwrap();
