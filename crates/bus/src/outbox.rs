@@ -18,10 +18,23 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
         [] => return Ok(()),
         [event] => append_one(tx, event, traceparent).await?,
         [..] => {
-            tx.together(parts_of(events, traceparent.as_ref())).await?;
+            let traces = std::iter::repeat(traceparent.as_deref());
+            tx.together(parts_of(events.iter().zip(traces))).await?;
         }
     }
     tx.wake_on_commit();
+    Ok(())
+}
+
+/// An event, and the `traceparent` of what caused it.
+pub type Traced = (Event, Option<String>);
+
+/// The same as [`append`] for events of several traces: each carries the `traceparent` that it comes with.
+pub async fn append_traced(tx: &mut Tx, events: &[Traced]) -> Result<(), Error> {
+    if !events.is_empty() {
+        let parts = parts_traced(tx, events)?;
+        tx.together(parts).await?;
+    }
     Ok(())
 }
 
@@ -34,7 +47,19 @@ pub fn parts(tx: &mut Tx, events: &[Event]) -> Result<Vec<Part>, Error> {
     if !events.is_empty() {
         tx.wake_on_commit();
     }
-    Ok(parts_of(events, trace::current().as_ref()))
+    let traceparent = trace::current();
+    Ok(parts_of(events.iter().zip(std::iter::repeat(traceparent.as_deref()))))
+}
+
+/// The same as [`parts`] for events of several traces.
+pub fn parts_traced(tx: &mut Tx, events: &[Traced]) -> Result<Vec<Part>, Error> {
+    for (event, _) in events {
+        check(event)?;
+    }
+    if !events.is_empty() {
+        tx.wake_on_commit();
+    }
+    Ok(parts_of(events.iter().map(|(event, trace)| (event, trace.as_deref()))))
 }
 
 async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
@@ -53,10 +78,12 @@ async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> 
     Ok(())
 }
 
-fn parts_of(events: &[Event], traceparent: Option<&String>) -> Vec<Part> {
-    let rows = events.iter().map(|event| columns(event, traceparent.cloned())).collect();
-    let pointers =
-        (0_i64..).zip(events).map(|(nth, event)| params![nth, event.aggregate, event.sequence]).collect();
+fn parts_of<'a>(events: impl Iterator<Item = (&'a Event, Option<&'a str>)>) -> Vec<Part> {
+    let (mut rows, mut pointers) = (Vec::new(), Vec::new());
+    for (nth, (event, traceparent)) in (0_i64..).zip(events) {
+        rows.push(columns(event, traceparent.map(ToOwned::to_owned)));
+        pointers.push(params![nth, event.aggregate, event.sequence]);
+    }
     vec![
         Part::new(
             "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,

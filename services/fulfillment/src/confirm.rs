@@ -18,6 +18,7 @@ use crate::store::promise::Stored;
 use crate::tasks::Kind;
 use crate::verb::{self, Call};
 use crate::wire::promise as wire;
+use crate::work::By;
 use contract::fulfillment::v1 as pb;
 
 /// An order that was released to fulfilment: all that its node needs to know.
@@ -122,12 +123,12 @@ impl Fulfillment {
 
     /// Orders that exist were placed on these promises. Where a promise had ended, its stock may still be on the list
     /// of what is to be given back: it is taken off, what becomes of it is between the order and inventory now.
-    pub(crate) async fn adopt<'a>(
+    pub(crate) async fn adopt(
         &self,
         tx: &mut Tx,
-        released: Vec<(Released, &'a str)>,
+        released: Vec<(Released, By)>,
         slots: &mut Changes,
-    ) -> Result<Vec<(Released, &'a str)>, Error> {
+    ) -> Result<Vec<(Released, By)>, Error> {
         let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
         let locked = store::promise::lock_many(tx, tokens.into_iter()).await?;
         let mut promises: BTreeMap<PromiseToken, Stored> =
@@ -135,13 +136,13 @@ impl Fulfillment {
         let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
         let mut late = Vec::new();
         let mut adopted = Vec::with_capacity(released.len());
-        for (order, actor) in released {
+        for (order, by) in released {
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
                     "an order came with a promise that is not known here"),
                 Some(Taken::No) => {
-                    adopted.push((order.without_promise(), actor));
+                    adopted.push((order.without_promise(), by));
                     continue;
                 }
                 Some(Taken::Again) => {}
@@ -156,7 +157,7 @@ impl Fulfillment {
                     }
                 }
             }
-            adopted.push((order, actor));
+            adopted.push((order, by));
         }
         store::task::cancel(tx, Kind::ReleaseReservation.name(), &late).await?;
         promises.retain(|token, _| changed.contains(token));

@@ -11,7 +11,7 @@ use crate::confirm::Released;
 use crate::store::capacity::Changes;
 use crate::store::claim;
 use crate::store::work::Stored;
-use crate::work::Change;
+use crate::work::{By, Change};
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
@@ -21,18 +21,18 @@ impl Fulfillment {
     pub(crate) async fn offer(
         &self,
         tx: &mut Tx,
-        released: &[(Released, &str)],
+        released: &[(Released, By)],
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
         let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
         let mut claims = claim::meet(tx, tokens.into_iter()).await?;
         let mut changes = Vec::with_capacity(released.len());
-        for (released, actor) in released {
+        for (released, by) in released {
             let Some(claim) = claims.remove(&released.token).filter(|claim| !claim.is_offered) else {
                 continue;
             };
-            let mut change = Change::new(planned(released, now), actor, now);
+            let mut change = Change::new(planned(released, now), by, now);
             let (accept_due, at_risk) = self.accept_clock(&released.node, released.method, now);
             change.apply(|order, now| order.offer(accept_due, at_risk, now))?;
             if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {

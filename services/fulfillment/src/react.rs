@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
 use crate::wire;
+use crate::work::By;
 
 #[async_trait]
 impl Consumer for Fulfillment {
@@ -68,13 +69,13 @@ impl Fulfillment {
             match told {
                 Told::Nothing => continue,
                 Told::Released(order) => {
-                    released.push((order, event.actor.as_str()));
+                    released.push((order, by(event)));
                     continue;
                 }
                 Told::GivenUp(..) | Told::Cancelling(..) | Told::Lost(..) => {}
             }
             self.start(tx, std::mem::take(&mut released), &mut slots, now).await?;
-            let act = self.act(tx, told, event.actor.as_str(), &mut slots, now);
+            let act = self.act(tx, told, event, &mut slots, now);
             bus::trace::scope(event.traceparent.clone(), act).await?;
         }
         self.start(tx, released, &mut slots, now).await?;
@@ -85,7 +86,7 @@ impl Fulfillment {
     async fn start(
         &self,
         tx: &mut Tx,
-        released: Vec<(Released, &str)>,
+        released: Vec<(Released, By)>,
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -100,12 +101,13 @@ impl Fulfillment {
         &self,
         tx: &mut Tx,
         told: Told,
-        actor: &str,
+        event: &Delivered,
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
+        let actor = event.actor.as_str();
         match told {
-            Told::Released(order) => self.start(tx, vec![(order, actor)], slots, now).await,
+            Told::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
             Told::GivenUp(token, order) => self.give_up(tx, token, order, slots).await,
             Told::Cancelling(order, asked) => {
                 let request = Cancelling { order, asked: &asked, actor };
@@ -121,6 +123,10 @@ impl Fulfillment {
             Told::Nothing => Ok(()),
         }
     }
+}
+
+fn by(event: &Delivered) -> By {
+    By { actor: event.actor.clone(), trace: event.traceparent.clone() }
 }
 
 fn told(event: &Delivered) -> Result<Told, Error> {

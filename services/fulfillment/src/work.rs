@@ -106,6 +106,13 @@ impl Work {
     }
 }
 
+/// Who caused a change, in which trace.
+#[derive(Debug, Clone)]
+pub(crate) struct By {
+    pub(crate) actor: String,
+    pub(crate) trace: Option<String>,
+}
+
 /// A fulfilment order that is being changed under the lock of its node's feed.
 pub(crate) struct Change {
     pub(crate) feed: Feed,
@@ -113,14 +120,17 @@ pub(crate) struct Change {
     pub(crate) now: Timestamp,
     before: Option<Order>,
     actor: String,
+    /// The trace of what caused it.
+    trace: Option<String>,
     events: Vec<bus::Event>,
 }
 
 impl Change {
     /// Begins with a fulfilment order that is not stored yet; its number in the feed is drawn later.
-    pub(crate) fn new(stored: Stored, actor: &str, now: Timestamp) -> Self {
+    pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
         let feed = Feed { node: stored.order.node.clone(), seq: 0 };
-        Self { feed, stored, now, before: None, actor: actor.to_owned(), events: Vec::new() }
+        let By { actor, trace } = by.clone();
+        Self { feed, stored, now, before: None, actor, trace, events: Vec::new() }
     }
 
     /// Lets the order go on; its event is kept with the order as it is then.
@@ -164,7 +174,8 @@ impl Fulfillment {
         let feed = feed::lock_of(tx, id).await?.ok_or_else(missing)?;
         let stored = store::load(tx, id).await?.ok_or_else(missing)?;
         let before = Some(stored.order.clone());
-        Ok(Change { feed, stored, now, before, actor: actor.to_owned(), events: Vec::new() })
+        let (actor, trace) = (actor.to_owned(), bus::trace::current());
+        Ok(Change { feed, stored, now, before, actor, trace, events: Vec::new() })
     }
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
@@ -219,8 +230,11 @@ impl Fulfillment {
         }
         store::insert(tx, &changes.iter().map(|change| &change.stored).collect::<Vec<_>>()).await?;
         feed::enter(tx, changes).await?;
-        let events: Vec<bus::Event> = changes.iter().flat_map(|change| change.events.clone()).collect();
-        bus::outbox::append(tx, &events).await?;
+        let of = |change: &Change| {
+            let trace = change.trace.clone();
+            change.events.clone().into_iter().map(move |event| (event, trace.clone()))
+        };
+        bus::outbox::append_traced(tx, &changes.iter().flat_map(of).collect::<Vec<_>>()).await?;
         for change in changes.iter() {
             let order = &change.stored.order;
             if order.state().is_over() {

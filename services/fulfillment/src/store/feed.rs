@@ -1,7 +1,8 @@
 //! The feed of each node's work: numbered without gaps, in the order of the commits.
 //!
-//! The counter row of a node is locked before anything else of its work, by every transaction that changes it. So
-//! numbers become visible in order, and a batch of events can't wait for a store that waits for the batch.
+//! The counter row of a node is locked before its fulfilment orders and before any slot, by every transaction that
+//! changes its work. So numbers become visible in order, and a batch of events can't wait for a store that waits for the
+//! batch.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -137,7 +138,7 @@ pub(crate) async fn last_of_all(tx: &mut Tx) -> Result<Vec<(NodeId, i64)>, Error
     rows.iter().map(|row| Ok((node(row)?, row.get("seq")?))).collect()
 }
 
-/// Forgets entries older than an instant; at most `limit`, and never the newest of a node.
+/// Forgets entries older than an instant; at most `limit`. The counters stay, so that numbers are never used twice.
 pub(crate) async fn prune(tx: &mut Tx, older_than: Timestamp, limit: i64) -> Result<u64, Error> {
     let gone = tx
         .execute(

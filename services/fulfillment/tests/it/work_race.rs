@@ -48,6 +48,22 @@ async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
     }
 }
 
+#[tokio::test]
+async fn each_event_of_a_batch_keeps_its_trace() {
+    for shop in Shop::all().await {
+        let (a, b, begun) = (shop.plan("N1", &[1]), shop.plan("N1", &[1]), shop.placed("N1", &[1]).await);
+        let mut events = [shop.released(&a), shop.released(&b), shop.cancelling(&begun, 1, &[(1, 1)])];
+        for (nth, event) in events.iter_mut().enumerate() {
+            event.traceparent = Some(format!("00-trace-{nth}-01"));
+        }
+        shop.batch(&events).await;
+        for (nth, work) in [a, b, begun].iter().enumerate() {
+            let last = shop.events(&work.id).await.pop().unwrap();
+            assert_eq!(last.trace, Some(format!("00-trace-{nth}-01")), "{}", last.event_type);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn accept_cancel_and_time_out_at_once_have_one_winner() {
     for shop in Shop::all().await {

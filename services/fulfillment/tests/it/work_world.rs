@@ -61,6 +61,7 @@ pub(crate) struct Told {
     pub(crate) event_type: String,
     pub(crate) sequence: i64,
     pub(crate) actor: String,
+    pub(crate) trace: Option<String>,
     pub(crate) body: pb::FulfillmentEvent,
 }
 
@@ -322,7 +323,7 @@ impl Shop {
         let mut tx = self.db.read().await.unwrap();
         let rows = tx
             .fetch_all(
-                "SELECT event_type, sequence, actor, payload FROM events WHERE aggregate = $1 ORDER BY sequence",
+                "SELECT event_type, sequence, actor, traceparent, payload FROM events WHERE aggregate = $1 ORDER BY sequence",
                 db::params![id.uuid()],
             )
             .await
@@ -331,6 +332,7 @@ impl Shop {
             event_type: row.get("event_type").unwrap(),
             sequence: row.get("sequence").unwrap(),
             actor: row.get("actor").unwrap(),
+            trace: row.get("traceparent").unwrap(),
             body: pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice()).unwrap(),
         };
         rows.iter().map(told).collect()
