@@ -53,10 +53,28 @@ impl Recent {
     }
 }
 
+/// How many callers are told at once. Each that is woken has work of its own to do; were all of them woken together,
+/// the next batch would stand in line behind them at each of its steps.
+const TOLD_AT_ONCE: usize = 8;
+
+type Reply = oneshot::Sender<Outcome>;
+
+/// Tells the callers of a batch, a few at a time.
+async fn tell(mut answers: Vec<(Reply, Outcome)>) {
+    while !answers.is_empty() {
+        let rest = answers.split_off(answers.len().min(TOLD_AT_ONCE));
+        for (reply, outcome) in std::mem::replace(&mut answers, rest) {
+            // a caller that is gone asks again with its id
+            drop(reply.send(outcome));
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// One caller.
 pub(crate) struct Waiting {
     command: Command,
-    reply: oneshot::Sender<Outcome>,
+    reply: Reply,
 }
 
 /// The queue, and what its task needs.
@@ -93,26 +111,41 @@ impl Combiner {
         };
         let mut waiting = Vec::with_capacity(self.batch);
         let mut recent = Recent::default();
+        let mut answers = Vec::new();
         let mut stop = std::pin::pin!(stop);
         let mut is_open = true;
         loop {
-            tokio::select! {
-                biased;
-                () = &mut stop, if is_open => {
+            // the callers of the last batch are told while the next one is at the database already
+            let next = async {
+                tokio::select! {
+                    biased;
+                    () = &mut stop, if is_open => None,
+                    taken = receiver.recv_many(&mut waiting, self.batch) => {
+                        if taken > 0 {
+                            Some(self.serve(catalogue, &mut recent, &mut waiting).await)
+                        } else {
+                            Some(Vec::new())
+                        }
+                    }
+                }
+            };
+            match tokio::join!(tell(std::mem::take(&mut answers)), next) {
+                ((), Some(served)) if served.is_empty() => return,
+                ((), Some(served)) => answers = served,
+                ((), None) => {
                     is_open = false;
                     receiver.close();
-                }
-                taken = receiver.recv_many(&mut waiting, self.batch) => {
-                    if taken == 0 {
-                        return;
-                    }
-                    self.serve(catalogue, &mut recent, &mut waiting).await;
                 }
             }
         }
     }
 
-    async fn serve(&self, catalogue: &Catalogue, recent: &mut Recent, waiting: &mut Vec<Waiting>) {
+    async fn serve(
+        &self,
+        catalogue: &Catalogue,
+        recent: &mut Recent,
+        waiting: &mut Vec<Waiting>,
+    ) -> Vec<(Reply, Outcome)> {
         let mut commands = Vec::with_capacity(waiting.len());
         let mut replies = Vec::with_capacity(waiting.len());
         for Waiting { command, reply } in waiting.drain(..) {
@@ -123,10 +156,7 @@ impl Combiner {
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
         let care = if recent.meet(&commands) { Care::Thorough } else { Care::Hopeful };
         let outcomes = self.settle(catalogue, &commands, care).await;
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            // a caller that is gone asks again with its id
-            drop(reply.send(outcome));
-        }
+        replies.into_iter().zip(outcomes).collect()
     }
 
     async fn settle(&self, catalogue: &Catalogue, commands: &[Command], care: Care) -> Vec<Outcome> {
