@@ -38,7 +38,9 @@ impl FulfillmentEventsService for Fulfillment {
         }
         let limit = page_size(asked.page_size, 500, 500)?;
         let events = self.replay(aggregate, asked.from_sequence, limit).await?;
-        Ok(Response::new(pb::ReplayEventsResponse { events: events.iter().map(bus::replay::to_stored).collect() }))
+        Ok(Response::new(pb::ReplayEventsResponse {
+            events: events.iter().map(bus::replay::to_stored).collect(),
+        }))
     }
 }
 
