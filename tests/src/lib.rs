@@ -1,7 +1,8 @@
 //! What the flow tests stand on: a platform in this process or as real processes, and people who use it.
 //!
-//! Everything goes through the public API. Nothing here knows the inside of a service.
+//! Everything goes through the public API. Only [`rest`] looks into the tables, to tell when nothing is on its way.
 
 pub mod people;
 pub mod processes;
+pub mod rest;
 pub mod world;

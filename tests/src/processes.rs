@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
-use crate::people::pause;
+use crate::rest;
 use crate::world::People;
 
 /// The services, each in a process of its own.
@@ -26,8 +26,25 @@ const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
 /// How long a process may take to become ready, or the platform to come to rest.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The broker of the test run; none, said loudly, where there is none.
+pub fn broker() -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+    let broker = std::env::var(KAFKA).ok();
+    if broker.is_none() {
+        let test = std::thread::current().name().unwrap_or("test").to_owned();
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on Kafka: {KAFKA} not set");
+    }
+    broker
+}
+
+/// A prefix of topics and groups that nobody else uses.
+pub fn fresh_prefix() -> String {
+    format!("test-{}.", &Uuid::new_v4().simple().to_string()[..8])
+}
+
 /// Three processes and what they stand on. All is gone after the test.
 pub struct Processes {
+    tables: Db,
     database: OwnDatabase,
     broker: String,
     prefix: String,
@@ -39,27 +56,19 @@ pub struct Processes {
 impl Processes {
     /// Starts them on the broker of the test run; none, said loudly, where a part is missing.
     pub async fn start() -> Option<Self> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a switch of the test suite, not a setting of the product"
-        )]
-        let broker = std::env::var(KAFKA);
-        let Ok(broker) = broker else {
-            let test = std::thread::current().name().unwrap_or("test").to_owned();
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on Kafka: {KAFKA} not set");
-            return None;
-        };
-        Self::on(broker).await
+        Self::on(broker()?).await
     }
 
     /// Starts them on a broker of one's own.
     pub async fn on(broker: String) -> Option<Self> {
         let database = db::testing::own_database().await?;
-        let prefix = format!("test-{}.", &Uuid::new_v4().simple().to_string()[..8]);
+        let tables = Db::open(&database.url(), &Options { max_connections: 2, ..Options::default() }).await;
+        let tables = tables.expect("the database opens");
+        let prefix = fresh_prefix();
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let ports = SERVICES.map(|service| (service, (free_port(), free_port())));
-        let mut all =
-            Self { database, broker, prefix, folder, ports: BTreeMap::from(ports), running: BTreeMap::new() };
+        let ports = BTreeMap::from(ports);
+        let mut all = Self { tables, database, broker, prefix, folder, ports, running: BTreeMap::new() };
         for service in SERVICES {
             all.spawn(service, None);
         }
@@ -136,14 +145,45 @@ impl Processes {
     }
 
     async fn is_ready(&self, service: &str) -> bool {
+        self.ask(service, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// What a process answers on its operators' port.
+    async fn ask(&self, service: &str, path: &str) -> Option<String> {
         let ask = async {
             let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.ports[service].1)).await?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+            Ok::<_, std::io::Error>(answer)
         };
-        matches!(tokio::time::timeout(Duration::from_secs(2), ask).await, Ok(Ok(true)))
+        tokio::time::timeout(Duration::from_secs(2), ask).await.ok()?.ok()
+    }
+
+    /// A metric of a process, summed over its labels; none while it has never been set.
+    pub async fn metric(&self, service: &str, name: &str) -> Option<f64> {
+        let answer = self.ask(service, "/metrics").await.unwrap_or_default();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{service} tells its metrics: {answer}");
+        let values = answer.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let value = rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next())??;
+            Some(value.parse::<f64>().expect("a metric is a number"))
+        });
+        values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+    }
+
+    /// Waits until a metric of a process is there and as wanted.
+    pub async fn metric_when(&self, service: &str, name: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(service, name).await;
+            if let Some(value) = value.filter(|value| wanted(*value)) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{name} of {service} stays {value:?}");
+            clock::Clock::system().pause(Duration::from_millis(200)).await;
+        }
     }
 
     /// Somebody who calls each service at its own process.
@@ -157,40 +197,39 @@ impl Processes {
         People { clients }
     }
 
-    /// Waits until every event is published and applied: all outboxes empty, and so for a while.
+    /// Waits until every event is published and applied by every consumer, and no task is left.
     pub async fn settle(&self) {
         let deadline = Instant::now() + PATIENCE;
-        let mut calm = 0;
-        while calm < 20 {
-            let mut pending = 0;
-            for service in SERVICES {
-                pending += self.count(service, "SELECT COUNT(*) AS n FROM outbox").await;
-            }
-            calm = if pending == 0 { calm + 1 } else { 0 };
-            assert!(Instant::now() < deadline, "{pending} events still wait in an outbox");
-            pause().await;
+        while let Some(rest) = rest::on_its_way(&self.tables).await {
+            let parked = self.parked().await;
+            assert!(Instant::now() < deadline, "still on its way: {rest}; {parked} events are parked");
+            clock::Clock::system().pause(Duration::from_millis(20)).await;
         }
     }
 
     /// Events that a consumer gave up, over all services.
     pub async fn parked(&self) -> i64 {
-        let mut parked = 0;
-        for service in SERVICES {
-            parked += self.count(service, "SELECT COUNT(*) AS n FROM parked").await;
-        }
-        parked
+        self.count(
+            "SELECT (SELECT COUNT(*) FROM orders.parked) + (SELECT COUNT(*) FROM inventory.parked)
+                  + (SELECT COUNT(*) FROM fulfillment.parked) AS n",
+        )
+        .await
     }
 
-    /// What a statement counts in the tables of a service.
-    pub async fn count(&self, service: &str, sql: &'static str) -> i64 {
-        let options = Options { schema: Some(service.to_owned()), max_connections: 1, ..Options::default() };
-        let db = Db::open(&self.database.url(), &options).await.expect("the database opens");
-        let mut tx = db.read().await.expect("it can be read");
+    /// What a statement counts, as `n`. Each service's tables are in the schema of its name.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        let mut tx = self.tables.read().await.expect("the database can be read");
         let row = tx.fetch_one(sql, Vec::new()).await.expect("it counts");
-        let count = row.get("n").expect("a number");
-        drop(tx);
-        db.close().await;
-        count
+        row.get("n").expect("a number")
+    }
+
+    /// The payloads that orders stored of all events of one type.
+    pub async fn order_events(&self, event_type: &str) -> Vec<contract::orders::v1::OrderEvent> {
+        let mut tx = self.tables.read().await.expect("the database can be read");
+        let sql = "SELECT payload FROM orders.events WHERE event_type = $1";
+        let rows = tx.fetch_all(sql, db::params![event_type]).await.expect("the events are there");
+        let payloads = rows.iter().map(|row| row.get::<Vec<u8>>("payload").expect("bytes"));
+        payloads.map(|payload| prost::Message::decode(payload.as_slice()).expect("an order event")).collect()
     }
 
     fn log(&self, service: &str) -> PathBuf {

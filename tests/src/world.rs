@@ -10,9 +10,12 @@ use contract::r#type::v1::{Method, Place};
 use db::testing::OwnDatabase;
 use entrepot::clients::{Clients, timestamp};
 use entrepot::compose::Platform;
-use entrepot::config::Config;
+use entrepot::config::{BusKind, Config, Service};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use crate::processes::{broker, fresh_prefix};
+use crate::rest;
 
 /// The node of most tests: open day and night.
 pub const NODE: &str = "sha-01";
@@ -28,33 +31,53 @@ pub struct World {
     _database: Option<OwnDatabase>,
 }
 
+/// What a platform stands on: SQLite files and the local bus where nothing is named.
+#[derive(Default)]
+struct Stand {
+    database: Option<OwnDatabase>,
+    broker: Option<String>,
+}
+
 impl World {
     /// On SQLite files and the local bus.
     pub async fn embedded() -> Self {
-        Self::with(Clock::system(), None).await
+        Self::with(Clock::system(), Stand::default()).await
     }
 
     /// The same on a virtual clock that only moves when the test moves it.
     pub async fn virtual_at(start: &str) -> Self {
         let start = start.parse().expect("a test names an instant");
-        Self::with(Clock::virtual_at(start), None).await
+        Self::with(Clock::virtual_at(start), Stand::default()).await
     }
 
     /// On PostgreSQL and the local bus; none, said loudly, where there is no PostgreSQL.
     pub async fn postgres() -> Option<Self> {
         let database = db::testing::own_database().await?;
-        Some(Self::with(Clock::system(), Some(database)).await)
+        Some(Self::with(Clock::system(), Stand { database: Some(database), broker: None }).await)
     }
 
-    async fn with(clock: Clock, database: Option<OwnDatabase>) -> Self {
+    /// On PostgreSQL and Kafka, in one process; none, said loudly, where either is missing.
+    pub async fn kafka() -> Option<Self> {
+        let broker = Some(broker()?);
+        let database = Some(db::testing::own_database().await?);
+        Some(Self::with(Clock::system(), Stand { database, broker }).await)
+    }
+
+    async fn with(clock: Clock, stand: Stand) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let mut config = Config::embedded(folder.path());
         config.admin.enabled = false;
-        if let Some(database) = &database {
+        if let Some(database) = &stand.database {
             config.database.url = database.url().as_str().into();
         }
+        if let Some(broker) = stand.broker {
+            config.bus.kind = BusKind::Kafka;
+            config.bus.brokers = broker;
+            config.bus.prefix = fresh_prefix();
+            config.bus.partitions = 3;
+        }
         let platform = Platform::start(config, clock).await.expect("the platform starts");
-        let world = Self { platform, _folder: folder, _database: database };
+        let world = Self { platform, _folder: folder, _database: stand.database };
         world.clients("ops/test").put_node(NODE).await;
         world.settle().await;
         world
@@ -68,9 +91,21 @@ impl World {
     /// Waits until no event is on its way.
     pub async fn settle(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.platform.idle().await.expect("the platform answers") {
+        while !self.is_at_rest().await {
             assert!(Instant::now() < deadline, "events were still on their way after {PATIENCE:?}");
             self.platform.clock().pause(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// The local bus knows by itself what is not applied yet; on Kafka only the tables know.
+    async fn is_at_rest(&self) -> bool {
+        let idle = self.platform.idle().await.expect("the platform answers");
+        match self.platform.bus_kind() {
+            BusKind::Local => idle,
+            BusKind::Kafka => {
+                let db = self.platform.database(Service::Orders).expect("orders runs here");
+                idle && rest::on_its_way(db).await.is_none()
+            }
         }
     }
 

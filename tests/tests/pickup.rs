@@ -7,6 +7,48 @@ use flows::people::{order_at, unpaid};
 use flows::world::{NODE, World};
 use tonic::Code;
 
+/// Each flow on SQLite and the local bus, and again on PostgreSQL and Kafka.
+macro_rules! on_both_worlds {
+    ($($flow:ident),+ $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $flow() {
+                    super::$flow(super::World::embedded().await).await;
+                }
+            )+
+        }
+
+        mod postgres_and_kafka {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $flow() {
+                    if let Some(world) = super::World::kafka().await {
+                        super::$flow(world).await;
+                    }
+                }
+            )+
+        }
+    };
+}
+
+on_both_worlds! {
+    an_order_goes_all_the_way,
+    a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_counted,
+    a_rejected_order_is_cancelled_refunded_and_its_stock_is_free,
+    a_cancel_at_each_step_pays_back_once_and_returns_the_stock,
+    a_partial_handover_needs_a_new_code_for_the_rest_and_wrong_codes_are_counted,
+    an_unpaid_order_waits_for_its_money_and_gives_it_back_when_it_comes_too_late,
+}
+
+/// PostgreSQL with the local bus, the one pair that the others leave out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_goes_all_the_way_on_postgres_without_a_broker() {
+    if let Some(world) = World::postgres().await {
+        an_order_goes_all_the_way(world).await;
+    }
+}
+
 /// Steps of an order's timeline.
 async fn steps(world: &World, order_id: &str) -> Vec<String> {
     let request = ord::ListOrderTimelineRequest { order_id: order_id.to_owned(), ..Default::default() };
@@ -63,21 +105,7 @@ async fn an_order_goes_all_the_way(world: World) {
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_all_the_way_on_the_embedded_default() {
-    an_order_goes_all_the_way(World::embedded().await).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_all_the_way_on_postgres() {
-    if let Some(world) = World::postgres().await {
-        an_order_goes_all_the_way(world).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_counted() {
-    let world = World::embedded().await;
+async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_counted(world: World) {
     let (ops, web, store) =
         (world.clients("ops/test"), world.clients("channel/web"), world.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 10), ("CUP", 5)]).await;
@@ -107,9 +135,7 @@ async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_count
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free() {
-    let world = World::embedded().await;
+async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free(world: World) {
     let (ops, web, store) =
         (world.clients("ops/test"), world.clients("channel/web"), world.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 10)]).await;
@@ -128,13 +154,12 @@ async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free() {
     assert_eq!(ops.position(NODE, "TEA").await.atp, 10);
     let again = store.accept(&work.fulfillment_id).await.expect_err("what is over stays over");
     assert_eq!(again.code(), Code::FailedPrecondition);
+    assert_eq!(server::status::reason(&again).as_deref(), Some("WRONG_STATE"), "{again:?}");
     ops.audit().await;
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_at_each_step_pays_back_once_and_returns_the_stock() {
-    let world = World::embedded().await;
+async fn a_cancel_at_each_step_pays_back_once_and_returns_the_stock(world: World) {
     let (ops, web, store) =
         (world.clients("ops/test"), world.clients("channel/web"), world.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 100)]).await;
@@ -175,9 +200,7 @@ async fn a_cancel_at_each_step_pays_back_once_and_returns_the_stock() {
     world.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_partial_handover_needs_a_new_code_for_the_rest_and_wrong_codes_are_counted() {
-    let world = World::embedded().await;
+async fn a_partial_handover_needs_a_new_code_for_the_rest_and_wrong_codes_are_counted(world: World) {
     let (ops, web, store) =
         (world.clients("ops/test"), world.clients("channel/web"), world.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 10)]).await;
@@ -188,19 +211,47 @@ async fn a_partial_handover_needs_a_new_code_for_the_rest_and_wrong_codes_are_co
     let partly = store.hand_over(id, &first, &[(1, 2)]).await.expect("two of three");
     assert_eq!(partly.state(), ful::FulfillmentState::PartlyCollected);
     let reused = store.hand_over(id, &first, &[]).await.expect_err("a code opens once");
-    assert_ne!(reused.code(), Code::Internal);
+    assert_eq!(reused.code(), Code::FailedPrecondition, "{reused:?}");
+    assert_eq!(server::status::reason(&reused).as_deref(), Some("NO_PICKUP_CODE"), "{reused:?}");
     let second = web.code(&order.order_id).await;
     for _ in 0..5 {
-        store.hand_over(id, "AAAA-AAAA", &[]).await.expect_err("a wrong code");
+        let wrong = store.hand_over(id, "AAAA-AAAA", &[]).await.expect_err("a wrong code");
+        assert_eq!(server::status::reason(&wrong).as_deref(), Some("WRONG_PICKUP_CODE"), "{wrong:?}");
     }
     let locked = store.hand_over(id, &second, &[]).await.expect_err("five wrong tries lock the code");
     assert_eq!(locked.code(), Code::FailedPrecondition, "{locked:?}");
+    assert_eq!(server::status::reason(&locked).as_deref(), Some("PICKUP_CODE_LOCKED"), "{locked:?}");
     let third = web.code(&order.order_id).await;
     let done = store.hand_over(id, &third, &[]).await.expect("the rest");
     assert_eq!(done.state(), ful::FulfillmentState::Done);
     web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Completed).await;
     world.settle().await;
     assert_eq!(ops.position(NODE, "TEA").await.on_hand, 7);
+    ops.audit().await;
+    world.stop().await;
+}
+
+async fn an_unpaid_order_waits_for_its_money_and_gives_it_back_when_it_comes_too_late(world: World) {
+    let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
+    ops.stock(NODE, &[("TEA", 10)]).await;
+    let paid = web.place(unpaid(order_at(NODE, &[("TEA", 2, 500)]))).await;
+    let given_up = web.place(unpaid(order_at(NODE, &[("TEA", 3, 500)]))).await;
+    assert_eq!(paid.blocks().collect::<Vec<_>>(), [ord::Block::Payment]);
+    world.settle().await;
+    assert_eq!(ops.position(NODE, "TEA").await.atp, 5, "held for both");
+    let cancelled = web.cancel(&given_up.order_id, &[]).await.expect("no store has it yet");
+    assert_eq!(cancelled.outcome(), ord::CancelOutcome::Cancelled);
+    world.settle().await;
+    assert_eq!(ops.position(NODE, "TEA").await.atp, 8, "given back");
+    let too_late = pay(&world, &given_up).await;
+    assert_eq!(minor(too_late.refund_requested.as_ref()), 1_500);
+    pay(&world, &paid).await;
+    let work = world.clients("store/sha-01").work_of(&paid.order_id).await;
+    let paid = web.order_when(&paid.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
+    assert_eq!((paid.blocks.len(), minor(paid.refund_requested.as_ref())), (0, 0));
+    assert_eq!(work.state(), ful::FulfillmentState::Offered);
+    world.settle().await;
+    assert_eq!(ops.position(NODE, "TEA").await.reserved, 2);
     ops.audit().await;
     world.stop().await;
 }
