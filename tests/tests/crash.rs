@@ -1,23 +1,32 @@
 //! Processes die at any place and come back: every acknowledged order exists, ends once, and each effect happens once.
 
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use flows::people::{order_at, pause};
+use entrepot::clients::minor;
+use flows::people::{order_at, pause, unpaid};
 use flows::processes::{Processes, SERVICES};
-use flows::world::{NODE, People};
+use flows::world::{NODE, People, fresh};
 use tokio::task::JoinSet;
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// Pieces of each SKU at the start.
 const STOCK: i64 = 100_000;
 /// SKUs on sale.
 const SKUS: [&str; 3] = ["TEA", "CUP", "POT"];
+/// Cents for a piece of any of them.
+const PRICE: i64 = 100;
+/// Of a hundred orders, so many are cancelled in whole or in part, paid late, and rejected by the store.
+const CANCELLED: u8 = 20;
+const PAID_LATE: u8 = 10;
+const REJECTED: u8 = 4;
 /// How long the platform may take to finish what was begun.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Customers and a store that never give up.
 struct Trade {
@@ -44,24 +53,17 @@ impl Trade {
     }
 
     fn begin(&mut self, processes: &Processes, seed: u64) {
-        for customer in 0..3 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for _ in 0..3 {
             let web = processes.people("channel/web");
             let (shopping, acknowledged) = (Arc::clone(&self.shopping), Arc::clone(&self.acknowledged));
-            let mut rng = fastrand::Rng::with_seed(seed * 100 + customer);
-            self.customers.spawn(async move {
-                while shopping.load(Ordering::Relaxed) {
-                    let sku = SKUS[rng.usize(..SKUS.len())];
-                    let order = buy(&web, order_at(NODE, &[(sku, rng.i64(1..4), 100)])).await;
-                    acknowledged.lock().expect("no customer panics").push(order.order_id);
-                    clock::Clock::system().pause(Duration::from_millis(rng.u64(5..60))).await;
-                }
-            });
+            self.customers.spawn(shop(web, shopping, acknowledged, rng.fork()));
         }
         let (store, web) = (processes.people("store/sha-01"), processes.people("channel/web"));
         let working = Arc::clone(&self.working);
         self.store.spawn(async move {
             while working.load(Ordering::Relaxed) {
-                work_off(&store, &web).await;
+                work_off(&store, &web, &mut rng).await;
                 pause().await;
             }
         });
@@ -77,67 +79,226 @@ impl Trade {
         while let Some(customer) = self.customers.join_next().await {
             customer.expect("no customer panics");
         }
-        let orders = self.acknowledged.lock().expect("no customer panics").clone();
-        let web = processes.people("channel/web");
+        let ids = self.acknowledged.lock().expect("no customer panics").clone();
         let deadline = Instant::now() + PATIENCE;
-        let mut delivered = 0;
-        for order_id in &orders {
-            let order = loop {
-                let request = ord::GetOrderRequest { order_id: order_id.clone() };
-                if let Ok(found) = web.clients.orders.clone().get_order(request).await {
-                    let order = found.into_inner().order.unwrap_or_default();
-                    if order.status() == ord::OrderStatus::Completed {
-                        break order;
-                    }
-                    assert!(Instant::now() < deadline, "the order does not end: {order:#?}");
-                }
-                assert!(Instant::now() < deadline, "order {order_id} cannot be read");
-                pause().await;
-            };
-            delivered += order.lines.iter().filter_map(|line| line.buckets).map(|b| b.delivered).sum::<i64>();
+        let mut orders = Vec::new();
+        for order_id in &ids {
+            orders.push(end_of(&processes.people("channel/web"), order_id, deadline).await);
+        }
+        while claimed(processes).await > 0 {
+            assert!(Instant::now() < deadline, "the store puts back what was cancelled");
+            pause().await;
         }
         self.working.store(false, Ordering::Relaxed);
         while self.store.join_next().await.is_some() {}
         processes.settle().await;
         assert_eq!(processes.parked().await, 0, "no event was given up");
-        let ops = processes.people("ops/test");
-        let (mut left, mut reserved) = (0, 0);
-        for sku in SKUS {
-            let position = ops.position(NODE, sku).await;
-            left += position.on_hand;
-            reserved += position.reserved;
-        }
-        assert_eq!(reserved, 0, "nothing is claimed any more");
-        assert_eq!(left, 3 * STOCK - delivered, "each handed-over piece left the stock once");
-        ops.audit().await;
-        let stored = processes.count("orders", "SELECT COUNT(*) AS n FROM orders").await;
-        assert_eq!(stored, i64::try_from(orders.len()).expect("few"), "one order per request");
+        let stored = processes.count("SELECT COUNT(*) AS n FROM orders.orders").await;
+        assert_eq!(stored, i64::try_from(ids.len()).expect("few"), "one order per request");
+        check_money(processes, &orders).await;
+        check_stock(processes, &orders).await;
     }
 }
 
-/// Asks with the same request id until there is a definite answer.
-async fn buy(web: &People, request: ord::PlaceOrderRequest) -> ord::Order {
+/// The order once it is over.
+async fn end_of(web: &People, order_id: &str, deadline: Instant) -> ord::Order {
+    loop {
+        let request = ord::GetOrderRequest { order_id: order_id.to_owned() };
+        let found = web.clients.orders.clone().get_order(request).await;
+        match found.map(|found| found.into_inner().order.unwrap_or_default()) {
+            Ok(order) => match order.status() {
+                ord::OrderStatus::Completed | ord::OrderStatus::Cancelled => return order,
+                _ => assert!(Instant::now() < deadline, "the order does not end: {order:#?}"),
+            },
+            Err(status) => assert!(Instant::now() < deadline, "{order_id} cannot be read: {status:?}"),
+        }
+        pause().await;
+    }
+}
+
+fn delivered(order: &ord::Order) -> i64 {
+    order.lines.iter().filter_map(|line| line.buckets).map(|buckets| buckets.delivered).sum()
+}
+
+/// What was not handed over is paid back, once, to the cent; orders, their rows and their events agree on it.
+async fn check_money(processes: &Processes, orders: &[ord::Order]) {
+    let mut asked: HashMap<String, i64> = HashMap::new();
+    let mut refunds = HashSet::new();
+    for event in processes.order_events("entrepot.orders.v1.RefundRequested").await {
+        let Some(ord::order_event::Body::RefundRequested(requested)) = event.body else {
+            panic!("another event: {event:?}");
+        };
+        let refund = requested.refund.unwrap_or_default();
+        *asked.entry(event.order_id).or_default() += minor(refund.amount.as_ref());
+        assert!(refunds.insert(refund.refund_id.clone()), "{} is told twice", refund.refund_id);
+    }
+    let (mut cancelled, mut completed, mut partly) = (0, 0, 0);
+    for order in orders {
+        let (total, paid) = (minor(order.total.as_ref()), minor(order.paid.as_ref()));
+        let (kept, back) = (delivered(order) * PRICE, minor(order.refund_requested.as_ref()));
+        assert_eq!(paid, total, "everything is paid in the end: {order:#?}");
+        assert_eq!(back, paid - kept, "what was not handed over is paid back: {order:#?}");
+        let told = asked.get(&order.order_id).copied().unwrap_or_default();
+        assert_eq!(back, told, "each refund is told once: {order:#?}");
+        let is_completed = order.status() == ord::OrderStatus::Completed;
+        assert_eq!(is_completed, kept > 0, "{order:#?}");
+        match (is_completed, back > 0) {
+            (false, _) => cancelled += 1,
+            (true, true) => partly += 1,
+            (true, false) => completed += 1,
+        }
+    }
+    let ends = format!("{completed} orders completed, {partly} in part, {cancelled} cancelled");
+    let _ = writeln!(std::io::stderr(), "{ends}");
+    assert!(completed > 0 && partly > 0 && cancelled > 0, "{ends}");
+    let rows = processes.count("SELECT COUNT(*) AS n FROM orders.order_refunds").await;
+    assert_eq!(rows, i64::try_from(refunds.len()).expect("few"), "one event per refund");
+}
+
+/// Nothing is claimed any more, and each handed-over piece left the stock once.
+async fn check_stock(processes: &Processes, orders: &[ord::Order]) {
+    let ops = processes.people("ops/test");
+    let mut left = 0;
+    for sku in SKUS {
+        let position = ops.position(NODE, sku).await;
+        assert_eq!((position.reserved, position.atp), (0, position.on_hand), "{position:?}");
+        left += position.on_hand;
+    }
+    let delivered: i64 = orders.iter().map(delivered).sum();
+    assert_eq!(left, 3 * STOCK - delivered, "each handed-over piece left the stock once");
+    ops.audit().await;
+}
+
+/// Pieces that somebody still has a claim on.
+async fn claimed(processes: &Processes) -> i64 {
+    let ops = processes.people("ops/test");
+    let mut claimed = 0;
+    for sku in SKUS {
+        claimed += ops.position(NODE, sku).await.reserved;
+    }
+    claimed
+}
+
+/// Asks the same again until there is a definite answer.
+async fn definite<T, F>(ask: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, Status>>,
+{
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match web.try_place(request.clone()).await {
-            Ok(order) => return order,
-            Err(status) => {
-                let definite = matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument);
-                assert!(!definite, "there is stock for everybody: {status:?}");
+        match ask().await {
+            Err(status) if !matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) => {
                 assert!(Instant::now() < deadline, "no definite answer: {status:?}");
             }
+            answer => return answer,
         }
         clock::Clock::system().pause(Duration::from_millis(30)).await;
     }
 }
 
+/// A customer who buys until the shop closes, and sees to each order afterwards.
+async fn shop(
+    web: People,
+    shopping: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+    mut rng: fastrand::Rng,
+) {
+    let mut errands = JoinSet::new();
+    while shopping.load(Ordering::Relaxed) {
+        let sku = SKUS[rng.usize(..SKUS.len())];
+        let plan = Plan::draw(&mut rng);
+        let request = order_at(NODE, &[(sku, rng.i64(1..4), PRICE)]);
+        let request = if plan.pays_late { unpaid(request) } else { request };
+        let order = definite(|| web.try_place(request.clone())).await.expect("there is stock for everybody");
+        acknowledged.lock().expect("no customer panics").push(order.order_id.clone());
+        errands.spawn(plan.carry_out(web.clone(), order));
+        clock::Clock::system().pause(Duration::from_millis(rng.u64(20..120))).await;
+    }
+    while let Some(errand) = errands.join_next().await {
+        errand.expect("each errand comes to its end");
+    }
+}
+
+/// What a customer does about an order that is placed.
+struct Plan {
+    pays_late: bool,
+    cancels: Option<Cancels>,
+    /// Waits before each step.
+    waits: [Duration; 2],
+}
+
+/// When, relative to the payment, and how much.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cancels {
+    Before,
+    After,
+    OnePiece,
+}
+
+impl Plan {
+    fn draw(rng: &mut fastrand::Rng) -> Self {
+        let pays_late = rng.u8(..100) < PAID_LATE;
+        let how =
+            if pays_late { [Cancels::Before, Cancels::After] } else { [Cancels::After, Cancels::OnePiece] };
+        let cancels = (rng.u8(..100) < CANCELLED).then(|| how[rng.usize(..2)]);
+        Self { pays_late, cancels, waits: [0; 2].map(|_| Duration::from_millis(rng.u64(..1_500))) }
+    }
+
+    async fn carry_out(self, web: People, order: ord::Order) {
+        let clock = clock::Clock::system();
+        if self.cancels == Some(Cancels::Before) {
+            cancel(&web, &order, Vec::new()).await;
+        }
+        clock.pause(self.waits[0]).await;
+        if self.pays_late {
+            pay(&web, &order).await;
+        }
+        clock.pause(self.waits[1]).await;
+        match self.cancels {
+            None | Some(Cancels::Before) => {}
+            Some(Cancels::After) => cancel(&web, &order, Vec::new()).await,
+            Some(Cancels::OnePiece) => {
+                cancel(&web, &order, vec![ord::CancelQuantity { line: 1, quantity: 1 }]).await;
+            }
+        }
+    }
+}
+
+/// Too late is an answer like any other: then the order was collected or rejected before.
+async fn cancel(web: &People, order: &ord::Order, lines: Vec<ord::CancelQuantity>) {
+    let reason = "CUSTOMER_CHANGED_MIND".to_owned();
+    let request =
+        ord::CancelOrderRequest { request_id: fresh(), order_id: order.order_id.clone(), lines, reason };
+    let ask = || async { web.clients.orders.clone().cancel_order(request.clone()).await };
+    if let Err(status) = definite(ask).await {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    }
+}
+
+async fn pay(web: &People, order: &ord::Order) {
+    let request = ord::PayOrderRequest {
+        request_id: fresh(),
+        order_id: order.order_id.clone(),
+        tender_id: "card".to_owned(),
+        state: i32::from(ord::TenderState::Captured),
+        amount: order.total.clone(),
+        provider_ref: "late".to_owned(),
+    };
+    let ask = || async { web.clients.orders.clone().pay_order(request.clone()).await };
+    definite(ask).await.expect("money is always taken");
+}
+
 /// One round of the store: everything open goes one step further; whatever fails is tried again in the next round.
-async fn work_off(store: &People, web: &People) {
+async fn work_off(store: &People, web: &People, rng: &mut fastrand::Rng) {
     let request = ful::ListWorkRequest { node_id: NODE.to_owned(), page_size: 200, ..Default::default() };
     let Ok(page) = store.clients.work.clone().list_work(request).await else { return };
     for work in page.into_inner().fulfillment_orders {
         let id = &work.fulfillment_id;
+        if work.lines.iter().any(|line| line.put_back > 0) {
+            put_back(store, id).await;
+        }
         match work.state() {
+            ful::FulfillmentState::Offered if rng.u8(..100) < REJECTED => reject(store, id).await,
             ful::FulfillmentState::Offered => drop(store.accept(id).await),
             ful::FulfillmentState::Accepted => drop(store.start(id).await),
             ful::FulfillmentState::Picking => {
@@ -150,16 +311,29 @@ async fn work_off(store: &People, web: &People) {
                 }
             }
             ful::FulfillmentState::ReadyForPickup => {
-                let request = ful::IssuePickupCodeRequest {
-                    request_id: flows::world::fresh(),
-                    order_id: work.order_id.clone(),
-                };
+                let request =
+                    ful::IssuePickupCodeRequest { request_id: fresh(), order_id: work.order_id.clone() };
                 let Ok(issued) = web.clients.work.clone().issue_pickup_code(request).await else { continue };
                 drop(store.hand_over(id, &issued.into_inner().code, &[]).await);
             }
             _ => {}
         }
     }
+}
+
+async fn reject(store: &People, id: &str) {
+    let request = ful::RejectWorkRequest {
+        request_id: fresh(),
+        fulfillment_id: id.to_owned(),
+        reason: i32::from(ful::RejectReason::TooBusy),
+        note: String::new(),
+    };
+    drop(store.clients.work.clone().reject_work(request).await);
+}
+
+async fn put_back(store: &People, id: &str) {
+    let request = ful::ConfirmPutBackRequest { request_id: fresh(), fulfillment_id: id.to_owned() };
+    drop(store.clients.work.clone().confirm_put_back(request).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use contract::fulfillment::v1 as ful;
+use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use flows::people::order_at;
-use flows::processes::Processes;
-use flows::world::NODE;
+use flows::processes::{Processes, SERVICES};
+use flows::world::{NODE, fresh};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_all_the_way_through_three_processes() {
@@ -86,6 +87,9 @@ async fn a_broker_that_is_away_for_thirty_seconds_delays_events_and_loses_none()
     let one = &orders[0];
     let cancelled = web.cancel(&one.order_id, &[]).await.expect("a cancel is taken while the broker is away");
     assert_eq!(cancelled.outcome(), ord::CancelOutcome::Pending);
+    // What operators see of it: orders wait, and for how long.
+    processes.metric_when("orders", "entrepot_outbox_pending", |waiting| waiting >= 30.0).await;
+    processes.metric_when("orders", "entrepot_outbox_age_seconds", |age| age >= 15.0).await;
     broker.command("start");
     for order in &orders[1..] {
         let work = web.work_of(&order.order_id).await;
@@ -94,6 +98,35 @@ async fn a_broker_that_is_away_for_thirty_seconds_delays_events_and_loses_none()
     }
     web.order_when(&one.order_id, |order| order.status() == ord::OrderStatus::Cancelled).await;
     processes.settle().await;
-    assert_eq!(processes.parked().await, 0, "each order's events came in their order");
+    for service in SERVICES {
+        // An event that comes too early is seen as a gap, and would be healed without a trace elsewhere.
+        let gaps = processes.metric(service, "entrepot_event_gaps_total").await;
+        assert_eq!(gaps.filter(|gaps| *gaps > 0.0), None, "{service} got each order's events in their order");
+        processes.metric_when(service, "entrepot_outbox_pending", |waiting| waiting == 0.0).await;
+        processes.metric_when(service, "entrepot_outbox_age_seconds", |age| age == 0.0).await;
+        processes.metric_when(service, "entrepot_events_parked", |parked| parked == 0.0).await;
+        processes.metric_when(service, "entrepot_consumer_lag", |lag| lag == 0.0).await;
+    }
+    assert_eq!(processes.parked().await, 0, "no event was given up");
+    ops.audit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_runs_out_is_counted_and_its_stock_is_free() {
+    let Some(processes) = Processes::start().await else { return };
+    let ops = processes.people("ops/test");
+    ops.put_node(NODE).await;
+    ops.stock(NODE, &[("TEA", 10)]).await;
+    let line = inv::ReserveLine { line: 1, node_id: NODE.to_owned(), sku: "TEA".to_owned(), quantity: 4 };
+    let request = inv::ReserveRequest {
+        request_id: fresh(),
+        reservation_id: format!("rsv_{}", fresh()),
+        lines: vec![line],
+        ttl: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+    };
+    ops.clients.inventory.clone().reserve(request).await.expect("reserved");
+    processes.metric_when("inventory", "entrepot_inventory_holds_expired_total", |ended| ended >= 1.0).await;
+    let tea = ops.position(NODE, "TEA").await;
+    assert_eq!((tea.reserved, tea.atp), (0, 10), "{tea:?}");
     ops.audit().await;
 }
