@@ -8,7 +8,7 @@ use flows::world::PATIENCE;
 use http::{HeaderValue, StatusCode};
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::raw::{Port, call, field, frame, framed, gzip, headers, send};
 use super::{Census, good_order, nobody, shop};
@@ -259,6 +259,33 @@ async fn what_is_packed_may_not_be_larger_than_what_is_plain() {
         let answer = call(&port, GET, headers, framed(1, &good)).await;
         assert_ne!(answer.code().0, Code::Ok, "{unknown:?}");
         assert!(!answer.code().1.is_empty(), "{unknown:?}: {answer:?}");
+    }
+    assert_eq!(Census::of(&ops).await, before);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_sends_nonsense_hurts_nobody() {
+    let (world, ops) = shop().await;
+    let before = Census::of(&ops).await;
+    let port = Port::of(&world);
+    let good = place();
+    for kind in ["application/grpc-web", "application/grpc-web+proto", "application/grpc-web-text"] {
+        for (what, body) in [
+            ("nothing", Bytes::new()),
+            ("half of a head", good.slice(..3)),
+            ("half of a message", good.slice(..good.len() / 2)),
+            ("no base64", Bytes::from_static(b"!!!!====")),
+            ("base64 that ends early", Bytes::from_static(b"AAAAAA")),
+            ("4 GiB", Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3])),
+            ("trailers for a message", framed(0x80, b"grpc-status:0\r\n")),
+            ("bytes of no meaning", Bytes::from_static(&[0xff; 64])),
+        ] {
+            let answer = call(&port, PLACE, headers(&[("content-type", kind)]), body).await;
+            assert!(answer.http.is_some(), "{kind} {what}");
+            let code = answer.status.as_ref().map(Status::code);
+            assert_ne!(code, Some(Code::Ok), "{kind} {what}");
+        }
     }
     assert_eq!(Census::of(&ops).await, before);
     world.stop().await;

@@ -182,7 +182,11 @@ const STATES: [i32; 13] = [1, 2, 3, 4, 5, 6, 8, 10, 11, 12, 13, 14, 15];
 
 /// A world with tea and cups in it.
 async fn shop() -> (World, People) {
-    let world = World::embedded().await;
+    stocked(World::embedded().await).await
+}
+
+/// The same in a world of one's own.
+async fn stocked(world: World) -> (World, People) {
     let ops = world.clients("ops/test");
     ops.stock(NODE, &[("TEA", 1_000), ("CUP", 1_000)]).await;
     world.settle().await;

@@ -5,10 +5,10 @@ use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::money;
 use flows::people::order_at;
-use flows::world::{NODE, always_open, fresh};
+use flows::world::{NODE, World, always_open, fresh};
 
 use super::Said::Fields;
-use super::{FULFILLMENT, INVENTORY, ORDERS, good_order, is_refused, shop};
+use super::{FULFILLMENT, INVENTORY, ORDERS, good_order, is_refused, shop, stocked};
 
 /// Codes and names that mean something to a shell, a database, a spreadsheet, a template or a log; and twins that
 /// look alike and are not the same.
@@ -92,7 +92,18 @@ const HIDDEN: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_texts_come_back_as_they_were_sent_and_stay_apart() {
-    let (world, ops) = shop().await;
+    odd_texts_come_back(World::embedded().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_texts_come_back_as_they_were_sent_from_postgres_too() {
+    if let Some(world) = World::postgres().await {
+        odd_texts_come_back(world).await;
+    }
+}
+
+async fn odd_texts_come_back(world: World) {
+    let (world, ops) = stocked(world).await;
     let stock: Vec<(&str, i64)> = ODD.iter().zip(1..).map(|(sku, pieces)| (*sku, pieces)).collect();
     ops.stock(NODE, &stock).await;
     for (sku, pieces) in &stock {
