@@ -13,6 +13,11 @@ pub async fn scope<F: Future>(traceparent: Option<String>, work: F) -> F::Output
     TRACEPARENT.scope(traceparent, work).await
 }
 
+/// The same as [`scope`] for work that does not wait.
+pub fn scope_sync<T>(traceparent: Option<String>, work: impl FnOnce() -> T) -> T {
+    TRACEPARENT.sync_scope(traceparent, work)
+}
+
 /// The `traceparent` in force, if any.
 pub fn current() -> Option<String> {
     TRACEPARENT.try_with(Clone::clone).ok().flatten()
@@ -27,6 +32,8 @@ mod tests {
         assert_eq!(current(), None);
         let seen = scope(Some("00-aa-bb-01".to_owned()), async { current() }).await;
         assert_eq!(seen.as_deref(), Some("00-aa-bb-01"));
+        let seen = scope_sync(Some("00-aa-cc-01".to_owned()), current);
+        assert_eq!(seen.as_deref(), Some("00-aa-cc-01"));
         assert_eq!(current(), None);
     }
 }

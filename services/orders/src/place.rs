@@ -3,7 +3,8 @@
 //! Orders that are placed at the same time are looked up and written together: a sell-out costs a few statements per
 //! batch, not per order.
 
-use bus::{inbox, outbox};
+use bus::inbox;
+use bus::outbox::{self, Traced};
 use contract::fulfillment::v1 as pb_fulfillment;
 use contract::orders::v1 as pb;
 use db::Tx;
@@ -61,7 +62,7 @@ struct Placement {
     order: Order,
     body_hash: [u8; 32],
     notes: Vec<Note>,
-    events: Vec<bus::Event>,
+    events: Vec<Traced>,
     record: inbox::Record,
 }
 
@@ -232,11 +233,10 @@ impl Orders {
         let inserted = store::insert(&mut tx, &news, &self.policy).await?;
         let fresh = |p: &&Placement| inserted.contains(&p.order.id.uuid());
         news.retain(|new| inserted.contains(&new.order.id.uuid()));
-        let events: Vec<bus::Event> =
-            placements.iter().filter(fresh).flat_map(|p| p.events.clone()).collect();
+        let events: Vec<Traced> = placements.iter().filter(fresh).flat_map(|p| p.events.clone()).collect();
         let records = placements.iter().filter(fresh).map(|p| p.record.clone()).collect();
         let mut parts = store::rest_of(&news);
-        parts.extend(outbox::parts(&mut tx, &events)?);
+        parts.extend(outbox::parts_traced(&mut tx, &events)?);
         parts.push(inbox::record_part(records, self.clock.business()));
         let counts = tx.together(parts).await?;
         let recorded = counts.last().copied().unwrap_or_default();

@@ -114,7 +114,9 @@ impl Orders {
         for ((event, told), order) in events.iter().zip(told).zip(orders) {
             let Some(id) = order else { continue };
             match (open.get_mut(&id), told) {
-                (Some(order), told) => apply(order, told, event, now)?,
+                (Some(order), told) => {
+                    bus::trace::scope_sync(event.traceparent.clone(), || apply(order, told, event, now))?;
+                }
                 (None, Told::Work(_)) => return Err(Error::NotFound(id.to_string())),
                 // Anyone who may confirm a promise may name an order that never was.
                 (None, Told::Confirmed(_) | Told::Lost { .. } | Told::RanOut | Told::Nothing) => {

@@ -1,6 +1,6 @@
 //! Saving what a transition did: the order, its timeline and its events, in one transaction.
 
-use bus::outbox;
+use bus::outbox::{self, Traced};
 use db::Tx;
 use domain::id::OrderId;
 use domain::order::{Changed, Order};
@@ -15,7 +15,7 @@ pub(crate) struct Open {
     before: Loaded,
     pub(crate) order: Order,
     notes: Vec<Note>,
-    events: Vec<bus::Event>,
+    events: Vec<Traced>,
 }
 
 impl Open {
@@ -47,7 +47,7 @@ impl Orders {
         let open: Vec<Open> = open.into_iter().filter(Open::has_changed).collect();
         let changes: Vec<Change<'_>> =
             open.iter().map(|o| Change { before: &o.before, order: &o.order, notes: &o.notes }).collect();
-        let events: Vec<bus::Event> = open.iter().flat_map(|o| o.events.clone()).collect();
+        let events: Vec<Traced> = open.iter().flat_map(|o| o.events.clone()).collect();
         self.save(tx, &changes, &events).await
     }
 
@@ -56,10 +56,10 @@ impl Orders {
         &self,
         tx: &mut Tx,
         changes: &[Change<'_>],
-        events: &[bus::Event],
+        events: &[Traced],
     ) -> Result<(), Error> {
         let mut parts = store::changes_of(changes, &self.policy);
-        parts.extend(outbox::parts(tx, events)?);
+        parts.extend(outbox::parts_traced(tx, events)?);
         let counts = tx.together(parts).await?;
         let saved = counts.first().copied().unwrap_or_default();
         if usize::try_from(saved).is_ok_and(|saved| saved == changes.len()) {
@@ -92,10 +92,12 @@ impl Orders {
     }
 }
 
-/// The events of a transition: the last one has the order's version.
-pub(crate) fn events(changed: &Changed, actor: &str, now: Timestamp) -> Vec<bus::Event> {
+/// The events of a transition, in the trace of what asked for it: the last one has the order's version.
+pub(crate) fn events(changed: &Changed, actor: &str, now: Timestamp) -> Vec<Traced> {
+    let trace = bus::trace::current();
     let count = i64::try_from(changed.events.len()).unwrap_or_default();
     let first = changed.order.version - count + 1;
     let numbered = changed.events.iter().zip(first..);
-    numbered.map(|(what, sequence)| wire::event(&changed.order, what, sequence, actor, now)).collect()
+    let event = |what, sequence| wire::event(&changed.order, what, sequence, actor, now);
+    numbered.map(|(what, sequence)| (event(what, sequence), trace.clone())).collect()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bus::{Error, MAX_PAYLOAD, Topic, outbox, trace};
 use uuid::Uuid;
 
-use crate::world::{Recorder, event, lose, send_all_again, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, SETS, event, lose, send_all_again, some_aggregates, until, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_consumer_applies_every_event_once_in_the_order_of_its_aggregate() {
@@ -128,6 +128,25 @@ async fn a_view_sees_events_as_they_were_appended_after_their_effects() {
             assert_eq!(world.effects("beside", aggregate).await, [1]);
         }
         running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn events_of_several_requests_in_one_batch_keep_their_own_traces() {
+    for db in db::testing::engines(SETS).await {
+        let traces = [Some("00-aa-bb-01"), None, Some("00-cc-dd-01")];
+        let events: Vec<outbox::Traced> =
+            traces.iter().map(|trace| (event(Uuid::new_v4(), 1), trace.map(ToOwned::to_owned))).collect();
+        let mut tx = db.begin().await.unwrap();
+        let append = outbox::append_traced(&mut tx, &events);
+        trace::scope(Some("00-of-the-batch-01".to_owned()), append).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut tx = db.read().await.unwrap();
+        for (event, trace) in &events {
+            let kept = bus::replay::read(&mut tx, event.aggregate, 1, 1).await.unwrap();
+            assert_eq!(kept[0].traceparent, *trace);
+        }
+        assert_eq!(outbox::count(&mut tx).await.unwrap(), 3);
     }
 }
 

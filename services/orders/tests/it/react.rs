@@ -1,6 +1,6 @@
 //! Following what other services tell.
 
-use bus::Topic;
+use bus::{Consumer as _, Delivered, Topic};
 use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as pb;
@@ -211,5 +211,31 @@ async fn what_can_not_be_is_poison() {
         let garbage = world.delivered(Topic::Fulfillment, "fulfillment_order", v7(), vec![0xff; 9]);
         assert!(!world.hear(garbage).await.unwrap_err().retry);
         assert_eq!(world.get(&order).await, order);
+    }
+}
+
+#[tokio::test]
+async fn orders_written_together_keep_the_traces_of_their_own_causes() {
+    server::trace::carry_with(|trace, work| Box::pin(bus::trace::scope(Some(trace), work)));
+    for world in worlds().await {
+        let (one, two) = tokio::join!(world.paid(), world.paid());
+        let heard = |order: &pb::Order, trace: &str| {
+            let confirmed = inv::ReservationConfirmed { reservation: None, order_id: order.order_id.clone() };
+            let event = world.stock_event(order, Stock::ReservationConfirmed(confirmed));
+            Delivered { traceparent: Some(trace.to_owned()), ..event }
+        };
+        let batch = [heard(&one, "00-aa-bb-01"), heard(&two, "00-cc-dd-01")];
+        let mut tx = world.db.begin().await.unwrap();
+        world.orders.handle_batch(&mut tx, &batch).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut placed = Vec::new();
+        for (order, heard) in [&one, &two].into_iter().zip(batch) {
+            let id: OrderId = order.order_id.parse().unwrap();
+            let mut tx = world.db.read().await.unwrap();
+            let events = bus::replay::read(&mut tx, id.uuid(), 1, 10).await.unwrap();
+            assert_eq!(events.last().unwrap().traceparent, heard.traceparent);
+            placed.push(events[0].traceparent.clone().expect("the trace of the call"));
+        }
+        assert_ne!(placed[0], placed[1]);
     }
 }
