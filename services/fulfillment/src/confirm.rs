@@ -1,17 +1,19 @@
 //! A promise becomes an order's: by `ConfirmPromise`, or because the order says so.
+//!
+//! Whoever calls may be wrong about the order, or the order may never be placed. So a promise that was confirmed by a call
+//! waits for its order with a clock, and its stock is only held for longer; inventory confirms it when the order comes.
 
-use contract::inventory::v1 as stock;
 use db::Tx;
 use domain::fulfillment::method::Method;
-use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
-use domain::promise::token::{Adopted, Refusal};
-use jiff::Timestamp;
+use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, Sku};
+use domain::promise::token::Adopted;
+use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
-use tonic::Code;
 
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::release::give_back;
 use crate::store;
 use crate::store::capacity::{Changes, SlotKey};
 use crate::store::promise::Stored;
@@ -70,9 +72,12 @@ pub(crate) struct ReleasedLine {
     pub(crate) quantity: i64,
 }
 
+/// How long a promise that was confirmed by a call waits for its order.
+const CLAIMED: SignedDuration = SignedDuration::from_mins(15);
+
 impl Fulfillment {
-    /// Confirms a promise for an order: stock first, so that a crash in between leaves a promise whose end gives all of
-    /// it back.
+    /// Confirms a promise for an order that is about to be placed: stock first, so that a crash in between leaves a promise
+    /// that ends before its stock does.
     pub(crate) async fn confirm(
         &self,
         call: &Call,
@@ -87,8 +92,10 @@ impl Fulfillment {
             return verb::reply(&reply);
         }
         let stored = stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))?;
-        stored.state.confirm(order, self.clock.business())?;
-        self.confirm_stock(token, order).await?;
+        let now = self.clock.business();
+        stored.state.confirm(order, now)?;
+        let until = now.checked_add(CLAIMED).unwrap_or(Timestamp::MAX);
+        self.extend_stock(token, until).await?;
         db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
             let mut tx = self.db.begin().await?;
@@ -98,6 +105,7 @@ impl Fulfillment {
             let mut stored = locked(&mut tx, token).await?;
             stored.state = stored.state.confirm(order, now)?;
             save(&mut tx, &mut stored).await?;
+            store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;
             let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };
             call.settle(&mut tx, &reply.encode_to_vec()).await?;
             tx.commit().await?;
@@ -106,19 +114,23 @@ impl Fulfillment {
         .await
     }
 
-    async fn confirm_stock(&self, token: PromiseToken, order: OrderId) -> Result<(), Error> {
-        let request = stock::ConfirmReservationRequest {
-            request_id: id::derived("promise.confirm", &format!("{token}|{order}")).to_string(),
-            reservation_id: ReservationId::new(token.uuid()).to_string(),
-            order_id: order.to_string(),
-        };
-        match self.inventory.clone().confirm_reservation(request).await {
-            Ok(_) => Ok(()),
-            Err(status) if status.code() == Code::FailedPrecondition || status.code() == Code::NotFound => {
-                Err(Refusal::State { state: "EXPIRED", command: "confirmed" }.into())
+    /// Ends a promise that was confirmed by a call, unless its order has come. Its stock ends by itself.
+    pub(crate) async fn end_unclaimed(&self, token: PromiseToken) -> Result<(), Error> {
+        db::retry(3, Error::is_retry, || async {
+            let mut tx = self.db.begin().await?;
+            let Some(mut stored) = store::promise::lock(&mut tx, token).await? else { return Ok(()) };
+            let Some(order) = stored.order() else { return Ok(()) };
+            if store::work::of_promise(&mut tx, token).await?.is_some() {
+                return Ok(());
             }
-            Err(status) => Err(Error::Peer(Box::new(status))),
-        }
+            tracing::warn!(promise_token = %token, order_id = %order, "the order of a confirmed promise never came");
+            stored.state = stored.state.release(Some(order))?;
+            let mut slots = Changes::default();
+            give_back(&mut tx, &mut stored, &mut slots).await?;
+            slots.write(&mut tx, self.clock.business()).await?;
+            Ok(tx.commit().await?)
+        })
+        .await
     }
 
     /// Orders that exist were placed on these promises. Where a promise had ended, its stock may still be on the list

@@ -55,7 +55,8 @@ impl Fulfillment {
         stored.state.extend(until, cap, now)
     }
 
-    async fn extend_stock(&self, token: PromiseToken, until: Timestamp) -> Result<(), Error> {
+    /// Holds the stock until a little after `until`.
+    pub(crate) async fn extend_stock(&self, token: PromiseToken, until: Timestamp) -> Result<(), Error> {
         let until = until.checked_add(self.config.stock_margin()).unwrap_or(Timestamp::MAX);
         let request = stock::ExtendReservationRequest {
             request_id: id::derived("promise.extend", &format!("{token}|{until}")).to_string(),

@@ -128,7 +128,7 @@ impl Fulfillment {
 }
 
 /// Frees the slot of a promise that is locked, and writes the promise.
-async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
+pub(crate) async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
     if let Some(slot) = stored.held_slot() {
         slots.free(slot);
     }

@@ -1,4 +1,5 @@
-//! Calls to peers that were decided inside a transaction and are made after it, until they succeed.
+//! What was decided inside a transaction and is done after it, until it succeeds: calls to peers, and what waits for
+//! its time.
 
 use contract::inventory::v1 as stock;
 use domain::id::{self, PromiseToken, ReservationId};
@@ -21,6 +22,8 @@ const AT_ONCE: usize = 16;
 pub(crate) enum Kind {
     /// Inventory lets go of the stock of a promise that ended.
     ReleaseReservation,
+    /// A promise that was confirmed by a call ends, unless its order has come.
+    EndUnclaimed,
 }
 
 impl Kind {
@@ -28,11 +31,12 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ReleaseReservation => "RELEASE_RESERVATION",
+            Self::EndUnclaimed => "END_UNCLAIMED",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        (name == Self::ReleaseReservation.name()).then_some(Self::ReleaseReservation)
+        [Self::ReleaseReservation, Self::EndUnclaimed].into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -86,6 +90,9 @@ impl Fulfillment {
     async fn make(&self, task: &Task) -> Result<(), String> {
         match Kind::parse(&task.kind) {
             Some(Kind::ReleaseReservation) => self.release_reservation(PromiseToken::new(task.subject)).await,
+            Some(Kind::EndUnclaimed) => {
+                self.end_unclaimed(PromiseToken::new(task.subject)).await.map_err(|error| error.to_string())
+            }
             None => Err(format!("nobody knows how to do {}", task.kind)),
         }
     }

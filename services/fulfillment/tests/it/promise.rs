@@ -399,29 +399,6 @@ async fn a_shopper_may_extend_to_an_hour_in_all_and_the_stock_outlives_it() {
 }
 
 #[tokio::test]
-async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
-    for world in two_stores().await {
-        let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
-        let (order, other) = (OrderId::random(), OrderId::random());
-        let request = confirm(&promise, order);
-        let mut client = world.promises();
-        let confirmed = client.confirm_promise(by(ORDERS, request.clone())).await.unwrap().into_inner();
-        assert_eq!(confirmed.promise.as_ref().unwrap().state(), pb::PromiseState::Confirmed);
-        let again = client.confirm_promise(by(ORDERS, request)).await.unwrap().into_inner();
-        assert_eq!(confirmed, again);
-        assert_eq!(world.inventory.confirmed(&reservation(&promise)), Some(order.to_string()));
-        let no = client.confirm_promise(by(ORDERS, confirm(&promise, other))).await.unwrap_err();
-        assert_eq!(reason(&no), "PROMISE_TAKEN");
-        world.pass(SignedDuration::from_hours(24));
-        world.run_due().await;
-        assert_eq!(get(&world, &promise).await.state(), pb::PromiseState::Confirmed);
-        assert_eq!(world.taken().await, 1);
-        let no = client.release_promise(by(SHOPPER, release(&promise))).await.unwrap_err();
-        assert_eq!(reason(&no), "PROMISE_TAKEN");
-    }
-}
-
-#[tokio::test]
 async fn the_decision_behind_a_promise_can_be_read_back() {
     for world in two_stores().await {
         let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;

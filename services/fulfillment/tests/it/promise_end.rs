@@ -147,3 +147,60 @@ async fn a_hold_of_which_nobody_knows_the_end_keeps_its_slot_for_half_a_minute()
         assert_eq!(world.run_due().await, 0);
     }
 }
+
+fn confirm(promise: &pb::Promise, order: OrderId) -> pb::ConfirmPromiseRequest {
+    pb::ConfirmPromiseRequest {
+        request_id: v7().to_string(),
+        promise_token: promise.promise_token.clone(),
+        order_id: order.to_string(),
+    }
+}
+
+async fn state(world: &World, promise: &pb::Promise) -> pb::PromiseState {
+    let request = pb::GetPromiseTokenRequest { promise_token: promise.promise_token.clone() };
+    let answer = world.promises().get_promise_token(by(ORDERS, request)).await.unwrap();
+    answer.into_inner().promise.unwrap().state()
+}
+
+#[tokio::test]
+async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let (order, other) = (OrderId::random(), OrderId::random());
+        let request = confirm(&promise, order);
+        let mut client = world.promises();
+        world.pass(SignedDuration::from_mins(10));
+        let confirmed = client.confirm_promise(by(ORDERS, request.clone())).await.unwrap().into_inner();
+        assert_eq!(confirmed.promise.as_ref().unwrap().state(), pb::PromiseState::Confirmed);
+        let again = client.confirm_promise(by(ORDERS, request)).await.unwrap().into_inner();
+        assert_eq!(confirmed, again);
+        let reservation = promise.promise_token.replace("prm_", "rsv_");
+        let until = at("2026-01-12T10:26:00Z").as_second();
+        assert_eq!(world.inventory.expires(&reservation), Some(until), "its stock waits for the order");
+        let no = client.confirm_promise(by(ORDERS, confirm(&promise, other))).await.unwrap_err();
+        assert_eq!(reason(&no), "PROMISE_TAKEN");
+        assert_eq!(reason(&release(&world, SHOPPER, &promise).await.unwrap_err()), "PROMISE_TAKEN");
+        told(&world, order, placed(&promise, false)).await;
+        world.pass(SignedDuration::from_mins(15));
+        world.run_due().await;
+        assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
+        assert_eq!(world.count(TASKS).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_confirmed_promise_whose_order_never_comes_ends() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let request = confirm(&promise, OrderId::random());
+        world.promises().confirm_promise(by(ORDERS, request)).await.unwrap();
+        assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:15:00Z")));
+        world.pass(SignedDuration::from_mins(14));
+        world.run_due().await;
+        assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Confirmed, 1));
+        world.pass(SignedDuration::from_mins(1));
+        world.run_due().await;
+        assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Released, 0));
+        assert_eq!(world.fulfillment.next_due().await.unwrap(), None);
+    }
+}

@@ -209,7 +209,6 @@ struct Books {
     held: HashMap<String, Vec<stock::ReserveLine>>,
     gone: HashSet<String>,
     expires: HashMap<String, i64>,
-    confirmed: HashMap<String, String>,
     /// Answers that are lost: the call takes effect, and its caller hears nothing.
     lost: usize,
     /// Calls that are turned away at the door.
@@ -276,11 +275,6 @@ impl FakeInventory {
     /// When a reservation ends by itself, in seconds since 1970.
     pub(crate) fn expires(&self, reservation: &str) -> Option<i64> {
         self.books().expires.get(reservation).copied()
-    }
-
-    /// The order that a reservation belongs to.
-    pub(crate) fn confirmed(&self, reservation: &str) -> Option<String> {
-        self.books().confirmed.get(reservation).cloned()
     }
 }
 
@@ -393,21 +387,6 @@ impl InventoryService for FakeInventory {
         Ok(Response::new(stock::ReleaseReservationResponse { reservation }))
     }
 
-    async fn confirm_reservation(
-        &self,
-        request: Request<stock::ConfirmReservationRequest>,
-    ) -> Result<Response<stock::ConfirmReservationResponse>, Status> {
-        let asked = request.into_inner();
-        let mut books = self.books();
-        books.up()?;
-        if !books.held.contains_key(&asked.reservation_id) {
-            return Err(Status::failed_precondition("gone"));
-        }
-        books.confirmed.insert(asked.reservation_id.clone(), asked.order_id);
-        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Confirmed));
-        Ok(Response::new(stock::ConfirmReservationResponse { reservation }))
-    }
-
     async fn extend_reservation(
         &self,
         request: Request<stock::ExtendReservationRequest>,
@@ -477,6 +456,7 @@ impl InventoryService for FakeInventory {
         adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
         set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
         consume_reservation(ConsumeReservationRequest) -> ConsumeReservationResponse;
+        confirm_reservation(ConfirmReservationRequest) -> ConfirmReservationResponse;
         get_reservation(GetReservationRequest) -> GetReservationResponse;
         get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
         batch_get_availability(BatchGetAvailabilityRequest) -> BatchGetAvailabilityResponse;
