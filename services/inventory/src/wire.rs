@@ -140,19 +140,16 @@ pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Res
     let ttl = ttl(&mut fields, message.ttl.as_ref());
     count(&mut fields, "lines", message.lines.len(), MAX_LINES);
     let mut lines: Vec<Wanted> = Vec::with_capacity(message.lines.len().min(MAX_LINES));
+    let is_basket = message.lines.len() > 1;
+    let mut seen = HashSet::new();
     for (index, line) in message.lines.into_iter().take(MAX_LINES).enumerate() {
         let prefix = || format!("lines[{index}].");
         fields.check(line.line > 0, || prefix() + "line", "must be at least 1");
+        fields.check(!is_basket || seen.insert(line.line), || prefix() + "line", "is there twice");
         let position = key(&mut fields, prefix, line.node_id, line.sku);
         let units = fields.take(|| prefix() + "quantity", Quantity::new(line.quantity));
         if let (Some(position), Some(units)) = (position, units) {
             lines.push(Wanted { line: line.line, position, units: units.get() });
-        }
-    }
-    if lines.len() > 1 {
-        let mut seen = HashSet::with_capacity(lines.len());
-        if let Some(twice) = lines.iter().find(|line| !seen.insert(line.line)) {
-            fields.refuse("lines", format!("line number {} is there twice", twice.line));
         }
     }
     fields.finish()?;

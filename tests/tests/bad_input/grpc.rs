@@ -10,7 +10,7 @@ use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
 
-use super::raw::{Port, call, field, frame, framed, gzip, headers, send};
+use super::raw::{Port, call, field, frame, framed, gzip, headers, request_by_hand, send};
 use super::{Census, good_order, nobody, shop};
 
 const PLACE: &str = "/entrepot.orders.v1.OrderService/PlaceOrder";
@@ -134,24 +134,6 @@ async fn a_path_that_is_not_exactly_a_method_reaches_no_handler() {
     }
     assert_eq!(Census::of(&ops).await, before);
     world.stop().await;
-}
-
-/// HTTP/2 by hand: the preface, settings, and one request with these headers and body.
-fn request_by_hand(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let framed = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).expect("a test sends less").to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
-    let text = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
-    let list = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat());
-    let list: Vec<u8> = list.collect();
-    [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        framed(4, 0, 0, &[]),
-        framed(1, 4, 1, &list),
-        framed(0, 1, 1, body),
-    ]
-    .concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ const RESERVE: &[Row<inv::ReserveRequest>] = &[
         Fields(&["lines"]),
     ),
     ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
-    ("line twice", |r| r.lines.push(claim(1, "CUP", 1)), Fields(&["lines"])),
+    ("line twice", |r| r.lines.push(claim(1, "CUP", 1)), Fields(&["lines[1].line"])),
     ("no node", |r| r.lines[0].node_id.clear(), Fields(&["lines[0].node_id"])),
     ("no SKU", |r| r.lines[0].sku.clear(), Fields(&["lines[0].sku"])),
     ("SKU of nobody", |r| r.lines.push(claim(2, "NONE", 1)), Fields(&["lines[1].sku"])),

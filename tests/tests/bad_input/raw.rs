@@ -155,3 +155,25 @@ pub(super) fn nested(number: u32, depth: usize) -> Vec<u8> {
     }
     inner
 }
+
+/// What every connection of HTTP/2 begins with: the preface and our settings.
+pub(super) fn preface() -> Vec<u8> {
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), http2_frame(4, 0, 0, &[])].concat()
+}
+
+/// A frame of HTTP/2.
+pub(super) fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a test sends less").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Headers as HTTP/2 packs them at its simplest.
+pub(super) fn header_block(headers: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// A connection by hand with one request of these headers and this body.
+pub(super) fn request_by_hand(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    [preface(), http2_frame(1, 4, 1, &header_block(headers)), http2_frame(0, 1, 1, body)].concat()
+}
