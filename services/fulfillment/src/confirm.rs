@@ -6,7 +6,7 @@
 use db::Tx;
 use domain::fulfillment::method::Method;
 use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, Sku};
-use domain::promise::token::Adopted;
+use domain::promise::token::{Adopted, State};
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +133,8 @@ impl Fulfillment {
         .await
     }
 
-    /// Orders that exist were placed on these promises. Where a promise had ended, its stock may still be on the list
+    /// Orders that exist were placed on these promises; an order that exists goes before one that a call spoke of and that
+    /// has not come. Where a promise had ended, its stock may still be on the list
     /// of what is to be given back: it is taken off, what becomes of it is between the order and inventory now.
     pub(crate) async fn adopt(
         &self,
@@ -148,7 +149,17 @@ impl Fulfillment {
         let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
         let mut late = Vec::new();
         let mut adopted = Vec::with_capacity(released.len());
+        let mut seen: BTreeSet<PromiseToken> = BTreeSet::new();
         for (order, by) in released {
+            if let Some(stored) = promises.get_mut(&order.token)
+                && seen.insert(order.token)
+                && stored.order().is_some_and(|other| other != order.order)
+                && store::work::of_promise(tx, order.token).await?.is_none()
+            {
+                tracing::warn!(order_id = %order.order, promise_token = %order.token,
+                    "a promise was confirmed for an order that never came; it is taken by one that did");
+                stored.state = State::Live { expires: stored.expires };
+            }
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,

@@ -244,11 +244,6 @@ impl Hours {
         &self.closures
     }
 
-    /// The temporary closing that holds at that instant.
-    pub fn closure_at(&self, at: Timestamp) -> Option<&Closure> {
-        self.closures.iter().find(|c| c.from <= at && c.until.is_none_or(|until| at < until))
-    }
-
     /// Whether the node is open at that instant.
     pub fn is_open(&self, at: Timestamp) -> bool {
         self.spans(at, at).next().is_some_and(|span| span.from <= at)

@@ -7,7 +7,8 @@
 //! | CONFIRMED | - | - | - | RELEASED | - |
 //! | RELEASED, EXPIRED | - | - | - | - | - |
 //!
-//! A token that belongs to an order no longer ends by itself, and is released only for that order. What an order that
+//! A token that belongs to an order no longer ends by itself, and is released only for that order (or when that order
+//! never comes). What an order that
 //! exists says is a fact: [`State::adopt`] confirms for it from every state and tells what has to be taken again.
 
 use jiff::{SignedDuration, Timestamp};

@@ -5,7 +5,7 @@ use domain::id::{OrderId, PromiseToken, v7};
 use jiff::SignedDuration;
 use tonic::Code;
 
-use crate::react::{placed, told};
+use crate::react::{batch, of_order, of_orders, placed, told};
 use crate::support::{World, at, by, hold, reason, stamp, store, worlds};
 
 const SHOPPER: &str = "customer/1";
@@ -185,6 +185,36 @@ async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
         world.run_due().await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
         assert_eq!(world.count(TASKS).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_exists_goes_before_one_that_a_call_spoke_of() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let (spoken_of, order) = (OrderId::random(), OrderId::random());
+        let mut client = world.promises();
+        client.confirm_promise(by(ORDERS, confirm(&promise, spoken_of))).await.unwrap();
+        // Inventory has confirmed the claim for it, too.
+        told(&world, order, placed(&promise, false)).await;
+        assert_eq!(of_order(&world, order).await.state(), pb::FulfillmentState::Offered);
+        told(&world, spoken_of, placed(&promise, false)).await;
+        assert_eq!(of_order(&world, spoken_of).await.end_reason, "STOCK_LOST");
+        world.pass(SignedDuration::from_mins(10));
+        world.run_due().await;
+        assert_eq!((world.taken().await, world.inventory.held()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn two_orders_of_one_batch_do_not_take_each_others_promise() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let (first, second) = (OrderId::random(), OrderId::random());
+        let events = [first, second].map(|order| of_orders(&world, order, placed(&promise, false)));
+        batch(&world, &events).await.unwrap();
+        assert_eq!(of_order(&world, first).await.state(), pb::FulfillmentState::Offered);
+        assert_eq!(of_order(&world, second).await.end_reason, "STOCK_LOST");
     }
 }
 
