@@ -47,6 +47,18 @@ pub(crate) fn call(
     })
 }
 
+/// Two parts of a request, or all that is wrong with both.
+pub(crate) fn both<A, B>(one: Result<A, Error>, other: Result<B, Error>) -> Result<(A, B), Error> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(Error::Invalid(mut bad)), Err(Error::Invalid(more))) => {
+            bad.extend(more);
+            Err(Error::Invalid(bad))
+        }
+        (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
 impl Call {
     /// A promise is changed by who holds it, by services and by operators. To others it does not exist.
     pub(crate) fn must_own(&self, promise: &Stored) -> Result<(), Error> {

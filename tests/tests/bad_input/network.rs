@@ -15,6 +15,19 @@ use super::{
 type Put = ful::PutNodesRequest;
 
 const NODES: &[Row<Put>] = &[
+    ("nothing at all", |r| *r = Put::default(), Fields(&["request_id", "nodes"])),
+    (
+        "a node of nothing",
+        |r| r.nodes[0] = ful::Node::default(),
+        Fields(&[
+            "nodes[0].node_id",
+            "nodes[0].name",
+            "nodes[0].kind",
+            "nodes[0].place",
+            "nodes[0].time_zone",
+            "nodes[0].methods",
+        ]),
+    ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no nodes", |r| r.nodes.clear(), Fields(&["nodes"])),
     (
@@ -285,6 +298,11 @@ async fn odd_hours_that_mean_something_are_taken_as_they_are() {
 }
 
 const CLOSINGS: &[Row<ful::CloseNodeRequest>] = &[
+    (
+        "nothing at all",
+        |r| *r = ful::CloseNodeRequest::default(),
+        Fields(&["request_id", "node_id", "closing"]),
+    ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no node", |r| r.node_id.clear(), Fields(&["node_id"])),
     ("nobody", |r| r.node_id = "nowhere".to_owned(), No(Code::NotFound, "NODE_NOT_FOUND")),

@@ -91,17 +91,32 @@ const LINES: &[Row<Place>] = &[
         "all at once",
         |r| {
             r.request_id.clear();
-            r.lines[0].sku.clear();
+            price(r, -1, 0);
+            r.lines[1].sku.clear();
             r.lines[1].quantity = -5;
-            r.lines[0].unit_price = money(-1, "USD").into();
+            r.lines[1].discount = money(-1, "USD").into();
             r.tenders[0].tender_id.clear();
         },
         Fields(&[
             "request_id",
-            "lines[0].sku",
-            "lines[1].quantity",
             "lines[0].unit_price",
+            "lines[1].sku",
+            "lines[1].quantity",
+            "lines[1].discount",
             "tenders[0].tender_id",
+        ]),
+    ),
+    (
+        "nothing at all",
+        |r| *r = Place::default(),
+        Fields(&[
+            "request_id",
+            "channel",
+            "channel_order_id",
+            "lines",
+            "payment_terms",
+            "total",
+            "fulfillment",
         ]),
     ),
 ];

@@ -71,6 +71,11 @@ async fn a_bad_cart_is_refused_and_an_odd_one_gets_reasons() {
 }
 
 const HOLDS: &[Row<ful::HoldPromiseRequest>] = &[
+    (
+        "nothing at all",
+        |r| *r = ful::HoldPromiseRequest::default(),
+        Fields(&["request_id", "method", "node_id", "lines"]),
+    ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no method", |r| r.method = 0, Fields(&["method"])),
     ("method that nobody knows", |r| r.method = 99, Fields(&["method"])),
@@ -106,6 +111,11 @@ fn length(seconds: i64, nanos: i32) -> Option<Duration> {
 }
 
 const CONFIRM: &[Row<ful::ConfirmPromiseRequest>] = &[
+    (
+        "nothing at all",
+        |r| *r = ful::ConfirmPromiseRequest::default(),
+        Fields(&["request_id", "promise_token", "order_id"]),
+    ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no token", |r| r.promise_token.clear(), Fields(&["promise_token"])),
     ("reservation for a token", |r| r.promise_token = nobody("rsv_"), Fields(&["promise_token"])),
@@ -121,6 +131,11 @@ const RELEASE: &[Row<ful::ReleasePromiseRequest>] = &[
 ];
 
 const EXTEND: &[Row<ful::ExtendPromiseRequest>] = &[
+    (
+        "nothing at all",
+        |r| *r = ful::ExtendPromiseRequest::default(),
+        Fields(&["request_id", "promise_token", "expire_time"]),
+    ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no token", |r| r.promise_token.clear(), Fields(&["promise_token"])),
     ("nobody", |r| r.promise_token = nobody("prm_"), No(Code::NotFound, "PROMISE_NOT_FOUND")),

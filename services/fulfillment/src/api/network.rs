@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::page_size;
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::verb;
+use crate::verb::{self, both};
 use crate::wire::Faults;
 use crate::wire::network as wire;
 use crate::wire::token::{nodes_after, nodes_token};
@@ -38,7 +38,7 @@ impl NetworkService for Fulfillment {
     ) -> Result<Response<pb::PutNodesResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "network.put", &asked, &asked.request_id)?;
+        let call = verb::call(&who, "network.put", &asked, &asked.request_id);
         let mut faults = Faults::default();
         if !(1..=MOST_NODES).contains(&asked.nodes.len()) {
             faults.add("nodes", format!("must be from 1 to {MOST_NODES}"));
@@ -49,7 +49,7 @@ impl NetworkService for Fulfillment {
                 faults.add(format!("nodes[{i}].node_id"), "is given twice");
             }
         }
-        faults.check()?;
+        let (call, ()) = both(call, faults.check())?;
         Ok(Response::new(self.put_nodes(&call, asked.nodes).await?))
     }
 
@@ -85,8 +85,7 @@ impl NetworkService for Fulfillment {
     ) -> Result<Response<pb::CloseNodeResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "network.close", &asked, &asked.request_id)?;
-        let node = own_node(&who, &asked.node_id)?;
+        let call = verb::call(&who, "network.close", &asked, &asked.request_id);
         let mut faults = Faults::default();
         match &asked.closing {
             None => faults.add("closing", "is required"),
@@ -94,7 +93,8 @@ impl NetworkService for Fulfillment {
                 wire::closure(closing, "closing", &mut faults);
             }
         }
-        faults.check()?;
+        let (call, (node, ())) = both(call, both(node_id(&asked.node_id), faults.check()))?;
+        own_node(&who, &node)?;
         let node = self.set_closing(&call, node.as_str(), asked.closing).await?;
         Ok(Response::new(pb::CloseNodeResponse { node: Some(node) }))
     }
@@ -105,8 +105,9 @@ impl NetworkService for Fulfillment {
     ) -> Result<Response<pb::ReopenNodeResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "network.reopen", &asked, &asked.request_id)?;
-        let node = own_node(&who, &asked.node_id)?;
+        let call = verb::call(&who, "network.reopen", &asked, &asked.request_id);
+        let (call, node) = both(call, node_id(&asked.node_id))?;
+        own_node(&who, &node)?;
         let node = self.set_closing(&call, node.as_str(), None).await?;
         Ok(Response::new(pb::ReopenNodeResponse { node: Some(node) }))
     }
@@ -116,9 +117,8 @@ fn node_id(text: &str) -> Result<NodeId, Error> {
     NodeId::new(text).map_err(|why| Error::field("node_id", why.to_string()))
 }
 
-/// The node, if this caller may change it: a store only itself.
-fn own_node(who: &Principal, text: &str) -> Result<NodeId, Status> {
-    let node = node_id(text)?;
+/// Whether this caller may change the node: a store only itself.
+fn own_node(who: &Principal, node: &NodeId) -> Result<(), Status> {
     if who.kind == kind::STORE && who.id != node.as_str() {
         let message = format!("{} may not change {node}", who.as_str());
         let facts = [("node_id".to_owned(), node.to_string())];
@@ -130,5 +130,5 @@ fn own_node(who: &Principal, text: &str) -> Result<NodeId, Status> {
             facts,
         ));
     }
-    Ok(node)
+    Ok(())
 }

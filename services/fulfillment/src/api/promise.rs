@@ -9,9 +9,10 @@ use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
+use crate::verb::{self, both};
 use crate::wire::promise as wire;
 use crate::wire::{instant, promise_token};
-use crate::{Fulfillment, store, verb};
+use crate::{Fulfillment, store};
 
 const READ: &[&str] =
     &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE, kind::ANONYMOUS];
@@ -47,8 +48,9 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::HoldPromiseResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "promise.hold", &asked, &asked.request_id)?;
-        let stored = self.hold(&call, wire::hold(&asked)?).await?;
+        let call = verb::call(&who, "promise.hold", &asked, &asked.request_id);
+        let (call, hold) = both(call, wire::hold(&asked))?;
+        let stored = self.hold(&call, hold).await?;
         Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored)) }))
     }
 
@@ -58,9 +60,9 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::ConfirmPromiseResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "promise.confirm", &asked, &asked.request_id)?;
-        let token = promise_token(&asked.promise_token)?;
-        let order = order_id(&asked.order_id)?;
+        let call = verb::call(&who, "promise.confirm", &asked, &asked.request_id);
+        let of = both(promise_token(&asked.promise_token), order_id(&asked.order_id));
+        let (call, (token, order)) = both(call, of)?;
         Ok(Response::new(self.confirm(&call, token, order).await?))
     }
 
@@ -70,8 +72,8 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::ReleasePromiseResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "promise.release", &asked, &asked.request_id)?;
-        let token = promise_token(&asked.promise_token)?;
+        let call = verb::call(&who, "promise.release", &asked, &asked.request_id);
+        let (call, token) = both(call, promise_token(&asked.promise_token))?;
         Ok(Response::new(self.release(&call, token).await?))
     }
 
@@ -81,13 +83,12 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::ExtendPromiseResponse>, Status> {
         let who = Principal::of(&request);
         let asked = request.into_inner();
-        let call = verb::call(&who, "promise.extend", &asked, &asked.request_id)?;
-        let token = promise_token(&asked.promise_token)?;
+        let call = verb::call(&who, "promise.extend", &asked, &asked.request_id);
         let until = match asked.expire_time.map(instant) {
-            Some(Ok(until)) => until,
-            Some(Err(why)) => return Err(Error::field("expire_time", why.to_string()).into()),
-            None => return Err(Error::field("expire_time", "is required").into()),
+            Some(until) => until.map_err(|why| Error::field("expire_time", why.to_string())),
+            None => Err(Error::field("expire_time", "is required")),
         };
+        let (call, (token, until)) = both(call, both(promise_token(&asked.promise_token), until))?;
         Ok(Response::new(self.extend(&call, token, until).await?))
     }
 

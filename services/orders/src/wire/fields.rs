@@ -13,12 +13,24 @@ use crate::error::Error;
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     violations: Vec<Violation>,
+    /// Amounts that do not go together: named only when the order is not looked at as a whole, which names them too.
+    amounts: Vec<Violation>,
 }
 
 impl Fields {
     /// Names a bad field.
     pub(super) fn bad(&mut self, field: impl Into<String>, why: impl Into<String>) {
         self.violations.push(Violation::new(field, why));
+    }
+
+    /// Notes an amount that does not go with the others of its line.
+    pub(super) fn bad_amount(&mut self, field: impl Into<String>, why: impl Into<String>) {
+        self.amounts.push(Violation::new(field, why));
+    }
+
+    /// Names the amounts that were noted.
+    pub(super) fn name_amounts(&mut self) {
+        self.violations.append(&mut self.amounts);
     }
 
     /// Whether nothing is wrong so far.

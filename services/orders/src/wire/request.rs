@@ -52,12 +52,13 @@ pub(crate) fn place_order(mut request: pb::PlaceOrderRequest, config: &Config) -
     let body_hash = body_hash(&request);
     let source = source(&mut fields, request.fulfillment.take());
     let draft = draft(&mut fields, &request, config);
-    if fields.are_good()
-        && let Some(draft) = &draft
-    {
-        for flaw in draft.flaws() {
-            fields.bad(flaw.field, flaw.description);
+    match &draft {
+        Some(draft) if fields.are_good() => {
+            for flaw in draft.flaws() {
+                fields.bad(flaw.field, flaw.description);
+            }
         }
+        Some(_) | None => fields.name_amounts(),
     }
     let place = request_id.zip(source).zip(draft);
     fields.finish(place.map(|((request_id, source), draft)| Place { request_id, body_hash, draft, source }))
@@ -133,20 +134,15 @@ fn line(
     let price = fields.minor(&format!("lines[{i}].unit_price"), line.unit_price.as_ref(), currency);
     let discount = fields.minor_or_zero(&format!("lines[{i}].discount"), line.discount.as_ref(), currency);
     let tax = fields.minor_or_zero(&format!("lines[{i}].tax"), line.tax.as_ref(), currency);
-    // Amounts are looked at together even when another field is bad, so that all are named at once.
-    let amounts = Amounts {
-        unit_price: price?,
-        quantity: quantity.map_or(1, Quantity::get),
-        discount: discount?,
-        tax: tax?,
-        tax_included: request.tax_included,
-    };
-    if quantity.is_some()
-        && !fields.are_good()
-        && let Err(flaws) = amounts.total()
-    {
+    // Amounts are looked at together even when another field is bad, so that all are named at once. Without a quantity
+    // nobody can tell what the line costs: then only what is bad by itself is.
+    let (discount, tax) = (discount?, tax?);
+    let (pieces, most) = quantity.map_or((1, 0), |quantity| (quantity.get(), i64::MAX));
+    let amounts =
+        Amounts { unit_price: price?, quantity: pieces, discount, tax, tax_included: request.tax_included };
+    if let Err(flaws) = (Amounts { discount: discount.min(most), tax: tax.min(most), ..amounts }).total() {
         for flaw in flaws {
-            fields.bad(format!("lines[{i}].{}", flaw.field()), flaw.to_string());
+            fields.bad_amount(format!("lines[{i}].{}", flaw.field()), flaw.to_string());
         }
     }
     quantity?;
