@@ -1,4 +1,4 @@
-//! The combiner: callers queue, one task takes what waits, and one transaction serves them all.
+//! The combiner: callers queue, a writer takes what waits, and one transaction serves them all.
 //!
 //! No timer: the commit at hand is the window in which the next batch gathers, so a single caller waits for nothing
 //! and 128 callers share one commit. A batch that is in somebody's way is done again as a whole; one that cannot be
@@ -83,14 +83,23 @@ pub(crate) struct Combiner {
     clock: Clock,
     batch: usize,
     sender: mpsc::Sender<Waiting>,
-    receiver: Mutex<Option<mpsc::Receiver<Waiting>>>,
+    /// Held by the writer that waits for the next batch.
+    receiver: tokio::sync::Mutex<mpsc::Receiver<Waiting>>,
+    recent: Mutex<Recent>,
 }
 
 impl Combiner {
     /// A queue for `queue` callers, served up to `batch` at a time once [`Combiner::run`] runs.
     pub(crate) fn new(db: Db, clock: Clock, queue: usize, batch: usize) -> Self {
         let (sender, receiver) = mpsc::channel(queue.max(1));
-        Self { db, clock, batch: batch.max(1), sender, receiver: Mutex::new(Some(receiver)) }
+        Self {
+            db,
+            clock,
+            batch: batch.max(1),
+            sender,
+            receiver: tokio::sync::Mutex::new(receiver),
+            recent: Mutex::default(),
+        }
     }
 
     /// Queues a command and waits for its outcome. A command that was taken is carried out, whatever becomes of its
@@ -104,48 +113,40 @@ impl Combiner {
         answer.await.unwrap_or(Err(Error::Stopping))
     }
 
-    /// Serves the queue until `stop`, and then what is still in it.
+    /// One writer: serves the queue until `stop`, and then what is still in it. Two of them at once keep the database
+    /// at work while the answers of the other go out; they are as safe as two processes.
     pub(crate) async fn run(&self, catalogue: &Catalogue, stop: impl Future<Output = ()>) {
-        let Some(mut receiver) = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            return;
-        };
         let mut waiting = Vec::with_capacity(self.batch);
-        let mut recent = Recent::default();
         let mut answers = Vec::new();
         let mut stop = std::pin::pin!(stop);
         let mut is_open = true;
         loop {
             // the callers of the last batch are told while the next one is at the database already
             let next = async {
-                tokio::select! {
-                    biased;
-                    () = &mut stop, if is_open => None,
-                    taken = receiver.recv_many(&mut waiting, self.batch) => {
-                        if taken > 0 {
-                            Some(self.serve(catalogue, &mut recent, &mut waiting).await)
-                        } else {
-                            Some(Vec::new())
+                let taken = {
+                    let mut receiver = self.receiver.lock().await;
+                    tokio::select! {
+                        biased;
+                        () = &mut stop, if is_open => {
+                            is_open = false;
+                            receiver.close();
+                            return None;
                         }
+                        taken = receiver.recv_many(&mut waiting, self.batch) => taken,
                     }
-                }
+                };
+                let served = if taken > 0 { self.serve(catalogue, &mut waiting).await } else { Vec::new() };
+                Some(served)
             };
             match tokio::join!(tell(std::mem::take(&mut answers)), next) {
                 ((), Some(served)) if served.is_empty() => return,
                 ((), Some(served)) => answers = served,
-                ((), None) => {
-                    is_open = false;
-                    receiver.close();
-                }
+                ((), None) => {}
             }
         }
     }
 
-    async fn serve(
-        &self,
-        catalogue: &Catalogue,
-        recent: &mut Recent,
-        waiting: &mut Vec<Waiting>,
-    ) -> Vec<(Reply, Outcome)> {
+    async fn serve(&self, catalogue: &Catalogue, waiting: &mut Vec<Waiting>) -> Vec<(Reply, Outcome)> {
         let mut commands = Vec::with_capacity(waiting.len());
         let mut replies = Vec::with_capacity(waiting.len());
         for Waiting { command, reply } in waiting.drain(..) {
@@ -154,7 +155,8 @@ impl Combiner {
         }
         metrics::histogram!("entrepot_inventory_batch_requests")
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
-        let care = if recent.meet(&commands) { Care::Thorough } else { Care::Hopeful };
+        let is_known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).meet(&commands);
+        let care = if is_known { Care::Thorough } else { Care::Hopeful };
         let outcomes = self.settle(catalogue, &commands, care).await;
         replies.into_iter().zip(outcomes).collect()
     }

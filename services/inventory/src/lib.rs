@@ -114,11 +114,14 @@ pub struct Config {
     pub queue: usize,
     /// Callers served by one transaction.
     pub batch: usize,
+    /// Transactions at once that serve the queue, 1 to 8. One is best for hot SKUs; more may help many SKUs on a
+    /// database with cores to spare.
+    pub writers: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 4_096, batch: 256 }
+        Self { queue: 4_096, batch: 256, writers: 1 }
     }
 }
 
@@ -128,6 +131,7 @@ pub struct Inventory {
     clock: Clock,
     catalogue: Catalogue,
     combiner: Combiner,
+    writers: usize,
 }
 
 impl Inventory {
@@ -135,7 +139,13 @@ impl Inventory {
     /// [`Inventory::background`] runs.
     pub fn new(db: Db, clock: Clock, config: &Config) -> Arc<Self> {
         let combiner = Combiner::new(db.clone(), clock.clone(), config.queue, config.batch);
-        Arc::new(Self { db, clock, catalogue: Catalogue::default(), combiner })
+        Arc::new(Self {
+            db,
+            clock,
+            catalogue: Catalogue::default(),
+            combiner,
+            writers: config.writers.clamp(1, 8),
+        })
     }
 
     /// Adds the gRPC services.
@@ -154,8 +164,11 @@ impl Inventory {
         self: &Arc<Self>,
         stop: &CancellationToken,
     ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
-        let (service, stop) = (Arc::clone(self), stop.clone());
-        let queue = async move { service.combiner.run(&service.catalogue, stop.cancelled()).await };
-        vec![("inventory.queue", Box::pin(queue))]
+        let writer = |_| {
+            let (service, stop) = (Arc::clone(self), stop.clone());
+            let queue = async move { service.combiner.run(&service.catalogue, stop.cancelled()).await };
+            ("inventory.queue", Box::pin(queue) as BoxFuture<'static, ()>)
+        };
+        (0..self.writers).map(writer).collect()
     }
 }

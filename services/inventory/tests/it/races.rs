@@ -12,7 +12,11 @@ use crate::world::{Client, Service, World, line, reason, reserve, rsv, worlds};
 
 /// The service a second time on the same data, as in another process.
 async fn second(world: &World) -> Service {
-    Service::start(world.db.reopen().await, &world.clock, &Config { queue: 4_096, batch: 64 })
+    Service::start(
+        world.db.reopen().await,
+        &world.clock,
+        &Config { batch: 64, writers: 2, ..Config::default() },
+    )
 }
 
 async fn call(mut client: Client, request: pb::ReserveRequest) -> Result<pb::Reservation, Status> {

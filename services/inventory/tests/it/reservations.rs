@@ -255,7 +255,7 @@ async fn a_request_that_cannot_be_read_names_every_field() {
         let many = reserve(&rsv(), (1..=1_001).map(|n| line(n, "n1", "A", 1)).collect());
         assert_eq!(fields(&world.client().reserve(many).await.unwrap_err()), ["lines"]);
         let twice = reserve(&rsv(), vec![line(1, "n1", "A", 1), line(1, "n1", "A", 1)]);
-        assert_eq!(fields(&world.client().reserve(twice).await.unwrap_err()), ["lines"]);
+        assert_eq!(fields(&world.client().reserve(twice).await.unwrap_err()), ["lines[1].line"]);
         let unknown =
             reserve(&rsv(), vec![line(1, "n1", "A", 1), line(2, "n1", "X", 1), line(3, "n1", "a", 1)]);
         let refused = fields(&world.client().reserve(unknown).await.unwrap_err());
@@ -346,7 +346,8 @@ async fn a_full_queue_says_when_to_come_back() {
     let db = db::testing::sqlite(crate::world::SETS).await;
     let clock = clock::Clock::virtual_at(crate::world::start());
     // nobody serves this queue
-    let inventory = inventory::Inventory::new(db.db(), clock, &inventory::Config { queue: 1, batch: 1 });
+    let inventory =
+        inventory::Inventory::new(db.db(), clock, &inventory::Config { queue: 1, batch: 1, writers: 1 });
     let peer = server::peer::acting(inventory.peer(), &server::Principal::service("fulfillment"));
     let client = pb::inventory_service_client::InventoryServiceClient::new(peer);
     let mut waits = client.clone();
