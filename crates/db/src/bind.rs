@@ -76,25 +76,17 @@ pub(crate) fn postgres_parts(parts: Vec<Part>) -> Result<PgArguments> {
 fn add_arrays(
     arguments: &mut PgArguments,
     columns: &[(&'static str, Type)],
-    rows: Vec<Vec<Value>>,
+    mut rows: Vec<Vec<Value>>,
 ) -> Result<()> {
     check(columns, &rows)?;
-    let mut turned: Vec<Vec<Value>> = columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
-    for row in rows {
-        for (column, value) in turned.iter_mut().zip(row) {
-            column.push(value);
-        }
-    }
-    for ((_, kind), values) in columns.iter().zip(turned) {
+    // column by column, taken out of the rows as they are: hot batches have thousands of values
+    for (index, (_, kind)) in columns.iter().enumerate() {
         macro_rules! array {
-            ($variant:ident) => {
-                arguments.add(
-                    values
-                        .into_iter()
-                        .map(|value| if let Value::$variant(it) = value { it } else { None })
-                        .collect::<Vec<_>>(),
-                )
-            };
+            ($variant:ident) => {{
+                let taken = rows.iter_mut().map(|row| std::mem::replace(&mut row[index], Value::I64(None)));
+                let values = taken.map(|value| if let Value::$variant(it) = value { it } else { None });
+                arguments.add(values.collect::<Vec<_>>())
+            }};
         }
         match kind {
             Type::BigInt => array!(I64),
