@@ -197,6 +197,10 @@ impl From<Error> for Status {
             Error::ViewLoading => {
                 return server::retry_later(DOMAIN, "STOCK_VIEW_LOADING", soon, error.to_string());
             }
+            // The caller's own time is over; inventory only noticed first.
+            Error::Peer(ref status) if status.code() == Code::DeadlineExceeded => {
+                (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+            }
             Error::Peer(status) => {
                 tracing::warn!(code = ?status.code(), message = status.message(), "inventory did not answer");
                 return server::retry_later(
