@@ -2,6 +2,7 @@
 
 use db::{Part, Row, Tx, Type, Value, params};
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use crate::{Error, Event, MAX_PAYLOAD, trace};
 
@@ -157,6 +158,43 @@ pub(crate) async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<Row>, Error> 
                JOIN events e ON e.aggregate = o.aggregate AND e.sequence = o.sequence
               ORDER BY o.id LIMIT $1",
             params![limit],
+        )
+        .await?;
+    Ok(rows)
+}
+
+/// A pointer to an event that is pending.
+pub(crate) struct Pointer {
+    pub(crate) id: i64,
+    aggregate: Uuid,
+    sequence: i64,
+}
+
+/// The oldest pointers.
+pub(crate) async fn pointers(tx: &mut Tx, limit: i64) -> Result<Vec<Pointer>, Error> {
+    let rows = tx
+        .fetch_all("SELECT id, aggregate, sequence FROM outbox ORDER BY id LIMIT $1", params![limit])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let (id, aggregate, sequence) = (row.get("id")?, row.get("aggregate")?, row.get("sequence")?);
+            Ok(Pointer { id, aggregate, sequence })
+        })
+        .collect()
+}
+
+/// The events that are pointed at, in the order of the pointers, each with the id of its own.
+pub(crate) async fn pointed_at(tx: &mut Tx, pointers: &[Pointer]) -> Result<Vec<Row>, Error> {
+    let rows = pointers.iter().map(|to| params![to.id, to.aggregate, to.sequence]).collect();
+    let rows = tx
+        .batch_fetch(
+            "SELECT r.id, e.event_id, e.topic, e.aggregate_type, e.aggregate, e.sequence, e.event_type, e.payload,
+                    e.occurred_at, e.actor, e.traceparent
+               FROM {rows}
+               JOIN events e ON e.aggregate = r.aggregate AND e.sequence = r.sequence
+              ORDER BY r.id",
+            &[("id", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            rows,
         )
         .await?;
     Ok(rows)

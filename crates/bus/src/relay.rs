@@ -312,20 +312,20 @@ fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper
     Keeper::new(db.clone(), clock.clone(), "relay", holder, term)
 }
 
-/// The oldest pending events but for those that are acknowledged, and their ids.
+/// The oldest pending events but for those that are acknowledged, and their ids. Those stay pointed at until their
+/// deletion is through: only their pointers are read again.
 async fn read(db: &Db, hidden: &HashSet<i64>) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
     let limit = i64::try_from(WINDOW + hidden.len()).unwrap_or(i64::MAX);
     let mut tx = db.read().await?;
-    let rows = outbox::pending(&mut tx, limit).await?;
+    let mut pointers = outbox::pointers(&mut tx, limit).await?;
+    pointers.retain(|pointer| !hidden.contains(&pointer.id));
+    let rows = outbox::pointed_at(&mut tx, &pointers).await?;
     drop(tx);
     let mut ids = Vec::with_capacity(rows.len());
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        let id: i64 = row.get("id")?;
-        if !hidden.contains(&id) {
-            ids.push(id);
-            events.push(Arc::new(Delivered::from_row(row)?));
-        }
+        ids.push(row.get("id")?);
+        events.push(Arc::new(Delivered::from_row(row)?));
     }
     Ok((ids, events))
 }
