@@ -35,11 +35,14 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
         Some(brokers) => Some(observer(brokers, Arc::clone(&elsewhere)).await?),
         None => None,
     };
-    let (placed, round) = place_at_rate(stage).await?;
+    // Until the first orders are seen, consumer groups may still be joining: that is a start, not a propagation.
+    let (first, _) = place_at_rate(stage, 0.5).await?;
+    wait_for(&in_stream, first.len()).await;
+    let (placed, round) = place_at_rate(stage, stage.args.seconds).await?;
     stage.drained().await?;
-    wait_for(&in_stream, placed.len()).await;
+    wait_for(&in_stream, first.len() + placed.len()).await;
     if child.is_some() {
-        wait_for(&elsewhere, placed.len()).await;
+        wait_for(&elsewhere, first.len() + placed.len()).await;
     }
     watcher.abort();
     let stream = latencies(&placed, &in_stream);
@@ -67,7 +70,8 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
 async fn watch_store(stage: &Stage<'_>, seen: Sightings) -> Result<tokio::task::JoinHandle<()>, Status> {
     let clock = stage.platform.clock().clone();
     let request = ful::WatchWorkRequest { node_id: NODE.to_owned(), resume_token: String::new() };
-    let mut stream = stage.clients[1].work.clone().watch_work(request).await?.into_inner();
+    let store = stage.clients[1].acting(&format!("store/{NODE}")).map_err(internal)?;
+    let mut stream = store.work.clone().watch_work(request).await?.into_inner();
     Ok(tokio::spawn(async move {
         while let Ok(Some(change)) = stream.message().await {
             let Some(work) = change.item.and_then(|item| item.fulfillment_order) else { continue };
@@ -124,8 +128,8 @@ pub(crate) async fn observe(args: &Args) -> exit::Result<()> {
 }
 
 /// Places orders at the rate asked for, whatever the answers take.
-async fn place_at_rate(stage: &Stage<'_>) -> Result<(HashMap<String, i64>, Round), Status> {
-    let total = (stage.args.seconds * f64::from(stage.args.rate)).round().max(1.0);
+async fn place_at_rate(stage: &Stage<'_>, seconds: f64) -> Result<(HashMap<String, i64>, Round), Status> {
+    let total = (seconds * f64::from(stage.args.rate)).round().max(1.0);
     let every = Duration::from_secs_f64(1.0 / f64::from(stage.args.rate.max(1)));
     let mut ticks = tokio::time::interval(every);
     let mut calls = JoinSet::new();
