@@ -37,12 +37,12 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     };
     // Until the first orders are seen, consumer groups may still be joining: that is a start, not a propagation.
     let (first, _) = place_at_rate(stage, 0.5).await?;
-    wait_for(&in_stream, first.len()).await;
+    wait_for(&in_stream, &first).await;
     let (placed, round) = place_at_rate(stage, stage.args.seconds).await?;
     stage.drained().await?;
-    wait_for(&in_stream, first.len() + placed.len()).await;
+    wait_for(&in_stream, &placed).await;
     if child.is_some() {
-        wait_for(&elsewhere, first.len() + placed.len()).await;
+        wait_for(&elsewhere, &placed).await;
     }
     watcher.abort();
     let stream = latencies(&placed, &in_stream);
@@ -162,9 +162,14 @@ async fn place_at_rate(stage: &Stage<'_>, seconds: f64) -> Result<(HashMap<Strin
     Ok((placed, round))
 }
 
-async fn wait_for(seen: &Sightings, wanted: usize) {
+/// Waits until each of these orders was seen, at most five seconds.
+async fn wait_for(seen: &Sightings, orders: &HashMap<String, i64>) {
     for _ in 0..500 {
-        if seen.lock().unwrap_or_else(PoisonError::into_inner).len() >= wanted {
+        let is_seen = {
+            let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.keys().all(|order| seen.contains_key(order))
+        };
+        if is_seen {
             return;
         }
         clock::Clock::system().pause(Duration::from_millis(10)).await;
