@@ -138,38 +138,48 @@ impl Inventory {
         Ok(pb::ListMovementsResponse { movements, next_page_token: next.unwrap_or_default() })
     }
 
-    /// Every position in chunks, the kits first. Each chunk is as new as its reading; versions say what is newer.
+    /// Every position in chunks, after all kits in chunks. Each chunk is as new as its reading; versions say what is
+    /// newer.
     pub(crate) fn stream_positions(&self) -> BoxStream<'static, Result<pb::StreamPositionsResponse, Status>> {
-        let start = Some((String::new(), String::new(), true));
+        let start = Some(Place::Kits(String::new()));
         let chunks = stream::try_unfold((self.db.clone(), start), |(db, place)| async move {
-            let Some((node, sku, is_first)) = place else { return Ok(None) };
+            let Some(place) = place else { return Ok(None) };
             let mut tx = db.read().await?;
-            let kits = if is_first { all_kits(&mut tx).await? } else { Vec::new() };
-            let limit = i64::try_from(MAX_PAIRS).unwrap_or(1);
-            let slots = positions::after(&mut tx, (&node, &sku), limit).await?;
-            let next = slots
-                .last()
-                .filter(|_| slots.len() == MAX_PAIRS)
-                .map(|last| (last.key.node.to_string(), last.key.sku.to_string(), false));
+            let (chunk, next) = chunk(&mut tx, place).await?;
             drop(tx);
-            let chunk =
-                pb::StreamPositionsResponse { positions: slots.iter().map(wire::position).collect(), kits };
             Ok::<_, Error>(Some((chunk, (db, next))))
         });
         chunks.map(|chunk| chunk.map_err(Status::from)).boxed()
     }
 }
 
-async fn all_kits(tx: &mut Tx) -> Result<Vec<pb::Sku>, Error> {
-    let mut kits: Vec<pb::Sku> = Vec::new();
-    loop {
-        let after = kits.last().map(|kit| kit.sku.clone()).unwrap_or_default();
-        let items = skus::kits_after(tx, &after, 500).await?;
-        if items.is_empty() {
-            return Ok(kits);
+/// Where a stream of positions stands: what comes after this.
+enum Place {
+    Kits(String),
+    Positions(String, String),
+}
+
+/// Kits of one message: with the most parts and the longest codes, well below the 4 MiB that clients take.
+const KITS: usize = 500;
+
+async fn chunk(tx: &mut Tx, place: Place) -> Result<(pb::StreamPositionsResponse, Option<Place>), Error> {
+    let (node, sku) = match place {
+        Place::Kits(after) => {
+            let items = skus::kits_after(tx, &after, i64::try_from(KITS).unwrap_or(1)).await?;
+            let kits: Vec<pb::Sku> = items.into_iter().map(wire::sku).collect();
+            if let Some(last) = kits.last() {
+                let next = Place::Kits(last.sku.clone());
+                return Ok((pb::StreamPositionsResponse { positions: Vec::new(), kits }, Some(next)));
+            }
+            (String::new(), String::new())
         }
-        kits.extend(items.into_iter().map(wire::sku));
-    }
+        Place::Positions(node, sku) => (node, sku),
+    };
+    let slots = positions::after(tx, (&node, &sku), i64::try_from(MAX_PAIRS).unwrap_or(1)).await?;
+    let last = slots.last().filter(|_| slots.len() == MAX_PAIRS);
+    let next = last.map(|last| Place::Positions(last.key.node.to_string(), last.key.sku.to_string()));
+    let positions = slots.iter().map(wire::position).collect();
+    Ok((pb::StreamPositionsResponse { positions, kits: Vec::new() }, next))
 }
 
 /// Cuts a list that was asked for with one entry more than a page; says whether there was one.
