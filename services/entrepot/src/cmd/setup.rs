@@ -2,6 +2,7 @@
 //! it says, so that a second set-up with the same words changes nothing.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
@@ -14,6 +15,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use crate::clients::Clients;
+use crate::compose::Platform;
 use crate::config::Config;
 use crate::exit;
 
@@ -31,6 +33,28 @@ pub(crate) fn data_directory(
     let fresh = fresh.map_err(|error| exit::Exit::other("cannot make a temporary directory", &error))?;
     fresh.path().clone_into(&mut config.data.directory);
     Ok(Some(fresh))
+}
+
+/// Waits until no event is on its way, looking again `every` so often, for `limit` at most.
+pub(crate) async fn events_arrive(
+    platform: &Platform,
+    every: Duration,
+    limit: Duration,
+) -> Result<(), Status> {
+    let deadline = Instant::now() + limit;
+    while !platform.idle().await.map_err(internal)? {
+        if Instant::now() > deadline {
+            let text = format!("events were still on their way after {} s", limit.as_secs());
+            return Err(Status::deadline_exceeded(text));
+        }
+        platform.clock().pause(every).await;
+    }
+    Ok(())
+}
+
+/// Something that should not happen, as a status.
+pub(crate) fn internal(error: impl std::fmt::Display) -> Status {
+    Status::internal(error.to_string())
 }
 
 /// A node of a sample retailer in few words.
@@ -118,9 +142,8 @@ pub(crate) async fn put_skus(clients: &Clients, skus: &[(String, String)]) -> Re
     Ok(())
 }
 
-/// Books changes of stock of `source`, each once for ever by its reference. Returns how many were applied now.
-pub(crate) async fn book(clients: &Clients, source: &str, rows: &[inv::DeltaRow]) -> Result<u64, Status> {
-    let mut applied = 0;
+/// Books changes of stock of `source`, each once for ever by its reference.
+pub(crate) async fn book(clients: &Clients, source: &str, rows: &[inv::DeltaRow]) -> Result<(), Status> {
     for chunk in rows.chunks(1_000) {
         let mut request = inv::ApplyDeltasRequest {
             request_id: String::new(),
@@ -131,8 +154,7 @@ pub(crate) async fn book(clients: &Clients, source: &str, rows: &[inv::DeltaRow]
         let answer = clients.inventory.clone().apply_deltas(request).await?.into_inner();
         for result in answer.results {
             match result.verdict() {
-                inv::RowVerdict::Applied => applied += 1,
-                inv::RowVerdict::Duplicate => {}
+                inv::RowVerdict::Applied | inv::RowVerdict::Duplicate => {}
                 inv::RowVerdict::Unspecified | inv::RowVerdict::Stale | inv::RowVerdict::Refused => {
                     return Err(Status::failed_precondition(format!(
                         "stock row {} was refused: {} {}",
@@ -142,5 +164,5 @@ pub(crate) async fn book(clients: &Clients, source: &str, rows: &[inv::DeltaRow]
             }
         }
     }
-    Ok(applied)
+    Ok(())
 }

@@ -16,10 +16,11 @@ use tonic::Status;
 
 use super::load::Round;
 use super::outcome::{Outcome, Pairs};
-use super::stage::{NODE, Stage, internal};
+use super::stage::{NODE, Stage};
 use super::{Args, place};
 use crate::clients::instant;
 use crate::cmd::demo::Latency;
+use crate::cmd::setup::internal;
 use crate::exit;
 
 /// When somebody saw an order first, microseconds since the epoch by order id.

@@ -1,7 +1,7 @@
 //! A platform set up for measuring: one node that never closes, some SKUs with more stock than a bench can sell.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use contract::fulfillment::v1::NodeKind;
 use contract::inventory::v1 as inv;
@@ -12,7 +12,7 @@ use tonic::Status;
 use super::Args;
 use super::bare::Bare;
 use crate::clients::{Clients, timestamp};
-use crate::cmd::setup::{self, NodeSpec};
+use crate::cmd::setup::{self, NodeSpec, internal};
 use crate::compose::Platform;
 
 /// The node of all benches but `promise`.
@@ -95,14 +95,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until no event is on its way, so that one round's work does not burden the next.
     pub(crate) async fn drained(&self) -> Result<(), Status> {
-        let deadline = Instant::now() + Duration::from_mins(2);
-        while !self.platform.idle().await.map_err(internal)? {
-            if Instant::now() > deadline {
-                return Err(Status::deadline_exceeded("events were still on their way after 120 s"));
-            }
-            self.platform.clock().pause(Duration::from_millis(5)).await;
-        }
-        Ok(())
+        setup::events_arrive(self.platform, Duration::from_millis(5), Duration::from_mins(2)).await
     }
 
     /// The bare side: the same tables in a schema of its own, with a pool of 16 on PostgreSQL; in a file of its own
@@ -127,9 +120,4 @@ impl<'a> Stage<'a> {
     pub(crate) fn round(&self) -> Duration {
         Duration::from_secs_f64((self.args.seconds / f64::from(2 * super::ROUNDS)).max(0.2))
     }
-}
-
-/// Something that should not happen, as a status.
-pub(crate) fn internal(error: impl std::fmt::Display) -> Status {
-    Status::internal(error.to_string())
 }

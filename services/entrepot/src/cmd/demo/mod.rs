@@ -21,7 +21,7 @@ use tonic::Status;
 use self::figures::{Audit, Figures, Tally};
 use self::stores::{Busy, Store};
 use crate::clients::Clients;
-use crate::cmd::setup;
+use crate::cmd::setup::{self, internal};
 use crate::compose::Platform;
 use crate::config::Config;
 use crate::exit;
@@ -91,7 +91,7 @@ impl Demo<'_> {
         bar.inc(1);
         let stock = retailer::stock(nodes, self.platform.clock().business());
         setup::book(&ops, "demo", &stock).await?;
-        self.events_arrive().await?;
+        setup::events_arrive(self.platform, Duration::from_millis(5), Duration::from_mins(2)).await?;
         bar.finish_and_clear();
         Ok(stock.len())
     }
@@ -161,17 +161,6 @@ impl Demo<'_> {
         Ok(())
     }
 
-    async fn events_arrive(&self) -> Result<(), Status> {
-        let deadline = Instant::now() + Duration::from_mins(2);
-        while !self.platform.idle().await.map_err(internal)? {
-            if Instant::now() > deadline {
-                return Err(Status::deadline_exceeded("events were still on their way after 120 s"));
-            }
-            self.platform.clock().pause(Duration::from_millis(5)).await;
-        }
-        Ok(())
-    }
-
     async fn outcomes(&self) -> Result<BTreeMap<String, u64>, Status> {
         let mut outcomes = BTreeMap::new();
         let mut request = ListOrdersRequest { page_size: 200, ..ListOrdersRequest::default() };
@@ -218,10 +207,6 @@ fn bar(len: u64, what: &'static str) -> ProgressBar {
     ProgressBar::new(len)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         .with_message(what)
-}
-
-fn internal(error: impl std::fmt::Display) -> Status {
-    Status::internal(error.to_string())
 }
 
 /// Runs the demo and tells its figures; then serves until interrupted, unless `--exit`.

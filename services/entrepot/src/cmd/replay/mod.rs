@@ -6,6 +6,7 @@ mod report;
 mod shops;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clock::Clock;
 use contract::fulfillment::v1 as ful;
@@ -20,7 +21,7 @@ use self::file::Till;
 use self::play::Player;
 use self::report::Audit;
 use crate::clients::{Clients, timestamp};
-use crate::cmd::setup;
+use crate::cmd::setup::{self, internal};
 use crate::compose::Platform;
 use crate::config::Config;
 use crate::exit;
@@ -118,10 +119,7 @@ async fn set_up(ops: &Clients, platform: &Platform, till: &Till) -> Result<(), S
         })
         .collect();
     setup::book(ops, "replay", &rows).await?;
-    while !platform.idle().await.map_err(internal)? {
-        platform.clock().pause(std::time::Duration::from_millis(2)).await;
-    }
-    Ok(())
+    setup::events_arrive(platform, Duration::from_millis(2), Duration::from_mins(2)).await
 }
 
 /// One stream per shop, as its PAD has it: what is offered goes to the player.
@@ -171,8 +169,4 @@ fn tell(args: &Args, report: &report::Report) -> exit::Result<()> {
         return Ok(());
     }
     Err(exit::Exit::new(exit::Class::Other, "the money or the stock does not agree; see the report"))
-}
-
-fn internal(error: impl std::fmt::Display) -> Status {
-    Status::internal(error.to_string())
 }

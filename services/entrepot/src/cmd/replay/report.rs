@@ -120,7 +120,7 @@ impl Report {
     }
 
     /// Goods left without a sale; `quantity` is negative.
-    pub(crate) fn wrote_off(&mut self, quantity: i64, _is_new: bool) {
+    pub(crate) fn wrote_off(&mut self, quantity: i64) {
         self.written_off_units -= quantity;
     }
 
