@@ -14,7 +14,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,9 @@ const FIRST_BYTE: Duration = Duration::from_secs(10);
 const HEADER_LIST: u32 = 16 * 1024;
 /// A connection that is asked to close and has no calls is closed after this.
 const QUIET: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted: the usual 128 turn a rush of callers into connection resets. The system
+/// cuts this to its own limit (`net.core.somaxconn`).
+const BACKLOG: u32 = 4_096;
 /// How long dropped connections get to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -90,10 +93,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes the port.
-    pub async fn bind(config: Config) -> io::Result<Self> {
-        let tcp = TcpListener::bind(config.address).await?;
-        Ok(Self { tcp, config })
+    /// Takes the port. Must be called within the runtime.
+    pub fn bind(config: Config) -> io::Result<Self> {
+        let socket = match config.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // a restart must get its port back while connections of the run before linger
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(config.address)?;
+        Ok(Self { tcp: socket.listen(BACKLOG)?, config })
     }
 
     /// Where it listens.

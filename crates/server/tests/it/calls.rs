@@ -9,11 +9,11 @@ use tonic::{Code, Request};
 use crate::echo::{self, Echo, say, send, watch};
 
 /// The same service by each way that a caller can reach it.
-async fn ways(echo: &Echo, limits: &Limits) -> Vec<(&'static str, Peer)> {
+fn ways(echo: &Echo, limits: &Limits) -> Vec<(&'static str, Peer)> {
     let shutdown = Shutdown::new();
     let door = echo::door(echo, limits, &shutdown);
     let config = listen::Config { address: ([127, 0, 0, 1], 0).into(), ..listen::Config::default() };
-    let listener = listen::Listener::bind(config).await.unwrap();
+    let listener = listen::Listener::bind(config).unwrap();
     let address = listener.address().unwrap();
     tokio::spawn(listener.run(door.clone(), shutdown));
     vec![
@@ -25,14 +25,14 @@ async fn ways(echo: &Echo, limits: &Limits) -> Vec<(&'static str, Peer)> {
 
 #[tokio::test]
 async fn an_answer_comes_back_by_every_way() {
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         assert_eq!(say(&peer, "hello").await.unwrap(), "hello", "{way}");
     }
 }
 
 #[tokio::test]
 async fn an_error_keeps_its_details_by_every_way() {
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         let status = say(&peer, "refuse").await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{way}");
         assert_eq!(reason(&status).as_deref(), Some("NO_STOCK"), "{way}");
@@ -42,7 +42,7 @@ async fn an_error_keeps_its_details_by_every_way() {
 
 #[tokio::test]
 async fn an_error_without_details_gets_a_reason() {
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         let status = say(&peer, "bare").await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::NotFound, "nothing here"), "{way}");
         assert!(reason(&status).is_some(), "{way}");
@@ -51,7 +51,7 @@ async fn an_error_without_details_gets_a_reason() {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_error_and_the_next_call_works() {
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         let status = say(&peer, "panic").await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"), "{way}");
         assert_eq!(reason(&status).as_deref(), Some("HANDLER_PANICKED"), "{way}");
@@ -63,7 +63,7 @@ async fn a_panic_is_an_internal_error_and_the_next_call_works() {
 async fn a_deadline_is_answered_and_the_handler_still_finishes() {
     for way in 0..3 {
         let echo = Echo::default();
-        let (way, peer) = ways(&echo, &Limits::default()).await.swap_remove(way);
+        let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
         let mut request = Request::new("sleep:200".to_owned());
         // the header alone: the client itself must not give up first
         request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
@@ -80,13 +80,13 @@ async fn a_deadline_is_answered_and_the_handler_still_finishes() {
 #[tokio::test]
 async fn a_call_without_a_deadline_gets_the_default_one() {
     let limits = Limits { default_deadline: Duration::from_millis(30), ..Limits::default() };
-    let peer = ways(&Echo::default(), &limits).await.swap_remove(0).1;
+    let peer = ways(&Echo::default(), &limits).swap_remove(0).1;
     assert_eq!(say(&peer, "sleep:200").await.unwrap_err().code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
 async fn odd_deadlines_are_met_with_a_clear_answer() {
-    let peer = ways(&Echo::default(), &Limits::default()).await.swap_remove(0).1;
+    let peer = ways(&Echo::default(), &Limits::default()).swap_remove(0).1;
     for (timeout, expected) in [
         ("1n", Code::DeadlineExceeded),
         ("0S", Code::DeadlineExceeded),
@@ -109,7 +109,7 @@ async fn odd_deadlines_are_met_with_a_clear_answer() {
 async fn a_caller_that_vanishes_cuts_nothing_in_half() {
     for way in 0..3 {
         let echo = Echo::default();
-        let (way, peer) = ways(&echo, &Limits::default()).await.swap_remove(way);
+        let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
         let call = tokio::spawn(async move { say(&peer, "sleep:150").await });
         tokio::time::sleep(Duration::from_millis(60)).await;
         call.abort();
@@ -123,7 +123,7 @@ async fn a_caller_that_vanishes_cuts_nothing_in_half() {
 async fn calls_beyond_the_limit_are_refused_at_once_and_may_be_retried() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
     for way in [0, 2] {
-        let (way, peer) = ways(&Echo::default(), &limits).await.swap_remove(way);
+        let (way, peer) = ways(&Echo::default(), &limits).swap_remove(way);
         let calls = (0..8).map(|_| say(&peer, "sleep:150"));
         let answers = futures_util::future::join_all(calls).await;
         let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
@@ -141,7 +141,7 @@ async fn calls_beyond_the_limit_are_refused_at_once_and_may_be_retried() {
 #[tokio::test]
 async fn an_abandoned_call_keeps_its_place_until_it_ends() {
     let limits = Limits { max_in_flight: 1, ..Limits::default() };
-    let peer = ways(&Echo::default(), &limits).await.swap_remove(0).1;
+    let peer = ways(&Echo::default(), &limits).swap_remove(0).1;
     let mut request = Request::new("sleep:200".to_owned());
     request.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
     assert_eq!(send(&peer, request).await.unwrap_err().code(), Code::DeadlineExceeded);
@@ -154,7 +154,7 @@ async fn an_abandoned_call_keeps_its_place_until_it_ends() {
 async fn open_streams_have_a_limit_and_give_their_place_back() {
     let limits = Limits { max_open_streams: 1, ..Limits::default() };
     for way in [0, 2] {
-        let (way, peer) = ways(&Echo::default(), &limits).await.swap_remove(way);
+        let (way, peer) = ways(&Echo::default(), &limits).swap_remove(way);
         let mut first = watch(&peer, "one").await.unwrap();
         assert_eq!(first.message().await.unwrap().as_deref(), Some("one"), "{way}");
         assert_eq!(watch(&peer, "two").await.unwrap_err().code(), Code::ResourceExhausted, "{way}");
@@ -166,7 +166,7 @@ async fn open_streams_have_a_limit_and_give_their_place_back() {
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_with_a_reason() {
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         let status = say(&peer, &"x".repeat(server::MESSAGE_LIMIT + 1)).await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted, "{way}: {status}");
         assert_eq!(reason(&status).as_deref(), Some("MESSAGE_TOO_LARGE"), "{way}");
@@ -177,7 +177,7 @@ async fn a_message_over_the_limit_is_refused_with_a_reason() {
 async fn callers_are_known_by_their_metadata_and_checked_against_the_table() {
     let strict = Limits { anonymous_allowed: false, ..Limits::default() };
     for way in [0, 2] {
-        let (way, peer) = ways(&Echo::default(), &strict).await.swap_remove(way);
+        let (way, peer) = ways(&Echo::default(), &strict).swap_remove(way);
         let cases = [
             (Some("store/SH-001"), Code::Ok),
             (Some("customer/1"), Code::PermissionDenied),
@@ -225,7 +225,7 @@ async fn a_peer_that_is_not_there_is_unavailable() {
 #[tokio::test]
 async fn a_handler_knows_the_trace_of_its_caller_by_every_way() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    for (way, peer) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, peer) in ways(&Echo::default(), &Limits::default()) {
         let mut request = Request::new("trace".to_owned());
         request.metadata_mut().insert(server::trace::TRACEPARENT, trace.parse().unwrap());
         assert_eq!(send(&peer, request).await.unwrap(), trace, "{way}");
@@ -237,7 +237,7 @@ async fn a_handler_knows_the_trace_of_its_caller_by_every_way() {
 #[tokio::test]
 async fn deadlines_and_traces_go_on_from_hop_to_hop() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    for (way, next) in ways(&Echo::default(), &Limits::default()).await {
+    for (way, next) in ways(&Echo::default(), &Limits::default()) {
         let first = peer::local(Echo { next: Some(next), ..Echo::default() });
         let mut request = Request::new("ask:left".to_owned());
         request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());

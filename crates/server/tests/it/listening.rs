@@ -19,11 +19,11 @@ struct Running {
     ended: JoinHandle<Dropped>,
 }
 
-async fn start(echo: &Echo, config: Config) -> Running {
+fn start(echo: &Echo, config: Config) -> Running {
     let shutdown = Shutdown::new();
     let door = echo::door(echo, &Limits::default(), &shutdown);
     let config = Config { address: ([127, 0, 0, 1], 0).into(), ..config };
-    let listener = Listener::bind(config).await.unwrap();
+    let listener = Listener::bind(config).unwrap();
     let address = listener.address().unwrap();
     Running { address, shutdown: shutdown.clone(), ended: tokio::spawn(listener.run(door, shutdown)) }
 }
@@ -60,7 +60,7 @@ fn web_call(text: &str, headers: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_browser_on_this_machine_may_call_and_read_the_status() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     let answer = http1(running.address, &web_call("hello", "origin: http://localhost:5173\r\n")).await;
     assert!(answer.starts_with("http/1.1 200"), "{answer}");
     assert!(answer.contains("access-control-allow-origin: http://localhost:5173"), "{answer}");
@@ -73,7 +73,7 @@ async fn a_browser_on_this_machine_may_call_and_read_the_status() {
 
 #[tokio::test]
 async fn a_browser_gets_the_details_of_an_error() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     let answer = http1(running.address, &web_call("refuse", "")).await;
     assert!(answer.contains("grpc-status: 9") || answer.contains("grpc-status:9"), "{answer}");
     assert!(answer.contains("grpc-status-details-bin"), "{answer}");
@@ -81,7 +81,7 @@ async fn a_browser_gets_the_details_of_an_error() {
 
 #[tokio::test]
 async fn a_preflight_of_a_stranger_allows_nothing() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     let preflight = |origin: &str| {
         format!(
             "OPTIONS {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\
@@ -100,7 +100,7 @@ async fn a_preflight_of_a_stranger_allows_nothing() {
 
 #[tokio::test]
 async fn bytes_that_are_no_call_do_not_hurt() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     for junk in [
         &b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -122,7 +122,7 @@ async fn bytes_that_are_no_call_do_not_hurt() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_closed_and_the_others_go_on() {
-    let running = start(&Echo::default(), Config { max_connections: 1, ..Config::default() }).await;
+    let running = start(&Echo::default(), Config { max_connections: 1, ..Config::default() });
     let first = client(&running);
     assert!(say(&first, "hello").await.is_ok());
     let mut second = TcpStream::connect(running.address).await.unwrap();
@@ -133,9 +133,32 @@ async fn a_connection_too_many_is_closed_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn a_rush_of_callers_waits_to_be_accepted() {
+    const CALLERS: usize = 500;
+    let config = Config { address: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let listener = Listener::bind(config).unwrap();
+    let address = listener.address().unwrap();
+    let mut callers = Vec::new();
+    for _ in 0..CALLERS {
+        let connected = tokio::time::timeout(Duration::from_secs(30), TcpStream::connect(address)).await;
+        let mut caller = connected.expect("there is room to wait").unwrap();
+        caller.write_all(&web_call("hello", "")).await.unwrap();
+        callers.push(caller);
+    }
+    let shutdown = Shutdown::new();
+    tokio::spawn(listener.run(echo::door(&Echo::default(), &Limits::default(), &shutdown), shutdown));
+    for (index, mut caller) in callers.into_iter().enumerate() {
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(30), caller.read_to_end(&mut answer)).await;
+        assert!(read.is_ok_and(|read| read.is_ok()), "caller {index}");
+        assert!(String::from_utf8_lossy(&answer).contains("hello"), "caller {index}");
+    }
+}
+
+#[tokio::test]
 async fn an_old_connection_is_left_for_a_new_one_without_a_failed_call() {
     let config = Config { max_connection_age: Duration::from_millis(100), ..Config::default() };
-    let running = start(&Echo::default(), config).await;
+    let running = start(&Echo::default(), config);
     let client = client(&running);
     for call in 0..20 {
         assert_eq!(say(&client, "hello").await.unwrap(), "hello", "call {call}");
@@ -146,7 +169,7 @@ async fn an_old_connection_is_left_for_a_new_one_without_a_failed_call() {
 #[tokio::test]
 async fn a_shutdown_lets_calls_finish_and_tells_streams() {
     let echo = Echo::default();
-    let running = start(&echo, Config::default()).await;
+    let running = start(&echo, Config::default());
     let client = client(&running);
     let mut stream = watch(&client, "one").await.unwrap();
     assert_eq!(stream.message().await.unwrap().as_deref(), Some("one"));
@@ -166,7 +189,7 @@ async fn a_shutdown_lets_calls_finish_and_tells_streams() {
 
 #[tokio::test]
 async fn a_silent_connection_does_not_hold_up_a_shutdown() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     let _silent = TcpStream::connect(running.address).await.unwrap();
     let mut half = TcpStream::connect(running.address).await.unwrap();
     half.write_all(b"PRI * HTTP/2.0\r\n").await.unwrap();
@@ -183,7 +206,7 @@ async fn a_silent_connection_does_not_hold_up_a_shutdown() {
 async fn the_drain_limit_really_ends_what_is_left() {
     let echo = Echo::default();
     let config = Config { drain_limit: Duration::from_millis(100), ..Config::default() };
-    let running = start(&echo, config).await;
+    let running = start(&echo, config);
     let client = client(&running);
     let call = tokio::spawn(async move { say(&client, "sleep:30000").await });
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -198,7 +221,7 @@ async fn the_drain_limit_really_ends_what_is_left() {
 
 #[tokio::test]
 async fn a_request_that_stalls_does_not_keep_its_handler() {
-    let running = start(&Echo::default(), Config::default()).await;
+    let running = start(&Echo::default(), Config::default());
     let call = web_call("hello", "grpc-timeout: 100m\r\n");
     let answer = http1(running.address, &call[..call.len() - 3]).await;
     assert!(answer.contains("grpc-status: 4") || answer.contains("grpc-status:4"), "{answer}");

@@ -233,7 +233,6 @@ impl Platform {
 impl Ports {
     async fn take(config: &Config) -> Result<Self> {
         let listener = Listener::bind(listen_config(config))
-            .await
             .map_err(|error| cannot_bind("server.listen", config.server.listen, &error))?;
         let address =
             listener.address().map_err(|error| cannot_bind("server.listen", config.server.listen, &error))?;
