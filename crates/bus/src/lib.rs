@@ -28,6 +28,7 @@ pub mod trace;
 mod applied;
 mod bus;
 mod consumer;
+mod fresh;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod local;

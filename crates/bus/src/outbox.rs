@@ -4,7 +4,7 @@ use db::{Part, Row, Tx, Type, Value, params};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{Error, Event, MAX_PAYLOAD, trace};
+use crate::{Error, Event, MAX_PAYLOAD, fresh, trace};
 
 /// Appends events in the order given. Lock or update the aggregates' rows first (see the crate's notes).
 ///
@@ -17,12 +17,13 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
     }
     match events {
         [] => return Ok(()),
-        [event] => append_one(tx, event, traceparent).await?,
+        [event] => append_one(tx, event, traceparent.clone()).await?,
         [..] => {
             let traces = std::iter::repeat(traceparent.as_deref());
             tx.together(parts_of(events.iter().zip(traces))).await?;
         }
     }
+    fresh::keep(tx, events.iter().zip(std::iter::repeat(traceparent.as_deref())));
     tx.wake_on_commit();
     Ok(())
 }
@@ -45,11 +46,13 @@ pub fn parts(tx: &mut Tx, events: &[Event]) -> Result<Vec<Part>, Error> {
     for event in events {
         check(event)?;
     }
+    let traceparent = trace::current();
+    let traced = || events.iter().zip(std::iter::repeat(traceparent.as_deref()));
     if !events.is_empty() {
+        fresh::keep(tx, traced());
         tx.wake_on_commit();
     }
-    let traceparent = trace::current();
-    Ok(parts_of(events.iter().zip(std::iter::repeat(traceparent.as_deref()))))
+    Ok(parts_of(traced()))
 }
 
 /// The same as [`parts`] for events of several traces.
@@ -57,10 +60,12 @@ pub fn parts_traced(tx: &mut Tx, events: &[Traced]) -> Result<Vec<Part>, Error> 
     for (event, _) in events {
         check(event)?;
     }
+    let traced = || events.iter().map(|(event, trace)| (event, trace.as_deref()));
     if !events.is_empty() {
+        fresh::keep(tx, traced());
         tx.wake_on_commit();
     }
-    Ok(parts_of(events.iter().map(|(event, trace)| (event, trace.as_deref()))))
+    Ok(parts_of(traced()))
 }
 
 async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
@@ -166,8 +171,8 @@ pub(crate) async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<Row>, Error> 
 /// A pointer to an event that is pending.
 pub(crate) struct Pointer {
     pub(crate) id: i64,
-    aggregate: Uuid,
-    sequence: i64,
+    pub(crate) aggregate: Uuid,
+    pub(crate) sequence: i64,
 }
 
 /// The oldest pointers.
@@ -184,7 +189,7 @@ pub(crate) async fn pointers(tx: &mut Tx, limit: i64) -> Result<Vec<Pointer>, Er
 }
 
 /// The events that are pointed at, in the order of the pointers, each with the id of its own.
-pub(crate) async fn pointed_at(tx: &mut Tx, pointers: &[Pointer]) -> Result<Vec<Row>, Error> {
+pub(crate) async fn pointed_at(tx: &mut Tx, pointers: &[&Pointer]) -> Result<Vec<Row>, Error> {
     let rows = pointers.iter().map(|to| params![to.id, to.aggregate, to.sequence]).collect();
     let rows = tx
         .batch_fetch(

@@ -8,7 +8,7 @@
 //! There is no lower bound on the ids read: a transaction may commit late with a low id, and later events of the
 //! same aggregate must not pass it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,8 +19,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::fresh::Fresh;
 use crate::lease::Keeper;
 use crate::local::Hub;
+use crate::outbox::Pointer;
 use crate::upkeep::Upkeep;
 use crate::{Delivered, Error, measure, outbox};
 
@@ -67,6 +69,8 @@ pub struct Relay {
     hidden: HashSet<i64>,
     /// Whether this relay leads, for those who work beside it.
     leads: Arc<AtomicBool>,
+    /// What this process has committed just now.
+    fresh: Arc<Fresh>,
 }
 
 /// Ids that were to be deleted, and whether they are.
@@ -88,6 +92,7 @@ impl Relay {
     pub(crate) fn new(db: Db, clock: Clock, owner: &'static str, holder: String, outlet: Outlet) -> Self {
         let settings = Settings::default();
         let keeper = keeper(&db, &clock, holder, &settings);
+        let fresh = db.attached();
         Self {
             db,
             clock,
@@ -100,6 +105,7 @@ impl Relay {
             deletion: None,
             hidden: HashSet::new(),
             leads: Arc::new(AtomicBool::new(false)),
+            fresh,
         }
     }
 
@@ -177,12 +183,13 @@ impl Relay {
     async fn turn(&mut self, stop: &CancellationToken) -> Result<Turn, Error> {
         let leads = self.keeper.hold().await?.is_some();
         self.leads.store(leads, Ordering::Relaxed);
+        self.fresh.want(leads);
         metrics::gauge!(measure::RELAY_LEADER, "outbox" => self.owner).set(if leads { 1.0 } else { 0.0 });
         if !leads {
             return Ok(Turn::Follows);
         }
         self.start_deletion();
-        let (ids, events) = read(&self.db, &self.hidden).await?;
+        let (ids, events) = read(&self.db, &self.hidden, &self.fresh).await?;
         if events.is_empty() {
             return Ok(Turn::Idle);
         }
@@ -297,6 +304,7 @@ impl Relay {
         if let Outlet::Kafka(outlet) = &mut self.outlet {
             outlet.close().await;
         }
+        self.fresh.want(false);
         if let Err(error) = self.keeper.release().await {
             tracing::debug!(outbox = self.owner, %error, "the lease runs out by itself");
         }
@@ -312,22 +320,27 @@ fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper
     Keeper::new(db.clone(), clock.clone(), "relay", holder, term)
 }
 
-/// The oldest pending events but for those that are acknowledged, and their ids. Those stay pointed at until their
-/// deletion is through: only their pointers are read again.
-async fn read(db: &Db, hidden: &HashSet<i64>) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
+/// The oldest pending events but for those that are acknowledged, and the ids of their pointers. Those stay until
+/// their deletion is through: only their pointers are read again.
+async fn read(
+    db: &Db,
+    hidden: &HashSet<i64>,
+    fresh: &Fresh,
+) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
     let limit = i64::try_from(WINDOW + hidden.len()).unwrap_or(i64::MAX);
     let mut tx = db.read().await?;
     let mut pointers = outbox::pointers(&mut tx, limit).await?;
     pointers.retain(|pointer| !hidden.contains(&pointer.id));
-    let rows = outbox::pointed_at(&mut tx, &pointers).await?;
-    drop(tx);
-    let mut ids = Vec::with_capacity(rows.len());
-    let mut events = Vec::with_capacity(rows.len());
-    for row in &rows {
-        ids.push(row.get("id")?);
-        events.push(Arc::new(Delivered::from_row(row)?));
+    let fresh = fresh.take(pointers.iter().map(|to| (to.aggregate, to.sequence)));
+    let unknown: Vec<&Pointer> =
+        pointers.iter().zip(&fresh).filter(|(_, event)| event.is_none()).map(|(to, _)| to).collect();
+    let mut read = HashMap::with_capacity(unknown.len());
+    for row in &outbox::pointed_at(&mut tx, &unknown).await? {
+        read.insert(row.get::<i64>("id")?, Arc::new(Delivered::from_row(row)?));
     }
-    Ok((ids, events))
+    drop(tx);
+    let found = pointers.iter().zip(fresh);
+    Ok(found.filter_map(|(to, event)| Some((to.id, event.or_else(|| read.remove(&to.id))?))).unzip())
 }
 
 async fn pause(clock: &Clock, wait: Duration, stop: &CancellationToken) {

@@ -1,8 +1,10 @@
 //! Opening a database and beginning work in it: the room that knows the engines.
 
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
@@ -84,6 +86,7 @@ struct Shared {
     write: Write,
     readers: Pool,
     wakeups: Arc<watch::Sender<u64>>,
+    attached: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 enum Write {
@@ -123,7 +126,14 @@ impl Db {
         } else {
             return Err(Error::misuse("database url must begin with sqlite:// or postgres://"));
         };
-        Ok(Self(Arc::new(Shared { engine, options: options.clone(), write, readers, wakeups })))
+        Ok(Self(Arc::new(Shared {
+            engine,
+            options: options.clone(),
+            write,
+            readers,
+            wakeups,
+            attached: Mutex::default(),
+        })))
     }
 
     /// The engine behind it.
@@ -170,6 +180,14 @@ impl Db {
     /// Signalled after each commit whose transaction asked for it with [`Tx::wake_on_commit`].
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.wakeups.subscribe()
+    }
+
+    /// The one `T` of this handle and its clones, made when it is first asked for: what a room above keeps in memory
+    /// about this database.
+    pub fn attached<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut attached = self.0.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = attached.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
+        Arc::clone(found).downcast().unwrap_or_default()
     }
 
     /// Writes a copy of the whole database, taken at one moment, to a new file. `SQLite` only.

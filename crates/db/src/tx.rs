@@ -25,8 +25,26 @@ pub struct Tx {
     link: Link,
     mode: Mode,
     state: State,
-    savepoints: u32,
+    /// For each open savepoint, how much of `done.after` there was before it.
+    savepoints: Vec<usize>,
+    done: Done,
+}
+
+/// What follows the commit.
+#[derive(Default)]
+pub(crate) struct Done {
     wake: bool,
+    after: Vec<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Done {
+    /// The commit is durable. Says whether [`Db::committed`] is to be signalled.
+    pub(crate) fn follow(self) -> bool {
+        for run in self.after {
+            run();
+        }
+        self.wake
+    }
 }
 
 /// One batch of [`Tx::together`]: text, columns and rows as [`Tx::batch`] takes them.
@@ -76,7 +94,7 @@ impl std::fmt::Debug for Tx {
 
 impl Tx {
     pub(crate) fn new(db: Db, link: Link, mode: Mode) -> Self {
-        Self { db, link, mode, state: State::Open, savepoints: 0, wake: false }
+        Self { db, link, mode, state: State::Open, savepoints: Vec::new(), done: Done::default() }
     }
 
     /// The engine that runs the statements.
@@ -178,9 +196,9 @@ impl Tx {
     /// Marks a place to go back to. Savepoints nest; the calls below mean the innermost.
     pub async fn savepoint(&mut self) -> Result<()> {
         self.needs_transaction()?;
-        let name = self.savepoints + 1;
+        let name = self.savepoints.len() + 1;
         self.control(format!("SAVEPOINT s{name}")).await?;
-        self.savepoints = name;
+        self.savepoints.push(self.done.after.len());
         Ok(())
     }
 
@@ -191,7 +209,9 @@ impl Tx {
             self.state = State::Open;
         }
         self.control(format!("ROLLBACK TO SAVEPOINT s{name}; RELEASE SAVEPOINT s{name}")).await?;
-        self.savepoints -= 1;
+        if let Some(kept) = self.savepoints.pop() {
+            self.done.after.truncate(kept);
+        }
         Ok(())
     }
 
@@ -199,13 +219,25 @@ impl Tx {
     pub async fn release(&mut self) -> Result<()> {
         let name = self.innermost()?;
         self.control(format!("RELEASE SAVEPOINT s{name}")).await?;
-        self.savepoints -= 1;
+        self.savepoints.pop();
         Ok(())
     }
 
     /// After the commit of this transaction, [`Db::committed`] is signalled.
     pub fn wake_on_commit(&mut self) {
-        self.wake = true;
+        self.done.wake = true;
+    }
+
+    /// Runs `after` once the commit is durable, before [`Db::committed`] is signalled. Never when the transaction, or
+    /// the savepoint it was asked for in, is rolled back, nor when the outcome of the commit is unknown. It runs where
+    /// other commits wait: keep it short.
+    pub fn after_commit(&mut self, after: impl FnOnce() + Send + Sync + 'static) {
+        self.done.after.push(Box::new(after));
+    }
+
+    /// The database of this transaction.
+    pub fn db(&self) -> &Db {
+        &self.db
     }
 
     /// Makes it durable. Returns when it is on disk, which on `SQLite` may be shared with others.
@@ -225,12 +257,12 @@ impl Tx {
 
     async fn end(self) -> Result<()> {
         match self.link {
-            Link::Writer(turn) => turn.commit(self.wake).await,
+            Link::Writer(turn) => turn.commit(self.done).await,
             Link::Pooled(lease) => {
-                let (db, wake) = (self.db, self.wake);
+                let (db, done) = (self.db, self.done);
                 let commit = tokio::spawn(async move {
                     let committed = commit_pooled(lease).await;
-                    if committed.is_ok() && wake {
+                    if committed.is_ok() && done.follow() {
                         db.wake();
                     }
                     committed
@@ -327,8 +359,8 @@ impl Tx {
         if self.mode == Mode::Write { Ok(()) } else { Err(Error::misuse("only a write has savepoints")) }
     }
 
-    fn innermost(&self) -> Result<u32> {
-        match self.savepoints {
+    fn innermost(&self) -> Result<usize> {
+        match self.savepoints.len() {
             0 => Err(Error::misuse("there is no savepoint")),
             name => Ok(name),
         }

@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot, watch};
 
 use crate::connection::{Address, Connection};
 use crate::error::{Error, Result};
+use crate::tx::Done;
 
 /// Most transactions that share one commit.
 const MEMBERS: usize = 64;
@@ -52,7 +53,7 @@ enum End {
 
 struct Member {
     answer: oneshot::Sender<Result<()>>,
-    wake: bool,
+    done: Done,
 }
 
 /// What the task and the holder of the turn share.
@@ -88,11 +89,11 @@ impl Turn {
     }
 
     /// Returns when the outer transaction is on disk.
-    pub(crate) async fn commit(mut self, wake: bool) -> Result<()> {
+    pub(crate) async fn commit(mut self, done: Done) -> Result<()> {
         let (answer, answered) = oneshot::channel();
         let lost = || Error::Unavailable("transaction was idle for too long".into());
         let end = self.end.take().ok_or_else(lost)?;
-        end.send(End::Commit(Member { answer, wake })).map_err(|_| lost())?;
+        end.send(End::Commit(Member { answer, done })).map_err(|_| lost())?;
         drop(self);
         answered.await.map_err(|_| Error::Unavailable("writer is gone".into()))?
     }
@@ -300,11 +301,17 @@ impl Task {
         metrics::counter!("entrepot_db_commits_total", "engine" => "sqlite").increment(1);
         metrics::counter!("entrepot_db_transactions_total", "engine" => "sqlite")
             .increment(members.len() as u64);
-        if members.iter().any(|member| member.wake) {
+        let mut wake = false;
+        let mut answers = Vec::with_capacity(members.len());
+        for Member { answer, done } in members {
+            wake |= done.follow();
+            answers.push(answer);
+        }
+        if wake {
             self.wakeups.send_modify(|commits| *commits += 1);
         }
-        for member in members {
-            let _ = member.answer.send(Ok(()));
+        for answer in answers {
+            let _ = answer.send(Ok(()));
         }
     }
 

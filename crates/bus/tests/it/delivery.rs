@@ -131,6 +131,31 @@ async fn a_view_sees_events_as_they_were_appended_after_their_effects() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_published_as_its_row_says() {
+    for world in worlds().await {
+        let running = world.start(&[Recorder::new("beside")]);
+        let mut view = running.bus.subscribe(&[Topic::Orders]);
+        view.ready().await.unwrap();
+        let aggregate = Uuid::new_v4();
+        // enough of them that some surely follow the first turn of the relay, in which it learns that it leads
+        for sequence in 1..=5 {
+            let finer = bus::Event {
+                occurred_at: "2026-11-21T10:00:00.123456789Z".parse().unwrap(),
+                ..event(aggregate, sequence)
+            };
+            let mut tx = world.owner.begin().await.unwrap();
+            outbox::append(&mut tx, &[finer]).await.unwrap();
+            tx.commit().await.unwrap();
+            let seen = view.next().await.unwrap();
+            let mut tx = world.owner.read().await.unwrap();
+            let rows = bus::replay::read(&mut tx, aggregate, sequence, 1).await.unwrap();
+            assert_eq!([(*seen).clone()], rows[..], "{}", world.label);
+        }
+        running.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn events_of_several_requests_in_one_batch_keep_their_own_traces() {
     for db in db::testing::engines(SETS).await {

@@ -1,5 +1,7 @@
 //! Each construct of the portable dialect, run on both engines.
 
+use std::sync::{Arc, Mutex};
+
 use db::{Row, Tx, params};
 use uuid::Uuid;
 
@@ -303,5 +305,36 @@ async fn savepoints_nest_and_bring_an_aborted_transaction_back() {
         let rows = tx.fetch_all("SELECT id FROM things ORDER BY id", params![]).await.unwrap();
         let ids: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
         assert_eq!(ids, [1, 2, 4]);
+    }
+}
+
+#[tokio::test]
+async fn what_follows_a_commit_is_only_that_of_what_was_kept() {
+    for db in engines().await {
+        let followed = Arc::new(Mutex::new(Vec::new()));
+        let note = |what: &'static str| {
+            let followed = Arc::clone(&followed);
+            move || followed.lock().unwrap().push(what)
+        };
+        let mut tx = db.begin().await.unwrap();
+        tx.after_commit(note("rolled back"));
+        drop(tx);
+        let mut committed = db.committed();
+        let mut tx = db.begin().await.unwrap();
+        tx.wake_on_commit();
+        tx.after_commit(note("kept"));
+        tx.savepoint().await.unwrap();
+        tx.after_commit(note("undone"));
+        tx.savepoint().await.unwrap();
+        tx.after_commit(note("undone with the outer one"));
+        tx.release().await.unwrap();
+        tx.rollback_to().await.unwrap();
+        tx.savepoint().await.unwrap();
+        tx.after_commit(note("released"));
+        tx.release().await.unwrap();
+        assert!(followed.lock().unwrap().is_empty(), "nothing is committed yet");
+        tx.commit().await.unwrap();
+        committed.changed().await.unwrap();
+        assert_eq!(*followed.lock().unwrap(), ["kept", "released"]);
     }
 }
