@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bus::Topic;
 use db::testing::OwnDatabase;
-use db::{Db, Options};
+use db::{Db, Options, Row};
 use entrepot::clients::Clients;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,6 +41,44 @@ pub fn broker() -> Option<String> {
 /// A prefix of topics and groups that nobody else uses.
 pub fn fresh_prefix() -> String {
     format!("test-{}.", &Uuid::new_v4().simple().to_string()[..8])
+}
+
+/// An event as its owner keeps it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Identifies it.
+    pub event_id: Uuid,
+    /// What it happened to.
+    pub aggregate: Uuid,
+    /// Its number among the events of the aggregate, from 1 on.
+    pub sequence: i64,
+    /// What happened.
+    pub event_type: String,
+    /// The encoded message.
+    pub payload: Vec<u8>,
+}
+
+impl StoredEvent {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            event_id: row.get("event_id").expect("an id"),
+            aggregate: row.get("aggregate").expect("an id"),
+            sequence: row.get("sequence").expect("a number"),
+            event_type: row.get("event_type").expect("a text"),
+            payload: row.get("payload").expect("bytes"),
+        }
+    }
+}
+
+/// Statements are fixed texts, so there is one for each owner.
+macro_rules! all_events {
+    ($owner:literal) => {
+        concat!(
+            "SELECT event_id, aggregate, sequence, event_type, payload FROM ",
+            $owner,
+            ".events WHERE topic = $1"
+        )
+    };
 }
 
 /// Three processes and what they stand on. All is gone after the test.
@@ -221,6 +260,28 @@ impl Processes {
         let mut tx = self.tables.read().await.expect("the database can be read");
         let row = tx.fetch_one(sql, Vec::new()).await.expect("it counts");
         row.get("n").expect("a number")
+    }
+
+    /// Where the broker is.
+    pub fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// The name of a topic at the broker.
+    pub fn topic(&self, topic: Topic) -> String {
+        format!("{}{topic}", self.prefix)
+    }
+
+    /// Every event that the owner of a topic committed.
+    pub async fn events(&self, topic: Topic) -> Vec<StoredEvent> {
+        let mut tx = self.tables.read().await.expect("the database can be read");
+        let sql = match topic {
+            Topic::Orders => all_events!("orders"),
+            Topic::Inventory => all_events!("inventory"),
+            Topic::Fulfillment => all_events!("fulfillment"),
+        };
+        let rows = tx.fetch_all(sql, db::params![topic.name()]).await.expect("the events are there");
+        rows.iter().map(StoredEvent::from_row).collect()
     }
 
     /// The payloads that orders stored of all events of one type.

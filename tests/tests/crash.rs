@@ -15,6 +15,8 @@ use flows::world::{NODE, People, fresh};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
+use crate::log;
+
 /// Pieces of each SKU at the start.
 const STOCK: i64 = 100_000;
 /// SKUs on sale.
@@ -97,6 +99,8 @@ impl Trade {
         assert_eq!(processes.parked().await, 0, "no event was given up");
         let stored = processes.count("SELECT COUNT(*) AS n FROM orders.orders").await;
         assert_eq!(stored, i64::try_from(ids.len()).expect("few"), "one order per request");
+        let (events, repeats) = log::agrees_with_what_was_committed(processes).await;
+        let _ = writeln!(std::io::stderr(), "{events} events, {repeats} deliveries of them again");
         check_money(processes, &orders).await;
         check_stock(processes, &orders).await;
     }

@@ -5,5 +5,6 @@ mod bad_input;
 mod commands;
 mod crash;
 mod kafka;
+mod log;
 mod oversell;
 mod pickup;
