@@ -19,13 +19,29 @@ pub(crate) struct Request {
     pub(crate) hash: [u8; 32],
 }
 
+/// Who makes something happen, as the ledger and the events tell it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cause {
+    /// `kind/id`.
+    pub(crate) actor: Arc<str>,
+    /// The W3C `traceparent` of the call or event behind it.
+    pub(crate) trace: Option<String>,
+}
+
+impl Cause {
+    /// This actor, in the trace that is in force.
+    pub(crate) fn now(actor: &str) -> Self {
+        Self { actor: actor.into(), trace: bus::trace::current() }
+    }
+}
+
 /// One command.
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     /// There for callers; events and timers are made once by other means.
     pub(crate) request: Option<Request>,
-    /// Who: `kind/id`.
-    pub(crate) actor: Arc<str>,
+    /// Who, and in which trace.
+    pub(crate) cause: Cause,
     /// What.
     pub(crate) act: Act,
 }

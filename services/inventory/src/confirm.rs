@@ -1,13 +1,11 @@
 //! Confirm: an order takes its claims, and the time limit is gone. Claims that ran out meanwhile are taken again if
 //! the stock is still there.
 
-use std::sync::Arc;
-
 use contract::inventory::v1 as pb;
 use domain::stock::Refusal;
 use domain::stock::reservation::{Line, Reservation, Step};
 
-use crate::command::Confirm;
+use crate::command::{Cause, Confirm};
 use crate::desk::{Desk, Outcome, Told};
 use crate::error::{self, Error};
 
@@ -16,19 +14,19 @@ impl Desk {
         &mut self,
         confirm: &Confirm,
         lines: Result<Vec<Line>, Error>,
-        actor: &Arc<str>,
+        cause: &Cause,
     ) -> Outcome {
         let told = Told::Confirmed(confirm.order);
         let Some(mut next) = self.find(confirm.id).cloned() else {
-            return self.claim_at_once(confirm, lines?, actor);
+            return self.claim_at_once(confirm, lines?, cause);
         };
         match next.confirm(confirm.order, &confirm.wants) {
-            Ok(step) => self.carry(next, step, actor, told),
+            Ok(step) => self.carry(next, step, cause, told),
             Err(Refusal::Lost { .. }) => match self.take_again(&mut next, confirm) {
-                Ok(step) => self.carry(next, step, actor, told),
-                Err(refusal) => self.refused(next, confirm, refusal, actor),
+                Ok(step) => self.carry(next, step, cause, told),
+                Err(refusal) => self.refused(next, confirm, refusal, cause),
             },
-            Err(refusal) => self.refused(next, confirm, refusal.into(), actor),
+            Err(refusal) => self.refused(next, confirm, refusal.into(), cause),
         }
     }
 
@@ -39,7 +37,7 @@ impl Desk {
     }
 
     /// The reservation does not exist (any more): an order that stands claims what it needs now.
-    fn claim_at_once(&mut self, confirm: &Confirm, lines: Vec<Line>, actor: &Arc<str>) -> Outcome {
+    fn claim_at_once(&mut self, confirm: &Confirm, lines: Vec<Line>, cause: &Cause) -> Outcome {
         if lines.is_empty() {
             return Err(Error::ReservationNotFound(confirm.id));
         }
@@ -48,11 +46,11 @@ impl Desk {
         if let Err(refusal) = self.grant(&fresh.lines, &shifts) {
             let mut none = Reservation::tombstone(confirm.id, self.now);
             none.version = 0;
-            return self.refused(none, confirm, refusal, actor);
+            return self.refused(none, confirm, refusal, cause);
         }
-        self.carry(fresh.clone(), Step::Changed(shifts), actor, Told::Held)?;
+        self.carry(fresh.clone(), Step::Changed(shifts), cause, Told::Held)?;
         let step = fresh.confirm(confirm.order, &[])?;
-        self.carry(fresh, step, actor, Told::Confirmed(confirm.order))
+        self.carry(fresh, step, cause, Told::Confirmed(confirm.order))
     }
 
     /// A caller is told; for an order that stands, the refusal is an event.
@@ -61,7 +59,7 @@ impl Desk {
         mut next: Reservation,
         confirm: &Confirm,
         refusal: Error,
-        actor: &Arc<str>,
+        cause: &Cause,
     ) -> Result<pb::Reservation, Error> {
         let (reason, sku) = match &refusal {
             Error::NoStock { sku, .. } => ("NO_STOCK", sku.to_string()),
@@ -77,6 +75,6 @@ impl Desk {
         }
         tracing::warn!(reservation_id = %confirm.id, order_id = %confirm.order, reason, "the claims of an order are lost");
         let step = next.refuse();
-        self.carry(next, step, actor, Told::Refused { order: confirm.order, reason, sku })
+        self.carry(next, step, cause, Told::Refused { order: confirm.order, reason, sku })
     }
 }

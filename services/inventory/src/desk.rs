@@ -2,7 +2,6 @@
 //! the events of that. Each verb adds its decision here in its own file.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use pb::inventory_event::Body;
 use prost::Message as _;
 
+use crate::command::Cause;
 use crate::error::Error;
 use crate::ledger::{By, Ledger};
 use crate::{store, wire};
@@ -47,7 +47,7 @@ pub(crate) struct Desk {
     pub(crate) now: Timestamp,
     pub(crate) ledger: Ledger,
     records: HashMap<ReservationId, Record>,
-    events: Vec<Event>,
+    events: Vec<outbox::Traced>,
 }
 
 impl Desk {
@@ -96,7 +96,7 @@ impl Desk {
         &mut self,
         next: Reservation,
         step: Step,
-        actor: &Arc<str>,
+        cause: &Cause,
         told: Told<'_>,
     ) -> Result<pb::Reservation, Error> {
         let mut shown = wire::reservation(&next);
@@ -110,7 +110,7 @@ impl Desk {
             | Told::Settled { .. }
             | Told::Expired => "",
         };
-        let by = By { actor, reason, reference: &shown.reservation_id, at: self.now };
+        let by = By { actor: &cause.actor, reason, reference: &shown.reservation_id, at: self.now };
         for shift in &shifts {
             let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Error::Raced)?;
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
@@ -118,7 +118,7 @@ impl Desk {
         }
         let (event_type, body) = told.body(shown);
         let event = pb::InventoryEvent { body: Some(body) };
-        self.events.push(Event {
+        let told = Event {
             id: id::v7(),
             topic: Topic::Inventory,
             aggregate_type: "reservation",
@@ -127,8 +127,9 @@ impl Desk {
             event_type,
             payload: event.encode_to_vec(),
             occurred_at: self.now,
-            actor: actor.as_ref().to_owned(),
-        });
+            actor: cause.actor.as_ref().to_owned(),
+        };
+        self.events.push((told, cause.trace.clone()));
         shown = event.body.and_then(wire::reservation_of).unwrap_or_default();
         let fresh = || Record {
             reservation: next.clone(),
@@ -162,8 +163,11 @@ impl Desk {
         let mut parts = vec![inbox::record_part(answers, self.now)];
         parts.extend(store::reservations::insert(&fresh, self.now));
         parts.extend(store::reservations::update(&changed, &lines, self.now));
-        parts.extend(self.ledger.parts(&mut self.events));
-        parts.extend(outbox::parts(tx, &self.events)?);
+        let mut positions = Vec::new();
+        parts.extend(self.ledger.parts(&mut positions));
+        // the claims of many requests end up in one position: it has no trace of its own
+        self.events.extend(positions.into_iter().map(|event| (event, None)));
+        parts.extend(outbox::parts_traced(tx, &self.events)?);
         match tx.together(parts).await {
             Ok(written) if written.starts_with(&wanted) => Ok(()),
             // a duplicate: the first event of a reservation that somebody else has made

@@ -12,7 +12,7 @@ use domain::stock::reservation::{Target, Want};
 use prost::Message as _;
 
 use crate::Inventory;
-use crate::command::{Act, Command, Confirm, Finding, Found, Settle, Wanted};
+use crate::command::{Act, Cause, Command, Confirm, Finding, Found, Settle, Wanted};
 use crate::error::Error;
 use crate::stock::{self, Care};
 
@@ -35,7 +35,8 @@ impl Consumer for Inventory {
         let mut commands = Vec::with_capacity(events.len());
         for event in events {
             if let Some(act) = act(event)? {
-                commands.push(Command { request: None, actor: event.actor.as_str().into(), act });
+                let cause = Cause { actor: event.actor.as_str().into(), trace: event.traceparent.clone() };
+                commands.push(Command { request: None, cause, act });
             }
         }
         if commands.is_empty() {

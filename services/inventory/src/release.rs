@@ -1,10 +1,9 @@
 //! Release and expire: give back what is held.
 
-use std::sync::Arc;
-
 use domain::id::ReservationId;
 use domain::stock::reservation::{Reservation, Step};
 
+use crate::command::Cause;
 use crate::desk::{Desk, Outcome, Told};
 
 impl Desk {
@@ -17,22 +16,22 @@ impl Desk {
         id: ReservationId,
         reason: &str,
         unless_confirmed: bool,
-        actor: &Arc<str>,
+        cause: &Cause,
     ) -> Outcome {
         let told = Told::Released { reason };
         if let Some(mut next) = self.find(id).cloned() {
             let step = if unless_confirmed { next.let_go()? } else { next.release() };
-            self.carry(next, step, actor, told)
+            self.carry(next, step, cause, told)
         } else {
             let tombstone = Reservation::tombstone(id, self.now);
-            self.carry(tombstone, Step::Changed(Vec::new()), actor, told)
+            self.carry(tombstone, Step::Changed(Vec::new()), cause, told)
         }
     }
 
     /// Ends a claim whose time is over; one that was extended or confirmed meanwhile stays.
-    pub(crate) fn expire(&mut self, id: ReservationId, actor: &Arc<str>) -> Outcome {
+    pub(crate) fn expire(&mut self, id: ReservationId, cause: &Cause) -> Outcome {
         let mut next = self.get(id)?;
         let step = next.expire(self.now);
-        self.carry(next, step, actor, Told::Expired)
+        self.carry(next, step, cause, Told::Expired)
     }
 }

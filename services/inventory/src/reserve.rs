@@ -1,6 +1,5 @@
 //! Reserve: take claims for a while, all lines or none.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::ReservationId;
@@ -8,6 +7,7 @@ use domain::stock::reservation::{Line, Reservation, State, Step};
 use domain::time;
 use prost::Message as _;
 
+use crate::command::Cause;
 use crate::desk::{Desk, Outcome, Told};
 use crate::error::Error;
 use crate::wire;
@@ -18,7 +18,7 @@ impl Desk {
         id: ReservationId,
         lines: Vec<Line>,
         ttl: Duration,
-        actor: &Arc<str>,
+        cause: &Cause,
     ) -> Outcome {
         if let Some(known) = self.find(id) {
             return again(known, &lines);
@@ -28,7 +28,7 @@ impl Desk {
         fits(&fresh)?;
         let shifts = fresh.taking();
         self.grant(&fresh.lines, &shifts)?;
-        self.carry(fresh, Step::Changed(shifts), actor, Told::Held)
+        self.carry(fresh, Step::Changed(shifts), cause, Told::Held)
     }
 }
 

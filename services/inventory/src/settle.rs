@@ -1,26 +1,24 @@
 //! Settle: bring a reservation to the quantities that its fulfilment order reports, and take in what the store found
 //! out about the stock.
 
-use std::sync::Arc;
-
 use domain::stock::movement::Kind;
 use domain::stock::reservation::{Reservation, Step};
 
-use crate::command::{Finding, Found, Settle};
+use crate::command::{Cause, Finding, Found, Settle};
 use crate::desk::{Desk, Outcome, Told};
 use crate::error::Error;
 use crate::ledger::By;
 
 impl Desk {
-    pub(crate) fn settle(&mut self, settle: &Settle, actor: &Arc<str>) -> Outcome {
+    pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Outcome {
         let mut next = self.get(settle.id)?;
         let step = next.settle(&settle.targets)?;
         let given_back = given_back(&step);
         let after = next.clone();
         let told = Told::Settled { fulfillment: settle.fulfillment.to_string() };
-        let shown = self.carry(next, step, actor, told)?;
+        let shown = self.carry(next, step, cause, told)?;
         for finding in &settle.findings {
-            self.found(&after, finding, &given_back, actor)?;
+            self.found(&after, finding, &given_back, cause)?;
         }
         Ok(shown)
     }
@@ -30,7 +28,7 @@ impl Desk {
         reservation: &Reservation,
         finding: &Finding,
         given_back: &[(usize, i64)],
-        actor: &Arc<str>,
+        cause: &Cause,
     ) -> Result<(), Error> {
         let reference = reservation.id.to_string();
         for (index, line) in
@@ -56,7 +54,7 @@ impl Desk {
                     place,
                     kind,
                     quantity,
-                    By { actor, reason, reference: &reference, at: self.now },
+                    By { actor: &cause.actor, reason, reference: &reference, at: self.now },
                 )?;
             }
         }

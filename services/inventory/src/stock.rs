@@ -97,15 +97,15 @@ fn key_of(request: &Request) -> inbox::Request {
 impl Desk {
     fn decide(&mut self, command: &Command, claims: Result<Vec<Line>, Error>) -> Outcome {
         match &command.act {
-            Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.actor),
-            Act::Confirm(confirm) => self.confirm(confirm, claims, &command.actor),
+            Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.cause),
+            Act::Confirm(confirm) => self.confirm(confirm, claims, &command.cause),
             Act::Release { id, reason, unless_confirmed } => {
-                self.release(*id, reason, *unless_confirmed, &command.actor)
+                self.release(*id, reason, *unless_confirmed, &command.cause)
             }
-            Act::Consume { id, units } => self.consume(*id, units, &command.actor),
-            Act::Extend { id, until } => self.extend(*id, *until, &command.actor),
-            Act::Expire { id } => self.expire(*id, &command.actor),
-            Act::Settle(settle) => self.settle(settle, &command.actor),
+            Act::Consume { id, units } => self.consume(*id, units, &command.cause),
+            Act::Extend { id, until } => self.extend(*id, *until, &command.cause),
+            Act::Expire { id } => self.expire(*id, &command.cause),
+            Act::Settle(settle) => self.settle(settle, &command.cause),
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What is due now: claims whose time is over.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
 use crate::Inventory;
-use crate::command::{Act, Command};
+use crate::command::{Act, Cause, Command};
 use crate::error::Error;
 use crate::once;
 use crate::stock::{self, Care};
@@ -20,11 +18,11 @@ impl Inventory {
     /// Does what is due at `now`; answers how much that was. Safe to run in several processes: who comes second finds
     /// nothing left to do.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
-        let actor: Arc<str> = "service/inventory".into();
+        let cause = Cause::now("service/inventory");
         let mut done = 0;
         for _ in 0..CHUNKS {
             let expired =
-                db::retry(once::ATTEMPTS, Error::is_retry, || self.expire_chunk(now, &actor)).await?;
+                db::retry(once::ATTEMPTS, Error::is_retry, || self.expire_chunk(now, &cause)).await?;
             done += expired;
             if expired < CHUNK {
                 break;
@@ -43,15 +41,14 @@ impl Inventory {
         reservations::next_due(&mut tx).await
     }
 
-    async fn expire_chunk(&self, now: Timestamp, actor: &Arc<str>) -> Result<usize, Error> {
+    async fn expire_chunk(&self, now: Timestamp, cause: &Cause) -> Result<usize, Error> {
         // looked for without a transaction: most of the time nothing is due
         let limit = i64::try_from(CHUNK).unwrap_or(1);
         let due = reservations::due(&mut self.db.read().await?, now, limit).await?;
         if due.is_empty() {
             return Ok(0);
         }
-        let expire =
-            |id: &_| Command { request: None, actor: Arc::clone(actor), act: Act::Expire { id: *id } };
+        let expire = |id: &_| Command { request: None, cause: cause.clone(), act: Act::Expire { id: *id } };
         let commands: Vec<Command> = due.iter().map(expire).collect();
         let mut tx = self.db.begin().await?;
         stock::apply(&mut tx, &self.catalogue, &commands, now, Care::Thorough).await?;

@@ -18,7 +18,7 @@ use prost::Message;
 use server::{Principal, Violation};
 use sha2::{Digest as _, Sha256};
 
-use crate::command::{Act, Command, Confirm, Request, Wanted};
+use crate::command::{Act, Cause, Command, Confirm, Request, Wanted};
 use crate::error::Error;
 use crate::ledger::Slot;
 use crate::store;
@@ -130,7 +130,7 @@ pub(crate) fn past(
 }
 
 fn command(principal: &Principal, request: Option<Request>, act: Act) -> Command {
-    Command { request, actor: principal.as_str().into(), act }
+    Command { request, cause: Cause::now(principal.as_str()), act }
 }
 
 pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Result<Command, Error> {

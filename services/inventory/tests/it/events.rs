@@ -6,10 +6,11 @@ use contract::inventory::v1 as pb;
 use contract::orders::v1 as orders;
 use db::params;
 use domain::id::Uuid;
+use futures_util::future::join_all;
 use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
 use prost::Message as _;
 
-use crate::world::{World, after, line, worlds};
+use crate::world::{World, after, line, reserve, rsv, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 
@@ -96,6 +97,42 @@ impl World {
 
     async fn held(&self, units: i64) -> String {
         self.hold(vec![line(1, "n1", "A", units)]).await.unwrap().reservation_id
+    }
+}
+
+impl World {
+    /// The traces of the events of one reservation.
+    async fn traces(&self, reservation: &str) -> Vec<Option<String>> {
+        let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
+        let mut tx = self.db.read().await.unwrap();
+        let sql = "SELECT traceparent FROM events WHERE aggregate = $1 ORDER BY sequence";
+        let rows = tx.fetch_all(sql, params![id]).await.unwrap();
+        rows.iter().map(|row| row.get("traceparent").unwrap()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_of_a_batch_keeps_its_own_trace() {
+    server::trace::carry_with(|trace, work| Box::pin(bus::trace::scope(Some(trace), work)));
+    let trace = |n: u32| format!("00-{:032x}-{:016x}-01", n + 1, 7);
+    for world in worlds().await {
+        world.stock("n1", &[("A", 100)]).await;
+        let buyers = (0..20).map(|n| {
+            let mut client = world.client();
+            let id = rsv();
+            let mut request = tonic::Request::new(reserve(&id, vec![line(1, "n1", "A", 1)]));
+            request.metadata_mut().insert("traceparent", trace(n).parse().unwrap());
+            tokio::spawn(async move { client.reserve(request).await.map(|_| id) })
+        });
+        let ids = join_all(buyers.collect::<Vec<_>>()).await.into_iter().map(|id| id.unwrap().unwrap());
+        let confirmed: Vec<(u32, String)> = (0..).zip(ids).collect();
+        let events = confirmed
+            .iter()
+            .map(|(n, id)| Delivered { traceparent: Some(trace(n + 100)), ..placed(id, &[(1, "A", 1)]) });
+        world.tell(&events.collect::<Vec<_>>()).await;
+        for (n, id) in &confirmed {
+            assert_eq!(world.traces(id).await, [Some(trace(*n)), Some(trace(n + 100))]);
+        }
     }
 }
 
