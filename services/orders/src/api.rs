@@ -82,7 +82,7 @@ impl OrderService for Orders {
         request: Request<pb::WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
         let (order, after) = wire::watch_order(request.get_ref())?;
-        Ok(Response::new(Box::pin(self.watch(order, after).await?)))
+        Ok(Response::new(Box::pin(server::driven(self.watch(order, after).await?))))
     }
 }
 

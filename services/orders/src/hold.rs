@@ -65,8 +65,19 @@ impl Orders {
             if is_live(&held, now) {
                 return promise(&held);
             }
+            // A twin of the call was faster, and what it held is an order's by now: to hold anew would take stock twice.
+            if held.state() == pb::PromiseState::Confirmed {
+                return Err(Error::PromiseTaken);
+            }
         }
         Err(Error::PromiseNotLive)
+    }
+
+    /// A promise as it stands.
+    pub(crate) async fn promise(&self, token: PromiseToken) -> Result<pb::Promise, Error> {
+        let request = pb::GetPromiseTokenRequest { promise_token: token.to_string() };
+        let answer = self.promises.clone().get_promise_token(request).await.map_err(Error::peer)?;
+        answer.into_inner().promise.ok_or(Error::PromiseNotLive)
     }
 
     /// Gives a hold a later end, and answers what it holds.

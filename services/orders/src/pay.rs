@@ -29,7 +29,11 @@ impl Orders {
                 let text = format!("must be {}, the currency of the order", seen.currency);
                 return Err(Error::field("amount.currency_code", text));
             }
-            let hold = self.hold_for(&seen, &command, &call, now).await?;
+            let hold = match self.hold_for(&seen, &command, &call, now).await {
+                // A twin of this call was faster, and the order has what it held.
+                Err(Error::PromiseTaken) => continue,
+                hold => hold?,
+            };
             let write = || self.write_payment(&command, &hold, &call, caller, now);
             let written = db::retry(3, Error::is_retry, write).await;
             if let Hold::Held(promise) = &hold

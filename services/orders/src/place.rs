@@ -88,7 +88,14 @@ impl Orders {
         }
         let now = self.clock.business();
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
-        let promise = self.held(&command, &scope, until, now).await?;
+        let promise = match self.held(&command, &scope, until, now).await {
+            Ok(promise) => promise,
+            // A twin may have been faster, and have what was to be held: then its answer is ours too.
+            Err(error) => {
+                let twin = self.known(&command, &scope).await.ok().flatten();
+                return twin.ok_or(error);
+            }
+        };
         let (placement, reply) = self.prepare(&command, &promise, &scope, caller, now)?;
         let work = |placements| self.write_all(placements);
         match self.desk.writes.run(placement, work).await?? {
@@ -160,19 +167,16 @@ impl Orders {
                 self.hold(&key, &wanted, until, now).await.map_err(as_fields)
             }
             Source::Token(token) => {
-                let held = self.extend(*token, until).await.map_err(|error| match error {
+                let unknown = |error| match error {
                     Error::Peer(answer) if answer.code() == Code::NotFound => {
                         Error::field("promise_token", "is not known")
                     }
                     other => other,
-                })?;
-                if held.state() == pb_fulfillment::PromiseState::Confirmed {
-                    return Err(Error::PromiseTaken);
-                }
-                if !hold::is_live(&held, now) {
-                    return Err(Error::PromiseNotLive);
-                }
-                same_lines(&held, &command.draft)?;
+                };
+                // A look first: an order that can't be placed on a promise must not give it a longer life.
+                fits(&self.promise(*token).await.map_err(unknown)?, &command.draft, now)?;
+                let held = self.extend(*token, until).await.map_err(unknown)?;
+                fits(&held, &command.draft, now)?;
                 hold::promise(&held)
             }
         }
@@ -313,8 +317,14 @@ fn cart(draft: &Draft) -> Vec<pb_fulfillment::CartLine> {
     numbered.map(line).collect()
 }
 
-/// A token must hold what the order is for, line by line.
-fn same_lines(held: &pb_fulfillment::Promise, draft: &Draft) -> Result<(), Error> {
+/// A token must be nobody's yet, be live, and hold what the order is for, line by line.
+fn fits(held: &pb_fulfillment::Promise, draft: &Draft, now: Timestamp) -> Result<(), Error> {
+    if held.state() == pb_fulfillment::PromiseState::Confirmed {
+        return Err(Error::PromiseTaken);
+    }
+    if !hold::is_live(held, now) {
+        return Err(Error::PromiseNotLive);
+    }
     let mut held: Vec<_> =
         held.lines.iter().map(|line| (line.line, line.sku.as_str(), line.quantity)).collect();
     held.sort_unstable();

@@ -301,8 +301,8 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
     web.place(with(good_order())).await;
     world.settle().await;
     let again = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]));
-    let said = No(Code::FailedPrecondition, "PROMISE_REFUSED");
-    is_refused("a second order", FULFILLMENT, said, web.try_place(again).await);
+    let said = No(Code::FailedPrecondition, "PROMISE_TAKEN");
+    is_refused("a second order", ORDERS, said, web.try_place(again).await);
     world.settle().await;
     assert_eq!(Census::of(&ops).await.orders.len(), 1);
     world.stop().await;

@@ -440,11 +440,12 @@ impl Order {
         Some(after_ms(due, policy.grace_ms))
     }
 
-    /// When its hold must be extended: as long as its stock is held and not confirmed.
+    /// When its hold must be extended: as long as its stock is held and not confirmed, also when a node works on it.
     pub fn extend_at(&self, policy: &Policy) -> Option<Timestamp> {
+        let buckets = self.buckets();
         let holds = self.confirmed_at.is_none()
             && matches!(self.status(), Status::Placed | Status::InFulfillment)
-            && self.buckets().reserved > 0;
+            && buckets.reserved + buckets.in_work() > 0;
         let at = after_ms(self.promise.held_until, -policy.hold_margin_ms);
         holds.then_some(at).filter(|at| self.lapse_at().is_none_or(|lapse| *at < lapse))
     }

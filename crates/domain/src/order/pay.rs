@@ -34,11 +34,9 @@ impl Order {
     /// Whether this payment would release the order if stock were held for it anew.
     pub fn needs_hold(&self, payment: &Payment) -> bool {
         let mut after = self.clone();
-        let Some(tender) = after.ledger.tenders.iter_mut().find(|t| t.id == payment.tender) else {
-            return false;
-        };
-        tender.state = payment.state;
-        self.blocks.contains(&Block::Payment)
+        // A payment that will be refused must not hold anything first.
+        after.record(payment).is_ok()
+            && self.blocks.contains(&Block::Payment)
             && !self.status().is_over()
             && self.buckets().open > 0
             && after.is_covered()

@@ -266,10 +266,21 @@ fn a_hold_is_extended_until_the_stock_is_confirmed() {
 }
 
 #[test]
+fn a_hold_is_extended_also_when_the_node_works_before_the_stock_is_confirmed() {
+    let order = paid();
+    let work = report(&order, true, |_| ());
+    let allocated = order.follow(&work, at(5)).unwrap().order;
+    assert_eq!(allocated.buckets().reserved, 0);
+    assert_eq!(allocated.due_at(&POLICY), Some(at(1880)));
+}
+
+#[test]
 fn a_late_payment_takes_new_stock_or_goes_back() {
     let lapsed = unpaid().lapse(at(900)).unwrap().order;
     let payment = capture(&lapsed, 0);
     assert!(lapsed.needs_hold(&payment));
+    let odd = Payment { amount_minor: payment.amount_minor + 1, ..payment.clone() };
+    assert!(!lapsed.needs_hold(&odd), "what will be refused holds nothing first");
     assert_eq!(lapsed.clone().pay(&payment, Hold::NotAsked, at(950)), Err(Refusal::NeedsHold));
     let again = lapsed.clone().pay(&payment, Hold::Held(promise("second")), at(950)).unwrap().order;
     assert_eq!(again.promise.token, promise("second").token);

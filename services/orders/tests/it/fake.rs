@@ -11,12 +11,15 @@ use domain::id::{PromiseToken, Uuid, v7};
 use domain::time::{after_ms, from_parts, to_parts};
 use prost_types::Timestamp as PbTimestamp;
 use server::{Peer, Violation};
+use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait};
 
 /// What the stand-in knows and does.
 pub(crate) struct Fake {
     clock: Clock,
     state: Mutex<State>,
+    stalled: Notify,
+    go_on: Notify,
 }
 
 #[derive(Default)]
@@ -26,11 +29,12 @@ struct State {
     refusal: Option<(Code, &'static str)>,
     unknown: Vec<String>,
     extensions: usize,
+    stalls: bool,
 }
 
 impl Fake {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
-        Arc::new(Self { clock, state: Mutex::default() })
+        Arc::new(Self { clock, state: Mutex::default(), stalled: Notify::new(), go_on: Notify::new() })
     }
 
     pub(crate) fn peer(self: &Arc<Self>) -> Peer {
@@ -45,6 +49,20 @@ impl Fake {
     /// Holds are granted again.
     pub(crate) fn grant(&self) {
         self.state.lock().unwrap().refusal = None;
+    }
+
+    /// The next hold that is asked for waits until [`Self::go_on`].
+    pub(crate) fn stall(&self) {
+        self.state.lock().unwrap().stalls = true;
+    }
+
+    /// Waits for the hold that waits.
+    pub(crate) async fn stalled(&self) {
+        self.stalled.notified().await;
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.go_on.notify_one();
     }
 
     /// This SKU does not exist.
@@ -119,10 +137,16 @@ impl PromiseService for Fake {
         request: Request<pb::HoldPromiseRequest>,
     ) -> Result<Response<pb::HoldPromiseResponse>, Status> {
         let request = request.into_inner();
+        if std::mem::take(&mut self.state.lock().unwrap().stalls) {
+            self.stalled.notify_one();
+            self.go_on.notified().await;
+        }
         let now = self.clock.business();
         let mut state = self.state.lock().unwrap();
         if let Some(known) = state.by_request.get(&request.request_id) {
-            let promise = Some(state.promises[known].clone()).filter(|p| p.state() == pb::PromiseState::Live);
+            let holds =
+                |p: &pb::Promise| matches!(p.state(), pb::PromiseState::Live | pb::PromiseState::Confirmed);
+            let promise = Some(state.promises[known].clone()).filter(holds);
             if promise.is_none() {
                 return refused(Some((Code::FailedPrecondition, "PROMISE_EXPIRED"))).map(|()| unreachable!());
             }
@@ -206,9 +230,12 @@ impl PromiseService for Fake {
 
     async fn get_promise_token(
         &self,
-        _: Request<pb::GetPromiseTokenRequest>,
+        request: Request<pb::GetPromiseTokenRequest>,
     ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
-        panic!("orders does not ask for this")
+        let token: PromiseToken = request.into_inner().promise_token.parse().unwrap();
+        let promise =
+            self.state.lock().unwrap().promises.get(&token.uuid()).cloned().ok_or_else(not_found)?;
+        Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(promise) }))
     }
 
     async fn get_sourcing_decision(

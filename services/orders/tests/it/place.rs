@@ -150,6 +150,11 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
         let same = || vec![line("a", 3, 100), line("b", 2, 55)];
         let refused = world.try_place(with("x1", vec![line("a", 2, 100)], &token)).await.unwrap_err();
         assert_eq!(fields(&refused), ["promise_token"]);
+        assert_eq!(
+            world.fake.extensions(),
+            0,
+            "a promise that no order can be placed on lives no longer for it"
+        );
         let refused = world.try_place(with("x2", same(), &token)).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "PROMISE_TAKEN"));
         assert_eq!(world.fake.promise(&token).state(), PromiseState::Live, "it is still the first order's");
@@ -164,6 +169,42 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
         world.fake.expire(&token);
         let refused = world.try_place(with("x4", same(), &token)).await.unwrap_err();
         assert_eq!(reason(&refused), "PROMISE_NOT_LIVE");
+    }
+}
+
+#[tokio::test]
+async fn a_twin_that_finds_its_stock_with_the_order_gets_the_orders_answer() {
+    for world in worlds().await {
+        let order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        world.fake.stall();
+        let faster = async {
+            world.fake.stalled().await;
+            let placed = world.try_place(order.clone()).await.unwrap();
+            world.fake.confirm(&placed.promise_token);
+            world.fake.go_on();
+            placed
+        };
+        let (slower, placed) = tokio::join!(world.try_place(order.clone()), faster);
+        assert_eq!(slower.unwrap(), placed);
+        assert_eq!(world.fake.made(), 1, "no stock was held a second time");
+    }
+}
+
+#[tokio::test]
+async fn a_twin_that_is_refused_the_last_piece_gets_the_answer_of_the_one_that_has_it() {
+    for world in worlds().await {
+        let order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        world.fake.stall();
+        let faster = async {
+            world.fake.stalled().await;
+            let again = pb::PlaceOrderRequest { request_id: v7().to_string(), ..order.clone() };
+            let placed = world.try_place(again).await.unwrap();
+            world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
+            world.fake.go_on();
+            placed
+        };
+        let (slower, placed) = tokio::join!(world.try_place(order.clone()), faster);
+        assert_eq!(slower.unwrap().order_id, placed.order_id);
     }
 }
 

@@ -22,6 +22,24 @@ async fn a_hold_is_extended_until_the_stock_is_confirmed() {
 }
 
 #[tokio::test]
+async fn a_hold_is_extended_also_when_the_node_works_before_inventory_has_heard_of_the_order() {
+    use contract::fulfillment::v1 as ful;
+    for world in worlds().await {
+        let order = world.paid().await;
+        let accepted = ful::fulfillment_event::Body::Accepted(ful::FulfillmentAccepted {});
+        let order = world.work(&order, ful::FulfillmentState::Accepted, accepted, |_| ()).await;
+        assert_eq!(order.lines[0].buckets.unwrap().allocated, 3);
+        world.fake.confirm(&order.promise_token);
+        for extended in 1..=2 {
+            world.pass(17).await;
+            assert_eq!(world.fake.extensions(), extended);
+        }
+        world.confirm(&order).await;
+        assert_eq!(world.orders.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
 async fn an_extension_that_fails_is_tried_again_and_one_that_is_refused_waits() {
     for world in worlds().await {
         let order = world.paid().await;
