@@ -18,7 +18,7 @@ pub struct Config {
     pub hold_default_s: i64,
     /// The longest life in all of a promise that a shopper's caller holds, in seconds.
     pub hold_most_s: i64,
-    /// The longest that a service may hold or extend a promise from now, in seconds.
+    /// The longest that a service may hold or extend a promise from now, in seconds; with `stock_margin_s` at most 7 days.
     pub hold_service_most_s: i64,
     /// How much longer the stock is held than the promise, in seconds.
     pub stock_margin_s: i64,
@@ -44,7 +44,7 @@ impl Default for Config {
             promise_horizon_hours: 7 * 24,
             hold_default_s: 15 * 60,
             hold_most_s: 60 * 60,
-            hold_service_most_s: 7 * 24 * 3_600,
+            hold_service_most_s: 6 * 24 * 3_600,
             stock_margin_s: 60,
             hold_queue: 4_096,
             hold_batch: 128,

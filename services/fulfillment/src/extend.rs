@@ -17,7 +17,8 @@ use crate::wire::{promise as wire, timestamp};
 impl Fulfillment {
     /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
     /// reply. A service that extends it relies on it and holds it from then on: whoever held it before can't give back
-    /// what an order is built upon.
+    /// what an order is built upon. The stock of a promise that is an order's already is held for longer all the same:
+    /// inventory may not have heard of the order yet.
     pub(crate) async fn extend(
         &self,
         call: &Call,
@@ -27,11 +28,12 @@ impl Fulfillment {
         let stored = self.stored(token).await?;
         call.must_own(&stored)?;
         let extended = self.extended(&stored, call, until)?;
-        if extended == stored.state && stored.owner == call.holder_after(&stored) {
-            return Ok(answer(&stored));
-        }
-        if extended != stored.state {
+        let of_order = stored.order().is_some();
+        if of_order || extended != stored.state {
             self.extend_stock(token, until).await?;
+        }
+        if of_order || (extended == stored.state && stored.owner == call.holder_after(&stored)) {
+            return Ok(answer(&stored));
         }
         db::retry(3, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;

@@ -4,12 +4,12 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | PENDING | LIVE | - | - | RELEASED | EXPIRED when due |
 //! | LIVE | - | CONFIRMED | LIVE | RELEASED | EXPIRED when due |
-//! | CONFIRMED | - | - | - | RELEASED | - |
+//! | CONFIRMED | - | - | CONFIRMED | RELEASED | - |
 //! | RELEASED, EXPIRED | - | - | - | - | - |
 //!
 //! A token that belongs to an order no longer ends by itself, and is released only for that order (or when that order
-//! never comes). What an order that
-//! exists says is a fact: [`State::adopt`] confirms for it from every state and tells what has to be taken again.
+//! never comes). Extending it changes nothing of it: only its stock, which has a clock until inventory hears of the
+//! order. What an order that exists says is a fact: [`State::adopt`] confirms for it from every state and tells what has to be taken again.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -136,18 +136,18 @@ impl State {
         }
     }
 
-    /// A later end; an earlier one than it has changes nothing. `cap` is the latest end that the caller may ask for.
+    /// A later end; an earlier one than it has changes nothing. `cap` is the latest end that the caller may ask for. One
+    /// that is confirmed has no end of its own: what may be extended is the stock behind it.
     pub fn extend(self, until: Timestamp, cap: Timestamp, now: Timestamp) -> Result<Self, Refusal> {
         match self {
             Self::Live { expires } if now >= expires => {
                 Err(Refusal::State { state: "EXPIRED", command: "extended" })
             }
             Self::Live { expires } if until <= expires => Ok(self),
-            Self::Live { .. } if until > cap => Err(Refusal::TooLong(cap)),
+            Self::Live { .. } | Self::Confirmed { .. } if until > cap => Err(Refusal::TooLong(cap)),
             Self::Live { .. } => Ok(Self::Live { expires: until }),
-            Self::Pending { .. } | Self::Confirmed { .. } | Self::Released | Self::Expired => {
-                Err(self.refuse("extended"))
-            }
+            Self::Confirmed { .. } => Ok(self),
+            Self::Pending { .. } | Self::Released | Self::Expired => Err(self.refuse("extended")),
         }
     }
 
@@ -191,7 +191,7 @@ impl Default for Life {
         Self {
             default: SignedDuration::from_mins(15),
             most: SignedDuration::from_mins(60),
-            most_for_services: SignedDuration::from_hours(7 * 24),
+            most_for_services: SignedDuration::from_hours(6 * 24),
         }
     }
 }
@@ -236,7 +236,7 @@ mod tests {
         let confirmed = all().map(|s| s.confirm(order("a"), at(1)).is_ok());
         assert_eq!(confirmed, [false, true, false, false, false]);
         let extended = all().map(|s| s.extend(at(20), at(60), at(1)).is_ok());
-        assert_eq!(extended, [false, true, false, false, false]);
+        assert_eq!(extended, [false, true, true, false, false]);
         let released = all().map(|s| s.release(None).is_ok());
         assert_eq!(released, [true, true, false, false, false]);
         let expired = all().map(|s| s.expire(at(15)).is_ok());
@@ -254,6 +254,8 @@ mod tests {
     #[test]
     fn a_confirmed_token_belongs_to_one_order() {
         let confirmed = State::Confirmed { order: order("a") };
+        assert_eq!(confirmed.extend(at(20), at(60), at(1)), Ok(confirmed));
+        assert_eq!(confirmed.extend(at(61), at(60), at(1)), Err(Refusal::TooLong(at(60))));
         assert_eq!(confirmed.confirm(order("b"), at(1)), Err(Refusal::OtherOrder(order("a"))));
         assert_eq!(confirmed.release(Some(order("b"))), Err(Refusal::OtherOrder(order("a"))));
         assert_eq!(confirmed.release(Some(order("a"))), Ok(State::Released));
@@ -272,7 +274,7 @@ mod tests {
     fn a_shopper_may_hold_for_an_hour_in_all() {
         let allowed = Life::default();
         assert_eq!(allowed.cap(false, at(0), at(50)), at(60));
-        assert_eq!(allowed.cap(true, at(0), at(50)), at(50 + 7 * 24 * 60));
+        assert_eq!(allowed.cap(true, at(0), at(50)), at(50 + 6 * 24 * 60));
         let live = State::Live { expires: at(50) };
         assert_eq!(live.extend(at(61), at(60), at(49)), Err(Refusal::TooLong(at(60))));
         assert_eq!(live.extend(at(60), at(60), at(49)), Ok(State::Live { expires: at(60) }));

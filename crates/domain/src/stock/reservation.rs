@@ -7,11 +7,14 @@
 //! A release that comes before its reserve leaves a tombstone, and a reserve that comes after it is refused. Steps of
 //! fulfillment come as absolute quantities ([`Reservation::settle`]), so that a repeat changes nothing.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::movement::Kind;
 use super::{Key, Refusal};
 use crate::id::{OrderId, ReservationId, Sku};
+
+/// The longest that a claim may be held from now without belonging to an order.
+pub const LONGEST_HOLD: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

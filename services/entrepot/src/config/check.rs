@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use domain::stock::reservation::LONGEST_HOLD;
 use toml::{Table, Value};
 
 use super::layers::flatten;
@@ -82,6 +83,16 @@ impl Config {
             let text = format!(
                 "setting `fulfillment.hold_default_s` is {least}, more than `fulfillment.hold_most_s`, {most}; \
                  lower the one or raise the other"
+            );
+            return Err(Exit::usage(text));
+        }
+        let (possible, margin) = (LONGEST_HOLD.as_secs(), self.fulfillment.stock_margin_s);
+        let holds = [("hold_most_s", most), ("hold_service_most_s", self.fulfillment.hold_service_most_s)];
+        if let Some((name, held)) = holds.into_iter().find(|(_, held)| held.saturating_add(margin) > possible)
+        {
+            let text = format!(
+                "setting `fulfillment.{name}` is {held}; with `fulfillment.stock_margin_s`, {margin}, that is longer than \
+                 the {possible} s for which stock can be held; lower one of them"
             );
             return Err(Exit::usage(text));
         }
@@ -240,6 +251,9 @@ mod tests {
             refusal(|config| config.fulfillment.hold_most_s = 60).contains("`fulfillment.hold_default_s`")
         );
         assert!(refusal(|config| config.fulfillment.hold_service_most_s = 600).contains("raise it"));
+        let week = |config: &mut Config| config.fulfillment.hold_service_most_s = 7 * 24 * 3_600;
+        assert!(refusal(week).contains("`fulfillment.hold_service_most_s` is 604800; with"));
+        assert!(refusal(|config| config.fulfillment.stock_margin_s = 86_401).contains("lower one of them"));
     }
 
     #[test]

@@ -98,6 +98,42 @@ async fn what_an_order_relies_on_is_not_the_shoppers_any_more() {
 }
 
 #[tokio::test]
+async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let extend = |until: &str| pb::ExtendPromiseRequest {
+            request_id: v7().to_string(),
+            promise_token: promise.promise_token.clone(),
+            expire_time: Some(stamp(at(until))),
+        };
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        let longer = extend("2026-01-12T10:40:00Z");
+        let same = world.promises().extend_promise(by(ORDERS, longer)).await.unwrap().into_inner();
+        assert_eq!(same.promise.unwrap().state(), pb::PromiseState::Confirmed);
+        let token: PromiseToken = promise.promise_token.parse().unwrap();
+        let reservation = domain::id::ReservationId::new(token.uuid()).to_string();
+        let until = at("2026-01-12T10:41:00Z").as_second();
+        assert_eq!(world.inventory.expires(&reservation), Some(until));
+        let no = world.promises().extend_promise(by(SHOPPER, extend("2026-01-12T11:01:00Z"))).await;
+        assert_eq!(reason(&no.unwrap_err()), "PROMISE_TOO_LONG");
+    }
+}
+
+#[tokio::test]
+async fn a_service_may_hold_as_long_as_its_settings_and_inventory_allow() {
+    for world in shop().await {
+        let most = 6 * 24 * 3_600;
+        let ask = |seconds| {
+            let ttl = Some(prost_types::Duration { seconds, nanos: 0 });
+            by(ORDERS, pb::HoldPromiseRequest { ttl, ..hold("lon-1", &[("A", 1)]) })
+        };
+        world.promises().hold_promise(ask(most)).await.unwrap();
+        let no = world.promises().hold_promise(ask(most + 1)).await.unwrap_err();
+        assert_eq!(server::status::violations(&no)[0].field, "ttl");
+    }
+}
+
+#[tokio::test]
 async fn an_order_that_is_late_still_finds_the_stock_of_its_promise() {
     for world in shop().await {
         let promise = held(&world).await;

@@ -359,8 +359,11 @@ impl InventoryService for FakeInventory {
             books.shed -= 1;
             return Err(Status::resource_exhausted("too many calls"));
         }
-        books.reserve(&asked)?;
         let ttl = asked.ttl.map_or(0, |ttl| ttl.seconds);
+        if ttl > 7 * 24 * 3_600 {
+            return Err(Status::invalid_argument("ttl: must be at most 7 days"));
+        }
+        books.reserve(&asked)?;
         books.ttl.insert(asked.reservation_id.clone(), ttl);
         if books.lost > 0 {
             books.lost -= 1;
