@@ -126,6 +126,10 @@ impl Fulfillment {
             None => None,
         };
         let Some(found) = found else {
+            // Nobody guessed it, so it is no miss.
+            if store::find_void(&mut tx, &command.node, &digest).await?.is_some() {
+                return Err(Error::CodeVoid);
+            }
             guard.missed(&mut tx, now).await?;
             tx.commit().await?;
             return Err(Error::CodeNotFound);

@@ -67,6 +67,9 @@ pub enum Error {
     /// No code was issued, or the last one was used.
     #[error("fulfilment order {0} has no pickup code, the channel must issue one")]
     NoCode(FulfillmentId),
+    /// A code that opened something before.
+    #[error("this pickup code is void: it was used, a newer one was issued, or its work is over")]
+    CodeVoid,
     /// Too many wrong codes.
     #[error("the pickup code of {0} is locked, the channel must issue a new one")]
     CodeLocked(FulfillmentId),
@@ -227,6 +230,7 @@ impl From<Error> for Status {
             Error::WorkRefused(ref refusal) => (Code::FailedPrecondition, work_reason(refusal)),
             Error::NoCode(_) => (Code::FailedPrecondition, "NO_PICKUP_CODE"),
             Error::CodeLocked(_) => (Code::FailedPrecondition, "PICKUP_CODE_LOCKED"),
+            Error::CodeVoid => (Code::FailedPrecondition, "PICKUP_CODE_VOID"),
             Error::WrongCode { .. } => (Code::FailedPrecondition, "WRONG_PICKUP_CODE"),
             Error::NodeNotFound(_) => (Code::NotFound, "NODE_NOT_FOUND"),
             Error::PromiseNotFound(_) => (Code::NotFound, "PROMISE_NOT_FOUND"),

@@ -58,7 +58,7 @@ impl Fulfillment {
     }
 
     /// Forgets what nobody can ask for any more: old entries of the feeds, notes on claims whose orders have their work,
-    /// misses that no longer count. Answers how many rows.
+    /// codes that are long void, misses that no longer count. Answers how many rows.
     pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
         let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
         let window = SignedDuration::from_secs(self.work.config.miss_window_s);
@@ -69,6 +69,7 @@ impl Fulfillment {
             let some = [
                 feed::prune(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
                 claim::prune(&mut tx, PRUNE_AT_ONCE).await?,
+                code::prune_void(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
                 code::prune_misses(&mut tx, before(window), PRUNE_AT_ONCE).await?,
             ];
             tx.commit().await?;

@@ -1,5 +1,8 @@
 //! Goods go to the customer against the code: all that is ready, or a part.
 //!
+//! The last code that was issued counts. One that was void before is refused as such and is no try: two people who ask
+//! the channel for a code of the same order do not lock each other out.
+//!
 //! A wrong code is a refusal that persists: its count commits although nothing is handed over, and the same request
 //! gets the same answer again without another count.
 
@@ -63,7 +66,7 @@ impl Fulfillment {
             tx.commit().await?;
             return Err(refused(wrong));
         }
-        store::forget(&mut tx, command.id).await?;
+        store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
         let collector = command.collector.name();
         work::keep_handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
@@ -88,8 +91,13 @@ impl Fulfillment {
             return Err(Error::CodeLocked(order.id));
         }
         let guard = self.guard(tx, who, &order.node, change.now).await?;
-        if same(&self.work.key.digest(&order.node, code), &kept.digest) {
+        let digest = self.work.key.digest(&order.node, code);
+        if same(&digest, &kept.digest) {
             return Ok(None);
+        }
+        // Nobody guessed it: the channel issued it, and another one since.
+        if store::find_void(tx, &order.node, &digest).await? == Some(order.id) {
+            return Err(Error::CodeVoid);
         }
         let tries = kept.tries.wrong();
         store::count_wrong(tx, order.id, tries).await?;

@@ -79,6 +79,12 @@ pub const MIGRATIONS: &Migrations = &[
         postgres: include_str!("../migrations/postgres/0002_work.sql"),
         sqlite: include_str!("../migrations/sqlite/0002_work.sql"),
     },
+    Migration {
+        version: 3,
+        name: "voided_codes",
+        postgres: include_str!("../migrations/postgres/0003_voided_codes.sql"),
+        sqlite: include_str!("../migrations/sqlite/0003_voided_codes.sql"),
+    },
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.

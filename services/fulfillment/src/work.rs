@@ -198,7 +198,7 @@ impl Fulfillment {
         let order = &change.stored.order;
         store::update(tx, before, &change.stored).await?;
         if order.state().is_over() && !before.state().is_over() {
-            code::forget(tx, order.id).await?;
+            code::void(tx, order.id, change.now).await?;
             if order.marks.started.is_none() {
                 self.free_capacity(tx, order.token, slots).await?;
             }

@@ -22,10 +22,10 @@ pub(crate) async fn keep(
     digest: &[u8],
     now: Timestamp,
 ) -> Result<(), Error> {
+    void(tx, id, now).await?;
     tx.execute(
         "INSERT INTO pickup_codes (fulfillment_id, node_id, digest, wrong_tries, issued_at)
-         VALUES ($1, $2, $3, 0, $4)
-         ON CONFLICT (fulfillment_id) DO UPDATE SET digest = $3, wrong_tries = 0, issued_at = $4",
+         VALUES ($1, $2, $3, 0, $4)",
         params![id.uuid(), node.as_str(), digest, micros(now)],
     )
     .await?;
@@ -62,10 +62,50 @@ pub(crate) async fn count_wrong(tx: &mut Tx, id: FulfillmentId, tries: Tries) ->
     Ok(())
 }
 
-/// The code opens nothing any more.
-pub(crate) async fn forget(tx: &mut Tx, id: FulfillmentId) -> Result<(), Error> {
-    tx.execute("DELETE FROM pickup_codes WHERE fulfillment_id = $1", params![id.uuid()]).await?;
+/// The code of a fulfilment order opens nothing any more. That it was one is remembered for a while.
+pub(crate) async fn void(tx: &mut Tx, id: FulfillmentId, now: Timestamp) -> Result<(), Error> {
+    let code = tx
+        .fetch_optional(
+            "DELETE FROM pickup_codes WHERE fulfillment_id = $1 RETURNING node_id, digest",
+            params![id.uuid()],
+        )
+        .await?;
+    let Some(code) = code else { return Ok(()) };
+    let (node, digest): (String, Vec<u8>) = (code.get("node_id")?, code.get("digest")?);
+    tx.execute(
+        "INSERT INTO voided_codes (node_id, digest, fulfillment_id, voided_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (node_id, digest) DO UPDATE SET fulfillment_id = $3, voided_at = $4",
+        params![node, digest, id.uuid(), micros(now)],
+    )
+    .await?;
     Ok(())
+}
+
+/// The fulfilment order that a code opened at a node, and does not any more.
+pub(crate) async fn find_void(
+    tx: &mut Tx,
+    node: &NodeId,
+    digest: &[u8],
+) -> Result<Option<FulfillmentId>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT fulfillment_id FROM voided_codes WHERE node_id = $1 AND digest = $2",
+            params![node.as_str(), digest],
+        )
+        .await?;
+    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
+/// Forgets codes that were void before an instant; at most `limit`.
+pub(crate) async fn prune_void(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64, Error> {
+    Ok(tx
+        .execute(
+            "DELETE FROM voided_codes WHERE (node_id, digest) IN
+               (SELECT v.node_id, v.digest FROM voided_codes v WHERE v.voided_at < $1
+                 ORDER BY v.voided_at LIMIT $2)",
+            params![micros(before), limit],
+        )
+        .await?)
 }
 
 /// The misses of a scope; its row is locked until the transaction ends.

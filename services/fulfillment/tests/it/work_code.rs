@@ -103,10 +103,43 @@ async fn the_rest_of_a_partial_handover_needs_a_new_code() {
             (State::PartlyCollected, 1, 1)
         );
         assert_eq!(reason(&store.hand_over(&work.id, &code, &[]).await.unwrap_err()), "NO_PICKUP_CODE");
-        assert_eq!(store.find(&code).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(reason(&store.find(&code).await.unwrap_err()), "PICKUP_CODE_VOID");
         let first = shop.issue_code(&work.order).await.unwrap();
         let second = shop.issue_code(&work.order).await.unwrap();
-        assert_eq!(reason(&store.hand_over(&work.id, &first, &[]).await.unwrap_err()), "WRONG_PICKUP_CODE");
+        assert_eq!(reason(&store.hand_over(&work.id, &first, &[]).await.unwrap_err()), "PICKUP_CODE_VOID");
         assert_eq!(store.hand_over(&work.id, &second, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
+async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
+    for shop in Shop::all().await {
+        let (work, other) = (shop.ready("N1", &[1]).await, shop.ready("N1", &[1]).await);
+        let store = shop.store("N1");
+        let mut newest = shop.issue_code(&work.order).await.unwrap();
+        // More often than a code may be tried, a caller may miss and a node may miss.
+        for _ in 0..65 {
+            let mine = std::mem::replace(&mut newest, shop.issue_code(&work.order).await.unwrap());
+            for refused in [store.hand_over(&work.id, &mine, &[]).await, store.find(&mine).await] {
+                let refused = refused.unwrap_err();
+                assert_eq!(
+                    (refused.code(), reason(&refused).as_str()),
+                    (Code::FailedPrecondition, "PICKUP_CODE_VOID")
+                );
+            }
+        }
+        let guess = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+        assert!(guess.message().contains("4 tries"), "a guess is still a try: {}", guess.message());
+        let theirs = shop.issue_code(&other.order).await.unwrap();
+        shop.issue_code(&other.order).await.unwrap();
+        let strange = store.hand_over(&work.id, &theirs, &[]).await.unwrap_err();
+        assert_eq!(
+            reason(&strange),
+            "WRONG_PICKUP_CODE",
+            "what was another order's code is none of this one"
+        );
+        assert_eq!(store.find(&newest).await.unwrap().fulfillment_id, work.id);
+        assert_eq!(store.hand_over(&work.id, &newest, &[]).await.unwrap().state(), State::Done);
+        assert_eq!(reason(&store.find(&newest).await.unwrap_err()), "PICKUP_CODE_VOID", "it was used");
     }
 }

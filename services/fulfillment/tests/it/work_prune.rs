@@ -79,3 +79,22 @@ async fn work_that_can_not_be_moved_waits_for_its_next_turn() {
         assert_eq!(shop.tick().await, 1);
     }
 }
+
+#[tokio::test]
+async fn codes_that_are_long_void_are_forgotten() {
+    for shop in Shop::all().await {
+        let void = "SELECT COUNT(*) AS n FROM voided_codes";
+        let work = shop.ready("N1", &[1]).await;
+        let first = shop.issue_code(&work.order).await.unwrap();
+        let second = shop.issue_code(&work.order).await.unwrap();
+        shop.pass(SignedDuration::from_hours(6 * 24));
+        shop.prune().await;
+        assert_eq!(shop.count(void).await, 1);
+        shop.pass(SignedDuration::from_hours(2 * 24));
+        shop.prune().await;
+        assert_eq!(shop.count(void).await, 0);
+        let store = shop.store("N1");
+        assert_eq!(reason(&store.find(&first).await.unwrap_err()), "PICKUP_CODE_NOT_FOUND");
+        assert_eq!(store.find(&second).await.unwrap().fulfillment_id, work.id);
+    }
+}

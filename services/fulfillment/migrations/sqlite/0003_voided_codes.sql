@@ -1,0 +1,9 @@
+-- Codes that opened a fulfilment order and do not any more: whoever shows one is told so, and is not taken for a guesser.
+CREATE TABLE voided_codes (
+    node_id        TEXT    NOT NULL,
+    digest         BLOB    NOT NULL,
+    fulfillment_id BLOB    NOT NULL,
+    voided_at      INTEGER NOT NULL,
+    PRIMARY KEY (node_id, digest)
+) STRICT;
+CREATE INDEX voided_codes_by_time ON voided_codes (voided_at);
