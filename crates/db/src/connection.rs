@@ -39,7 +39,9 @@ pub(crate) enum Server {
 #[derive(Debug)]
 pub(crate) struct Connection {
     wire: Wire,
+    /// What holds now, and what holds for a connection that comes from the shelf.
     patience: Option<Duration>,
+    usual: Option<Duration>,
     lost: bool,
 }
 
@@ -95,7 +97,9 @@ impl Address {
             })
         });
         match connected.await {
-            Ok(Ok(wire)) => Ok(Connection { wire, patience: self.patience, lost: false }),
+            Ok(Ok(wire)) => {
+                Ok(Connection { wire, patience: self.patience, usual: self.patience, lost: false })
+            }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(Error::lost("connecting took too long")),
         }
@@ -202,6 +206,15 @@ impl Connection {
         self.alive()?;
         let ran = self.wire.script(AssertSqlSafe(text).into_sql_str(), 1).await;
         self.judge(ran)
+    }
+
+    /// Waits longer than usual for each answer, until [`Connection::be_as_usual`].
+    pub(crate) fn be_patient(&mut self, patience: Duration) {
+        self.patience = self.usual.map(|usual| usual.max(patience));
+    }
+
+    pub(crate) fn be_as_usual(&mut self) {
+        self.patience = self.usual;
     }
 
     /// Whether the other side still answers.

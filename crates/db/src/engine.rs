@@ -23,6 +23,11 @@ use crate::writer::Writer;
 const SQLITE_AT_LEAST: [u32; 3] = [3, 51, 3];
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 512;
+/// Rows are found by key, many with one prepared statement. A plan made while a table was empty reads all of it, and
+/// stays in use after the table has grown until the next ANALYZE: so these plans are not offered, but for surveys.
+const AVOIDED: [&str; 3] = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+/// How much longer than the server's own limit an answer may stay out: the server ends the statement first, if it can.
+const NETWORK: Duration = Duration::from_secs(5);
 
 /// Which database runs the statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -177,6 +182,19 @@ impl Db {
         Ok(Tx::new(self.clone(), Link::Pooled(lease), Mode::Snapshot))
     }
 
+    /// The same for questions about whole tables: a statement may take `limit`, and the planner is free to read all
+    /// rows. It holds back the clean-up of old row versions as long as it is open.
+    pub async fn survey(&self, limit: Duration) -> Result<Tx> {
+        let mut tx = self.snapshot().await?;
+        if self.0.engine == Engine::Postgres {
+            let ms = limit.as_millis().max(1);
+            let free = AVOIDED.map(|plan| format!("SET LOCAL {plan} = on")).join("; ");
+            tx.control(format!("SET LOCAL statement_timeout = '{ms}ms'; {free}")).await?;
+            tx.be_patient(limit + NETWORK)?;
+        }
+        Ok(tx)
+    }
+
     /// Signalled after each commit whose transaction asked for it with [`Tx::wake_on_commit`].
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.wakeups.subscribe()
@@ -316,12 +334,9 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
     }
     if read_only {
         settings.push(("default_transaction_read_only", "on".to_owned()));
-    } else {
-        // Writers find rows by key, many with one prepared statement. A plan made while a table was empty reads all of
-        // it, and stays in use after the table has grown until the next ANALYZE: so those plans are not offered.
-        for avoided in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"] {
-            settings.push((avoided, "off".to_owned()));
-        }
+    }
+    for plan in AVOIDED.into_iter().chain(["jit"]) {
+        settings.push((plan, "off".to_owned()));
     }
     let parsed = PgConnectOptions::from_str(url).map_err(Error::from)?;
     let role = if read_only { "reader" } else { "writer" };
@@ -331,8 +346,7 @@ fn postgres_address(url: &str, options: &Options, read_only: bool) -> Result<Add
         .statement_cache_capacity(STATEMENTS)
         .options(settings)
         .disable_statement_logging();
-    // the server ends the statement first, if it still can
-    let limit = Duration::from_millis(options.statement_timeout_ms) + Duration::from_secs(5);
+    let limit = Duration::from_millis(options.statement_timeout_ms) + NETWORK;
     let patience = (options.statement_timeout_ms > 0).then_some(limit);
     Ok(Address { server: Server::Postgres(Box::new(parsed)), patience })
 }

@@ -116,6 +116,7 @@ impl Drop for Lease {
         if self.busy || self.broken {
             return;
         }
+        held.connection.be_as_usual();
         if !self.in_tx {
             return self.pool.put(held);
         }

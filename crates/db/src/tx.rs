@@ -297,6 +297,14 @@ impl Tx {
         self.leave(ran)
     }
 
+    /// Waits longer than usual for the answers of this transaction.
+    pub(crate) fn be_patient(&mut self, patience: Duration) -> Result<()> {
+        if let Link::Pooled(lease) = &mut self.link {
+            lease.connection()?.be_patient(patience);
+        }
+        Ok(())
+    }
+
     async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
         self.enter()?;
         let started = Instant::now();

@@ -1,6 +1,7 @@
 //! The doors for callers: wire in, verb, wire out.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bus::replay;
 use contract::inventory::v1 as pb;
@@ -8,12 +9,15 @@ use domain::id::Uuid;
 use futures_util::Stream;
 use pb::inventory_events_service_server::InventoryEventsService;
 use pb::inventory_service_server::InventoryService;
-use server::Principal;
+use server::{Deadline, Principal};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Inventory;
 use crate::error::Error;
 use crate::wire;
+
+/// How long one question of an audit may take for a caller without a deadline.
+const AUDIT: Duration = Duration::from_mins(1);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -166,8 +170,10 @@ impl InventoryService for Inventory {
         Ok(Response::new(self.list_movements(request.into_inner()).await?))
     }
 
-    async fn audit(&self, _: Request<pb::AuditRequest>) -> Answer<pb::AuditResponse> {
-        Ok(Response::new(self.audit().await?))
+    async fn audit(&self, request: Request<pb::AuditRequest>) -> Answer<pb::AuditResponse> {
+        // as long as the caller waits
+        let limit = Deadline::of(&request).map_or(AUDIT, |deadline| deadline.left());
+        Ok(Response::new(self.audit(limit).await?))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The audit: recomputes the conservation laws from the ledger, on one snapshot of live data, and names the first row
 //! that breaks one.
 
+use std::time::Duration;
+
 use contract::inventory::v1 as pb;
 
 use crate::Inventory;
@@ -9,8 +11,9 @@ use crate::store::audit::{self, Broken};
 use crate::wire;
 
 impl Inventory {
-    pub(crate) async fn audit(&self) -> Result<pb::AuditResponse, Error> {
-        let mut tx = self.db.snapshot().await?;
+    /// `limit`: how long each question may take.
+    pub(crate) async fn audit(&self, limit: Duration) -> Result<pb::AuditResponse, Error> {
+        let mut tx = self.db.survey(limit).await?;
         let sums = audit::sums(&mut tx).await?;
         let reservations = audit::reservations(&mut tx).await?;
         let laws = vec![

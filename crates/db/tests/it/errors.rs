@@ -1,5 +1,7 @@
 //! Errors by what the caller can do, and without values in their texts.
 
+use std::time::Duration;
+
 use db::{Error, params};
 
 use crate::fixture::{add, engines, postgres, sqlite};
@@ -140,6 +142,22 @@ async fn a_long_statement_ends_in_time() {
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     drop(tx);
     add(&short, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_survey_may_take_longer_and_the_next_reader_may_not() {
+    let Some(db) = postgres().await else { return };
+    let options = db::Options { statement_timeout_ms: 100, max_connections: 1, ..db.options().clone() };
+    let short = db::Db::open(db.url(), &options).await.unwrap();
+    let sleep = "SELECT 1 AS one, current_setting('enable_seqscan') AS plan FROM (SELECT pg_sleep(0.4)) AS s";
+    let mut tx = short.survey(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(tx.fetch_one(sleep, params![]).await.unwrap().get::<String>("plan").unwrap(), "on");
+    drop(tx);
+    let mut tx = short.read().await.unwrap();
+    assert!(matches!(tx.fetch_one(sleep, params![]).await, Err(Error::Unavailable(_))));
+    drop(tx);
+    let mut tx = short.survey(Duration::from_millis(200)).await.unwrap();
+    assert!(matches!(tx.fetch_one(sleep, params![]).await, Err(Error::Unavailable(_))), "it has a limit too");
 }
 
 #[tokio::test]
