@@ -10,7 +10,7 @@ use domain::quantity::Quantity;
 use domain::stock::Key;
 use domain::stock::kit::Kit;
 use domain::stock::movement::Kind;
-use domain::stock::reservation::{Line, Reservation, State};
+use domain::stock::reservation::{LONGEST_HOLD, Line, Reservation, State};
 use domain::time;
 use jiff::Timestamp;
 use pb::inventory_event::Body;
@@ -26,7 +26,7 @@ use crate::store;
 /// The most lines of a reservation, and rows of a feed.
 pub(crate) const MAX_LINES: usize = 1_000;
 const MIN_TTL: Duration = Duration::from_secs(1);
-const MAX_TTL: Duration = Duration::from_hours(7 * 24);
+const MAX_TTL: Duration = LONGEST_HOLD.unsigned_abs();
 
 /// Collects what is wrong with a request.
 #[derive(Debug, Default)]
