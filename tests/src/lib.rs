@@ -5,4 +5,5 @@
 pub mod people;
 pub mod processes;
 pub mod rest;
+pub mod stage;
 pub mod world;

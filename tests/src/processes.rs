@@ -81,6 +81,20 @@ macro_rules! all_events {
     };
 }
 
+/// Moves what orders and stores did, and what they wait for, into the past.
+const EARLIER: [&str; 2] = [
+    "UPDATE orders.orders SET payment_due_at = payment_due_at - $1, due_at = due_at - $1",
+    "UPDATE fulfillment.fulfillment_orders
+        SET offered_at = offered_at - $1, accept_due_at = accept_due_at - $1, accepted_at = accepted_at - $1,
+            started_at = started_at - $1, ready_at = ready_at - $1, keep_until = keep_until - $1,
+            expired_at = expired_at - $1, put_back_due_at = put_back_due_at - $1,
+            at_risk_due_at = at_risk_due_at - $1, due_at = due_at - $1",
+];
+
+/// What waits for a moment that has come.
+const OVERDUE: &str = "SELECT (SELECT COUNT(*) FROM orders.orders WHERE due_at <= $1)
+          + (SELECT COUNT(*) FROM fulfillment.fulfillment_orders WHERE due_at <= $1) AS n";
+
 /// Three processes and what they stand on. All is gone after the test.
 pub struct Processes {
     tables: Db,
@@ -244,6 +258,30 @@ impl Processes {
             assert!(Instant::now() < deadline, "still on its way: {rest}; {parked} events are parked");
             clock::Clock::system().pause(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Lets time pass, and everything that falls due in it happen: whatever waits for a moment was begun so much earlier.
+    pub async fn pass(&self, hours: i64, minutes: i64) {
+        self.settle().await;
+        let micros = (hours * 60 + minutes) * 60 * 1_000_000;
+        let mut tx = self.tables.begin().await.expect("the database can be written");
+        for sql in EARLIER {
+            tx.execute(sql, db::params![micros]).await.expect("it is written");
+        }
+        tx.commit().await.expect("it is written");
+        let deadline = Instant::now() + PATIENCE;
+        while self.overdue().await > 0 {
+            assert!(Instant::now() < deadline, "what is due is not done");
+            clock::Clock::system().pause(Duration::from_millis(20)).await;
+        }
+        self.settle().await;
+    }
+
+    async fn overdue(&self) -> i64 {
+        let now = clock::Clock::system().business().as_microsecond();
+        let mut tx = self.tables.read().await.expect("the database can be read");
+        let row = tx.fetch_one(OVERDUE, db::params![now]).await.expect("it counts");
+        row.get("n").expect("a number")
     }
 
     /// Events that a consumer gave up, over all services.

@@ -63,6 +63,14 @@ impl World {
         Some(Self::with(Clock::system(), Stand { database, broker }).await)
     }
 
+    /// The same on a virtual clock. Only the tables know there whether an event is on its way, see [`rest`].
+    pub async fn virtual_on_kafka(start: &str) -> Option<Self> {
+        let broker = Some(broker()?);
+        let database = Some(db::testing::own_database().await?);
+        let start = start.parse().expect("a test names an instant");
+        Some(Self::with(Clock::virtual_at(start), Stand { database, broker }).await)
+    }
+
     async fn with(clock: Clock, stand: Stand) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let mut config = Config::embedded(folder.path());

@@ -1,4 +1,4 @@
-//! PostgreSQL and Kafka, three processes: the flow over the network, and a broker that goes away.
+//! PostgreSQL and Kafka, three processes: a broker that goes away, and what operators see.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,35 +12,6 @@ use flows::processes::{Processes, SERVICES};
 use flows::world::{NODE, fresh};
 
 use crate::log;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_order_goes_all_the_way_through_three_processes() {
-    let Some(processes) = Processes::start().await else { return };
-    let (ops, web, store) =
-        (processes.people("ops/test"), processes.people("channel/web"), processes.people("store/sha-01"));
-    ops.put_node(NODE).await;
-    ops.stock(NODE, &[("TEA", 10), ("CUP", 5)]).await;
-    let request = ful::WatchWorkRequest { node_id: NODE.to_owned(), resume_token: String::new() };
-    let mut stream = store.clients.work.clone().watch_work(request).await.expect("watched").into_inner();
-    let order = web.place(order_at(NODE, &[("TEA", 3, 250), ("CUP", 1, 1_200)])).await;
-    let work = loop {
-        let change = stream.message().await.expect("the stream is open").expect("the stream goes on");
-        if let Some(work) = change.item.and_then(|item| item.fulfillment_order) {
-            break work;
-        }
-    };
-    assert_eq!(work.order_id, order.order_id);
-    web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
-    store.prepare(&work).await;
-    let code = web.code(&order.order_id).await;
-    store.hand_over(&work.fulfillment_id, &code, &[]).await.expect("handed over");
-    web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Completed).await;
-    processes.settle().await;
-    let tea = ops.position(NODE, "TEA").await;
-    assert_eq!((tea.on_hand, tea.reserved), (7, 0));
-    ops.audit().await;
-    assert_eq!(processes.parked().await, 0);
-}
 
 /// A broker that this test may stop.
 struct OwnBroker {
