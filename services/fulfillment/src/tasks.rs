@@ -3,7 +3,7 @@
 
 use contract::inventory::v1 as stock;
 use domain::id::{self, PromiseToken, ReservationId};
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -12,10 +12,8 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::task::{self, Task};
 
-/// How many calls are made in one go.
-const BATCH: i64 = 100;
-/// How many of them at the same time.
-const AT_ONCE: usize = 16;
+/// How many calls are made at the same time.
+const AT_ONCE: i64 = 16;
 
 /// The kinds of calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,27 +39,26 @@ impl Kind {
 }
 
 impl Fulfillment {
-    /// Makes the calls that are due: peers first, then what came of it in one transaction. Answers how many were made.
+    /// Makes the calls that are due: peers first, then what came of it in one transaction. Answers how many were made. When
+    /// one fails, the rest waits for the next turn: a peer that is away must not hold up the clocks of the stores.
     pub(crate) async fn run_tasks(&self, now: Timestamp) -> Result<usize, Error> {
         let mut made = 0;
         loop {
             let mut tx = self.db.read().await?;
-            let due = task::due(&mut tx, now, BATCH).await?;
+            let due = task::due(&mut tx, now, AT_ONCE).await?;
             tx.commit().await?;
             if due.is_empty() {
                 return Ok(made);
             }
-            let results: Vec<(Task, Result<(), String>)> = stream::iter(due)
-                .map(|task| async {
-                    let result = self.make(&task).await;
-                    (task, result)
-                })
-                .buffer_unordered(AT_ONCE)
-                .collect()
-                .await;
+            let calls = due.into_iter().map(|task| async {
+                let result = self.make(&task).await;
+                (task, result)
+            });
+            let results: Vec<(Task, Result<(), String>)> = join_all(calls).await;
             let done: Vec<Uuid> =
                 results.iter().filter(|(_, result)| result.is_ok()).map(|(task, _)| task.id).collect();
             made += done.len();
+            let all_went_well = done.len() == results.len();
             let mut tx = self.db.begin().await?;
             task::done(&mut tx, &done).await?;
             for (task, result) in &results {
@@ -72,6 +69,9 @@ impl Fulfillment {
                 }
             }
             tx.commit().await?;
+            if !all_went_well {
+                return Ok(made);
+            }
         }
     }
 

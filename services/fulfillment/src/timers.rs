@@ -8,11 +8,13 @@ use crate::error::Error;
 use crate::store;
 
 impl Fulfillment {
-    /// Does what is due. Answers how much that was.
+    /// Does what is due. Answers how much that was. One kind that fails does not keep the others from their turn, and
+    /// calls to peers, which may be slow, come last.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
-        let ended = self.expire_promises(now).await?;
-        let made = self.run_tasks(now).await?;
-        Ok(ended + made + self.work_due(now).await?)
+        let ended = self.expire_promises(now).await;
+        let worked = self.work_due(now).await;
+        let made = self.run_tasks(now).await;
+        Ok(ended? + worked? + made?)
     }
 
     /// When something is due next.

@@ -30,6 +30,7 @@ impl Orders {
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
         let mut done = 0;
         let mut seen: HashMap<OrderId, u32> = HashMap::new();
+        let mut is_away = false;
         loop {
             let mut tx = self.db.read().await?;
             let due = store::due(&mut tx, now, BATCH).await?;
@@ -41,9 +42,14 @@ impl Orders {
                 let times = seen.entry(order).or_default();
                 *times += 1;
                 // Lapse and expiry may be due at once; an order that stays due after that waits for its next turn.
-                let ran =
-                    if *times > 3 { Err(Error::ChangedMeanwhile) } else { self.attend(order, now).await };
+                let ran = if *times > 3 {
+                    Err(Error::ChangedMeanwhile)
+                } else {
+                    self.attend(order, now, is_away).await
+                };
                 if let Err(error) = ran {
+                    // A peer that is away is asked once a turn: payments must lapse meanwhile.
+                    is_away |= matches!(error, Error::Peer(_));
                     tracing::warn!(order_id = %order, %error, "what is due is tried again later");
                     self.postpone(order, after_ms(now, LATER_MS)).await?;
                 }
@@ -65,7 +71,7 @@ impl Orders {
         store::next_due(&mut tx).await
     }
 
-    async fn attend(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
+    async fn attend(&self, id: OrderId, now: Timestamp, is_away: bool) -> Result<(), Error> {
         let order = self.find(id).await?;
         match self.due(&order, now) {
             None => self.rewrite(id).await,
@@ -74,6 +80,7 @@ impl Orders {
                 let policy = self.policy;
                 self.change(id, now, move |order, now| order.expire(&policy, now)).await
             }
+            Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
         }
     }
@@ -85,7 +92,7 @@ impl Orders {
             let order = self.find(id).await?;
             match self.due(&order, now) {
                 // Each ends for good what made it due, so that this ends too.
-                Some(Due::Lapse | Due::Expire) => self.attend(id, now).await?,
+                Some(Due::Lapse | Due::Expire) => self.attend(id, now, false).await?,
                 Some(Due::Extend) | None => return Ok(order),
             }
         }

@@ -270,3 +270,19 @@ async fn a_confirmed_promise_whose_order_never_comes_ends() {
         assert_eq!(world.fulfillment.next_due().await.unwrap(), None);
     }
 }
+
+#[tokio::test]
+async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        held(&world).await;
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute("UPDATE promises SET method = 'ODD' WHERE state = 'LIVE'", db::params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        world.pass(SignedDuration::from_mins(20));
+        assert!(world.fulfillment.run_due(world.clock.business()).await.is_err());
+        let timed_out = "SELECT COUNT(*) AS n FROM fulfillment_orders WHERE state = 'TIMED_OUT'";
+        assert_eq!(world.count(timed_out).await, 1);
+    }
+}

@@ -29,6 +29,7 @@ struct State {
     refusal: Option<(Code, &'static str)>,
     unknown: Vec<String>,
     extensions: usize,
+    asked: usize,
     stalls: bool,
 }
 
@@ -79,6 +80,11 @@ impl Fake {
     /// How many promises were ever made.
     pub(crate) fn made(&self) -> usize {
         self.state.lock().unwrap().promises.len()
+    }
+
+    /// How often an extension was asked for, also in vain.
+    pub(crate) fn asked(&self) -> usize {
+        self.state.lock().unwrap().asked
     }
 
     pub(crate) fn extensions(&self) -> usize {
@@ -190,6 +196,7 @@ impl PromiseService for Fake {
         let token: PromiseToken = request.promise_token.parse().unwrap();
         let now = self.clock.business();
         let mut state = self.state.lock().unwrap();
+        state.asked += 1;
         refused(state.refusal)?;
         state.extensions += 1;
         let promise = state.promises.get_mut(&token.uuid()).ok_or_else(not_found)?;

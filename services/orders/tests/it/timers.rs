@@ -95,3 +95,23 @@ async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
         assert_eq!(world.get(&order).await.status(), OrderStatus::PaymentLapsed);
     }
 }
+
+#[tokio::test]
+async fn a_peer_that_is_away_is_asked_once_a_turn_and_payments_lapse_meanwhile() {
+    for world in worlds().await {
+        let mut released = Vec::new();
+        for _ in 0..5 {
+            released.push(world.paid().await);
+        }
+        world.clock.advance_to(after_ms(world.now(), 2 * 60_000));
+        let unpaid = world.unpaid().await;
+        world.fake.refuse(Code::Unavailable, "PEER_UNREACHABLE");
+        world.pass(15).await;
+        assert_eq!(world.fake.asked(), 1);
+        assert_eq!(world.get(&unpaid).await.status(), OrderStatus::PaymentLapsed);
+        assert_eq!(world.orders.next_due().await.unwrap(), Some(after_ms(world.now(), 10_000)));
+        world.fake.grant();
+        world.pass(1).await;
+        assert_eq!(world.fake.extensions(), released.len());
+    }
+}
