@@ -17,14 +17,22 @@ pub(crate) struct Round {
     pub(crate) first_failure: Option<String>,
     /// Seconds from the first call to the last answer.
     pub(crate) elapsed_s: f64,
+    /// Processor seconds that this process used meanwhile: servers, callers and all that goes on behind them, but not
+    /// a database server.
+    pub(crate) cpu_s: f64,
 }
 
 impl Round {
     /// Successful calls per second.
     pub(crate) fn rate(&self) -> f64 {
+        self.calls() / self.elapsed_s.max(1e-9)
+    }
+
+    /// Successful calls.
+    pub(crate) fn calls(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
         let calls = self.micros.len() as f64;
-        calls / self.elapsed_s.max(1e-9)
+        calls
     }
 }
 
@@ -36,7 +44,7 @@ where
     E: std::fmt::Display,
 {
     let call = Arc::new(call);
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_s());
     let until = begun + lasting;
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
@@ -68,7 +76,14 @@ where
         all.first_failure = all.first_failure.or(round.first_failure);
     }
     all.elapsed_s = begun.elapsed().as_secs_f64();
+    all.cpu_s = cpu_s() - cpu;
     all
+}
+
+/// Processor seconds of this process so far.
+fn cpu_s() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]
@@ -84,6 +99,6 @@ mod tests {
         .await;
         assert!(!round.micros.is_empty() && round.failed > 0);
         assert_eq!(round.first_failure.as_deref(), Some("odd"));
-        assert!(round.rate() > 0.0);
+        assert!(round.rate() > 0.0 && round.cpu_s > 0.0);
     }
 }
