@@ -56,11 +56,13 @@ impl Fulfillment {
         if !may_work(who, &list.node) || self.node(&list.node).is_none() {
             return Err(Error::NodeNotFound(list.node.to_string()));
         }
-        let mut tx = self.db.read().await?;
+        // One more than is shown: whether there are more.
+        let limit = i64::try_from(list.size).unwrap_or(i64::MAX).saturating_add(1);
+        let mut tx = self.db.snapshot().await?;
         let found = if list.states.is_empty() {
-            store::open_work(&mut tx, &list.node, list.after, 201).await?
+            store::open_work(&mut tx, &list.node, list.after, limit).await?
         } else {
-            store::in_states(&mut tx, &list.node, &list.states, list.after).await?
+            store::in_states(&mut tx, &list.node, &list.states, list.after, limit).await?
         };
         let fulfillment_orders = fitting(found.iter().take(list.size).map(wire::fulfillment_order));
         let shown = fulfillment_orders.len();

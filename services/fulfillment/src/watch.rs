@@ -32,8 +32,8 @@ use crate::{Error, Fulfillment};
 /// What a store reads.
 pub(crate) type WorkStream = Pin<Box<dyn Stream<Item = Result<pb::WatchWorkResponse, Status>> + Send>>;
 
-/// Work read at once from a list.
-const PAGE: i64 = 50;
+/// Work read at once from a list; each may have a thousand lines.
+const PAGE: i64 = 25;
 
 /// How often the feeds are looked at for commits of which nobody told.
 const POLL: Duration = Duration::from_secs(1);

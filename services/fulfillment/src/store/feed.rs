@@ -107,13 +107,13 @@ pub(crate) async fn ends(tx: &mut Tx, node: &NodeId) -> Result<(i64, i64), Error
     row.map_or(Ok((0, 1)), |row| Ok((row.get("last")?, row.get("first")?)))
 }
 
-/// What came after a number, at most 100 entries, each with the fulfilment order as it is now.
+/// What came after a number, at most 25 entries, each with the fulfilment order as it is now.
 pub(crate) async fn after(tx: &mut Tx, node: &NodeId, seq: i64) -> Result<Vec<Entry>, Error> {
     let rows = tx
         .fetch_all(
             "SELECT e.seq, e.fed_at, w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done,
                     l.short, l.cancelled, l.put_back, l.restocked
-               FROM (SELECT * FROM work_feed WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT 100) e
+               FROM (SELECT * FROM work_feed WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT 25) e
                JOIN fulfillment_orders w ON w.fulfillment_id = e.fulfillment_id
                JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
               ORDER BY e.seq, l.line_no",

@@ -22,6 +22,17 @@ pub(crate) struct Stored {
     pub(crate) updated: Timestamp,
 }
 
+/// Selects fulfilment orders `w` with their lines `l`, for [`assemble`].
+macro_rules! select_work {
+    ($rest:literal) => {
+        concat!(
+            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short, ",
+            "l.cancelled, l.put_back, l.restocked ",
+            $rest
+        )
+    };
+}
+
 /// Where a page of work goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -227,11 +238,11 @@ fn buckets(b: &Buckets) -> Vec<Value> {
 pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
-                    l.cancelled, l.put_back, l.restocked
-               FROM fulfillment_orders w JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
-              WHERE w.fulfillment_id = $1
-              ORDER BY l.line_no",
+            select_work!(
+                "FROM fulfillment_orders w JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+                  WHERE w.fulfillment_id = $1
+                  ORDER BY l.line_no"
+            ),
             params![id.uuid()],
         )
         .await?;
@@ -294,47 +305,54 @@ pub(crate) async fn open_work(
 ) -> Result<Vec<Stored>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
-                    l.cancelled, l.put_back, l.restocked
-               FROM (SELECT * FROM fulfillment_orders
-                      WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
-                      ORDER BY promised_at, fulfillment_id LIMIT $4) w
-               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
-              ORDER BY w.promised_at, w.fulfillment_id, l.line_no",
+            select_work!(
+                "FROM (SELECT * FROM fulfillment_orders
+                        WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
+                        ORDER BY promised_at, fulfillment_id LIMIT $4) w
+                 JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+                ORDER BY w.promised_at, w.fulfillment_id, l.line_no"
+            ),
             params![node.as_str(), micros(after.promised), after.id, limit],
         )
         .await?;
     assemble(&rows)
 }
 
-/// A page of a node's fulfilment orders in some states, oldest promise first, at most 201.
+/// A page of a node's fulfilment orders in some states, oldest promise first. Each state is walked along its index: what a
+/// node has done in years is not read for one page of it.
 pub(crate) async fn in_states(
     tx: &mut Tx,
     node: &NodeId,
     states: &[State],
     after: Position,
+    limit: i64,
 ) -> Result<Vec<Stored>, Error> {
-    let keys = states
-        .iter()
-        .map(|state| params![node.as_str(), state.name(), micros(after.promised), after.id])
-        .collect();
+    let mut found: Vec<(i64, Uuid)> = Vec::new();
+    for state in states {
+        let rows = tx
+            .fetch_all(
+                "SELECT promised_at, fulfillment_id FROM fulfillment_orders
+                  WHERE node_id = $1 AND state = $2 AND (promised_at, fulfillment_id) > ($3, $4)
+                  ORDER BY promised_at, fulfillment_id LIMIT $5",
+                params![node.as_str(), state.name(), micros(after.promised), after.id, limit],
+            )
+            .await?;
+        for row in &rows {
+            found.push((row.get("promised_at")?, row.get("fulfillment_id")?));
+        }
+    }
+    found.sort_unstable();
+    found.truncate(usize::try_from(limit).unwrap_or_default());
     let rows = tx
         .batch_fetch(
-            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short,
-                    l.cancelled, l.put_back, l.restocked
-               FROM (SELECT f.* FROM fulfillment_orders f
-                       JOIN {rows} ON f.node_id = r.node_id AND f.state = r.state
-                        AND (f.promised_at, f.fulfillment_id) > (r.promised_at, r.fulfillment_id)
-                      ORDER BY f.promised_at, f.fulfillment_id LIMIT 201) w
-               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
-              ORDER BY w.promised_at, w.fulfillment_id, l.line_no",
-            &[
-                ("node_id", Type::Text),
-                ("state", Type::Text),
-                ("promised_at", Type::BigInt),
-                ("fulfillment_id", Type::Uuid),
-            ],
-            keys,
+            select_work!(
+                "FROM fulfillment_orders w
+                 JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
+                 JOIN {rows} ON w.fulfillment_id = r.id
+                ORDER BY w.promised_at, w.fulfillment_id, l.line_no"
+            ),
+            &[("id", Type::Uuid)],
+            found.into_iter().map(|(_, id)| params![id]).collect(),
         )
         .await?;
     assemble(&rows)

@@ -246,6 +246,15 @@ async fn work_is_listed_by_page_and_state() {
         let mut all = ids.clone();
         all.sort();
         assert_eq!(seen, all);
+        // Of several states one list, in the same order.
+        let (mut of_states, mut next) = (Vec::new(), String::new());
+        for _ in 0..5 {
+            let page = store.page("N1", &[State::Accepted, State::Offered], 1, &next).await.unwrap();
+            let [order] = page.fulfillment_orders.try_into().unwrap();
+            of_states.push((order.promised_time.unwrap().seconds, order.fulfillment_id));
+            next = page.next_page_token;
+        }
+        assert!(of_states.is_sorted() && next.is_empty(), "{of_states:?}");
         let accepted = store.list("N1", &[State::Accepted, State::Done]).await.unwrap();
         assert_eq!(accepted.fulfillment_orders.len(), 1);
         let other = store.page("N1", &[State::Offered], 2, &token).await.unwrap_err();
