@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tracing::Instrument as _;
 
+use crate::arrive::Arrivals;
 use crate::body;
 use crate::status::{DOMAIN, explained, status};
 use crate::trace;
@@ -104,10 +105,30 @@ pub(crate) fn within(budget: Duration) -> Duration {
     Deadline::current().map_or(budget, |deadline| budget.min(deadline.left()))
 }
 
-/// Runs one unary call; the answer comes at its deadline at the latest, and the handler goes on to its end.
+/// What becomes of a handler whose caller is gone, or does not wait any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    /// It goes on to its end: what it changes is not cut in half.
+    GoesOn,
+    /// It ends: it changes nothing, and others wait for what it holds.
+    Ends,
+}
+
+/// Ends a handler when it is dropped.
+struct End(tokio::task::AbortHandle);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs one unary call; the answer comes at its deadline at the latest. With `arrivals` its handler begins when its
+/// message is there.
 pub(crate) async fn unary<F, S>(
-    handlers: &Handlers,
+    (handlers, arrivals): (&Handlers, Option<&Arrivals>),
     budgets: Budgets,
+    abandoned: Abandoned,
     mut request: Request<Body>,
     serve: S,
 ) -> Response<Body>
@@ -127,9 +148,15 @@ where
     let trace = trace::of(request.headers());
     request.headers_mut().remove("grpc-timeout");
     request.extensions_mut().insert(deadline);
-    let request = request.map(|body| body::until(body, deadline));
+    if let Some(arrivals) = arrivals {
+        match arrivals.whole(std::mem::take(request.body_mut()), deadline).await {
+            Ok(body) => *request.body_mut() = body,
+            Err(refusal) => return explained_once(refusal).into_http(),
+        }
+    }
     let work = CURRENT.scope(deadline, serve(request));
     let task = handlers.spawn(trace::scope(trace, Box::pin(work)));
+    let _end = (abandoned == Abandoned::Ends).then(|| End(task.abort_handle()));
     match tokio::time::timeout_at(deadline.at(), task).await {
         Ok(outcome) => finished(&method, outcome),
         Err(_) => too_late(&method, budget).into_http(),
@@ -192,6 +219,11 @@ pub(crate) fn too_late(method: &str, budget: Duration) -> Status {
         ("deadline_ms".to_owned(), budget.as_millis().to_string()),
     ];
     status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, facts)
+}
+
+/// What the transport says of a message that broke off has no details.
+fn explained_once(refusal: Status) -> Status {
+    if refusal.details().is_empty() { explained(&refusal) } else { refusal }
 }
 
 /// Statuses that tonic made itself have no details: they get theirs here.

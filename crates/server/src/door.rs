@@ -17,9 +17,10 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
+use crate::arrive::Arrivals;
 use crate::auth::{Access, Principal, Table, TableError};
 use crate::body;
-use crate::call::{self, Budgets, Handlers};
+use crate::call::{self, Abandoned, Budgets, Handlers};
 use crate::methods::Methods;
 use crate::peer::{Peer, answer};
 use crate::shutdown::Shutdown;
@@ -33,7 +34,8 @@ pub struct Limits {
     pub default_deadline: Duration,
     /// Longer deadlines are cut to this.
     pub max_deadline: Duration,
-    /// Calls that may run at once; more are refused at once, to be retried.
+    /// Calls that may run at once; more are refused at once, to be retried. Of as many more the message may be on
+    /// its way.
     pub max_in_flight: usize,
     /// Streams that may be open at once.
     pub max_open_streams: usize,
@@ -101,6 +103,7 @@ struct Inner {
     table: Table,
     budgets: Budgets,
     handlers: Handlers,
+    arrivals: Arrivals,
     in_flight: Arc<Semaphore>,
     open_streams: Arc<Semaphore>,
     health: HealthReporter,
@@ -134,6 +137,7 @@ impl Door {
             table,
             budgets: Budgets { default: limits.default_deadline, max: limits.max_deadline },
             handlers: Handlers::default(),
+            arrivals: Arrivals::new(limits.max_in_flight),
             in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
             open_streams: Arc::new(Semaphore::new(limits.max_open_streams)),
             health,
@@ -180,7 +184,7 @@ impl Door {
         let Some(method) = self.inner.methods.get(&path) else {
             return refused("unknown", &not_served(&path));
         };
-        let is_unary = method.is_unary;
+        let (is_unary, is_read) = (method.is_unary, method.is_read);
         let principal = match self.admit(&path, &method.service, &request) {
             Ok(principal) => principal,
             Err(refusal) => return refused(&path, &refusal),
@@ -194,7 +198,7 @@ impl Door {
         request.extensions_mut().insert(principal);
         let started = Instant::now();
         let response =
-            async { if is_unary { self.unary(request).await } else { self.stream(request).await } }
+            async { if is_unary { self.unary(request, is_read).await } else { self.stream(request).await } }
                 .instrument(span.clone())
                 .await;
         let took = started.elapsed();
@@ -214,15 +218,18 @@ impl Door {
         Ok(principal)
     }
 
-    async fn unary(self, request: Request<Body>) -> Response<Body> {
-        let Some(place) = place(&self.inner.in_flight) else {
-            return full("CALLS", "too many calls at once").into_http();
-        };
+    async fn unary(self, request: Request<Body>, is_read: bool) -> Response<Body> {
         let Self { inner, routes } = self;
-        call::unary(&inner.handlers, inner.budgets, request, |request| {
-            holding(place, answer(routes, request))
-        })
-        .await
+        let abandoned = if is_read { Abandoned::Ends } else { Abandoned::GoesOn };
+        let places = Arc::clone(&inner.in_flight);
+        let serve = |request| async move {
+            match place(&places) {
+                Some(place) => holding(place, answer(routes, request)).await,
+                None => full("CALLS", "too many calls at once").into_http(),
+            }
+        };
+        let care = (&inner.handlers, Some(&inner.arrivals));
+        call::unary(care, inner.budgets, abandoned, request, serve).await
     }
 
     async fn stream(self, request: Request<Body>) -> Response<Body> {

@@ -5,15 +5,18 @@
 //! and no table of ours: the binary hands in routes, rows of the role table and readiness checks.
 //!
 //! Always true: a handler that began runs to its end, whatever becomes of its caller, until the hard limit of a
-//! shutdown; every error that leaves has an `ErrorInfo`; a method without a row in the role table is not served.
+//! shutdown (one that only reads ends with its caller); a call takes a place among those that run when its message is
+//! there; every error that leaves has an `ErrorInfo`; a method without a row in the role table is not served.
 //! Absent on purpose: TLS (a proxy's job in this version), authentication (the caller's word is taken, see
 //! [`auth`]), rate limits per caller.
 
 pub mod admin;
+mod arrive;
 pub mod auth;
 mod body;
 mod call;
 pub mod door;
+mod driven;
 pub mod listen;
 pub mod methods;
 pub mod peer;
@@ -26,6 +29,7 @@ pub mod trace;
 pub use auth::{Access, Principal};
 pub use call::Deadline;
 pub use door::Door;
+pub use driven::{Driven, driven};
 pub use peer::Peer;
 pub use shutdown::Shutdown;
 pub use status::{Violation, exhausted, invalid, retry_later, status};

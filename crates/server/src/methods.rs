@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{FileDescriptorSet, MethodOptions};
 
 /// One method as declared in the protos.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Method {
     pub service: String,
     /// One request message, one reply message: such calls have a deadline.
     pub is_unary: bool,
+    /// It changes nothing (`idempotency_level = NO_SIDE_EFFECTS`): nobody misses it when its caller is gone.
+    pub is_read: bool,
 }
 
 /// All methods of some descriptor sets by their path, `/package.Service/Method`.
@@ -32,7 +35,8 @@ impl Methods {
                     for method in &service.method {
                         let is_unary = !method.client_streaming() && !method.server_streaming();
                         let path = format!("/{name}/{}", method.name());
-                        by_path.insert(path, Method { service: name.clone(), is_unary });
+                        let is_read = method.options.as_ref().is_some_and(changes_nothing);
+                        by_path.insert(path, Method { service: name.clone(), is_unary, is_read });
                     }
                 }
             }
@@ -57,6 +61,10 @@ impl Methods {
     pub fn all(&self) -> impl Iterator<Item = (&str, &Method)> {
         self.by_path.iter().map(|(path, method)| (path.as_str(), method))
     }
+}
+
+fn changes_nothing(options: &MethodOptions) -> bool {
+    options.idempotency_level() == IdempotencyLevel::NoSideEffects
 }
 
 fn full_name(package: &str, service: &str) -> String {

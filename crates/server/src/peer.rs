@@ -16,7 +16,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt as _};
 
 use crate::auth::{ACTOR, Principal};
-use crate::call::{self, Budgets, Handlers};
+use crate::call::{self, Abandoned, Budgets, Handlers};
 use crate::status::{DOMAIN, retry_later, status};
 use crate::trace;
 
@@ -47,7 +47,10 @@ where
             };
             request.extensions_mut().insert(principal);
             trace::pass_on(request.headers_mut());
-            Ok::<_, Status>(call::unary(&handlers, BUDGETS, request, |request| answer(server, request)).await)
+            // nothing to wait for: what a caller in this process sends is there, and may be a stream
+            let serve = |request| answer(server, request);
+            let answer = call::unary((&handlers, None), BUDGETS, Abandoned::GoesOn, request, serve).await;
+            Ok::<_, Status>(answer)
         }
     }))
 }

@@ -60,7 +60,7 @@ impl InventoryService for Inventory {
         request: Request<Streaming<pb::ImportStockRequest>>,
     ) -> Answer<Self::ImportStockStream> {
         let principal = Principal::of(&request);
-        Ok(Response::new(self.import(&principal, request.into_inner())))
+        Ok(Response::new(Box::pin(server::driven(self.import(&principal, request.into_inner())))))
     }
 
     async fn adjust_stock(
@@ -160,7 +160,7 @@ impl InventoryService for Inventory {
         &self,
         _: Request<pb::StreamPositionsRequest>,
     ) -> Answer<Self::StreamPositionsStream> {
-        Ok(Response::new(self.stream_positions()))
+        Ok(Response::new(Box::pin(server::driven(self.stream_positions()))))
     }
 
     async fn list_movements(

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use server::status::{facts, reason};
 use server::{Peer, Principal, Shutdown, door::Limits, listen, peer};
 use tonic::{Code, Request};
 
-use crate::echo::{self, Echo, say, send, watch};
+use crate::echo::{self, Echo, LOOK, ask, say, send, until, watch};
 
 /// The same service by each way that a caller can reach it.
 fn ways(echo: &Echo, limits: &Limits) -> Vec<(&'static str, Peer)> {
@@ -64,16 +66,16 @@ async fn a_deadline_is_answered_and_the_handler_still_finishes() {
     for way in 0..3 {
         let echo = Echo::default();
         let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
-        let mut request = Request::new("sleep:200".to_owned());
+        let mut request = Request::new("wait".to_owned());
         // the header alone: the client itself must not give up first
         request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
         let status = send(&peer, request).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
         assert_eq!(reason(&status).as_deref(), Some("DEADLINE_EXCEEDED"), "{way}");
         assert_eq!(facts(&status)["deadline_ms"], "40", "{way}");
-        assert_eq!(echo.finished(), 0, "{way}");
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        assert_eq!(echo.finished(), 1, "{way}");
+        assert_eq!((echo.begun(), echo.finished()), (1, 0), "{way}");
+        echo.open();
+        until("the end of the handler", async || echo.finished() == 1).await;
     }
 }
 
@@ -81,7 +83,7 @@ async fn a_deadline_is_answered_and_the_handler_still_finishes() {
 async fn a_call_without_a_deadline_gets_the_default_one() {
     let limits = Limits { default_deadline: Duration::from_millis(30), ..Limits::default() };
     let peer = ways(&Echo::default(), &limits).swap_remove(0).1;
-    assert_eq!(say(&peer, "sleep:200").await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert_eq!(say(&peer, "wait").await.unwrap_err().code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
@@ -110,12 +112,31 @@ async fn a_caller_that_vanishes_cuts_nothing_in_half() {
     for way in 0..3 {
         let echo = Echo::default();
         let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
-        let call = tokio::spawn(async move { say(&peer, "sleep:150").await });
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        let call = tokio::spawn(async move { say(&peer, "wait").await });
+        until("the call", async || echo.begun() == 1).await;
         call.abort();
-        assert!(call.await.unwrap_err().is_cancelled());
-        tokio::time::sleep(Duration::from_millis(350)).await;
-        assert_eq!(echo.finished(), 1, "{way}");
+        assert!(call.await.unwrap_err().is_cancelled(), "{way}");
+        echo.open();
+        until("the end of the handler", async || echo.finished() == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_only_reads_ends_with_its_caller() {
+    for way in [0, 2] {
+        let echo = Echo::default();
+        let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
+        let mut request = Request::new("ever".to_owned());
+        request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
+        let status = ask(&peer, LOOK, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
+        echo.ever.0.notified().await;
+        echo.ever.1.notified().await;
+
+        let call = tokio::spawn(async move { ask(&peer, LOOK, Request::new("ever".to_owned())).await });
+        echo.ever.0.notified().await;
+        call.abort();
+        echo.ever.1.notified().await;
     }
 }
 
@@ -123,16 +144,19 @@ async fn a_caller_that_vanishes_cuts_nothing_in_half() {
 async fn calls_beyond_the_limit_are_refused_at_once_and_may_be_retried() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
     for way in [0, 2] {
-        let (way, peer) = ways(&Echo::default(), &limits).swap_remove(way);
-        let calls = (0..8).map(|_| say(&peer, "sleep:150"));
-        let answers = futures_util::future::join_all(calls).await;
-        let refused: Vec<_> = answers.into_iter().filter_map(Result::err).collect();
-        assert_eq!(refused.len(), 6, "{way}");
-        for status in refused {
+        let echo = Echo::default();
+        let (way, peer) = ways(&echo, &limits).swap_remove(way);
+        let mut calls: FuturesUnordered<_> = (0..8).map(|_| say(&peer, "wait")).collect();
+        for _ in 0..6 {
+            let status = calls.next().await.unwrap().expect_err("two calls at once are enough");
             assert_eq!(status.code(), Code::ResourceExhausted, "{way}");
             assert_eq!(reason(&status).as_deref(), Some("OVERLOADED"), "{way}");
             let retry = tonic_types::StatusExt::get_details_retry_info(&status);
             assert!(retry.unwrap().retry_delay.is_some(), "{way}");
+        }
+        echo.open();
+        while let Some(answer) = calls.next().await {
+            assert_eq!(answer.unwrap(), "wait", "{way}");
         }
         assert!(say(&peer, "hello").await.is_ok(), "{way}");
     }
@@ -141,13 +165,14 @@ async fn calls_beyond_the_limit_are_refused_at_once_and_may_be_retried() {
 #[tokio::test]
 async fn an_abandoned_call_keeps_its_place_until_it_ends() {
     let limits = Limits { max_in_flight: 1, ..Limits::default() };
-    let peer = ways(&Echo::default(), &limits).swap_remove(0).1;
-    let mut request = Request::new("sleep:200".to_owned());
+    let echo = Echo::default();
+    let peer = ways(&echo, &limits).swap_remove(0).1;
+    let mut request = Request::new("wait".to_owned());
     request.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
     assert_eq!(send(&peer, request).await.unwrap_err().code(), Code::DeadlineExceeded);
     assert_eq!(say(&peer, "hello").await.unwrap_err().code(), Code::ResourceExhausted);
-    tokio::time::sleep(Duration::from_millis(350)).await;
-    assert!(say(&peer, "hello").await.is_ok());
+    echo.open();
+    until("a free place", async || say(&peer, "hello").await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -159,8 +184,7 @@ async fn open_streams_have_a_limit_and_give_their_place_back() {
         assert_eq!(first.message().await.unwrap().as_deref(), Some("one"), "{way}");
         assert_eq!(watch(&peer, "two").await.unwrap_err().code(), Code::ResourceExhausted, "{way}");
         drop(first);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(watch(&peer, "three").await.is_ok(), "{way}");
+        until("a free place", async || watch(&peer, "three").await.is_ok()).await;
     }
 }
 
@@ -240,9 +264,10 @@ async fn deadlines_and_traces_go_on_from_hop_to_hop() {
     for (way, next) in ways(&Echo::default(), &Limits::default()) {
         let first = peer::local(Echo { next: Some(next), ..Echo::default() });
         let mut request = Request::new("ask:left".to_owned());
-        request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
+        request.metadata_mut().insert("grpc-timeout", "5S".parse().unwrap());
         let left: u64 = send(&first, request).await.unwrap().parse().unwrap();
-        assert!(left <= 400, "{way}: {left}");
+        // without it the next hop would have the default of ten seconds
+        assert!(left <= 5_000, "{way}: {left}");
         let mut request = Request::new("ask:trace".to_owned());
         request.metadata_mut().insert(server::trace::TRACEPARENT, trace.parse().unwrap());
         assert_eq!(send(&first, request).await.unwrap(), trace, "{way}");

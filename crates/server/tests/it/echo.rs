@@ -4,15 +4,19 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use http::uri::PathAndQuery;
 use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{
+    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
+};
 use server::{Access, Door, Peer, Principal, Shutdown, door};
+use tokio::sync::{Notify, Semaphore};
 use tonic::body::Body;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -20,34 +24,79 @@ use tonic_prost::ProstCodec;
 pub(crate) const SAY: &str = "/test.v1.EchoService/Say";
 pub(crate) const WATCH: &str = "/test.v1.EchoService/Watch";
 pub(crate) const SERVICE: &str = "test.v1.EchoService";
-pub(crate) const ACCESS: [Access; 2] =
-    [Access::to(SAY, &["store", "service"]), Access::to(WATCH, &["store"])];
+/// Does what [`SAY`] does, and promises to change nothing.
+pub(crate) const LOOK: &str = "/test.v1.EchoService/Look";
+pub(crate) const ACCESS: [Access; 3] = [
+    Access::to(SAY, &["store", "service"]),
+    Access::to(LOOK, &["store", "service"]),
+    Access::to(WATCH, &["store"]),
+];
 
 /// Answers by the text it is sent.
 #[derive(Clone, Default)]
 pub(crate) struct Echo {
     /// Asked by `ask:<text>`.
     pub(crate) next: Option<Peer>,
-    pub(crate) finished: Arc<AtomicUsize>,
+    /// How many calls of `wait` have begun, and finished.
+    pub(crate) waits: Arc<(AtomicUsize, AtomicUsize)>,
+    /// What they wait for.
+    pub(crate) gate: Arc<Gate>,
+    /// Told when a call for `ever` begins, and when its handler is gone.
+    pub(crate) ever: Arc<(Notify, Notify)>,
+}
+
+/// Tells when it is dropped.
+struct Gone(Arc<(Notify, Notify)>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.1.notify_one();
+    }
+}
+
+pub(crate) struct Gate(Semaphore);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
 }
 
 impl Echo {
+    /// How many calls of `wait` have come.
+    pub(crate) fn begun(&self) -> usize {
+        self.waits.0.load(Ordering::SeqCst)
+    }
+
+    /// How many of them came to their end.
     pub(crate) fn finished(&self) -> usize {
-        self.finished.load(Ordering::SeqCst)
+        self.waits.1.load(Ordering::SeqCst)
+    }
+
+    /// Lets every call of `wait` go on.
+    pub(crate) fn open(&self) {
+        self.gate.0.close();
     }
 
     async fn say(self, request: Request<String>) -> Result<Response<String>, Status> {
         let actor = Principal::of(&request);
         let left = server::Deadline::of(&request).map(|deadline| deadline.left());
         let text = request.into_inner();
-        if let Some(ms) = text.strip_prefix("sleep:") {
-            tokio::time::sleep(Duration::from_millis(ms.parse().unwrap())).await;
-            self.finished.fetch_add(1, Ordering::SeqCst);
+        if text == "wait" {
+            self.waits.0.fetch_add(1, Ordering::SeqCst);
+            // an error says that the gate is open
+            let _ = self.gate.0.acquire().await;
+            self.waits.1.fetch_add(1, Ordering::SeqCst);
         }
         if let (Some(next), Some(asked)) = (&self.next, text.strip_prefix("ask:")) {
             return Ok(Response::new(say(next, asked).await?));
         }
         match text.as_str() {
+            "ever" => {
+                let _gone = Gone(Arc::clone(&self.ever));
+                self.ever.0.notify_one();
+                std::future::pending().await
+            }
             "panic" => panic!("a handler that panics"),
             "who" => Ok(Response::new(actor.as_str().to_owned())),
             "trace" => Ok(Response::new(server::trace::current().unwrap_or_default())),
@@ -84,7 +133,7 @@ impl tower::Service<http::Request<Body>> for Echo {
             let codec = ProstCodec::<String, String>::default();
             let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(server::MESSAGE_LIMIT);
             Ok(match request.uri().path() {
-                SAY => grpc.unary(Say(echo), request).await,
+                SAY | LOOK => grpc.unary(Say(echo), request).await,
                 WATCH => grpc.server_streaming(Watch, request).await,
                 _ => Status::unimplemented("").into_http(),
             })
@@ -118,6 +167,10 @@ impl tonic::server::ServerStreamingService<String> for Watch {
 }
 
 pub(crate) fn descriptors() -> &'static [u8] {
+    let changes_nothing = MethodOptions {
+        idempotency_level: Some(IdempotencyLevel::NoSideEffects.into()),
+        ..MethodOptions::default()
+    };
     let method = |name: &str, streams: bool| MethodDescriptorProto {
         name: Some(name.to_owned()),
         input_type: Some(".google.protobuf.StringValue".to_owned()),
@@ -130,7 +183,11 @@ pub(crate) fn descriptors() -> &'static [u8] {
         package: Some("test.v1".to_owned()),
         service: vec![ServiceDescriptorProto {
             name: Some("EchoService".to_owned()),
-            method: vec![method("Say", false), method("Watch", true)],
+            method: vec![
+                method("Say", false),
+                MethodDescriptorProto { options: Some(changes_nothing), ..method("Look", false) },
+                method("Watch", true),
+            ],
             ..ServiceDescriptorProto::default()
         }],
         ..FileDescriptorProto::default()
@@ -146,14 +203,30 @@ pub(crate) fn door(echo: &Echo, limits: &door::Limits, shutdown: &Shutdown) -> D
     Door::new(offer, limits, shutdown.clone()).unwrap()
 }
 
+/// Waits until `ready` says so.
+pub(crate) async fn until(what: &str, mut ready: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !ready().await {
+        assert!(Instant::now() < deadline, "{what} does not happen");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(crate) async fn say(peer: &Peer, text: &str) -> Result<String, Status> {
     send(peer, Request::new(text.to_owned())).await
 }
 
 pub(crate) async fn send(peer: &Peer, request: Request<String>) -> Result<String, Status> {
+    ask(peer, SAY, request).await
+}
+
+pub(crate) async fn ask(peer: &Peer, path: &'static str, request: Request<String>) -> Result<String, Status> {
     let mut client = tonic::client::Grpc::new(peer.clone());
     client.ready().await?;
-    let path = PathAndQuery::from_static(SAY);
+    let path = PathAndQuery::from_static(path);
     let answer = client.unary(request, path, ProstCodec::<String, String>::default()).await?;
     Ok(answer.into_inner())
 }

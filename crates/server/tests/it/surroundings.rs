@@ -75,14 +75,14 @@ fn a_method_without_a_row_stops_the_start() {
     let methods = Methods::read(&[echo::descriptors()]).unwrap();
     let table = |rows: Vec<Access>| Table::new(rows, &methods, &[echo::SERVICE], true).map(|_| ());
     assert_eq!(table(echo::ACCESS.to_vec()), Ok(()));
-    assert_eq!(table(vec![echo::ACCESS[0]]), Err(TableError::Missing(echo::WATCH.to_owned())));
+    assert_eq!(table(echo::ACCESS[..2].to_vec()), Err(TableError::Missing(echo::WATCH.to_owned())));
     let odd = Access::to("/test.v1.EchoService/Sing", &["store"]);
     assert_eq!(table([&echo::ACCESS[..], &[odd]].concat()), Err(TableError::Unknown(odd.method.to_owned())));
     let twice = [&echo::ACCESS[..], &echo::ACCESS[..1]].concat();
     assert_eq!(table(twice), Err(TableError::Twice(echo::SAY.to_owned())));
     let king = Access::to(echo::SAY, &["king"]);
     assert_eq!(
-        table(vec![king, echo::ACCESS[1]]),
+        table(vec![king, echo::ACCESS[1], echo::ACCESS[2]]),
         Err(TableError::Kind(echo::SAY.to_owned(), "king".to_owned()))
     );
 }

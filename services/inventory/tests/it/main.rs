@@ -8,4 +8,5 @@ mod goods;
 mod races;
 mod reservations;
 mod schema;
+mod unread;
 mod world;

@@ -1,0 +1,54 @@
+//! Callers that ask for a stream and never read it.
+
+use contract::inventory::v1 as pb;
+use futures_util::{StreamExt as _, poll, stream};
+
+use crate::world::{after, proto, worlds};
+
+/// More than there are connections to a database.
+const UNREAD: i64 = 40;
+
+#[tokio::test]
+async fn callers_that_never_read_stop_nobody() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 5)]).await;
+        let mut unread = Vec::new();
+        let mut imports = Vec::new();
+        for n in 0..UNREAD {
+            // asked for once, as a connection without room for the answer does
+            let mut client = world.client();
+            let mut all = client.stream_positions(pb::StreamPositionsRequest {}).await.unwrap().into_inner();
+            let _ = poll!(all.next());
+            unread.push(all);
+
+            let row = pb::ImportStockRequest {
+                source: "file".to_owned(),
+                reference: format!("row-{n}"),
+                source_time: Some(proto(after(-60))),
+                node_id: "n2".to_owned(),
+                sku: "A".to_owned(),
+                on_hand: 7,
+                name: String::new(),
+            };
+            let rows = stream::iter([row]).chain(stream::pending());
+            let mut import = client.import_stock(rows).await.unwrap().into_inner();
+            if poll!(import.next()).is_pending() {
+                imports.push(import);
+            }
+        }
+        assert_eq!(world.atp("n1", "A").await, 5);
+        world.adjust("n1", "A", pb::Adjustment::Delta, 1).await.unwrap();
+        assert_eq!(world.atp("n1", "A").await, 6);
+
+        // and nothing was lost for those who read after all
+        for mut import in imports {
+            let verdict = import.next().await.unwrap().unwrap().result.unwrap().verdict();
+            assert_ne!(verdict, pb::RowVerdict::Refused);
+        }
+        for all in unread {
+            assert!(all.all(|chunk| std::future::ready(chunk.is_ok())).await);
+        }
+        assert_eq!(world.stands("n2", "A").await, (7, 0));
+        world.check().await;
+    }
+}
