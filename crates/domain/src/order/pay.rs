@@ -56,7 +56,9 @@ impl Order {
             return Ok(self.changed(events, now));
         }
         if self.status().is_over() {
-            events.extend(self.refund("PAID_TOO_LATE", Vec::new(), now));
+            // The customer may have what the rest of the money is for.
+            let reason = if self.live_minor() > 0 { "OVERPAID" } else { "PAID_TOO_LATE" };
+            events.extend(self.refund(reason, Vec::new(), now));
         } else if in_full && self.blocks.contains(&Block::Payment) {
             events.extend(self.release(hold, now)?);
         } else {

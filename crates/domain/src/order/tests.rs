@@ -302,6 +302,21 @@ fn money_after_the_end_goes_back() {
 }
 
 #[test]
+fn money_for_goods_that_were_handed_over_in_part_goes_back_as_overpaid() {
+    let draft = Draft {
+        terms: Terms::PayAtHandover,
+        ..draft(&[(2, 100)], 0, vec![tender("till", 200, TenderState::Due)])
+    };
+    let id = OrderId::new(id::derived("order", "1"));
+    let order = Order::place(id, draft, promise("first"), &POLICY, at(0)).unwrap().order;
+    let half = report(&order, true, |s| (s.to_pick, s.done, s.short) = (0, 1, 1));
+    let order = order.follow(&half, at(5)).unwrap().order;
+    let changed = order.clone().pay(&capture(&order, 0), Hold::NotAsked, at(6)).unwrap();
+    let refund = &changed.order.ledger.refunds[0];
+    assert_eq!((refund.amount_minor, refund.reason.as_str()), (100, "OVERPAID"));
+}
+
+#[test]
 fn cancelling_what_is_not_paid_releases_the_rest() {
     let half = order(&[(2, 100), (2, 100)], 0, &[TenderState::Captured, TenderState::Due]);
     assert!(!half.is_released());

@@ -1,6 +1,8 @@
 //! Reading orders and their timelines page by page.
 
-use db::{Tx, params};
+use std::cmp::Reverse;
+
+use db::{Row, Tx, params};
 use domain::id::{OrderId, Uuid};
 use domain::order::Status;
 use domain::time::{Timestamp, from_micros, micros};
@@ -60,14 +62,18 @@ fn statuses(wanted: &[Status]) -> [&'static str; Status::ALL.len()] {
     std::array::from_fn(|i| wanted.get(i).or(wanted.first()).unwrap_or(&Status::ALL[i]).name())
 }
 
-/// At most `limit` orders after a position, newest first, and whether there are more.
-pub(crate) async fn page(
-    tx: &mut Tx,
-    filter: &Filter,
-    after: Option<Position>,
-    limit: i64,
-) -> Result<(Vec<Loaded>, bool), Error> {
-    let after = after.unwrap_or(Position { placed_at: Timestamp::MAX, id: Uuid::max() });
+/// The walks along an index that find what is asked. Some of the statuses, and nothing else that has an index, are walked
+/// one by one: the few open orders are found without a look at the many that are over.
+fn walks(filter: &Filter) -> Vec<Filter> {
+    let is_some = (1..Status::ALL.len()).contains(&filter.statuses.len());
+    if is_some && filter.customer_ref.is_empty() && filter.node.is_empty() {
+        filter.statuses.iter().map(|status| Filter { statuses: vec![*status], ..filter.clone() }).collect()
+    } else {
+        vec![filter.clone()]
+    }
+}
+
+async fn walked(tx: &mut Tx, filter: &Filter, after: Position, limit: i64) -> Result<Vec<Row>, Error> {
     let [s1, s2, s3, s4, s5, s6, s7] = statuses(&filter.statuses);
     let rows = tx
         .fetch_all(
@@ -87,10 +93,30 @@ pub(crate) async fn page(
                 s5,
                 s6,
                 s7,
-                limit + 1,
+                limit,
             ],
         )
         .await?;
+    Ok(rows)
+}
+
+/// At most `limit` orders after a position, newest first, and whether there are more.
+pub(crate) async fn page(
+    tx: &mut Tx,
+    filter: &Filter,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<(Vec<Loaded>, bool), Error> {
+    let after = after.unwrap_or(Position { placed_at: Timestamp::MAX, id: Uuid::max() });
+    let mut rows: Vec<(i64, Uuid, Row)> = Vec::new();
+    for walk in walks(filter) {
+        for row in walked(tx, &walk, after, limit + 1).await? {
+            rows.push((row.get("placed_at")?, row.get("order_id")?, row));
+        }
+    }
+    rows.sort_unstable_by_key(|(placed_at, id, _)| Reverse((*placed_at, *id)));
+    rows.truncate(usize::try_from(limit + 1).unwrap_or_default());
+    let rows: Vec<Row> = rows.into_iter().map(|(_, _, row)| row).collect();
     let mut taken = 0;
     let mut lines = 0;
     for row in rows.iter().take(usize::try_from(limit).unwrap_or_default()) {

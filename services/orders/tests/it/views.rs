@@ -90,6 +90,13 @@ async fn orders_are_found_by_what_is_asked() {
         assert_eq!(numbers(&world, with(&[OrderStatus::Cancelled])).await, ["4"]);
         assert_eq!(numbers(&world, with(&[OrderStatus::Cancelled, OrderStatus::Placed])).await.len(), 4);
         assert_eq!(numbers(&world, with(&[OrderStatus::Expired, OrderStatus::Completed])).await.len(), 0);
+        let (mut seen, mut token) = (Vec::new(), String::new());
+        for _ in 0..4 {
+            let page = list(&world, with(&[OrderStatus::Placed, OrderStatus::Cancelled]), 1, &token).await;
+            seen.extend(page.orders.into_iter().map(|order| order.channel_order_id));
+            token = page.next_page_token;
+        }
+        assert_eq!((seen, token.as_str()), (["4", "3", "2", "1"].map(String::from).to_vec(), ""));
         let time = |ms| {
             let (seconds, nanos) = domain::time::to_parts(domain::time::after_ms(world.now(), ms));
             Some(prost_types::Timestamp { seconds, nanos })
