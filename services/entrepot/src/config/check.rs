@@ -31,6 +31,7 @@ impl Config {
         if self.admin.enabled {
             self.check_address("admin.listen", self.admin.listen)?;
         }
+        self.check_databases()?;
         self.check_bus()?;
         self.check_peers()?;
         if !self.drill.crash_at.is_empty() && (self.drill.parse().is_none() || !cfg!(debug_assertions)) {
@@ -119,6 +120,25 @@ impl Config {
         )))
     }
 
+    fn check_databases(&self) -> Result<()> {
+        let database = &self.database;
+        for (path, url) in [
+            ("url", &database.url),
+            ("inventory_url", &database.inventory_url),
+            ("fulfillment_url", &database.fulfillment_url),
+            ("orders_url", &database.orders_url),
+        ] {
+            let known = ["postgres://", "postgresql://", "sqlite://"];
+            if !url.is_empty() && !known.iter().any(|scheme| url.reveal().starts_with(scheme)) {
+                return Err(Exit::usage(format!(
+                    "setting `database.{path}` is no url of a database; expected postgres://user:password@host:port/database, \
+                     or nothing for SQLite files in the data directory"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn check_bus(&self) -> Result<()> {
         let running = self.services();
         if self.bus.kind == BusKind::Local && running.len() < Service::ALL.len() && !self.platform.alone {
@@ -136,6 +156,13 @@ impl Config {
         }
         if self.bus.kind == BusKind::Kafka && self.bus.brokers.trim().is_empty() {
             return Err(Exit::usage("setting `bus.brokers` is empty; expected host:port of a Kafka broker"));
+        }
+        let prefix = &self.bus.prefix;
+        if prefix.len() > 128 || !prefix.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
+            return Err(Exit::usage(format!(
+                "setting `bus.prefix` is `{prefix}`; names of topics are made of A-Z a-z 0-9 . _ -, and a prefix has at \
+                 most 128 of them"
+            )));
         }
         if !["classic", "consumer"].contains(&self.bus.group_protocol.as_str()) {
             return Err(Exit::usage("setting `bus.group_protocol` must be `classic` or `consumer`"));
@@ -254,6 +281,21 @@ mod tests {
         let week = |config: &mut Config| config.fulfillment.hold_service_most_s = 7 * 24 * 3_600;
         assert!(refusal(week).contains("`fulfillment.hold_service_most_s` is 604800; with"));
         assert!(refusal(|config| config.fulfillment.stock_margin_s = 86_401).contains("lower one of them"));
+    }
+
+    #[test]
+    fn what_is_no_database_and_no_name_of_a_topic_is_refused() {
+        let text = refusal(|config| config.database.url = "mysql://a:hunter2@db/shop".into());
+        assert!(text.starts_with("setting `database.url` is no url of a database; expected postgres://"));
+        assert!(!text.contains("hunter2"), "{text}");
+        let text = refusal(|config| config.database.orders_url = "db:5432/shop".into());
+        assert!(text.starts_with("setting `database.orders_url`"), "{text}");
+        assert!(refusal(|config| config.bus.prefix = "my shop.".to_owned()).contains("is `my shop.`; names"));
+        assert!(refusal(|config| config.bus.prefix = "x".repeat(129)).contains("at most 128"));
+        let mut config = Config::default();
+        config.database.url = "postgres://db/shop".into();
+        config.bus.prefix = "shop-1_a.".to_owned();
+        assert!(config.check().is_ok());
     }
 
     #[test]

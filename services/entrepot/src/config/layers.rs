@@ -104,11 +104,8 @@ impl Layers {
 
     /// All of it as settings; files that hold secrets are read.
     pub fn finish(self) -> Result<(Config, Vec<Setting>)> {
-        // a section alone is read first, so that the error can name it
-        let mut config = Config::deserialize(Value::Table(self.values.clone())).map_err(|error| {
-            let text = error.message().to_owned();
-            Exit::usage(format!("{}: {text}", self.blame(&text)))
-        })?;
+        let mut config =
+            Config::deserialize(Value::Table(self.values.clone())).map_err(|error| self.refused(&error))?;
         let secrets = [
             ("database.url", &mut config.database.url, &config.database.url_file),
             ("bus.password", &mut config.bus.password, &config.bus.password_file),
@@ -144,20 +141,22 @@ impl Layers {
         settings
     }
 
-    /// The settings that somebody set and whose value the error quotes, or all that were set.
-    fn blame(&self, error: &str) -> String {
+    /// The first setting that is wrong also when it alone is set: the error over all of them does not say which.
+    fn refused(&self, error: &toml::de::Error) -> Exit {
         let mut leaves = Vec::new();
         flatten("", &self.values, &mut leaves);
-        let quoted =
-            |value: &Value| value.as_str().is_some_and(|text| !text.is_empty() && error.contains(text));
-        let set: Vec<_> = leaves.iter().filter(|(path, _)| self.sources.contains_key(path)).collect();
-        let named: Vec<String> = set
-            .iter()
-            .filter(|(_, value)| quoted(value))
-            .chain(set.iter().filter(|_| !set.iter().any(|(_, value)| quoted(value))))
-            .filter_map(|(path, _)| Some(format!("setting `{path}` ({})", self.sources.get(path)?)))
-            .collect();
-        named.join(", ")
+        for (path, value) in leaves {
+            let (Some(source), Ok(mut alone)) = (self.sources.get(&path), Self::new()) else { continue };
+            alone.put(&path, value, source.clone());
+            if let Err(error) = Config::deserialize(Value::Table(alone.values)) {
+                let text = error.message();
+                // the only type whose refusal does not say what it wants
+                let is_address = text.contains("socket address");
+                let wanted = if is_address { "; expected IP:PORT, such as 127.0.0.1:7400" } else { "" };
+                return Exit::usage(format!("setting `{path}` ({source}): {text}{wanted}"));
+            }
+        }
+        Exit::usage(format!("the settings cannot be read: {}", error.message()))
     }
 
     fn lookup(&self, path: &str, source: &Source) -> Result<&Value> {
@@ -345,7 +344,14 @@ mod tests {
             refusal("", &[("ENTREPOT__SERVER__ALLOW_NON_LOOPBACK", "yes")])
                 .contains("expected true or false, found yes")
         );
-        assert!(refusal("[server]\nlisten = \"nowhere\"\n", &[]).starts_with("setting `server.listen`"));
+        let nowhere = refusal("[server]\nlisten = \"nowhere\"\nmax_in_flight = 7\n", &[]);
+        assert!(nowhere.starts_with("setting `server.listen` (file entrepot.toml): invalid"), "{nowhere}");
+        assert!(nowhere.ends_with("expected IP:PORT, such as 127.0.0.1:7400"), "{nowhere}");
+        let others = "[server]\nmax_in_flight = 7\n[admin]\nlisten = \"127.0.0.1:1\"\n";
+        assert_eq!(
+            refusal(others, &[("ENTREPOT__BUS__PARTITIONS", "-1")]),
+            "setting `bus.partitions` (environment ENTREPOT__BUS__PARTITIONS): invalid value: integer `-1`, expected u32"
+        );
         assert!(refusal("", &[("ENTREPOT__BUS__KIND", "rabbit")]).contains("setting `bus.kind`"));
         assert!(refusal("[server\n", &[]).contains("not valid TOML"));
     }

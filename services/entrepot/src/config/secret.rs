@@ -46,15 +46,17 @@ impl From<&str> for Secret {
 fn shown(text: &str) -> String {
     let parts = || {
         let (scheme, rest) = text.split_once("://")?;
-        let end = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
         // what follows a question mark may hold a password too
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
-        let Some((user, host)) = authority.rsplit_once('@') else {
-            return Some(format!("{scheme}://{authority}{path}"));
+        let place = |text: &str| text.split_once('?').map_or(text, |(place, _)| place).to_owned();
+        let Some((user, host)) = rest.rsplit_once('@') else {
+            return Some(format!("{scheme}://{}", place(rest)));
         };
+        if user.contains(['/', '?', '#']) {
+            // a password that should have been written with %2F and the like, or one behind a question mark
+            return None;
+        }
         let user = user.split_once(':').map_or(user.to_owned(), |(name, _)| format!("{name}:***"));
-        Some(format!("{scheme}://{user}@{host}{path}"))
+        Some(format!("{scheme}://{user}@{}", place(host)))
     };
     parts().unwrap_or_else(|| "***".to_owned())
 }
@@ -70,6 +72,9 @@ mod tests {
             ("postgres://shop@db/shop", "postgres://shop@db/shop"),
             ("postgres://db/shop?user=a&password=hunter2", "postgres://db/shop"),
             ("postgres://a:p@ss@db/shop", "postgres://a:***@db/shop"),
+            ("postgres://a:hunter2/x@db/shop", "***"),
+            ("postgres://a:hunter2?x@db/shop", "***"),
+            ("postgres://db/shop?password=hunter2@x", "***"),
             ("hunter2", "***"),
             ("", ""),
         ];

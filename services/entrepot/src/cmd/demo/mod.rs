@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use clock::Clock;
 use contract::inventory::v1::AuditRequest;
-use contract::orders::v1::{ListOrdersRequest, OrderStatus};
+use contract::orders::v1::{ListOrdersRequest, OrderFilter, OrderStatus};
 use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
 use tonic::Status;
 
 use self::figures::{Audit, Figures, Tally};
 use self::stores::{Busy, Store};
-use crate::clients::Clients;
+use crate::clients::{Clients, timestamp};
 use crate::cmd::setup::{self, internal};
 use crate::compose::Platform;
 use crate::config::Config;
@@ -63,6 +64,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     async fn play(&self) -> Result<Figures, Status> {
         let nodes = retailer::nodes();
+        let begun = self.platform.clock().business();
         let positions = self.set_up(&nodes).await?;
         let stores = self.open_stores(&nodes)?;
         let (asked, rate_per_s) = self.shop().await?;
@@ -76,7 +78,7 @@ impl Demo<'_> {
         figures.nodes = nodes.len();
         figures.skus = retailer::SKUS;
         figures.positions = positions;
-        figures.outcomes = self.outcomes().await?;
+        figures.outcomes = self.outcomes(begun).await?;
         figures.audit = self.audit().await?;
         Ok(figures)
     }
@@ -161,9 +163,12 @@ impl Demo<'_> {
         Ok(())
     }
 
-    async fn outcomes(&self) -> Result<BTreeMap<String, u64>, Status> {
+    /// What became of the orders of this demo; those of an earlier one on the same data are older.
+    async fn outcomes(&self, begun: Timestamp) -> Result<BTreeMap<String, u64>, Status> {
         let mut outcomes = BTreeMap::new();
-        let mut request = ListOrdersRequest { page_size: 200, ..ListOrdersRequest::default() };
+        let filter = OrderFilter { placed_from_time: Some(timestamp(begun)), ..OrderFilter::default() };
+        let mut request =
+            ListOrdersRequest { page_size: 200, filter: Some(filter), ..ListOrdersRequest::default() };
         loop {
             let page = self.clients.orders.clone().list_orders(request.clone()).await?.into_inner();
             for order in &page.orders {

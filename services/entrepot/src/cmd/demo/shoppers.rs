@@ -131,7 +131,21 @@ fn order(
     }
 }
 
-/// A request id that nobody used before.
+/// A request id that nobody used before. The seed alone would repeat those of an earlier demo on the same data.
 pub(crate) fn fresh(rng: &mut fastrand::Rng) -> String {
-    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid().to_string()
+    let bytes = rng.u128(..) ^ fastrand::u128(..);
+    uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_demos_of_one_seed_share_no_request_id() {
+        let mut once = fastrand::Rng::with_seed(7);
+        let mut again = fastrand::Rng::with_seed(7);
+        assert_ne!(fresh(&mut once), fresh(&mut again));
+        assert_eq!(wanted(&mut once), wanted(&mut again));
+    }
 }

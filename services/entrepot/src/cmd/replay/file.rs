@@ -228,11 +228,13 @@ impl Sorter {
         let Some(worth) = worth.filter(|_| quantity != 0 && quantity.abs() <= 1_000_000) else {
             return self.refuse(line, invoice, "ABSURD_QUANTITY", &quantity.to_string(), 0);
         };
-        if invoice.is_empty() || Sku::new(code.as_str()).is_err() {
-            return self.refuse(line, invoice, "BAD_CODE", code, worth);
-        }
         if price < 0 {
-            return self.refuse(line, invoice, "NEGATIVE_PRICE", &price.to_string(), worth);
+            return self.refuse(line, invoice, "NEGATIVE_PRICE", &price.to_string(), worth.min(0));
+        }
+        if invoice.is_empty() || Sku::new(code.as_str()).is_err() {
+            // refused and yet a sale of the file: both sums have it
+            self.till.sold += worth.max(0);
+            return self.refuse(line, invoice, "BAD_CODE", code, worth);
         }
         let row = Row { line, code: code.clone(), name: name.clone(), quantity, price };
         let open = self.open.entry(invoice.clone()).or_insert_with(|| {
@@ -382,6 +384,18 @@ mod tests {
         );
         assert_eq!((till.credit_notes, till.credited, till.write_off_invoices), (1, -2_750, 1));
         assert!(till.sales.is_empty());
+    }
+
+    #[test]
+    fn the_worth_of_a_refused_row_is_in_the_sum_of_the_file() {
+        let till = till(
+            "536590,21777,X,1,12/1/10 16:50,2,,United Kingdom\n\
+             536590,,X,3,12/1/10 16:50,1,,United Kingdom\n536590,21777,X,-2,12/1/10 16:50,-5,,United Kingdom\n\
+             536590,21777,X,1,12/1/10 16:50,-7,,United Kingdom\n",
+        );
+        let told: Vec<(&str, i64)> = till.refused.iter().map(|row| (row.reason, row.worth)).collect();
+        assert_eq!(told, vec![("BAD_CODE", 300), ("NEGATIVE_PRICE", 0), ("NEGATIVE_PRICE", -700)]);
+        assert_eq!(till.sold, 500);
     }
 
     #[test]
