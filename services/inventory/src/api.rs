@@ -172,7 +172,7 @@ impl InventoryService for Inventory {
 
     async fn audit(&self, request: Request<pb::AuditRequest>) -> Answer<pb::AuditResponse> {
         // as long as the caller waits
-        let limit = Deadline::of(&request).map_or(AUDIT, |deadline| deadline.left());
+        let limit = || Deadline::of(&request).map_or(AUDIT, |deadline| deadline.left());
         Ok(Response::new(self.audit(limit).await?))
     }
 }

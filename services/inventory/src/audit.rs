@@ -4,16 +4,42 @@
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Inventory;
 use crate::error::Error;
 use crate::store::audit::{self, Broken};
 use crate::wire;
 
+/// The most audits that run or wait.
+const SEATS: usize = 4;
+
+/// Who may audit: one at a time, since each reads all there is, and some who wait. A crowd of them would take all
+/// connections from those who sell.
+pub(crate) struct Turns {
+    seats: Semaphore,
+    turn: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { seats: Semaphore::new(SEATS), turn: Semaphore::new(1) }
+    }
+}
+
+impl Turns {
+    async fn take(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Error> {
+        let seat = self.seats.try_acquire().map_err(|_| Error::TooManyAudits)?;
+        let turn = self.turn.acquire().await.map_err(|_| Error::Stopping)?;
+        Ok((turn, seat))
+    }
+}
+
 impl Inventory {
-    /// `limit`: how long each question may take.
-    pub(crate) async fn audit(&self, limit: Duration) -> Result<pb::AuditResponse, Error> {
-        let mut tx = self.db.survey(limit).await?;
+    /// `limit`: how long each question may take, once it is this audit's turn.
+    pub(crate) async fn audit(&self, limit: impl FnOnce() -> Duration) -> Result<pb::AuditResponse, Error> {
+        let _turn = self.audits.take().await?;
+        let mut tx = self.db.survey(limit()).await?;
         let sums = audit::sums(&mut tx).await?;
         let reservations = audit::reservations(&mut tx).await?;
         let laws = vec![

@@ -52,6 +52,9 @@ pub enum Error {
     /// More requests wait than may.
     #[error("too many requests are waiting")]
     Full,
+    /// More audits wait than may.
+    #[error("too many audits are waiting")]
+    TooManyAudits,
     /// The service stops.
     #[error("the service is stopping")]
     Stopping,
@@ -87,6 +90,7 @@ impl Error {
             | Self::NotYourNode(_)
             | Self::RequestIdReused(_)
             | Self::Full
+            | Self::TooManyAudits
             | Self::Stopping
             | Self::Unreadable(_) => false,
         }
@@ -110,6 +114,9 @@ impl From<Error> for Status {
         let (code, reason, facts) = match error {
             Error::Invalid(violations) => return server::invalid(DOMAIN, violations),
             Error::Full => return server::exhausted(DOMAIN, "QUEUE_FULL", Duration::from_millis(50), text),
+            Error::TooManyAudits => {
+                return server::exhausted(DOMAIN, "TOO_MANY_AUDITS", Duration::from_secs(1), text);
+            }
             Error::Stopping => return server::retry_later(DOMAIN, "STOPPING", Duration::from_secs(1), text),
             Error::Raced | Error::Db(db::Error::Retry(_)) => {
                 return server::retry_later(

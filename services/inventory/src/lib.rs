@@ -131,6 +131,7 @@ pub struct Inventory {
     clock: Clock,
     catalogue: Catalogue,
     combiner: Combiner,
+    audits: audit::Turns,
     writers: usize,
 }
 
@@ -144,6 +145,7 @@ impl Inventory {
             clock,
             catalogue: Catalogue::default(),
             combiner,
+            audits: audit::Turns::default(),
             writers: config.writers.clamp(1, 8),
         })
     }

@@ -3,7 +3,7 @@
 use contract::inventory::v1 as pb;
 use db::params;
 
-use crate::world::{World, line, worlds};
+use crate::world::{World, line, reason, worlds};
 
 async fn doctor(world: &World, sql: &'static str) {
     let mut tx = world.db.begin().await.unwrap();
@@ -78,5 +78,24 @@ async fn the_audit_names_the_first_row_that_breaks_a_law() {
         }
         doctor(&world, "DELETE FROM positions WHERE sku = 'B'").await;
         assert_eq!(broken(&world.audit().await), ["NOTHING_WITHOUT_POSITION"]);
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_of_audits_takes_turns_and_the_rest_is_told_to_come_back() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let audits = (0..12).map(|_| async { world.client().audit(pb::AuditRequest {}).await });
+        let (done, refused): (Vec<_>, Vec<_>) =
+            futures_util::future::join_all(audits).await.into_iter().partition(Result::is_ok);
+        assert!(done.len() >= 4, "{} done", done.len());
+        assert!(done.into_iter().all(|answer| answer.unwrap().into_inner().ok));
+        assert!(!refused.is_empty());
+        for refusal in refused {
+            let status = refusal.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+            assert_eq!(reason(&status), "TOO_MANY_AUDITS");
+        }
+        assert!(world.client().audit(pb::AuditRequest {}).await.unwrap().into_inner().ok);
     }
 }
