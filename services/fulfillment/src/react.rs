@@ -1,5 +1,7 @@
 //! What other services tell: orders that are released, cancelled or lapse, and claims that are lost.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::inventory::v1 as stock;
@@ -64,8 +66,9 @@ enum Told {
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
         let (mut released, mut slots) = (Vec::new(), Changes::default());
-        for event in events {
-            let told = told(event)?;
+        let told = events.iter().map(told).collect::<Result<Vec<Told>, Error>>()?;
+        lock_all(tx, &told).await?;
+        for (event, told) in events.iter().zip(told) {
             match told {
                 Told::Nothing => continue,
                 Told::Released(order) => {
@@ -123,6 +126,40 @@ impl Fulfillment {
             Told::Nothing => Ok(()),
         }
     }
+}
+
+/// Locks what a batch of several kinds touches, before it begins: the feeds of its nodes in the order of their codes, then
+/// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
+/// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
+async fn lock_all(tx: &mut Tx, told: &[Told]) -> Result<(), Error> {
+    let (mut nodes, mut tokens) = (BTreeMap::new(), BTreeSet::new());
+    let (mut orders, mut claims, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for told in told {
+        match told {
+            Told::Released(order) => {
+                nodes.insert(order.node.clone(), 0);
+                tokens.insert(order.token);
+            }
+            Told::GivenUp(token, _) => {
+                tokens.insert(*token);
+            }
+            Told::Cancelling(order, _) => orders.push(*order),
+            Told::Lost(token, ..) => claims.push(*token),
+            Told::Nothing => continue,
+        }
+        kinds.insert(matches!(told, Told::Released(_)));
+    }
+    let is_plain = !kinds.contains(&false) || tokens.len() + orders.len() + claims.len() < 2;
+    if is_plain {
+        return Ok(());
+    }
+    for node in store::feed::nodes_of(tx, &orders, &claims).await? {
+        nodes.insert(node, 0);
+    }
+    // No number is drawn yet; a node without a feed gets one.
+    store::feed::draw(tx, &nodes).await?;
+    store::promise::lock_many(tx, tokens.into_iter()).await?;
+    Ok(())
 }
 
 fn by(event: &Delivered) -> By {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use db::{Row, Tx, Type, params};
-use domain::id::{FulfillmentId, NodeId};
+use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken};
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
 
@@ -42,6 +42,30 @@ pub(crate) async fn draw(tx: &mut Tx, counts: &BTreeMap<NodeId, i64>) -> Result<
         )
         .await?;
     rows.iter().map(|row| Ok((node(row)?, row.get("seq")?))).collect()
+}
+
+/// The nodes that work for these orders and promises.
+pub(crate) async fn nodes_of(
+    tx: &mut Tx,
+    orders: &[OrderId],
+    promises: &[PromiseToken],
+) -> Result<Vec<NodeId>, Error> {
+    let mut rows = tx
+        .batch_fetch(
+            "SELECT DISTINCT w.node_id FROM fulfillment_orders w JOIN {rows} ON w.order_id = r.id",
+            &[("id", Type::Uuid)],
+            orders.iter().map(|order| params![order.uuid()]).collect(),
+        )
+        .await?;
+    rows.extend(
+        tx.batch_fetch(
+            "SELECT DISTINCT w.node_id FROM fulfillment_orders w JOIN {rows} ON w.promise_token = r.id",
+            &[("id", Type::Uuid)],
+            promises.iter().map(|token| params![token.uuid()]).collect(),
+        )
+        .await?,
+    );
+    rows.iter().map(node).collect()
 }
 
 /// Enters new work under the numbers drawn for it.

@@ -48,6 +48,26 @@ async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_of_two_processes_never_wait_for_each_other_in_a_circle() {
+    for shop in Shop::all().await {
+        let other = shop.another().await;
+        for _ in 0..20 {
+            let mut batches = [Vec::new(), Vec::new()];
+            for (batch, nodes) in batches.iter_mut().zip([["N1", "N2", "DAY"], ["DAY", "N2", "N1"]]) {
+                for node in nodes {
+                    let begun = shop.placed(node, &[2]).await;
+                    batch.push(shop.cancelling(&begun, 1, &[(1, 1)]));
+                    batch.push(shop.released(&shop.plan(node, &[1])));
+                }
+            }
+            let [one, two] = &batches;
+            let went = tokio::join!(shop.try_batch(one), other.try_batch(two));
+            assert_eq!(went, (true, true), "somebody was in the way");
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_event_of_a_batch_keeps_its_trace() {
     for shop in Shop::all().await {

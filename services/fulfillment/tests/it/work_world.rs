@@ -293,7 +293,8 @@ impl Shop {
         panic!("the batch was in the way of others three times");
     }
 
-    async fn try_batch(&self, events: &[Delivered]) -> bool {
+    /// One try. False: others were in the way.
+    pub(crate) async fn try_batch(&self, events: &[Delivered]) -> bool {
         let mut tx = self.db.begin().await.unwrap();
         match self.fulfillment.handle_batch(&mut tx, events).await {
             Ok(()) => {}
