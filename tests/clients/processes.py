@@ -1,6 +1,7 @@
 """Starts the three services as processes of their own on a fresh database, and stops them."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -18,9 +19,15 @@ START_LIMIT_S = 60
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port below those that the kernel gives to outgoing connections, so that nobody takes it meanwhile."""
+    for port in random.sample(range(20000, 32000), 200):
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError("no port is free")
 
 
 class Platform:

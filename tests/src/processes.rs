@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::Topic;
@@ -356,9 +357,18 @@ impl Drop for Processes {
     }
 }
 
+/// A port below those that the kernel gives to outgoing connections: nobody takes it while its process is dead.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    const RANGE: u32 = 12_000;
+    let first = std::process::id().wrapping_mul(31) % RANGE;
+    loop {
+        let next = (first + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed))) % RANGE;
+        let port = 20_000 + u16::try_from(next).expect("a small number");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The program beside this test's.

@@ -98,7 +98,7 @@ fn replay(file: &Path, data: &Path) -> Value {
 fn the_real_week_is_placed_to_the_penny() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/online-retail-week.csv.gz");
     if !file.exists() {
-        println!("not run: {} is not there", file.display());
+        println!("NOT RUN: {} is not there", file.display());
         return;
     }
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
