@@ -118,7 +118,13 @@ impl Changes {
         if self.0.is_empty() {
             return Ok(());
         }
-        let used = lock(tx, &self.0.keys().cloned().collect(), now).await?;
+        let slots: BTreeSet<SlotKey> = self.0.keys().cloned().collect();
+        let mut used = lock_existing(tx, &slots).await?;
+        // A slot that was forgotten when it was long over takes nothing back.
+        self.0.retain(|slot, by| *by > 0 || used.contains_key(slot));
+        if self.0.keys().any(|slot| !used.contains_key(slot)) {
+            used = lock(tx, &slots, now).await?;
+        }
         add(tx, &used, &self.0, now).await
     }
 }

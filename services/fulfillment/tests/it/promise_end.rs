@@ -272,6 +272,22 @@ async fn a_confirmed_promise_whose_order_never_comes_ends() {
 }
 
 #[tokio::test]
+async fn work_that_ends_when_its_slot_is_forgotten_gives_nothing_back() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        // A long holiday went by before the node could have answered.
+        let mut tx = world.db.begin().await.unwrap();
+        tx.execute("DELETE FROM capacity_slots", db::params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        world.pass(SignedDuration::from_mins(20));
+        world.run_due().await;
+        let timed_out = "SELECT COUNT(*) AS n FROM fulfillment_orders WHERE state = 'TIMED_OUT'";
+        assert_eq!((world.count(timed_out).await, world.slots().await.len()), (1, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores() {
     for world in shop().await {
         let promise = held(&world).await;
