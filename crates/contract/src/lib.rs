@@ -1,6 +1,7 @@
 //! The contract, generated from `proto/` at build time: messages, clients and servers per package.
 //!
-//! Owns nothing but what `build.rs` makes; the words are explained in the `.proto` files.
+//! Owns nothing but what `build.rs` makes, and how much a request may grow to when it is read ([`codec`]); the words are
+//! explained in the `.proto` files.
 
 #![expect(
     missing_docs,
@@ -10,6 +11,8 @@
     rustdoc::invalid_html_tags,
     reason = "generated code: documented in proto/, checked by buf lint"
 )]
+
+pub mod codec;
 
 mod entrepot {
     pub mod r#type {
