@@ -63,7 +63,7 @@ async fn work_cancelled_at_any_point_is_whole_or_absent() {
                 }
                 None => cancelled += 1,
             }
-            let probe = tokio::time::timeout(Duration::from_secs(5), add(&narrow, 1_000_000 + round));
+            let probe = tokio::time::timeout(Duration::from_secs(30), add(&narrow, 1_000_000 + round));
             probe.await.expect("the writer is stuck").unwrap();
             assert!(has(&db, 1_000_000 + round).await);
             assert_eq!(has(&db, round * 2).await, has(&db, round * 2 + 1).await, "half a transaction");
@@ -81,7 +81,7 @@ async fn a_commit_once_called_goes_on_without_its_caller() {
             tx.execute("INSERT INTO things (id) VALUES ($1)", params![id]).await.unwrap();
             tx.wake_on_commit();
             drop(abandoned(1, tx.commit()).await);
-            tokio::time::timeout(Duration::from_secs(5), wakeups.changed()).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(30), wakeups.changed()).await.unwrap().unwrap();
             assert!(has(&db, id).await);
         }
     }
@@ -117,7 +117,7 @@ async fn a_caller_that_gave_up_waiting_takes_no_turn() {
             assert!(abandoned(1, narrow.begin()).await.is_none());
         }
         drop(held);
-        tokio::time::timeout(Duration::from_secs(5), add(&narrow, 1)).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(30), add(&narrow, 1)).await.unwrap().unwrap();
     }
 }
 

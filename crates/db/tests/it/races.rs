@@ -1,7 +1,5 @@
 //! PostgreSQL: several transactions at once.
 
-use std::time::{Duration, Instant};
-
 use db::{Db, Error, Result, Type, params};
 use tokio::task::JoinSet;
 
@@ -141,17 +139,15 @@ async fn a_deadlock_is_a_retry() {
 async fn waiting_for_a_row_ends_in_a_retry() {
     let Some(db) = postgres().await else { return };
     add(&db, 1).await.unwrap();
-    let options = db::Options { lock_timeout_ms: 100, ..db.options().clone() };
+    let options = db::Options { lock_timeout_ms: 300, ..db.options().clone() };
     let hasty = Db::open(db.url(), &options).await.unwrap();
     let mut held = db.begin().await.unwrap();
     held.lock_one("SELECT id FROM things WHERE id = 1 {lock:things}", params![]).await.unwrap();
-    let started = Instant::now();
     let mut tx = hasty.begin().await.unwrap();
     let error = tx.execute("UPDATE things SET n = 2 WHERE id = 1", params![]).await.unwrap_err();
     assert_eq!(error, Error::Retry("lock time-out".into()));
-    assert!(started.elapsed() < Duration::from_secs(3));
     drop(tx);
-    drop(held);
+    held.commit().await.unwrap();
     let done = db::retry(3, Error::is_retry, || async {
         let mut tx = hasty.begin().await?;
         tx.execute("UPDATE things SET n = 2 WHERE id = 1", params![]).await?;
