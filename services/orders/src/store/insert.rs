@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use db::{Part, Tx, Type, params};
+use db::{Part, Tx, params};
 use domain::id::Uuid;
 use domain::order::{Order, Policy};
 use domain::time::micros;
 
+use super::insert_rows;
 use super::save::{Note, blocks, count, notes_part, numbered};
 use crate::error::Error;
 
@@ -23,34 +24,6 @@ pub(crate) fn rest_of(news: &[New<'_>]) -> Vec<Part> {
     let notes = news.iter().flat_map(|new| numbered(new.order.id, 0, new.notes)).collect();
     vec![lines(news), tenders(news), charges(news), notes_part(notes)]
 }
-
-/// The columns of a new order.
-const ORDER_COLUMNS: &[(&str, Type)] = &[
-    ("order_id", Type::Uuid),
-    ("version", Type::BigInt),
-    ("status", Type::Text),
-    ("channel", Type::Text),
-    ("channel_order_id", Type::Text),
-    ("body_hash", Type::Bytes),
-    ("customer_ref", Type::Text),
-    ("currency", Type::Text),
-    ("tax_included", Type::Bool),
-    ("terms", Type::Text),
-    ("total", Type::BigInt),
-    ("blocks", Type::Text),
-    ("promise_token", Type::Uuid),
-    ("method", Type::Text),
-    ("node_id", Type::Text),
-    ("promised_at", Type::BigInt),
-    ("held_until", Type::BigInt),
-    ("placed_at", Type::BigInt),
-    ("updated_at", Type::BigInt),
-    ("payment_due_at", Type::BigInt),
-    ("line_count", Type::BigInt),
-    ("charge_count", Type::BigInt),
-    ("step_count", Type::BigInt),
-    ("due_at", Type::BigInt),
-];
 
 /// Writes new orders, without what goes with them, and answers which of them are new: not those whose channel's number
 /// or promise another order has.
@@ -83,21 +56,19 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             order.due_at(policy).map(micros),
         ]
     };
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
-                 currency, tax_included, terms, total, blocks, promise_token, method, node_id, promised_at,
-                 held_until, placed_at, updated_at, payment_due_at, cancels, line_count, charge_count,
-                 refund_count, step_count, due_at)
-             SELECT r.order_id, r.version, r.status, r.channel, r.channel_order_id, r.body_hash, r.customer_ref,
-                 r.currency, r.tax_included, r.terms, r.total, r.blocks, r.promise_token, r.method, r.node_id,
-                 r.promised_at, r.held_until, r.placed_at, r.updated_at, r.payment_due_at, 0, r.line_count,
-                 r.charge_count, 0, r.step_count, r.due_at
-               FROM {rows} WHERE true ON CONFLICT DO NOTHING RETURNING order_id",
-            ORDER_COLUMNS,
-            news.iter().map(row).collect(),
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "orders",
+        [
+            order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
+            customer_ref: Text, currency: Text, tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
+            promise_token: Uuid, method: Text, node_id: Text, promised_at: BigInt, held_until: BigInt,
+            placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt, line_count: BigInt, charge_count: BigInt,
+            step_count: BigInt, due_at: BigInt
+        ],
+        and "cancels, refund_count" = "0, 0",
+        "WHERE true ON CONFLICT DO NOTHING RETURNING order_id"
+    );
+    let rows = tx.batch_fetch(text, columns, news.iter().map(row).collect()).await?;
     rows.iter().map(|row| Ok(row.get("order_id")?)).collect()
 }
 
@@ -119,27 +90,17 @@ fn lines(news: &[New<'_>]) -> Part {
         ]
     });
     // A new line is reserved as a whole.
-    Part::new(
-        "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
-             open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
-             cancel_requested, cancel_reason)
-         SELECT r.order_id, r.line_no, r.sku, r.name, r.quantity, r.unit_price, r.discount, r.tax, r.total, r.share,
-             0, r.quantity, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''
-           FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("line_no", Type::BigInt),
-            ("sku", Type::Text),
-            ("name", Type::Text),
-            ("quantity", Type::BigInt),
-            ("unit_price", Type::BigInt),
-            ("discount", Type::BigInt),
-            ("tax", Type::BigInt),
-            ("total", Type::BigInt),
-            ("share", Type::BigInt),
+    let (text, columns) = insert_rows!(
+        "order_lines",
+        [
+            order_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, unit_price: BigInt,
+            discount: BigInt, tax: BigInt, total: BigInt, share: BigInt
         ],
-        rows.collect(),
-    )
+        and "reserved, open, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
+             cancel_requested, cancel_reason"
+          = "r.quantity, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''"
+    );
+    Part::new(text, columns, rows.collect())
 }
 
 fn tenders(news: &[New<'_>]) -> Part {
@@ -157,20 +118,15 @@ fn tenders(news: &[New<'_>]) -> Part {
             ]
         })
     });
-    Part::new(
-        "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
-         SELECT r.order_id, r.tender_id, r.position, r.kind, r.amount, r.state, r.provider_ref, 0 FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("tender_id", Type::Text),
-            ("position", Type::BigInt),
-            ("kind", Type::Text),
-            ("amount", Type::BigInt),
-            ("state", Type::Text),
-            ("provider_ref", Type::Text),
+    let (text, columns) = insert_rows!(
+        "order_tenders",
+        [
+            order_id: Uuid, tender_id: Text, position: BigInt, kind: Text, amount: BigInt, state: Text,
+            provider_ref: Text
         ],
-        rows.collect(),
-    )
+        and "claimed" = "0"
+    );
+    Part::new(text, columns, rows.collect())
 }
 
 fn charges(news: &[New<'_>]) -> Part {
@@ -179,16 +135,9 @@ fn charges(news: &[New<'_>]) -> Part {
         let charges = new.order.charges.iter().zip(1_i64..);
         charges.map(move |(c, n)| params![id, n, c.code.as_str(), c.description.as_str(), c.amount_minor])
     });
-    Part::new(
-        "INSERT INTO order_charges (order_id, position, code, description, amount)
-         SELECT r.order_id, r.position, r.code, r.description, r.amount FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("position", Type::BigInt),
-            ("code", Type::Text),
-            ("description", Type::Text),
-            ("amount", Type::BigInt),
-        ],
-        rows.collect(),
-    )
+    let (text, columns) = insert_rows!(
+        "order_charges",
+        [order_id: Uuid, position: BigInt, code: Text, description: Text, amount: BigInt]
+    );
+    Part::new(text, columns, rows.collect())
 }

@@ -1,11 +1,11 @@
 //! Writing orders that changed, with few statements: only what changed, each table at once.
 
-use db::{Part, Tx, Type, Value, params};
+use db::{Part, Tx, Value, params};
 use domain::id::OrderId;
 use domain::order::{Line, Order, Policy, Tender};
 use domain::time::{Timestamp, micros};
 
-use super::Loaded;
+use super::{Loaded, insert_rows, update_rows};
 use crate::error::Error;
 
 /// A step for the timeline of an order.
@@ -25,20 +25,13 @@ pub(super) fn numbered(id: OrderId, before: i64, notes: &[Note]) -> impl Iterato
 }
 
 pub(super) fn notes_part(rows: Vec<Vec<Value>>) -> Part {
-    Part::new(
-        "INSERT INTO order_timeline (order_id, number, step, text, actor, occurred_at, node_id)
-         SELECT r.order_id, r.number, r.step, r.text, r.actor, r.occurred_at, r.node_id FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("number", Type::BigInt),
-            ("step", Type::Text),
-            ("text", Type::Text),
-            ("actor", Type::Text),
-            ("occurred_at", Type::BigInt),
-            ("node_id", Type::Text),
-        ],
-        rows,
-    )
+    let (text, columns) = insert_rows!(
+        "order_timeline",
+        [
+            order_id: Uuid, number: BigInt, step: Text, text: Text, actor: Text, occurred_at: BigInt, node_id: Text
+        ]
+    );
+    Part::new(text, columns, rows)
 }
 
 /// An order that changed since it was locked, and its new steps.
@@ -81,38 +74,18 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
             order.due_at(policy).map(micros),
         ]
     };
-    Part::new(
-        "UPDATE orders AS o SET version = r.version, status = r.status, blocks = r.blocks,
-                 promise_token = r.promise_token, method = r.method, node_id = r.node_id,
-                 promised_at = r.promised_at, held_until = r.held_until, updated_at = r.updated_at,
-                 payment_due_at = r.payment_due_at, lapsed_at = r.lapsed_at, expired_at = r.expired_at,
-                 confirmed_at = r.confirmed_at, fulfillment_id = r.fulfillment_id, cancels = r.cancels,
-                 refund_count = r.refund_count, step_count = r.step_count, due_at = r.due_at
-               FROM {rows} WHERE o.order_id = r.order_id AND o.version = r.before",
-        &[
-            ("order_id", Type::Uuid),
-            ("before", Type::BigInt),
-            ("version", Type::BigInt),
-            ("status", Type::Text),
-            ("blocks", Type::Text),
-            ("promise_token", Type::Uuid),
-            ("method", Type::Text),
-            ("node_id", Type::Text),
-            ("promised_at", Type::BigInt),
-            ("held_until", Type::BigInt),
-            ("updated_at", Type::BigInt),
-            ("payment_due_at", Type::BigInt),
-            ("lapsed_at", Type::BigInt),
-            ("expired_at", Type::BigInt),
-            ("confirmed_at", Type::BigInt),
-            ("fulfillment_id", Type::Uuid),
-            ("cancels", Type::BigInt),
-            ("refund_count", Type::BigInt),
-            ("step_count", Type::BigInt),
-            ("due_at", Type::BigInt),
+    let (text, columns) = update_rows!(
+        "orders AS o",
+        keys [order_id: Uuid, before: BigInt],
+        [
+            version: BigInt, status: Text, blocks: Text, promise_token: Uuid, method: Text, node_id: Text,
+            promised_at: BigInt, held_until: BigInt, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
+            expired_at: BigInt, confirmed_at: BigInt, fulfillment_id: Uuid, cancels: BigInt, refund_count: BigInt,
+            step_count: BigInt, due_at: BigInt
         ],
-        changes.iter().map(row).collect(),
-    )
+        "o.order_id = r.order_id AND o.version = r.before"
+    );
+    Part::new(text, columns, changes.iter().map(row).collect())
 }
 
 /// Looks at an order again later: what was due could not be done now.
@@ -155,31 +128,17 @@ fn lines(changes: &[Change<'_>]) -> Part {
             line.cancel_reason.as_str(),
         ]
     });
-    Part::new(
-        "UPDATE order_lines AS l SET open = r.open, reserved = r.reserved, backordered = r.backordered,
-             allocated = r.allocated, picked = r.picked, packed = r.packed, ready = r.ready,
-             in_custody = r.in_custody, delivered = r.delivered, cancelled = r.cancelled, lost = r.lost,
-             cancel_requested = r.cancel_requested, cancel_reason = r.cancel_reason
-           FROM {rows} WHERE l.order_id = r.order_id AND l.line_no = r.line_no",
-        &[
-            ("order_id", Type::Uuid),
-            ("line_no", Type::BigInt),
-            ("open", Type::BigInt),
-            ("reserved", Type::BigInt),
-            ("backordered", Type::BigInt),
-            ("allocated", Type::BigInt),
-            ("picked", Type::BigInt),
-            ("packed", Type::BigInt),
-            ("ready", Type::BigInt),
-            ("in_custody", Type::BigInt),
-            ("delivered", Type::BigInt),
-            ("cancelled", Type::BigInt),
-            ("lost", Type::BigInt),
-            ("cancel_requested", Type::BigInt),
-            ("cancel_reason", Type::Text),
+    let (text, columns) = update_rows!(
+        "order_lines AS l",
+        keys [order_id: Uuid, line_no: BigInt],
+        [
+            open: BigInt, reserved: BigInt, backordered: BigInt, allocated: BigInt, picked: BigInt, packed: BigInt,
+            ready: BigInt, in_custody: BigInt, delivered: BigInt, cancelled: BigInt, lost: BigInt,
+            cancel_requested: BigInt, cancel_reason: Text
         ],
-        rows.collect(),
-    )
+        "l.order_id = r.order_id AND l.line_no = r.line_no"
+    );
+    Part::new(text, columns, rows.collect())
 }
 
 fn tenders(changes: &[Change<'_>]) -> Part {
@@ -196,18 +155,13 @@ fn tenders(changes: &[Change<'_>]) -> Part {
             ]
         })
     });
-    Part::new(
-        "UPDATE order_tenders AS t SET state = r.state, provider_ref = r.provider_ref, claimed = r.claimed
-           FROM {rows} WHERE t.order_id = r.order_id AND t.tender_id = r.tender_id",
-        &[
-            ("order_id", Type::Uuid),
-            ("tender_id", Type::Text),
-            ("state", Type::Text),
-            ("provider_ref", Type::Text),
-            ("claimed", Type::BigInt),
-        ],
-        rows.collect(),
-    )
+    let (text, columns) = update_rows!(
+        "order_tenders AS t",
+        keys [order_id: Uuid, tender_id: Text],
+        [state: Text, provider_ref: Text, claimed: BigInt],
+        "t.order_id = r.order_id AND t.tender_id = r.tender_id"
+    );
+    Part::new(text, columns, rows.collect())
 }
 
 fn refunds(changes: &[Change<'_>]) -> Part {
@@ -225,19 +179,13 @@ fn refunds(changes: &[Change<'_>]) -> Part {
             ]
         })
     });
-    Part::new(
-        "INSERT INTO order_refunds (order_id, position, refund_id, amount, reason, requested_at)
-         SELECT r.order_id, r.position, r.refund_id, r.amount, r.reason, r.requested_at FROM {rows}",
-        &[
-            ("order_id", Type::Uuid),
-            ("position", Type::BigInt),
-            ("refund_id", Type::Uuid),
-            ("amount", Type::BigInt),
-            ("reason", Type::Text),
-            ("requested_at", Type::BigInt),
-        ],
-        rows.collect(),
-    )
+    let (text, columns) = insert_rows!(
+        "order_refunds",
+        [
+            order_id: Uuid, position: BigInt, refund_id: Uuid, amount: BigInt, reason: Text, requested_at: BigInt
+        ]
+    );
+    Part::new(text, columns, rows.collect())
 }
 
 pub(super) fn blocks(order: &Order) -> String {
