@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) fn entrepot(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
     command.args(arguments).env_clear().stdin(Stdio::null());
+    // the usual port may be taken by a platform at work
+    command.env("ENTREPOT__ADMIN__LISTEN", "127.0.0.1:0");
     // librdkafka and the TLS library look for these
     for name in ["PATH", "HOME", "LD_LIBRARY_PATH"] {
         if let Some(value) = std::env::var_os(name) {
