@@ -20,6 +20,7 @@ mod driven;
 pub mod listen;
 pub mod methods;
 pub mod peer;
+mod room;
 pub mod shutdown;
 pub mod status;
 pub mod task;

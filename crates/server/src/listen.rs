@@ -15,7 +15,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +23,7 @@ use tower::Layer as _;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
 use crate::door::Door;
+use crate::room::{Place, Room, affordable};
 use crate::shutdown::Shutdown;
 
 /// A connection must send its first byte, and an HTTP/1 request its headers, within this.
@@ -35,6 +35,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted: the usual 128 turn a rush of callers into connection resets. The system
 /// cuts this to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
+/// Connections that cannot be accepted are told of no more often than this.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long dropped connections get to be gone.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -43,7 +45,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
-    /// Connections at once; more are closed as they come.
+    /// Connections at once, if the limit of open files allows as many. Then the oldest that never made a call makes room
+    /// for the next; if all of them did, the next is closed as it comes.
     pub max_connections: usize,
     /// Calls at once on one connection.
     pub max_streams_per_connection: u32,
@@ -158,7 +161,8 @@ struct Rules {
 }
 
 async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
-    let places = Arc::new(Semaphore::new(rules.config.max_connections));
+    let room = Room::new(affordable(rules.config.max_connections));
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = tcp.accept() => accepted,
@@ -167,13 +171,17 @@ async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // out of file handles, or a caller that left at once: neither may end the listener
-                tracing::warn!(%error, "a connection could not be accepted");
+                // out of file handles, or a caller that left at once: neither may end the listener or fill the log
+                if complained.is_none_or(|at| at.elapsed() > COMPLAINTS) {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    complained = Some(Instant::now());
+                }
+                metrics::counter!("grpc_server_accept_errors_total").increment(1);
                 tokio::time::sleep_until(Instant::now() + Duration::from_millis(20)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = room.enter() else {
             metrics::counter!("grpc_server_shed_total", "limit" => "CONNECTIONS").increment(1);
             continue;
         };
@@ -181,15 +189,14 @@ async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
         tracker.spawn(async move {
             let gauge = metrics::gauge!("grpc_server_connections");
             gauge.increment(1.0);
-            connection(stream, from, &rules).await;
+            connection(stream, from, &rules, Arc::new(place)).await;
             gauge.decrement(1.0);
-            drop(place);
         });
     }
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules) {
-    if stream.set_nodelay(true).is_err() || !speaks(&stream, rules).await {
+async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules, place: Arc<Place>) {
+    if stream.set_nodelay(true).is_err() || !speaks(&stream, rules, &place).await {
         return;
     }
     let kill = rules.kill.child_token();
@@ -197,8 +204,11 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules) {
     let builder = protocol(&rules.config, &kill);
     let calls = Calls::default();
     let service = {
-        let (calls, inner) = (calls.clone(), rules.service.clone());
-        service_fn(move |request| calls.hold(inner.call(request)))
+        let (calls, inner, place) = (calls.clone(), rules.service.clone(), Arc::clone(&place));
+        service_fn(move |request| {
+            place.called();
+            calls.hold(inner.call(request))
+        })
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -228,6 +238,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules) {
                 age.as_mut().reset(Instant::now() + rules.config.max_connection_age_grace);
             }
             () = calls.quiet(), if is_closing => return,
+            () = place.needed() => return,
             () = kill.cancelled() => return,
         }
     }
@@ -269,11 +280,12 @@ impl Drop for Held {
 }
 
 /// Whether the first byte comes in time: connections that say nothing are not kept.
-async fn speaks(stream: &TcpStream, rules: &Rules) -> bool {
+async fn speaks(stream: &TcpStream, rules: &Rules, place: &Place) -> bool {
     let mut byte = [0_u8];
     tokio::select! {
         peeked = tokio::time::timeout(FIRST_BYTE, stream.peek(&mut byte)) => matches!(peeked, Ok(Ok(1))),
         () = rules.shutdown.begun() => false,
+        () = place.needed() => false,
     }
 }
 

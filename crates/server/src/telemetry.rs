@@ -31,9 +31,12 @@ pub enum Error {
     },
 }
 
+/// What `filter` need not name: a line for each caller that breaks the rules of HTTP/2 lets callers fill the log.
+const QUIET: &str = "h2=error";
+
 /// Sends log lines to stderr. A second call keeps the first settings, so that tests may start many platforms.
 pub fn init(format: Format, filter: &str) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))
         .map_err(|why| Error::Filter { filter: filter.to_owned(), why: why.to_string() })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
@@ -84,6 +87,7 @@ fn describe() {
     metrics::describe_counter!("grpc_server_panics_total", "Handlers that panicked, by method.");
     metrics::describe_gauge!("grpc_server_in_flight", "Calls that run now.");
     metrics::describe_gauge!("grpc_server_connections", "Connections that are open now.");
+    metrics::describe_counter!("grpc_server_accept_errors_total", "Connections that could not be accepted.");
     metrics::describe_counter!("entrepot_task_panics_total", "Background tasks that panicked.");
 }
 

@@ -137,6 +137,22 @@ async fn a_connection_too_many_is_closed_and_the_others_go_on() {
 }
 
 #[tokio::test]
+async fn connections_that_never_call_make_room_for_those_that_do() {
+    let running = start(&Echo::default(), Config { max_connections: 2, ..Config::default() });
+    let first = client(&running);
+    assert!(say(&first, "hello").await.is_ok());
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    silent.read_u8().await.unwrap();
+    let late = client(&running);
+    assert!(say(&late, "hello").await.is_ok());
+    assert!(say(&first, "hello").await.is_ok());
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(30), silent.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok());
+}
+
+#[tokio::test]
 async fn a_rush_of_callers_waits_to_be_accepted() {
     const CALLERS: usize = 500;
     let config = Config { address: ([127, 0, 0, 1], 0).into(), ..Config::default() };
