@@ -16,7 +16,8 @@ use clap::ValueEnum;
 use clock::Clock;
 use tonic::Status;
 
-use self::outcome::Outcome;
+use self::load::closed;
+use self::outcome::{Outcome, Pairs};
 use self::stage::Stage;
 use crate::cmd::setup;
 use crate::compose::Platform;
@@ -68,6 +69,31 @@ pub(crate) struct Args {
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// One call of the bare work and one of ours, round by round in turn; each is given its caller and the caller's count.
+async fn in_turn<R, Bare, O, Ours>(
+    subject: &'static str,
+    stage: &Stage<'_>,
+    reference: R,
+    ours: O,
+) -> Result<Outcome, Status>
+where
+    R: Fn(usize, u64) -> Bare + Clone + Send + Sync + 'static,
+    Bare: Future<Output = Result<(), db::Error>> + Send,
+    O: Fn(usize, u64) -> Ours + Clone + Send + Sync + 'static,
+    Ours: Future<Output = Result<(), Status>> + Send,
+{
+    let callers = stage.args.clients;
+    let mut pairs = Pairs::default();
+    for _ in 0..ROUNDS {
+        pairs.reference.push(closed(callers, stage.round(), reference.clone()).await);
+        pairs.ours.push(closed(callers, stage.round(), ours.clone()).await);
+        stage.drained().await?;
+    }
+    let mut outcome = Outcome::of(subject, stage.on(), callers, stage.args.skus, &pairs);
+    outcome.audit_ok = Some(stage.audit().await?);
+    Ok(outcome)
 }
 
 /// Measures and tells.

@@ -7,8 +7,8 @@ use contract::r#type::v1::Method;
 use domain::id;
 use tonic::Status;
 
-use super::load::closed;
-use super::outcome::{Outcome, Pairs};
+use super::in_turn;
+use super::outcome::Outcome;
 use super::reserve::pick;
 use super::stage::{NODE, Stage};
 use crate::clients::money;
@@ -18,27 +18,17 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     stage.node().await?;
     stage.stock().await?;
     let bare = Arc::new(stage.bare().await?);
-    let (callers, skus) = (stage.args.clients, stage.args.skus);
-    let mut pairs = Pairs::default();
-    for _ in 0..super::ROUNDS {
+    let skus = stage.args.skus;
+    let reference = move |caller, number| {
         let bare = Arc::clone(&bare);
-        let reference = closed(callers, stage.round(), move |caller, number| {
-            let bare = Arc::clone(&bare);
-            async move { bare.place(&basket(caller, number, skus)).await }
-        });
-        pairs.reference.push(reference.await);
-        let clients: Vec<_> = stage.clients.iter().map(|clients| clients.orders.clone()).collect();
-        let ours = closed(callers, stage.round(), move |caller, number| {
-            let mut client = clients[caller % clients.len()].clone();
-            let request = request(caller, number, skus);
-            async move { client.place_order(request).await.map(drop) }
-        });
-        pairs.ours.push(ours.await);
-        stage.drained().await?;
-    }
-    let mut outcome = Outcome::of("place", stage.on(), callers, skus, &pairs);
-    outcome.audit_ok = Some(stage.audit().await?);
-    Ok(outcome)
+        async move { bare.place(&basket(caller, number, skus)).await }
+    };
+    let clients: Arc<[_]> = stage.clients.iter().map(|clients| clients.orders.clone()).collect();
+    let ours = move |caller: usize, number| {
+        let mut client = clients[caller % clients.len()].clone();
+        async move { client.place_order(request(caller, number, skus)).await.map(drop) }
+    };
+    in_turn("place", stage, reference, ours).await
 }
 
 /// Two SKUs, or the only one twice.

@@ -6,35 +6,25 @@ use contract::inventory::v1 as inv;
 use domain::id;
 use tonic::Status;
 
-use super::load::closed;
-use super::outcome::{Outcome, Pairs};
+use super::in_turn;
+use super::outcome::Outcome;
 use super::stage::{NODE, Stage};
 
 /// Measures.
 pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     stage.stock().await?;
     let bare = Arc::new(stage.bare().await?);
-    let (callers, skus) = (stage.args.clients, stage.args.skus);
-    let mut pairs = Pairs::default();
-    for _ in 0..super::ROUNDS {
+    let skus = stage.args.skus;
+    let reference = move |caller, number| {
         let bare = Arc::clone(&bare);
-        let reference = closed(callers, stage.round(), move |caller, number| {
-            let bare = Arc::clone(&bare);
-            async move { bare.reserve(&pick(caller, number, skus)).await }
-        });
-        pairs.reference.push(reference.await);
-        let clients: Vec<_> = stage.clients.iter().map(|clients| clients.inventory.clone()).collect();
-        let ours = closed(callers, stage.round(), move |caller, number| {
-            let mut client = clients[caller % clients.len()].clone();
-            let request = request(&pick(caller, number, skus));
-            async move { client.reserve(request).await.map(drop) }
-        });
-        pairs.ours.push(ours.await);
-        stage.drained().await?;
-    }
-    let mut outcome = Outcome::of("reserve", stage.on(), callers, skus, &pairs);
-    outcome.audit_ok = Some(stage.audit().await?);
-    Ok(outcome)
+        async move { bare.reserve(&pick(caller, number, skus)).await }
+    };
+    let clients: Arc<[_]> = stage.clients.iter().map(|clients| clients.inventory.clone()).collect();
+    let ours = move |caller: usize, number| {
+        let mut client = clients[caller % clients.len()].clone();
+        async move { client.reserve(request(&pick(caller, number, skus))).await.map(drop) }
+    };
+    in_turn("reserve", stage, reference, ours).await
 }
 
 /// A SKU: each caller walks through all of them from a place of its own.
