@@ -52,6 +52,11 @@ pub(crate) async fn events_arrive(
     Ok(())
 }
 
+/// Somebody had enough before the end: the platform is stopped in order, and a directory of its own is removed.
+pub(crate) fn interrupted() -> exit::Exit {
+    exit::Exit::new(exit::Class::Other, "interrupted before the end")
+}
+
 /// Something that should not happen, as a status.
 pub(crate) fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())

@@ -2,9 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{run, serve, text};
+use crate::program::{entrepot, run, serve, text};
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -113,4 +115,34 @@ fn stock_figures_are_imported_once_and_refused_rows_are_named() {
     let first: serde_json::Value = serde_json::from_str(events.lines().next().unwrap()).unwrap();
     assert_eq!(first["sequence"], 1, "{events}");
     assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_no_directory_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = || Some(std::fs::read_dir(home.path()).unwrap().next()?.unwrap().path());
+    let mut demo = entrepot(&["demo", "--orders", "100000", "--exit"])
+        .env("TMPDIR", home.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_mins(1);
+    let plays = |data: PathBuf| {
+        // not before it serves: then the audit would open its files itself
+        let serves = std::fs::read_to_string(data.join("entrepot.lock")).is_ok_and(|who| who.contains(':'));
+        let audit = || run(&["audit", "--data", &data.display().to_string()]);
+        let told = if serves { text(&audit().stdout) } else { String::new() };
+        told.contains("ledger rows") && !told.contains(" 0 ledger rows")
+    };
+    while !directory().is_some_and(plays) {
+        assert!(Instant::now() < until, "the demo did not begin");
+        std::thread::yield_now();
+    }
+    let killed = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let mut told = String::new();
+    demo.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(1), "{told}");
+    assert!(told.contains("interrupted before the end"), "{told}");
+    assert_eq!(directory(), None);
 }

@@ -22,6 +22,7 @@ use tonic::Status;
 use self::figures::{Audit, Figures, Tally};
 use self::stores::{Busy, Store};
 use crate::clients::{Clients, timestamp};
+use crate::cmd::say;
 use crate::cmd::setup::{self, internal};
 use crate::compose::Platform;
 use crate::config::Config;
@@ -227,7 +228,10 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         .map_err(|error| exit::Exit::other("cannot call the platform", &error))?;
     let demo =
         Demo { args: &args, platform: &platform, clients, tally: Arc::default(), busy: Arc::default() };
-    let played = demo.play().await.map_err(|status| exit::Exit::from_status(&status));
+    let played = tokio::select! {
+        played = demo.play() => played.map_err(|status| exit::Exit::from_status(&status)),
+        _ = server::shutdown::signal() => Err(setup::interrupted()),
+    };
     let told = played.and_then(|figures| tell(&args, &figures));
     if told.is_ok() && !args.exit {
         let at = platform.address();
@@ -248,14 +252,13 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     told
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are what the command is for")]
 fn tell(args: &Args, figures: &Figures) -> exit::Result<()> {
     if args.json {
         let text = serde_json::to_string(figures)
             .map_err(|error| exit::Exit::other("cannot write the figures", &error))?;
-        println!("{text}");
+        say(&text);
     } else {
-        println!("{}", figures.table());
+        say(&figures.table());
     }
     if figures.audit.ok && figures.faults.is_empty() {
         return Ok(());

@@ -21,6 +21,7 @@ use self::file::Till;
 use self::play::Player;
 use self::report::Audit;
 use crate::clients::{Clients, timestamp};
+use crate::cmd::say;
 use crate::cmd::setup::{self, internal};
 use crate::compose::Platform;
 use crate::config::Config;
@@ -56,7 +57,10 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     // A directory that was played in before moves it on to where it stood.
     let clock = Clock::virtual_at(first - SignedDuration::from_hours(24));
     let platform = Platform::start(config, clock).await?;
-    let report = play(&platform, &till, &args).await.map_err(|status| exit::Exit::from_status(&status));
+    let report = tokio::select! {
+        report = play(&platform, &till, &args) => report.map_err(|status| exit::Exit::from_status(&status)),
+        _ = server::shutdown::signal() => Err(setup::interrupted()),
+    };
     platform.shutdown().await;
     drop(temporary);
     tell(&args, &report?)
@@ -156,14 +160,13 @@ async fn audit(ops: &Clients) -> Result<Audit, Status> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 fn tell(args: &Args, report: &report::Report) -> exit::Result<()> {
     if args.json {
         let text = serde_json::to_string(report)
             .map_err(|error| exit::Exit::other("cannot write the report", &error))?;
-        println!("{text}");
+        say(&text);
     } else {
-        println!("{}", report.text());
+        say(&report.text());
     }
     if report.audit.ok && report.money_agrees {
         return Ok(());
