@@ -149,9 +149,9 @@ where
     request.headers_mut().remove("grpc-timeout");
     request.extensions_mut().insert(deadline);
     if let Some(arrivals) = arrivals {
-        match arrivals.whole(std::mem::take(request.body_mut()), deadline).await {
-            Ok(body) => *request.body_mut() = body,
-            Err(refusal) => return explained_once(refusal).into_http(),
+        match arrived(arrivals, request, deadline).await {
+            Ok(whole) => request = whole,
+            Err(refusal) => return refusal.into_http(),
         }
     }
     let work = CURRENT.scope(deadline, serve(request));
@@ -221,9 +221,19 @@ pub(crate) fn too_late(method: &str, budget: Duration) -> Status {
     status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, facts)
 }
 
-/// What the transport says of a message that broke off has no details.
-fn explained_once(refusal: Status) -> Status {
-    if refusal.details().is_empty() { explained(&refusal) } else { refusal }
+/// The request once its one message is there.
+pub(crate) async fn arrived(
+    arrivals: &Arrivals,
+    request: Request<Body>,
+    deadline: Deadline,
+) -> Result<Request<Body>, Status> {
+    let (head, body) = request.into_parts();
+    match arrivals.whole(body, deadline).await {
+        Ok(body) => Ok(Request::from_parts(head, body)),
+        // what the transport says of a message that broke off has no details
+        Err(refusal) if refusal.details().is_empty() => Err(explained(&refusal)),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Statuses that tonic made itself have no details: they get theirs here.

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::arrive::Arrivals;
 use crate::auth::{Access, Principal, Table, TableError};
 use crate::body;
-use crate::call::{self, Abandoned, Budgets, Handlers};
+use crate::call::{self, Abandoned, Budgets, Deadline, Handlers};
 use crate::methods::Methods;
 use crate::peer::{Peer, answer};
 use crate::shutdown::Shutdown;
@@ -184,7 +184,7 @@ impl Door {
         let Some(method) = self.inner.methods.get(&path) else {
             return refused("unknown", &not_served(&path));
         };
-        let (is_unary, is_read) = (method.is_unary, method.is_read);
+        let (is_unary, is_asked_once, is_read) = (method.is_unary, method.is_asked_once, method.is_read);
         let principal = match self.admit(&path, &method.service, &request) {
             Ok(principal) => principal,
             Err(refusal) => return refused(&path, &refusal),
@@ -197,10 +197,15 @@ impl Door {
         }
         request.extensions_mut().insert(principal);
         let started = Instant::now();
-        let response =
-            async { if is_unary { self.unary(request, is_read).await } else { self.stream(request).await } }
-                .instrument(span.clone())
-                .await;
+        let response = async {
+            if is_unary {
+                self.unary(request, is_read).await
+            } else {
+                self.stream(request, is_asked_once).await
+            }
+        }
+        .instrument(span.clone())
+        .await;
         let took = started.elapsed();
         let code = code_of(&response);
         span.in_scope(|| tracing::debug!(?code, took_us = took.as_micros(), "answered"));
@@ -232,11 +237,19 @@ impl Door {
         call::unary(care, inner.budgets, abandoned, request, serve).await
     }
 
-    async fn stream(self, request: Request<Body>) -> Response<Body> {
-        let Some(place) = place(&self.inner.open_streams) else {
+    async fn stream(self, request: Request<Body>, is_asked_once: bool) -> Response<Body> {
+        let Self { inner, routes } = self;
+        let request = if is_asked_once {
+            match call::arrived(&inner.arrivals, request, Deadline::after(inner.budgets.default)).await {
+                Ok(request) => request,
+                Err(refusal) => return refusal.into_http(),
+            }
+        } else {
+            request
+        };
+        let Some(place) = place(&inner.open_streams) else {
             return full("STREAMS", "too many open streams").into_http();
         };
-        let Self { inner, routes } = self;
         let response = call::streaming(&inner.handlers, request, |request| answer(routes, request)).await;
         response.map(|source| body::stream(source, &inner.shutdown, place))
     }

@@ -13,6 +13,8 @@ pub struct Method {
     pub service: String,
     /// One request message, one reply message: such calls have a deadline.
     pub is_unary: bool,
+    /// One request message, whatever the reply: the message is waited for before anything is done.
+    pub is_asked_once: bool,
     /// It changes nothing (`idempotency_level = NO_SIDE_EFFECTS`): nobody misses it when its caller is gone.
     pub is_read: bool,
 }
@@ -33,10 +35,12 @@ impl Methods {
                 for service in &file.service {
                     let name = full_name(&package, service.name());
                     for method in &service.method {
-                        let is_unary = !method.client_streaming() && !method.server_streaming();
+                        let is_asked_once = !method.client_streaming();
+                        let is_unary = is_asked_once && !method.server_streaming();
                         let path = format!("/{name}/{}", method.name());
                         let is_read = method.options.as_ref().is_some_and(changes_nothing);
-                        by_path.insert(path, Method { service: name.clone(), is_unary, is_read });
+                        let service = name.clone();
+                        by_path.insert(path, Method { service, is_unary, is_asked_once, is_read });
                     }
                 }
             }
@@ -80,6 +84,7 @@ mod tests {
         let methods = Methods::read(&[tonic_health::pb::FILE_DESCRIPTOR_SET]).unwrap();
         assert!(methods.get("/grpc.health.v1.Health/Check").unwrap().is_unary);
         assert!(!methods.get("/grpc.health.v1.Health/Watch").unwrap().is_unary);
+        assert!(methods.get("/grpc.health.v1.Health/Watch").unwrap().is_asked_once);
         assert_eq!(methods.get("/grpc.health.v1.Health/Check").unwrap().service, "grpc.health.v1.Health");
     }
 

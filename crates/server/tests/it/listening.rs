@@ -247,31 +247,48 @@ async fn a_request_that_stalls_does_not_keep_its_handler() {
     assert_eq!(running.ended.await.unwrap(), Dropped::default());
 }
 
+/// All of a call but its last bytes.
+async fn stalled(running: &Running, call: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(&call[..call.len() - 3]).await.unwrap();
+    stream
+}
+
 #[tokio::test]
 async fn callers_that_never_send_their_message_take_no_places() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
     let running = start_with(&Echo::default(), Config::default(), &limits);
     let call = web_call("hello", "grpc-timeout: 60S\r\n");
-    let mut stalled = Vec::new();
+    let mut waiting = Vec::new();
     for _ in 0..6 {
-        let mut stream = TcpStream::connect(running.address).await.unwrap();
-        stream.write_all(&call[..call.len() - 3]).await.unwrap();
-        stalled.push(stream);
+        waiting.push(stalled(&running, &call).await);
     }
-    let answered = |stream: TcpStream| async move {
+    // all but two are told that there is no room to wait
+    for _ in 0..4 {
+        let told = futures_util::future::select_all(waiting.iter().map(|stream| Box::pin(stream.readable())));
+        let (_, index, _) = told.await;
         let mut answer = Vec::new();
-        let mut stream = stream;
-        tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap().unwrap();
-        String::from_utf8_lossy(&answer).to_lowercase()
-    };
-    let youngest = stalled.split_off(4);
-    for oldest in stalled {
-        let answer = answered(oldest).await;
+        waiting.swap_remove(index).read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(answer.contains("grpc-status: 8") || answer.contains("grpc-status:8"), "{answer}");
     }
     assert_eq!(say(&client(&running), "hello").await.unwrap(), "hello");
-    for mut stream in youngest {
+    for mut stream in waiting {
         stream.write_all(&call[call.len() - 3..]).await.unwrap();
-        assert!(answered(stream).await.contains("hello"));
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer).contains("hello"));
     }
+}
+
+#[tokio::test]
+async fn streams_that_are_never_asked_for_take_no_places() {
+    let limits = Limits { max_open_streams: 1, ..Limits::default() };
+    let running = start_with(&Echo::default(), Config::default(), &limits);
+    let call = String::from_utf8(web_call("hello", "")).unwrap().replace(echo::SAY, echo::WATCH);
+    let _waiting = stalled(&running, call.as_bytes()).await;
+    let client = client(&running);
+    assert!(say(&client, "hello").await.is_ok());
+    let mut stream = watch(&client, "one").await.unwrap();
+    assert_eq!(stream.message().await.unwrap().as_deref(), Some("one"));
 }

@@ -36,6 +36,7 @@ pub(crate) struct Place {
 
 const MAX_CHARGES: usize = 20;
 const MAX_TENDERS: usize = 10;
+const MAX_STATUSES: usize = 32;
 /// What a line takes in an event besides its texts, and the most that all lines of an order may take: every event of
 /// the order and of its work must fit into a message.
 const LINE_BYTES: usize = 64;
@@ -307,7 +308,10 @@ pub(crate) fn list_orders(request: pb::ListOrdersRequest) -> Result<(Filter, i64
     let given = request.filter.unwrap_or_default();
     let binding = body_hash(&given);
     let mut filter = Filter::default();
-    for (i, number) in given.statuses.iter().enumerate() {
+    if given.statuses.len() > MAX_STATUSES {
+        fields.bad("filter.statuses", format!("must be at most {MAX_STATUSES}"));
+    }
+    for (i, number) in given.statuses.iter().take(MAX_STATUSES).enumerate() {
         match pb::OrderStatus::try_from(*number).ok().and_then(status_of) {
             Some(status) if filter.statuses.contains(&status) => {}
             Some(status) => filter.statuses.push(status),

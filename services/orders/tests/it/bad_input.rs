@@ -260,6 +260,10 @@ async fn bad_questions_are_named_by_field() {
     );
     assert_eq!(list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![0]).await, ["filter.statuses[0]"]);
     assert_eq!(
+        list(&world, |r| r.filter.as_mut().unwrap().statuses = vec![1; 33]).await,
+        ["filter.statuses"]
+    );
+    assert_eq!(
         list(&world, |r| r.filter.as_mut().unwrap().channel = "?".to_owned()).await,
         ["filter.channel"]
     );
