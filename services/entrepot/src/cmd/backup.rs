@@ -3,6 +3,7 @@
 //! All databases are copied while none of them can be written, so the copies belong together: no service knows of an
 //! event that its owner does not.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Place, say};
@@ -41,7 +42,9 @@ pub(crate) async fn save(args: BackupArgs, config: &Config) -> Result<()> {
         let text = format!("{} exists already; name a new directory", target.display());
         return Err(Exit::new(Class::Directory, text));
     }
-    std::fs::create_dir(&staged).map_err(|error| cannot(&staged, &error))?;
+    // for its owner alone, as the data directory is
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&staged);
+    made.map_err(|error| cannot(&staged, &error))?;
     let copied = copy_all(config, &files, &staged).await;
     if copied.is_err() {
         let _ = std::fs::remove_dir_all(&staged);

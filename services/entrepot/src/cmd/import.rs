@@ -1,7 +1,9 @@
 //! `entrepot import`: a file of stock figures, with a verdict for each row.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clock::Clock;
 use contract::inventory::v1::inventory_service_client::InventoryServiceClient;
 use contract::inventory::v1::{ImportStockRequest, RowResult, RowVerdict};
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     /// CSV with the header `node_id,sku,on_hand`, and optionally `name` (makes unknown SKUs) and `reference`.
     file: PathBuf,
     /// Name of the system that the figures come from.
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     source: String,
     /// When it took them, such as 2026-03-01T06:00:00Z; default: now. Older figures than known ones are refused.
     #[arg(long, value_name = "TIME")]
@@ -98,8 +100,9 @@ impl Tally {
 
 /// All rows with their lines; a file that cannot be understood is refused as a whole, before anything is sent.
 fn read(args: &Args) -> Result<Vec<(u64, ImportStockRequest)>> {
-    let content = std::fs::read(&args.file)
-        .map_err(|error| Exit::usage(format!("{} cannot be read: {error}", args.file.display())))?;
+    let content = std::fs::read(&args.file).map_err(|error| {
+        Exit::new(Class::Directory, format!("{} cannot be read: {error}", args.file.display()))
+    })?;
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
     let at = args.at.unwrap_or_else(|| Clock::system().wall());
     let digest =
@@ -112,6 +115,7 @@ fn read(args: &Args) -> Result<Vec<(u64, ImportStockRequest)>> {
     let (node, sku, on_hand) = (must("node_id")?, must("sku")?, must("on_hand")?);
     let (name, reference) = (column("name"), column("reference"));
     let mut rows = Vec::new();
+    let mut seen: HashMap<(String, String), u64> = HashMap::new();
     for record in reader.records() {
         let place = record.as_ref().map_or_else(csv::Error::position, csv::StringRecord::position);
         let line = place.map_or(0, csv::Position::line);
@@ -121,6 +125,10 @@ fn read(args: &Args) -> Result<Vec<(u64, ImportStockRequest)>> {
         let on_hand = units
             .parse()
             .map_err(|_| wrong(&args.file, line, &format!("on_hand `{units}` is no whole number")))?;
+        // the second figure would be refused as stale now, and applied when the file is sent again
+        if let Some(first) = seen.insert((text(node), text(sku)), line) {
+            return Err(wrong(&args.file, line, &format!("the position stands on line {first} already")));
+        }
         rows.push((
             line,
             ImportStockRequest {
@@ -198,6 +206,7 @@ mod tests {
             ("a last line without its newline", b"node_id,sku,on_hand\nN1,A,1", Some(1)),
             ("an upload that was cut", b"node_id,sku,on_hand\nN1,A,1\nN1,B", None),
             ("a quote without an end", b"node_id,sku,on_hand\n\"N1,A,1\nN1,B,2\n", None),
+            ("a position twice", b"node_id,sku,on_hand\nN1,A,1\nN2,A,1\nN1,A,2\n", None),
             ("a cell too many", b"node_id,sku,on_hand\nN1,A,1,2\n", None),
             ("columns that changed places", b"node_id,on_hand,sku\nN1,A,1\n", None),
             ("names in GBK", b"node_id,sku,on_hand,name\nN1,A,1,\xb2\xe8\n", None),

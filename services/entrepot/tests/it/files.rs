@@ -1,5 +1,7 @@
 //! Backups, and putting them back.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::program::{entrepot, refused, run, serve, text};
 
 #[test]
@@ -12,6 +14,8 @@ fn a_backup_taken_while_it_runs_can_be_served() {
     let output = run(&["backup", &copy, "--data", &data]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).starts_with("backed up 3 databases"));
+    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "others can read the backup");
     assert_eq!(served.stop(), Some(0));
 
     let output = run(&["restore", &copy, "--data", &other]);

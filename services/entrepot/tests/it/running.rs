@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{entrepot, run, serve, text};
+use crate::program::{entrepot, refused, run, serve, text};
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -107,6 +107,8 @@ fn stock_figures_are_imported_once_and_refused_rows_are_named() {
     assert!(said.ends_with("2 rows applied, 0 known already, 1 refused"), "{said}");
     let said = text(&import().stdout);
     assert!(said.ends_with("0 rows applied, 2 known already, 1 refused"), "{said}");
+    let nowhere = &["import", "nowhere.csv", "--source", "wms", "--data", &data];
+    assert!(refused(&mut entrepot(nowhere), 7).contains("nowhere.csv cannot be read"));
 
     let output =
         run(&["events", "tail", "--no-follow", "--since", "all", "--json", "--body", "--data", &data]);
