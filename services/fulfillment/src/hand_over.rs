@@ -15,7 +15,7 @@ use prost::Message as _;
 use server::Principal;
 
 use crate::code::same;
-use crate::store::{code as store, work};
+use crate::store::{code as store, record};
 use crate::verb::Call;
 use crate::wire::work as wire;
 use crate::work::{Change, may_work};
@@ -69,7 +69,7 @@ impl Fulfillment {
         store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
         let collector = command.collector.name();
-        work::keep_handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
+        record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
         let reply = wire::fulfillment_order(&change.stored);
         command.call.settle(&mut tx, &reply.encode_to_vec()).await?;
         tx.commit().await?;

@@ -85,6 +85,12 @@ pub const MIGRATIONS: &Migrations = &[
         postgres: include_str!("../migrations/postgres/0003_voided_codes.sql"),
         sqlite: include_str!("../migrations/sqlite/0003_voided_codes.sql"),
     },
+    Migration {
+        version: 4,
+        name: "work_notes",
+        postgres: include_str!("../migrations/postgres/0004_work_notes.sql"),
+        sqlite: include_str!("../migrations/sqlite/0004_work_notes.sql"),
+    },
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.

@@ -1,4 +1,5 @@
-//! The node refuses the work: every unit is cancelled; what the reason means for the stock, inventory decides.
+//! The node refuses the work: every unit is cancelled; what the reason means for the stock, inventory decides. What it
+//! says in its own words is kept here and told nowhere: it may name people.
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::RejectReason;
@@ -23,7 +24,10 @@ impl Fulfillment {
         command: Reject,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let Reject { call, id, reason, note } = command;
-        self.work_verb(&call, who, id, |change| change.apply(|order, now| order.reject(reason, &note, now)))
-            .await
+        self.work_verb(&call, who, id, |change| {
+            change.note.clone_from(&note);
+            change.apply(|order, now| order.reject(reason, now))
+        })
+        .await
     }
 }

@@ -17,7 +17,7 @@ use crate::code::Key;
 use crate::store::capacity::Changes;
 use crate::store::feed::{self, Feed};
 use crate::store::work::Stored;
-use crate::store::{code, work as store};
+use crate::store::{code, record, work as store};
 use crate::verb::Call;
 use crate::watch::Hub;
 use crate::wire::work as wire;
@@ -118,6 +118,8 @@ pub(crate) struct Change {
     pub(crate) feed: Feed,
     pub(crate) stored: Stored,
     pub(crate) now: Timestamp,
+    /// What the actor says in its own words; empty: nothing. It is kept, and no event tells it.
+    pub(crate) note: String,
     before: Option<Order>,
     actor: String,
     /// The trace of what caused it.
@@ -130,7 +132,7 @@ impl Change {
     pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
         let feed = Feed { node: stored.order.node.clone(), seq: 0 };
         let By { actor, trace } = by.clone();
-        Self { feed, stored, now, before: None, actor, trace, events: Vec::new() }
+        Self { feed, stored, now, note: String::new(), before: None, actor, trace, events: Vec::new() }
     }
 
     /// Lets the order go on; its event is kept with the order as it is then.
@@ -175,7 +177,7 @@ impl Fulfillment {
         let stored = store::load(tx, id).await?.ok_or_else(missing)?;
         let before = Some(stored.order.clone());
         let (actor, trace) = (actor.to_owned(), bus::trace::current());
-        Ok(Change { feed, stored, now, before, actor, trace, events: Vec::new() })
+        Ok(Change { feed, stored, now, note: String::new(), before, actor, trace, events: Vec::new() })
     }
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
@@ -202,6 +204,9 @@ impl Fulfillment {
             if order.marks.started.is_none() {
                 self.free_capacity(tx, order.token, slots).await?;
             }
+        }
+        if !change.note.is_empty() {
+            record::note(tx, &change.stored, &change.note, &change.actor).await?;
         }
         feed::append(tx, &mut change.feed, order.id, change.now).await?;
         bus::outbox::append(tx, &change.events).await?;

@@ -74,8 +74,6 @@ pub enum Event {
     Rejected {
         /// Why.
         reason: RejectReason,
-        /// In the node's own words; may be empty.
-        note: String,
     },
     /// Nobody answered, or nobody finished, in time.
     TimedOut,

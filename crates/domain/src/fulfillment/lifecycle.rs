@@ -89,11 +89,11 @@ impl Order {
     }
 
     /// The node refuses the work: all units are cancelled.
-    pub fn reject(&mut self, reason: RejectReason, note: &str, now: Timestamp) -> Result<Event, Refusal> {
+    pub fn reject(&mut self, reason: RejectReason, now: Timestamp) -> Result<Event, Refusal> {
         self.only("reject", &[State::Offered])?;
         self.marks.ending = Some(Ending::Rejected(reason));
         self.give_up(now);
-        Ok(self.happened(Event::Rejected { reason, note: note.to_owned() }, now))
+        Ok(self.happened(Event::Rejected { reason }, now))
     }
 
     /// The node was silent too long, or never finished: what is open is cancelled, picked goods must be put back.

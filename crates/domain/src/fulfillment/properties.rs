@@ -65,7 +65,7 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
             order.offer(now + SignedDuration::from_mins(15), now + SignedDuration::from_mins(12), now)
         }
         Command::Accept => order.accept(now),
-        Command::Reject => order.reject(RejectReason::NotFound, "", now),
+        Command::Reject => order.reject(RejectReason::NotFound, now),
         Command::TimeOut => order.time_out(now),
         Command::StockLost => order.stock_lost("SKU-0", now),
         Command::Start => order.start(now),

@@ -1,7 +1,8 @@
 //! All SQL of this service, by table. Every function takes the caller's transaction.
 //!
-//! Lock order: promises by token, then the feed of a node with its fulfilment orders (and the promises of those), then
-//! capacity slots by (node, work, slot), which are written at the end (see [`capacity::Changes`]).
+//! Lock order: the feeds of nodes by code, with their fulfilment orders and the promises of those; promises without work
+//! by token, after the feeds or without any; then capacity slots by (node, work, slot), which are written at the end (see
+//! [`capacity::Changes`]).
 
 pub(crate) mod capacity;
 pub(crate) mod claim;
@@ -9,5 +10,6 @@ pub(crate) mod code;
 pub(crate) mod feed;
 pub(crate) mod network;
 pub(crate) mod promise;
+pub(crate) mod record;
 pub(crate) mod task;
 pub(crate) mod work;

@@ -261,30 +261,6 @@ pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<Fulf
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
 }
 
-/// Keeps who collected, for whoever must answer for it later.
-pub(crate) async fn keep_handover(
-    tx: &mut Tx,
-    stored: &Stored,
-    collector: &str,
-    collector_ref: &str,
-    actor: &str,
-) -> Result<(), Error> {
-    tx.execute(
-        "INSERT INTO handovers (fulfillment_id, version, collector, collector_ref, actor, handed_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        params![
-            stored.order.id.uuid(),
-            stored.order.version,
-            collector,
-            collector_ref,
-            actor,
-            micros(stored.updated)
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
 /// The id of the fulfilment order of a promise.
 pub(crate) async fn of_promise(tx: &mut Tx, token: PromiseToken) -> Result<Option<FulfillmentId>, Error> {
     let row = tx

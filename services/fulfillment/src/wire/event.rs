@@ -107,9 +107,8 @@ fn body(event: &Event) -> (&'static str, Body) {
             }),
         ),
         Event::Accepted => (named!("FulfillmentAccepted"), Body::Accepted(pb::FulfillmentAccepted {})),
-        Event::Rejected { reason, note } => {
-            let reason = reject_reason(*reason).into();
-            let rejected = pb::FulfillmentRejected { reason, note: note.clone() };
+        Event::Rejected { reason } => {
+            let rejected = pb::FulfillmentRejected { reason: reject_reason(*reason).into() };
             (named!("FulfillmentRejected"), Body::Rejected(rejected))
         }
         Event::TimedOut => (named!("FulfillmentTimedOut"), Body::TimedOut(pb::FulfillmentTimedOut {})),

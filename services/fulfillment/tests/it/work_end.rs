@@ -22,7 +22,15 @@ async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
             assert_eq!((b.to_pick, b.cancelled, b.put_back), (0, 2, 0));
             let events = shop.events(&work.id).await;
             let Some(Body::Rejected(told)) = &events[1].body.body else { panic!("{:?}", events[1].body) };
-            assert_eq!((told.reason(), told.note.as_str()), (reason, "as said"));
+            assert_eq!(told.reason(), reason);
+        }
+        let kept = "SELECT COUNT(*) AS n FROM work_notes WHERE note = 'as said' AND actor = 'store/N1'";
+        assert_eq!(shop.count(kept).await, 5);
+        for event in shop.payloads().await {
+            assert!(
+                !event.windows(7).any(|part| part == b"as said"),
+                "the store's own words are in no event"
+            );
         }
     }
 }

@@ -339,6 +339,13 @@ impl Shop {
         rows.iter().map(told).collect()
     }
 
+    /// The payloads of all events.
+    pub(crate) async fn payloads(&self) -> Vec<Vec<u8>> {
+        let mut tx = self.db.read().await.unwrap();
+        let rows = tx.fetch_all("SELECT payload FROM events", db::params![]).await.unwrap();
+        rows.iter().map(|row| row.get("payload").unwrap()).collect()
+    }
+
     /// What the customer should have heard.
     pub(crate) async fn notices(&self, id: &str) -> Vec<String> {
         let bodies = self.events(id).await.into_iter().filter_map(|told| told.body.body);

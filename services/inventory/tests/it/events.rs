@@ -271,9 +271,8 @@ async fn what_the_store_finds_out_changes_the_stock() {
         let position = world.availability("n1", "A").await.position.unwrap();
         assert_eq!((position.on_hand, position.quarantine, position.reserved, position.atp), (9, 1, 5, 4));
 
-        let rejected = |reason: ff::RejectReason| {
-            Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), ..Default::default() })
-        };
+        let rejected =
+            |reason: ff::RejectReason| Body::Rejected(ff::FulfillmentRejected { reason: reason.into() });
         let all = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
         world.tell(&[fo(&busy, all, rejected(ff::RejectReason::TooBusy))]).await;
         assert_eq!(world.atp("n1", "A").await, 5);

@@ -86,8 +86,7 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
 #[tokio::test]
 async fn every_end_without_the_goods_is_paid_back_whole() {
     for world in worlds().await {
-        let rejected =
-            ful::FulfillmentRejected { reason: ful::RejectReason::Damaged.into(), note: String::new() };
+        let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::Damaged.into() };
         let put_back = ful::PutBackConfirmed { lines: Vec::new(), reason: "EXPIRED".to_owned() };
         let ends = [
             (State::Rejected, Body::Rejected(rejected), "REJECTED_DAMAGED"),
