@@ -6,7 +6,7 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::r#type::v1::Method;
 use entrepot::clients::money;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::world::{PATIENCE, People, fresh};
 
@@ -61,6 +61,20 @@ impl People {
         Ok(answer.into_inner().order.unwrap_or_default())
     }
 
+    /// The same on a busy machine: where the answer is that time is up, the same is asked again.
+    pub async fn insist(&self, request: ord::PlaceOrderRequest) -> Result<ord::Order, Status> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_place(request.clone()).await {
+                Err(status)
+                    if matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable)
+                        && Instant::now() < deadline => {}
+                answer => return answer,
+            }
+            pause().await;
+        }
+    }
+
     /// Places an order that must succeed.
     pub async fn place(&self, request: ord::PlaceOrderRequest) -> ord::Order {
         self.try_place(request).await.expect("the order is placed")
@@ -109,7 +123,7 @@ impl People {
             match self.clients.work.clone().get_fulfillment_order(request).await {
                 Ok(found) => return found.into_inner().fulfillment_order.unwrap_or_default(),
                 Err(status) => assert!(
-                    status.code() == tonic::Code::NotFound && Instant::now() < deadline,
+                    status.code() == Code::NotFound && Instant::now() < deadline,
                     "the store does not get its order: {status:?}"
                 ),
             }

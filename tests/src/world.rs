@@ -8,9 +8,11 @@ use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
 use contract::inventory::v1 as inv;
 use contract::r#type::v1::{Method, Place};
 use db::testing::OwnDatabase;
+use db::{Db, Options};
 use entrepot::clients::{Clients, timestamp};
 use entrepot::compose::Platform;
 use entrepot::config::{BusKind, Config, Service};
+use entrepot::exit::Class;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -28,8 +30,14 @@ pub struct World {
     /// The platform.
     pub platform: Platform,
     _folder: TempDir,
-    _database: Option<OwnDatabase>,
+    database: Option<OwnDatabase>,
 }
+
+/// Deadlocks of this database, and who else is connected to it.
+const DEADLOCKS: &str = "SELECT
+    (SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()) AS deadlocks,
+    (SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND pid <> pg_backend_pid() AND backend_type = 'client backend') AS others";
 
 /// What a platform stands on: SQLite files and the local bus where nothing is named.
 #[derive(Default)]
@@ -52,8 +60,14 @@ impl World {
 
     /// On PostgreSQL and the local bus; none, said loudly, where there is no PostgreSQL.
     pub async fn postgres() -> Option<Self> {
+        Self::postgres_with(|_| ()).await
+    }
+
+    /// The same with other settings.
+    pub async fn postgres_with(tune: impl FnOnce(&mut Config)) -> Option<Self> {
         let database = db::testing::own_database().await?;
-        Some(Self::with(Clock::system(), Stand { database: Some(database), broker: None }).await)
+        let stand = Stand { database: Some(database), broker: None };
+        Some(Self::tuned(Clock::system(), stand, tune).await)
     }
 
     /// On PostgreSQL and Kafka, in one process; none, said loudly, where either is missing.
@@ -72,9 +86,19 @@ impl World {
     }
 
     async fn with(clock: Clock, stand: Stand) -> Self {
+        Self::tuned(clock, stand, |_| ()).await
+    }
+
+    async fn tuned(clock: Clock, stand: Stand, tune: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let mut config = Config::embedded(folder.path());
         config.admin.enabled = false;
+        // Of a machine that does ten things at once nobody is to be told that it is slow.
+        config.server.default_deadline_ms = 60_000;
+        config.database.acquire_timeout_ms = 60_000;
+        config.database.lock_timeout_ms = 30_000;
+        config.database.statement_timeout_ms = 60_000;
+        config.database.idle_in_tx_timeout_ms = 60_000;
         if let Some(database) = &stand.database {
             config.database.url = database.url().as_str().into();
         }
@@ -84,8 +108,9 @@ impl World {
             config.bus.prefix = fresh_prefix();
             config.bus.partitions = 3;
         }
-        let platform = Platform::start(config, clock).await.expect("the platform starts");
-        let world = Self { platform, _folder: folder, _database: stand.database };
+        tune(&mut config);
+        let platform = start(config, clock).await;
+        let world = Self { platform, _folder: folder, database: stand.database };
         world.clients("ops/test").put_node(NODE).await;
         world.settle().await;
         world
@@ -136,6 +161,37 @@ impl World {
     /// Stops it.
     pub async fn stop(self) {
         self.platform.shutdown().await;
+    }
+
+    /// Stops it; answers how many deadlocks its database has seen, those too that were retried and that nobody noticed.
+    pub async fn stop_and_count_deadlocks(self) -> i64 {
+        self.platform.shutdown().await;
+        let database = self.database.expect("PostgreSQL counts deadlocks, a file has none");
+        let alone = Options { max_connections: 1, ..Options::default() };
+        let db = Db::open(&database.url(), &alone).await.expect("the database opens");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut tx = db.begin().await.expect("the database can be asked");
+            let row = tx.fetch_one(DEADLOCKS, Vec::new()).await.expect("it counts");
+            // A connection tells what it counted when it ends.
+            if row.get::<i64>("others").expect("a number") == 0 {
+                return row.get("deadlocks").expect("a number");
+            }
+            assert!(Instant::now() < deadline, "the platform keeps its connections");
+            drop(tx);
+            Clock::system().pause(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A broker may be too busy to make topics in time: it is asked again.
+async fn start(config: Config, clock: Clock) -> Platform {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match Platform::start(config.clone(), clock.clone()).await {
+            Err(exit) if exit.class == Class::Broker && Instant::now() < deadline => {}
+            started => return started.expect("the platform starts"),
+        }
     }
 }
 

@@ -191,24 +191,20 @@ async fn requests_that_no_library_would_send_reach_no_handler() {
     world.stop().await;
 }
 
-/// Sends bytes and reads until the other side answered, or hung up.
+/// Sends bytes and reads until the other side has answered and is quiet, or hung up.
 async fn by_hand(port: &Port, request: &[u8]) -> Vec<u8> {
     let mut stream = port.connect().await;
     stream.write_all(request).await.expect("sent");
     let mut answer = Vec::new();
-    let mut last = Instant::now();
-    while last.elapsed() < Duration::from_millis(200) {
+    loop {
         let mut bytes = [0; 4_096];
-        match tokio::time::timeout(Duration::from_millis(200), stream.read(&mut bytes)).await {
-            Ok(Ok(0) | Err(_)) => break,
-            Ok(Ok(read)) => {
-                answer.extend_from_slice(&bytes[..read]);
-                last = Instant::now();
-            }
-            Err(_) => {}
+        // It has its time for the first word; what belongs to that comes soon after.
+        let patience = if answer.is_empty() { PATIENCE } else { Duration::from_millis(200) };
+        match tokio::time::timeout(patience, stream.read(&mut bytes)).await {
+            Ok(Ok(read)) if read > 0 => answer.extend_from_slice(&bytes[..read]),
+            _ => break answer,
         }
     }
-    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
