@@ -203,7 +203,7 @@ pub struct Bus {
     /// How members of a group share partitions: `classic`, or `consumer` (brokers from 4.0 on).
     pub group_protocol: String,
     /// Name of this process among the members of its groups, the same after a restart, so that a quick one moves no
-    /// partitions; empty: none.
+    /// partitions; empty: none. Two processes of one name push each other out.
     pub instance: String,
     /// A member silent for so long is taken for dead, ms.
     pub session_timeout_ms: u32,
