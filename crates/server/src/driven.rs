@@ -24,10 +24,10 @@ where
     let (sender, items) = mpsc::channel(1);
     let work = async move {
         let mut stream = std::pin::pin!(stream);
-        while let Some(item) = stream.next().await {
-            if sender.send(item).await.is_err() {
-                return;
-            }
+        // room first: no item is made before the last one was taken
+        while let Ok(room) = sender.reserve().await {
+            let Some(item) = stream.next().await else { return };
+            room.send(item);
         }
     };
     let task = tokio::spawn(work.in_current_span());
@@ -101,6 +101,22 @@ mod tests {
         let mut last = driven(working(Arc::clone(&place)));
         assert_eq!(last.next().await.unwrap().unwrap(), 1);
         drop(unread);
+    }
+
+    #[tokio::test]
+    async fn no_more_than_one_item_is_made_ahead() {
+        let made = Arc::new(Semaphore::new(0));
+        let maker = Arc::clone(&made);
+        let mut driven = driven(stream::repeat_with(move || {
+            maker.add_permits(1);
+            Ok(1)
+        }));
+        drop(made.acquire().await.unwrap());
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(made.available_permits(), 1);
+        assert_eq!(driven.next().await.unwrap().unwrap(), 1);
     }
 
     #[tokio::test]

@@ -1,15 +1,17 @@
 //! The doors for callers: wire in, verb, wire out.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bus::replay;
 use contract::inventory::v1 as pb;
 use domain::id::Uuid;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use pb::inventory_events_service_server::InventoryEventsService;
 use pb::inventory_service_server::InventoryService;
 use server::{Deadline, Principal};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Inventory;
@@ -160,7 +162,12 @@ impl InventoryService for Inventory {
         &self,
         _: Request<pb::StreamPositionsRequest>,
     ) -> Answer<Self::StreamPositionsStream> {
-        Ok(Response::new(Box::pin(server::driven(self.stream_positions()))))
+        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::TooManyStreams)?;
+        let positions = self.stream_positions().inspect(move |_| {
+            // held as long as the stream lives
+            let _: &OwnedSemaphorePermit = &place;
+        });
+        Ok(Response::new(Box::pin(server::driven(positions))))
     }
 
     async fn list_movements(

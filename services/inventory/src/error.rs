@@ -55,6 +55,9 @@ pub enum Error {
     /// More audits wait than may.
     #[error("too many audits are waiting")]
     TooManyAudits,
+    /// More streams of all positions are open than may.
+    #[error("too many streams of positions are open")]
+    TooManyStreams,
     /// The service stops.
     #[error("the service is stopping")]
     Stopping,
@@ -91,6 +94,7 @@ impl Error {
             | Self::RequestIdReused(_)
             | Self::Full
             | Self::TooManyAudits
+            | Self::TooManyStreams
             | Self::Stopping
             | Self::Unreadable(_) => false,
         }
@@ -116,6 +120,9 @@ impl From<Error> for Status {
             Error::Full => return server::exhausted(DOMAIN, "QUEUE_FULL", Duration::from_millis(50), text),
             Error::TooManyAudits => {
                 return server::exhausted(DOMAIN, "TOO_MANY_AUDITS", Duration::from_secs(1), text);
+            }
+            Error::TooManyStreams => {
+                return server::exhausted(DOMAIN, "TOO_MANY_STREAMS", Duration::from_secs(5), text);
             }
             Error::Stopping => return server::retry_later(DOMAIN, "STOPPING", Duration::from_secs(1), text),
             Error::Raced | Error::Db(db::Error::Retry(_)) => {

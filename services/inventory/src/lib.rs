@@ -55,6 +55,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use server::auth::kind::{ALL, CHANNEL, OPS, SERVICE, STORE};
 use server::{Access, Peer};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -125,6 +126,9 @@ impl Default for Config {
     }
 }
 
+/// The most streams of all positions at once: each reads everything.
+const MAX_STREAMS: usize = 64;
+
 /// The service.
 pub struct Inventory {
     db: Db,
@@ -132,6 +136,7 @@ pub struct Inventory {
     catalogue: Catalogue,
     combiner: Combiner,
     audits: audit::Turns,
+    streams: Arc<Semaphore>,
     writers: usize,
 }
 
@@ -146,6 +151,7 @@ impl Inventory {
             catalogue: Catalogue::default(),
             combiner,
             audits: audit::Turns::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             writers: config.writers.clamp(1, 8),
         })
     }

@@ -3,7 +3,7 @@
 use contract::inventory::v1 as pb;
 use futures_util::{StreamExt as _, poll, stream};
 
-use crate::world::{after, proto, worlds};
+use crate::world::{after, proto, reason, worlds};
 
 /// More than there are connections to a database.
 const UNREAD: i64 = 40;
@@ -50,5 +50,27 @@ async fn callers_that_never_read_stop_nobody() {
         }
         assert_eq!(world.stands("n2", "A").await, (7, 0));
         world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn streams_of_everything_are_few_and_one_that_ends_makes_room() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 5)]).await;
+        let mut client = world.client();
+        let mut open = Vec::new();
+        let refusal = loop {
+            match client.stream_positions(pb::StreamPositionsRequest {}).await {
+                Ok(answer) if open.len() < 1_000 => open.push(answer.into_inner()),
+                Ok(_) => panic!("a thousand streams"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(refusal.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(reason(&refusal), "TOO_MANY_STREAMS");
+        for all in open {
+            assert!(all.all(|chunk| std::future::ready(chunk.is_ok())).await);
+        }
+        client.stream_positions(pb::StreamPositionsRequest {}).await.unwrap();
     }
 }
