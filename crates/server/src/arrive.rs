@@ -3,6 +3,7 @@
 //! Otherwise a few connections that announce calls and never send them would take all places.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -22,11 +23,16 @@ use crate::status::{DOMAIN, exhausted, status};
 /// What precedes a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
 
-/// The messages that are on their way. When there are too many, the one that is longest on its way makes room: those
-/// of honest callers are the youngest.
+/// The most bytes of messages that are not yet whole.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// The messages that are on their way. When there are too many or they are too large together, the one that is longest
+/// on its way makes room: those of honest callers are the youngest.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
     most: usize,
+    most_bytes: usize,
+    bytes: Arc<AtomicUsize>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -39,12 +45,12 @@ struct Waiting {
 impl Arrivals {
     /// At most `most` messages, each no larger than [`MESSAGE_LIMIT`], are waited for at once.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most: most.max(1), waiting: Arc::default() }
+        Self { most: most.max(1), most_bytes: MOST_BYTES, bytes: Arc::default(), waiting: Arc::default() }
     }
 
     /// The whole body of a request with one message, read by `deadline` at the latest.
     pub(crate) async fn whole(&self, body: Body, deadline: Deadline) -> Result<Body, Status> {
-        let mut reading = std::pin::pin!(read(body));
+        let mut reading = std::pin::pin!(self.read(body));
         // most messages come together with their headers
         if let Poll::Ready(read) = poll!(reading.as_mut()) {
             return read;
@@ -58,12 +64,34 @@ impl Arrivals {
         }
     }
 
+    async fn read(&self, mut body: Body) -> Result<Body, Status> {
+        let mut held = Held { arrivals: self, bytes: 0 };
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame?.into_data() else { continue };
+            held.add(piece.len());
+            if held.bytes > HEAD + MESSAGE_LIMIT {
+                return Err(too_large());
+            }
+            if first.is_empty() && all.is_empty() {
+                first = piece;
+                continue;
+            }
+            // copied: a message that comes byte by byte must not keep a buffer of the connection for each
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&piece);
+        }
+        let whole = if all.is_empty() { first } else { all.freeze() };
+        Ok(if whole.is_empty() { Body::empty() } else { boxed(Full::new(whole)) })
+    }
+
     fn sit(&self) -> Seat<'_> {
         let mut waiting = self.waiting();
-        if waiting.by_age.len() >= self.most
-            && let Some((_, oldest)) = waiting.by_age.pop_first()
-        {
-            oldest.cancel();
+        if waiting.by_age.len() >= self.most {
+            waiting.call_oldest();
         }
         let number = waiting.next;
         waiting.next += 1;
@@ -74,6 +102,36 @@ impl Arrivals {
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn call_oldest(&mut self) {
+        if let Some((_, oldest)) = self.by_age.pop_first() {
+            oldest.cancel();
+        }
+    }
+}
+
+/// What has arrived of one message.
+struct Held<'a> {
+    arrivals: &'a Arrivals,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        let before = self.arrivals.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.arrivals.most_bytes {
+            self.arrivals.waiting().call_oldest();
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.arrivals.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -88,28 +146,6 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.arrivals.waiting().by_age.remove(&self.number);
     }
-}
-
-async fn read(mut body: Body) -> Result<Body, Status> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame?.into_data() else { continue };
-        if first.len() + all.len() + piece.len() > HEAD + MESSAGE_LIMIT {
-            return Err(too_large());
-        }
-        if first.is_empty() && all.is_empty() {
-            first = piece;
-            continue;
-        }
-        // copied: a message that comes byte by byte must not keep a buffer of the connection for each
-        if all.is_empty() {
-            all.extend_from_slice(&std::mem::take(&mut first));
-        }
-        all.extend_from_slice(&piece);
-    }
-    let whole = if all.is_empty() { first } else { all.freeze() };
-    Ok(if whole.is_empty() { Body::empty() } else { boxed(Full::new(whole)) })
 }
 
 fn too_large() -> Status {
@@ -195,5 +231,22 @@ mod tests {
         let Poll::Ready(Err(refusal)) = poll!(&mut stalled[0]) else { unreachable!("the oldest is called") };
         assert_eq!(refusal.code(), Code::ResourceExhausted);
         assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
+    }
+
+    #[tokio::test]
+    async fn large_ones_that_stall_make_room_too() {
+        let arrivals = Arrivals { most_bytes: 10, ..Arrivals::new(100) };
+        let far = Deadline::after(Duration::from_mins(10));
+        let mut stalled: Vec<_> =
+            (0..3).map(|_| Box::pin(arrivals.whole(body(vec![b"12345"], false), far))).collect();
+        assert!(poll!(&mut stalled[0]).is_pending());
+        assert!(poll!(&mut stalled[1]).is_pending());
+        assert!(poll!(&mut stalled[0]).is_pending());
+        assert!(poll!(&mut stalled[2]).is_pending());
+        assert!(poll!(&mut stalled[1]).is_pending());
+        let Poll::Ready(Err(refusal)) = poll!(&mut stalled[0]) else { unreachable!("the oldest is called") };
+        assert_eq!(refusal.code(), Code::ResourceExhausted);
+        drop(stalled);
+        assert_eq!(arrivals.bytes.load(Ordering::Relaxed), 0);
     }
 }
