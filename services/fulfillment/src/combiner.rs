@@ -4,7 +4,7 @@
 //! Capacity is decided under the locks of the slots, in the order of arrival, so that it holds with any number of
 //! processes on one database.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use db::Tx;
@@ -283,9 +283,11 @@ impl Takes {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let (mut keys, mut slots) = (Vec::new(), freed.keys().cloned().collect::<BTreeSet<_>>());
+        let mut bodies = HashSet::new();
         for job in jobs {
             if let Job::Take { promise, .. } = job {
                 keys.push(promise.request_key);
+                bodies.insert((promise.request_key, promise.body_hash.as_slice()));
                 slots.extend(promise.slot());
             }
         }
@@ -293,9 +295,17 @@ impl Takes {
         let mut ended = Vec::new();
         for stored in promise::by_request(tx, &keys).await? {
             match stored.state {
-                // The hold undid itself: the same request may hold anew.
-                State::Released | State::Expired => ended.push(stored.token),
-                State::Pending { .. } | State::Live { .. } | State::Confirmed { .. } => {
+                // The hold undid itself: the same request may hold anew, another one under its id may not.
+                State::Released | State::Expired
+                    if bodies.contains(&(stored.request_key, stored.body_hash.as_slice())) =>
+                {
+                    ended.push(stored.token);
+                }
+                State::Released
+                | State::Expired
+                | State::Pending { .. }
+                | State::Live { .. }
+                | State::Confirmed { .. } => {
                     known.insert(stored.request_key, stored);
                 }
             }

@@ -288,6 +288,23 @@ async fn work_that_ends_when_its_slot_is_forgotten_gives_nothing_back() {
 }
 
 #[tokio::test]
+async fn a_request_id_stays_with_its_request_also_when_its_promise_has_ended() {
+    for world in shop().await {
+        let first = hold("lon-1", &[("A", 3)]);
+        let promise = world.promises().hold_promise(by(SHOPPER, first.clone())).await.unwrap().into_inner();
+        let promise = promise.promise.unwrap();
+        release(&world, SHOPPER, &promise).await.unwrap();
+        let other =
+            pb::HoldPromiseRequest { request_id: first.request_id.clone(), ..hold("lon-1", &[("A", 1)]) };
+        let no = world.promises().hold_promise(by(SHOPPER, other)).await.unwrap_err();
+        assert_eq!(reason(&no), "REQUEST_ID_REUSED");
+        let anew = world.promises().hold_promise(by(SHOPPER, first)).await.unwrap().into_inner();
+        assert_ne!(anew.promise.unwrap().promise_token, promise.promise_token);
+        assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores() {
     for world in shop().await {
         let promise = held(&world).await;
