@@ -121,7 +121,8 @@ pub(crate) fn explained(bare: &Status) -> Status {
         Code::Internal if unreadable => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
         Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
         Code::Unimplemented => (Code::Unimplemented, "NOT_IMPLEMENTED"),
-        Code::Cancelled => (Code::Cancelled, "CALLER_GONE"),
+        // a request that broke off in the middle is nothing unknown: nobody reads this answer
+        Code::Cancelled | Code::Unknown => (Code::Cancelled, "CALLER_GONE"),
         Code::Internal => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
         other => (other, "TRANSPORT"),
     };
@@ -189,6 +190,13 @@ mod tests {
         let status = exhausted("orders.entrepot", "FULL", Duration::from_millis(100), "full");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.get_details_retry_info().is_some());
+    }
+
+    #[test]
+    fn a_request_that_broke_off_is_its_callers_doing() {
+        let status = explained(&Status::unknown("error reading a body from connection"));
+        assert_eq!(status.code(), Code::Cancelled);
+        assert_eq!(reason(&status).as_deref(), Some("CALLER_GONE"));
     }
 
     #[test]
