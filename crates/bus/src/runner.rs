@@ -149,13 +149,20 @@ impl Runner {
 
     /// Looks after parked events until asked to stop.
     pub(crate) async fn tend(&self, stop: &CancellationToken) {
+        let mut errors: u32 = 0;
         loop {
+            // an outage is told again and again, but ever more seldom
+            let pause = RETRY_POLL * 2_u32.pow(errors.min(4));
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.clock.pause(RETRY_POLL) => {}
+                () = self.clock.pause(pause) => {}
             }
-            if let Err(error) = self.retry_due(stop).await {
-                tracing::warn!(consumer = self.group(), %error, "parked events could not be looked at");
+            match self.retry_due(stop).await {
+                Ok(()) => errors = 0,
+                Err(error) => {
+                    errors += 1;
+                    tracing::warn!(consumer = self.group(), %error, errors, "parked events could not be looked at");
+                }
             }
         }
     }

@@ -82,7 +82,7 @@ impl From<sqlx::Error> for Error {
                 Some(inner) => postgres(inner),
                 None => sqlite(inner.as_ref()),
             },
-            sqlx::Error::Io(inner) => Self::lost(&inner.kind().to_string()),
+            sqlx::Error::Io(inner) => Self::lost(&of_network(inner)),
             sqlx::Error::Tls(_) => Self::lost("tls"),
             sqlx::Error::Protocol(_) => Self::lost("protocol"),
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
@@ -90,10 +90,18 @@ impl From<sqlx::Error> for Error {
             }
             sqlx::Error::ColumnNotFound(name) => Self::Decode(format!("column {name} does not exist")),
             sqlx::Error::RowNotFound => Self::Decode("no row".into()),
-            sqlx::Error::Configuration(_) => Self::Engine("database url is not understood".into()),
+            sqlx::Error::Configuration(_) => Self::Engine(
+                "database url is not understood; expected postgres://user:password@host:port/database".into(),
+            ),
             _ => Self::Engine("driver error".into()),
         }
     }
+}
+
+/// The kind of the error; a name that is not found has none.
+fn of_network(error: &std::io::Error) -> String {
+    let kind = error.kind().to_string();
+    if kind == "uncategorized error" { error.to_string() } else { kind }
 }
 
 /// By SQLSTATE. Texts of PostgreSQL may quote values, so only those of harmless classes are passed on.
@@ -119,7 +127,13 @@ fn postgres(error: &PgDatabaseError) -> Error {
             let what = error.constraint().or(error.column()).unwrap_or("?");
             Error::Engine(format!("constraint broken ({code}) in {table}: {what}"))
         }
-        _ if ["42", "25", "0A", "3D", "3F", "28"].iter().any(|class| code.starts_with(class)) => {
+        _ if code.starts_with("3D") => {
+            Error::Engine(format!("{} ({code}); make it, or name another one in the url", error.message()))
+        }
+        _ if code.starts_with("28") => {
+            Error::Engine(format!("{} ({code}); correct user and password in the url", error.message()))
+        }
+        _ if ["42", "25", "0A", "3F"].iter().any(|class| code.starts_with(class)) => {
             Error::Engine(format!("{} ({code})", error.message()))
         }
         _ => Error::Engine(format!("statement refused ({code})")),

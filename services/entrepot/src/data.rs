@@ -43,7 +43,11 @@ pub fn open(path: &Path) -> Result<Directory> {
         .truncate(false)
         .mode(0o600)
         .open(path.join(LOCK))
-        .map_err(|error| unusable(&path, &error.to_string()))?;
+        .map_err(|error| {
+            let hint =
+                format!("{error}; give it to the user that runs entrepot, or name another place with --data");
+            unusable(&path, &hint)
+        })?;
     match lock.try_lock() {
         Ok(()) => Ok(Directory { path, lock }),
         Err(TryLockError::WouldBlock) => {
@@ -69,13 +73,21 @@ pub fn make(path: &Path) -> Result<PathBuf> {
     }
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     if !parent.is_dir() {
-        let hint =
-            format!("{} does not exist; make it first, or name another place with --data", parent.display());
+        let why = if parent.ancestors().any(Path::is_file) {
+            "lies below a file"
+        } else {
+            "does not exist; make it first"
+        };
+        let hint = format!("{} {why}, or name another place with --data", parent.display());
         return Err(unusable(&absolute, &hint));
     }
     std::fs::create_dir(&absolute)
         .and_then(|()| std::fs::set_permissions(&absolute, std::fs::Permissions::from_mode(0o700)))
-        .map_err(|error| unusable(&absolute, &error.to_string()))?;
+        .map_err(|error| {
+            let hint =
+                format!("it cannot be made: {error}; name a place with --data where this user may write");
+            unusable(&absolute, &hint)
+        })?;
     Ok(absolute)
 }
 

@@ -98,10 +98,13 @@ impl Exit {
 
     /// The bus failed.
     pub fn bus(what: &str, error: &bus::Error) -> Self {
-        Self::new(
-            Class::Broker,
-            format!("{what}: {error}; check that the broker runs and that bus.brokers names it"),
-        )
+        let error = error.to_string();
+        let hint = if error.contains("InvalidReplicationFactor") {
+            "set bus.replication to the number of brokers at most"
+        } else {
+            "check that the broker runs and that bus.brokers names it"
+        };
+        Self::new(Class::Broker, format!("{what}: {error}; {hint}"))
     }
 
     /// The code of the process.

@@ -151,6 +151,7 @@ fn start(cli: Cli) -> Result<()> {
     let (config, settings) = load(&cli)?;
     server::telemetry::init(config.log.format, &config.log.filter)
         .map_err(|error| Exit::usage(format!("setting `log.filter`: {error}")))?;
+    open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.runtime.worker_threads > 0 {
         builder.worker_threads(config.runtime.worker_threads);
@@ -163,6 +164,15 @@ fn start(cli: Cli) -> Result<()> {
     let outcome = runtime.block_on(Box::pin(cli.command.run(config, &settings)));
     runtime.shutdown_timeout(LAST_WORK);
     outcome
+}
+
+/// Takes as many open files as the system allows: the usual 1,024 are fewer than a rush of callers brings connections.
+fn open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
 }
 
 /// Defaults < file < environment < flags.

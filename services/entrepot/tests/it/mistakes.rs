@@ -65,6 +65,12 @@ fn a_directory_that_cannot_be_made_has_its_own_code() {
     assert!(complaint.contains("make it first"), "{complaint}");
     let complaint = refused(&mut entrepot(&["audit", "--data", &data]), 7);
     assert!(complaint.contains("name another --data"), "{complaint}");
+    std::fs::write(home.path().join("file"), "").unwrap();
+    let data = home.path().join("file/below").display().to_string();
+    let complaint = refused(&mut entrepot(&["serve", "--data", &data, "--listen", "127.0.0.1:0"]), 7);
+    assert!(complaint.contains("lies below a file"), "{complaint}");
+    let complaint = refused(&mut entrepot(&["serve", "--data", "/proc/x", "--listen", "127.0.0.1:0"]), 7);
+    assert!(complaint.contains("name a place with --data where this user may write"), "{complaint}");
 }
 
 #[test]
@@ -77,6 +83,13 @@ fn a_database_that_is_not_there_has_its_own_code() {
     let url = format!("postgres://shop:hunter2@{free}/shop");
     let complaint = refused(command.env("ENTREPOT__DATABASE__URL", url), 4);
     assert!(complaint.contains("check that it runs"), "{complaint}");
+    assert!(!complaint.contains("hunter2"), "{complaint}");
+    let url = "postgres://shop:hunter2@no-such-host.invalid/shop";
+    let complaint = refused(command.env("ENTREPOT__DATABASE__URL", url), 4);
+    assert!(!complaint.contains("uncategorized") && !complaint.contains("hunter2"), "{complaint}");
+    assert!(complaint.contains("check that it runs"), "{complaint}");
+    let complaint = refused(command.env("ENTREPOT__DATABASE__URL", "postgres://shop:hunter2@[::/shop"), 4);
+    assert!(complaint.contains("expected postgres://user:password@host:port/database"), "{complaint}");
     assert!(!complaint.contains("hunter2"), "{complaint}");
 }
 
