@@ -27,7 +27,7 @@ pub const SERVICES: [&str; 3] = ["inventory", "fulfillment", "orders"];
 const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
 
 /// How long a process may take to become ready, or the platform to come to rest.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The broker of the test run; none, said loudly, where there is none.
 pub fn broker() -> Option<String> {

@@ -23,7 +23,7 @@ use crate::rest;
 pub const NODE: &str = "sha-01";
 
 /// How long anything may take before a test gives up. No test asserts on time.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A platform of one test.
 pub struct World {
