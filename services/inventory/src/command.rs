@@ -125,6 +125,7 @@ pub(crate) struct Confirm {
 #[derive(Debug, Clone)]
 pub(crate) struct Settle {
     pub(crate) id: ReservationId,
+    pub(crate) order: OrderId,
     pub(crate) fulfillment: FulfillmentId,
     pub(crate) targets: Vec<Target>,
     pub(crate) findings: Vec<Finding>,

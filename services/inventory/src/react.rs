@@ -133,9 +133,10 @@ fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, Han
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
     let fo = event.fulfillment_order.ok_or_else(|| malformed("no fulfilment order in it"))?;
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(malformed)?;
+    let order: OrderId = fo.order_id.parse().map_err(malformed)?;
     let targets = fo.lines.iter().map(target).collect();
     let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
-    Ok(Act::Settle(Settle { id: reservation(&fo.promise_token)?, fulfillment, targets, findings }))
+    Ok(Act::Settle(Settle { id: reservation(&fo.promise_token)?, order, fulfillment, targets, findings }))
 }
 
 /// Units that wait to be put back are still claimed: nobody else may be promised what is not on the shelf.

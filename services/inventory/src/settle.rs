@@ -12,7 +12,7 @@ use crate::ledger::By;
 impl Desk {
     pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Outcome {
         let mut next = self.get(settle.id)?;
-        let step = next.settle(&settle.targets)?;
+        let step = next.settle(settle.order, &settle.targets)?;
         let given_back = given_back(&step);
         let after = next.clone();
         let told = Told::Settled { fulfillment: settle.fulfillment.to_string() };

@@ -159,7 +159,7 @@ fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
         Act::Release { .. } | Act::Consume { .. } => is_open,
         Act::Expire { .. } => reservation.state.until().is_some_and(|until| until <= now),
         Act::Settle(settle) => {
-            let step = reservation.clone().settle(&settle.targets);
+            let step = reservation.clone().settle(settle.order, &settle.targets);
             !settle.findings.is_empty() || step != Ok(Step::Unchanged)
         }
     }

@@ -157,7 +157,7 @@ pub struct Reservation {
     pub state: State,
     /// What it claims; empty for a tombstone.
     pub lines: Vec<Line>,
-    /// The order it belongs to, once confirmed.
+    /// The order it belongs to, once confirmed, or once the work of that order gave everything back.
     pub order: Option<OrderId>,
     /// Dense, from 1: one more with each change.
     pub version: i64,
@@ -197,7 +197,12 @@ impl Reservation {
     pub fn confirm(&mut self, order: OrderId, wants: &[Want]) -> Result<Step, Refusal> {
         match self.state {
             State::Held { .. } => {
-                let keep = self.wanted(wants, |line| line.held)?;
+                // the work, where it was faster than the word of its order, has cut the line to what is wanted
+                let wanted = self.wanted(wants, Line::taken)?;
+                let left = |(line, wanted): (&Line, i64)| {
+                    if line.consumed + line.released > 0 { line.held } else { wanted }
+                };
+                let keep: Vec<i64> = self.lines.iter().zip(wanted).map(left).collect();
                 let surplus = |(line, keep): (&Line, &i64)| line.held - keep;
                 let shifts = self.shifts(self.lines.iter().zip(&keep).map(surplus), Kind::Release, -1);
                 for (line, keep) in self.lines.iter_mut().zip(keep) {
@@ -206,7 +211,7 @@ impl Reservation {
                 }
                 self.state = State::Confirmed;
                 self.order = Some(order);
-                Ok(self.changed(shifts))
+                Ok(self.settled(shifts))
             }
             State::Confirmed if self.order == Some(order) => Ok(Step::Unchanged),
             State::Confirmed => Err(Refusal::OtherOrder { id: self.id }),
@@ -216,7 +221,8 @@ impl Reservation {
                 self.order = Some(order);
                 Ok(self.changed(Vec::new()))
             }
-            State::Consumed if self.order == Some(order) => Ok(Step::Unchanged),
+            // its own work gave everything back before the word of the order arrived: nothing is lost
+            State::Consumed | State::Released if self.order == Some(order) => Ok(Step::Unchanged),
             State::Consumed | State::Released => Err(self.ended("be confirmed")),
         }
     }
@@ -336,10 +342,10 @@ impl Reservation {
         Ok(self.settled(shifts))
     }
 
-    /// Brings the lines to what fulfillment reports, absolute. Goods that left are a fact, whatever the state: they
-    /// leave `on_hand` even when the claim was gone. Units given back never become claims again, and what was never
-    /// claimed cannot be given back.
-    pub fn settle(&mut self, targets: &[Target]) -> Result<Step, Refusal> {
+    /// Brings the lines to what fulfillment reports for its order, absolute. Goods that left are a fact, whatever the
+    /// state: they leave `on_hand` even when the claim was gone. Units given back never become claims again, and what
+    /// was never claimed cannot be given back.
+    pub fn settle(&mut self, order: OrderId, targets: &[Target]) -> Result<Step, Refusal> {
         let mut next = self.lines.clone();
         let mut shifts = Vec::new();
         for target in targets {
@@ -357,7 +363,11 @@ impl Reservation {
             return Ok(Step::Unchanged);
         }
         self.lines = next;
-        Ok(self.settled(shifts))
+        let step = self.settled(shifts);
+        if self.state == State::Released {
+            self.order.get_or_insert(order);
+        }
+        Ok(step)
     }
 
     /// Pieces that are claimed now, over all lines.

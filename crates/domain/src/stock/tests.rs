@@ -80,7 +80,7 @@ fn every_command_in_every_state_has_its_answer() {
         ("expire too early", |r| Ok(r.expire(at(99)))),
         ("consume", |r| r.consume(&[(1, 1)])),
         ("consume too many", |r| r.consume(&[(1, 3)])),
-        ("settle", |r| r.settle(&[Target { line: 1, quantity: 2, consumed: 1, released: 1 }])),
+        ("settle", |r| r.settle(order(1), &[Target { line: 1, quantity: 2, consumed: 1, released: 1 }])),
     ];
     let table = [
         (
@@ -155,21 +155,53 @@ fn settling_twice_changes_nothing_the_second_time() {
         Target { line: 1, quantity: 5, consumed: 2, released: 1 },
         Target { line: 2, quantity: 3, consumed: 0, released: 3 },
     ];
-    let Step::Changed(shifts) = reservation.settle(&targets).unwrap() else { panic!("nothing changed") };
+    let Step::Changed(shifts) = reservation.settle(order(1), &targets).unwrap() else {
+        panic!("nothing changed")
+    };
     let expected = [
         Shift { line: 0, kind: Kind::Consume, on_hand: -2, reserved: -2 },
         Shift { line: 0, kind: Kind::Release, on_hand: 0, reserved: -1 },
         Shift { line: 1, kind: Kind::Release, on_hand: 0, reserved: -3 },
     ];
     assert_eq!(shifts, expected);
-    assert_eq!(reservation.settle(&targets).unwrap(), Step::Unchanged);
+    assert_eq!(reservation.settle(order(1), &targets).unwrap(), Step::Unchanged);
     assert_eq!(reservation.held(), 2);
+}
+
+#[test]
+fn work_that_is_ahead_of_the_word_of_its_order_loses_nothing() {
+    let settle = |reservation: &mut Reservation, consumed, released| {
+        reservation.settle(order(1), &[Target { line: 1, quantity: 3, consumed, released }]).unwrap()
+    };
+    let wants = [Want { line: 1, units: 3 }];
+    // 5 are claimed, 3 wanted; one was handed over and one not found
+    let mut reservation = held(&[5], 100);
+    settle(&mut reservation, 1, 1);
+    assert_eq!(reservation.confirm(order(1), &wants), Ok(Step::Changed(Vec::new())));
+    assert_eq!((reservation.state, reservation.held()), (State::Confirmed, 1));
+    // all three are gone, the rest was never wanted
+    let mut reservation = held(&[5], 100);
+    settle(&mut reservation, 3, 0);
+    assert_eq!(reservation.confirm(order(1), &wants), Ok(Step::Changed(Vec::new())));
+    assert_eq!((reservation.state, reservation.held()), (State::Consumed, 0));
+    // the same, with a line that the order never wanted
+    let mut reservation = held(&[3, 2], 100);
+    settle(&mut reservation, 3, 0);
+    reservation.confirm(order(1), &wants).unwrap();
+    assert_eq!((reservation.state, reservation.check()), (State::Consumed, Ok(())));
+    // nothing is wanted any more
+    let mut reservation = held(&[3], 100);
+    settle(&mut reservation, 0, 3);
+    assert_eq!(reservation.state, State::Released);
+    assert_eq!(reservation.confirm(order(1), &wants), Ok(Step::Unchanged));
+    assert!(matches!(reservation.confirm(order(2), &wants), Err(Refusal::Ended { .. })));
 }
 
 #[test]
 fn goods_that_left_leave_the_stock_even_when_the_claim_was_gone() {
     let mut reservation = in_state("EXPIRED");
-    let outcome = reservation.settle(&[Target { line: 1, quantity: 2, consumed: 2, released: 0 }]).unwrap();
+    let outcome =
+        reservation.settle(order(1), &[Target { line: 1, quantity: 2, consumed: 2, released: 0 }]).unwrap();
     let shift = Shift { line: 0, kind: Kind::Consume, on_hand: -2, reserved: 0 };
     assert_eq!(outcome, Step::Changed(vec![shift]));
     assert_eq!(reservation.state, State::Consumed);
@@ -183,7 +215,9 @@ fn an_order_gives_back_what_it_does_not_want() {
     };
     assert_eq!(shifts.iter().map(|shift| shift.reserved).collect::<Vec<_>>(), [-2, -3]);
     let done = [Target { line: 1, quantity: 3, consumed: 2, released: 1 }];
-    let Step::Changed(shifts) = reservation.settle(&done).unwrap() else { panic!("nothing changed") };
+    let Step::Changed(shifts) = reservation.settle(order(1), &done).unwrap() else {
+        panic!("nothing changed")
+    };
     assert_eq!(shifts.iter().map(|shift| shift.reserved).collect::<Vec<_>>(), [-2, -1]);
     assert_eq!(reservation.state, State::Consumed);
 
@@ -390,7 +424,7 @@ impl World {
             }
             Command::Consume(n, units) => self.step(n, |r| r.consume(&[(1, units)])),
             Command::Settle(n, quantity, consumed, released) => {
-                self.step(n, |r| r.settle(&[Target { line: 1, quantity, consumed, released }]));
+                self.step(n, |r| r.settle(order(1), &[Target { line: 1, quantity, consumed, released }]));
             }
             Command::Trim(n, units) => self.step(n, |r| r.confirm(order(1), &[Want { line: 1, units }])),
         }

@@ -161,6 +161,23 @@ async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() 
 }
 
 #[tokio::test]
+async fn work_that_ends_before_its_order_is_heard_of_loses_no_claim() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let (given_up, short) = (world.held(2).await, world.held(3).await);
+        let line = |quantity, short| ff::FulfillmentLine { quantity, short, ..Default::default() };
+        let body = || ff::fulfillment_event::Body::TimedOut(ff::FulfillmentTimedOut::default());
+        world.tell(&[fo(&given_up, line(2, 2), body()), fo(&short, line(3, 1), body())]).await;
+        world.tell(&[placed(&given_up, &[(1, "A", 2)]), placed(&short, &[(1, "A", 3)])]).await;
+        assert_eq!(world.told(&given_up).await, ["Held", "Settled"]);
+        assert_eq!(world.reservation(&given_up).await.state(), Released);
+        assert_eq!(world.told(&short).await, ["Held", "Settled", "Confirmed"]);
+        assert_eq!(world.stands("n1", "A").await, (10, 2));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
 async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_lost() {
     for world in worlds().await {
         world.stock("n1", &[("A", 3)]).await;
@@ -187,8 +204,9 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
         assert_eq!(world.told(&unseen).await, ["Held", "Confirmed"]);
+        // what its order gave up is not lost to it
         world.tell(&[placed(&lucky, &[(1, "A", 2)])]).await;
-        assert_eq!(world.told(&lucky).await.last().unwrap(), "Refused");
+        assert_eq!(world.told(&lucky).await.last().unwrap(), "Released");
         world.check().await;
     }
 }
