@@ -4,6 +4,7 @@
 //! named by metadata, a call has a deadline, an abandoned call still runs to its end, errors keep their details.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::auth::{ACTOR, Principal};
 use crate::call::{self, Abandoned, Budgets, Handlers};
-use crate::status::{DOMAIN, retry_later, status};
+use crate::status::{DOMAIN, status, unreachable_peer};
 use crate::trace;
 
 /// How much longer than the deadline a peer that does not answer is waited for.
@@ -66,20 +67,33 @@ where
     }
 }
 
-/// A peer at `uri` (`http://host:port`). It connects on the first call and again after each break.
+/// A peer at `uri` (`http://host:port`). It connects on the first call and again after each break. Its answers name
+/// it by host and port when it is away.
 pub fn remote(uri: &str) -> Result<Peer, InvalidUri> {
-    let invalid = || InvalidUri(uri.to_owned());
-    let parsed: Uri = uri.parse().map_err(|_| invalid())?;
-    if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-        return Err(invalid());
-    }
+    let parsed = parse(uri)?;
+    let name = parsed.authority().map(ToString::to_string).unwrap_or_default();
+    Ok(connect(parsed, &name))
+}
+
+/// The peer `name` at `uri`: a service that callers of ours know by its name, not by where it is.
+pub fn remote_named(name: &str, uri: &str) -> Result<Peer, InvalidUri> {
+    Ok(connect(parse(uri)?, name))
+}
+
+fn parse(uri: &str) -> Result<Uri, InvalidUri> {
+    let parsed = uri.parse().ok();
+    let is_peer = |uri: &Uri| uri.scheme_str() == Some("http") && uri.authority().is_some();
+    parsed.filter(is_peer).ok_or_else(|| InvalidUri(uri.to_owned()))
+}
+
+fn connect(parsed: Uri, name: &str) -> Peer {
     let channel = Endpoint::from(parsed)
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(3))
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .connect_lazy();
-    Ok(BoxCloneSyncService::new(Remote { channel }))
+    BoxCloneSyncService::new(Remote { channel, name: name.into() })
 }
 
 /// Why an address cannot be a peer's.
@@ -91,6 +105,8 @@ pub struct InvalidUri(String);
 #[derive(Clone)]
 struct Remote {
     channel: Channel,
+    /// What the peer is called when it is away.
+    name: Arc<str>,
 }
 
 impl Service<Request<Body>> for Remote {
@@ -99,7 +115,7 @@ impl Service<Request<Body>> for Remote {
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.channel.poll_ready(cx).map_err(unreachable_peer)
+        self.channel.poll_ready(cx).map_err(|error| failed(&self.name, error))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -114,12 +130,13 @@ impl Service<Request<Body>> for Remote {
         };
         request.headers_mut().insert("grpc-timeout", timeout);
         trace::pass_on(request.headers_mut());
+        let name = Arc::clone(&self.name);
         let answer = self.channel.call(request);
         Box::pin(async move {
             // the peer answers at the deadline itself; this is for one that is frozen or cut off
             match tokio::time::timeout(budget + GRACE, answer).await {
                 Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => match unreachable_peer(error) {
+                Ok(Err(error)) => match failed(&name, error) {
                     // the channel watches the deadline too, and calls its passing a cancellation
                     late if late.code() == Code::Cancelled => Ok(call::too_late(&method, budget).into_http()),
                     other => Err(other),
@@ -130,14 +147,17 @@ impl Service<Request<Body>> for Remote {
     }
 }
 
-fn unreachable_peer(error: tonic::transport::Error) -> Status {
+/// What the transport said of a call to the peer `name`.
+fn failed(name: &str, error: tonic::transport::Error) -> Status {
     let bare = Status::from_error(error.into());
-    let text = bare.message().to_owned();
     match bare.code() {
         Code::Unavailable | Code::Unknown => {
-            retry_later(DOMAIN, "PEER_UNREACHABLE", Duration::from_millis(500), text)
+            unreachable_peer(name, Duration::from_millis(500), bare.message())
         }
-        code => status(code, "PEER_FAILED", DOMAIN, text, []),
+        code => {
+            let facts = [("peer".to_owned(), name.to_owned())];
+            status(code, "PEER_FAILED", DOMAIN, format!("{name}: {}", bare.message()), facts)
+        }
     }
 }
 

@@ -81,16 +81,24 @@ pub fn retry_later(
     delay: Duration,
     message: impl Into<String>,
 ) -> Status {
-    with_delay(Code::Unavailable, domain, reason, delay, message.into())
+    let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
+    with_delay(Code::Unavailable, details, delay, message.into())
+}
+
+/// UNAVAILABLE: the peer of this name does not answer; the same call may succeed after `delay`.
+pub(crate) fn unreachable_peer(peer: &str, delay: Duration, why: &str) -> Status {
+    let facts = HashMap::from([("peer".to_owned(), peer.to_owned())]);
+    let details = ErrorDetails::with_error_info("PEER_UNREACHABLE", DOMAIN, facts);
+    with_delay(Code::Unavailable, details, delay, format!("{peer} does not answer: {why}"))
 }
 
 /// `RESOURCE_EXHAUSTED`: a limit is reached; the same call may succeed after `delay`.
 pub fn exhausted(domain: &str, reason: &'static str, delay: Duration, message: impl Into<String>) -> Status {
-    with_delay(Code::ResourceExhausted, domain, reason, delay, message.into())
+    let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
+    with_delay(Code::ResourceExhausted, details, delay, message.into())
 }
 
-fn with_delay(code: Code, domain: &str, reason: &'static str, delay: Duration, message: String) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
+fn with_delay(code: Code, mut details: ErrorDetails, delay: Duration, message: String) -> Status {
     details.set_retry_info(Some(delay));
     Status::with_error_details(code, message, details)
 }

@@ -70,10 +70,7 @@ impl Exit {
     pub fn from_status(status: &tonic::Status) -> Self {
         let reason = server::status::reason(status).unwrap_or_else(|| format!("{:?}", status.code()));
         if reason == "PEER_UNREACHABLE" {
-            let text = format!(
-                "the platform does not answer: {}; check that it runs at that address",
-                status.message()
-            );
+            let text = format!("{}; check that the platform runs at that address", status.message());
             return Self::new(Class::Other, text);
         }
         Self::new(Class::Other, format!("the platform refused the call ({reason}): {}", status.message()))

@@ -137,7 +137,7 @@ fn peer_of(asked: Service, address: &str, members: &[Member], asking: Service) -
     let here = members.iter().find(|member| member.service == asked);
     let plain = match here {
         Some(member) => member.peer(),
-        None => peer::remote(address)
+        None => peer::remote_named(asked.name(), address)
             .map_err(|error| Exit::usage(format!("setting `peers.{}`: {error}", asked.name())))?,
     };
     Ok(peer::acting(plain, &Principal::service(asking.name())))
