@@ -137,8 +137,8 @@ impl Fulfillment {
         Ok(wire::fulfillment_order(&found))
     }
 
-    /// Lets a caller try a code at a node, or tells when it may.
-    pub(crate) async fn guard(
+    /// Lets a caller look a code up at a node, or tells when it may.
+    async fn guard(
         &self,
         tx: &mut Tx,
         who: &Principal,
@@ -163,14 +163,14 @@ impl Fulfillment {
     }
 }
 
-/// The right to try one code.
-pub(crate) struct Guard {
+/// The right to look one code up.
+struct Guard {
     counted: Vec<(String, Throttle, domain::fulfillment::code::Misses)>,
 }
 
 impl Guard {
     /// The code was wrong.
-    pub(crate) async fn missed(&self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+    async fn missed(&self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
         for (scope, throttle, misses) in &self.counted {
             store::save_misses(tx, scope, throttle.missed(*misses, now)).await?;
         }

@@ -90,6 +90,39 @@ async fn look_ups_by_code_are_throttled_per_caller() {
 }
 
 #[tokio::test]
+async fn wrong_codes_of_other_orders_stop_no_right_handover() {
+    for shop in Shop::all().await {
+        let store = shop.store("N1");
+        // As many wrong ones as a caller may look up, all for other orders.
+        for _ in 0..2 {
+            let other = shop.ready("N1", &[1]).await;
+            shop.issue_code(&other.order).await.unwrap();
+            for _ in 0..5 {
+                let refused = store.hand_over(&other.id, "00000000", &[]).await.unwrap_err();
+                assert_eq!(reason(&refused), "WRONG_PICKUP_CODE");
+            }
+        }
+        let work = shop.ready("N1", &[2]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        assert_eq!(
+            store.find(&code).await.unwrap().fulfillment_id,
+            work.id,
+            "nobody guessed without an order"
+        );
+        let part = store.hand_over(&work.id, &code, &[(1, 1)]).await.unwrap();
+        assert_eq!(part.state(), State::PartlyCollected);
+        let rest = shop.issue_code(&work.order).await.unwrap();
+        for n in 0..10 {
+            assert_eq!(store.find(&format!("0000000{n}")).await.unwrap_err().code(), Code::NotFound);
+        }
+        assert_eq!(reason(&store.find(&rest).await.unwrap_err()), "TOO_MANY_WRONG_CODES");
+        let guess = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+        assert!(guess.message().contains("4 tries"), "a guess is still a try: {}", guess.message());
+        assert_eq!(store.hand_over(&work.id, &rest, &[]).await.unwrap().state(), State::Done);
+    }
+}
+
+#[tokio::test]
 async fn the_rest_of_a_partial_handover_needs_a_new_code() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[2, 1]).await;
