@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use bus::{Delivered, Topic};
 use clock::Clock;
-use contract::fulfillment::v1::FulfillmentEvent;
-use contract::inventory::v1::InventoryEvent;
-use contract::orders::v1::OrderEvent;
 use jiff::{SignedDuration, Timestamp};
-use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Place, say};
@@ -54,7 +52,7 @@ pub(crate) struct Args {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
-    /// With what happened in full.
+    /// With what happened in full, as JSON.
     #[arg(long)]
     body: bool,
 }
@@ -71,6 +69,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<()> {
     let Command::Tail(args) = command;
     let clock = Clock::system();
     let from = begin(&args.since, clock.wall())?;
+    let bodies = if args.body { Some(Bodies::new()?) } else { None };
     let mut tails = Vec::new();
     for service in config.services() {
         let db = compose::existing_database(config, service).await?;
@@ -88,7 +87,7 @@ pub(crate) async fn run(command: Command, config: &Config) -> Result<()> {
         for event in
             fresh.iter().filter(|event| args.aggregate.is_none_or(|wanted| wanted == event.aggregate))
         {
-            say(&line(event, &args));
+            say(&line(event, args.json, bodies.as_ref()));
         }
         if args.no_follow && fresh.is_empty() {
             return Ok(());
@@ -139,10 +138,10 @@ fn begin(since: &str, now: Timestamp) -> Result<Timestamp> {
     Ok(now.checked_sub(SignedDuration::from_secs(span)).unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-fn line(event: &Delivered, args: &Args) -> String {
+fn line(event: &Delivered, is_json: bool, bodies: Option<&Bodies>) -> String {
     let what = event.event_type.rsplit('.').next().unwrap_or(&event.event_type);
-    let body = if args.body { body(event) } else { String::new() };
-    if args.json {
+    let body = bodies.map(|bodies| bodies.of(event));
+    if is_json {
         let mut object = serde_json::json!({
             "id": event.id,
             "topic": event.topic.name(),
@@ -153,31 +152,78 @@ fn line(event: &Delivered, args: &Args) -> String {
             "time": event.occurred_at.to_string(),
             "actor": event.actor,
         });
-        if args.body {
-            object["body"] = body.into();
+        if let Some(body) = body {
+            object["body"] = body;
         }
         return object.to_string();
     }
-    let gap = if body.is_empty() { "" } else { "\n    " };
+    let body = body.map_or(String::new(), |body| format!("\n    {body}"));
     format!(
-        "{} {what:<28} {} {} v{} by {}{gap}{body}",
+        "{} {what:<28} {} {} v{} by {}{body}",
         event.occurred_at, event.aggregate_type, event.aggregate, event.sequence, event.actor
     )
 }
 
-fn body(event: &Delivered) -> String {
-    let payload = event.payload.clone();
-    let text = match event.topic {
-        Topic::Orders => OrderEvent::decode(payload).map(|event| format!("{event:?}")),
-        Topic::Inventory => InventoryEvent::decode(payload).map(|event| format!("{event:?}")),
-        Topic::Fulfillment => FulfillmentEvent::decode(payload).map(|event| format!("{event:?}")),
-    };
-    text.unwrap_or_else(|error| format!("cannot be read: {error}"))
+/// What happened in full, as the protobuf JSON of its message.
+struct Bodies(DescriptorPool);
+
+impl Bodies {
+    fn new() -> Result<Self> {
+        let pool = DescriptorPool::decode(contract::DESCRIPTORS);
+        pool.map(Self).map_err(|error| Exit::other("the contract cannot be read", &error))
+    }
+
+    fn of(&self, event: &Delivered) -> Value {
+        self.read(event).unwrap_or_else(|error| format!("cannot be read: {error}").into())
+    }
+
+    fn read(&self, event: &Delivered) -> std::result::Result<Value, Box<dyn std::error::Error>> {
+        let name = match event.topic {
+            Topic::Orders => "entrepot.orders.v1.OrderEvent",
+            Topic::Inventory => "entrepot.inventory.v1.InventoryEvent",
+            Topic::Fulfillment => "entrepot.fulfillment.v1.FulfillmentEvent",
+        };
+        let message = self.0.get_message_by_name(name).ok_or("no such message")?;
+        Ok(serde_json::to_value(DynamicMessage::decode(message, event.payload.clone())?)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_the_json_of_its_message() {
+        let body = contract::orders::v1::order_event::Body::Paid(contract::orders::v1::OrderPaid {
+            tender_id: "t1".to_owned(),
+            amount: Some(crate::clients::money(250, "CNY")),
+            ..Default::default()
+        });
+        let message = contract::orders::v1::OrderEvent {
+            order_id: "ord_1".to_owned(),
+            body: Some(body),
+            ..Default::default()
+        };
+        let event = Delivered {
+            id: Uuid::nil(),
+            topic: Topic::Orders,
+            aggregate_type: "order".to_owned(),
+            aggregate: Uuid::nil(),
+            sequence: 2,
+            event_type: "entrepot.orders.v1.OrderPaid".to_owned(),
+            payload: prost::Message::encode_to_vec(&message).into(),
+            occurred_at: Timestamp::UNIX_EPOCH,
+            actor: "channel/web".to_owned(),
+            traceparent: None,
+        };
+        let bodies = Bodies::new().unwrap();
+        let told: Value = serde_json::from_str(&line(&event, true, Some(&bodies))).unwrap();
+        assert_eq!(told["body"]["orderId"], "ord_1");
+        assert_eq!(told["body"]["paid"]["amount"]["currencyCode"], "CNY");
+        assert!(line(&event, false, Some(&bodies)).contains("OrderPaid"));
+        let broken = Delivered { payload: vec![255].into(), ..event };
+        assert!(bodies.of(&broken).as_str().unwrap().starts_with("cannot be read"));
+    }
 
     #[test]
     fn a_span_counts_back_from_now() {
