@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::fulfillment;
 use domain::fulfillment::method::Method;
-use domain::id::{FulfillmentId, NodeId};
+use domain::id::{FulfillmentId, NodeId, PromiseToken};
 use domain::promise::{Reason, Refused, token};
 use jiff::Timestamp;
 use server::Violation;
@@ -40,6 +40,9 @@ pub enum Error {
     /// The promise does not allow it.
     #[error(transparent)]
     PromiseRefused(#[from] token::Refusal),
+    /// A service builds an order upon it.
+    #[error("{0} was taken by an order that is being placed, or it runs out")]
+    PromiseTaken(PromiseToken),
     /// The request id was used with another body.
     #[error("the request_id was already used with another body")]
     RequestIdReused,
@@ -175,6 +178,7 @@ impl Error {
         match self {
             Self::NodeNotFound(node) | Self::NodeChanged(node) => fact("node_id", node),
             Self::PromiseNotFound(token) => fact("promise_token", token),
+            Self::PromiseTaken(token) => fact("promise_token", &token.to_string()),
             Self::NotPromised(refused) => refused.facts(),
             Self::MethodNotOffered(method) => fact("method", method),
             Self::FulfillmentNotFound(id) => fact("id", id),
@@ -238,6 +242,7 @@ impl From<Error> for Status {
             Error::NodeChanged(_) => (Code::Aborted, "NODE_CHANGED"),
             Error::MethodNotOffered(_) => (Code::FailedPrecondition, Reason::MethodNotOffered.name()),
             Error::NotPromised(ref refused) => (Code::FailedPrecondition, refused.refused.first().name()),
+            Error::PromiseTaken(_) => (Code::FailedPrecondition, "PROMISE_TAKEN"),
             Error::PromiseRefused(ref refusal) => (Code::FailedPrecondition, promise_reason(refusal)),
             Error::RequestIdReused | Error::Bus(bus::Error::RequestIdReused { .. }) => {
                 (Code::InvalidArgument, "REQUEST_ID_REUSED")

@@ -16,8 +16,8 @@ use crate::wire::{promise as wire, timestamp};
 
 impl Fulfillment {
     /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
-    /// reply. A service that extends it relies on it and holds it from then on: whoever held it before can't give back
-    /// what an order is built upon. The stock of a promise that is an order's already is held for longer all the same:
+    /// reply. A service that extends it relies on it and holds it from then on: whoever asked for it can't give back what
+    /// an order is built upon. The stock of a promise that is an order's already is held for longer all the same:
     /// inventory may not have heard of the order yet.
     pub(crate) async fn extend(
         &self,
@@ -25,24 +25,23 @@ impl Fulfillment {
         token: PromiseToken,
         until: Timestamp,
     ) -> Result<pb::ExtendPromiseResponse, Error> {
-        let stored = self.stored(token).await?;
-        call.must_own(&stored)?;
+        let mut stored = self.stored(token).await?;
+        call.must_hold(&stored)?;
         let extended = self.extended(&stored, call, until)?;
         let of_order = stored.order().is_some();
         if of_order || extended != stored.state {
             self.extend_stock(token, until).await?;
         }
-        if of_order || (extended == stored.state && stored.owner == call.holder_after(&stored)) {
+        if of_order || (!call.take(&mut stored) && extended == stored.state) {
             return Ok(answer(&stored));
         }
         db::retry(3, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;
             let mut stored = locked(&mut tx, token).await?;
+            call.must_hold(&stored)?;
             let extended = self.extended(&stored, call, until)?;
-            call.must_own(&stored)?;
-            let holder = call.holder_after(&stored).to_owned();
-            if extended != stored.state || holder != stored.owner {
-                (stored.state, stored.owner) = (extended, holder);
+            if call.take(&mut stored) || extended != stored.state {
+                stored.state = extended;
                 save(&mut tx, &mut stored).await?;
             }
             tx.commit().await?;
@@ -53,7 +52,7 @@ impl Fulfillment {
 
     fn extended(&self, stored: &Stored, call: &Call, until: Timestamp) -> Result<State, Refusal> {
         let now = self.clock.business();
-        let cap = self.config.life().cap(call.is_service, stored.created, now);
+        let cap = self.config.life().cap(call.is_service(), stored.created, now);
         stored.state.extend(until, cap, now)
     }
 

@@ -45,7 +45,7 @@ impl Fulfillment {
         let now = self.clock.business();
         let life = self.config.life();
         let ttl = hold.ttl.unwrap_or(life.default);
-        let cap = life.cap(call.is_service, now, now);
+        let cap = life.cap(call.is_service(), now, now);
         let expires = now.checked_add(ttl).unwrap_or(Timestamp::MAX);
         if expires > cap {
             let most = cap.duration_since(now).as_secs();
@@ -84,7 +84,8 @@ impl Fulfillment {
                 token,
                 request_key: key,
                 body_hash: call.hash.to_vec(),
-                owner: call.actor.clone(),
+                owner: call.who.to_string(),
+                taken_by: None,
                 state: State::Pending { expires },
                 version: 1,
                 method: hold.method,

@@ -91,6 +91,12 @@ pub const MIGRATIONS: &Migrations = &[
         postgres: include_str!("../migrations/postgres/0004_work_notes.sql"),
         sqlite: include_str!("../migrations/sqlite/0004_work_notes.sql"),
     },
+    Migration {
+        version: 5,
+        name: "promise_takers",
+        postgres: include_str!("../migrations/postgres/0005_promise_takers.sql"),
+        sqlite: include_str!("../migrations/sqlite/0005_promise_takers.sql"),
+    },
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.

@@ -35,7 +35,7 @@ impl Fulfillment {
                 return verb::reply(&reply);
             }
             let mut stored = locked(&mut tx, token).await?;
-            call.must_own(&stored)?;
+            call.must_hold(&stored)?;
             if stored.state.holds() {
                 stored.state = stored.state.release(None)?;
                 let mut slots = Changes::default();

@@ -2,6 +2,7 @@
 
 use db::Tx;
 use domain::id;
+use domain::promise::token::Refusal;
 use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
@@ -15,12 +16,8 @@ use crate::store::promise::Stored;
 /// One mutating request.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    /// Who asks, `kind/id`.
-    pub(crate) actor: String,
-    /// Whether that is another service of ours.
-    pub(crate) is_service: bool,
-    /// Whether that is an operator.
-    pub(crate) is_operator: bool,
+    /// Who asks.
+    pub(crate) who: Principal,
     /// Who asks for what: request ids of different scopes never meet.
     pub(crate) scope: String,
     /// The caller's id of the request.
@@ -38,9 +35,7 @@ pub(crate) fn call(
 ) -> Result<Call, Error> {
     let request_id = id::request_id(request_id).map_err(|_| Error::field("request_id", "must be a UUID"))?;
     Ok(Call {
-        actor: principal.as_str().to_owned(),
-        is_service: principal.kind == kind::SERVICE,
-        is_operator: principal.kind == kind::OPS,
+        who: principal.clone(),
         scope: format!("{}|{verb}", principal.as_str()),
         request_id,
         hash: Sha256::digest(request.encode_to_vec()).into(),
@@ -59,19 +54,47 @@ pub(crate) fn both<A, B>(one: Result<A, Error>, other: Result<B, Error>) -> Resu
     }
 }
 
+/// A promise is known to who asked for it, to services and to operators. To others it does not exist.
+pub(crate) fn must_know(who: &Principal, promise: &Stored) -> Result<(), Error> {
+    if is_ours(who) || who.as_str() == promise.owner {
+        Ok(())
+    } else {
+        Err(Error::PromiseNotFound(promise.token.to_string()))
+    }
+}
+
+fn is_ours(who: &Principal) -> bool {
+    who.kind == kind::SERVICE || who.kind == kind::OPS
+}
+
 impl Call {
-    /// A promise is changed by who holds it, by services and by operators. To others it does not exist.
-    pub(crate) fn must_own(&self, promise: &Stored) -> Result<(), Error> {
-        if self.is_service || self.is_operator || self.actor == promise.owner {
-            Ok(())
-        } else {
-            Err(Error::PromiseNotFound(promise.token.to_string()))
+    /// Whether another service of ours asks.
+    pub(crate) fn is_service(&self) -> bool {
+        self.who.kind == kind::SERVICE
+    }
+
+    /// A promise that lasts is changed by who holds it, by services and by operators. Whoever asked for one holds it until
+    /// an order takes it.
+    pub(crate) fn must_hold(&self, promise: &Stored) -> Result<(), Error> {
+        must_know(&self.who, promise)?;
+        if is_ours(&self.who) || !promise.state.holds() {
+            return Ok(());
+        }
+        match (promise.order(), &promise.taken_by) {
+            (Some(order), _) => Err(Refusal::OtherOrder(order).into()),
+            (None, Some(_)) => Err(Error::PromiseTaken(promise.token)),
+            (None, None) => Ok(()),
         }
     }
 
-    /// Who holds a promise that this call extends: a service takes it over.
-    pub(crate) fn holder_after<'a>(&'a self, promise: &'a Stored) -> &'a str {
-        if self.is_service { &self.actor } else { &promise.owner }
+    /// Lets a service that relies on a promise hold it from now on. Answers whether that is new.
+    pub(crate) fn take(&self, promise: &mut Stored) -> bool {
+        let is_new =
+            self.is_service() && self.who.as_str() != promise.taken_by.as_deref().unwrap_or(&promise.owner);
+        if is_new {
+            promise.taken_by = Some(self.who.to_string());
+        }
+        is_new
     }
 
     /// The reply that this request got before, if it did.

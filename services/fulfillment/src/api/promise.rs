@@ -98,6 +98,7 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
         let token = promise_token(&request.get_ref().promise_token)?;
         let stored = self.stored(token).await?;
+        verb::must_know(&Principal::of(&request), &stored)?;
         Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(wire::stored(&stored)) }))
     }
 

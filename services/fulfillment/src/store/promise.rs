@@ -26,6 +26,8 @@ pub(crate) struct Stored {
     pub(crate) body_hash: Vec<u8>,
     /// Who asked, `kind/id`.
     pub(crate) owner: String,
+    /// The service that relies on it since, `kind/id`: it holds it then.
+    pub(crate) taken_by: Option<String>,
     /// Where it stands.
     pub(crate) state: State,
     /// From 1.
@@ -112,6 +114,7 @@ fn read(row: &Row) -> Result<Stored, Error> {
         request_key: row.get("request_key")?,
         body_hash: row.get("body_hash")?,
         owner: row.get("owner")?,
+        taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
         version: row.get("version")?,
         method: Method::parse(&method).ok_or_else(|| corrupt("an unknown method"))?,
@@ -284,7 +287,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     let saved = tx
         .execute(
             "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, capacity_held = $6,
-                    owner = $7
+                    taken_by = $7
               WHERE token = $1 AND version = $2",
             params![
                 promise.token.uuid(),
@@ -293,7 +296,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
                 micros(expires),
                 promise.order().map(OrderId::uuid),
                 promise.capacity_held,
-                promise.owner.as_str(),
+                promise.taken_by.as_deref(),
             ],
         )
         .await?;

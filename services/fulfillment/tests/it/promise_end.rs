@@ -87,13 +87,21 @@ async fn what_an_order_relies_on_is_not_the_shoppers_any_more() {
         // It lives longer than that; what counts is who asks.
         let same = world.promises().extend_promise(by(ORDERS, extend.clone())).await.unwrap().into_inner();
         assert_eq!(same.promise.unwrap().expire_time, promise.expire_time);
-        assert_eq!(release(&world, SHOPPER, &promise).await.unwrap_err().code(), Code::NotFound);
         extend.expire_time = Some(stamp(at("2026-01-12T10:20:00Z")));
-        let no = world.promises().extend_promise(by(SHOPPER, extend)).await.unwrap_err();
-        assert_eq!(no.code(), Code::NotFound);
+        for (actor, code, why) in [
+            (SHOPPER, Code::FailedPrecondition, "PROMISE_TAKEN"),
+            ("customer/2", Code::NotFound, "PROMISE_NOT_FOUND"),
+        ] {
+            let no = release(&world, actor, &promise).await.unwrap_err();
+            assert_eq!((no.code(), reason(&no).as_str()), (code, why), "{actor}");
+            extend.request_id = v7().to_string();
+            let no = world.promises().extend_promise(by(actor, extend.clone())).await.unwrap_err();
+            assert_eq!((no.code(), reason(&no).as_str()), (code, why), "{actor}");
+        }
         assert_eq!((world.inventory.held(), world.taken().await), (1, 1));
         release(&world, ORDERS, &promise).await.unwrap();
         assert_eq!((world.inventory.held(), world.taken().await), (0, 0));
+        release(&world, SHOPPER, &promise).await.unwrap();
     }
 }
 
@@ -115,7 +123,37 @@ async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
         let until = at("2026-01-12T10:41:00Z").as_second();
         assert_eq!(world.inventory.expires(&reservation), Some(until));
         let no = world.promises().extend_promise(by(SHOPPER, extend("2026-01-12T11:01:00Z"))).await;
-        assert_eq!(reason(&no.unwrap_err()), "PROMISE_TOO_LONG");
+        assert_eq!(reason(&no.unwrap_err()), "PROMISE_TAKEN");
+    }
+}
+
+/// What whoever may know a promise reads of it; to others it does not exist.
+async fn is_told(world: &World, promise: &pb::Promise, wanted: pb::PromiseState) {
+    for actor in [SHOPPER, ORDERS, "ops/it", "customer/2", "channel/app", "store/lon-1"] {
+        let request = pb::GetPromiseTokenRequest { promise_token: promise.promise_token.clone() };
+        let told = world.promises().get_promise_token(by(actor, request)).await;
+        let told = told.map(|told| told.into_inner().promise.unwrap().state()).map_err(|no| reason(&no));
+        let known = [SHOPPER, ORDERS, "ops/it"].contains(&actor);
+        let wanted = if known { Ok(wanted) } else { Err("PROMISE_NOT_FOUND".to_owned()) };
+        assert_eq!(told, wanted, "{actor}");
+    }
+}
+
+#[tokio::test]
+async fn a_promise_is_told_to_who_asked_for_it_to_services_and_to_operators() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        is_told(&world, &promise, pb::PromiseState::Live).await;
+        let extend = pb::ExtendPromiseRequest {
+            request_id: v7().to_string(),
+            promise_token: promise.promise_token.clone(),
+            expire_time: Some(stamp(at("2026-01-12T10:20:00Z"))),
+        };
+        world.promises().extend_promise(by(ORDERS, extend)).await.unwrap();
+        is_told(&world, &promise, pb::PromiseState::Live).await;
+        told(&world, OrderId::random(), placed(&promise, false)).await;
+        is_told(&world, &promise, pb::PromiseState::Confirmed).await;
+        assert_eq!(reason(&release(&world, SHOPPER, &promise).await.unwrap_err()), "PROMISE_TAKEN");
     }
 }
 
