@@ -2,7 +2,7 @@
 //!
 //! | room | what it rules |
 //! | --- | --- |
-//! | [`id`], [`money`], [`quantity`], [`time`], [`place`] | the vocabulary of all other rooms |
+//! | [`id`], [`money`], [`quantity`], [`time`], [`place`], [`words`] | the vocabulary of all other rooms |
 //! | [`order`] | what was bought: line buckets, money to the cent, payment, cancels |
 //! | [`stock`] | positions, reservations, and the kinds of movement in the ledger |
 //! | [`network`] | nodes, their hours, cut-offs and capacity |
@@ -24,3 +24,4 @@ pub mod quantity;
 pub mod sourcing;
 pub mod stock;
 pub mod time;
+pub mod words;

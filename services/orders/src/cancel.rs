@@ -1,7 +1,7 @@
 //! Cancelling: at once while no node has the order, else asked of the node.
 
 use contract::orders::v1 as pb;
-use domain::order::Outcome;
+use domain::order::{Outcome, Refusal};
 use domain::time::Timestamp;
 use server::Principal;
 
@@ -41,7 +41,8 @@ impl Orders {
             Turn::New(tx) => tx,
         };
         let before = store::lock(&mut tx, command.order).await?;
-        let (changed, outcome) = before.order.clone().cancel(&command.lines, &command.reason, now)?;
+        let cancelled = before.order.clone().cancel(&command.lines, &command.reason, now);
+        let (changed, outcome) = cancelled.map_err(|refusal| refused(refusal, command))?;
         let outcome = match outcome {
             Outcome::Cancelled => pb::CancelOutcome::Cancelled,
             Outcome::Pending => pb::CancelOutcome::Pending,
@@ -51,5 +52,14 @@ impl Orders {
         self.record(&mut tx, before, changed, Vec::new(), caller.as_str(), now).await?;
         call.finish(tx, &reply).await?;
         Ok(reply)
+    }
+}
+
+/// A line that the order does not have is a wrong field; all else is a matter of how things stand.
+fn refused(refusal: Refusal, command: &Cancel) -> Error {
+    let Refusal::UnknownLine { line } = refusal else { return refusal.into() };
+    match command.lines.iter().position(|(no, _)| *no == line) {
+        Some(at) => Error::field(format!("lines[{at}].line"), refusal.to_string()),
+        None => refusal.into(),
     }
 }

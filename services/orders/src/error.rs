@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use domain::id::OrderId;
+use contract::fulfillment::v1::PromiseState;
+use domain::id::{OrderId, PromiseToken};
 use domain::order::Refusal;
+use domain::words;
 use server::{Violation, invalid, retry_later, status};
 use tonic::{Code, Status};
 
@@ -19,15 +21,31 @@ pub enum Error {
     /// No such order.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// The channel has no order of this number.
+    #[error("{number} of channel {channel} does not exist")]
+    NumberNotFound {
+        /// The channel.
+        channel: String,
+        /// Its own number.
+        number: String,
+    },
     /// The channel used this number for another order.
     #[error("the channel used this channel_order_id for {0}, which is another order")]
     ChannelIdTaken(OrderId),
     /// The promise token belongs to another order.
     #[error("the promise token belongs to another order")]
     PromiseTaken,
-    /// The promise token holds nothing any more.
-    #[error("the promise is not live any more")]
-    PromiseNotLive,
+    /// The promise token holds nothing, or nothing any more.
+    #[error("{}", not_live(*.state))]
+    PromiseNotLive {
+        /// The token.
+        token: PromiseToken,
+        /// Where it stands.
+        state: PromiseState,
+    },
+    /// What was held was gone each time that it was asked for anew.
+    #[error("the stock could not be held, ask again")]
+    NotHeld,
     /// A rule says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -75,9 +93,11 @@ impl Error {
             Self::Bus(error) => error.is_retry(),
             Self::Invalid(_)
             | Self::NotFound(_)
+            | Self::NumberNotFound { .. }
             | Self::ChannelIdTaken(_)
             | Self::PromiseTaken
-            | Self::PromiseNotLive
+            | Self::PromiseNotLive { .. }
+            | Self::NotHeld
             | Self::Refused(_)
             | Self::ChangedMeanwhile
             | Self::Peer(_)
@@ -112,15 +132,28 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         let plain = |code, reason| status(code, reason, DOMAIN, text.clone(), []);
+        let told = |code, reason, facts: Vec<(&str, String)>| {
+            let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
+            status(code, reason, DOMAIN, text.clone(), facts)
+        };
         match error {
             Error::Invalid(violations) => invalid(DOMAIN, violations),
-            Error::NotFound(_) => plain(Code::NotFound, "ORDER_NOT_FOUND"),
+            Error::NotFound(order) => told(Code::NotFound, "ORDER_NOT_FOUND", vec![("order_id", order)]),
+            Error::NumberNotFound { channel, number } => {
+                let facts = vec![("channel", channel), ("channel_order_id", number)];
+                told(Code::NotFound, "ORDER_NOT_FOUND", facts)
+            }
             Error::ChannelIdTaken(order) => {
-                let facts = [("order_id".to_owned(), order.to_string())];
-                status(Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN", DOMAIN, text, facts)
+                let facts = vec![("order_id", order.to_string())];
+                told(Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN", facts)
             }
             Error::PromiseTaken => plain(Code::FailedPrecondition, "PROMISE_TAKEN"),
-            Error::PromiseNotLive => plain(Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
+            Error::PromiseNotLive { token, state } => {
+                let facts =
+                    vec![("promise_token", token.to_string()), ("state", state_name(state).to_owned())];
+                told(Code::FailedPrecondition, "PROMISE_NOT_LIVE", facts)
+            }
+            Error::NotHeld => plain(Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
             Error::Refused(refusal) => refused(&refusal),
             Error::ChangedMeanwhile => plain(Code::Aborted, "ORDER_CHANGED"),
             Error::Peer(answer) => passed_on(&answer),
@@ -136,13 +169,32 @@ impl From<Error> for Status {
     }
 }
 
+/// The name of a promise's state, without what all of them begin with.
+fn state_name(state: PromiseState) -> &'static str {
+    state.as_str_name().trim_start_matches("PROMISE_STATE_")
+}
+
+/// Why nothing can be placed on a promise, and what to do.
+fn not_live(state: PromiseState) -> String {
+    match state {
+        PromiseState::Pending => "the promise is still being made, ask again".to_owned(),
+        PromiseState::Unspecified
+        | PromiseState::Live
+        | PromiseState::Confirmed
+        | PromiseState::Released
+        | PromiseState::Expired => {
+            format!("the promise has ended ({}), ask for a new one", words::plain(state_name(state)))
+        }
+    }
+}
+
 /// The reason of each refusal, and what the caller may want to know.
 fn refused(refusal: &Refusal) -> Status {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     let reason = match refusal {
         Refusal::Over { status, .. } => {
-            fact("status", status.to_string());
+            fact("status", status.name().to_owned());
             "ORDER_OVER"
         }
         Refusal::UnknownLine { .. } => "UNKNOWN_LINE",
@@ -152,10 +204,12 @@ fn refused(refusal: &Refusal) -> Status {
             "NOT_CANCELLABLE"
         }
         Refusal::NothingToCancel => "NOTHING_TO_CANCEL",
-        Refusal::UnknownTender { .. } => "UNKNOWN_TENDER",
+        Refusal::UnknownTender { .. } => {
+            return invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
+        }
         Refusal::AmountDiffers { due, given, .. } => {
-            fact("due_minor", due.to_string());
-            fact("given_minor", given.to_string());
+            fact("due_minor", due.minor.to_string());
+            fact("given_minor", given.minor.to_string());
             "AMOUNT_DIFFERS"
         }
         Refusal::TenderState { from, to, .. } => {

@@ -58,7 +58,7 @@ impl Orders {
                 ttl: Some(ttl),
             };
             let held = match self.promises.clone().hold_promise(request).await {
-                Ok(answer) => answer.into_inner().promise.ok_or(Error::PromiseNotLive)?,
+                Ok(answer) => answer.into_inner().promise.ok_or_else(no_promise)?,
                 Err(answer) if is_gone(&answer) => continue,
                 Err(answer) => return Err(Error::peer(answer)),
             };
@@ -70,14 +70,14 @@ impl Orders {
                 return Err(Error::PromiseTaken);
             }
         }
-        Err(Error::PromiseNotLive)
+        Err(Error::NotHeld)
     }
 
     /// A promise as it stands.
     pub(crate) async fn promise(&self, token: PromiseToken) -> Result<pb::Promise, Error> {
         let request = pb::GetPromiseTokenRequest { promise_token: token.to_string() };
         let answer = self.promises.clone().get_promise_token(request).await.map_err(Error::peer)?;
-        answer.into_inner().promise.ok_or(Error::PromiseNotLive)
+        answer.into_inner().promise.ok_or_else(no_promise)
     }
 
     /// Gives a hold a later end, and answers what it holds.
@@ -88,7 +88,7 @@ impl Orders {
             expire_time: Some(wire::time(until)),
         };
         let answer = self.promises.clone().extend_promise(request).await.map_err(Error::peer)?;
-        answer.into_inner().promise.ok_or(Error::PromiseNotLive)
+        answer.into_inner().promise.ok_or_else(no_promise)
     }
 
     /// Gives back a hold that turned out not to be needed. When that fails, its time to live does it.
@@ -103,10 +103,42 @@ impl Orders {
     }
 }
 
+fn no_promise() -> Error {
+    Error::Unreadable("an answer without its promise".to_owned())
+}
+
 /// Whether the answer is that what the same request held before is gone.
 fn is_gone(answer: &Status) -> bool {
     let reason = server::status::reason(answer);
     matches!(reason.as_deref(), Some("PROMISE_EXPIRED" | "PROMISE_REFUSED"))
+}
+
+/// Why nothing can be placed on a promise: it is an order's, or holds nothing (any more).
+pub(crate) fn ended(token: PromiseToken, state: pb::PromiseState) -> Error {
+    match state {
+        pb::PromiseState::Confirmed => Error::PromiseTaken,
+        // Not released by anybody: its time ran out.
+        pb::PromiseState::Live | pb::PromiseState::Expired => {
+            Error::PromiseNotLive { token, state: pb::PromiseState::Expired }
+        }
+        pb::PromiseState::Unspecified | pb::PromiseState::Pending | pb::PromiseState::Released => {
+            Error::PromiseNotLive { token, state }
+        }
+    }
+}
+
+/// What a refused look at a promise, or a refused extension, means to somebody who wants to place an order on it.
+pub(crate) fn for_shopper(token: PromiseToken, error: Error) -> Error {
+    let Error::Peer(answer) = error else { return error };
+    if answer.code() == Code::NotFound {
+        return Error::field("promise_token", "is not known");
+    }
+    if !is_gone(&answer) {
+        return Error::Peer(answer);
+    }
+    let state = server::status::facts(&answer).remove("state").unwrap_or_default();
+    let state = pb::PromiseState::from_str_name(&format!("PROMISE_STATE_{state}"));
+    ended(token, state.unwrap_or(pb::PromiseState::Expired))
 }
 
 /// Whether a promise holds something after now, for nobody's order yet.

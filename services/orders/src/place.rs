@@ -8,7 +8,7 @@ use bus::outbox::{self, Traced};
 use contract::fulfillment::v1 as pb_fulfillment;
 use contract::orders::v1 as pb;
 use db::Tx;
-use domain::id::{LineNo, OrderId};
+use domain::id::{LineNo, OrderId, PromiseToken};
 use domain::order::{Draft, Flaw, Order, Promise};
 use domain::time::{Timestamp, after_ms};
 use prost::Message as _;
@@ -167,16 +167,11 @@ impl Orders {
                 self.hold(&key, &wanted, until, now).await.map_err(as_fields)
             }
             Source::Token(token) => {
-                let unknown = |error| match error {
-                    Error::Peer(answer) if answer.code() == Code::NotFound => {
-                        Error::field("promise_token", "is not known")
-                    }
-                    other => other,
-                };
+                let unknown = |error| hold::for_shopper(*token, error);
                 // A look first: an order that can't be placed on a promise must not give it a longer life.
-                fits(&self.promise(*token).await.map_err(unknown)?, &command.draft, now)?;
+                fits(*token, &self.promise(*token).await.map_err(unknown)?, &command.draft, now)?;
                 let held = self.extend(*token, until).await.map_err(unknown)?;
-                fits(&held, &command.draft, now)?;
+                fits(*token, &held, &command.draft, now)?;
                 hold::promise(&held)
             }
         }
@@ -318,12 +313,14 @@ fn cart(draft: &Draft) -> Vec<pb_fulfillment::CartLine> {
 }
 
 /// A token must be nobody's yet, be live, and hold what the order is for, line by line.
-fn fits(held: &pb_fulfillment::Promise, draft: &Draft, now: Timestamp) -> Result<(), Error> {
-    if held.state() == pb_fulfillment::PromiseState::Confirmed {
-        return Err(Error::PromiseTaken);
-    }
+fn fits(
+    token: PromiseToken,
+    held: &pb_fulfillment::Promise,
+    draft: &Draft,
+    now: Timestamp,
+) -> Result<(), Error> {
     if !hold::is_live(held, now) {
-        return Err(Error::PromiseNotLive);
+        return Err(hold::ended(token, held.state()));
     }
     let mut held: Vec<_> =
         held.lines.iter().map(|line| (line.line, line.sku.as_str(), line.quantity)).collect();

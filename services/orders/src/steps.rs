@@ -4,13 +4,14 @@ use domain::id::LineNo;
 use domain::money::Money;
 use domain::order::{Event, Order};
 use domain::time::Timestamp;
+use domain::words;
 
 use crate::store::Note;
 
 /// One step per event that says something to people.
 pub(crate) fn of(order: &Order, events: &[Event], actor: &str, now: Timestamp) -> Vec<Note> {
-    let words = events.iter().filter_map(|event| words(order, event));
-    words.map(|(step, text)| note(step, text, actor, now)).collect()
+    let steps = events.iter().filter_map(|event| said(order, event));
+    steps.map(|(step, text)| note(step, text, actor, now)).collect()
 }
 
 /// A step without a place.
@@ -18,7 +19,8 @@ pub(crate) fn note(step: &'static str, text: String, actor: &str, at: Timestamp)
     Note { step, text, actor: actor.to_owned(), at, node: String::new() }
 }
 
-fn words(order: &Order, event: &Event) -> Option<(&'static str, String)> {
+fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
+    let pieces = |lines| words::counted(pieces(lines), "piece");
     let amount = |minor| Money::new(minor, order.currency);
     let said = match event {
         Event::Placed => {

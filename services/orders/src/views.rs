@@ -23,8 +23,10 @@ impl Orders {
     /// One order by its channel's number.
     pub(crate) async fn get_by_channel(&self, wanted: Lookup) -> Result<Order, Error> {
         let mut tx = self.db.snapshot().await?;
-        let missing =
-            || Error::NotFound(format!("{} of channel {}", wanted.channel_order_id, wanted.channel));
+        let missing = || Error::NumberNotFound {
+            channel: wanted.channel.clone(),
+            number: wanted.channel_order_id.clone(),
+        };
         let found = store::by_channel(&mut tx, &wanted.channel, &wanted.channel_order_id).await?;
         let loaded = store::load(&mut tx, found.ok_or_else(missing)?.id).await?;
         loaded.map(|loaded| loaded.order).ok_or_else(missing)

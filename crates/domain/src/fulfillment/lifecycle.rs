@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use super::event::{CancelRequest, Event, Notice, Pick, Units};
 use super::{Buckets, Collector, Due, Ending, Line, Order, RejectReason, State, after_hours};
 use crate::id::LineNo;
+use crate::words;
 
 /// Why a transition may not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in this state.
-    #[error("can't {step}: the fulfilment order is {state}")]
+    #[error("can't {step}: the fulfilment order is {}", words::plain(.state.name()))]
     State {
         /// What was tried.
         step: &'static str,
@@ -33,7 +34,7 @@ pub enum Refusal {
         line: LineNo,
     },
     /// More units than there are.
-    #[error("line {line} has {left} units left, not {asked}")]
+    #[error("line {line} has {} left, not {asked}", words::counted(*.left, "unit"))]
     TooMany {
         /// The line.
         line: LineNo,
@@ -43,13 +44,13 @@ pub enum Refusal {
         left: i64,
     },
     /// Nothing would change.
-    #[error("can't {step} nothing")]
+    #[error("there is nothing to {step}")]
     Nothing {
         /// What was tried.
         step: &'static str,
     },
     /// Units are still on the shelf.
-    #[error("{left} units are neither picked nor reported short")]
+    #[error("neither picked nor reported short: {}", words::counted(*.left, "unit"))]
     StillToPick {
         /// How many.
         left: i64,

@@ -22,8 +22,9 @@ use std::collections::BTreeSet;
 
 use crate::fulfillment::method::Method;
 use crate::id::{self, FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, RefundId, Sku};
-use crate::money::Currency;
+use crate::money::{Currency, Money};
 use crate::time::{Timestamp, after_ms};
+use crate::words;
 
 pub use buckets::{Buckets, Snapshot};
 pub use cancel::Outcome;
@@ -296,7 +297,7 @@ pub struct Changed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nothing happens to its goods any more.
-    #[error("can't {step}: the order is {status}")]
+    #[error("can't {step}: the order is {}", words::plain(.status.name()))]
     Over {
         /// What was to be done.
         step: &'static str,
@@ -310,7 +311,7 @@ pub enum Refusal {
         line: LineNo,
     },
     /// More pieces were named than can still be cancelled.
-    #[error("only {left} pieces of line {line} can still be cancelled")]
+    #[error("only {} of line {line} can still be cancelled", words::counted(*.left, "piece"))]
     NotCancellable {
         /// The line.
         line: LineNo,
@@ -333,13 +334,17 @@ pub enum Refusal {
     AmountDiffers {
         /// The tender.
         tender: String,
-        /// Its amount, in minor units.
-        due: i64,
-        /// What was given, in minor units.
-        given: i64,
+        /// Its amount.
+        due: Money,
+        /// What was given.
+        given: Money,
     },
     /// The tender can't go there from where it stands.
-    #[error("tender {tender} is {from} and can't become {to}")]
+    #[error(
+        "tender {tender} is {} and can't become {}",
+        words::plain(.from.name()),
+        words::plain(.to.name())
+    )]
     TenderState {
         /// The tender.
         tender: String,

@@ -1,6 +1,7 @@
 //! Payment: results of tenders, and what time does to an order that is not paid.
 
 use super::{Block, Changed, Event, Order, Policy, Promise, Refusal, Status, TenderState};
+use crate::money::Money;
 use crate::time::Timestamp;
 
 /// What a payment provider reported of one tender.
@@ -72,12 +73,13 @@ impl Order {
         let is_released = self.is_released();
         let live = self.live_minor();
         let net = self.ledger.net();
+        let currency = self.currency;
         let Some(tender) = self.ledger.tenders.iter_mut().find(|t| t.id == payment.tender) else {
             return Err(Refusal::UnknownTender { tender: payment.tender.clone() });
         };
         let name = || payment.tender.clone();
         if tender.amount_minor != payment.amount_minor {
-            let (due, given) = (tender.amount_minor, payment.amount_minor);
+            let [due, given] = [tender.amount_minor, payment.amount_minor].map(|m| Money::new(m, currency));
             return Err(Refusal::AmountDiffers { tender: name(), due, given });
         }
         let retries_claimed = tender.state == TenderState::Failed && tender.claimed_minor > 0;

@@ -8,7 +8,7 @@ use super::{
     Terms,
 };
 use crate::id::{OrderId, Sku};
-use crate::money::Currency;
+use crate::money::{Currency, Money};
 use crate::time::{Timestamp, after_ms};
 
 /// One line of an order to place.
@@ -90,8 +90,8 @@ impl Draft {
             if sum > MAX_MINOR {
                 flaws.push(Flaw::new("lines", "cost more than an order may"));
             } else if sum != self.total_minor {
-                let text =
-                    format!("is {} minor units, but lines and charges add up to {sum}", self.total_minor);
+                let [total, sum] = [self.total_minor, sum].map(|minor| self.amount(minor));
+                let text = format!("is {total}, but lines and charges add up to {sum}");
                 flaws.push(Flaw::new("total", &text));
             }
         }
@@ -119,9 +119,14 @@ impl Draft {
             return;
         }
         if let Some(sum) = sum.filter(|sum| *sum != self.total_minor) {
-            let text = format!("add up to {sum} minor units, but the total is {}", self.total_minor);
+            let [total, sum] = [self.total_minor, sum].map(|minor| self.amount(minor));
+            let text = format!("add up to {sum}, but the total is {total}");
             flaws.push(Flaw::new("tenders", &text));
         }
+    }
+
+    const fn amount(&self, minor: i64) -> Money {
+        Money::new(minor, self.currency)
     }
 
     /// Whether nothing has to be paid before fulfilment.

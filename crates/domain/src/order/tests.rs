@@ -407,8 +407,15 @@ fn totals_are_recomputed() {
     let mut wrong = draft(&[(3, 100)], 7, vec![tender("a", 307, TenderState::Due)]);
     assert!(wrong.flaws().is_empty());
     wrong.total_minor = 306;
-    let fields: Vec<String> = wrong.flaws().into_iter().map(|f| f.field).collect();
-    assert_eq!(fields, ["total", "tenders"]);
+    let said: Vec<String> =
+        wrong.flaws().into_iter().map(|f| format!("{} {}", f.field, f.description)).collect();
+    assert_eq!(
+        said,
+        [
+            "total is 3.06 GBP, but lines and charges add up to 3.07 GBP",
+            "tenders add up to 3.07 GBP, but the total is 3.06 GBP"
+        ]
+    );
     wrong.lines[0].amounts.discount = 301;
     wrong.charges[0].amount_minor = -1;
     wrong.tenders.push(tender("a", 0, TenderState::Due));
@@ -442,4 +449,23 @@ pub(super) fn assert_laws(order: &Order) {
     assert!(order.ledger.claimed() <= order.ledger.paid(), "{:?}", order.ledger);
     let promised_back: i64 = order.ledger.tenders.iter().map(|t| t.claimed_minor).sum();
     assert_eq!(promised_back, order.ledger.claimed());
+}
+
+#[test]
+fn refusals_are_said_in_words_and_with_the_currency() {
+    let said = |refusal: Refusal| refusal.to_string();
+    let [due, given] = [5_000, 100].map(|minor| Money::new(minor, Currency::new("CNY").unwrap()));
+    assert_eq!(
+        said(Refusal::AmountDiffers { tender: "t1".to_owned(), due, given }),
+        "tender t1 is 50.00 CNY, not 1.00 CNY"
+    );
+    let one = Refusal::NotCancellable { line: 2, asked: 3, left: 1 };
+    assert_eq!(said(one), "only 1 piece of line 2 can still be cancelled");
+    let over = Refusal::Over { step: "cancel", status: Status::Cancelled };
+    assert_eq!(said(over), "can't cancel: the order is cancelled");
+    let (tender, from, to) = ("t1".to_owned(), TenderState::Captured, TenderState::Voided);
+    assert_eq!(
+        said(Refusal::TenderState { tender, from, to }),
+        "tender t1 is captured and can't become voided"
+    );
 }

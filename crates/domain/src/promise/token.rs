@@ -14,6 +14,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::id::OrderId;
+use crate::words;
 
 /// Where a token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The state does not allow it.
-    #[error("a promise that is {state} can not be {command}")]
+    #[error("a promise that is {} can not be {command}", words::plain(.state))]
     State {
         /// The state it is in.
         state: &'static str,

@@ -15,6 +15,7 @@ pub mod reservation;
 mod tests;
 
 use crate::id::{NodeId, ReservationId, Sku, Uuid, derived};
+use crate::words;
 use movement::{Entry, Kind};
 
 /// No quantity of a position may leave plus or minus this many units; it keeps all sums far from overflow.
@@ -24,7 +25,7 @@ pub const MAX_UNITS: i64 = 1_000_000_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The reservation is past the state in which this can be done.
-    #[error("{id} is {state}, it can't {step}")]
+    #[error("{id} is {}, it can't {step}", words::plain(.state))]
     Ended {
         /// Which reservation.
         id: ReservationId,
@@ -60,7 +61,7 @@ pub enum Refusal {
         line: u32,
     },
     /// More units than the line has left.
-    #[error("line {line} of {id} has {left} units left, {wanted} wanted")]
+    #[error("line {line} of {id} has {} left, {wanted} wanted", words::counted(*.left, "unit"))]
     TooMany {
         /// Which reservation.
         id: ReservationId,
@@ -72,7 +73,10 @@ pub enum Refusal {
         left: i64,
     },
     /// Consumed units can't become unconsumed.
-    #[error("line {line} of {id} has {consumed} units consumed, it can't go back to {wanted}")]
+    #[error(
+        "line {line} of {id} has {} consumed, it can't go back to {wanted}",
+        words::counted(*.consumed, "unit")
+    )]
     Backwards {
         /// Which reservation.
         id: ReservationId,
@@ -87,7 +91,11 @@ pub enum Refusal {
     #[error("a reservation needs at least one line of at least one unit")]
     Empty,
     /// The position has too few units for this step.
-    #[error("{kind} of {wanted} units: only {available} are there")]
+    #[error(
+        "{} of {}, of which only {available} can be had",
+        words::plain(.kind),
+        words::counted(*.wanted, "unit")
+    )]
     TooFew {
         /// What was asked.
         kind: &'static str,
@@ -97,7 +105,7 @@ pub enum Refusal {
         available: i64,
     },
     /// The quantity makes no sense for this kind of movement.
-    #[error("{kind} can't take a quantity of {quantity}")]
+    #[error("{} can't take a quantity of {quantity}", words::plain(.kind))]
     Quantity {
         /// What was asked.
         kind: &'static str,

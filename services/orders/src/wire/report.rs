@@ -4,6 +4,7 @@ use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
 use domain::id::{FulfillmentId, OrderId};
 use domain::order::{Answer, Snapshot, WorkReport};
+use domain::words::{counted, plain};
 
 use crate::error::Error;
 
@@ -124,38 +125,54 @@ fn reason(body: &Body, end_reason: &str) -> String {
     }
 }
 
+/// The name of a number on the wire, in words and without what all names of its kind begin with.
+fn spoken(name: &str, prefix: &str) -> String {
+    plain(name.strip_prefix(prefix).unwrap_or(name))
+}
+
 /// The step and the words for the timeline.
 fn words(body: &Body) -> (&'static str, String) {
     match body {
         Body::Offered(_) => ("OFFERED", "offered to the node".to_owned()),
         Body::Accepted(_) => ("ACCEPTED", "the node accepted the work".to_owned()),
-        Body::Rejected(r) => ("REJECTED", format!("the node refused: {}", r.reason().as_str_name())),
+        Body::Rejected(r) => {
+            ("REJECTED", format!("the node refused: {}", spoken(r.reason().as_str_name(), "REJECT_REASON_")))
+        }
         Body::TimedOut(_) => ("TIMED_OUT", "the node did not answer in time".to_owned()),
         Body::PickingStarted(_) => ("PICKING", "picking began".to_owned()),
         Body::LinesPicked(p) => {
             let picked: i64 = p.lines.iter().map(|line| line.picked).sum();
             let short: i64 = p.lines.iter().map(|line| line.short).sum();
-            ("PICKED", format!("{picked} picked, {short} short"))
+            let short = if short > 0 { format!(", {short} short") } else { String::new() };
+            ("PICKED", format!("{} picked{short}", counted(picked, "piece")))
         }
         Body::Ready(_) => ("READY", "ready for the customer".to_owned()),
         Body::PickupCodeIssued(_) => ("CODE_ISSUED", "a pickup code was issued".to_owned()),
         Body::HandedOver(h) => {
             let pieces: i64 = h.lines.iter().map(|line| line.quantity).sum();
-            ("HANDED_OVER", format!("{pieces} handed over to {}", h.collector().as_str_name()))
+            let to = match h.collector() {
+                pb::CollectorKind::Unspecified => String::new(),
+                kind => format!(" to the {}", spoken(kind.as_str_name(), "COLLECTOR_KIND_")),
+            };
+            ("HANDED_OVER", format!("{} handed over{to}", counted(pieces, "piece")))
         }
         Body::PickupExpired(_) => ("NOT_COLLECTED", "not collected in time".to_owned()),
-        Body::PutBackConfirmed(p) => ("PUT_BACK", format!("back on the shelf: {}", p.reason)),
+        Body::PutBackConfirmed(p) => ("PUT_BACK", format!("back on the shelf: {}", plain(&p.reason))),
         Body::PutBackOverdue(_) => ("PUT_BACK_OVERDUE", "not put back in time, to be counted".to_owned()),
         Body::Cancelled(c) => {
             let granted: i64 = c.lines.iter().map(|line| line.quantity).sum();
             let refused: i64 = c.refused.iter().map(|line| line.quantity).sum();
-            ("CANCEL_GRANTED", format!("cancel {}: {granted} cancelled, {refused} refused", c.cancel_number))
+            let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
+            let granted = counted(granted, "piece");
+            ("CANCEL_GRANTED", format!("cancel {}: {granted} cancelled{refused}", c.cancel_number))
         }
         Body::CancelRefused(c) => {
-            ("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, c.reason))
+            ("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, plain(&c.reason)))
         }
-        Body::CustomerNoticeDue(n) => ("NOTICE_DUE", n.template.clone()),
-        Body::AtRisk(r) => ("AT_RISK", format!("80 % of the time to {} is gone", r.step)),
+        Body::CustomerNoticeDue(n) => {
+            ("NOTICE_DUE", format!("the customer is to be told: {}", plain(&n.template)))
+        }
+        Body::AtRisk(r) => ("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
         Body::StockLost(s) => ("STOCK_LOST", format!("the stock of {} was lost", s.sku)),
     }
 }

@@ -201,7 +201,7 @@ fn source(fields: &mut Fields, source: Option<Fulfillment>) -> Option<Source> {
         }
         Some(Fulfillment::Destination(destination)) => {
             let node = fields.take("destination.node_id", NodeId::new(destination.node_id.as_str()));
-            let name = PbMethod::try_from(destination.method).unwrap_or_default().as_str_name();
+            let name = PbMethod::try_from(destination.method).map_or("", |method| method.as_str_name());
             let method = Method::named(name.strip_prefix(METHOD_PREFIX).unwrap_or(name));
             let method = fields.take("destination.method", method);
             method.zip(node).map(|(method, node)| Source::Node { method, node })

@@ -213,6 +213,18 @@ async fn bad_payments_are_named_by_field() {
 }
 
 #[tokio::test]
+async fn no_method_and_an_unknown_one_are_told_apart() {
+    let world = worlds().await.remove(0);
+    for (method, why) in [(0, "is required"), (99, "is no known method")] {
+        let mut order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        let destination = pb::Destination { method, node_id: "store-1".to_owned() };
+        order.fulfillment = Some(Fulfillment::Destination(destination));
+        let refused = world.try_place(order).await.unwrap_err();
+        assert_eq!(refused.message(), format!("destination.method: {why}"));
+    }
+}
+
+#[tokio::test]
 async fn bad_cancels_are_named_by_field() {
     let world = worlds().await.remove(0);
     let order = world.unpaid().await;
@@ -282,7 +294,8 @@ async fn bad_questions_are_named_by_field() {
         ["filter.placed_from_time", "filter.placed_before_time"]
     );
     let missing = pb::GetOrderRequest { order_id: domain::id::OrderId::random().to_string() };
-    let refused = world.client.clone().get_order(missing).await.unwrap_err();
+    let refused = world.client.clone().get_order(missing.clone()).await.unwrap_err();
+    assert_eq!(server::status::facts(&refused)["order_id"], missing.order_id);
     assert_eq!(
         (refused.code(), crate::world::reason(&refused).as_str()),
         (Code::NotFound, "ORDER_NOT_FOUND")

@@ -8,7 +8,7 @@ use ful::fulfillment_event::Body;
 use pb::{CancelOutcome, OrderStatus, TenderState};
 use tonic::Code;
 
-use crate::world::{World, minor, reason, refunds, worlds};
+use crate::world::{World, fields, minor, reason, refunds, worlds};
 
 fn pieces(lines: &[(u32, i64)]) -> Vec<ful::HandedOverLine> {
     lines.iter().map(|(line, quantity)| ful::HandedOverLine { line: *line, quantity: *quantity }).collect()
@@ -179,8 +179,11 @@ async fn a_cancel_can_be_asked_at_every_step_before_the_handover() {
             assert_eq!((all.lines[0].cancel_requested, all.lines[1].cancel_requested), (3, 2), "{step}");
         }
         let order = world.paid().await;
-        let refused = world.try_cancel(&order, &[(9, 1)]).await.unwrap_err();
-        assert_eq!(reason(&refused), "UNKNOWN_LINE");
+        let refused = world.try_cancel(&order, &[(1, 1), (9, 1)]).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), fields(&refused)),
+            (Code::InvalidArgument, vec!["lines[1].line".to_owned()])
+        );
     }
 }
 

@@ -169,6 +169,27 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
         world.fake.expire(&token);
         let refused = world.try_place(with("x4", same(), &token)).await.unwrap_err();
         assert_eq!(reason(&refused), "PROMISE_NOT_LIVE");
+        assert_eq!(refused.message(), "the promise has ended (expired), ask for a new one");
+        let facts = server::status::facts(&refused);
+        assert_eq!((&facts["promise_token"], facts["state"].as_str()), (&token, "EXPIRED"));
+    }
+}
+
+#[tokio::test]
+async fn a_promise_that_ends_while_it_is_looked_at_is_told_as_one_that_has_ended() {
+    for world in worlds().await {
+        let held = world.paid().await.promise_token;
+        let mut request = request("x1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Captured);
+        request.fulfillment = Some(Fulfillment::PromiseToken(held.clone()));
+        // The look finds it live; the extension, which the shopper never asked for, comes too late.
+        world.fake.refuse(Code::FailedPrecondition, "PROMISE_EXPIRED");
+        let refused = world.try_place(request).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::FailedPrecondition, "PROMISE_NOT_LIVE")
+        );
+        assert_eq!(refused.message(), "the promise has ended (expired), ask for a new one");
+        assert_eq!(server::status::facts(&refused)["promise_token"], held);
     }
 }
 

@@ -10,13 +10,19 @@ use ful::fulfillment_event::Body;
 use inv::inventory_event::Body as Stock;
 use pb::OrderStatus;
 
-use crate::world::{refunds, worlds};
+use crate::world::{World, refunds, worlds};
 
 fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
     Body::LinesPicked(ful::LinesPicked {
         lines: vec![ful::PickedLine { line, picked, short, short_reason: reason }],
     })
+}
+
+/// The words of a step in the timeline of an order.
+async fn said(world: &World, order: &pb::Order, step: &str) -> String {
+    let timeline = world.timeline(order).await;
+    timeline.into_iter().find(|entry| entry.step == step).unwrap().text
 }
 
 #[tokio::test]
@@ -38,9 +44,13 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
             .await;
         // A third of 3.00 and of its 2.56 of the postage; the dearer first pieces are kept.
         assert_eq!(refunds(&now), (185, 185));
+        assert!(said(&world, &order, "PICKED").await.ends_with("2 pieces picked, 1 short"));
         assert_eq!(now.lines[0].cancel_reason, "SHORT_NOT_FOUND");
         let ready = Body::Ready(ful::FulfillmentReady::default());
-        let collected = Body::HandedOver(ful::FulfillmentHandedOver::default());
+        let collected = Body::HandedOver(ful::FulfillmentHandedOver {
+            lines: vec![ful::HandedOverLine { line: 1, quantity: 1 }],
+            collector: ful::CollectorKind::Buyer.into(),
+        });
         let ready = world
             .work(&order, State::ReadyForPickup, ready, |l| {
                 (l.to_pick, l.ready, l.short) = (0, 2, l.quantity - 2);
@@ -51,6 +61,7 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
             .work(&order, State::Done, collected, |l| (l.to_pick, l.done, l.short) = (0, 2, l.quantity - 2))
             .await;
         assert_eq!((end.status(), refunds(&end)), (OrderStatus::Completed, (185, 185)));
+        assert_eq!(said(&world, &order, "HANDED_OVER").await, "1 piece handed over to the buyer");
         assert_eq!(
             world.steps(&order).await,
             [
@@ -86,10 +97,10 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
 #[tokio::test]
 async fn every_end_without_the_goods_is_paid_back_whole() {
     for world in worlds().await {
-        let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::Damaged.into() };
+        let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
         let put_back = ful::PutBackConfirmed { lines: Vec::new(), reason: "EXPIRED".to_owned() };
         let ends = [
-            (State::Rejected, Body::Rejected(rejected), "REJECTED_DAMAGED"),
+            (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
             (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),
             (State::Restocked, Body::PutBackConfirmed(put_back), "NOT_COLLECTED"),
             (State::Cancelled, Body::StockLost(ful::StockLost { sku: "a".to_owned() }), "STOCK_LOST"),
@@ -98,6 +109,9 @@ async fn every_end_without_the_goods_is_paid_back_whole() {
             let order = world.paid().await;
             let end = world.work(&order, state, body, |l| (l.to_pick, l.cancelled) = (0, l.quantity)).await;
             assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)), "{why}");
+            if why == "REJECTED_TOO_BUSY" {
+                assert_eq!(said(&world, &order, "REJECTED").await, "the node refused: too busy");
+            }
             assert_eq!((end.refunds[0].reason.as_str(), end.lines[1].cancel_reason.as_str()), (why, why));
         }
     }

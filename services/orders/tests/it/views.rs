@@ -118,6 +118,11 @@ async fn an_order_is_found_by_its_channels_number() {
         assert_eq!(found.order.unwrap(), order);
         let missing = world.client.clone().get_order_by_channel_id(ask("app")).await.unwrap_err();
         assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "ORDER_NOT_FOUND"));
+        let facts = server::status::facts(&missing);
+        assert_eq!(
+            (&facts["channel"], &facts["channel_order_id"]),
+            (&"app".to_owned(), &order.channel_order_id)
+        );
     }
 }
 

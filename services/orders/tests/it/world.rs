@@ -203,11 +203,16 @@ impl World {
 
     /// The steps of the timeline, in order.
     pub(crate) async fn steps(&self, order: &pb::Order) -> Vec<String> {
+        self.timeline(order).await.into_iter().map(|entry| entry.step).collect()
+    }
+
+    /// The timeline, checked to be dense.
+    pub(crate) async fn timeline(&self, order: &pb::Order) -> Vec<pb::TimelineEntry> {
         let request = pb::ListOrderTimelineRequest { order_id: order.order_id.clone(), ..Default::default() };
         let entries = self.client.clone().list_order_timeline(request).await.unwrap().into_inner().entries;
         let numbers: Vec<i64> = entries.iter().map(|e| e.number).collect();
         assert_eq!(numbers, (1..=i64::try_from(entries.len()).unwrap()).collect::<Vec<_>>());
-        entries.into_iter().map(|entry| entry.step).collect()
+        entries
     }
 
     /// The order's events, checked to be dense, by the RPC that consumers use.

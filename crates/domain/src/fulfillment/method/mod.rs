@@ -6,6 +6,7 @@
 pub mod pickup;
 
 use super::State;
+use crate::words;
 
 /// How the goods of one fulfilment order reach the customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,14 +24,20 @@ pub const NAMES: [(&str, Option<Method>); 5] = [
     ("CARRY_OUT", None),
 ];
 
+/// What stands for no method on the wire.
+const UNSPECIFIED: &str = "UNSPECIFIED";
+
 /// Why a name is no method that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MethodError {
     /// The name belongs to a method that this deployment does not offer.
-    #[error("the method {0} is not offered")]
+    #[error("the method {} is not offered", words::plain(.0))]
     NotOffered(&'static str),
+    /// No method was named.
+    #[error("is required")]
+    Absent,
     /// Nobody knows the name.
-    #[error("no method has this name")]
+    #[error("is no known method")]
     Unknown,
 }
 
@@ -57,6 +64,9 @@ impl Method {
 
     /// The method of this name, or why there is none.
     pub fn named(name: &str) -> Result<Self, MethodError> {
+        if name == UNSPECIFIED {
+            return Err(MethodError::Absent);
+        }
         let (name, method) = NAMES.iter().find(|(known, _)| *known == name).ok_or(MethodError::Unknown)?;
         method.ok_or(MethodError::NotOffered(name))
     }
@@ -190,6 +200,11 @@ mod tests {
         assert_eq!(Method::named("EXPRESS"), Err(MethodError::NotOffered("EXPRESS")));
         assert_eq!(Method::named("pickup"), Err(MethodError::Unknown));
         assert_eq!(Method::named(""), Err(MethodError::Unknown));
+        assert_eq!(Method::named("UNSPECIFIED").unwrap_err().to_string(), "is required");
+        assert_eq!(
+            Method::named("CARRY_OUT").unwrap_err().to_string(),
+            "the method carry out is not offered"
+        );
     }
 
     #[test]

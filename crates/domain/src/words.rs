@@ -1,0 +1,46 @@
+//! Words for people: names of states as they are spoken, and counts with their noun. Machines read the names.
+
+/// A name in capitals as words: `IN_FULFILLMENT` is "in fulfillment".
+pub fn plain(name: &str) -> String {
+    name.to_lowercase().replace('_', " ")
+}
+
+/// So many of something that is counted: "1 piece", "2 pieces".
+pub fn counted(number: i64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_spoken_and_one_is_no_plural() {
+        assert_eq!(plain("IN_FULFILLMENT"), "in fulfillment");
+        assert_eq!([0, 1, 2].map(|n| counted(n, "piece")), ["0 pieces", "1 piece", "2 pieces"]);
+    }
+
+    #[test]
+    fn what_nodes_and_stock_refuse_is_said_in_words() {
+        use crate::fulfillment::State;
+        use crate::fulfillment::lifecycle::Refusal as Work;
+        use crate::promise::token::Refusal as Token;
+        use crate::stock::Refusal as Stock;
+        let said = [
+            Work::State { step: "pick", state: State::ReadyForPickup }.to_string(),
+            Work::TooMany { line: 1, asked: 2, left: 1 }.to_string(),
+            Work::StillToPick { left: 1 }.to_string(),
+            Token::State { state: "RELEASED", command: "extended" }.to_string(),
+            Stock::TooFew { kind: "WRITE_OFF", wanted: 2, available: 1 }.to_string(),
+        ];
+        let expected = [
+            "can't pick: the fulfilment order is ready for pickup",
+            "line 1 has 1 unit left, not 2",
+            "neither picked nor reported short: 1 unit",
+            "a promise that is released can not be extended",
+            "write off of 2 units, of which only 1 can be had",
+        ];
+        assert_eq!(said, expected);
+    }
+}
