@@ -28,8 +28,10 @@ const EVENTS_AT_ONCE: usize = 256;
 const PAGE: i64 = 1_000;
 /// How far back a look for changes goes, for transactions that committed late and clocks that differ.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
-/// How long to wait before the snapshot is tried again.
+/// How long to wait before what failed once is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often that wait is doubled at most: four seconds are soon enough for who comes back, and few lines in the log.
+const DOUBLED: u32 = 4;
 
 /// How often what is over is forgotten.
 const PRUNE_EVERY: Duration = Duration::from_mins(10);
@@ -43,18 +45,40 @@ struct Read {
     slots: i64,
 }
 
+/// How often in a row something failed.
+#[derive(Debug, Default)]
+struct Failures(u32);
+
+impl Failures {
+    /// It failed once more. Answers how long to wait before the next try.
+    fn another(&mut self) -> Duration {
+        let wait = PAUSE * 2_u32.pow(self.0.min(DOUBLED));
+        self.0 = self.0.saturating_add(1);
+        wait
+    }
+}
+
 impl Fulfillment {
     /// Follows the stock until `stop`: a snapshot, then events; a new snapshot when events were missed, and now and
     /// then for what has no events (kits).
     pub async fn follow_stock(&self, stop: CancellationToken, mut subscription: Subscription) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                done = self.follow_from_snapshot(&mut subscription) => if let Err(error) = done {
-                    tracing::warn!(%error, "the view of the stock can't be read, trying again");
-                    self.clock.pause(PAUSE).await;
+        let follow = async {
+            let mut failures = Failures::default();
+            loop {
+                match self.follow_from_snapshot(&mut subscription).await {
+                    Ok(()) => failures = Failures::default(),
+                    Err(error) => {
+                        let wait = failures.another();
+                        tracing::warn!(%error, errors = failures.0,
+                            "the view of the stock can't be read, trying again");
+                        self.clock.pause(wait).await;
+                    }
                 }
             }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follow => {}
         }
     }
 
@@ -157,13 +181,21 @@ impl Fulfillment {
     pub async fn follow_network(&self, stop: CancellationToken) {
         let mut read = Read::default();
         let mut pruned = self.clock.wall();
+        let mut failures = Failures::default();
+        let every = Duration::from_millis(self.config.refresh_ms.max(10));
+        let mut wait = every;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.clock.pause(Duration::from_millis(self.config.refresh_ms.max(10))) => {}
+                () = self.clock.pause(wait) => {}
             }
-            if let Err(error) = self.refresh(&mut read).await {
-                tracing::warn!(%error, "nodes and capacity can't be read, trying again");
+            wait = every;
+            match self.refresh(&mut read).await {
+                Ok(()) => failures = Failures::default(),
+                Err(error) => {
+                    wait = wait.max(failures.another());
+                    tracing::warn!(%error, errors = failures.0, "nodes and capacity can't be read, trying again");
+                }
             }
             if self.clock.wall().duration_since(pruned).unsigned_abs() >= PRUNE_EVERY {
                 pruned = self.clock.wall();
@@ -239,4 +271,22 @@ fn kit(sku: stock::Sku) -> Option<(Sku, Vec<Need>)> {
         parts.push(Need { sku: Sku::new(part.sku).ok()?, quantity: part.quantity });
     }
     Some((Sku::new(sku.sku).ok()?, parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_for_long_is_tried_every_few_seconds_and_at_once_when_it_failed_once() {
+        let mut failures = Failures::default();
+        let mut waited = Duration::ZERO;
+        while waited < Duration::from_mins(1) {
+            waited += failures.another();
+        }
+        assert_eq!(failures.0, 19, "tries in a minute");
+        assert_eq!(failures.another(), Duration::from_secs(4));
+        assert_eq!(Failures(u32::MAX).another(), Duration::from_secs(4));
+        assert_eq!(Failures::default().another(), PAUSE);
+    }
 }
