@@ -83,12 +83,13 @@ impl Draft {
                 sum = sum.and_then(|s| s.checked_add(charge.amount_minor));
             } else {
                 sum = None;
-                flaws.push(Flaw::new(format!("charges[{i}].amount"), "must not be negative or absurd"));
+                flaws.push(Flaw::new(format!("charges[{i}].amount"), &self.range(0)));
             }
         }
         if let Some(sum) = sum {
             if sum > MAX_MINOR {
-                flaws.push(Flaw::new("lines", "cost more than an order may"));
+                let text = format!("cost more than {}, the most that an order may", self.amount(MAX_MINOR));
+                flaws.push(Flaw::new("lines", &text));
             } else if sum != self.total_minor {
                 let [total, sum] = [self.total_minor, sum].map(|minor| self.amount(minor));
                 let text = format!("is {total}, but lines and charges add up to {sum}");
@@ -109,7 +110,7 @@ impl Draft {
             let least = i64::from(self.total_minor > 0);
             if tender.amount_minor < least || tender.amount_minor > MAX_MINOR {
                 sum = None;
-                flaws.push(Flaw::new(format!("tenders[{i}].amount"), "must be more than 0"));
+                flaws.push(Flaw::new(format!("tenders[{i}].amount"), &self.range(least)));
             } else {
                 sum = sum.and_then(|s| s.checked_add(tender.amount_minor));
             }
@@ -123,6 +124,11 @@ impl Draft {
             let text = format!("add up to {sum}, but the total is {total}");
             flaws.push(Flaw::new("tenders", &text));
         }
+    }
+
+    /// What an amount may be, in words.
+    fn range(&self, least: i64) -> String {
+        format!("must be from {} to {}", self.amount(least), self.amount(MAX_MINOR))
     }
 
     const fn amount(&self, minor: i64) -> Money {

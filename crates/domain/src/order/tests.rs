@@ -419,6 +419,7 @@ fn totals_are_recomputed() {
     wrong.lines[0].amounts.discount = 301;
     wrong.charges[0].amount_minor = -1;
     wrong.tenders.push(tender("a", 0, TenderState::Due));
+    assert_eq!(wrong.flaws()[3].description, "must be from 0.01 GBP to 10000000000000.00 GBP");
     let fields: Vec<String> = wrong.flaws().into_iter().map(|f| f.field).collect();
     assert_eq!(
         fields,
