@@ -4,6 +4,7 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
+use domain::id::v7;
 use entrepot::clients::money;
 use flows::people::order_at;
 use flows::world::{NODE, People};
@@ -288,7 +289,14 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
         lines: vec![line(1, "TEA", 1), line(2, "CUP", 2)],
         ttl: None,
     };
-    let held = web.clients.promise.clone().hold_promise(request).await.expect("held").into_inner();
+    let mut promises = web.clients.promise.clone();
+    let another = ful::HoldPromiseRequest { request_id: v7().to_string(), ..request.clone() };
+    let released = promises.hold_promise(another).await.expect("held").into_inner();
+    let released = released.promise.unwrap_or_default().promise_token;
+    let release =
+        ful::ReleasePromiseRequest { request_id: v7().to_string(), promise_token: released.clone() };
+    promises.release_promise(release).await.expect("released");
+    let held = promises.hold_promise(request).await.expect("held").into_inner();
     let held = held.promise.unwrap_or_default().promise_token;
     let with = |mut order: Place| {
         token(&mut order, &held);
@@ -298,6 +306,11 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
     is_refused("other lines", ORDERS, Fields(&["promise_token"]), web.try_place(other).await);
     let fewer = with(order_at(NODE, &[("TEA", 1, 100)]));
     is_refused("fewer lines", ORDERS, Fields(&["promise_token"]), web.try_place(fewer).await);
+    let mut over = order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]);
+    token(&mut over, &released);
+    let said = No(Code::FailedPrecondition, "PROMISE_NOT_LIVE");
+    let over = is_refused("a released one", ORDERS, said, web.try_place(over).await);
+    assert_eq!(over.message(), "the promise has ended (released), ask for a new one");
     web.place(with(good_order())).await;
     world.settle().await;
     let again = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]));
