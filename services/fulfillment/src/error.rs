@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clock::Clock;
 use domain::fulfillment;
 use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, PromiseToken};
@@ -9,6 +10,8 @@ use domain::promise::{Reason, Refused, token};
 use jiff::Timestamp;
 use server::Violation;
 use tonic::{Code, Status};
+
+use crate::outage::Outage;
 
 /// The domain of our errors in `ErrorInfo`.
 pub(crate) const DOMAIN: &str = "fulfillment.entrepot";
@@ -41,7 +44,7 @@ pub enum Error {
     #[error(transparent)]
     PromiseRefused(#[from] token::Refusal),
     /// A service builds an order upon it.
-    #[error("{0} was taken by an order that is being placed, or it runs out")]
+    #[error("an order is being placed with promise {0}; if none comes of it, the promise ends by itself")]
     PromiseTaken(PromiseToken),
     /// The request id was used with another body.
     #[error("the request_id was already used with another body")]
@@ -98,7 +101,7 @@ pub enum Error {
     Corrupt(String),
     /// The bus.
     #[error(transparent)]
-    Bus(#[from] bus::Error),
+    Bus(bus::Error),
     /// The database.
     #[error(transparent)]
     Db(#[from] db::Error),
@@ -195,6 +198,44 @@ impl Error {
     }
 }
 
+impl From<bus::Error> for Error {
+    fn from(error: bus::Error) -> Self {
+        match error {
+            bus::Error::Db(error) => Self::Db(error),
+            other => Self::Bus(other),
+        }
+    }
+}
+
+impl From<Error> for bus::HandleError {
+    /// What the bus and the database say of an error decides: one that is away comes back, and no human is needed.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Db(error) => error.into(),
+            Error::Bus(error) => error.into(),
+            other => Self::poison(other),
+        }
+    }
+}
+
+fn inventory_is_away(status: &Status) -> Status {
+    static OUTAGE: Outage = Outage::new();
+    if let Some(calls) = OUTAGE.refused(Clock::system().wall()) {
+        tracing::warn!(code = ?status.code(), message = status.message(), calls, "inventory did not answer");
+    }
+    let soon = Duration::from_millis(100);
+    server::retry_later(DOMAIN, "INVENTORY_UNAVAILABLE", soon, "inventory did not answer")
+}
+
+fn storage_is_away(why: &str) -> Status {
+    static OUTAGE: Outage = Outage::new();
+    if let Some(calls) = OUTAGE.refused(Clock::system().wall()) {
+        tracing::warn!(error = why, calls, "storage is unavailable");
+    }
+    let later = Duration::from_millis(500);
+    server::retry_later(DOMAIN, "STORAGE_UNAVAILABLE", later, "storage is unavailable")
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let soon = Duration::from_millis(100);
@@ -208,17 +249,9 @@ impl From<Error> for Status {
             Error::Peer(ref status) if status.code() == Code::DeadlineExceeded => {
                 (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
             }
-            Error::Peer(status) => {
-                tracing::warn!(code = ?status.code(), message = status.message(), "inventory did not answer");
-                return server::retry_later(
-                    DOMAIN,
-                    "INVENTORY_UNAVAILABLE",
-                    soon,
-                    "inventory did not answer",
-                );
-            }
-            Error::Db(db::Error::Retry(_) | db::Error::Unavailable(_))
-            | Error::Bus(bus::Error::Unsettled { .. }) => {
+            Error::Peer(status) => return inventory_is_away(&status),
+            Error::Db(db::Error::Unavailable(why)) => return storage_is_away(&why),
+            Error::Db(db::Error::Retry(_)) | Error::Bus(bus::Error::Unsettled { .. }) => {
                 return server::retry_later(DOMAIN, "RETRY", soon, "storage is busy, try again");
             }
             Error::TooManyWatchers => {
@@ -294,5 +327,30 @@ fn work_facts(refusal: &fulfillment::Refusal) -> Vec<(String, String)> {
         }
         fulfillment::Refusal::StillToPick { left } => vec![fact("left", left.to_string())],
         fulfillment::Refusal::Nothing { .. } | fulfillment::Refusal::TooEarly { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_told_as_such_whoever_noticed() {
+        let away = || db::Error::Unavailable("connection lost".to_owned());
+        for error in [Error::from(away()), Error::from(bus::Error::from(away()))] {
+            let status = Status::from(error);
+            let reason = server::status::reason(&status);
+            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("STORAGE_UNAVAILABLE")));
+        }
+        let parked = bus::HandleError::from(Error::from(away()));
+        assert!(parked.retry, "an event that it stopped is taken up again by itself");
+        assert!(!bus::HandleError::from(Error::Corrupt("a row".to_owned())).retry);
+        let busy = || db::Error::Retry("deadlock".to_owned());
+        for error in [Error::from(busy()), Error::from(bus::Error::from(busy()))] {
+            assert!(error.is_retry());
+            let status = Status::from(error);
+            let reason = server::status::reason(&status);
+            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("RETRY")));
+        }
     }
 }

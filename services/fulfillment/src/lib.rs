@@ -31,6 +31,7 @@ mod nearby;
 mod network;
 mod nodes;
 mod offer;
+mod outage;
 mod pick;
 mod promise;
 mod put_back;

@@ -38,10 +38,7 @@ impl Consumer for Fulfillment {
 
     /// Orders that are released one after another are offered in one go.
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
-        let done = self.follow(tx, events, self.clock.business()).await;
-        done.map_err(
-            |error| if error.is_retry() { HandleError::retry(error) } else { HandleError::poison(error) },
-        )
+        Ok(self.follow(tx, events, self.clock.business()).await?)
     }
 
     fn committed(&self) {
