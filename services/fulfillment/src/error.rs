@@ -7,6 +7,7 @@ use domain::fulfillment;
 use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, PromiseToken};
 use domain::promise::{Reason, Refused, token};
+use domain::words::plain;
 use jiff::Timestamp;
 use server::Violation;
 use tonic::{Code, Status};
@@ -80,7 +81,7 @@ pub enum Error {
     #[error("the pickup code of {0} is locked, the channel must issue a new one")]
     CodeLocked(FulfillmentId),
     /// A wrong code.
-    #[error("the pickup code is wrong, {tries_left} tries left")]
+    #[error("the pickup code is wrong, tries left: {tries_left}")]
     WrongCode {
         /// Before the code is locked.
         tries_left: i64,
@@ -109,7 +110,7 @@ pub enum Error {
 
 /// A cart that a node can't be promised for.
 #[derive(Debug, thiserror::Error)]
-#[error("{node} can not serve this cart by {method}: {}", list(.refused.reasons()))]
+#[error("{node} can't serve this cart by {}: {}", plain(&method.to_string()), list(.refused.reasons()))]
 pub struct NotPromised {
     /// The node asked for.
     pub node: NodeId,
@@ -135,7 +136,7 @@ pub struct Lack {
 }
 
 fn list(reasons: &[Reason]) -> String {
-    reasons.iter().map(|reason| reason.name()).collect::<Vec<_>>().join(", ")
+    reasons.iter().map(|reason| plain(reason.name())).collect::<Vec<_>>().join(", ")
 }
 
 impl NotPromised {

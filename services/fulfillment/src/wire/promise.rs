@@ -69,7 +69,9 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
             Ok(method) => methods.push(method),
             Err(MethodError::NotOffered(_)) if odd.contains(number) => {}
             Err(MethodError::NotOffered(_)) => odd.push(*number),
-            Err(why @ (MethodError::Absent | MethodError::Unknown)) => faults.add(format!("methods[{i}]"), why),
+            Err(why @ (MethodError::Absent | MethodError::Unknown)) => {
+                faults.add(format!("methods[{i}]"), why);
+            }
         }
     }
     if request.methods.is_empty() {

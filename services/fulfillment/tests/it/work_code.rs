@@ -15,7 +15,7 @@ async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
         for left in (0..5).rev() {
             let refused = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
             assert_eq!(reason(&refused), "WRONG_PICKUP_CODE");
-            assert!(refused.message().contains(&format!("{left} tries")), "{}", refused.message());
+            assert!(refused.message().contains(&format!("tries left: {left}")), "{}", refused.message());
         }
         let locked = store.hand_over(&work.id, &code, &[]).await.unwrap_err();
         assert_eq!(reason(&locked), "PICKUP_CODE_LOCKED", "the right code does not help any more");
@@ -57,7 +57,7 @@ async fn a_wrong_code_sent_again_counts_once() {
         let mut client = shop.store("N1").client;
         for _ in 0..7 {
             let refused = client.hand_over(shop.by("store/N1", request.clone())).await.unwrap_err();
-            assert!(refused.message().contains("4 tries"), "{}", refused.message());
+            assert!(refused.message().contains("tries left: 4"), "{}", refused.message());
         }
         assert_eq!(shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap().state(), State::Done);
     }
@@ -117,7 +117,7 @@ async fn wrong_codes_of_other_orders_stop_no_right_handover() {
         }
         assert_eq!(reason(&store.find(&rest).await.unwrap_err()), "TOO_MANY_WRONG_CODES");
         let guess = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
-        assert!(guess.message().contains("4 tries"), "a guess is still a try: {}", guess.message());
+        assert!(guess.message().contains("tries left: 4"), "a guess is still a try: {}", guess.message());
         assert_eq!(store.hand_over(&work.id, &rest, &[]).await.unwrap().state(), State::Done);
     }
 }
@@ -162,7 +162,7 @@ async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
             }
         }
         let guess = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
-        assert!(guess.message().contains("4 tries"), "a guess is still a try: {}", guess.message());
+        assert!(guess.message().contains("tries left: 4"), "a guess is still a try: {}", guess.message());
         let theirs = shop.issue_code(&other.order).await.unwrap();
         shop.issue_code(&other.order).await.unwrap();
         let strange = store.hand_over(&work.id, &theirs, &[]).await.unwrap_err();
