@@ -46,8 +46,9 @@ pub(crate) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ratio_range: Option<(f64, f64)>,
     /// Processor time of this process for one call, us: servers, callers and what goes on behind them; a database
-    /// server comes on top.
-    pub(crate) cpu_us_per_call: f64,
+    /// server comes on top. Absent where it was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_us_per_call: Option<f64>,
     /// Calls that failed, both sides.
     pub(crate) failed: u64,
     /// First failure.
@@ -86,8 +87,9 @@ impl Outcome {
             reference_p99_ms: has_reference.then(|| latency(&pairs.reference).p99),
             ratio: has_reference.then(|| median(ratios.iter().copied())),
             ratio_range: ratios.first().copied().zip(ratios.last().copied()),
-            cpu_us_per_call: 1e6 * pairs.ours.iter().map(|round| round.cpu_s).sum::<f64>()
-                / pairs.ours.iter().map(Round::calls).sum::<f64>().max(1.0),
+            cpu_us_per_call: Some(pairs.ours.iter().map(|round| round.cpu_s).sum::<f64>())
+                .filter(|cpu| *cpu > 0.0)
+                .map(|cpu| 1e6 * cpu / pairs.ours.iter().map(Round::calls).sum::<f64>().max(1.0)),
             failed: both().map(|round| round.failed).sum(),
             first_failure: both().find_map(|round| round.first_failure.clone()),
             audit_ok: None,
@@ -98,7 +100,7 @@ impl Outcome {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut out = format!(
-            "{} on {}: {} callers, {} SKUs\n  {:.0}/s, p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {:.0} us of processor a call\n",
+            "{} on {}: {} callers, {} SKUs\n  {:.0}/s, p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms",
             self.bench,
             self.on,
             self.clients,
@@ -106,9 +108,12 @@ impl Outcome {
             self.rate_per_s,
             self.p50_ms,
             self.p99_ms,
-            self.p999_ms,
-            self.cpu_us_per_call
+            self.p999_ms
         );
+        if let Some(cpu) = self.cpu_us_per_call {
+            let _ = write!(out, ", {cpu:.0} us of processor a call");
+        }
+        out.push('\n');
         if let (Some(rate), Some(p99), Some(ratio), Some((low, high))) =
             (self.reference_rate_per_s, self.reference_p99_ms, self.ratio, self.ratio_range)
         {
