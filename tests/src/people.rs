@@ -102,14 +102,7 @@ impl People {
 
     /// Pays an order that was placed unpaid.
     pub async fn pay(&self, order: &ord::Order) -> ord::Order {
-        let request = ord::PayOrderRequest {
-            request_id: fresh(),
-            order_id: order.order_id.clone(),
-            tender_id: "card".to_owned(),
-            state: i32::from(ord::TenderState::Captured),
-            amount: order.total.clone(),
-            provider_ref: "late".to_owned(),
-        };
+        let request = payment(order);
         let answer = self.clients.orders.clone().pay_order(request).await.expect("the payment is taken");
         answer.into_inner().order.unwrap_or_default()
     }
@@ -240,4 +233,16 @@ impl People {
 /// A breath between two looks.
 pub async fn pause() {
     clock::Clock::system().pause(std::time::Duration::from_millis(3)).await;
+}
+
+/// The whole of an order that was placed unpaid, by card.
+pub fn payment(order: &ord::Order) -> ord::PayOrderRequest {
+    ord::PayOrderRequest {
+        request_id: fresh(),
+        order_id: order.order_id.clone(),
+        tender_id: "card".to_owned(),
+        state: i32::from(ord::TenderState::Captured),
+        amount: order.total.clone(),
+        provider_ref: "late".to_owned(),
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use entrepot::clients::minor;
-use flows::people::{order_at, pause, unpaid};
+use flows::people::{order_at, pause, payment, unpaid};
 use flows::processes::{Processes, SERVICES};
 use flows::world::{NODE, People, fresh};
 use tokio::task::JoinSet;
@@ -282,14 +282,7 @@ async fn cancel(web: &People, order: &ord::Order, lines: Vec<ord::CancelQuantity
 }
 
 async fn pay(web: &People, order: &ord::Order) {
-    let request = ord::PayOrderRequest {
-        request_id: fresh(),
-        order_id: order.order_id.clone(),
-        tender_id: "card".to_owned(),
-        state: i32::from(ord::TenderState::Captured),
-        amount: order.total.clone(),
-        provider_ref: "late".to_owned(),
-    };
+    let request = payment(order);
     let ask = || async { web.clients.orders.clone().pay_order(request.clone()).await };
     definite(ask).await.expect("money is always taken");
 }

@@ -147,15 +147,11 @@ fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
     };
     match act {
         Act::Reserve { .. } | Act::Extend { .. } => false,
-        Act::Confirm(Confirm { wants, .. }) => match reservation.state {
-            State::Expired => true,
-            State::Held { .. } => reservation.lines.iter().any(|line| {
-                let wanted = wants.iter().find(|want| want.line == line.line);
-                !wants.is_empty()
-                    && wanted.is_none_or(|want| want.units.saturating_mul(line.per_unit) != line.held)
-            }),
-            State::Confirmed | State::Consumed | State::Released => false,
-        },
+        Act::Confirm(Confirm { order, wants, .. }) => {
+            let step = reservation.clone().confirm(*order, wants);
+            reservation.state == State::Expired
+                || matches!(step, Ok(Step::Changed(shifts)) if !shifts.is_empty())
+        }
         Act::Release { .. } | Act::Consume { .. } => is_open,
         Act::Expire { .. } => reservation.state.until().is_some_and(|until| until <= now),
         Act::Settle(settle) => {

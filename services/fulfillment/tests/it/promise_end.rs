@@ -5,21 +5,12 @@ use domain::id::{OrderId, PromiseToken, v7};
 use jiff::SignedDuration;
 use tonic::Code;
 
-use crate::react::{batch, of_order, of_orders, placed, told};
-use crate::support::{World, at, by, hold, reason, stamp, store, worlds};
+use crate::react::{batch, of_order, of_orders, placed, shop, told};
+use crate::support::{World, at, by, hold, reason, stamp};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
 const TASKS: &str = "SELECT COUNT(*) AS n FROM tasks";
-
-async fn shop() -> Vec<World> {
-    let worlds = worlds().await;
-    for world in &worlds {
-        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
-        world.stock(&[("lon-1", "A", 10)]).await;
-    }
-    worlds
-}
 
 async fn held(world: &World) -> pb::Promise {
     let answer = world.promises().hold_promise(by(SHOPPER, hold("lon-1", &[("A", 3)]))).await.unwrap();

@@ -12,7 +12,7 @@ use prost::Message as _;
 
 use crate::support::{World, at, by, hold, stamp, store, worlds};
 
-async fn shop() -> Vec<World> {
+pub(crate) async fn shop() -> Vec<World> {
     let worlds = worlds().await;
     for world in &worlds {
         world.put(vec![store("lon-1", 51.5, -0.1)]).await;
