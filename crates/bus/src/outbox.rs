@@ -11,20 +11,20 @@ use crate::{Error, Event, MAX_PAYLOAD, fresh, trace};
 /// An event whose (aggregate, sequence) exists already fails with [`db::Error::Duplicate`]: two writers took the
 /// same version, so one of them did not lock. The relay is woken when the transaction commits.
 pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
-    let traceparent = trace::current();
-    for event in events {
-        check(event)?;
-    }
     match events {
-        [] => return Ok(()),
-        [event] => append_one(tx, event, traceparent.clone()).await?,
+        [] => {}
+        [event] => {
+            check(event)?;
+            let traceparent = trace::current();
+            append_one(tx, event, traceparent.clone()).await?;
+            fresh::keep(tx, std::iter::once((event, traceparent.as_deref())));
+            tx.wake_on_commit();
+        }
         [..] => {
-            let traces = std::iter::repeat(traceparent.as_deref());
-            tx.together(parts_of(events.iter().zip(traces))).await?;
+            let parts = parts(tx, events)?;
+            tx.together(parts).await?;
         }
     }
-    fresh::keep(tx, events.iter().zip(std::iter::repeat(traceparent.as_deref())));
-    tx.wake_on_commit();
     Ok(())
 }
 
@@ -43,29 +43,30 @@ pub async fn append_traced(tx: &mut Tx, events: &[Traced]) -> Result<(), Error> 
 /// The same as [`append`], for a writer that runs it together with batches of its own (see [`Tx::together`]). `tx` is
 /// the transaction in which that will be.
 pub fn parts(tx: &mut Tx, events: &[Event]) -> Result<Vec<Part>, Error> {
-    for event in events {
-        check(event)?;
-    }
     let traceparent = trace::current();
-    let traced = || events.iter().zip(std::iter::repeat(traceparent.as_deref()));
-    if !events.is_empty() {
-        fresh::keep(tx, traced());
-        tx.wake_on_commit();
-    }
-    Ok(parts_of(traced()))
+    checked(tx, events.iter().zip(std::iter::repeat(traceparent.as_deref())))
 }
 
 /// The same as [`parts`] for events of several traces.
 pub fn parts_traced(tx: &mut Tx, events: &[Traced]) -> Result<Vec<Part>, Error> {
-    for (event, _) in events {
+    checked(tx, events.iter().map(|(event, trace)| (event, trace.as_deref())))
+}
+
+/// Events of `tx` and the pointers to them, which the relay hears of after the commit.
+fn checked<'a>(
+    tx: &mut Tx,
+    events: impl Iterator<Item = (&'a Event, Option<&'a str>)> + Clone,
+) -> Result<Vec<Part>, Error> {
+    let mut is_empty = true;
+    for (event, _) in events.clone() {
         check(event)?;
+        is_empty = false;
     }
-    let traced = || events.iter().map(|(event, trace)| (event, trace.as_deref()));
-    if !events.is_empty() {
-        fresh::keep(tx, traced());
+    if !is_empty {
+        fresh::keep(tx, events.clone());
         tx.wake_on_commit();
     }
-    Ok(parts_of(traced()))
+    Ok(parts_of(events))
 }
 
 async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
@@ -188,7 +189,7 @@ pub(crate) async fn pointers(tx: &mut Tx, limit: i64) -> Result<Vec<Pointer>, Er
         .collect()
 }
 
-/// The events that are pointed at, in the order of the pointers, each with the id of its own.
+/// The events that are pointed at, in no order, each with the id of its pointer.
 pub(crate) async fn pointed_at(tx: &mut Tx, pointers: &[&Pointer]) -> Result<Vec<Row>, Error> {
     let rows = pointers.iter().map(|to| params![to.id, to.aggregate, to.sequence]).collect();
     let rows = tx
@@ -196,8 +197,7 @@ pub(crate) async fn pointed_at(tx: &mut Tx, pointers: &[&Pointer]) -> Result<Vec
             "SELECT r.id, e.event_id, e.topic, e.aggregate_type, e.aggregate, e.sequence, e.event_type, e.payload,
                     e.occurred_at, e.actor, e.traceparent
                FROM {rows}
-               JOIN events e ON e.aggregate = r.aggregate AND e.sequence = r.sequence
-              ORDER BY r.id",
+               JOIN events e ON e.aggregate = r.aggregate AND e.sequence = r.sequence",
             &[("id", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
             rows,
         )
