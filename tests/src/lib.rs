@@ -4,6 +4,7 @@
 
 pub mod people;
 pub mod processes;
+pub mod proxy;
 pub mod rest;
 pub mod stage;
 pub mod world;
