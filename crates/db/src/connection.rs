@@ -52,6 +52,7 @@ enum Wire {
 }
 
 /// What is bound to a statement.
+#[derive(Clone)]
 pub(crate) enum Params<'a> {
     Plain(Vec<Value>),
     Rows(&'a [(&'static str, Type)], Vec<Vec<Value>>),

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::Path;
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::ConnectOptions as _;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::connection::{Address, Connection, Params, Server, Want};
 use crate::error::{Error, Result};
+use crate::plan::Plans;
 use crate::pool::{Lease, Pool};
 use crate::text::is_name;
 use crate::tx::{Link, Mode, Tx};
@@ -25,7 +26,8 @@ const SQLITE_AT_LEAST: [u32; 3] = [3, 51, 3];
 const STATEMENTS: usize = 512;
 /// Rows are found by key, many with one prepared statement. A plan made while a table was empty reads all of it, and
 /// stays in use after the table has grown until the next ANALYZE: so these plans are not offered, but for surveys.
-const AVOIDED: [&str; 3] = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+/// A bitmap scan collects all that an index finds before it sorts it, where a page needs the first rows along the index.
+const AVOIDED: [&str; 4] = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"];
 /// How much longer than the server's own limit an answer may stay out: the server ends the statement first, if it can.
 const NETWORK: Duration = Duration::from_secs(5);
 
@@ -92,6 +94,7 @@ struct Shared {
     readers: Pool,
     wakeups: Arc<watch::Sender<u64>>,
     attached: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    plans: OnceLock<Plans>,
 }
 
 enum Write {
@@ -138,6 +141,7 @@ impl Db {
             readers,
             wakeups,
             attached: Mutex::default(),
+            plans: OnceLock::new(),
         })))
     }
 
@@ -237,6 +241,14 @@ impl Db {
             Write::Postgres(pool) => pool.close().await,
             Write::Sqlite(writer) => writer.close().await,
         }
+    }
+
+    pub(crate) fn watch_plans(&self) {
+        let _ = self.0.plans.set(Plans::default());
+    }
+
+    pub(crate) fn watched_plans(&self) -> Option<&Plans> {
+        self.0.plans.get()
     }
 
     pub(crate) fn slow_statement(&self) -> Duration {

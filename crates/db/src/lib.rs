@@ -37,6 +37,7 @@ pub mod drill;
 mod engine;
 mod error;
 mod migrate;
+mod plan;
 mod pool;
 mod retry;
 mod row;

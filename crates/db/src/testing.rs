@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::connection::{Address, Server};
 use crate::engine::{Db, Options};
 use crate::migrate::Migrations;
+pub use crate::plan::Plan;
 pub use crate::schema::Schema;
 
 /// The variable that names a PostgreSQL server where schemas may be made.
@@ -53,6 +54,16 @@ impl TestDb {
     /// When the database cannot be opened.
     pub async fn reopen(&self) -> Db {
         Db::open(&self.url, &self.options).await.expect("the test database opens again")
+    }
+
+    /// From now on the plan of every reading statement is kept for [`Self::plans`].
+    pub fn watch_plans(&self) {
+        self.db.watch_plans();
+    }
+
+    /// The plans of the statements that ran since they were asked for last.
+    pub fn plans(&self) -> Vec<Plan> {
+        self.db.watched_plans().map(crate::plan::Plans::take).unwrap_or_default()
     }
 
     /// The url it was opened with.

@@ -8,6 +8,7 @@ use crate::connection::{Got, Params, Want};
 use crate::drill;
 use crate::engine::{Db, Engine};
 use crate::error::{Error, Result};
+use crate::plan::Plans;
 use crate::pool::Lease;
 use crate::row::Row;
 use crate::text::{self, COUNTS};
@@ -306,6 +307,23 @@ impl Tx {
     }
 
     async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+        if self.mode != Mode::Write && self.db.watched_plans().is_some() {
+            self.explain(&text, params.clone()).await?;
+        }
+        self.run_one(text, params, want).await
+    }
+
+    /// Keeps the plan of a statement for the test that watches them.
+    async fn explain(&mut self, text: &SqlStr, params: Params<'_>) -> Result<()> {
+        let engine = self.engine();
+        let rows = self.run_one(Plans::question(engine, text), params, Want::Rows).await?.rows();
+        if let Some(plans) = self.db.watched_plans() {
+            plans.keep(engine, text, &rows);
+        }
+        Ok(())
+    }
+
+    async fn run_one(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
         self.enter()?;
         let started = Instant::now();
         let named = text.clone();

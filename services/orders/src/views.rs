@@ -42,9 +42,7 @@ impl Orders {
     ) -> Result<pb::ListOrdersResponse, Error> {
         let after = page::position(token, binding)?;
         let mut tx = self.db.snapshot().await?;
-        let (found, more) = store::page(&mut tx, filter, after, limit).await?;
-        let last = found.last().filter(|_| more).map(|loaded| &loaded.order);
-        let next = last.map(|o| Position { placed_at: o.placed_at, id: o.id.uuid() });
+        let (found, next) = store::page(&mut tx, filter, after, limit).await?;
         Ok(pb::ListOrdersResponse {
             orders: found.iter().map(|loaded| wire::order(&loaded.order)).collect(),
             next_page_token: next.map(|position| page::token(position, binding)).unwrap_or_default(),

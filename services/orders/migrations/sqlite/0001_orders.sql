@@ -36,7 +36,8 @@ CREATE TABLE orders (
 ) STRICT;
 CREATE INDEX orders_by_time ON orders (placed_at, order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
-CREATE INDEX orders_by_node ON orders (node_id, placed_at, order_id);
+CREATE INDEX orders_by_node ON orders (node_id, status, placed_at, order_id);
+CREATE INDEX orders_by_channel ON orders (channel, status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_ref, placed_at, order_id) WHERE customer_ref <> '';
 CREATE INDEX orders_due ON orders (due_at) WHERE due_at IS NOT NULL;
 

@@ -177,3 +177,106 @@ async fn events_are_replayed_from_a_sequence_on() {
         );
     }
 }
+
+/// More orders than a page reads, written straight into the table: all of one customer and node, placed in the shop.
+async fn many_orders(world: &World, count: i64) {
+    let mut tx = world.db.begin().await.unwrap();
+    let rows = (0..count).map(|n| db::params![domain::id::v7(), format!("many-{n}"), domain::id::v7(), 1_000 + n]);
+    tx.batch(
+        "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
+                tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,
+                updated_at, cancels, line_count, charge_count, refund_count, step_count)
+         SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', 'GBP', true, 'PREPAID', 0, '', r.token,
+                'PICKUP', 'store-1', 0, 0, r.at, 0, 0, 1, 0, 0, 1 FROM {rows}",
+        &[
+            ("id", db::Type::Uuid),
+            ("number", db::Type::Text),
+            ("token", db::Type::Uuid),
+            ("at", db::Type::BigInt),
+            ("id_bytes", db::Type::Bytes),
+        ],
+        rows.map(|mut row| {
+            row.push(vec![0_u8].into());
+            row
+        })
+        .collect(),
+    )
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Every filter alone and every pair.
+fn filters() -> Vec<pb::OrderFilter> {
+    let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let fields: [fn(&mut pb::OrderFilter); 6] = [
+        |f| f.statuses = vec![OrderStatus::Expired.into()],
+        |f| f.statuses = vec![OrderStatus::Completed.into(), OrderStatus::Expired.into()],
+        |f| f.channel = "web".to_owned(),
+        |f| f.channel = "nowhere".to_owned(),
+        |f| f.customer_ref = "guest".to_owned(),
+        |f| f.node_id = "store-1".to_owned(),
+    ];
+    let mut all = vec![pb::OrderFilter::default()];
+    for first in fields {
+        for second in fields {
+            let mut filter = pb::OrderFilter::default();
+            first(&mut filter);
+            second(&mut filter);
+            all.push(filter.clone());
+            filter.placed_before_time = time(1);
+            filter.placed_from_time = time(0);
+            all.push(filter);
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn no_page_of_orders_reads_a_whole_table() {
+    for world in worlds().await {
+        many_orders(&world, 6_000).await;
+        world.db.watch_plans();
+        for filter in filters() {
+            let first = list(&world, filter.clone(), 200, "").await;
+            if !first.next_page_token.is_empty() {
+                list(&world, filter.clone(), 200, &first.next_page_token).await;
+            }
+            for plan in world.db.plans() {
+                assert_eq!(plan.whole_read(), None, "{filter:?}: {plan:?}");
+                assert!(plan.rows_read() <= 5_000, "{filter:?}: {plan:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_reads_much_for_little_is_short_and_the_next_one_goes_on() {
+    for world in worlds().await {
+        many_orders(&world, 6_000).await;
+        let mut wanted = request("old", vec![line("a", 1, 100)], TenderState::Due);
+        wanted.customer_ref = "guest".to_owned();
+        let order = world.try_place(wanted).await.unwrap();
+        let mut tx = world.db.begin().await.unwrap();
+        let oldest = "UPDATE orders SET placed_at = 1 WHERE order_id = $1";
+        tx.execute(oldest, db::params![crate::world::id(&order)]).await.unwrap();
+        tx.commit().await.unwrap();
+        let node = pb::OrderFilter { node_id: "store-1".to_owned(), ..Default::default() };
+        let customer = pb::OrderFilter { customer_ref: "guest".to_owned(), ..Default::default() };
+        for filter in [node, customer] {
+            let filter = pb::OrderFilter { channel: "web".to_owned(), ..filter };
+            let (mut pages, mut found, mut token) = (0, Vec::new(), String::new());
+            loop {
+                let page = list(&world, filter.clone(), 50, &token).await;
+                pages += 1;
+                found.extend(page.orders.into_iter().map(|order| order.channel_order_id));
+                token = page.next_page_token;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(found, ["old"]);
+            assert!(pages > 1, "one page read {filter:?} through 6,000 orders");
+        }
+    }
+}
