@@ -71,7 +71,10 @@ impl Plan {
         for step in &self.steps {
             if let Some(passed) = number_after(step, "Rows Removed by Filter: ") {
                 read += passed;
-            } else if step.contains("Scan") && !step.contains("Function Scan") && !step.contains("Subquery Scan") {
+            } else if step.contains("Scan")
+                && !step.contains("Function Scan")
+                && !step.contains("Subquery Scan")
+            {
                 let loops = number_after(step, "loops=").unwrap_or(1);
                 read = number_after(step, "actual rows=").unwrap_or(0) * loops;
             } else if step.trim_start().starts_with("->") {

@@ -19,6 +19,8 @@ use crate::{Inventory, page};
 
 /// The most pairs of one question, and positions of one chunk.
 const MAX_PAIRS: usize = 1_000;
+/// The most positions that a page about a kit reads: a kit of many parts has fewer nodes on a page.
+const MAX_READ: i64 = 2_000;
 
 impl Inventory {
     pub(crate) async fn get_sku(&self, code: String) -> Result<pb::Sku, Error> {
@@ -96,20 +98,15 @@ impl Inventory {
         let now = self.clock.business();
         let mut tx = self.db.read().await?;
         let is_kit = skus::kinds(&mut tx, [&sku]).await?.remove(&sku);
-        let mut availabilities: Vec<pb::Availability> = match is_kit {
+        let (availabilities, more): (Vec<pb::Availability>, bool) = match is_kit {
             None => return Err(Error::SkuNotFound(sku)),
             Some(false) => {
-                let slots = positions::of_sku(&mut tx, &sku, &after, size + 1).await?;
-                slots.iter().map(|slot| of_slot(slot, now)).collect()
+                let mut slots = positions::of_sku(&mut tx, &sku, &after, size + 1).await?;
+                let more = cut(&mut slots, size);
+                (slots.iter().map(|slot| of_slot(slot, now)).collect(), more)
             }
-            Some(true) => {
-                let nodes = positions::nodes_of_kit(&mut tx, &sku, &after, size + 1).await?;
-                let key = |node: NodeId| Key { node, sku: sku.clone() };
-                let keys: Vec<Key> = nodes.into_iter().map(key).collect();
-                availabilities(&mut tx, &keys, now).await?
-            }
+            Some(true) => list_kit(&mut tx, &sku, &after, size, now).await?,
         };
-        let more = cut(&mut availabilities, size);
         let next = availabilities.last().filter(|_| more).map(|last| page::token(&query, &last.node_id));
         Ok(pb::ListAvailabilityResponse { availabilities, next_page_token: next.unwrap_or_default() })
     }
@@ -188,6 +185,23 @@ fn cut<T>(list: &mut Vec<T>, size: i64) -> bool {
     let more = list.len() > size;
     list.truncate(size);
     more
+}
+
+/// What can be promised of a kit at the nodes after `after`, and whether there may be more.
+async fn list_kit(
+    tx: &mut Tx,
+    sku: &Sku,
+    after: &str,
+    size: i64,
+    now: Timestamp,
+) -> Result<(Vec<pb::Availability>, bool), Error> {
+    let Some(kit) = skus::kits(tx, [sku]).await?.remove(sku) else { return Ok((Vec::new(), false)) };
+    let parts: Vec<&Sku> = kit.parts().iter().map(|part| &part.sku).collect();
+    let size = size.min(MAX_READ / i64::try_from(parts.len().max(1)).unwrap_or(1));
+    let (mut nodes, ended) = positions::nodes_of_parts(tx, &parts, after, size + 1).await?;
+    let more = cut(&mut nodes, size) || ended;
+    let keys: Vec<Key> = nodes.into_iter().map(|node| Key { node, sku: sku.clone() }).collect();
+    Ok((availabilities(tx, &keys, now).await?, more))
 }
 
 /// What can be promised of each of `keys`, kits by their parts; 0 where nothing is known.

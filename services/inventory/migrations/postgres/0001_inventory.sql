@@ -9,6 +9,7 @@ CREATE TABLE skus (
     version        BIGINT  NOT NULL CHECK (version > 0),
     updated_at     BIGINT  NOT NULL
 );
+CREATE INDEX skus_kits ON skus (sku) WHERE is_kit;
 
 -- What a kit is made of.
 CREATE TABLE kit_parts (

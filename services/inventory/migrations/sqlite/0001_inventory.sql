@@ -10,6 +10,8 @@ CREATE TABLE skus (
     updated_at     INTEGER  NOT NULL
 ) STRICT;
 
+CREATE INDEX skus_kits ON skus (sku) WHERE is_kit;
+
 -- What a kit is made of.
 CREATE TABLE kit_parts (
     kit_sku  TEXT   NOT NULL REFERENCES skus (sku),

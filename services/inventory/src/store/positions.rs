@@ -1,5 +1,7 @@
 //! `positions`: one SKU at one node.
 
+use std::collections::BTreeSet;
+
 use db::{Part, Row, Tx, Type, Value, params};
 use domain::id::{NodeId, Sku};
 use domain::stock::feed::Marks;
@@ -7,7 +9,7 @@ use domain::stock::{Key, Position};
 use domain::time::micros;
 use jiff::Timestamp;
 
-use super::{key, maybe_time, node, time};
+use super::{key, maybe_time, time, unreadable};
 use crate::error::Error;
 use crate::ledger::Slot;
 
@@ -149,22 +151,37 @@ pub(crate) async fn of_sku(tx: &mut Tx, sku: &Sku, after: &str, limit: i64) -> R
     slots(&found)
 }
 
-/// The nodes after `after` that have a position of any part of a kit, in order.
-pub(crate) async fn nodes_of_kit(
+/// The nodes after `after` that have a position of any of these parts, in order, and whether there may be more. Reads
+/// at most `limit` positions of each part.
+pub(crate) async fn nodes_of_parts(
     tx: &mut Tx,
-    kit: &Sku,
+    parts: &[&Sku],
     after: &str,
     limit: i64,
-) -> Result<Vec<NodeId>, Error> {
-    let found = tx
-        .fetch_all(
-            "SELECT p.node_id FROM positions p JOIN kit_parts k ON k.part_sku = p.sku
-              WHERE k.kit_sku = $1 AND p.node_id > $2 AND p.version > 0
-              GROUP BY p.node_id ORDER BY p.node_id LIMIT $3",
-            params![kit.as_str(), after, limit],
-        )
-        .await?;
-    found.iter().map(|row| node(row, "node_id")).collect()
+) -> Result<(Vec<NodeId>, bool), Error> {
+    let mut nodes: BTreeSet<String> = BTreeSet::new();
+    let mut end: Option<String> = None;
+    for part in parts {
+        let rows = tx
+            .fetch_all(
+                "SELECT node_id FROM positions WHERE sku = $1 AND node_id > $2 AND version > 0
+                  ORDER BY node_id LIMIT $3",
+                params![part.as_str(), after, limit],
+            )
+            .await?;
+        for row in &rows {
+            nodes.insert(row.get("node_id")?);
+        }
+        if let Some(last) = rows.last().filter(|_| i64::try_from(rows.len()).is_ok_and(|read| read >= limit))
+        {
+            let last: String = last.get("node_id")?;
+            end = Some(end.map_or(last.clone(), |end| end.min(last)));
+        }
+    }
+    // Behind the end of the shortest walk, its part may have nodes that were not read.
+    let kept = nodes.into_iter().filter(|node| end.as_ref().is_none_or(|end| node <= end));
+    let nodes = kept.map(|node| NodeId::new(node).map_err(unreadable));
+    Ok((nodes.collect::<Result<_, _>>()?, end.is_some()))
 }
 
 /// All positions after this one, in order.

@@ -356,3 +356,64 @@ async fn availability_is_told_for_many_and_by_node() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_page_reads_a_whole_table_and_a_kit_of_many_parts_has_shorter_pages() {
+    for world in worlds().await {
+        let parts: Vec<String> = (0..20).map(|n| format!("part-{n:02}")).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        world.items(&parts).await;
+        let of_kit: Vec<(&str, i64)> = parts.iter().map(|part| (*part, 1)).collect();
+        let request = pb::PutSkusRequest { request_id: fresh(), skus: vec![kit("kit", &of_kit)] };
+        world.client().put_skus(request).await.unwrap();
+        // Every node has one part of the kit.
+        for some in (0..600).collect::<Vec<usize>>().chunks(200) {
+            let row = |n: &usize| pb::SnapshotRow {
+                node_id: format!("n-{n:04}"),
+                sku: parts[n % 20].to_owned(),
+                on_hand: 5,
+            };
+            let rows = some.iter().map(row).collect();
+            let request = snapshot(&format!("from {}", some[0]), -100, &[]);
+            world.snapshot(pb::ApplySnapshotRequest { rows, ..request }).await;
+        }
+        world.db.watch_plans();
+        let list = |page_token: String| pb::ListAvailabilityRequest {
+            sku: "kit".to_owned(),
+            page_size: 500,
+            page_token,
+        };
+        let (mut pages, mut nodes, mut token) = (0, Vec::new(), String::new());
+        loop {
+            let page = world.client().list_availability(list(token)).await.unwrap().into_inner();
+            pages += 1;
+            nodes.extend(page.availabilities.into_iter().map(|availability| availability.node_id));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(nodes, (0..600).map(|n| format!("n-{n:04}")).collect::<Vec<_>>());
+        assert!(pages > 5, "{pages} pages for 600 nodes of 20 parts");
+        world.client().list_skus(pb::ListSkusRequest::default()).await.unwrap();
+        let part = pb::ListAvailabilityRequest { sku: "part-01".to_owned(), ..Default::default() };
+        world.client().list_availability(part).await.unwrap();
+        let ledger = pb::ListMovementsRequest {
+            node_id: "n-0001".to_owned(),
+            sku: "part-01".to_owned(),
+            ..Default::default()
+        };
+        world.client().list_movements(ledger).await.unwrap();
+        let mut all = world
+            .client()
+            .stream_positions(pb::StreamPositionsRequest::default())
+            .await
+            .unwrap()
+            .into_inner();
+        while all.message().await.unwrap().is_some() {}
+        for plan in world.db.plans() {
+            assert_eq!(plan.whole_read(), None, "{plan:?}");
+            assert!(plan.rows_read() <= 5_000, "{plan:?}");
+        }
+    }
+}

@@ -107,8 +107,7 @@ fn of_customer(filter: &Filter) -> Walk {
     let end = along!("o.customer_ref <> '' AND o.customer_ref = $5", "1 OFFSET $4");
     let [s1, s2, s3, s4, s5, s6, s7] = statuses(&filter.statuses);
     let Filter { customer_ref, channel, node, .. } = filter;
-    let values =
-        params![customer_ref.as_str(), channel.as_str(), node.as_str(), s1, s2, s3, s4, s5, s6, s7];
+    let values = params![customer_ref.as_str(), channel.as_str(), node.as_str(), s1, s2, s3, s4, s5, s6, s7];
     Walk { text, end: Some(end), values }
 }
 
@@ -207,7 +206,9 @@ pub(crate) async fn page(
 async fn rows(tx: &mut Tx, found: &[Position]) -> Result<Vec<Row>, Error> {
     let rows = tx
         .batch_fetch(
-            select_orders!("JOIN {rows} ON o.order_id = r.order_id ORDER BY o.placed_at DESC, o.order_id DESC"),
+            select_orders!(
+                "JOIN {rows} ON o.order_id = r.order_id ORDER BY o.placed_at DESC, o.order_id DESC"
+            ),
             &[("order_id", Type::Uuid)],
             found.iter().map(|position| params![position.id]).collect(),
         )

@@ -181,7 +181,8 @@ async fn events_are_replayed_from_a_sequence_on() {
 /// More orders than a page reads, written straight into the table: all of one customer and node, placed in the shop.
 async fn many_orders(world: &World, count: i64) {
     let mut tx = world.db.begin().await.unwrap();
-    let rows = (0..count).map(|n| db::params![domain::id::v7(), format!("many-{n}"), domain::id::v7(), 1_000 + n]);
+    let rows =
+        (0..count).map(|n| db::params![domain::id::v7(), format!("many-{n}"), domain::id::v7(), 1_000 + n]);
     tx.batch(
         "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
                 tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,
