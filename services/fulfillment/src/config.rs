@@ -6,7 +6,7 @@ use domain::sourcing::cost::Weights;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::work::WorkConfig;
+use crate::work::change::WorkConfig;
 
 /// The settings of fulfillment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 use crate::Fulfillment;
-use crate::follow::STOCK_TOPICS;
+use crate::promise::follow::STOCK_TOPICS;
 
 /// The gRPC services served.
 pub const SERVICES: &[&str] = &[

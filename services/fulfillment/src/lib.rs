@@ -11,40 +11,18 @@
 //!
 //! Absent on purpose: prices, customers, stock keeping, choosing another node for an order that its node refused.
 
-mod accept;
 mod api;
-mod atp;
-mod cancel;
-mod code;
-mod combiner;
 mod config;
-mod confirm;
 mod connect;
 mod error;
-mod expire;
-mod extend;
-mod follow;
-mod hand_over;
-mod hold;
-mod load;
-mod nearby;
 mod network;
-mod nodes;
-mod offer;
 mod outage;
-mod pick;
 mod promise;
-mod put_back;
 mod react;
-mod ready;
-mod reject;
-mod release;
 mod store;
 mod tasks;
 mod timers;
 mod verb;
-mod views;
-mod watch;
 mod wire;
 mod work;
 
@@ -63,8 +41,8 @@ pub use api::access;
 pub use config::{Config, SourcingConfig};
 pub use connect::SERVICES;
 pub use error::{Error, Lack, NotPromised};
-pub use follow::STOCK_TOPICS;
-pub use work::{Secret, WorkConfig};
+pub use promise::follow::STOCK_TOPICS;
+pub use work::change::{Secret, WorkConfig};
 
 /// The tables of this service.
 pub const MIGRATIONS: &Migrations = &[
@@ -116,12 +94,12 @@ pub struct Fulfillment {
     pub(crate) clock: Clock,
     pub(crate) config: Config,
     pub(crate) inventory: InventoryServiceClient<Peer>,
-    pub(crate) network: network::Network,
-    pub(crate) atp: atp::View,
-    pub(crate) load: load::Load,
-    pub(crate) combiner: combiner::Combiner,
+    pub(crate) network: network::index::Network,
+    pub(crate) atp: promise::stock_view::View,
+    pub(crate) load: network::load::Load,
+    pub(crate) combiner: promise::combiner::Combiner,
     pub(crate) weights: Weights,
-    pub(crate) work: work::Work,
+    pub(crate) work: work::change::Work,
 }
 
 impl Fulfillment {
@@ -133,12 +111,12 @@ impl Fulfillment {
             db,
             clock,
             inventory: InventoryServiceClient::new(inventory),
-            network: network::Network::default(),
-            atp: atp::View::default(),
-            load: load::Load::default(),
-            combiner: combiner::Combiner::default(),
+            network: network::index::Network::default(),
+            atp: promise::stock_view::View::default(),
+            load: network::load::Load::default(),
+            combiner: promise::combiner::Combiner::default(),
             weights: config.sourcing.weights(),
-            work: work::Work::new(&config.work),
+            work: work::change::Work::new(&config.work),
             config,
         };
         service.load_network().await?;

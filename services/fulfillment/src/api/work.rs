@@ -7,7 +7,7 @@ use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use crate::Fulfillment;
-use crate::watch::WorkStream;
+use crate::work::watch::WorkStream;
 use crate::wire::work as wire;
 
 const STORE: &[&str] = &[kind::STORE, kind::OPS];

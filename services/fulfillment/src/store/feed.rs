@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::work::{Stored, assemble};
 use crate::Error;
-use crate::work::Change;
+use crate::work::change::Change;
 
 /// A node's counter, locked.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Faults, duration, method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
-use crate::promise::{Able, Answer, Line, Question, Unable};
+use crate::promise::ask::{Able, Answer, Line, Question, Unable};
 use crate::store::promise::Stored;
 
 /// The most lines of a cart.

@@ -10,15 +10,15 @@ use server::Principal;
 
 use super::token::{cursor, page_context, page_position};
 use super::{Faults, method_number, timestamp};
-use crate::code::{FindByCode, IssueCode, Key};
+use crate::work::code::{FindByCode, IssueCode, Key};
 use crate::error::Error;
-use crate::hand_over::HandOver;
-use crate::pick::PickLines;
-use crate::reject::Reject;
+use crate::work::hand_over::HandOver;
+use crate::work::pick::PickLines;
+use crate::work::reject::Reject;
 use crate::store::work::{Position, Stored};
 use crate::verb::{self, Call};
-use crate::views::{GetWork, ListWork};
-use crate::watch::WatchWork;
+use crate::work::views::{GetWork, ListWork};
+use crate::work::watch::WatchWork;
 
 /// The most lines of one report.
 const MAX_LINES: usize = 1_000;

@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use domain::id::Sku;
 
-use crate::network::Key;
+use crate::network::index::Key;
 
 /// Most SKUs remembered as unknown.
 const MAX_UNKNOWN: usize = 10_000;

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::store::{code as store, work};
 use crate::wire::work as wire;
-use crate::work::may_work;
+use crate::work::change::may_work;
 use crate::{Error, Fulfillment};
 use db::Tx;
 

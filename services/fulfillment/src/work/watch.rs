@@ -26,7 +26,7 @@ use tonic::Status;
 use crate::store::work::Position;
 use crate::store::{feed, work as store};
 use crate::wire::work as wire;
-use crate::work::may_work;
+use crate::work::change::may_work;
 use crate::{Error, Fulfillment};
 
 /// What a store reads.

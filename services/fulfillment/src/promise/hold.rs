@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
 
 use crate::Fulfillment;
-use crate::combiner::{Done, Job};
+use crate::promise::combiner::{Done, Job};
 use crate::error::{Error, Lack, NotPromised};
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};

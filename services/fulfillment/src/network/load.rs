@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use domain::network::capacity::Work;
 use jiff::Timestamp;
 
-use crate::network::Key;
+use crate::network::index::Key;
 use crate::store::capacity::SlotKey;
 
 /// A slot of a node, by numbers.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use crate::Fulfillment;
-use crate::atp::{Need, Position};
+use crate::promise::stock_view::{Need, Position};
 use crate::error::Error;
 use crate::store;
 use crate::wire;

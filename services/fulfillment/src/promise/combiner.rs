@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::load::Slot;
+use crate::network::load::Slot;
 use crate::store::capacity::{self, SlotKey};
 use crate::store::promise::{self, Stored};
 use crate::store::task;
@@ -178,7 +178,7 @@ impl Fulfillment {
 
     /// A slot by the numbers of this process.
     pub(crate) fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
-        Some((self.network.keys.find(&slot.node)?, crate::load::work_named(slot)?, slot.start))
+        Some((self.network.keys.find(&slot.node)?, crate::network::load::work_named(slot)?, slot.start))
     }
 
     fn oldest_slot(&self) -> Timestamp {

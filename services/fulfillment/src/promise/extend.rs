@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tonic::Code;
 
 use crate::Fulfillment;
-use crate::confirm::{locked, save};
+use crate::promise::confirm::{locked, save};
 use crate::error::Error;
 use crate::store::promise::Stored;
 use crate::verb::Call;

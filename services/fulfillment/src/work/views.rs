@@ -8,7 +8,7 @@ use server::Principal;
 use crate::store::work::{self as store, Position};
 use crate::wire::fitting;
 use crate::wire::work as wire;
-use crate::work::may_work;
+use crate::work::change::may_work;
 use crate::{Error, Fulfillment};
 
 /// Which fulfilment order.

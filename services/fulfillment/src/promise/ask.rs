@@ -12,10 +12,10 @@ use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Fulfillment;
-use crate::atp::{Need, Stock};
+use crate::promise::stock_view::{Need, Stock};
 use crate::error::Error;
-use crate::load::Used;
-use crate::network::{Index, Key, nearest_first, point};
+use crate::network::load::Used;
+use crate::network::index::{Index, Key, nearest_first, point};
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;

@@ -5,7 +5,7 @@ use domain::time::from_micros;
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::network::{Key, nearest_first, point};
+use crate::network::index::{Key, nearest_first, point};
 use crate::wire::promise::{Nearby, metres};
 use crate::wire::timestamp;
 

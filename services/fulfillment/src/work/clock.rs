@@ -6,7 +6,7 @@ use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::store::{claim, code, feed, work as store};
-use crate::work::Change;
+use crate::work::change::Change;
 use crate::{Error, Fulfillment};
 
 /// The most fulfilment orders looked at in one go.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use prost::Message as _;
 
 use crate::Fulfillment;
-use crate::combiner::release_stock;
-use crate::confirm::{locked, save};
+use crate::promise::combiner::release_stock;
+use crate::promise::confirm::{locked, save};
 use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;

@@ -13,14 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::release::give_back;
+use crate::promise::release::give_back;
 use crate::store;
 use crate::store::capacity::{Changes, SlotKey};
 use crate::store::promise::Stored;
 use crate::tasks::Kind;
 use crate::verb::{self, Call};
 use crate::wire::promise as wire;
-use crate::work::By;
+use crate::work::change::By;
 use contract::fulfillment::v1 as pb;
 
 /// An order that was released to fulfilment: all that its node needs to know.

@@ -1,0 +1,5 @@
+//! The nodes, when they are open and how full their slots are (`NetworkService`).
+
+pub(crate) mod index;
+pub(crate) mod load;
+pub(crate) mod nodes;
