@@ -12,12 +12,14 @@
 //! Absent on purpose: prices, customers, stock keeping, choosing another node for an order that its node refused.
 
 mod api;
+mod backoff;
 mod config;
 mod connect;
 mod error;
 mod network;
 mod outage;
 mod promise;
+mod prune;
 mod react;
 mod store;
 mod tasks;

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use prost::Message;
 
 use crate::Fulfillment;
-use crate::work::cancel::{Cancelling, Lost};
-use crate::promise::confirm::{Released, ReleasedLine};
 use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
 use crate::wire;
+use crate::work::cancel::{Cancelling, Lost};
 use crate::work::change::By;
+use crate::work::command::{Released, ReleasedLine};
 
 #[async_trait]
 impl Consumer for Fulfillment {

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::page_size;
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::network::rights::own_node;
 use crate::verb::{self, both};
 use crate::wire::Faults;
 use crate::wire::network as wire;
@@ -115,20 +116,4 @@ impl NetworkService for Fulfillment {
 
 fn node_id(text: &str) -> Result<NodeId, Error> {
     NodeId::new(text).map_err(|why| Error::field("node_id", why.to_string()))
-}
-
-/// Whether this caller may change the node: a store only itself.
-fn own_node(who: &Principal, node: &NodeId) -> Result<(), Status> {
-    if who.kind == kind::STORE && who.id != node.as_str() {
-        let message = format!("{} may not change {node}", who.as_str());
-        let facts = [("node_id".to_owned(), node.to_string())];
-        return Err(server::status(
-            tonic::Code::PermissionDenied,
-            "NOT_YOUR_NODE",
-            crate::error::DOMAIN,
-            message,
-            facts,
-        ));
-    }
-    Ok(())
 }

@@ -8,11 +8,12 @@ use server::Principal;
 use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
+use crate::Fulfillment;
 use crate::error::Error;
+use crate::promise::rights;
 use crate::verb::{self, both};
 use crate::wire::promise as wire;
 use crate::wire::{instant, promise_token};
-use crate::{Fulfillment, store};
 
 const READ: &[&str] =
     &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE, kind::ANONYMOUS];
@@ -98,7 +99,7 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
         let token = promise_token(&request.get_ref().promise_token)?;
         let stored = self.stored(token).await?;
-        verb::must_know(&Principal::of(&request), &stored)?;
+        rights::must_know(&Principal::of(&request), &stored)?;
         Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(wire::stored(&stored)) }))
     }
 
@@ -130,22 +131,4 @@ impl PromiseService for Fulfillment {
 
 fn order_id(text: &str) -> Result<OrderId, Error> {
     text.parse().map_err(|why: domain::id::IdError| Error::field("order_id", why.to_string()))
-}
-
-impl Fulfillment {
-    /// The decision of a promise, or of the newest promise of an order.
-    async fn decision(
-        &self,
-        key: Result<PromiseToken, OrderId>,
-        text: &str,
-    ) -> Result<pb::SourcingDecision, Error> {
-        let mut tx = self.db.read().await?;
-        let stored = match key {
-            Ok(token) => store::promise::get(&mut tx, token).await?,
-            Err(order) => store::promise::of_order(&mut tx, order).await?,
-        };
-        tx.commit().await?;
-        let stored = stored.ok_or_else(|| Error::DecisionNotFound(text.to_owned()))?;
-        Ok(wire::stored_decision(&stored))
-    }
 }

@@ -7,8 +7,8 @@ use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use crate::Fulfillment;
-use crate::work::watch::WorkStream;
 use crate::wire::work as wire;
+use crate::work::watch::WorkStream;
 
 const STORE: &[&str] = &[kind::STORE, kind::OPS];
 const READ: &[&str] = &[kind::STORE, kind::OPS, kind::SERVICE, kind::CHANNEL];

@@ -8,9 +8,10 @@ use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::network::capacity::Work;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::network::index::Key;
+use super::index::Key;
+use crate::Fulfillment;
 use crate::store::capacity::SlotKey;
 
 /// A slot of a node, by numbers.
@@ -86,8 +87,31 @@ impl Load {
     }
 }
 
+impl Fulfillment {
+    /// Takes in what slots have taken.
+    pub(crate) fn note_load(&self, used: impl IntoIterator<Item = (SlotKey, i64)>) {
+        self.load.settle([], self.numbered(used), self.oldest_slot());
+    }
+
+    pub(crate) fn numbered(
+        &self,
+        used: impl IntoIterator<Item = (SlotKey, i64)>,
+    ) -> impl Iterator<Item = (Slot, i64)> {
+        used.into_iter().filter_map(|(slot, taken)| Some((self.slot_number(&slot)?, taken)))
+    }
+
+    /// A slot by the numbers of this process.
+    pub(crate) fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
+        Some((self.network.keys.find(&slot.node)?, work_named(slot)?, slot.start))
+    }
+
+    pub(crate) fn oldest_slot(&self) -> Timestamp {
+        self.clock.business() - SignedDuration::from_hours(26)
+    }
+}
+
 /// The kind of work of that name.
-pub(crate) fn work_named(slot: &SlotKey) -> Option<Work> {
+fn work_named(slot: &SlotKey) -> Option<Work> {
     domain::fulfillment::method::Method::ALL
         .into_iter()
         .map(|method| method.rules().work)

@@ -1,5 +1,7 @@
 //! The nodes, when they are open and how full their slots are (`NetworkService`).
 
+mod follow;
 pub(crate) mod index;
 pub(crate) mod load;
-pub(crate) mod nodes;
+mod nodes;
+pub(crate) mod rights;

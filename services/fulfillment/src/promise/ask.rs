@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
-use domain::network::Node;
 use domain::place::LatLng;
 use domain::promise::{self, Ask, Offer, Reason, Refused};
 use domain::sourcing::cost::Facts;
@@ -12,10 +11,12 @@ use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Fulfillment;
-use crate::promise::stock_view::{Need, Stock};
 use crate::error::Error;
-use crate::network::load::Used;
 use crate::network::index::{Index, Key, nearest_first, point};
+use crate::network::load::Used;
+use crate::promise::answer::{Able, Answer, Unable};
+use crate::promise::command::{Line, Question};
+use crate::promise::stock_view::{Need, Stock};
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;
@@ -27,69 +28,6 @@ const MOST_NAMED: usize = 10;
 const ALTERNATIVES: usize = 3;
 /// The most SKUs of one cart that inventory is asked about.
 const MOST_LOOKUPS: usize = 20;
-
-/// One line of a cart.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// Its number.
-    pub(crate) number: u32,
-    /// Item or kit.
-    pub(crate) sku: Sku,
-    /// Pieces.
-    pub(crate) quantity: i64,
-}
-
-/// A question for promises.
-#[derive(Debug, Clone)]
-pub(crate) struct Question {
-    /// The cart.
-    pub(crate) lines: Vec<Line>,
-    /// Methods asked for that are offered.
-    pub(crate) methods: Vec<Method>,
-    /// Where the customer is.
-    pub(crate) place: Option<LatLng>,
-    /// Only this node.
-    pub(crate) node: Option<NodeId>,
-    /// How many options are wanted per method.
-    pub(crate) most: usize,
-}
-
-/// A node that can serve the cart.
-#[derive(Debug, Clone)]
-pub(crate) struct Able {
-    /// The method.
-    pub(crate) method: Method,
-    /// The node.
-    pub(crate) node: Arc<Node>,
-    /// What it can do.
-    pub(crate) offer: Offer,
-    /// Metres from the place asked for.
-    pub(crate) distance_m: Option<f64>,
-}
-
-/// A "no".
-#[derive(Debug, Clone)]
-pub(crate) struct Unable {
-    /// The method.
-    pub(crate) method: Method,
-    /// The node asked for; `None`: no node can.
-    pub(crate) node: Option<NodeId>,
-    /// Why.
-    pub(crate) refused: Refused,
-    /// SKUs that lack stock.
-    pub(crate) lacking: Vec<Sku>,
-    /// Others that can.
-    pub(crate) alternatives: Vec<Able>,
-}
-
-/// The answer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Answer {
-    /// Best first.
-    pub(crate) options: Vec<Able>,
-    /// What is not offered, with reasons.
-    pub(crate) refusals: Vec<Unable>,
-}
 
 /// What is asked of every node for one method.
 #[derive(Clone, Copy)]

@@ -7,8 +7,8 @@ use domain::promise::token::{Refusal, State};
 use jiff::Timestamp;
 use tonic::Code;
 
+use super::token::{locked, save};
 use crate::Fulfillment;
-use crate::promise::confirm::{locked, save};
 use crate::error::Error;
 use crate::store::promise::Stored;
 use crate::verb::Call;

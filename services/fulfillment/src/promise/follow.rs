@@ -1,5 +1,4 @@
-//! Keeps the views in memory up to date: the stock by snapshot and events, nodes and capacity by reading what other
-//! processes changed.
+//! Keeps the view of the stock up to date, by snapshot and events.
 
 use std::time::Duration;
 
@@ -8,15 +7,14 @@ use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_event::Body;
 use domain::id::{NodeId, Sku};
 use futures_util::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
+use super::stock_view::{Need, Position};
 use crate::Fulfillment;
-use crate::promise::stock_view::{Need, Position};
+use crate::backoff::Failures;
 use crate::error::Error;
-use crate::store;
 use crate::wire;
 
 /// The topics of the subscription that [`Fulfillment::follow_stock`] reads.
@@ -24,39 +22,6 @@ pub const STOCK_TOPICS: &[Topic] = &[Topic::Inventory];
 
 /// Events taken in under one lock.
 const EVENTS_AT_ONCE: usize = 256;
-/// Rows read at once.
-const PAGE: i64 = 1_000;
-/// How far back a look for changes goes, for transactions that committed late and clocks that differ.
-const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
-/// How long to wait before what failed once is tried again.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How often that wait is doubled at most: four seconds are soon enough for who comes back, and few lines in the log.
-const DOUBLED: u32 = 4;
-
-/// How often what is over is forgotten.
-const PRUNE_EVERY: Duration = Duration::from_mins(10);
-/// Rows forgotten in one transaction.
-const PRUNE_AT_ONCE: i64 = 1_000;
-
-/// Up to which instant the changes of others were read, in microseconds.
-#[derive(Debug, Clone, Copy, Default)]
-struct Read {
-    nodes: i64,
-    slots: i64,
-}
-
-/// How often in a row something failed.
-#[derive(Debug, Default)]
-struct Failures(u32);
-
-impl Failures {
-    /// It failed once more. Answers how long to wait before the next try.
-    fn another(&mut self) -> Duration {
-        let wait = PAUSE * 2_u32.pow(self.0.min(DOUBLED));
-        self.0 = self.0.saturating_add(1);
-        wait
-    }
-}
 
 impl Fulfillment {
     /// Follows the stock until `stop`: a snapshot, then events; a new snapshot when events were missed, and now and
@@ -162,104 +127,6 @@ impl Fulfillment {
             Err(status) => Err(Error::Peer(Box::new(status))),
         }
     }
-
-    /// Reads the whole network and the capacity ahead: at the start.
-    pub(crate) async fn load_network(&self) -> Result<(), Error> {
-        let mut after = String::new();
-        loop {
-            let mut tx = self.db.read().await?;
-            let page = store::network::page(&mut tx, &after, 500).await?;
-            tx.commit().await?;
-            let Some(last) = page.last() else { break };
-            after.clone_from(&last.node.node_id);
-            self.learn_nodes(&page)?;
-        }
-        self.refresh(&mut Read::default()).await
-    }
-
-    /// Follows what other processes change of nodes and capacity, and forgets what is over, until `stop`.
-    pub async fn follow_network(&self, stop: CancellationToken) {
-        let mut read = Read::default();
-        let mut pruned = self.clock.wall();
-        let mut failures = Failures::default();
-        let every = Duration::from_millis(self.config.refresh_ms.max(10));
-        let mut wait = every;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.clock.pause(wait) => {}
-            }
-            wait = every;
-            match self.refresh(&mut read).await {
-                Ok(()) => failures = Failures::default(),
-                Err(error) => {
-                    wait = wait.max(failures.another());
-                    tracing::warn!(%error, errors = failures.0, "nodes and capacity can't be read, trying again");
-                }
-            }
-            if self.clock.wall().duration_since(pruned).unsigned_abs() >= PRUNE_EVERY {
-                pruned = self.clock.wall();
-                if let Err(error) = self.prune(self.clock.business()).await {
-                    tracing::warn!(%error, "what is over can't be forgotten, trying again later");
-                }
-            }
-        }
-    }
-
-    async fn refresh(&self, read: &mut Read) -> Result<(), Error> {
-        let back = i64::try_from(OVERLAP.as_micros()).unwrap_or(0);
-        let mut mark =
-            store::network::Mark { updated_at: read.nodes.saturating_sub(back), node: String::new() };
-        loop {
-            let mut tx = self.db.read().await?;
-            let changed = store::network::changed_after(&mut tx, &mark, PAGE).await?;
-            let news: Vec<String> = changed
-                .iter()
-                .filter(|(mark, version)| self.network.is_news(&mark.node, *version))
-                .map(|(mark, _)| mark.node.clone())
-                .collect();
-            let stored = store::network::many(&mut tx, &news).await?;
-            tx.commit().await?;
-            self.learn_nodes(&stored)?;
-            let Some((last, _)) = changed.last() else { break };
-            mark = last.clone();
-            read.nodes = read.nodes.max(mark.updated_at);
-        }
-        let mut mark = (read.slots.saturating_sub(back), store::capacity::SlotKey::default());
-        loop {
-            let mut tx = self.db.read().await?;
-            let changed = store::capacity::changed_after(&mut tx, &mark, PAGE).await?;
-            tx.commit().await?;
-            let Some((last, _)) = changed.last() else { return Ok(()) };
-            mark = last.clone();
-            read.slots = read.slots.max(mark.0);
-            self.note_load(changed.into_iter().map(|((_, slot), used)| (slot, used)));
-        }
-    }
-
-    /// Forgets promises that ended without an order, and slots, that are long over.
-    async fn prune(&self, now: Timestamp) -> Result<(), Error> {
-        let ended = now - SignedDuration::from_hours(24 * self.config.keep_ended_days);
-        loop {
-            let mut tx = self.db.begin().await?;
-            let gone = store::promise::prune(&mut tx, ended, PRUNE_AT_ONCE).await?
-                + store::capacity::prune(&mut tx, ended.as_microsecond(), PRUNE_AT_ONCE).await?;
-            tx.commit().await?;
-            if gone == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Reads what the slots of a node have taken: after one was fuller than the view knew.
-    pub(crate) async fn refresh_node(&self, node: &NodeId) -> Result<(), Error> {
-        let from = self.clock.business() - SignedDuration::from_hours(26);
-        let mut tx = self.db.read().await?;
-        let slots = store::capacity::of_node(&mut tx, node.as_str(), from.as_microsecond()).await?;
-        tx.commit().await?;
-        self.note_load(slots);
-        Ok(())
-    }
 }
 
 fn kit(sku: stock::Sku) -> Option<(Sku, Vec<Need>)> {
@@ -271,22 +138,4 @@ fn kit(sku: stock::Sku) -> Option<(Sku, Vec<Need>)> {
         parts.push(Need { sku: Sku::new(part.sku).ok()?, quantity: part.quantity });
     }
     Some((Sku::new(sku.sku).ok()?, parts))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_fails_for_long_is_tried_every_few_seconds_and_at_once_when_it_failed_once() {
-        let mut failures = Failures::default();
-        let mut waited = Duration::ZERO;
-        while waited < Duration::from_mins(1) {
-            waited += failures.another();
-        }
-        assert_eq!(failures.0, 19, "tries in a minute");
-        assert_eq!(failures.another(), Duration::from_secs(4));
-        assert_eq!(Failures(u32::MAX).another(), Duration::from_secs(4));
-        assert_eq!(Failures::default().another(), PAUSE);
-    }
 }

@@ -14,13 +14,14 @@ use domain::promise::{Offer, Reason, Refused};
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
 
+use super::batch::{Done, Job};
 use crate::Fulfillment;
-use crate::promise::combiner::{Done, Job};
 use crate::error::{Error, Lack, NotPromised};
+use crate::promise::command::Hold;
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};
 use crate::verb::Call;
-use crate::wire::promise::{self as wire, Hold};
+use crate::wire::promise as wire;
 
 /// How often a plan is made when slots turn out to be full.
 const PLANS: usize = 5;
@@ -233,14 +234,6 @@ impl Fulfillment {
         let (node, method) = (hold.node.clone(), hold.method);
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
         Error::NotPromised(Box::new(NotPromised { node, method, refused, lack, alternatives }))
-    }
-
-    /// A promise as stored.
-    pub(crate) async fn stored(&self, token: PromiseToken) -> Result<Stored, Error> {
-        let mut tx = self.db.read().await?;
-        let stored = store::promise::get(&mut tx, token).await?;
-        tx.commit().await?;
-        stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))
     }
 }
 

@@ -1,11 +1,20 @@
 //! What a cart can be promised, and the tokens that hold stock and capacity for it (`PromiseService`).
 
-pub(crate) mod ask;
+mod adopt;
+pub(crate) mod answer;
+mod ask;
+mod batch;
 pub(crate) mod combiner;
-pub(crate) mod confirm;
-pub(crate) mod extend;
+pub(crate) mod command;
+mod confirm;
+mod expire;
+mod extend;
 pub(crate) mod follow;
-pub(crate) mod hold;
-pub(crate) mod nearby;
-pub(crate) mod release;
+mod give_up;
+mod hold;
+mod nearby;
+mod read;
+mod release;
+pub(crate) mod rights;
 pub(crate) mod stock_view;
+mod token;

@@ -6,7 +6,8 @@ use domain::time::from_micros;
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::network::index::{Key, nearest_first, point};
-use crate::wire::promise::{Nearby, metres};
+use crate::promise::command::Nearby;
+use crate::wire::promise::metres;
 use crate::wire::timestamp;
 
 impl Fulfillment {

@@ -4,7 +4,6 @@ use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use domain::fulfillment::method::{Method, MethodError};
 use domain::id::{DecisionId, NodeId, OrderId, PromiseToken, Sku};
-use domain::place::LatLng;
 use domain::promise::token::State;
 use domain::promise::{Offer, Reason};
 use domain::quantity::Quantity;
@@ -13,24 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Faults, duration, method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
-use crate::promise::ask::{Able, Answer, Line, Question, Unable};
+use crate::promise::answer::{Able, Answer, Unable};
+use crate::promise::command::{Hold, Line, Nearby, Question};
 use crate::store::promise::Stored;
 
 /// The most lines of a cart.
 const MOST_LINES: usize = 1_000;
-
-/// What a caller asks to be held.
-#[derive(Debug, Clone)]
-pub(crate) struct Hold {
-    /// The method.
-    pub(crate) method: Method,
-    /// The node.
-    pub(crate) node: NodeId,
-    /// The cart.
-    pub(crate) lines: Vec<Line>,
-    /// For how long.
-    pub(crate) ttl: Option<SignedDuration>,
-}
 
 /// Checks the lines of a cart.
 pub(crate) fn lines(lines: &[pb::CartLine], faults: &mut Faults) -> Vec<Line> {
@@ -109,19 +96,6 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<Hold, Error> {
     }
     let hold = wanted.zip(node).map(|(method, node)| Hold { method, node, lines, ttl });
     faults.finish(hold)
-}
-
-/// A question for stock near a place.
-#[derive(Debug, Clone)]
-pub(crate) struct Nearby {
-    /// Where.
-    pub(crate) place: LatLng,
-    /// How far around.
-    pub(crate) radius_m: f64,
-    /// Of what.
-    pub(crate) skus: Vec<Sku>,
-    /// How many nodes.
-    pub(crate) most: usize,
 }
 
 /// A question for stock near a place.

@@ -10,13 +10,13 @@ use server::Principal;
 
 use super::token::{cursor, page_context, page_position};
 use super::{Faults, method_number, timestamp};
-use crate::work::code::{FindByCode, IssueCode, Key};
 use crate::error::Error;
+use crate::store::work::{Position, Stored};
+use crate::verb::{self, Call};
+use crate::work::code::{FindByCode, IssueCode, Key};
 use crate::work::hand_over::HandOver;
 use crate::work::pick::PickLines;
 use crate::work::reject::Reject;
-use crate::store::work::{Position, Stored};
-use crate::verb::{self, Call};
 use crate::work::views::{GetWork, ListWork};
 use crate::work::watch::WatchWork;
 

@@ -13,14 +13,14 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use server::Principal;
 
-use crate::work::code::Key;
 use crate::store::capacity::Changes;
 use crate::store::feed::{self, Feed};
 use crate::store::work::Stored;
 use crate::store::{code, record, work as store};
 use crate::verb::Call;
-use crate::work::watch::Hub;
 use crate::wire::work as wire;
+use crate::work::code::Key;
+use crate::work::watch::Hub;
 use crate::{Error, Fulfillment};
 use contract::fulfillment::v1 as pb;
 

@@ -5,7 +5,7 @@ use domain::fulfillment::event::Notice;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::store::{claim, code, feed, work as store};
+use crate::store::work as store;
 use crate::work::change::Change;
 use crate::{Error, Fulfillment};
 
@@ -17,9 +17,6 @@ const MOST_TICKS: usize = 8;
 
 /// When one that can't be moved is looked at again: many of them must not keep the others from their turn.
 const LATER: SignedDuration = SignedDuration::from_mins(1);
-
-/// The most rows of a kind that are forgotten in one go.
-const PRUNE_AT_ONCE: i64 = 1_000;
 
 /// Who acts when the clock does.
 const CLOCK: &str = "service/fulfillment";
@@ -55,30 +52,6 @@ impl Fulfillment {
     pub(crate) async fn work_next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.db.read().await?;
         store::next_due(&mut tx).await
-    }
-
-    /// Forgets what nobody can ask for any more: old entries of the feeds, notes on claims whose orders have their work,
-    /// codes that are long void, misses that no longer count. Answers how many rows.
-    pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
-        let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
-        let window = SignedDuration::from_secs(self.work.config.miss_window_s);
-        let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
-        let mut gone = 0;
-        loop {
-            let mut tx = self.db.begin().await?;
-            let some = [
-                feed::prune(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
-                claim::prune(&mut tx, PRUNE_AT_ONCE).await?,
-                code::prune_void(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
-                code::prune_misses(&mut tx, before(window), PRUNE_AT_ONCE).await?,
-            ];
-            tx.commit().await?;
-            gone += some.iter().sum::<u64>();
-            // Each is a short transaction of its own, so that it never stands in anybody's way for long.
-            if some.iter().all(|gone| *gone < PRUNE_AT_ONCE.unsigned_abs()) {
-                return Ok(gone);
-            }
-        }
     }
 
     async fn tick(&self, id: FulfillmentId, now: Timestamp) -> Result<bool, Error> {

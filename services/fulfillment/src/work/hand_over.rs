@@ -18,11 +18,11 @@ use domain::id::FulfillmentId;
 use prost::Message as _;
 use server::Principal;
 
-use crate::work::code::same;
 use crate::store::{code as store, record};
 use crate::verb::Call;
 use crate::wire::work as wire;
 use crate::work::change::{Change, may_work};
+use crate::work::code::same;
 use crate::{Error, Fulfillment};
 
 /// A handover.

@@ -5,6 +5,7 @@ pub(crate) mod cancel;
 pub(crate) mod change;
 pub(crate) mod clock;
 pub(crate) mod code;
+pub(crate) mod command;
 pub(crate) mod hand_over;
 pub(crate) mod offer;
 pub(crate) mod pick;

@@ -7,11 +7,11 @@ use domain::fulfillment::{Buckets, Line, Marks, Order};
 use domain::id::{FulfillmentId, PromiseToken, derived};
 use jiff::Timestamp;
 
-use crate::promise::confirm::Released;
 use crate::store::capacity::Changes;
 use crate::store::claim;
 use crate::store::work::Stored;
 use crate::work::change::{By, Change};
+use crate::work::command::Released;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
@@ -50,7 +50,7 @@ impl Fulfillment {
 
 /// One fulfilment order per promise: its id follows from the token.
 fn planned(released: &Released, now: Timestamp) -> Stored {
-    let line = |line: &crate::promise::confirm::ReleasedLine| Line {
+    let line = |line: &crate::work::command::ReleasedLine| Line {
         line: line.line,
         sku: line.sku.clone(),
         name: line.name.clone(),

@@ -1,0 +1,109 @@
+//! Orders that exist take the promises that they were placed on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use db::Tx;
+use domain::id::PromiseToken;
+use domain::promise::token::{Adopted, State};
+
+use crate::Fulfillment;
+use crate::error::Error;
+use crate::store;
+use crate::store::capacity::{Changes, SlotKey};
+use crate::store::promise::Stored;
+use crate::tasks::Kind;
+use crate::work::change::By;
+use crate::work::command::Released;
+
+impl Fulfillment {
+    /// Orders that exist were placed on these promises; an order that exists goes before one that a call spoke of and that
+    /// has not come. Where a promise had ended, its stock may still be on the list
+    /// of what is to be given back: it is taken off, what becomes of it is between the order and inventory now.
+    pub(crate) async fn adopt(
+        &self,
+        tx: &mut Tx,
+        released: Vec<(Released, By)>,
+        slots: &mut Changes,
+    ) -> Result<Vec<(Released, By)>, Error> {
+        let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
+        let locked = store::promise::lock_many(tx, tokens.into_iter()).await?;
+        let mut promises: BTreeMap<PromiseToken, Stored> =
+            locked.into_iter().map(|stored| (stored.token, stored)).collect();
+        let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
+        let mut late = Vec::new();
+        let mut adopted = Vec::with_capacity(released.len());
+        let mut seen: BTreeSet<PromiseToken> = BTreeSet::new();
+        for (order, by) in released {
+            if let Some(stored) = promises.get_mut(&order.token)
+                && seen.insert(order.token)
+                && stored.order().is_some_and(|other| other != order.order)
+                && store::work::of_promise(tx, order.token).await?.is_none()
+            {
+                tracing::warn!(order_id = %order.order, promise_token = %order.token,
+                    "a promise was confirmed for an order that never came; it is taken by one that did");
+                stored.state = State::Live { expires: stored.expires };
+            }
+            match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
+                // Not known here: its work goes on without capacity.
+                None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
+                    "an order came with a promise that is not known here"),
+                Some(Taken::No) => {
+                    adopted.push((order.without_promise(), by));
+                    continue;
+                }
+                Some(Taken::Again) => {}
+                Some(Taken::Now) => {
+                    changed.insert(order.token);
+                }
+                Some(Taken::Late(slot)) => {
+                    changed.insert(order.token);
+                    late.push(order.token.uuid());
+                    if let Some(slot) = slot {
+                        slots.take(slot);
+                    }
+                }
+            }
+            adopted.push((order, by));
+        }
+        store::task::cancel(tx, Kind::ReleaseReservation.name(), &late).await?;
+        promises.retain(|token, _| changed.contains(token));
+        store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
+        Ok(adopted)
+    }
+}
+
+/// What became of a promise.
+enum Taken {
+    /// It is another order's.
+    No,
+    /// It was this order's before.
+    Again,
+    /// It is this order's from now on.
+    Now,
+    /// It had ended, and is this order's all the same; with the slot that is taken again, beyond the limit if need be.
+    Late(Option<SlotKey>),
+}
+
+fn taken(stored: &mut Stored, released: &Released) -> Taken {
+    let (state, how) = match stored.state.adopt(released.order) {
+        Ok(adopted) => adopted,
+        Err(refusal) => {
+            tracing::error!(order_id = %released.order, promise_token = %released.token, %refusal,
+                "an order came with the promise of another order");
+            return Taken::No;
+        }
+    };
+    stored.state = state;
+    match how {
+        Adopted::Again => Taken::Again,
+        Adopted::Held => Taken::Now,
+        Adopted::CapacityLost => {
+            tracing::warn!(order_id = %released.order, promise_token = %released.token,
+                "an order came after its promise ended; its capacity is taken beyond the limit");
+            metrics::counter!("entrepot_promises_adopted_late_total").increment(1);
+            let slot = stored.slot();
+            stored.capacity_held = slot.is_some();
+            Taken::Late(slot)
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What a cart can be promised, and why not.
+
+use std::sync::Arc;
+
+use domain::fulfillment::method::Method;
+use domain::id::{NodeId, Sku};
+use domain::network::Node;
+use domain::promise::{Offer, Refused};
+
+/// A node that can serve the cart.
+#[derive(Debug, Clone)]
+pub(crate) struct Able {
+    /// The method.
+    pub(crate) method: Method,
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// What it can do.
+    pub(crate) offer: Offer,
+    /// Metres from the place asked for.
+    pub(crate) distance_m: Option<f64>,
+}
+
+/// A "no".
+#[derive(Debug, Clone)]
+pub(crate) struct Unable {
+    /// The method.
+    pub(crate) method: Method,
+    /// The node asked for; `None`: no node can.
+    pub(crate) node: Option<NodeId>,
+    /// Why.
+    pub(crate) refused: Refused,
+    /// SKUs that lack stock.
+    pub(crate) lacking: Vec<Sku>,
+    /// Others that can.
+    pub(crate) alternatives: Vec<Able>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// Best first.
+    pub(crate) options: Vec<Able>,
+    /// What is not offered, with reasons.
+    pub(crate) refusals: Vec<Unable>,
+}

@@ -1,0 +1,58 @@
+//! What callers ask of promises, as the verbs take it.
+
+use domain::fulfillment::method::Method;
+use domain::id::{NodeId, Sku};
+use domain::place::LatLng;
+use jiff::SignedDuration;
+
+/// One line of a cart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Its number.
+    pub(crate) number: u32,
+    /// Item or kit.
+    pub(crate) sku: Sku,
+    /// Pieces.
+    pub(crate) quantity: i64,
+}
+
+/// A question for promises.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    /// The cart.
+    pub(crate) lines: Vec<Line>,
+    /// Methods asked for that are offered.
+    pub(crate) methods: Vec<Method>,
+    /// Where the customer is.
+    pub(crate) place: Option<LatLng>,
+    /// Only this node.
+    pub(crate) node: Option<NodeId>,
+    /// How many options are wanted per method.
+    pub(crate) most: usize,
+}
+
+/// What a caller asks to be held.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    /// The method.
+    pub(crate) method: Method,
+    /// The node.
+    pub(crate) node: NodeId,
+    /// The cart.
+    pub(crate) lines: Vec<Line>,
+    /// For how long.
+    pub(crate) ttl: Option<SignedDuration>,
+}
+
+/// A question for stock near a place.
+#[derive(Debug, Clone)]
+pub(crate) struct Nearby {
+    /// Where.
+    pub(crate) place: LatLng,
+    /// How far around.
+    pub(crate) radius_m: f64,
+    /// Of what.
+    pub(crate) skus: Vec<Sku>,
+    /// How many nodes.
+    pub(crate) most: usize,
+}

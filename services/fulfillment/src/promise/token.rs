@@ -1,0 +1,43 @@
+//! The row of a promise token under its lock: loaded, saved, ended.
+
+use db::Tx;
+use domain::id::PromiseToken;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::store;
+use crate::store::capacity::Changes;
+use crate::store::promise::Stored;
+use crate::store::task;
+use crate::tasks::Kind;
+
+/// A promise, locked.
+pub(crate) async fn locked(tx: &mut Tx, token: PromiseToken) -> Result<Stored, Error> {
+    let stored = store::promise::lock(tx, token).await?;
+    stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))
+}
+
+/// Writes what changed of a promise that is locked.
+pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> {
+    if !store::promise::save(tx, stored).await? {
+        return Err(Error::Db(db::Error::Retry("a promise changed meanwhile".into())));
+    }
+    stored.version += 1;
+    Ok(())
+}
+
+/// Frees the slot of a promise that is locked, and writes the promise.
+pub(crate) async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
+    if let Some(slot) = stored.held_slot() {
+        slots.free(slot);
+    }
+    stored.capacity_held = false;
+    save(tx, stored).await
+}
+
+/// Has inventory let go of the stock of promises that ended, after this transaction.
+pub(crate) async fn release_stock(tx: &mut Tx, tokens: &[PromiseToken], now: Timestamp) -> Result<(), Error> {
+    let subjects: Vec<Uuid> = tokens.iter().map(|token| token.uuid()).collect();
+    task::add(tx, Kind::ReleaseReservation.name(), &subjects, now).await
+}
