@@ -6,8 +6,6 @@ use domain::sourcing::cost::Weights;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::work::change::WorkConfig;
-
 /// The settings of fulfillment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,5 +104,78 @@ impl SourcingConfig {
     pub(crate) fn weights(&self) -> Weights {
         let Self { version, per_km, per_hour, per_load_percent, last_unit } = self.clone();
         Weights { version, per_km, per_hour, per_load_percent, last_unit }
+    }
+}
+
+/// Settings of the nodes' work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkConfig {
+    /// Key under which pickup codes are hashed; set by the program, never by this section. All processes of a
+    /// deployment need the same. Empty: a random one, so that codes end with the process.
+    #[serde(skip)]
+    pub pickup_code_secret: Secret,
+    /// Characters of a pickup code, 8 to 32.
+    pub pickup_code_chars: usize,
+    /// Codes that one caller may miss within the window before look-ups must wait.
+    pub caller_misses: i64,
+    /// Codes that may be missed at one node within the window.
+    pub node_misses: i64,
+    /// The window, in seconds.
+    pub miss_window_s: i64,
+    /// Streams of work that may be open at once in this process.
+    pub max_watchers: usize,
+    /// Seconds after which an idle stream gets a sign of life.
+    pub keep_alive_s: u64,
+    /// Days for which a store that was offline can resume its stream.
+    pub feed_days: i64,
+}
+
+impl Default for WorkConfig {
+    fn default() -> Self {
+        Self {
+            pickup_code_secret: Secret::default(),
+            pickup_code_chars: 8,
+            caller_misses: 10,
+            node_misses: 60,
+            miss_window_s: 600,
+            max_watchers: 10_000,
+            keep_alive_s: 20,
+            feed_days: 7,
+        }
+    }
+}
+
+/// A setting that is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// A secret with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "***" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let secret = Secret::new("correct horse battery");
+        let config = WorkConfig { pickup_code_secret: secret, ..WorkConfig::default() };
+        assert!(!format!("{config:?}").contains("horse"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("horse"));
     }
 }

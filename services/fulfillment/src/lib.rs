@@ -40,11 +40,10 @@ use server::{Peer, Principal};
 use tonic::service::Routes;
 
 pub use api::access;
-pub use config::{Config, SourcingConfig};
+pub use config::{Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
 pub use error::{Error, Lack, NotPromised};
 pub use promise::follow::STOCK_TOPICS;
-pub use work::change::{Secret, WorkConfig};
 
 /// The tables of this service.
 pub const MIGRATIONS: &Migrations = &[
@@ -101,7 +100,7 @@ pub struct Fulfillment {
     pub(crate) load: network::load::Load,
     pub(crate) combiner: promise::combiner::Combiner,
     pub(crate) weights: Weights,
-    pub(crate) work: work::change::Work,
+    pub(crate) work: work::state::Work,
 }
 
 impl Fulfillment {
@@ -118,7 +117,7 @@ impl Fulfillment {
             load: network::load::Load::default(),
             combiner: promise::combiner::Combiner::default(),
             weights: config.sourcing.weights(),
-            work: work::change::Work::new(&config.work),
+            work: work::state::Work::new(&config.work),
             config,
         };
         service.load_network().await?;

@@ -18,9 +18,8 @@ use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
 use crate::wire;
-use crate::work::cancel::{Cancelling, Lost};
 use crate::work::change::By;
-use crate::work::command::{Released, ReleasedLine};
+use crate::work::command::{Cancelling, Lost, Released, ReleasedLine};
 
 #[async_trait]
 impl Consumer for Fulfillment {

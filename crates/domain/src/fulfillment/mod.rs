@@ -7,6 +7,7 @@
 //! Units that the customer does not get but that left the shelf stay claimed until the node has put them back:
 //! cancelled ones count in `put_back`, those of an expired pickup stay `ready` (a late customer may still collect).
 
+pub mod accept;
 pub mod code;
 pub mod event;
 pub mod lifecycle;

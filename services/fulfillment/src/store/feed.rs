@@ -13,7 +13,6 @@ use jiff::Timestamp;
 
 use super::work::{Stored, assemble};
 use crate::Error;
-use crate::work::change::Change;
 
 /// A node's counter, locked.
 #[derive(Debug, Clone)]
@@ -69,10 +68,12 @@ pub(crate) async fn nodes_of(
 }
 
 /// Enters new work under the numbers drawn for it.
-pub(crate) async fn enter(tx: &mut Tx, changes: &[Change]) -> Result<(), Error> {
-    let row = |change: &Change| {
-        let order = &change.stored.order;
-        params![change.feed.node.as_str(), change.feed.seq, order.id.uuid(), micros(change.now)]
+pub(crate) async fn enter(
+    tx: &mut Tx,
+    new: impl Iterator<Item = (&Feed, FulfillmentId, Timestamp)>,
+) -> Result<(), Error> {
+    let row = |(feed, id, now): (&Feed, FulfillmentId, Timestamp)| {
+        params![feed.node.as_str(), feed.seq, id.uuid(), micros(now)]
     };
     tx.batch(
         "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at)
@@ -83,7 +84,7 @@ pub(crate) async fn enter(tx: &mut Tx, changes: &[Change]) -> Result<(), Error> 
             ("fulfillment_id", Type::Uuid),
             ("fed_at", Type::BigInt),
         ],
-        changes.iter().map(row).collect(),
+        new.map(row).collect(),
     )
     .await?;
     Ok(())

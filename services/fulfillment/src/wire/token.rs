@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::store::work::{Position, Stored};
-use crate::work::watch::Cursor;
+use crate::work::command::Cursor;
 
 /// The token from which a list goes on after this work.
 pub(crate) fn page_token(node: &NodeId, states: &[State], after: &Stored) -> String {

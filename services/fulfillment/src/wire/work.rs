@@ -13,21 +13,13 @@ use super::{Faults, method_number, timestamp};
 use crate::error::Error;
 use crate::store::work::{Position, Stored};
 use crate::verb::{self, Call};
-use crate::work::code::{FindByCode, IssueCode, Key};
-use crate::work::hand_over::HandOver;
-use crate::work::pick::PickLines;
-use crate::work::reject::Reject;
-use crate::work::views::{GetWork, ListWork};
-use crate::work::watch::WatchWork;
+use crate::work::command::{
+    FindByCode, GetWork, HandOver, IssueCode, ListWork, OnWork, PickLines, Reject, WatchWork,
+};
+use crate::work::key::Key;
 
 /// The most lines of one report.
 const MAX_LINES: usize = 1_000;
-
-/// A verb that needs no more than the fulfilment order.
-pub(crate) struct OnWork {
-    pub(crate) call: Call,
-    pub(crate) id: FulfillmentId,
-}
 
 /// Reads a verb on one fulfilment order.
 pub(crate) fn on_work(

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as pb;
 use server::Principal;
 
-use crate::wire::work::OnWork;
+use super::command::OnWork;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {

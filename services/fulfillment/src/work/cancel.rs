@@ -1,30 +1,15 @@
 //! The order asks, the fulfilment order decides: what is not handed over is cancelled, the answer is an event.
 
-use contract::orders::v1::OrderCancelRequested;
 use db::Tx;
 use domain::fulfillment::Units;
 use domain::fulfillment::event::CancelRequest;
-use domain::id::{OrderId, PromiseToken};
 use jiff::Timestamp;
 
+use super::command::Cancelling;
 use crate::store::capacity::Changes;
-use crate::store::{claim, work as store};
+use crate::store::work as store;
 use crate::wire::event as wire;
 use crate::{Error, Fulfillment};
-
-/// A cancel request of an order that was released.
-pub(crate) struct Cancelling<'a> {
-    pub(crate) order: OrderId,
-    pub(crate) asked: &'a OrderCancelRequested,
-    pub(crate) actor: &'a str,
-}
-
-/// The claim on the stock of a promise was lost.
-pub(crate) struct Lost<'a> {
-    pub(crate) token: PromiseToken,
-    pub(crate) sku: &'a str,
-    pub(crate) actor: &'a str,
-}
 
 impl Fulfillment {
     /// Answers a cancel request.
@@ -49,27 +34,6 @@ impl Fulfillment {
             asked.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity }).collect();
         let request = CancelRequest { number: asked.cancel_number, lines: &lines, reason: &asked.reason };
         change.apply(|order, now| Ok(order.cancel(request, now)))?;
-        self.save_among(tx, &mut change, slots).await?;
-        self.work.hub.hold(change.feed.node);
-        Ok(())
-    }
-
-    /// The claim on the stock of a promise was lost. Work that has begun goes on: the goods are in somebody's hands.
-    pub(crate) async fn stock_lost(
-        &self,
-        tx: &mut Tx,
-        lost: Lost<'_>,
-        slots: &mut Changes,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let Lost { token, sku, actor } = lost;
-        claim::note_lost(tx, token, sku).await?;
-        let Some(id) = store::of_promise(tx, token).await? else { return Ok(()) };
-        let mut change = self.change(tx, id, actor, now).await?;
-        if let Err(refusal) = change.apply(|order, now| order.stock_lost(sku, now)) {
-            tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");
-            return Ok(());
-        }
         self.save_among(tx, &mut change, slots).await?;
         self.work.hub.hold(change.feed.node);
         Ok(())

@@ -5,8 +5,8 @@ use domain::fulfillment::event::Notice;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
+use super::change::Change;
 use crate::store::work as store;
-use crate::work::change::Change;
 use crate::{Error, Fulfillment};
 
 /// The most fulfilment orders looked at in one go.

@@ -1,8 +1,96 @@
 //! What is asked of the nodes' work, as the verbs take it.
 
+use contract::orders::v1::OrderCancelRequested;
+use domain::fulfillment::code::Code;
 use domain::fulfillment::method::Method;
-use domain::id::{self, DecisionId, NodeId, OrderId, PromiseToken, Sku};
+use domain::fulfillment::{Collector, Pick, RejectReason, State, Units};
+use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use jiff::Timestamp;
+
+use crate::store::work::Position;
+use crate::verb::Call;
+
+/// A verb that needs no more than the fulfilment order.
+pub(crate) struct OnWork {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+}
+
+/// A refusal of work.
+pub(crate) struct Reject {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+    pub(crate) reason: RejectReason,
+    pub(crate) note: String,
+}
+
+/// A report of picked and short units.
+pub(crate) struct PickLines {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+    pub(crate) lines: Vec<Pick>,
+}
+
+/// A handover.
+pub(crate) struct HandOver {
+    pub(crate) call: Call,
+    pub(crate) id: FulfillmentId,
+    pub(crate) code: Code,
+    pub(crate) lines: Option<Vec<Units>>,
+    pub(crate) collector: Collector,
+    pub(crate) collector_ref: String,
+}
+
+/// Asks for a new code.
+pub(crate) struct IssueCode {
+    pub(crate) order: OrderId,
+}
+
+/// Asks what a code opens.
+pub(crate) struct FindByCode {
+    pub(crate) node: NodeId,
+    pub(crate) code: Code,
+}
+
+/// Which fulfilment order.
+pub(crate) enum GetWork {
+    /// This one.
+    Of(FulfillmentId),
+    /// The newest of an order.
+    NewestOf(OrderId),
+}
+
+/// A page of a node's work.
+pub(crate) struct ListWork {
+    pub(crate) node: NodeId,
+    /// Any of these; empty: all that the node still has to do.
+    pub(crate) states: Vec<State>,
+    pub(crate) size: usize,
+    pub(crate) after: Position,
+}
+
+/// Where a stream goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cursor {
+    /// Lists the open work; changes after `seq` come then.
+    Listing {
+        /// The last number of the feed when the list began.
+        seq: i64,
+        /// The last work that was told.
+        after: Position,
+    },
+    /// All up to this number was told.
+    Live {
+        /// The last number told.
+        seq: i64,
+    },
+}
+
+/// Asks for a node's stream.
+pub(crate) struct WatchWork {
+    pub(crate) node: NodeId,
+    pub(crate) cursor: Option<Cursor>,
+}
 
 /// An order that was released to fulfilment: all that its node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,4 +139,18 @@ pub(crate) struct ReleasedLine {
     pub(crate) name: String,
     /// Pieces.
     pub(crate) quantity: i64,
+}
+
+/// A cancel request of an order that was released.
+pub(crate) struct Cancelling<'a> {
+    pub(crate) order: OrderId,
+    pub(crate) asked: &'a OrderCancelRequested,
+    pub(crate) actor: &'a str,
+}
+
+/// The claim on the stock of a promise was lost.
+pub(crate) struct Lost<'a> {
+    pub(crate) token: PromiseToken,
+    pub(crate) sku: &'a str,
+    pub(crate) actor: &'a str,
 }

@@ -13,27 +13,16 @@
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::fulfillment::code::{Code, Tries};
-use domain::fulfillment::{Collector, Units};
-use domain::id::FulfillmentId;
 use prost::Message as _;
 use server::Principal;
 
+use super::change::Change;
+use super::command::HandOver;
+use super::key::same;
+use super::rights::may_work;
 use crate::store::{code as store, record};
-use crate::verb::Call;
 use crate::wire::work as wire;
-use crate::work::change::{Change, may_work};
-use crate::work::code::same;
 use crate::{Error, Fulfillment};
-
-/// A handover.
-pub(crate) struct HandOver {
-    pub(crate) call: Call,
-    pub(crate) id: FulfillmentId,
-    pub(crate) code: Code,
-    pub(crate) lines: Option<Vec<Units>>,
-    pub(crate) collector: Collector,
-    pub(crate) collector_ref: String,
-}
 
 /// The first byte of a saved refusal. No message begins with it.
 const REFUSED: u8 = 0;

@@ -1,16 +1,24 @@
 //! Fulfillment orders, from the offer to the handover, and the stream of each node's work (`WorkService`).
 
-pub(crate) mod accept;
-pub(crate) mod cancel;
+mod accept;
+mod cancel;
 pub(crate) mod change;
-pub(crate) mod clock;
-pub(crate) mod code;
+mod clock;
 pub(crate) mod command;
-pub(crate) mod hand_over;
-pub(crate) mod offer;
-pub(crate) mod pick;
-pub(crate) mod put_back;
-pub(crate) mod ready;
-pub(crate) mod reject;
-pub(crate) mod views;
+mod find_by_code;
+mod follow;
+mod hand_over;
+pub(crate) mod hub;
+mod issue_code;
+pub(crate) mod key;
+mod offer;
+mod pick;
+mod put_back;
+mod ready;
+mod reject;
+pub(crate) mod rights;
+pub(crate) mod state;
+mod stock_lost;
+mod verb;
+mod views;
 pub(crate) mod watch;

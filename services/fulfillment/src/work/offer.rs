@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use db::Tx;
-use domain::fulfillment::{Buckets, Line, Marks, Order};
+use domain::fulfillment::{Buckets, Line, Marks, Order, accept};
 use domain::id::{FulfillmentId, PromiseToken, derived};
 use jiff::Timestamp;
 
+use super::change::{By, Change};
+use super::command::{Released, ReleasedLine};
 use crate::store::capacity::Changes;
 use crate::store::claim;
 use crate::store::work::Stored;
-use crate::work::change::{By, Change};
-use crate::work::command::Released;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
@@ -33,8 +33,9 @@ impl Fulfillment {
                 continue;
             };
             let mut change = Change::new(planned(released, now), by, now);
-            let (accept_due, at_risk) = self.accept_clock(&released.node, released.method, now);
-            change.apply(|order, now| order.offer(accept_due, at_risk, now))?;
+            let known = self.node(&released.node);
+            let clock = accept::clock(released.method, known.as_ref().map(|node| &node.hours), now);
+            change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
             if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {
                 change.apply(|order, now| order.stock_lost(&sku, now))?;
             }
@@ -50,7 +51,7 @@ impl Fulfillment {
 
 /// One fulfilment order per promise: its id follows from the token.
 fn planned(released: &Released, now: Timestamp) -> Stored {
-    let line = |line: &crate::work::command::ReleasedLine| Line {
+    let line = |line: &ReleasedLine| Line {
         line: line.line,
         sku: line.sku.clone(),
         name: line.name.clone(),

@@ -1,20 +1,12 @@
 //! Goods are taken from the shelf, in one report or in many; what is not there is reported short with a reason.
 
 use contract::fulfillment::v1 as pb;
-use domain::fulfillment::{Order, Pick};
-use domain::id::FulfillmentId;
+use domain::fulfillment::Order;
 use server::Principal;
 
-use crate::verb::Call;
-use crate::wire::work::OnWork;
+use super::command::OnWork;
+use super::command::PickLines;
 use crate::{Error, Fulfillment};
-
-/// A report of picked and short units.
-pub(crate) struct PickLines {
-    pub(crate) call: Call,
-    pub(crate) id: FulfillmentId,
-    pub(crate) lines: Vec<Pick>,
-}
 
 impl Fulfillment {
     pub(crate) async fn start_picking(

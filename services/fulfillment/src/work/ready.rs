@@ -5,7 +5,7 @@ use domain::fulfillment::Order;
 use domain::fulfillment::event::Notice;
 use server::Principal;
 
-use crate::wire::work::OnWork;
+use super::command::OnWork;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {

@@ -2,20 +2,10 @@
 //! says in its own words is kept here and told nowhere: it may name people.
 
 use contract::fulfillment::v1 as pb;
-use domain::fulfillment::RejectReason;
 use server::Principal;
 
-use crate::verb::Call;
+use super::command::Reject;
 use crate::{Error, Fulfillment};
-use domain::id::FulfillmentId;
-
-/// A refusal of work.
-pub(crate) struct Reject {
-    pub(crate) call: Call,
-    pub(crate) id: FulfillmentId,
-    pub(crate) reason: RejectReason,
-    pub(crate) note: String,
-}
 
 impl Fulfillment {
     pub(crate) async fn reject_work(

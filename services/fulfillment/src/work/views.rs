@@ -1,32 +1,14 @@
 //! Reads of the nodes' work.
 
 use contract::fulfillment::v1 as pb;
-use domain::fulfillment::State;
-use domain::id::{FulfillmentId, NodeId, OrderId};
 use server::Principal;
 
-use crate::store::work::{self as store, Position};
+use super::command::{GetWork, ListWork};
+use super::rights::may_work;
+use crate::store::work as store;
 use crate::wire::fitting;
 use crate::wire::work as wire;
-use crate::work::change::may_work;
 use crate::{Error, Fulfillment};
-
-/// Which fulfilment order.
-pub(crate) enum GetWork {
-    /// This one.
-    Of(FulfillmentId),
-    /// The newest of an order.
-    NewestOf(OrderId),
-}
-
-/// A page of a node's work.
-pub(crate) struct ListWork {
-    pub(crate) node: NodeId,
-    /// Any of these; empty: all that the node still has to do.
-    pub(crate) states: Vec<State>,
-    pub(crate) size: usize,
-    pub(crate) after: Position,
-}
 
 impl Fulfillment {
     pub(crate) async fn get_work(

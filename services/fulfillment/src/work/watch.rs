@@ -4,29 +4,24 @@
 //! for more, and reads on where it was. What wakes it: a commit of this process, an event of the bus (for commits of
 //! other processes), and one poll per process over the last numbers of all feeds.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bus::Subscription;
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use db::Db;
 use domain::id::NodeId;
 use futures_util::Stream;
-use jiff::SignedDuration;
-use prost::Message as _;
 use server::Principal;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::command::{Cursor, WatchWork};
+use super::hub::Seat;
+use super::rights::may_work;
 use crate::store::work::Position;
 use crate::store::{feed, work as store};
 use crate::wire::work as wire;
-use crate::work::change::may_work;
 use crate::{Error, Fulfillment};
 
 /// What a store reads.
@@ -34,100 +29,6 @@ pub(crate) type WorkStream = Pin<Box<dyn Stream<Item = Result<pb::WatchWorkRespo
 
 /// Work read at once from a list; each may have a thousand lines.
 const PAGE: i64 = 25;
-
-/// How often the feeds are looked at for commits of which nobody told.
-const POLL: Duration = Duration::from_secs(1);
-
-/// How often what is old is taken out of the feeds.
-const PRUNE: SignedDuration = SignedDuration::from_mins(10);
-
-/// Where a stream goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cursor {
-    /// Lists the open work; changes after `seq` come then.
-    Listing {
-        /// The last number of the feed when the list began.
-        seq: i64,
-        /// The last work that was told.
-        after: Position,
-    },
-    /// All up to this number was told.
-    Live {
-        /// The last number told.
-        seq: i64,
-    },
-}
-
-/// Who watches which node, and how they are woken.
-#[derive(Default)]
-pub(crate) struct Hub {
-    nodes: Mutex<HashMap<NodeId, watch::Sender<u64>>>,
-    held: Mutex<BTreeSet<NodeId>>,
-    watchers: AtomicUsize,
-}
-
-impl Hub {
-    /// Something was committed for this node.
-    pub(crate) fn wake(&self, node: &NodeId) {
-        if let Some(sender) = lock(&self.nodes).get(node) {
-            sender.send_modify(|wakes| *wakes = wakes.wrapping_add(1));
-        }
-    }
-
-    /// Something will be committed for this node, by whoever holds the transaction.
-    pub(crate) fn hold(&self, node: NodeId) {
-        lock(&self.held).insert(node);
-    }
-
-    /// What was held is committed.
-    pub(crate) fn release(&self) {
-        let held = std::mem::take(&mut *lock(&self.held));
-        for node in &held {
-            self.wake(node);
-        }
-    }
-
-    /// The number of open streams.
-    pub(crate) fn watchers(&self) -> usize {
-        self.watchers.load(Ordering::Relaxed)
-    }
-
-    /// Takes a seat, if one is left.
-    fn sit(self: &Arc<Self>, node: &NodeId, seats: usize) -> Result<Seat, Error> {
-        let taken = self.watchers.fetch_add(1, Ordering::Relaxed);
-        let wakes = lock(&self.nodes).entry(node.clone()).or_default().subscribe();
-        let seat = Seat { hub: Arc::clone(self), node: node.clone(), wakes };
-        metrics::gauge!("entrepot_fulfillment_watchers")
-            .set(f64::from(u32::try_from(taken).unwrap_or(u32::MAX)) + 1.0);
-        if taken < seats { Ok(seat) } else { Err(Error::TooManyWatchers) }
-    }
-
-    fn leave(&self, node: &NodeId) {
-        let mut nodes = lock(&self.nodes);
-        // The seat that leaves still counts as a receiver.
-        if nodes.get(node).is_some_and(|sender| sender.receiver_count() <= 1) {
-            nodes.remove(node);
-        }
-        self.watchers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One watcher's place.
-struct Seat {
-    hub: Arc<Hub>,
-    node: NodeId,
-    wakes: watch::Receiver<u64>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.hub.leave(&self.node);
-    }
-}
 
 /// One open stream.
 struct Watcher {
@@ -218,12 +119,6 @@ async fn start(tx: &mut db::Tx, node: &NodeId) -> Result<Cursor, Error> {
     Ok(Cursor::Listing { seq: last, after: Position::start() })
 }
 
-/// Asks for a node's stream.
-pub(crate) struct WatchWork {
-    pub(crate) node: NodeId,
-    pub(crate) cursor: Option<Cursor>,
-}
-
 impl Fulfillment {
     /// Opens the stream of a node's work.
     pub(crate) async fn watch_work(&self, who: &Principal, command: WatchWork) -> Result<WorkStream, Error> {
@@ -250,88 +145,5 @@ impl Fulfillment {
             is_told: false,
         };
         Ok(Box::pin(futures_util::stream::unfold(watcher, Watcher::next)))
-    }
-
-    /// Wakes watchers for what other processes committed, and keeps the feeds short, until `stop`.
-    pub async fn follow_work(&self, stop: CancellationToken, mut subscription: Subscription) {
-        let mut seen: HashMap<NodeId, i64> = HashMap::new();
-        let mut pruned = self.clock.wall();
-        loop {
-            if self.clock.wall().duration_since(pruned) > PRUNE {
-                pruned = self.clock.wall();
-                if let Err(error) = self.prune_feed(self.clock.business()).await {
-                    tracing::warn!(%error, "the feeds can't be pruned, trying again later");
-                }
-            }
-            let event = tokio::select! {
-                () = stop.cancelled() => return,
-                event = subscription.next() => Some(event),
-                () = self.clock.pause(POLL) => None,
-            };
-            match event {
-                Some(Ok(event)) => self.wake_by(&event),
-                missed => {
-                    if missed.is_some() {
-                        self.clock.pause(POLL).await;
-                    }
-                    if self.work.hub.watchers() > 0
-                        && let Err(error) = self.poll_feeds(&mut seen).await
-                    {
-                        tracing::warn!(%error, "the feeds can't be read, trying again");
-                    }
-                }
-            }
-        }
-    }
-
-    fn wake_by(&self, event: &bus::Delivered) {
-        let node = pb::FulfillmentEvent::decode(event.payload.clone())
-            .ok()
-            .and_then(|event| event.fulfillment_order)
-            .and_then(|order| NodeId::new(order.node_id).ok());
-        if let Some(node) = node {
-            self.work.hub.wake(&node);
-        }
-    }
-
-    async fn poll_feeds(&self, seen: &mut HashMap<NodeId, i64>) -> Result<(), Error> {
-        let mut tx = self.db.read().await?;
-        for (node, seq) in feed::last_of_all(&mut tx).await? {
-            if seen.get(&node) != Some(&seq) {
-                self.work.hub.wake(&node);
-                seen.insert(node, seq);
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seat_is_free_again_when_its_watcher_leaves() {
-        let hub = Arc::new(Hub::default());
-        let node = NodeId::new("N1").unwrap();
-        let seat = hub.sit(&node, 1).unwrap();
-        assert!(hub.sit(&node, 1).is_err());
-        assert_eq!(hub.watchers(), 1);
-        hub.wake(&node);
-        assert!(seat.wakes.has_changed().unwrap());
-        drop(seat);
-        assert_eq!(hub.watchers(), 0);
-        assert!(lock(&hub.nodes).is_empty());
-    }
-
-    #[test]
-    fn held_nodes_are_woken_when_the_batch_is_committed() {
-        let hub = Arc::new(Hub::default());
-        let node = NodeId::new("N1").unwrap();
-        let seat = hub.sit(&node, 10).unwrap();
-        hub.hold(node);
-        assert!(!seat.wakes.has_changed().unwrap());
-        hub.release();
-        assert!(seat.wakes.has_changed().unwrap());
     }
 }

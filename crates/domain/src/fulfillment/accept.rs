@@ -1,0 +1,59 @@
+//! When an offer must be accepted.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::method::{Counts, Method};
+use crate::network::hours::Hours;
+
+/// The clock of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptClock {
+    /// When the offer must be accepted.
+    pub due: Timestamp,
+    /// From when it is at risk.
+    pub at_risk: Timestamp,
+}
+
+/// The clock of an offer made now. A method whose clock counts opening time needs the hours of the node; of a node that is
+/// not known, or does not open long enough, every minute counts.
+pub fn clock(method: Method, hours: Option<&Hours>, now: Timestamp) -> AcceptClock {
+    let rules = method.rules();
+    let hours = match rules.accept.counts {
+        Counts::OpeningTime => hours,
+        Counts::AllTime => None,
+    };
+    let after = |span: SignedDuration| {
+        let open = hours.and_then(|hours| hours.add_open_time(now, span));
+        open.unwrap_or_else(|| now.saturating_add(span).unwrap_or(Timestamp::MAX))
+    };
+    AcceptClock {
+        due: after(SignedDuration::from_mins(rules.accept.minutes)),
+        at_risk: after(SignedDuration::from_secs(rules.accept.minutes * 60 * rules.at_risk_percent / 100)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::hours::{Day, Interval, Zone};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_offer_made_before_closing_time_goes_on_when_the_node_opens_again() {
+        let day = Day::new(vec![Interval::new(9 * 60, 18 * 60).unwrap()]).unwrap();
+        let hours = Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| day.clone()));
+        let clock = clock(Method::Pickup, Some(&hours), at("2026-01-12T17:50:00Z"));
+        assert_eq!(clock.due, at("2026-01-13T09:05:00Z"));
+        assert_eq!(clock.at_risk, at("2026-01-13T09:02:00Z"));
+    }
+
+    #[test]
+    fn at_a_node_that_is_not_known_every_minute_counts() {
+        let clock = clock(Method::Pickup, None, at("2026-01-12T17:50:00Z"));
+        assert_eq!(clock.due, at("2026-01-12T18:05:00Z"));
+        assert_eq!(clock.at_risk, at("2026-01-12T18:02:00Z"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Pickup codes are issued to the channel and kept as keyed hashes.
+
+use domain::fulfillment::Order;
+use domain::fulfillment::code::Code;
+use domain::id::FulfillmentId;
+use server::Principal;
+
+use super::command::IssueCode;
+use crate::store::{code as store, work};
+use crate::{Error, Fulfillment};
+
+impl Fulfillment {
+    /// Issues a code for what the customer of an order collects; the last one is void. It is told once and not kept.
+    pub(crate) async fn issue_code(
+        &self,
+        who: &Principal,
+        command: &IssueCode,
+    ) -> Result<(Code, FulfillmentId), Error> {
+        // A duplicate is a code that the node gave to somebody else: draw again.
+        let again = |error: &Error| error.is_retry() || error.is_duplicate_code();
+        db::retry(3, again, || self.try_issue(who, command)).await
+    }
+
+    async fn try_issue(&self, who: &Principal, command: &IssueCode) -> Result<(Code, FulfillmentId), Error> {
+        let now = self.clock.business();
+        let code = self.draw()?;
+        let mut tx = self.db.begin().await?;
+        let Some(id) = work::newest_of(&mut tx, command.order).await? else {
+            return Err(Error::FulfillmentNotFound(command.order.to_string()));
+        };
+        let mut change = self.change(&mut tx, id, who.as_str(), now).await?;
+        change.apply(Order::code_issued)?;
+        let node = change.stored.order.node.clone();
+        store::keep(&mut tx, id, &node, &self.work.key.digest(&node, &code), now).await?;
+        self.save(&mut tx, &mut change).await?;
+        tx.commit().await?;
+        self.work.hub.wake(&node);
+        Ok((code, id))
+    }
+
+    fn draw(&self) -> Result<Code, Error> {
+        let mut bytes = vec![0_u8; self.work.config.pickup_code_chars];
+        getrandom::fill(&mut bytes).map_err(|error| Error::Corrupt(format!("no random bytes: {error}")))?;
+        Code::from_random(&bytes).map_err(|error| Error::Corrupt(format!("work.pickup_code_chars {error}")))
+    }
+}

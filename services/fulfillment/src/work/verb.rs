@@ -1,0 +1,51 @@
+//! What the verbs of a store on one fulfilment order share.
+
+use contract::fulfillment::v1 as pb;
+use domain::fulfillment::Refusal;
+use domain::id::FulfillmentId;
+use prost::Message as _;
+use server::Principal;
+
+use super::change::Change;
+use super::rights::may_work;
+use crate::verb::Call;
+use crate::wire::work as wire;
+use crate::{Error, Fulfillment};
+
+impl Fulfillment {
+    /// A verb of a store on one fulfilment order: once per request id, repeated when others were in the way.
+    pub(crate) async fn work_verb(
+        &self,
+        call: &Call,
+        principal: &Principal,
+        id: FulfillmentId,
+        act: impl Fn(&mut Change) -> Result<(), Refusal>,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        db::retry(3, Error::is_retry, || self.try_verb(call, principal, id, &act)).await
+    }
+
+    async fn try_verb(
+        &self,
+        call: &Call,
+        principal: &Principal,
+        id: FulfillmentId,
+        act: &impl Fn(&mut Change) -> Result<(), Refusal>,
+    ) -> Result<pb::FulfillmentOrder, Error> {
+        let now = self.clock.business();
+        let mut tx = self.db.begin().await?;
+        if let Some(reply) = call.claim(&mut tx, now).await? {
+            return wire::saved(&reply);
+        }
+        let mut change = self.change(&mut tx, id, principal.as_str(), now).await?;
+        may_work(principal, &change.stored.order.node)
+            .then_some(())
+            .ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
+        act(&mut change)?;
+        self.save(&mut tx, &mut change).await?;
+        let reply = wire::fulfillment_order(&change.stored);
+        call.settle(&mut tx, &reply.encode_to_vec()).await?;
+        tx.commit().await?;
+        self.work.hub.wake(&change.feed.node);
+        Ok(reply)
+    }
+}
