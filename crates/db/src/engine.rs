@@ -67,6 +67,8 @@ pub struct Options {
     pub acquire_timeout_ms: u64,
     /// Statements that take longer are logged, in ms.
     pub slow_statement_ms: u64,
+    /// PostgreSQL: whether the connection may leave this machine without TLS.
+    pub allow_unencrypted: bool,
 }
 
 impl Default for Options {
@@ -79,6 +81,7 @@ impl Default for Options {
             idle_in_tx_timeout_ms: 10_000,
             acquire_timeout_ms: 5_000,
             slow_statement_ms: 250,
+            allow_unencrypted: false,
         }
     }
 }
@@ -125,14 +128,14 @@ impl Db {
             let writer = Writer::start(connection, address, Arc::clone(&wakeups), acquire, idle);
             let readers = Pool::new(sqlite_address(path, true)?, options.max_connections, acquire);
             (Engine::Sqlite, Write::Sqlite(writer), readers)
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        } else {
+            crate::url::check(url, options.allow_unencrypted)
+                .map_err(|error| Error::misuse(format!("the database URL {error}")))?;
             let pool = Pool::new(postgres_address(url, options, false)?, options.max_connections, acquire);
             let lease = pool.lease(pool.permit().await?).await?;
             drop(lease);
             let readers = Pool::new(postgres_address(url, options, true)?, options.max_connections, acquire);
             (Engine::Postgres, Write::Postgres(pool), readers)
-        } else {
-            return Err(Error::misuse("database url must begin with sqlite:// or postgres://"));
         };
         Ok(Self(Arc::new(Shared {
             engine,
@@ -218,6 +221,8 @@ impl Db {
             return Err(Error::misuse("back up PostgreSQL with its own tools"));
         }
         let text = path.to_str().ok_or_else(|| Error::misuse("path is not UTF-8"))?;
+        // an empty file is taken over as it is: the copy is private from its first byte on
+        private_file(text)?;
         let mut tx = self.read().await?;
         tx.execute("VACUUM INTO $1", crate::params![text]).await?;
         let synced = tokio::fs::File::open(path).await;

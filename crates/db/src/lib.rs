@@ -45,6 +45,7 @@ mod schema;
 pub mod testing;
 mod text;
 mod tx;
+pub mod url;
 mod value;
 mod writer;
 

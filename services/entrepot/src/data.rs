@@ -12,6 +12,7 @@ use crate::exit::{Class, Exit, Result};
 
 const LOCK: &str = "entrepot.lock";
 const CLOCK: &str = "clock";
+const DATABASES: &str = "databases";
 const PICKUP_CODE_KEY: &str = "pickup-code.key";
 
 /// Which clock a directory's due times were made by.
@@ -173,6 +174,41 @@ impl Directory {
     }
 }
 
+/// Refuses to open the database `file` of `service` where the directory remembers one and it is gone: an empty one in
+/// its place would lose what it held without a word.
+pub(crate) fn expect_database(path: &Path, service: &str, file: &Path) -> Result<()> {
+    if file.exists() || !remembered_databases(path)?.iter().any(|known| known == service) {
+        return Ok(());
+    }
+    let hint = format!(
+        "the database of {service} was made here, but {} is gone; put it back, or restore a backup with `entrepot \
+         restore` into a new --data; to begin with nothing, use a new --data",
+        file.display()
+    );
+    Err(unusable(path, &hint))
+}
+
+/// Remembers that the database of `service` was made.
+pub(crate) fn remember_database(path: &Path, service: &str) -> Result<()> {
+    let mut known = remembered_databases(path)?;
+    if known.iter().any(|name| name == service) {
+        return Ok(());
+    }
+    known.push(service.to_owned());
+    known.sort_unstable();
+    replace(path, DATABASES, (known.join("\n") + "\n").as_bytes())
+}
+
+fn remembered_databases(path: &Path) -> Result<Vec<String>> {
+    match std::fs::read_to_string(path.join(DATABASES)) {
+        Ok(text) => {
+            Ok(text.lines().map(str::trim).filter(|name| !name.is_empty()).map(ToOwned::to_owned).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(unusable(path, &error.to_string())),
+    }
+}
+
 /// What a file is called while it is restored.
 pub(crate) fn staged(name: &str) -> String {
     format!("{name}.partial")
@@ -316,6 +352,23 @@ mod tests {
         directory.record_clock(ClockMode::System).unwrap();
         assert!(directory.admit(&Clock::virtual_at(Timestamp::UNIX_EPOCH)).is_err());
         assert!(directory.admit(&Clock::system()).is_ok());
+    }
+
+    #[test]
+    fn a_database_that_was_removed_is_not_made_again() {
+        let home = tempfile::tempdir().unwrap();
+        let orders = home.path().join("orders.db");
+        expect_database(home.path(), "orders", &orders).unwrap();
+        std::fs::write(&orders, "rows").unwrap();
+        remember_database(home.path(), "orders").unwrap();
+        remember_database(home.path(), "inventory").unwrap();
+        remember_database(home.path(), "orders").unwrap();
+        expect_database(home.path(), "orders", &orders).unwrap();
+        std::fs::remove_file(&orders).unwrap();
+        let refused = expect_database(home.path(), "orders", &orders).unwrap_err();
+        assert_eq!(refused.class, Class::Directory);
+        assert!(refused.message.contains("orders.db is gone; put it back"), "{refused}");
+        expect_database(home.path(), "fulfillment", &home.path().join("fulfillment.db")).unwrap();
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! All databases are copied while none of them can be written, so the copies belong together: no service knows of an
 //! event that its owner does not.
 
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Place, say};
@@ -76,7 +77,10 @@ async fn copy_all(config: &Config, files: &[(Service, PathBuf)], staged: &Path) 
     for name in OTHERS {
         let source = config.data.directory.join(name);
         if source.exists() {
-            std::fs::copy(&source, staged.join(name)).map_err(|error| cannot(&source, &error))?;
+            let copy = staged.join(name);
+            std::fs::copy(&source, &copy)
+                .and_then(|_| std::fs::set_permissions(&copy, owner_only()))
+                .map_err(|error| cannot(&copy, &error))?;
         }
     }
     Ok(())
@@ -104,8 +108,10 @@ pub(crate) fn restore(args: &RestoreArgs, config: &Config) -> Result<()> {
     // first all of the bytes, then all of the names: a restore that breaks off can be begun again
     for name in &names {
         let staged = directory.path().join(data::staged(name));
+        // a copy takes over the permissions of its source, which may have been handed around
         let copied = std::fs::copy(args.source.join(name), &staged)
-            .and_then(|_| std::fs::File::open(&staged)?.sync_all());
+            .and_then(|_| std::fs::set_permissions(&staged, owner_only()))
+            .and_then(|()| std::fs::File::open(&staged)?.sync_all());
         copied.map_err(|error| cannot(&staged, &error))?;
     }
     for name in &names {
@@ -134,6 +140,11 @@ fn files(config: &Config) -> Result<Vec<(Service, PathBuf)>> {
         )),
         None => Ok(files),
     }
+}
+
+/// The files hold orders and the key of pickup codes.
+fn owner_only() -> Permissions {
+    Permissions::from_mode(0o600)
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> Exit {

@@ -1,6 +1,6 @@
 //! One service of this process and what it is connected to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bus::{Bus, Consumer};
@@ -85,6 +85,11 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
 /// Opens the database of a service and brings its tables up to date; answers how many migrations that took.
 pub(crate) async fn open_database(config: &Config, service: Service) -> Result<(Db, u32)> {
     let failed = |error: db::Error| Exit::database(service.name(), &error);
+    let directory = &config.data.directory;
+    let file = config.database_url(service).strip_prefix("sqlite://").map(PathBuf::from);
+    if let Some(file) = &file {
+        data::expect_database(directory, service.name(), file)?;
+    }
     let db = connect(config, service).await?;
     let own = match service {
         Service::Inventory => inventory::MIGRATIONS,
@@ -93,6 +98,9 @@ pub(crate) async fn open_database(config: &Config, service: Service) -> Result<(
     };
     let of_bus = db.migrate(bus::MIGRATION_SET, bus::MIGRATIONS).await.map_err(failed)?;
     let of_service = db.migrate(service.name(), own).await.map_err(failed)?;
+    if file.is_some() {
+        data::remember_database(directory, service.name())?;
+    }
     Ok((db, of_bus + of_service))
 }
 

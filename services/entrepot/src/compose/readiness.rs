@@ -1,5 +1,7 @@
 //! What must hold for this process to take traffic.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
@@ -20,6 +22,12 @@ pub(super) fn checks(
     let limit = Duration::from_secs(config.admin.max_outbox_age_s);
     for member in members {
         let name = member.service.name();
+        if let Some(file) = config.database_url(member.service).strip_prefix("sqlite://") {
+            let (file, opened) = (PathBuf::from(file), identity(Path::new(file)));
+            readiness = readiness.check(&format!("database file {name}"), move || {
+                std::future::ready(is_in_place(&file, opened))
+            });
+        }
         let db = member.db.clone();
         readiness = readiness.check(&format!("database {name}"), move || answers(db.clone()));
         // on a virtual clock an age means nothing
@@ -37,6 +45,23 @@ pub(super) fn checks(
         });
     }
     readiness
+}
+
+/// Device and number of a file: a removed or replaced file has another identity than the one that is open.
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(file).ok().map(|file| (file.dev(), file.ino()))
+}
+
+fn is_in_place(file: &Path, opened: Option<(u64, u64)>) -> Result<String, String> {
+    if opened.is_some() && identity(file) == opened {
+        return Ok("in place".to_owned());
+    }
+    Err(format!(
+        "{} was removed or replaced while it is in use; what is written from now on is lost at the stop, so stop taking \
+         orders, copy /proc/{}/fd/* that still point to it, and restore",
+        file.display(),
+        std::process::id()
+    ))
 }
 
 async fn answers(db: db::Db) -> Result<String, String> {

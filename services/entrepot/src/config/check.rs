@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use db::url::UrlError;
 use domain::stock::reservation::LONGEST_HOLD;
 use toml::{Table, Value};
 
@@ -128,13 +129,18 @@ impl Config {
             ("fulfillment_url", &database.fulfillment_url),
             ("orders_url", &database.orders_url),
         ] {
-            let known = ["postgres://", "postgresql://", "sqlite://"];
-            if !url.is_empty() && !known.iter().any(|scheme| url.reveal().starts_with(scheme)) {
-                return Err(Exit::usage(format!(
-                    "setting `database.{path}` is no url of a database; expected postgres://user:password@host:port/database, \
-                     or nothing for SQLite files in the data directory"
-                )));
+            if url.is_empty() {
+                continue;
             }
+            db::url::check(url.reveal(), database.allow_unencrypted).map_err(|error| {
+                let files = match error {
+                    UrlError::Malformed => ", or nothing for SQLite files in the data directory",
+                    UrlError::UnknownParameter { .. }
+                    | UrlError::NoTls { .. }
+                    | UrlError::Unencrypted { .. } => "",
+                };
+                Exit::usage(format!("setting `database.{path}` {error}{files}"))
+            })?;
         }
         Ok(())
     }
@@ -286,14 +292,19 @@ mod tests {
     #[test]
     fn what_is_no_database_and_no_name_of_a_topic_is_refused() {
         let text = refusal(|config| config.database.url = "mysql://a:hunter2@db/shop".into());
-        assert!(text.starts_with("setting `database.url` is no url of a database; expected postgres://"));
+        assert!(text.starts_with("setting `database.url` is not a database URL; expected postgres://"));
         assert!(!text.contains("hunter2"), "{text}");
         let text = refusal(|config| config.database.orders_url = "db:5432/shop".into());
         assert!(text.starts_with("setting `database.orders_url`"), "{text}");
         assert!(refusal(|config| config.bus.prefix = "my shop.".to_owned()).contains("is `my shop.`; names"));
         assert!(refusal(|config| config.bus.prefix = "x".repeat(129)).contains("at most 128"));
+        let text = refusal(|config| config.database.url = "postgres://db/shop?pasword=hunter2".into());
+        assert!(text.contains("unknown parameter `pasword`") && !text.contains("hunter2"), "{text}");
+        let text = refusal(|config| config.database.url = "postgres://db/shop".into());
+        assert!(text.contains("to db unencrypted (sslmode=prefer)"), "{text}");
         let mut config = Config::default();
         config.database.url = "postgres://db/shop".into();
+        config.database.allow_unencrypted = true;
         config.bus.prefix = "shop-1_a.".to_owned();
         assert!(config.check().is_ok());
     }

@@ -147,6 +147,9 @@ pub struct Database {
     pub idle_in_tx_timeout_ms: u64,
     /// Statements slower than this are logged, ms.
     pub slow_statement_ms: u64,
+    /// Whether a connection to PostgreSQL may leave this machine. It has no TLS in this version: passwords and data
+    /// can be read on the way.
+    pub allow_unencrypted: bool,
 }
 
 impl Default for Database {
@@ -164,6 +167,7 @@ impl Default for Database {
             statement_timeout_ms: options.statement_timeout_ms,
             idle_in_tx_timeout_ms: options.idle_in_tx_timeout_ms,
             slow_statement_ms: options.slow_statement_ms,
+            allow_unencrypted: options.allow_unencrypted,
         }
     }
 }
@@ -463,6 +467,7 @@ impl Config {
             idle_in_tx_timeout_ms: self.database.idle_in_tx_timeout_ms,
             acquire_timeout_ms: self.database.acquire_timeout_ms,
             slow_statement_ms: self.database.slow_statement_ms,
+            allow_unencrypted: self.database.allow_unencrypted,
         }
     }
 }

@@ -62,6 +62,7 @@ fn the_deployed_file_can_be_read() {
 fn the_settings_in_effect_are_valid_toml_with_their_sources_and_no_secrets() {
     let output = entrepot(&["config", "--data", "/tmp/here"])
         .env("ENTREPOT__DATABASE__URL", "postgres://shop:hunter2@db/shop")
+        .env("ENTREPOT__DATABASE__ALLOW_UNENCRYPTED", "true")
         .env("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "hunter2hunter2hunter2")
         .output()
         .unwrap();
