@@ -41,35 +41,54 @@ pub trait Consumer: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 pub struct HandleError {
-    /// Whether it may succeed later without anybody's help. Either way it is tried three times at once and then
-    /// parked; with `retry` it is also tried again later, at growing intervals, and not only when an operator asks.
-    pub retry: bool,
+    /// What helps.
+    pub kind: HandleErrorKind,
     /// What went wrong.
     pub source: Box<dyn StdError + Send + Sync>,
 }
 
+/// What helps against a [`HandleError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandleErrorKind {
+    /// The database is away, full, read-only or locked by others. It is not the event's fault: the batch waits and
+    /// nothing is parked.
+    Outage,
+    /// Time may help. The event is tried three times, then parked and tried again at growing intervals.
+    Retry,
+    /// A human, or another version of this program. The event is tried three times, then parked until an operator asks.
+    Poison,
+}
+
 impl HandleError {
+    /// The database, or what else every event needs, does not work.
+    pub fn outage(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { kind: HandleErrorKind::Outage, source: source.into() }
+    }
+
     /// It may work later.
     pub fn retry(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { retry: true, source: source.into() }
+        Self { kind: HandleErrorKind::Retry, source: source.into() }
     }
 
     /// It needs a human, or another version of this program.
     pub fn poison(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { retry: false, source: source.into() }
+        Self { kind: HandleErrorKind::Poison, source: source.into() }
     }
 }
 
 impl From<db::Error> for HandleError {
     fn from(error: db::Error) -> Self {
-        let retry = error.is_retry() || matches!(error, db::Error::Unavailable(_));
-        Self { retry, source: Box::new(error) }
+        if error.is_outage() { Self::outage(error) } else { Self::poison(error) }
     }
 }
 
 impl From<Error> for HandleError {
     fn from(error: Error) -> Self {
-        Self { retry: error.is_retry(), source: Box::new(error) }
+        match error {
+            Error::Db(error) => error.into(),
+            other if other.is_retry() => Self::retry(other),
+            other => Self::poison(other),
+        }
     }
 }
 

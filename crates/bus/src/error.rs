@@ -87,6 +87,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the database, the broker or a peer does not work, and nothing is wrong with what was asked.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_outage(),
+            Self::Broker(_) => true,
+            Self::RequestIdReused { .. }
+            | Self::Unsettled { .. }
+            | Self::TooLarge { .. }
+            | Self::BadSequence { .. }
+            | Self::NotParked { .. }
+            | Self::NotHead { .. }
+            | Self::NoGap { .. }
+            | Self::UnknownTopic { .. }
+            | Self::Unreadable { .. }
+            | Self::Stopping => false,
+        }
+    }
+
     /// Whether the same call may succeed a moment later.
     pub fn is_retry(&self) -> bool {
         match self {

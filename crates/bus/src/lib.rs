@@ -38,7 +38,7 @@ mod subscription;
 mod upkeep;
 
 pub use bus::{Bus, idle};
-pub use consumer::{Consumer, Consuming, HandleError};
+pub use consumer::{Consumer, Consuming, HandleError, HandleErrorKind};
 pub use error::Error;
 pub use event::{Delivered, Event, MAX_PAYLOAD};
 #[cfg(feature = "kafka")]

@@ -375,6 +375,32 @@ pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -
     Ok(())
 }
 
+/// Makes every parked event due that is to be tried later anyway. Answers how many.
+pub(crate) async fn wake_all(tx: &mut Tx, consumer: &str, now: Timestamp) -> Result<u64, Error> {
+    let woken = tx
+        .execute(
+            "UPDATE parked SET retry_at = $2 WHERE consumer = $1 AND retry_at > $2",
+            params![consumer, now.as_microsecond()],
+        )
+        .await?;
+    Ok(woken)
+}
+
+/// Puts off the due gaps of one topic, whose owner does not answer.
+pub(crate) async fn postpone_gaps(
+    tx: &mut Tx,
+    consumer: &str,
+    topic: Topic,
+    until: Timestamp,
+) -> Result<(), Error> {
+    tx.execute(
+        "UPDATE parked SET retry_at = $3 WHERE consumer = $1 AND topic = $2 AND reason = 'GAP' AND retry_at <= $3",
+        params![consumer, topic.name(), until.as_microsecond()],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Takes events out of the list.
 pub(crate) async fn remove(tx: &mut Tx, consumer: &str, key: Key, sequences: &[i64]) -> Result<(), Error> {
     let rows = sequences

@@ -2,36 +2,38 @@
 //!
 //! A batch is one transaction. If a handler fails, the batch is tried again with a savepoint around each event, so
 //! that only the failing aggregate stays behind; after three tries its event is parked and blocks the aggregate.
-//! A database that is away is not a failure of the event: the batch waits for it.
+//! An outage of the database (away, full, locked by others) is not a failure of the event: the batch waits for its end,
+//! and what was parked until later is tried with it.
 
+mod handler;
 mod heal;
 mod redo;
+mod refusal;
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clock::Clock;
 use db::{Db, Tx};
-use futures_util::FutureExt as _;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::applied::{self, Marks};
 use crate::event::Key;
-use crate::parked::{self, Parking, Reason};
-use crate::{Consumer, Delivered, Error, HandleError, Replay, measure, trace};
+use crate::parked::{self, Parking};
+use crate::{Consumer, Delivered, Error, HandleError, Replay, measure};
+
+use handler::Handled;
 
 /// Events applied in one transaction at most.
 pub(crate) const BATCH: usize = 100;
 /// Tries before an event is parked.
 const TRIES: u32 = 3;
-/// A handler that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often parked events are looked at.
 const RETRY_POLL: Duration = Duration::from_millis(500);
+/// The longest pause between two tries during an outage.
+const OUTAGE_POLL: Duration = Duration::from_secs(1);
 
 /// Applies events for one consumer.
 pub(crate) struct Runner {
@@ -67,15 +69,6 @@ struct Failed {
     error: HandleError,
 }
 
-/// How a handler ended.
-enum Handled {
-    Done,
-    /// What it did is undone.
-    Failed(HandleError),
-    /// The transaction is lost with it.
-    Broken(HandleError),
-}
-
 /// How one transaction over a batch ended.
 enum Round {
     /// All events are applied, skipped or parked.
@@ -86,6 +79,8 @@ enum Round {
     Failed(Vec<Failed>),
     /// Another instance was faster; nothing was committed.
     Overtaken,
+    /// The database does not work; nothing was committed.
+    Outage(HandleError),
 }
 
 /// What happened to one event.
@@ -97,6 +92,7 @@ enum Step {
     Parked,
     Failed(HandleError),
     Broken(HandleError),
+    Outage(HandleError),
 }
 
 impl Runner {
@@ -151,8 +147,7 @@ impl Runner {
     pub(crate) async fn tend(&self, stop: &CancellationToken) {
         let mut errors: u32 = 0;
         loop {
-            // an outage is told again and again, but ever more seldom
-            let pause = RETRY_POLL * 2_u32.pow(errors.min(4));
+            let pause = if errors == 0 { RETRY_POLL } else { OUTAGE_POLL };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.clock.pause(pause) => {}
@@ -161,7 +156,9 @@ impl Runner {
                 Ok(()) => errors = 0,
                 Err(error) => {
                     errors += 1;
-                    tracing::warn!(consumer = self.group(), %error, errors, "parked events could not be looked at");
+                    if is_reported(errors) {
+                        tracing::warn!(consumer = self.group(), %error, errors, "parked events could not be read");
+                    }
                 }
             }
         }
@@ -174,6 +171,9 @@ impl Runner {
             match Box::pin(self.round(events, &trouble)).await {
                 Ok(Round::Done) => {
                     self.consumer.committed();
+                    if outages > 0 {
+                        self.retry_all().await;
+                    }
                     return Ok(());
                 }
                 Ok(Round::Gaps(gaps)) => {
@@ -192,15 +192,30 @@ impl Runner {
                     }
                 }
                 Ok(Round::Overtaken) => self.wait(backoff(1), stop).await?,
+                Ok(Round::Outage(error)) => {
+                    outages += 1;
+                    self.sit_out(outages, &error, stop).await?;
+                }
                 Err(error) => {
                     outages += 1;
-                    trouble.careful |=
-                        !(error.is_retry() || matches!(error, Error::Db(db::Error::Unavailable(_))));
-                    tracing::warn!(consumer = self.group(), %error, outages, "a batch waits for the database");
-                    self.wait(backoff(outages), stop).await?;
+                    trouble.careful |= !error.is_outage();
+                    self.sit_out(outages, &error, stop).await?;
                 }
             }
         }
+    }
+
+    /// Waits a moment for the database.
+    async fn sit_out(
+        &self,
+        outages: u32,
+        error: &(dyn std::error::Error + Sync),
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        if is_reported(outages) {
+            tracing::warn!(consumer = self.group(), %error, outages, "a batch waits for the database");
+        }
+        self.wait(backoff(outages).min(OUTAGE_POLL), stop).await
     }
 
     /// One transaction over the batch.
@@ -231,14 +246,21 @@ impl Runner {
                 Step::Failed(error) => {
                     failed.push(Failed { event: (event.key(), event.sequence), error });
                 }
+                Step::Outage(error) => return Ok(Round::Outage(error)),
                 Step::Broken(error) => {
                     let event = (event.key(), event.sequence);
                     return Ok(Round::Failed(vec![Failed { event, error }]));
                 }
             }
         }
-        if let Err(broken) = self.handle_together(&mut tx, &together).await {
-            return Ok(Round::Failed(broken));
+        if !together.is_empty() {
+            match self.handle_together(&mut tx, &together).await {
+                Handled::Done => {}
+                Handled::Outage(error) => return Ok(Round::Outage(error)),
+                Handled::Failed(error) | Handled::Broken(error) => {
+                    return Ok(Round::Failed(self.blame(&together, error)));
+                }
+            }
         }
         if !marks.save(&mut tx, self.group()).await? {
             return Ok(Round::Overtaken);
@@ -269,7 +291,7 @@ impl Runner {
         }
         if event.sequence > mark.sequence + 1 {
             let unhealed = trouble.unhealed.get(&event.key());
-            parking.push(self.gap(event, mark.sequence, unhealed, 1));
+            parking.push(self.gap(event, mark.sequence, unhealed));
             marks.block(event.key(), true);
             return Ok(Step::Parked);
         }
@@ -291,65 +313,17 @@ impl Runner {
             }
             Handled::Failed(error) => Step::Failed(error),
             Handled::Broken(error) => Step::Broken(error),
+            Handled::Outage(error) => Step::Outage(error),
         })
     }
 
-    /// Runs the handler over all events at once. When it fails the transaction is lost; of many events nobody knows
-    /// which was the cause, so none is blamed.
-    async fn handle_together(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Vec<Failed>> {
-        let error = match events {
-            [] => return Ok(()),
-            [event] => match self.run_handler(tx, event).await {
-                Handled::Done => return Ok(()),
-                Handled::Failed(error) | Handled::Broken(error) => {
-                    return Err(vec![Failed { event: (event.key(), event.sequence), error }]);
-                }
-            },
-            [_, _, ..] => {
-                let work = AssertUnwindSafe(Box::pin(self.consumer.handle_batch(tx, events))).catch_unwind();
-                match tokio::time::timeout(PATIENCE, work).await {
-                    Ok(Ok(Ok(()))) => return Ok(()),
-                    Ok(Ok(Err(error))) => error.to_string(),
-                    Ok(Err(_panic)) => "the handler panicked".to_owned(),
-                    Err(_elapsed) => "the handler took too long".to_owned(),
-                }
-            }
-        };
-        tracing::warn!(
-            consumer = self.group(),
-            events = events.len(),
-            error,
-            "a batch failed, trying one by one"
-        );
-        Err(Vec::new())
-    }
-
-    /// Runs the handler; what a failed one did is undone.
-    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<Handled, Error> {
-        tx.savepoint().await?;
-        let error = match self.run_handler(tx, event).await {
-            // fails if the handler swallowed the error of a statement
-            Handled::Done => match tx.release().await {
-                Ok(()) => return Ok(Handled::Done),
-                Err(error) => HandleError::from(error),
-            },
-            Handled::Failed(error) => error,
-            broken @ Handled::Broken(_) => return Ok(broken),
-        };
-        tx.rollback_to().await?;
-        Ok(Handled::Failed(error))
-    }
-
-    /// A handler that panics or never ends must not take the relay with it.
-    async fn run_handler(&self, tx: &mut Tx, event: &Delivered) -> Handled {
-        let work = trace::scope(event.traceparent.clone(), self.consumer.handle(tx, event));
-        let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(Ok(Ok(()))) => Handled::Done,
-            Ok(Ok(Err(error))) => Handled::Failed(error),
-            Ok(Err(_panic)) => Handled::Broken(HandleError::poison("the handler panicked")),
-            Err(_elapsed) => Handled::Broken(HandleError::retry("the handler took too long")),
+    /// The one event that failed. Of several that were handled at once the cause is unknown, so none is blamed.
+    fn blame(&self, events: &[Delivered], error: HandleError) -> Vec<Failed> {
+        if let [event] = events {
+            return vec![Failed { event: (event.key(), event.sequence), error }];
         }
+        tracing::warn!(consumer = self.group(), events = events.len(), %error, "a batch failed, trying one by one");
+        Vec::new()
     }
 
     /// Counts a failure, and answers how many there were of that event.
@@ -360,43 +334,6 @@ impl Runner {
             error = %error.source, "an event could not be applied");
         trouble.failures.insert(event, Failure { tries, error });
         tries
-    }
-
-    fn gap<'a>(
-        &self,
-        event: &'a Delivered,
-        applied: i64,
-        unhealed: Option<&heal::Unhealed>,
-        passes: i64,
-    ) -> Parking<'a> {
-        let why = unhealed.map_or("", |unhealed| unhealed.error.as_str());
-        let may_heal = unhealed.is_some_and(|unhealed| unhealed.retry);
-        let error = format!("versions {} to {} are missing: {why}", applied + 1, event.sequence - 1);
-        tracing::error!(consumer = self.group(), aggregate = %event.aggregate, error, "an aggregate is parked");
-        let retry_at = may_heal.then(|| self.later(passes));
-        Parking { event, reason: Reason::Gap, error, attempts: 1, retry_at }
-    }
-
-    /// `attempts` are added to those that the parked row has; `passes` says how often it was parked by now.
-    fn poison<'a>(
-        &self,
-        event: &'a Delivered,
-        error: &HandleError,
-        attempts: i64,
-        passes: i64,
-    ) -> Parking<'a> {
-        let text = error.source.to_string();
-        tracing::error!(consumer = self.group(), aggregate = %event.aggregate, sequence = event.sequence,
-            error = text, "an aggregate is parked");
-        let retry_at = error.retry.then(|| self.later(passes));
-        Parking { event, reason: Reason::Handler, error: text, attempts, retry_at }
-    }
-
-    /// When to look again after so many passes in vain: in 2 seconds, then twice that, at most in about 4 minutes.
-    fn later(&self, passes: i64) -> Timestamp {
-        let doublings = u32::try_from(passes.clamp(1, 8)).unwrap_or(8);
-        let pause = Duration::from_secs(2_u64.pow(doublings));
-        self.clock.wall().checked_add(pause).unwrap_or(Timestamp::MAX)
     }
 
     async fn wait(&self, pause: Duration, stop: &CancellationToken) -> Result<(), Error> {
@@ -423,6 +360,11 @@ impl Runner {
 fn backoff(tries: u32) -> Duration {
     let millis = 20_u64.saturating_mul(4_u64.saturating_pow(tries.saturating_sub(1).min(8)));
     Duration::from_millis(millis.min(2_000))
+}
+
+/// Whether this one of many failures in a row is logged: the first few, then every 16th.
+fn is_reported(failures: u32) -> bool {
+    failures.is_power_of_two() || failures.is_multiple_of(16)
 }
 
 /// Counts a batch at work, also when its future is dropped.

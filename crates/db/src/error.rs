@@ -53,6 +53,12 @@ impl Error {
         matches!(self, Self::Retry(_))
     }
 
+    /// True when nothing is wrong with the statements: the database is away, full, read-only, too slow or locked by
+    /// others. The same transaction succeeds when that is over.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Retry(_) | Self::Unavailable(_))
+    }
+
     /// True when a unique key of `table` was taken.
     pub fn is_duplicate_in(&self, table: &str) -> bool {
         matches!(self, Self::Duplicate(place)
@@ -120,7 +126,11 @@ fn postgres(error: &PgDatabaseError) -> Error {
             Error::Unavailable("schema changed, statement must be prepared anew".into())
         }
         "25P03" => Error::Unavailable("transaction was idle for too long".into()),
-        _ if code.starts_with("08") || code.starts_with("53") || code.starts_with("57P") => {
+        "25006" => Error::Unavailable("server is read-only".into()),
+        "53100" => Error::Unavailable("disk of the server is full (53100)".into()),
+        "53300" => Error::Unavailable("server has no free connection (53300)".into()),
+        // connection, resources, operator intervention, input and output
+        _ if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::Unavailable(format!("server: {code}"))
         }
         _ if code.starts_with("23") => {
@@ -148,7 +158,8 @@ fn sqlite(error: &dyn DatabaseError) -> Error {
         (2067 | 1555 | 2579, _) => Error::Duplicate(unique_columns(text)),
         (_, 5) => Error::Retry("database is busy".into()),
         (_, 6) => Error::Retry("table is locked".into()),
-        (_, 9 | 10 | 13 | 14) => Error::Unavailable(format!("{text} ({extended})")),
+        // out of memory, read-only, interrupted, input or output, disk full, cannot open, locking protocol
+        (_, 7 | 8 | 9 | 10 | 13 | 14 | 15) => Error::Unavailable(format!("{text} ({extended})")),
         (_, 19) => Error::Engine(format!("constraint broken ({extended}): {text}")),
         _ => Error::Engine(format!("{text} ({extended})")),
     }

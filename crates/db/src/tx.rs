@@ -236,6 +236,11 @@ impl Tx {
         self.done.after.push(Box::new(after));
     }
 
+    /// Whether a statement was under way when its future was dropped: whoever gave up waited for the database.
+    pub fn is_interrupted(&self) -> bool {
+        self.state == State::Running
+    }
+
     /// The database of this transaction.
     pub fn db(&self) -> &Db {
         &self.db

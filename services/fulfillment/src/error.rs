@@ -343,9 +343,9 @@ mod tests {
             let reason = server::status::reason(&status);
             assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("STORAGE_UNAVAILABLE")));
         }
-        let parked = bus::HandleError::from(Error::from(away()));
-        assert!(parked.retry, "an event that it stopped is taken up again by itself");
-        assert!(!bus::HandleError::from(Error::Corrupt("a row".to_owned())).retry);
+        let kind = |error: Error| bus::HandleError::from(error).kind;
+        assert_eq!(kind(away().into()), bus::HandleErrorKind::Outage, "its events wait and are not parked");
+        assert_eq!(kind(Error::Corrupt("a row".to_owned())), bus::HandleErrorKind::Poison);
         let busy = || db::Error::Retry("deadlock".to_owned());
         for error in [Error::from(busy()), Error::from(bus::Error::from(busy()))] {
             assert!(error.is_retry());

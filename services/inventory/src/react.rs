@@ -59,8 +59,11 @@ impl Consumer for Inventory {
 }
 
 fn failed(error: Error) -> HandleError {
-    let unavailable = matches!(error, Error::Db(db::Error::Unavailable(_)));
-    HandleError { retry: unavailable || error.is_retry(), source: Box::new(error) }
+    match error {
+        Error::Db(error) => error.into(),
+        Error::Raced => HandleError::outage(error),
+        other => HandleError::poison(other),
+    }
 }
 
 fn malformed(error: impl std::fmt::Display) -> HandleError {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use db::Tx;
 use tokio_util::sync::CancellationToken;
 
+use super::handler::Handled;
 use super::heal::{Gap, Unhealed};
-use super::{BATCH, Busy, Handled, Runner};
+use super::refusal::OWNER_AWAY;
+use super::{BATCH, Busy, Runner};
 use crate::applied::{self, Marks};
 use crate::event::Key;
 use crate::parked::{self, Parked, Parking};
-use crate::{Error, HandleError, measure};
+use crate::{Error, HandleError, Topic, measure};
 
 /// Aggregates looked at in one pass.
 const PASS: i64 = 50;
@@ -25,8 +27,18 @@ enum Pass {
     More,
     /// The transaction was lost with the handler of this one.
     Broken { parked: Box<Parked>, error: HandleError },
-    /// Events before the first one are missing, after so many passes in vain.
-    Missing { gap: Gap, passes: i64 },
+    /// The database does not work; nothing was committed.
+    Outage(HandleError),
+    /// Events before the first one are missing.
+    Missing(Gap),
+}
+
+/// How far one aggregate came.
+enum Redone {
+    /// It flows again, or it is noted when to try the next time.
+    Settled,
+    /// Events are missing, and their owner does not answer.
+    OwnerAway,
 }
 
 impl Runner {
@@ -38,40 +50,73 @@ impl Runner {
         drop(tx);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!(measure::PARKED, "consumer" => self.group()).set(parked as f64);
+        let mut away: Vec<Topic> = Vec::new();
         for key in due {
+            if away.contains(&key.topic) {
+                continue;
+            }
             let _busy = Busy::start(&self.busy);
             let _turn = self.turn.lock().await;
-            self.redo(key, stop).await?;
+            if matches!(self.redo(key, stop).await?, Redone::OwnerAway) {
+                // its other aggregates wait too, so that those of other owners have their turn
+                let mut tx = self.db.begin().await?;
+                parked::postpone_gaps(&mut tx, self.group(), key.topic, self.after(OWNER_AWAY)).await?;
+                tx.commit().await?;
+                away.push(key.topic);
+            }
         }
         Ok(())
     }
 
-    async fn redo(&self, key: Key, stop: &CancellationToken) -> Result<(), Error> {
+    /// An outage is over: what was parked until later is tried now. Best effort, since its time comes anyway.
+    pub(super) async fn retry_all(&self) {
+        let woken = async {
+            let mut tx = self.db.begin().await?;
+            let woken = parked::wake_all(&mut tx, self.group(), self.clock.wall()).await?;
+            tx.commit().await?;
+            Ok::<u64, Error>(woken)
+        };
+        match woken.await {
+            Ok(0) => {}
+            Ok(parked) => {
+                tracing::info!(consumer = self.group(), parked, "retrying parked events after an outage");
+            }
+            Err(error) => tracing::debug!(consumer = self.group(), %error, "parked events are retried later"),
+        }
+    }
+
+    async fn redo(&self, key: Key, stop: &CancellationToken) -> Result<Redone, Error> {
         loop {
             if stop.is_cancelled() {
-                return Ok(());
+                return Ok(Redone::Settled);
             }
             match Box::pin(self.pass(key, i64::MAX)).await? {
                 Pass::Cleared => {
                     tracing::info!(consumer = self.group(), aggregate = %key.aggregate, "a parked aggregate flows again");
                     self.consumer.committed();
-                    return Ok(());
+                    return Ok(Redone::Settled);
                 }
-                Pass::Stuck => return Ok(()),
+                Pass::Stuck => return Ok(Redone::Settled),
+                Pass::Outage(error) => return Err(db::Error::Unavailable(error.to_string()).into()),
                 Pass::More => {}
                 Pass::Broken { parked, error } => {
                     // those before it first, then note that it failed
                     Box::pin(self.pass(key, parked.event.sequence)).await?;
-                    return self.stuck(&parked, &error).await;
+                    self.stuck(&parked, &error).await?;
+                    return Ok(Redone::Settled);
                 }
-                Pass::Missing { gap, passes } => match self.ask(&gap, gap.from, stop).await? {
+                Pass::Missing(gap) => match self.ask(&gap, gap.from, stop).await? {
                     Ok(page) => {
                         self.counted(&gap, true, "");
                         self.park_behind(&page).await?;
                     }
                     Err(unhealed) => {
                         self.counted(&gap, false, &unhealed.error);
-                        return self.still_missing(&gap, &unhealed, passes).await;
+                        if unhealed.retry {
+                            return Ok(Redone::OwnerAway);
+                        }
+                        self.still_missing(&gap, &unhealed).await?;
+                        return Ok(Redone::Settled);
                     }
                 },
             }
@@ -92,8 +137,8 @@ impl Runner {
                 break;
             }
         }
-        if let Some(broken @ Pass::Broken { .. }) = end {
-            return Ok(broken);
+        if let Some(lost @ (Pass::Broken { .. } | Pass::Outage(_))) = end {
+            return Ok(lost);
         }
         parked::remove(&mut tx, self.group(), key, &gone).await?;
         if end.is_none() && waiting.len() < BATCH && gone.len() == waiting.len() {
@@ -120,7 +165,7 @@ impl Runner {
         let at = marks.get(event.key()).sequence;
         if event.sequence > at + 1 {
             let gap = Gap { key: event.key(), from: at + 1, before: event.sequence };
-            return Ok(Some(Pass::Missing { gap, passes: parked.attempts }));
+            return Ok(Some(Pass::Missing(gap)));
         }
         if event.sequence == at + 1 {
             match self.handle(tx, event).await? {
@@ -130,6 +175,7 @@ impl Runner {
                     parked::failed(tx, self.group(), &parking).await?;
                     return Ok(Some(Pass::Stuck));
                 }
+                Handled::Outage(error) => return Ok(Some(Pass::Outage(error))),
                 Handled::Broken(error) => {
                     return Ok(Some(Pass::Broken { parked: Box::new(parked.clone()), error }));
                 }
@@ -156,11 +202,11 @@ impl Runner {
     }
 
     /// Nobody could fill the gap before the first parked event.
-    async fn still_missing(&self, gap: &Gap, unhealed: &Unhealed, passes: i64) -> Result<(), Error> {
+    async fn still_missing(&self, gap: &Gap, unhealed: &Unhealed) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
         let first = parked::waiting(&mut tx, self.group(), gap.key, 1).await?;
         if let Some(head) = first.first() {
-            let parking = self.gap(&head.event, gap.from - 1, Some(unhealed), passes + 1);
+            let parking = self.gap(&head.event, gap.from - 1, Some(unhealed));
             parked::failed(&mut tx, self.group(), &parking).await?;
         }
         tx.commit().await?;

@@ -9,6 +9,7 @@ mod delivery;
 mod gaps;
 mod housekeeping;
 mod measures;
+mod outages;
 mod parking;
 mod requests;
 mod world;

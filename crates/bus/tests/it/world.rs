@@ -1,7 +1,7 @@
 //! Two services on one bus: an owner of events, and whoever listens to them.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,10 +19,12 @@ const TABLES: &Migrations = &[Migration {
     name: "test",
     postgres: "CREATE TABLE aggregates (aggregate UUID PRIMARY KEY, version BIGINT NOT NULL);
                CREATE TABLE effects (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, consumer TEXT NOT NULL,
-                                     aggregate UUID NOT NULL, sequence BIGINT NOT NULL)",
+                                     aggregate UUID NOT NULL, sequence BIGINT NOT NULL);
+               CREATE TABLE ballast (bytes BYTEA NOT NULL)",
     sqlite: "CREATE TABLE aggregates (aggregate BLOB PRIMARY KEY, version INTEGER NOT NULL) STRICT;
              CREATE TABLE effects (id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL,
-                                   aggregate BLOB NOT NULL, sequence INTEGER NOT NULL) STRICT",
+                                   aggregate BLOB NOT NULL, sequence INTEGER NOT NULL) STRICT;
+             CREATE TABLE ballast (bytes BLOB NOT NULL) STRICT",
 }];
 
 pub(crate) const SETS: db::testing::Sets<'static> =
@@ -116,17 +118,26 @@ impl World {
         self.start_with(recorders, &self.owners(), Settings::default())
     }
 
+    /// The same for a consumer of any kind.
+    pub(crate) fn start_any(&self, consumer: Arc<dyn Consumer>) -> Running {
+        self.start_all(vec![consumer], &self.owners(), Settings::default())
+    }
+
     pub(crate) fn start_with(
         &self,
         recorders: &[Arc<Recorder>],
         replay: &Replay,
         settings: Settings,
     ) -> Running {
+        let consumers = recorders.iter().map(|recorder| recorder.clone() as Arc<dyn Consumer>);
+        self.start_all(consumers.collect(), replay, settings)
+    }
+
+    fn start_all(&self, consumers: Vec<Arc<dyn Consumer>>, replay: &Replay, settings: Settings) -> Running {
         let bus = self.bus();
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        for recorder in recorders {
-            let consumer: Arc<dyn Consumer> = recorder.clone();
+        for consumer in consumers {
             tasks.push(tokio::spawn(bus.consume(&self.reader, consumer, replay.clone()).run(stop.clone())));
         }
         tasks.push(tokio::spawn(bus.relay(&self.owner, "orders").with(settings).run(stop.clone())));
@@ -195,6 +206,8 @@ pub(crate) struct Recorder {
     pub(crate) fails: Mutex<HashSet<(Uuid, i64)>>,
     /// Failures are transient ones.
     pub(crate) retry: bool,
+    /// The database does not work for this consumer.
+    pub(crate) outage: AtomicBool,
     pub(crate) handled: AtomicUsize,
     pub(crate) commits: AtomicUsize,
     pub(crate) traces: Mutex<Vec<Option<String>>>,
@@ -214,6 +227,7 @@ impl Recorder {
             follows,
             fails: Mutex::default(),
             retry: false,
+            outage: AtomicBool::new(false),
             handled: AtomicUsize::new(0),
             commits: AtomicUsize::new(0),
             traces: Mutex::default(),
@@ -250,8 +264,15 @@ impl Consumer for Recorder {
             params![self.group, event.aggregate, event.sequence],
         )
         .await?;
+        if self.outage.load(Ordering::SeqCst) {
+            return Err(db::Error::Unavailable("told to be away".to_owned()).into());
+        }
         if self.fails.lock().unwrap().contains(&(event.aggregate, event.sequence)) {
-            return Err(HandleError { retry: self.retry, source: "told to fail".into() });
+            return Err(if self.retry {
+                HandleError::retry("told to fail")
+            } else {
+                HandleError::poison("told to fail")
+            });
         }
         Ok(())
     }

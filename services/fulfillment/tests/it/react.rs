@@ -272,13 +272,13 @@ async fn an_order_whose_promise_is_not_known_here_is_worked_on_all_the_same() {
 async fn an_event_that_can_not_be_read_is_poison() {
     for world in shop().await {
         let poison = tell(&world, Topic::Orders, "order", vec![0xff, 0xff]).await.unwrap_err();
-        assert!(!poison.retry);
+        assert_eq!(poison.kind, bus::HandleErrorKind::Poison);
         let event = orders::OrderEvent {
             order_id: "ord_?".to_owned(),
             body: Some(placed(&pb::Promise::default(), false)),
             ..Default::default()
         };
         let poison = tell(&world, Topic::Orders, "order", event.encode_to_vec()).await.unwrap_err();
-        assert!(!poison.retry);
+        assert_eq!(poison.kind, bus::HandleErrorKind::Poison);
     }
 }

@@ -298,7 +298,7 @@ impl Shop {
         let mut tx = self.db.begin().await.unwrap();
         match self.fulfillment.handle_batch(&mut tx, events).await {
             Ok(()) => {}
-            Err(error) if error.retry => return false,
+            Err(error) if error.kind != bus::HandleErrorKind::Poison => return false,
             Err(error) => panic!("{error}"),
         }
         tx.commit().await.unwrap();

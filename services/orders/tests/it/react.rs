@@ -215,14 +215,14 @@ async fn what_can_not_be_is_poison() {
         let order = world.paid().await;
         let ready = || Body::Ready(ful::FulfillmentReady::default());
         let wrong = world.work_event(&order, State::ReadyForPickup, ready(), |l| l.ready = 1);
-        assert!(!world.hear(wrong).await.unwrap_err().retry);
+        assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         let mut unknown = order.clone();
         unknown.order_id = OrderId::random().to_string();
         let wrong = world.work_event(&unknown, State::ReadyForPickup, ready(), |_| ());
-        assert!(!world.hear(wrong).await.unwrap_err().retry);
+        assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         world.confirm(&unknown).await; // anyone may confirm a promise for an order that never was
         let garbage = world.delivered(Topic::Fulfillment, "fulfillment_order", v7(), vec![0xff; 9]);
-        assert!(!world.hear(garbage).await.unwrap_err().retry);
+        assert_eq!(world.hear(garbage).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         assert_eq!(world.get(&order).await, order);
     }
 }
