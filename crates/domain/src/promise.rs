@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fulfillment::method::Method;
 use crate::network::capacity::Slot;
+use crate::network::timetable::Openings;
 use crate::network::{Node, Service};
 
 /// Why a node or a method is not offered.
@@ -138,9 +139,11 @@ pub struct Ask {
     pub distance_m: Option<f64>,
 }
 
-/// What the node can do, if it has the goods; `used` tells how many orders a slot (by its start) has taken already.
+/// What the node can do, if it has the goods. `openings` are the node's hours, and `used` is how many orders a slot (by
+/// its start) has taken already.
 pub fn offer(
     node: &Node,
+    openings: Openings<'_>,
     ask: Ask,
     policy: Policy,
     used: impl Fn(Timestamp) -> u32,
@@ -154,47 +157,43 @@ pub fn offer(
     }
     let horizon = ask.now.checked_add(SignedDuration::from_hours(policy.horizon_hours));
     let until = horizon.unwrap_or(Timestamp::MAX);
-    let earliest = earliest_begin(node, service, ask.now);
-    let work = first_begin(node, ask.method, earliest, until, &used);
+    let earliest = earliest_begin(openings, service, ask.now);
+    let first_begin = |from| first_begin(node, openings, ask.method, from, until, &used);
+    let work = first_begin(earliest);
     let (slot, begin) = work.map_err(|reason| {
         let refused = Refused::because(reason);
-        let in_time = earliest > ask.now && first_begin(node, ask.method, ask.now, until, &used).is_ok();
+        let in_time = earliest > ask.now && first_begin(ask.now).is_ok();
         if in_time { refused.and(Reason::PastCutOff) } else { refused }
     })?;
-    let ready = node
-        .hours
+    let ready = openings
         .add_open_time(begin, service.preparation())
-        .and_then(|done| node.hours.next_open(done))
+        .and_then(|done| openings.next_open(done))
         .ok_or_else(|| Refused::because(Reason::NodeClosed))?;
     let keep = SignedDuration::from_hours(ask.method.rules().keep.hours);
     Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(keep).unwrap_or(Timestamp::MAX) })
 }
 
-/// When work may begin: now, or on the next day once the cut-off has passed.
-fn earliest_begin(node: &Node, service: &Service, now: Timestamp) -> Timestamp {
+/// When work may begin: now, or on the next business day once the cut-off of this one has passed.
+fn earliest_begin(openings: Openings<'_>, service: &Service, now: Timestamp) -> Timestamp {
     let Some(cut_off) = service.cut_off_minute else { return now };
-    let zone = node.hours.zone();
-    let local = zone.local(now);
-    let minute = i32::from(local.hour()) * 60 + i32::from(local.minute());
-    if minute < i32::from(cut_off) {
-        return now;
-    }
-    local.date().tomorrow().map_or(now, |date| zone.midnight(date).max(now))
+    let day = openings.business_day_at(now);
+    if now < openings.hours().cut_off(&day, cut_off) { now } else { day.end.max(now) }
 }
 
 /// The first instant with opening time and room.
 fn first_begin(
     node: &Node,
+    openings: Openings<'_>,
     method: Method,
     from: Timestamp,
     until: Timestamp,
     used: impl Fn(Timestamp) -> u32,
 ) -> Result<(Option<Slot>, Timestamp), Reason> {
-    let open = node.hours.next_open(from).filter(|open| *open <= until).ok_or(Reason::NodeClosed)?;
+    let open = openings.next_open(from).filter(|open| *open <= until).ok_or(Reason::NodeClosed)?;
     match node.rule(method.rules().work) {
         None => Ok((None, open)),
         Some(rule) => rule
-            .first_free(&node.hours, open, until, used)
+            .first_free(openings, open, until, used)
             .map(|(slot, begin)| (Some(slot), begin))
             .ok_or(Reason::CapacityFull),
     }

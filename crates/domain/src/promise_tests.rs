@@ -10,6 +10,7 @@ use crate::id::NodeId;
 use crate::network::Kind;
 use crate::network::capacity::{Rule, Work};
 use crate::network::hours::{Closure, Day, Hours, Interval, Zone};
+use crate::network::timetable::Timetable;
 use crate::place::LatLng;
 
 fn at(text: &str) -> Timestamp {
@@ -43,12 +44,24 @@ fn free(_: Timestamp) -> u32 {
     0
 }
 
+fn offer_by_hours(
+    node: &Node,
+    ask: Ask,
+    policy: Policy,
+    used: impl Fn(Timestamp) -> u32,
+) -> Result<Offer, Refused> {
+    let by_hours = super::offer(node, Openings::from(&node.hours), ask, policy, &used);
+    let table = Timetable::new(&node.hours, ask.now);
+    assert_eq!(super::offer(node, Openings::new(&node.hours, &table), ask, policy, &used), by_hours);
+    by_hours
+}
+
 fn offered(node: &Node, now: &str) -> Offer {
-    offer(node, ask(now), Policy::default(), free).unwrap()
+    offer_by_hours(node, ask(now), Policy::default(), free).unwrap()
 }
 
 fn reasons(node: &Node, now: &str) -> Vec<Reason> {
-    offer(node, ask(now), Policy::default(), free).unwrap_err().reasons().to_vec()
+    offer_by_hours(node, ask(now), Policy::default(), free).unwrap_err().reasons().to_vec()
 }
 
 #[test]
@@ -70,6 +83,71 @@ fn an_order_before_opening_waits_for_it() {
 fn an_order_at_the_cut_off_is_for_the_next_day() {
     assert_eq!(offered(&shop(), "2026-01-12T16:59:00Z").ready, at("2026-01-12T17:29:00Z"));
     assert_eq!(offered(&shop(), "2026-01-12T17:00:00Z").ready, at("2026-01-13T09:30:00Z"));
+}
+
+/// Open from 18:00 to 02:00 in London.
+fn bar(cut_off: u16) -> Node {
+    let night = Day::new(vec![Interval::new(1_080, 120).unwrap()]).unwrap();
+    let mut node = shop();
+    node.hours = Hours::weekly(Zone::named("Europe/London").unwrap(), std::array::from_fn(|_| night.clone()));
+    node.services[0].cut_off_minute = Some(cut_off);
+    node
+}
+
+#[test]
+fn an_order_past_the_cut_off_waits_for_the_next_evening_not_for_midnight() {
+    let bar = bar(1_260);
+    assert_eq!(offered(&bar, "2026-01-12T20:59:00Z").ready, at("2026-01-12T21:29:00Z"));
+    for asked in
+        ["2026-01-12T21:00:00Z", "2026-01-12T22:00:00Z", "2026-01-13T00:00:00Z", "2026-01-13T01:00:00Z"]
+    {
+        assert_eq!(offered(&bar, asked).ready, at("2026-01-13T18:30:00Z"), "{asked}");
+    }
+    assert_eq!(offered(&bar, "2026-01-13T02:00:00Z").ready, at("2026-01-13T18:30:00Z"));
+    assert_eq!(offered(&bar, "2026-01-13T20:00:00Z").ready, at("2026-01-13T20:30:00Z"));
+}
+
+#[test]
+fn a_cut_off_after_midnight_is_that_of_the_evening_before() {
+    let bar = bar(60);
+    assert_eq!(offered(&bar, "2026-01-12T22:00:00Z").ready, at("2026-01-12T22:30:00Z"));
+    assert_eq!(offered(&bar, "2026-01-13T00:59:00Z").ready, at("2026-01-13T01:29:00Z"));
+    assert_eq!(offered(&bar, "2026-01-13T01:00:00Z").ready, at("2026-01-13T18:30:00Z"));
+    assert_eq!(offered(&bar, "2026-01-13T10:00:00Z").ready, at("2026-01-13T18:30:00Z"));
+}
+
+#[test]
+fn a_cut_off_at_a_node_that_closes_at_midnight_is_for_its_evening() {
+    let mut node = bar(1_260);
+    let evening = Day::new(vec![Interval::new(1_080, 1_440).unwrap()]).unwrap();
+    node.hours = Hours::weekly(node.hours.zone().clone(), std::array::from_fn(|_| evening.clone()));
+    assert_eq!(offered(&node, "2026-01-12T22:00:00Z").ready, at("2026-01-13T18:30:00Z"));
+    assert_eq!(offered(&node, "2026-01-13T00:30:00Z").ready, at("2026-01-13T18:30:00Z"));
+}
+
+#[test]
+fn a_cut_off_before_opening_moves_the_morning_too() {
+    let mut node = shop();
+    node.services[0].cut_off_minute = Some(480);
+    assert_eq!(offered(&node, "2026-01-12T07:59:00Z").ready, at("2026-01-12T09:30:00Z"));
+    assert_eq!(offered(&node, "2026-01-12T08:30:00Z").ready, at("2026-01-13T09:30:00Z"));
+}
+
+#[test]
+fn a_night_before_a_holiday_is_cut_off_until_the_day_after() {
+    let mut node = bar(1_260);
+    node.hours = node.hours.with_exceptions(BTreeMap::from([(date(2026, 12, 25), Day::CLOSED)])).unwrap();
+    for asked in ["2026-12-24T22:00:00Z", "2026-12-25T01:00:00Z", "2026-12-25T20:00:00Z"] {
+        assert_eq!(offered(&node, asked).ready, at("2026-12-26T18:30:00Z"), "{asked}");
+    }
+}
+
+#[test]
+fn work_cut_short_by_closing_time_goes_on_in_the_next_evening() {
+    let bar = bar(120);
+    assert_eq!(offered(&bar, "2026-01-13T01:50:00Z").ready, at("2026-01-13T18:20:00Z"));
+    let slot = offered(&bar, "2026-01-13T01:50:00Z").slot.unwrap();
+    assert_eq!((slot.start, slot.end), (at("2026-01-13T01:00:00Z"), at("2026-01-13T02:00:00Z")));
 }
 
 #[test]
@@ -95,9 +173,9 @@ fn a_full_slot_moves_the_work() {
     let now = ask("2026-01-12T10:10:00Z");
     let full = at("2026-01-12T10:00:00Z");
     let offer =
-        super::offer(&shop(), now, Policy::default(), |start| if start == full { 4 } else { 3 }).unwrap();
+        offer_by_hours(&shop(), now, Policy::default(), |start| if start == full { 4 } else { 3 }).unwrap();
     assert_eq!((offer.begin, offer.ready), (at("2026-01-12T11:00:00Z"), at("2026-01-12T11:30:00Z")));
-    let refused = super::offer(&shop(), now, Policy::default(), |_| 4).unwrap_err();
+    let refused = offer_by_hours(&shop(), now, Policy::default(), |_| 4).unwrap_err();
     assert_eq!(refused.reasons(), [Reason::CapacityFull]);
 }
 
@@ -132,9 +210,12 @@ fn a_cut_off_that_costs_the_last_chance_is_named() {
 #[test]
 fn distance_and_method_are_checked_first() {
     let far = Ask { distance_m: Some(50_001.0), ..ask("2026-01-12T10:00:00Z") };
-    assert_eq!(offer(&shop(), far, Policy::default(), free).unwrap_err().first(), Reason::OutOfRadius);
+    assert_eq!(
+        offer_by_hours(&shop(), far, Policy::default(), free).unwrap_err().first(),
+        Reason::OutOfRadius
+    );
     let near = Ask { distance_m: Some(50_000.0), ..far };
-    assert!(offer(&shop(), near, Policy::default(), free).is_ok());
+    assert!(offer_by_hours(&shop(), near, Policy::default(), free).is_ok());
     let node = Node { services: Vec::new(), ..shop() };
     assert_eq!(reasons(&node, "2026-01-12T10:00:00Z"), [Reason::MethodNotOffered]);
 }
@@ -173,7 +254,7 @@ proptest! {
             u32::try_from((hour ^ seed) % 3).unwrap()
         };
         let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0) };
-        match offer(&node, ask, Policy::default(), used) {
+        match offer_by_hours(&node, ask, Policy::default(), used) {
             Ok(offer) => {
                 let slot = offer.slot.unwrap();
                 prop_assert!(used(slot.start) < max);

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::method::{Counts, Method};
-use crate::network::hours::Hours;
+use crate::network::timetable::Openings;
 
 /// The clock of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,16 +14,16 @@ pub struct AcceptClock {
     pub at_risk: Timestamp,
 }
 
-/// The clock of an offer made now. A method whose clock counts opening time needs the hours of the node; of a node that is
+/// The clock of an offer made now. A method whose clock counts opening time needs the openings of the node; of a node that is
 /// not known, or does not open long enough, every minute counts.
-pub fn clock(method: Method, hours: Option<&Hours>, now: Timestamp) -> AcceptClock {
+pub fn clock(method: Method, openings: Option<Openings<'_>>, now: Timestamp) -> AcceptClock {
     let rules = method.rules();
-    let hours = match rules.accept.counts {
-        Counts::OpeningTime => hours,
+    let openings = match rules.accept.counts {
+        Counts::OpeningTime => openings,
         Counts::AllTime => None,
     };
     let after = |span: SignedDuration| {
-        let open = hours.and_then(|hours| hours.add_open_time(now, span));
+        let open = openings.and_then(|openings| openings.add_open_time(now, span));
         open.unwrap_or_else(|| now.saturating_add(span).unwrap_or(Timestamp::MAX))
     };
     AcceptClock {
@@ -35,7 +35,7 @@ pub fn clock(method: Method, hours: Option<&Hours>, now: Timestamp) -> AcceptClo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::hours::{Day, Interval, Zone};
+    use crate::network::hours::{Day, Hours, Interval, Zone};
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -45,9 +45,22 @@ mod tests {
     fn an_offer_made_before_closing_time_goes_on_when_the_node_opens_again() {
         let day = Day::new(vec![Interval::new(9 * 60, 18 * 60).unwrap()]).unwrap();
         let hours = Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| day.clone()));
-        let clock = clock(Method::Pickup, Some(&hours), at("2026-01-12T17:50:00Z"));
+        let clock = clock(Method::Pickup, Some(Openings::from(&hours)), at("2026-01-12T17:50:00Z"));
         assert_eq!(clock.due, at("2026-01-13T09:05:00Z"));
         assert_eq!(clock.at_risk, at("2026-01-13T09:02:00Z"));
+    }
+
+    #[test]
+    fn midnight_does_not_stop_the_clock_of_a_node_that_is_open() {
+        let night = Day::new(vec![Interval::new(18 * 60, 2 * 60).unwrap()]).unwrap();
+        let hours = Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| night.clone()));
+        let clock = |now| clock(Method::Pickup, Some(Openings::from(&hours)), at(now));
+        assert_eq!(clock("2026-01-12T23:50:00Z").due, at("2026-01-13T00:05:00Z"));
+        assert_eq!(
+            clock("2026-01-13T01:50:00Z").due,
+            at("2026-01-13T18:05:00Z"),
+            "the rest of it is in the evening"
+        );
     }
 
     #[test]

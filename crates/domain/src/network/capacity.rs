@@ -1,12 +1,20 @@
 //! How much work a node takes on: a number of orders per slot and kind of work.
 //!
-//! A day is cut into slots of equal length from its first instant on, so on the days when the clocks change the slots
-//! still follow each other without gap or overlap; the last one of a day may be shorter.
+//! A business day is cut into slots of equal length from its start on, so after long nights and on the days when the
+//! clocks change the slots still follow each other without gap or overlap; the last one of a day may be shorter. A slot
+//! of 24 hours is the business day itself, however long that is.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::hours::{Hours, Zone};
+use super::business_day::BusinessDay;
+use super::timetable::Openings;
 pub use crate::fulfillment::method::Work;
+
+/// Minutes of a slot that is the whole business day.
+const WHOLE_DAY: u16 = 1_440;
+
+/// No slot lasts longer: a business day may reach to the end of a second date, on which the clocks go back.
+pub const LONGEST_SLOT: SignedDuration = SignedDuration::from_hours(50);
 
 /// Why a capacity rule is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +44,7 @@ pub struct Slot {
 impl Rule {
     /// At most `max_orders` begin in each slot; none with 0.
     pub fn new(work: Work, slot_minutes: u16, max_orders: u32) -> Result<Self, CapacityError> {
-        if (5..=1_440).contains(&slot_minutes) {
+        if (5..=WHOLE_DAY).contains(&slot_minutes) {
             Ok(Self { work, slot_minutes, max_orders })
         } else {
             Err(CapacityError::SlotLength)
@@ -58,30 +66,31 @@ impl Rule {
         self.max_orders
     }
 
-    /// The slot in which that instant lies.
-    pub fn slot_at(&self, zone: &Zone, at: Timestamp) -> Slot {
-        let date = zone.date(at);
-        let midnight = zone.midnight(date);
-        let next_day = date.tomorrow().map_or(Timestamp::MAX, |date| zone.midnight(date));
+    /// The slot of that business day in which that instant lies.
+    pub fn slot_at(&self, day: &BusinessDay, at: Timestamp) -> Slot {
+        if self.slot_minutes == WHOLE_DAY {
+            return Slot { start: day.start, end: day.end };
+        }
         let length = i64::from(self.slot_minutes) * 60;
-        let gone = at.duration_since(midnight).as_secs().max(0) / length * length;
-        let start = midnight + SignedDuration::from_secs(gone);
-        Slot { start, end: (start + SignedDuration::from_secs(length)).min(next_day) }
+        let gone = at.duration_since(day.start).as_secs().max(0) / length * length;
+        let start = day.start + SignedDuration::from_secs(gone);
+        let end = start.checked_add(SignedDuration::from_secs(length)).unwrap_or(Timestamp::MAX);
+        Slot { start, end: end.min(day.end) }
     }
 
     /// The first slot with room in which the node is open, from that instant on and not after `until`, with the
     /// instant in it at which work can begin.
     pub fn first_free(
         &self,
-        hours: &Hours,
+        openings: Openings<'_>,
         from: Timestamp,
         until: Timestamp,
         used: impl Fn(Timestamp) -> u32,
     ) -> Option<(Slot, Timestamp)> {
-        for span in hours.spans(from, until) {
+        for span in openings.spans(from, until) {
             let mut begin = span.from.max(from);
             while begin < span.until && begin <= until {
-                let slot = self.slot_at(hours.zone(), begin);
+                let slot = self.slot_at(&openings.business_day_at(begin), begin);
                 if used(slot.start) < self.max_orders {
                     return Some((slot, begin));
                 }
@@ -93,62 +102,5 @@ impl Rule {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn slots_are_cut_from_the_local_midnight() {
-        let zone = Zone::named("Asia/Kolkata").unwrap();
-        let rule = Rule::new(Work::Pick, 60, 4).unwrap();
-        let slot = rule.slot_at(&zone, at("2026-01-12T05:10:00Z"));
-        assert_eq!(slot, Slot { start: at("2026-01-12T04:30:00Z"), end: at("2026-01-12T05:30:00Z") });
-    }
-
-    #[test]
-    fn a_full_slot_sends_the_work_to_the_next_one() {
-        let hours = Hours::always(Zone::named("UTC").unwrap());
-        let rule = Rule::new(Work::Pick, 30, 2).unwrap();
-        let now = at("2026-01-12T10:10:00Z");
-        let full = at("2026-01-12T10:00:00Z");
-        let (slot, begin) = rule
-            .first_free(&hours, now, at("2026-01-13T00:00:00Z"), |start| if start == full { 2 } else { 0 })
-            .unwrap();
-        assert_eq!((slot.start, begin), (at("2026-01-12T10:30:00Z"), at("2026-01-12T10:30:00Z")));
-        let (slot, begin) = rule.first_free(&hours, now, now, |_| 1).unwrap();
-        assert_eq!((slot.start, begin), (full, now));
-        assert_eq!(rule.first_free(&hours, now, at("2026-01-12T12:00:00Z"), |_| 2), None);
-    }
-
-    #[test]
-    fn no_capacity_means_no_slot() {
-        let hours = Hours::always(Zone::named("UTC").unwrap());
-        let rule = Rule::new(Work::Pick, 60, 0).unwrap();
-        let now = at("2026-01-12T10:10:00Z");
-        assert_eq!(rule.first_free(&hours, now, at("2026-01-14T00:00:00Z"), |_| 0), None);
-        assert!(Rule::new(Work::Pick, 4, 1).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn slots_follow_each_other_also_when_the_clocks_change(
-            minutes in 5u16..=1_440, start in 1_767_225_600i64..1_830_000_000,
-        ) {
-            for zone in ["Europe/London", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut"] {
-                let zone = Zone::named(zone).unwrap();
-                let rule = Rule::new(Work::Pick, minutes, 1).unwrap();
-                let from = Timestamp::from_second(start).unwrap();
-                let slot = rule.slot_at(&zone, from);
-                prop_assert!(slot.start <= from && from < slot.end);
-                prop_assert_eq!(rule.slot_at(&zone, slot.start), slot);
-                let next = rule.slot_at(&zone, slot.end);
-                prop_assert_eq!(next.start, slot.end);
-            }
-        }
-    }
-}
+#[path = "capacity_tests.rs"]
+mod tests;

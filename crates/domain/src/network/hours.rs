@@ -6,7 +6,8 @@
 //! - A local time that occurs twice (clocks go back) is its first occurrence; one that never occurs (clocks go
 //!   forward) is moved on by the length of the gap. So elapsed time is what counts, and no interval turns around.
 //!
-//! Instants come out as half-open spans `[from, until)`: at the closing minute a node is closed.
+//! Instants come out as half-open spans `[from, until)`: at the closing minute a node is closed. Which opening belongs
+//! to which *business day* is said in [`super::business_day`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -28,7 +29,7 @@ pub const MAX_CLOSURES: usize = 50;
 /// How many days ahead a question about opening time may look.
 pub const HORIZON_DAYS: i64 = 400;
 
-const DAY_MINUTES: u16 = 1_440;
+pub(super) const DAY_MINUTES: u16 = 1_440;
 
 /// Why hours are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +89,17 @@ impl Zone {
     pub fn instant(&self, local: DateTime) -> Timestamp {
         let at_end = if local.year() < 0 { Timestamp::MIN } else { Timestamp::MAX };
         self.rules.to_ambiguous_timestamp(local).compatible().unwrap_or(at_end)
+    }
+
+    /// The instant of a minute of that date, or of the next date from 1,440 on.
+    pub(super) fn instant_of(&self, date: Date, minute: u16) -> Timestamp {
+        let (date, minute) = match minute.checked_sub(DAY_MINUTES) {
+            Some(minute) => (date.tomorrow().unwrap_or(date), minute),
+            None => (date, minute),
+        };
+        let hour = i8::try_from(minute / 60).unwrap_or(0);
+        let rest = i8::try_from(minute % 60).unwrap_or(0);
+        self.instant(date.at(hour, rest, 0, 0))
     }
 
     /// The instant at which that date begins there.
@@ -152,6 +164,11 @@ impl Day {
     pub fn intervals(&self) -> &[Interval] {
         &self.0
     }
+
+    /// How many minutes its last opening reaches into the next day.
+    pub(super) fn overrun(&self) -> u16 {
+        self.0.last().map_or(0, |last| last.closes.saturating_sub(DAY_MINUTES))
+    }
 }
 
 /// A closing that is not in the hours: a flood, a stock-taking, a storm.
@@ -188,12 +205,15 @@ pub struct Hours {
     weekly: [Day; 7],
     exceptions: BTreeMap<Date, Day>,
     closures: Vec<Closure>,
+    /// How far the longest opening reaches past midnight, in minutes.
+    overrun: u16,
 }
 
 impl Hours {
     /// Hours that repeat each week, Monday first.
     pub fn weekly(zone: Zone, weekly: [Day; 7]) -> Self {
-        Self { zone, weekly, exceptions: BTreeMap::new(), closures: Vec::new() }
+        let overrun = weekly.iter().map(Day::overrun).max().unwrap_or(0);
+        Self { zone, weekly, exceptions: BTreeMap::new(), closures: Vec::new(), overrun }
     }
 
     /// Open at every hour of every day.
@@ -208,6 +228,10 @@ impl Hours {
             return Err(HoursError::TooManyExceptions);
         }
         self.exceptions = exceptions;
+        // A node that opens on single dates only has no other hours to go by.
+        if self.weekly.iter().all(|day| day.0.is_empty()) {
+            self.overrun = self.exceptions.values().map(Day::overrun).max().unwrap_or(0);
+        }
         Ok(self)
     }
 
@@ -251,18 +275,27 @@ impl Hours {
 
     /// That instant if the node is open then, else the next opening; `None`: not within [`HORIZON_DAYS`].
     pub fn next_open(&self, at: Timestamp) -> Option<Timestamp> {
-        self.spans(at, horizon(at)).next().map(|span| span.from.max(at))
+        self.spans(at, Self::horizon(at)).next().map(|span| span.from.max(at))
     }
 
     /// The instant at which that much opening time has passed; `None`: not within [`HORIZON_DAYS`].
     ///
     /// With zero it is `at` itself, open or not.
     pub fn add_open_time(&self, at: Timestamp, length: SignedDuration) -> Option<Timestamp> {
+        Self::pass(self.spans(at, Self::horizon(at)), at, length)
+    }
+
+    /// The instant at which that much time has passed in these spans.
+    pub(super) fn pass(
+        spans: impl Iterator<Item = Span>,
+        at: Timestamp,
+        length: SignedDuration,
+    ) -> Option<Timestamp> {
         let mut left = length;
         if left <= SignedDuration::ZERO {
             return Some(at);
         }
-        for span in self.spans(at, horizon(at)) {
+        for span in spans {
             let begin = span.from.max(at);
             let here = span.until.duration_since(begin);
             if here >= left {
@@ -281,10 +314,10 @@ impl Hours {
             .sum()
     }
 
-    /// The spans in which the node is open that end after `from` and begin not after `until`, in order and apart from
-    /// each other.
+    /// The spans in which the node is open that end after `from` and begin not after `until`, in order. None shares an
+    /// instant with another, but one may begin where the one before it ends.
     pub fn spans(&self, from: Timestamp, until: Timestamp) -> Spans<'_> {
-        let until = until.min(horizon(from));
+        let until = until.min(Self::horizon(from));
         let first = self.zone.date(from);
         Spans {
             hours: self,
@@ -292,12 +325,25 @@ impl Hours {
             until,
             // An opening of the day before may reach into this one.
             date: Some(first.yesterday().unwrap_or(first)),
+            last: self.zone.date(until),
+            reached: Timestamp::MIN,
             raw: VecDeque::new(),
             open: VecDeque::new(),
         }
     }
 
-    fn day(&self, date: Date) -> &Day {
+    /// How far ahead a question at that instant may look.
+    pub(super) fn horizon(at: Timestamp) -> Timestamp {
+        at.checked_add(SignedDuration::from_hours(24 * HORIZON_DAYS)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// How far the longest opening reaches past midnight, in minutes.
+    pub(super) const fn overrun(&self) -> u16 {
+        self.overrun
+    }
+
+    /// The hours of that date.
+    pub(super) fn day(&self, date: Date) -> &Day {
         self.exceptions.get(&date).unwrap_or_else(|| {
             let from_monday = date.weekday().since(Weekday::Monday);
             usize::try_from(from_monday).ok().and_then(|i| self.weekly.get(i)).unwrap_or(&self.weekly[0])
@@ -305,16 +351,7 @@ impl Hours {
     }
 
     fn openings(&self, date: Date) -> impl Iterator<Item = Span> + '_ {
-        let at = move |minute: u16| {
-            let (date, minute) = if minute < DAY_MINUTES {
-                (date, minute)
-            } else {
-                (date.tomorrow().unwrap_or(date), minute - DAY_MINUTES)
-            };
-            let hour = i8::try_from(minute / 60).unwrap_or(0);
-            let rest = i8::try_from(minute % 60).unwrap_or(0);
-            self.zone.instant(date.at(hour, rest, 0, 0))
-        };
+        let at = move |minute| self.zone.instant_of(date, minute);
         self.day(date)
             .0
             .iter()
@@ -342,10 +379,6 @@ impl Hours {
     }
 }
 
-fn horizon(at: Timestamp) -> Timestamp {
-    at.checked_add(SignedDuration::from_hours(24 * HORIZON_DAYS)).unwrap_or(Timestamp::MAX)
-}
-
 /// The open spans of a node, one after the other: see [`Hours::spans`].
 #[derive(Debug)]
 pub struct Spans<'a> {
@@ -353,6 +386,10 @@ pub struct Spans<'a> {
     from: Timestamp,
     until: Timestamp,
     date: Option<Date>,
+    /// The date of `until`: no later day begins in time.
+    last: Date,
+    /// Where the openings read so far end.
+    reached: Timestamp,
     raw: VecDeque<Span>,
     open: VecDeque<Span>,
 }
@@ -360,39 +397,27 @@ pub struct Spans<'a> {
 impl Spans<'_> {
     /// Reads one more day; false when there is none.
     fn read_day(&mut self) -> bool {
-        let Some(date) = self.date else { return false };
-        if self.hours.zone.midnight(date) > self.until {
-            self.date = None;
-            return false;
-        }
+        let Some(date) = self.date.filter(|date| *date <= self.last) else { return false };
         self.date = date.tomorrow().ok();
-        let before = self.raw.len();
         self.raw.extend(self.hours.openings(date));
         // A gap may move the first opening behind the second.
-        self.raw.make_contiguous()[before..].sort_by_key(|span| span.from);
+        self.raw.make_contiguous().sort_by_key(|span| span.from);
         true
     }
 
-    /// The next opening with all that touch or overlap it.
-    fn merged(&mut self) -> Option<Span> {
-        while self.raw.is_empty() {
-            if !self.read_day() {
-                return None;
-            }
-        }
-        let mut span = self.raw.pop_front()?;
+    /// The next opening, without what an earlier one covers.
+    fn opening(&mut self) -> Option<Span> {
         loop {
-            match self.raw.front() {
-                Some(next) if next.from <= span.until => {
-                    span.until = span.until.max(next.until);
-                    self.raw.pop_front();
+            let Some(span) = self.raw.pop_front() else {
+                if self.read_day() {
+                    continue;
                 }
-                Some(_) => return Some(span),
-                None => {
-                    if !self.read_day() {
-                        return Some(span);
-                    }
-                }
+                return None;
+            };
+            let span = Span { from: span.from.max(self.reached), until: span.until };
+            if span.from < span.until {
+                self.reached = span.until;
+                return Some(span);
             }
         }
     }
@@ -409,7 +434,7 @@ impl Iterator for Spans<'_> {
                 }
                 return (span.from <= self.until).then_some(span);
             }
-            let span = self.merged()?;
+            let span = self.opening()?;
             if span.until > self.from {
                 self.hours.without_closures(span, &mut self.open);
             }
@@ -419,4 +444,4 @@ impl Iterator for Spans<'_> {
 
 #[cfg(test)]
 #[path = "hours_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -3,8 +3,10 @@
 //! Always true: a node's answer depends on its own data and the instant given, on nothing else; hours are local to the
 //! node's time zone; an interval, a slot, a span is half open.
 
+pub mod business_day;
 pub mod capacity;
 pub mod hours;
+pub mod timetable;
 
 use jiff::SignedDuration;
 
@@ -81,7 +83,7 @@ pub struct Service {
     pub method: Method,
     /// Opening time that the node needs to make an order ready, in minutes.
     pub preparation_minutes: u32,
-    /// Orders from this minute of the local day on are prepared on a later day; `None`: no cut-off.
+    /// Orders from this minute of the business day on are prepared on a later one; `None`: no cut-off.
     pub cut_off_minute: Option<u16>,
     /// How far from the customer the node may be, in metres; `None`: any distance.
     pub radius_m: Option<u32>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::id::NodeId;
+use domain::network::capacity;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +104,7 @@ impl Fulfillment {
 
     /// Reads what the slots of a node have taken: after one was fuller than the view knew.
     pub(crate) async fn refresh_node(&self, node: &NodeId) -> Result<(), Error> {
-        let from = self.clock.business() - SignedDuration::from_hours(26);
+        let from = self.clock.business() - capacity::LONGEST_SLOT;
         let mut tx = self.db.read().await?;
         let slots = store::capacity::of_node(&mut tx, node.as_str(), from.as_microsecond()).await?;
         tx.commit().await?;

@@ -10,7 +10,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use domain::fulfillment::method::Method;
 use domain::id::NodeId;
 use domain::network::Node;
+use domain::network::timetable::{Openings, Timetable};
 use domain::place::LatLng;
+use jiff::Timestamp;
 
 /// The number of a node in this process.
 pub(crate) type Key = u32;
@@ -29,6 +31,35 @@ pub(crate) struct Entry {
     offers: u8,
     /// The version stored of it.
     version: i64,
+    /// When it is open in the days to come, worked out when it is asked for.
+    timetable: Arc<RwLock<Option<Arc<Timetable>>>>,
+}
+
+impl Entry {
+    /// The timetable for that instant. It moves on with the clock; new hours come with a new entry.
+    fn timetable(&self, now: Timestamp) -> Arc<Timetable> {
+        let known = self.timetable.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.is_for(now)) {
+            return known;
+        }
+        let fresh = Arc::new(Timetable::new(&self.node.hours, now));
+        *self.timetable.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fresh));
+        fresh
+    }
+}
+
+/// A node with its timetable.
+pub(crate) struct Timed {
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    timetable: Arc<Timetable>,
+}
+
+impl Timed {
+    /// When it is open.
+    pub(crate) fn openings(&self) -> Openings<'_> {
+        Openings::new(&self.node.hours, &self.timetable)
+    }
 }
 
 /// The bit of a method.
@@ -62,6 +93,12 @@ impl Index {
     /// The node of that key, if it is known here.
     pub(crate) fn get(&self, key: Key) -> Option<&Arc<Node>> {
         self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// The node of that key with its timetable for that instant, if it is known here.
+    pub(crate) fn timed(&self, key: Key, now: Timestamp) -> Option<Timed> {
+        let entry = self.entry(key)?;
+        Some(Timed { node: Arc::clone(&entry.node), timetable: entry.timetable(now) })
     }
 
     fn entry(&self, key: Key) -> Option<&Entry> {
@@ -169,6 +206,12 @@ impl Network {
         self.index().get(key).cloned()
     }
 
+    /// The node of that code with its timetable for that instant.
+    pub(crate) fn timed(&self, node: &NodeId, now: Timestamp) -> Option<Timed> {
+        let key = self.keys.find(node.as_str())?;
+        self.index().timed(key, now)
+    }
+
     /// Whether this version of a node is newer than the one known here.
     pub(crate) fn is_news(&self, node: &str, version: i64) -> bool {
         let known = self.keys.find(node).and_then(|key| self.index().entry(key).map(|entry| entry.version));
@@ -192,7 +235,8 @@ impl Network {
             }
             let point = point(node.position);
             let offers = node.services.iter().fold(0, |bits, service| bits | bit(service.method));
-            entries[key] = Some(Entry { node: Arc::new(node), point, offers, version });
+            entries[key] =
+                Some(Entry { node: Arc::new(node), point, offers, version, timetable: Arc::default() });
         }
         *index = Arc::new(Index::new(entries));
     }

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use domain::network::capacity::Work;
-use jiff::{SignedDuration, Timestamp};
+use domain::network::capacity::{self, Work};
+use jiff::Timestamp;
 
 use super::index::Key;
 use crate::Fulfillment;
@@ -106,7 +106,7 @@ impl Fulfillment {
     }
 
     pub(crate) fn oldest_slot(&self) -> Timestamp {
-        self.clock.business() - SignedDuration::from_hours(26)
+        self.clock.business() - capacity::LONGEST_SLOT
     }
 }
 

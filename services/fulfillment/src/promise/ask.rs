@@ -1,7 +1,5 @@
 //! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do.
 
-use std::sync::Arc;
-
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::place::LatLng;
@@ -226,12 +224,16 @@ impl Fulfillment {
 impl Round<'_> {
     /// What the node can do, if it has the goods.
     fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
-        let Some(node) = self.index.get(key) else { return Err(Refused::because(Reason::UnknownNode)) };
+        let Some(timed) = self.index.timed(key, self.now) else {
+            return Err(Refused::because(Reason::UnknownNode));
+        };
+        let node = &timed.node;
         let distance_m = self.place.map(|place| place.distance_m(node.position));
         let ask = Ask { method: self.method, now: self.now, distance_m };
         let work = self.method.rules().work;
-        let offer = promise::offer(node, ask, policy, |start| self.used.of(key, work, start))?;
-        Ok(Able { method: self.method, node: Arc::clone(node), offer, distance_m })
+        let used = |start| self.used.of(key, work, start);
+        let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
+        Ok(Able { method: self.method, node: timed.node, offer, distance_m })
     }
 
     /// What the node can do, also as far as stock goes.

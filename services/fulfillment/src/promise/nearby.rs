@@ -26,7 +26,8 @@ impl Fulfillment {
         nearest_first(&mut ways, all);
         let mut nodes = Vec::new();
         for (_, key) in ways {
-            let Some(node) = index.get(key) else { continue };
+            let Some(timed) = index.timed(key, now) else { continue };
+            let node = &timed.node;
             let distance = asked.place.distance_m(node.position);
             if distance > asked.radius_m || nodes.len() >= asked.most {
                 break;
@@ -46,7 +47,7 @@ impl Fulfillment {
                     node_name: node.name.clone(),
                     distance_m: metres(Some(distance)),
                     skus,
-                    is_open: node.hours.is_open(now),
+                    is_open: timed.openings().is_open(now),
                 });
             }
         }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::change::{By, Change};
 use super::command::{Released, ReleasedLine};
+use crate::network::index::Timed;
 use crate::store::capacity::Changes;
 use crate::store::claim;
 use crate::store::work::Stored;
@@ -33,8 +34,8 @@ impl Fulfillment {
                 continue;
             };
             let mut change = Change::new(planned(released, now), by, now);
-            let known = self.node(&released.node);
-            let clock = accept::clock(released.method, known.as_ref().map(|node| &node.hours), now);
+            let known = self.network.timed(&released.node, now);
+            let clock = accept::clock(released.method, known.as_ref().map(Timed::openings), now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
             if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {
                 change.apply(|order, now| order.stock_lost(&sku, now))?;

@@ -6,7 +6,9 @@ use domain::id::v7;
 use jiff::SignedDuration;
 use tonic::Code;
 
-use crate::support::{World, at, by, cart, engines, place, reason, stamp, store, time, worlds};
+use crate::support::{
+    World, at, by, cart, engines, hold, minutes, place, reason, stamp, store, time, worlds,
+};
 
 fn put(nodes: Vec<pb::Node>) -> pb::PutNodesRequest {
     pb::PutNodesRequest { request_id: v7().to_string(), nodes }
@@ -201,6 +203,44 @@ async fn on_the_day_the_clocks_go_forward_a_promise_is_in_local_hours() {
         assert_eq!(window.start_time, Some(stamp(at("2026-03-29T02:00:00Z"))));
         let kept = at("2026-03-29T02:00:00Z") + SignedDuration::from_hours(72);
         assert_eq!(window.end_time, Some(stamp(kept)));
+    }
+}
+
+#[tokio::test]
+async fn a_night_is_one_business_day_for_cut_off_and_capacity() {
+    for world in worlds().await {
+        let mut bar = store("lon-1", 51.5, -0.1);
+        for day in &mut bar.hours {
+            day.open_time = Some(time(18, 0));
+            day.close_time = Some(time(2, 0));
+        }
+        bar.pickup_cut_off = Some(time(21, 0));
+        bar.capacity_slot = Some(minutes(24 * 60));
+        bar.pickup_capacity_per_slot = Some(1);
+        world.put(vec![bar.clone()]).await;
+        world.stock(&[("lon-1", "A", 5)]).await;
+        let tomorrow = Some(stamp(at("2026-01-13T18:30:00Z")));
+        for (now, ready) in [
+            ("2026-01-12T20:00:00Z", Some(stamp(at("2026-01-12T20:30:00Z")))),
+            ("2026-01-12T22:00:00Z", tomorrow),
+            ("2026-01-13T01:00:00Z", tomorrow),
+        ] {
+            world.clock.advance_to(at(now));
+            let window = options(&world, "lon-1").await.options[0].window.unwrap();
+            assert_eq!(window.start_time, ready, "{now}");
+        }
+        // The hours as this process keeps them change with the node: 01:00 is a cut-off of the night that has begun.
+        bar.pickup_cut_off = Some(time(1, 0));
+        world.put(vec![bar]).await;
+        world.clock.advance_to(at("2026-01-13T22:00:00Z"));
+        let first =
+            world.promises().hold_promise(by("customer/1", hold("lon-1", &[("A", 1)]))).await.unwrap();
+        let window = first.into_inner().promise.unwrap().option.unwrap().window.unwrap();
+        assert_eq!(window.start_time, Some(stamp(at("2026-01-13T22:30:00Z"))));
+        world.clock.advance_to(at("2026-01-14T00:30:00Z"));
+        let window = options(&world, "lon-1").await.options[0].window.unwrap();
+        let next_evening = Some(stamp(at("2026-01-14T18:30:00Z")));
+        assert_eq!(window.start_time, next_evening, "the one place of this night is taken");
     }
 }
 

@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// Orders per second of `propagate`.
     #[arg(long, default_value_t = 50)]
     rate: u32,
+    /// Without the bare SQL: for a profiler, which should see one side only.
+    #[arg(long)]
+    no_reference: bool,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -87,7 +90,9 @@ where
     let callers = stage.args.clients;
     let mut pairs = Pairs::default();
     for _ in 0..ROUNDS {
-        pairs.reference.push(closed(callers, stage.round(), reference.clone()).await);
+        if !stage.args.no_reference {
+            pairs.reference.push(closed(callers, stage.round(), reference.clone()).await);
+        }
         pairs.ours.push(closed(callers, stage.round(), ours.clone()).await);
         stage.drained().await?;
     }
