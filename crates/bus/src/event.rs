@@ -8,7 +8,10 @@ use uuid::Uuid;
 use crate::{Error, Topic};
 
 /// The largest payload, in bytes. Refused when appended, so never at the broker.
-pub const MAX_PAYLOAD: usize = 256 * 1024;
+pub const MAX_PAYLOAD: usize = 1_280 * 1024;
+
+/// The largest message that our topics take, in bytes: a payload and its headers, not compressed.
+pub(crate) const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
 /// Something that happened to an aggregate, to be appended in the transaction that made it happen.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,6 +28,10 @@ use crate::{Delivered, Error, measure, outbox};
 
 /// Events read at once.
 const WINDOW: usize = 500;
+/// How many events are read by one statement.
+const CHUNK: usize = 50;
+/// When this many bytes of events have been read, no more are.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long things are kept, and how leadership is found.
 #[derive(Debug, Clone)]
@@ -335,8 +339,21 @@ async fn read(
     let unknown: Vec<&Pointer> =
         pointers.iter().zip(&fresh).filter(|(_, event)| event.is_none()).map(|(to, _)| to).collect();
     let mut read = HashMap::with_capacity(unknown.len());
-    for row in &outbox::pointed_at(&mut tx, &unknown).await? {
-        read.insert(row.get::<i64>("id")?, Arc::new(Delivered::from_row(row)?));
+    let mut bytes = 0;
+    for some in unknown.chunks(CHUNK) {
+        for row in &outbox::pointed_at(&mut tx, some).await? {
+            let event = Delivered::from_row(row)?;
+            bytes += event.payload.len();
+            read.insert(row.get::<i64>("id")?, Arc::new(event));
+        }
+        if bytes > WINDOW_BYTES
+            && let Some(last) = some.last().map(|to| to.id)
+        {
+            // The others are read when these are acknowledged.
+            let known = pointers.iter().take_while(|to| to.id <= last).count();
+            pointers.truncate(known);
+            break;
+        }
     }
     drop(tx);
     let found = pointers.iter().zip(fresh);

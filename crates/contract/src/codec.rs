@@ -1,7 +1,7 @@
 //! How messages are read off the wire: like prost reads them, but a request is weighed first.
 //!
 //! Two bytes on the wire can be an empty message of a list, which takes some hundred bytes once it is read: a request
-//! of 256 KiB could take 50 MiB. What a request would take is known from the descriptors without reading it.
+//! of 1 MiB could take 200 MiB. What a request would take is known from the descriptors without reading it.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;

@@ -35,8 +35,8 @@ pub use peer::Peer;
 pub use shutdown::Shutdown;
 pub use status::{Violation, exhausted, invalid, retry_later, status};
 
-/// The largest request message that a service reads, in bytes.
-pub const MESSAGE_LIMIT: usize = 256 * 1024;
+/// The largest request message that a service reads, in bytes: an order of 1,000 lines with the longest texts fits.
+pub const MESSAGE_LIMIT: usize = 1_280 * 1024;
 
 /// Sets the limits and compression that each generated server of ours has:
 /// `server::limited!(OrdersServiceServer::from_arc(orders))`.

@@ -277,6 +277,9 @@ impl From<Error> for Status {
             Error::MethodNotOffered(_) => (Code::FailedPrecondition, Reason::MethodNotOffered.name()),
             Error::NotPromised(ref refused) => (Code::FailedPrecondition, refused.refused.first().name()),
             Error::PromiseTaken(_) => (Code::FailedPrecondition, "PROMISE_TAKEN"),
+            Error::PromiseRefused(token::Refusal::State { state: "PENDING", .. }) => {
+                (Code::Aborted, "PROMISE_PENDING")
+            }
             Error::PromiseRefused(ref refusal) => (Code::FailedPrecondition, promise_reason(refusal)),
             Error::RequestIdReused | Error::Bus(bus::Error::RequestIdReused { .. }) => {
                 (Code::InvalidArgument, "REQUEST_ID_REUSED")

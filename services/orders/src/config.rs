@@ -3,11 +3,14 @@
 use domain::order::Policy;
 use serde::{Deserialize, Serialize};
 
+/// The most lines that an order may have: messages and events are large enough for these.
+pub const MOST_LINES: usize = 1_000;
+
 /// The settings of orders, with their defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most lines of one order.
+    /// The most lines of one order, up to [`MOST_LINES`].
     pub max_lines: usize,
     /// How many orders may wait at once to be looked up or written; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_waiting: usize,
@@ -28,7 +31,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_lines: 1_000,
+            max_lines: MOST_LINES,
             max_waiting: 4_096,
             payment_s: 15 * 60,
             payment_grace_s: 5 * 60,

@@ -43,8 +43,8 @@ pub enum Error {
         /// Where it stands.
         state: PromiseState,
     },
-    /// What was held was gone each time that it was asked for anew.
-    #[error("the stock could not be held, ask again")]
+    /// Every hold that was made for this request ended before it was used.
+    #[error("the stock could not be held; ask again with a new request_id")]
     NotHeld,
     /// A rule says no.
     #[error(transparent)]
@@ -151,9 +151,17 @@ impl From<Error> for Status {
             Error::PromiseNotLive { token, state } => {
                 let facts =
                     vec![("promise_token", token.to_string()), ("state", state_name(state).to_owned())];
-                told(Code::FailedPrecondition, "PROMISE_NOT_LIVE", facts)
+                let (code, reason) = match state {
+                    PromiseState::Pending => (Code::Aborted, "PROMISE_PENDING"),
+                    PromiseState::Unspecified
+                    | PromiseState::Live
+                    | PromiseState::Confirmed
+                    | PromiseState::Released
+                    | PromiseState::Expired => (Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
+                };
+                told(code, reason, facts)
             }
-            Error::NotHeld => plain(Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
+            Error::NotHeld => plain(Code::Aborted, "NOT_HELD"),
             Error::Refused(refusal) => refused(&refusal),
             Error::ChangedMeanwhile => plain(Code::Aborted, "ORDER_CHANGED"),
             Error::Peer(answer) => passed_on(&answer),
@@ -218,7 +226,9 @@ fn refused(refusal: &Refusal) -> Status {
             "TENDER_STATE"
         }
         Refusal::TenderInUse { .. } => "TENDER_IN_USE",
-        Refusal::NeedsHold => "ORDER_CHANGED",
+        Refusal::NeedsHold => {
+            return Status::from(Error::ChangedMeanwhile);
+        }
         Refusal::OtherReservation => "OTHER_RESERVATION",
         Refusal::AlreadyConfirmed => "ALREADY_CONFIRMED",
         Refusal::NotDue => "NOT_DUE",

@@ -110,7 +110,7 @@ fn no_promise() -> Error {
 /// Whether the answer is that what the same request held before is gone.
 fn is_gone(answer: &Status) -> bool {
     let reason = server::status::reason(answer);
-    matches!(reason.as_deref(), Some("PROMISE_EXPIRED" | "PROMISE_REFUSED"))
+    matches!(reason.as_deref(), Some("PROMISE_EXPIRED" | "PROMISE_REFUSED" | "PROMISE_PENDING"))
 }
 
 /// Why nothing can be placed on a promise: it is an order's, or holds nothing (any more).

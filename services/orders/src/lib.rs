@@ -46,7 +46,7 @@ use server::{Access, Peer};
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
-pub use config::Config;
+pub use config::{Config, MOST_LINES};
 pub use error::Error;
 
 /// The tables of orders.

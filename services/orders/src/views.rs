@@ -4,13 +4,16 @@ use contract::orders::v1 as pb;
 use domain::id::{OrderId, Uuid};
 use domain::order::Order;
 use domain::time::from_micros;
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::store::{self, Filter, Position};
+use crate::store::{self, Filter, Loaded, Position};
 use crate::wire::Lookup;
 use crate::{Orders, page, wire};
 
+/// The most bytes of one page of orders.
+const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
 /// The most bytes of stored events in one answer.
 const MAX_REPLAY_BYTES: usize = 1024 * 1024;
 
@@ -43,8 +46,13 @@ impl Orders {
         let after = page::position(token, binding)?;
         let mut tx = self.db.snapshot().await?;
         let (found, next) = store::page(&mut tx, filter, after, limit).await?;
+        let orders = fitting(found.iter().map(|loaded| wire::order(&loaded.order)));
+        let last = found.get(orders.len().saturating_sub(1)).filter(|_| orders.len() < found.len());
+        let last =
+            last.map(|Loaded { order, .. }| Position { placed_at: order.placed_at, id: order.id.uuid() });
+        let next = last.or(next);
         Ok(pb::ListOrdersResponse {
-            orders: found.iter().map(|loaded| wire::order(&loaded.order)).collect(),
+            orders,
             next_page_token: next.map(|position| page::token(position, binding)).unwrap_or_default(),
         })
     }
@@ -94,4 +102,18 @@ impl Orders {
         let events = events.iter().take_while(|event| fits(event)).map(bus::replay::to_stored);
         Ok(pb::ReplayEventsResponse { events: events.collect() })
     }
+}
+
+/// The orders that fit into an answer: at least one.
+fn fitting(orders: impl Iterator<Item = pb::Order>) -> Vec<pb::Order> {
+    let mut bytes = 0;
+    let mut page: Vec<pb::Order> = Vec::new();
+    for order in orders {
+        bytes += order.encoded_len();
+        if bytes > MAX_PAGE_BYTES && !page.is_empty() {
+            break;
+        }
+        page.push(order);
+    }
+    page
 }

@@ -1,7 +1,7 @@
 //! The largest requests that are allowed: they go all the way, and lists of them still fit into an answer.
 
 use contract::fulfillment::v1 as ful;
-use contract::google::r#type::Date;
+use contract::google::r#type::{Date, Money};
 use contract::orders::v1 as ord;
 use flows::people::order_at;
 use flows::world::{NODE, People, World, always_open, fresh};
@@ -9,20 +9,48 @@ use prost::Message as _;
 
 use super::shop;
 
-/// An order of a thousand lines with texts as long as they may be together.
+const STORE: &str = "store/sha-01";
+
+/// A character of four bytes.
+const WIDE: &str = "\u{20BB7}";
+
+fn wide(chars: usize) -> String {
+    WIDE.repeat(chars)
+}
+
+/// An order of as many lines, charges and tenders as it may have, each text as long as it may be.
 fn largest(skus: &[String]) -> ord::PlaceOrderRequest {
-    let lines: Vec<(&str, i64, i64)> = skus.iter().map(|sku| (sku.as_str(), 1, 100)).collect();
+    let lines: Vec<(&str, i64, i64)> = skus.iter().map(|sku| (sku.as_str(), 1, 1_000_000_099)).collect();
     let mut order = order_at(NODE, &lines);
+    let money = |units, nanos| Some(Money { currency_code: "USD".to_owned(), units, nanos });
     for line in &mut order.lines {
-        line.name = "n".repeat(95);
+        line.name = wide(200);
+        line.discount = money(10_000_000, 980_000_000);
+        line.tax = money(0, 10_000_000);
     }
+    order.tax_included = true;
+    order.channel_order_id =
+        format!("{}{}", wide(60), order.channel_order_id.split_off(order.channel_order_id.len() - 4));
+    order.customer_ref = wide(64);
+    let charge = |_| ord::Charge { code: wide(64), description: wide(200), amount: money(0, 10_000_000) };
+    order.charges = (0..20).map(charge).collect();
+    order.total = money(10, 200_000_000);
+    order.tenders = (0..10)
+        .map(|n: i64| ord::Tender {
+            tender_id: format!("{}{n}", wide(63)),
+            kind: wide(32),
+            amount: money(1, 20_000_000),
+            state: ord::TenderState::Captured.into(),
+            provider_ref: wide(128),
+        })
+        .collect();
     let size = order.encoded_len();
-    assert!((170_000..server::MESSAGE_LIMIT).contains(&size), "{size} bytes");
+    assert!((1_100_000..server::MESSAGE_LIMIT).contains(&size), "{size} bytes");
     order
 }
 
 async fn place_all(world: &World, ops: &People, count: usize) -> Vec<String> {
-    let skus: Vec<String> = (0..1_000).map(|index| format!("{}-{index:04}", "S".repeat(59))).collect();
+    let skus: Vec<String> = (0..1_000).map(|index| format!("{}{index:04}", wide(60))).collect();
     for some in skus.chunks(250) {
         let stock: Vec<(&str, i64)> = some.iter().map(|sku| (sku.as_str(), 100)).collect();
         ops.stock(NODE, &stock).await;
@@ -40,8 +68,8 @@ async fn place_all(world: &World, ops: &People, count: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_orders_go_all_the_way_and_pages_of_them_fit_into_an_answer() {
     let (world, ops) = shop().await;
-    let placed = place_all(&world, &ops, 26).await;
-    let (web, store) = (world.clients("channel/web"), world.clients("store/sha-01"));
+    let placed = place_all(&world, &ops, 5).await;
+    let (web, store) = (world.clients("channel/web"), world.clients(STORE));
     let (mut seen, mut page_token) = (Vec::new(), String::new());
     loop {
         let list = ord::ListOrdersRequest { page_size: 200, page_token, filter: None };
@@ -85,12 +113,27 @@ async fn the_largest_orders_go_all_the_way_and_pages_of_them_fit_into_an_answer(
         );
     }
     drop(stream);
-    let work = web.work_of(&placed[0]).await;
+    hand_over(&world, &placed[0]).await;
+    ops.audit().await;
+    world.stop().await;
+}
+
+async fn hand_over(world: &World, order: &str) {
+    let (web, store) = (world.clients("channel/web"), world.clients(STORE));
+    let work = web.work_of(order).await;
     store.prepare(&work).await;
-    let code = web.code(&placed[0]).await;
+    let code = web.code(order).await;
     store.hand_over(&work.fulfillment_id, &code, &[]).await.expect("handed over");
-    web.order_when(&placed[0], |order| order.status() == ord::OrderStatus::Completed).await;
+    web.order_when(order, |order| order.status() == ord::OrderStatus::Completed).await;
     world.settle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_order_goes_all_the_way_over_postgres_and_kafka() {
+    let Some(world) = World::kafka().await else { return };
+    let ops = world.clients("ops/test");
+    let placed = place_all(&world, &ops, 1).await;
+    hand_over(&world, &placed[0]).await;
     ops.audit().await;
     world.stop().await;
 }

@@ -57,7 +57,7 @@ impl Drop for Served {
 /// Callers at once.
 const CROWD: usize = 16;
 
-/// The most that the process may grow to, in KiB. A message of 256 KiB of empty messages would be some 50 MiB of them
+/// The most that the process may grow to, in KiB. A message of 1.25 MiB of empty messages would be some 250 MiB of them
 /// once read: it is not.
 const MOST: u64 = 192 * 1024;
 

@@ -6,7 +6,7 @@ CREATE TABLE events (
     topic          TEXT   NOT NULL,
     aggregate_type TEXT   NOT NULL,
     event_type     TEXT   NOT NULL,
-    payload        BYTEA  NOT NULL CHECK (length(payload) <= 262144),
+    payload        BYTEA  NOT NULL CHECK (length(payload) <= 1310720),
     occurred_at    BIGINT NOT NULL,
     actor          TEXT   NOT NULL,
     traceparent    TEXT,

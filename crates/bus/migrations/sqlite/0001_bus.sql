@@ -6,7 +6,7 @@ CREATE TABLE events (
     topic          TEXT    NOT NULL,
     aggregate_type TEXT    NOT NULL,
     event_type     TEXT    NOT NULL,
-    payload        BLOB    NOT NULL CHECK (length(payload) <= 262144),
+    payload        BLOB    NOT NULL CHECK (length(payload) <= 1310720),
     occurred_at    INTEGER NOT NULL,
     actor          TEXT    NOT NULL,
     traceparent    TEXT,

@@ -13,6 +13,7 @@ use rdkafka::statistics::Statistics;
 use tokio::time::Instant;
 
 use super::{Cluster, GroupProtocol, KafkaConfig};
+use crate::event::MAX_MESSAGE;
 use crate::{Error, measure};
 
 /// Prefixes of settings that users may add.
@@ -51,6 +52,7 @@ impl Cluster {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("message.timeout.ms", "0")
+            .set("message.max.bytes", MAX_MESSAGE.to_string())
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
             .set("queue.buffering.max.messages", "10000")

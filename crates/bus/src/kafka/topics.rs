@@ -8,6 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::KafkaConfig;
 use super::client::{Quiet, base, check, in_thread};
+use crate::event::MAX_MESSAGE;
 use crate::{Error, Topic};
 
 const ASK: Duration = Duration::from_secs(15);
@@ -68,6 +69,7 @@ async fn create(
     wanted: &[(String, i32)],
 ) -> Result<Vec<bool>, Error> {
     let retention = (u64::from(config.retention_hours) * 3_600_000).to_string();
+    let largest = MAX_MESSAGE.to_string();
     let insync = config.min_insync.to_string();
     let topics: Vec<NewTopic<'_>> = wanted
         .iter()
@@ -75,6 +77,7 @@ async fn create(
             NewTopic::new(name, *partitions, TopicReplication::Fixed(config.replication))
                 .set("cleanup.policy", "delete")
                 .set("retention.ms", &retention)
+                .set("max.message.bytes", &largest)
                 .set("min.insync.replicas", &insync)
                 .set("unclean.leader.election.enable", "false")
         })

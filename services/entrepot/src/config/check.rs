@@ -80,6 +80,12 @@ impl Config {
             let text = format!("setting `fulfillment.work.pickup_code_chars` is {chars}; it must be 8 to 32");
             return Err(Exit::usage(text));
         }
+        let lines = self.orders.max_lines;
+        if lines > orders::MOST_LINES {
+            let most = orders::MOST_LINES;
+            let text = format!("setting `orders.max_lines` is {lines}; an order has at most {most} lines");
+            return Err(Exit::usage(text));
+        }
         let (least, most) = (self.fulfillment.hold_default_s, self.fulfillment.hold_most_s);
         if least > most {
             let text = format!(

@@ -37,10 +37,6 @@ pub(crate) struct Place {
 const MAX_CHARGES: usize = 20;
 const MAX_TENDERS: usize = 10;
 const MAX_STATUSES: usize = 32;
-/// What a line takes in an event besides its texts, and the most that all lines of an order may take: every event of
-/// the order and of its work must fit into a message.
-const LINE_BYTES: usize = 64;
-const MAX_LINES_BYTES: usize = 220 * 1024;
 
 /// The hash of a request without its id: what makes it the same request.
 fn body_hash(message: &impl prost::Message) -> [u8; 32] {
@@ -112,10 +108,6 @@ fn lines(
     if request.lines.is_empty() || request.lines.len() > most {
         fields.bad("lines", format!("must be 1 to {most}, not {}", request.lines.len()));
         return None;
-    }
-    let bytes: usize = request.lines.iter().map(|line| line.sku.len() + line.name.len() + LINE_BYTES).sum();
-    if bytes > MAX_LINES_BYTES {
-        fields.bad("lines", "have names that are too long together");
     }
     let read: Vec<_> =
         request.lines.iter().enumerate().map(|(i, l)| line(fields, i, l, request, currency)).collect();

@@ -31,6 +31,7 @@ struct State {
     extensions: usize,
     asked: usize,
     stalls: bool,
+    ends_at_once: bool,
 }
 
 impl Fake {
@@ -50,6 +51,11 @@ impl Fake {
     /// Holds are granted again.
     pub(crate) fn grant(&self) {
         self.state.lock().unwrap().refusal = None;
+    }
+
+    /// Whether every new hold has ended by the time that it is answered.
+    pub(crate) fn end_at_once(&self, ends: bool) {
+        self.state.lock().unwrap().ends_at_once = ends;
     }
 
     /// The next hold that is asked for waits until [`Self::go_on`].
@@ -106,7 +112,7 @@ impl Fake {
         self.set(token, pb::PromiseState::Confirmed);
     }
 
-    fn set(&self, token: &str, to: pb::PromiseState) {
+    pub(crate) fn set(&self, token: &str, to: pb::PromiseState) {
         let token: PromiseToken = token.parse().unwrap();
         self.state.lock().unwrap().promises.get_mut(&token.uuid()).unwrap().set_state(to);
     }
@@ -170,7 +176,7 @@ impl PromiseService for Fake {
         let start = time(after_ms(now, 3_600_000));
         let promise = pb::Promise {
             promise_token: PromiseToken::new(token).to_string(),
-            state: pb::PromiseState::Live.into(),
+            state: if state.ends_at_once { pb::PromiseState::Expired } else { pb::PromiseState::Live }.into(),
             option: Some(pb::PromiseOption {
                 method: request.method,
                 node_id: request.node_id,

@@ -327,3 +327,23 @@ async fn a_hold_that_ran_out_between_two_tries_is_asked_for_anew() {
         assert_eq!(world.fake.live(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_refusal_that_says_ask_again_is_aborted() {
+    for world in worlds().await {
+        let mut wanted = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        world.fake.end_at_once(true);
+        let refused = world.try_place(wanted.clone()).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "NOT_HELD"));
+        assert!(refused.message().contains("ask again with a new request_id"), "{}", refused.message());
+        world.fake.end_at_once(false);
+        wanted.request_id = domain::id::v7().to_string();
+        let order = world.try_place(wanted).await.unwrap();
+        // A promise that is still being made.
+        let mut wanted = request("2", vec![line("a", 1, 100)], TenderState::Captured);
+        world.fake.set(&order.promise_token, PromiseState::Pending);
+        wanted.fulfillment = Some(Fulfillment::PromiseToken(order.promise_token));
+        let refused = world.try_place(wanted).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "PROMISE_PENDING"));
+    }
+}
