@@ -10,6 +10,7 @@ mod follow;
 mod headers;
 mod outlet;
 mod receive;
+mod report;
 mod topics;
 
 use std::collections::BTreeMap;

@@ -186,7 +186,15 @@ impl Relay {
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<Turn, Error> {
         let leads = self.keeper.hold().await?.is_some();
+        let takes_over = leads && !self.leads.load(Ordering::Relaxed);
         self.leads.store(leads, Ordering::Relaxed);
+        if takes_over {
+            match &mut self.outlet {
+                Outlet::Local(_) => {}
+                #[cfg(feature = "kafka")]
+                Outlet::Kafka(outlet) => outlet.renew(),
+            }
+        }
         self.fresh.want(leads);
         metrics::gauge!(measure::RELAY_LEADER, "outbox" => self.owner).set(if leads { 1.0 } else { 0.0 });
         if !leads {

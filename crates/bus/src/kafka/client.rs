@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
 use tokio::time::Instant;
 
+use super::report::complain;
 use super::{Cluster, GroupProtocol, KafkaConfig};
 use crate::event::MAX_MESSAGE;
 use crate::{Error, measure};
@@ -35,12 +36,36 @@ pub(super) fn base(config: &KafkaConfig, client_id: &str) -> ClientConfig {
         .set("bootstrap.servers", &config.brokers)
         .set("client.id", client_id)
         .set("socket.nagle.disable", "true")
+        // a connection that a firewall has forgotten answers nothing: given up after 8 s, not after a minute
         .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.max.ms", "1000");
+        .set("socket.timeout.ms", "8000")
+        .set("socket.connection.setup.timeout.ms", "5000")
+        .set("api.version.request.timeout.ms", "5000")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        // a connection at rest is used now and then, so that it is not forgotten, or so that this is noticed
+        .set("topic.metadata.refresh.interval.ms", "15000")
+        .set("metadata.max.age.ms", "60000");
     for (key, value) in &config.properties {
         client.set(key, value);
     }
     client.set_log_level(RDKafkaLogLevel::Info);
+    client
+}
+
+/// What every reader has: few messages wait in its queue, also when there are millions to catch up with.
+pub(super) fn reader(config: &KafkaConfig, client_id: &str) -> ClientConfig {
+    let mut client = base(config, client_id);
+    client
+        .set("enable.auto.commit", "false")
+        .set("fetch.min.bytes", "1")
+        .set("fetch.wait.max.ms", "100")
+        .set("queued.min.messages", "1000")
+        .set("queued.max.messages.kbytes", "2048")
+        .set("fetch.message.max.bytes", "131072")
+        .set("fetch.max.bytes", "1048576")
+        // a full queue is emptied in milliseconds, not in the second that is the default
+        .set("fetch.queue.backoff.ms", "10");
     client
 }
 
@@ -55,8 +80,11 @@ impl Cluster {
             .set("message.max.bytes", MAX_MESSAGE.to_string())
             .set("linger.ms", "0")
             .set("compression.type", "lz4")
+            // the broker gives up before the socket does
+            .set("request.timeout.ms", "6000")
             .set("queue.buffering.max.messages", "10000")
-            .set("queue.buffering.max.kbytes", "65536")
+            .set("queue.buffering.max.kbytes", "16384")
+            .set("batch.size", "262144")
             .set("partitioner", "murmur2_random");
         client
     }
@@ -64,16 +92,12 @@ impl Cluster {
     /// A member of a group that decides itself what is done.
     pub(super) fn consumer_config(&self, group: &str) -> ClientConfig {
         let config = &self.config;
-        let mut client = base(config, &self.client_id(group));
+        let mut client = reader(config, &self.client_id(group));
         client
             .set("group.id", config.group(group))
-            .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             // a group without an offset starts at the oldest event; what was applied is skipped
             .set("auto.offset.reset", "earliest")
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "100")
-            .set("queued.max.messages.kbytes", "16384")
             .set("statistics.interval.ms", "5000");
         match config.group_protocol {
             GroupProtocol::Classic => {
@@ -93,7 +117,7 @@ impl Cluster {
     }
 }
 
-/// Logs what librdkafka says.
+/// A client that only complains.
 pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
@@ -104,7 +128,7 @@ impl ClientContext for Quiet {
     fn stats(&self, _statistics: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka client");
+        complain("client", reason, &error);
     }
 }
 
@@ -116,9 +140,10 @@ fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error
-        | RDKafkaLogLevel::Warning => tracing::warn!(fac, message, "librdkafka"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(fac, message, "librdkafka"),
-        RDKafkaLogLevel::Debug => tracing::debug!(fac, message, "librdkafka"),
+        | RDKafkaLogLevel::Warning => complain("librdkafka", fac, &message),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(fac, message, "librdkafka");
+        }
     }
 }
 
@@ -172,7 +197,7 @@ impl ClientContext for Watch {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(consumer = self.group, %error, reason, "kafka consumer");
+        complain(self.group, reason, &error);
     }
 }
 
@@ -195,7 +220,7 @@ impl ConsumerContext for Watch {
                     "partitions are taken"
                 );
             }
-            Rebalance::Error(error) => tracing::warn!(consumer = self.group, %error, "rebalance failed"),
+            Rebalance::Error(error) => complain(self.group, "rebalance failed", error),
         }
     }
 }

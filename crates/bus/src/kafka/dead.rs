@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
 use super::client::Quiet;
+use super::report::complain;
 use crate::{Error, measure};
 
 pub(super) struct DeadLetters {
@@ -52,7 +53,7 @@ impl DeadLetters {
             };
             match sent {
                 Ok(()) => break,
-                Err(error) => tracing::warn!(consumer = self.group, %error, "the dead letter waits"),
+                Err(error) => complain(self.group, "a dead letter waits", &error),
             }
             self.cluster.clock.pause(Duration::from_secs(1)).await;
         }

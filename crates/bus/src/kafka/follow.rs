@@ -10,7 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::Offset;
 use uuid::Uuid;
 
-use super::client::{Quiet, base, in_thread};
+use super::client::{Quiet, in_thread, reader};
+use super::report::complain;
 use super::{Cluster, headers};
 use crate::{Delivered, Error, Missed, Topic};
 
@@ -55,7 +56,7 @@ impl Follower {
             let Some(reader) = &self.reader else {
                 let again = self.was_ready;
                 if let Err(error) = self.ready().await {
-                    tracing::warn!(%error, "a view waits for the broker");
+                    complain("view", "waits for the broker", &error);
                     self.cluster.clock.pause(Duration::from_millis(500)).await;
                 } else if again {
                     return Err(Missed);
@@ -68,7 +69,7 @@ impl Follower {
                     Err(why) => tracing::warn!(why, "a view passes over a message it cannot read"),
                 },
                 Err(error) => {
-                    tracing::warn!(%error, "a view lost its place");
+                    complain("view", "receive failed", &error);
                     if is_lost(&error) {
                         self.leave().await;
                     } else {
@@ -81,13 +82,8 @@ impl Follower {
 
     fn open(&self) -> Result<Reader, Error> {
         let name = format!("view-{}", Uuid::new_v4().simple());
-        let mut config = base(&self.cluster.config, &self.cluster.client_id(&name));
-        config
-            .set("group.id", self.cluster.config.group(&name))
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "error")
-            .set("fetch.min.bytes", "1")
-            .set("fetch.wait.max.ms", "100");
+        let mut config = reader(&self.cluster.config, &self.cluster.client_id(&name));
+        config.set("group.id", self.cluster.config.group(&name)).set("auto.offset.reset", "error");
         Reader::from_config_and_context(&config, Quiet).map_err(super::broken)
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Quiet, in_thread};
+use super::report::complain;
 use super::{Cluster, headers};
 use crate::Delivered;
 
@@ -18,15 +19,20 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// How long a start waits for the broker before it goes on without.
 const WARM: Duration = Duration::from_secs(10);
 
+/// A producer made so lately is not made again.
+const FRESH: Duration = Duration::from_secs(3);
+
 pub(crate) struct Outlet {
     cluster: Arc<Cluster>,
     owner: &'static str,
     producer: Option<FutureProducer<Quiet>>,
+    /// When the producer was made.
+    made: Instant,
 }
 
 impl Outlet {
     pub(super) fn new(cluster: Arc<Cluster>, owner: &'static str) -> Self {
-        Self { cluster, owner, producer: None }
+        Self { cluster, owner, producer: None, made: Instant::now() }
     }
 
     /// Connects, so that the first event need not wait for metadata and a producer id.
@@ -43,7 +49,19 @@ impl Outlet {
             }
             self.cluster.clock.pause(Duration::from_millis(200)).await;
         }
-        tracing::warn!(outbox = self.owner, "the broker does not answer; events wait in the outbox");
+        complain(self.owner, "events wait in the outbox", &"the broker does not answer");
+    }
+
+    /// Connects again after a time in which another process led: connections that were at rest may be forgotten by
+    /// whatever is between here and the broker.
+    pub(crate) fn renew(&mut self) {
+        if self.made.elapsed() > FRESH
+            && let Some(idle) = self.producer.take()
+        {
+            // dropping may block
+            let _detached = std::thread::Builder::new().spawn(move || drop(idle));
+        }
+        self.connected();
     }
 
     /// Sends events in order. Answers how many, from the first on, are in the log.
@@ -73,7 +91,7 @@ impl Outlet {
             }
         }
         if let Some(error) = failure {
-            tracing::error!(outbox = self.owner, %error, taken, "the producer failed and is built anew");
+            complain(self.owner, "the producer failed and is rebuilt", &error);
             self.abandon().await;
         }
         taken
@@ -96,7 +114,7 @@ impl Outlet {
             let owner = self.owner;
             in_thread(FLUSH, move || {
                 if let Err(error) = producer.flush(FLUSH) {
-                    tracing::warn!(outbox = owner, %error, "some events will be sent again");
+                    complain(owner, "some events will be sent again", &error);
                 }
                 drop(producer);
             })
@@ -132,8 +150,11 @@ impl Outlet {
         if self.producer.is_none() {
             let config = self.cluster.producer_config(&format!("relay-{}", self.owner));
             match FutureProducer::from_config_and_context(&config, Quiet) {
-                Ok(producer) => self.producer = Some(producer),
-                Err(error) => tracing::error!(outbox = self.owner, %error, "no producer"),
+                Ok(producer) => {
+                    self.producer = Some(producer);
+                    self.made = Instant::now();
+                }
+                Err(error) => complain(self.owner, "no producer could be made", &error),
             }
         }
         self.producer.clone()

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Watch, in_thread};
 use super::dead::{DeadLetters, Unreadable};
+use super::report::complain;
 use super::{Cluster, headers};
 use crate::runner::{BATCH, Runner};
 use crate::{Delivered, Error, measure};
@@ -58,7 +59,7 @@ pub(crate) async fn receive(cluster: &Arc<Cluster>, runner: &Runner, stop: &Canc
                     }
                 }
             }
-            Err(error) => tracing::error!(consumer = runner.group(), %error, "no consumer"),
+            Err(error) => complain(runner.group(), "no consumer could be made", &error),
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -95,7 +96,7 @@ async fn session(
         };
         match first {
             None if member.context().stalled(since, STALL) => {
-                tracing::error!(consumer = runner.group(), "the client is stuck and is built anew");
+                complain(runner.group(), "the consumer is stuck and is rebuilt", &"no progress");
                 return End::Broken;
             }
             None => {}
@@ -132,7 +133,7 @@ fn gather(cluster: &Cluster, member: &Member, first: &BorrowedMessage<'_>) -> Ca
         match member.recv().now_or_never() {
             Some(Ok(message)) => take(cluster, &message, &mut catch),
             Some(Err(error)) => {
-                tracing::warn!(%error, "kafka consumer");
+                complain("consumer", "receive failed", &error);
                 break;
             }
             None => break,
@@ -174,7 +175,7 @@ fn store(member: &Member, catch: &Catch) {
 fn report(runner: &Runner, member: &Member, error: &KafkaError) -> bool {
     let fatal =
         matches!(error, KafkaError::MessageConsumptionFatal(_)) || member.client().fatal_error().is_some();
-    tracing::error!(consumer = runner.group(), %error, fatal, "kafka consumer");
+    complain(runner.group(), if fatal { "the consumer is rebuilt" } else { "receive failed" }, error);
     fatal
 }
 
@@ -186,6 +187,6 @@ async fn close(member: Member, group: &'static str) {
         drop(member);
     });
     if left.await.is_none() {
-        tracing::warn!(consumer = group, "the consumer did not leave in time");
+        complain(group, "the consumer did not leave in time", &"left behind");
     }
 }

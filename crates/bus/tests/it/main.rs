@@ -11,6 +11,16 @@ mod housekeeping;
 mod measures;
 mod outages;
 mod parking;
+#[cfg(feature = "kafka")]
+#[path = "../../../../tests/src/proxy.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is a public module of another crate, and not all of it is used here"
+)]
+mod proxy;
 mod requests;
+#[cfg(feature = "kafka")]
+mod silence;
 mod world;
 mod writers;

@@ -123,6 +123,15 @@ impl World {
         self.start_all(vec![consumer], &self.owners(), Settings::default())
     }
 
+    /// The same without a relay: another process has it.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn start_without_relay(&self, consumer: Arc<dyn Consumer>) -> Running {
+        let bus = self.bus();
+        let stop = CancellationToken::new();
+        let tasks = vec![tokio::spawn(bus.consume(&self.reader, consumer, self.owners()).run(stop.clone()))];
+        Running { bus, stop, tasks }
+    }
+
     pub(crate) fn start_with(
         &self,
         recorders: &[Arc<Recorder>],
