@@ -22,9 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let set = protox::compile(&files, [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
-    let mut names = tonic_prost_build::Config::new();
-    names.enable_type_names();
-    let services = tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Weighed");
+    let names = tonic_prost_build::Config::new();
+    let services = tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Lean");
     services.compile_fds_with_config(set, names)?;
     Ok(())
 }

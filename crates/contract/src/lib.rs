@@ -1,6 +1,6 @@
 //! The contract, generated from `proto/` at build time: messages, clients and servers per package.
 //!
-//! Owns nothing but what `build.rs` makes, and how much a request may grow to when it is read ([`codec`]); the words are
+//! Owns nothing but what `build.rs` makes, and the buffers of its clients and servers ([`codec`]); the words are
 //! explained in the `.proto` files.
 
 #![expect(

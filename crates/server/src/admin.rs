@@ -5,18 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use futures_util::future::{BoxFuture, join_all};
-use tokio::net::TcpListener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
+use crate::front::{Hosts, misdirected_text};
+use crate::room::{Place, Room};
 use crate::shutdown::Shutdown;
 use crate::telemetry;
 
 /// How long one readiness check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(2);
+/// A request must send its headers within this, and a quiet connection the next request.
+const HEADERS: Duration = Duration::from_secs(10);
+/// Connections at once; then the oldest that asked nothing yet makes room for the next.
+const CONNECTIONS: usize = 64;
 /// How often histograms are folded, so that an unscraped process does not grow.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -86,6 +100,7 @@ struct Admin {
 /// Serves the admin port until `stop` begins; `/readyz` fails from the moment that `shutdown` begins.
 pub async fn run(
     listener: TcpListener,
+    hosts: Hosts,
     readiness: Readiness,
     version: &str,
     shutdown: Shutdown,
@@ -99,14 +114,62 @@ pub async fn run(
         .route("/version", get(version_line))
         .with_state(admin);
     let upkeep = tokio::spawn(upkeep(stop.clone()));
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.begun_owned());
+    let connections = TaskTracker::new();
     tokio::select! {
-        outcome = server => if let Err(error) = outcome {
-            tracing::error!(%error, "the admin port failed");
-        },
-        () = async { stop.begun().await; tokio::time::sleep_until(tokio::time::Instant::now() + CHECK_LIMIT).await } => {}
+        () = accept(listener, &router, &hosts, &stop, &connections) => {}
+        () = stop.begun() => {}
     }
+    connections.close();
+    let _ = tokio::time::timeout(CHECK_LIMIT, connections.wait()).await;
     upkeep.abort();
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: &Router,
+    hosts: &Hosts,
+    stop: &Shutdown,
+    connections: &TaskTracker,
+) {
+    let room = Room::new(CONNECTIONS);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // out of file handles, or a caller that left at once: neither may end the port
+            tokio::time::sleep_until(Instant::now() + Duration::from_millis(20)).await;
+            continue;
+        };
+        let Some(place) = room.enter() else { continue };
+        connections.spawn(connection(stream, place, router.clone(), hosts.clone(), stop.clone()));
+    }
+}
+
+async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Hosts, stop: Shutdown) {
+    let Ok(local) = stream.local_addr() else { return };
+    let service = service_fn(|request: Request<Incoming>| {
+        let foreign = hosts.foreign(&request, local.ip());
+        let router = router.clone();
+        if foreign.is_none() {
+            place.called();
+        }
+        async move {
+            match foreign {
+                Some(host) => Ok((StatusCode::MISDIRECTED_REQUEST, misdirected_text(&host)).into_response()),
+                None => router.oneshot(request.map(Body::new)).await,
+            }
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = place.needed() => return,
+        () = stop.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 async fn upkeep(stop: Shutdown) {
@@ -146,7 +209,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn readiness_tells_of_each_check_and_fails_with_any() {
+    async fn readiness_reports_each_check_and_fails_with_any() {
         let readiness = Readiness::new()
             .check("database orders", || async { Ok("2 ms".to_owned()) })
             .check("broker", || async { Err("connection refused".to_owned()) });

@@ -2,7 +2,8 @@
 //!
 //! Otherwise a few connections that announce calls and never send them would take all places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -10,15 +11,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::poll;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use crate::MESSAGE_LIMIT;
-use crate::body::boxed;
-use crate::call::Deadline;
-use crate::status::{DOMAIN, exhausted, status};
+use crate::connection::Connection;
+use crate::deadline::{Deadline, not_arrived};
+use crate::status::{DOMAIN, exhausted, explained, too_large};
 
 /// What precedes a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
@@ -26,8 +27,8 @@ const HEAD: usize = 5;
 /// The most bytes of messages that are not yet whole.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// The messages that are on their way. When there are too many or they are too large together, the one that is longest
-/// on its way makes room: those of honest callers are the youngest.
+/// The messages that are on their way. When there are too many or they are too large together, one of those makes room
+/// whose address, and of its connections whose connection, holds most: never that of a caller with few.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
     most: usize,
@@ -36,10 +37,21 @@ pub(crate) struct Arrivals {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// Where a message comes from: address and connection; none for a call within this process.
+type Source = Option<(IpAddr, u64)>;
+
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    by_age: BTreeMap<u64, CancellationToken>,
+    by_age: BTreeMap<u64, Half>,
+}
+
+/// A message of which only a part is there.
+#[derive(Debug)]
+struct Half {
+    source: Source,
+    bytes: Arc<AtomicUsize>,
+    give_up: CancellationToken,
 }
 
 impl Arrivals {
@@ -49,29 +61,40 @@ impl Arrivals {
     }
 
     /// The whole body of a request with one message, read by `deadline` at the latest.
-    pub(crate) async fn whole(&self, body: Body, deadline: Deadline) -> Result<Body, Status> {
-        let mut reading = std::pin::pin!(self.read(body));
+    pub(crate) async fn whole(
+        &self,
+        body: Body,
+        connection: Option<&Connection>,
+        deadline: Deadline,
+    ) -> Result<Bytes, Status> {
+        let source = connection.map(|connection| (connection.address, connection.number));
+        self.whole_of(body, source, deadline).await
+    }
+
+    async fn whole_of(&self, body: Body, source: Source, deadline: Deadline) -> Result<Bytes, Status> {
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let mut reading = std::pin::pin!(self.read(body, Arc::clone(&bytes)));
         // most messages come together with their headers
         if let Poll::Ready(read) = poll!(reading.as_mut()) {
             return read;
         }
-        let seat = self.sit();
+        let seat = self.sit(source, bytes);
         tokio::select! {
             biased;
             read = reading => read,
-            () = seat.called.cancelled() => Err(crowded()),
-            () = tokio::time::sleep_until(deadline.at()) => Err(late()),
+            () = seat.give_up.cancelled() => Err(crowded()),
+            () = tokio::time::sleep_until(deadline.at()) => Err(not_arrived()),
         }
     }
 
-    async fn read(&self, mut body: Body) -> Result<Body, Status> {
-        let mut held = Held { arrivals: self, bytes: 0 };
+    async fn read(&self, mut body: Body, count: Arc<AtomicUsize>) -> Result<Bytes, Status> {
+        let held = Held { arrivals: self, bytes: count };
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let Ok(piece) = frame?.into_data() else { continue };
-            held.add(piece.len());
-            if held.bytes > HEAD + MESSAGE_LIMIT {
+            // what the transport says of a message that broke off has no details
+            let Ok(piece) = frame.map_err(|broken| explained(&broken))?.into_data() else { continue };
+            if held.add(piece.len()) > HEAD + MESSAGE_LIMIT {
                 return Err(too_large());
             }
             if first.is_empty() && all.is_empty() {
@@ -84,20 +107,19 @@ impl Arrivals {
             }
             all.extend_from_slice(&piece);
         }
-        let whole = if all.is_empty() { first } else { all.freeze() };
-        Ok(if whole.is_empty() { Body::empty() } else { boxed(Full::new(whole)) })
+        Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
-    fn sit(&self) -> Seat<'_> {
+    fn sit(&self, source: Source, bytes: Arc<AtomicUsize>) -> Seat<'_> {
         let mut waiting = self.waiting();
-        if waiting.by_age.len() >= self.most {
-            waiting.call_oldest();
-        }
         let number = waiting.next;
         waiting.next += 1;
-        let called = CancellationToken::new();
-        waiting.by_age.insert(number, called.clone());
-        Seat { arrivals: self, number, called }
+        let give_up = CancellationToken::new();
+        waiting.by_age.insert(number, Half { source, bytes, give_up: give_up.clone() });
+        if waiting.by_age.len() > self.most {
+            waiting.make_room(|_| 1);
+        }
+        Seat { arrivals: self, number, give_up }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -106,9 +128,24 @@ impl Arrivals {
 }
 
 impl Waiting {
-    fn call_oldest(&mut self) {
-        if let Some((_, oldest)) = self.by_age.pop_first() {
-            oldest.cancel();
+    /// Gives up the oldest message of the connection that holds most by `weight`, of the address that holds most.
+    fn make_room(&mut self, weight: impl Fn(&Half) -> usize) {
+        let mut addresses: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        let mut connections: HashMap<Source, usize> = HashMap::new();
+        for half in self.by_age.values() {
+            let weight = weight(half);
+            *addresses.entry(half.source.map(|(address, _)| address)).or_default() += weight;
+            *connections.entry(half.source).or_default() += weight;
+        }
+        let held = |half: &Half| {
+            let of_address = addresses.get(&half.source.map(|(address, _)| address));
+            (of_address.copied().unwrap_or(0), connections.get(&half.source).copied().unwrap_or(0))
+        };
+        // of equals the first is the oldest
+        let most = self.by_age.iter().map(|(number, half)| (held(half), std::cmp::Reverse(*number))).max();
+        let given_up = most.and_then(|(_, number)| self.by_age.remove(&number.0));
+        if let Some(half) = given_up {
+            half.give_up.cancel();
         }
     }
 }
@@ -116,22 +153,24 @@ impl Waiting {
 /// What has arrived of one message.
 struct Held<'a> {
     arrivals: &'a Arrivals,
-    bytes: usize,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Held<'_> {
-    fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
+    /// Counts what came; answers how much has come of this message.
+    fn add(&self, bytes: usize) -> usize {
+        let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let before = self.arrivals.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.arrivals.most_bytes {
-            self.arrivals.waiting().call_oldest();
+            self.arrivals.waiting().make_room(|half| half.bytes.load(Ordering::Relaxed));
         }
+        own
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.arrivals.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.arrivals.bytes.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -139,7 +178,7 @@ impl Drop for Held<'_> {
 struct Seat<'a> {
     arrivals: &'a Arrivals,
     number: u64,
-    called: CancellationToken,
+    give_up: CancellationToken,
 }
 
 impl Drop for Seat<'_> {
@@ -148,20 +187,10 @@ impl Drop for Seat<'_> {
     }
 }
 
-fn too_large() -> Status {
-    let text = format!("the message is larger than {MESSAGE_LIMIT} bytes");
-    status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", DOMAIN, text, [])
-}
-
 fn crowded() -> Status {
     metrics::counter!("grpc_server_shed_total", "limit" => "ARRIVALS").increment(1);
-    let text = "the request was too long on its way while others came";
+    let text = "too many requests have not arrived in full, and most of them on this connection; send each request at once";
     exhausted(DOMAIN, "OVERLOADED", Duration::from_millis(200), text)
-}
-
-fn late() -> Status {
-    let text = "the request did not arrive in time".to_owned();
-    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, [])
 }
 
 #[cfg(test)]
@@ -171,8 +200,10 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
     use http_body_util::StreamBody;
     use hyper::body::Frame;
+    use tonic::Code;
 
     use super::*;
+    use crate::body::boxed;
     use crate::status::reason;
 
     fn body(pieces: Vec<&'static [u8]>, ends: bool) -> Body {
@@ -189,21 +220,29 @@ mod tests {
         Deadline::after(Duration::from_millis(30))
     }
 
+    fn far() -> Deadline {
+        Deadline::after(Duration::from_mins(10))
+    }
+
+    /// Connection `number` of an address.
+    fn from(address: u8, number: u64) -> Source {
+        Some(([10, 0, 0, address].into(), number))
+    }
+
     #[tokio::test]
     async fn a_message_in_pieces_is_put_together() {
         let arrivals = Arrivals::new(1);
         for (pieces, whole) in
             [(vec![], ""), (vec![&b"abc"[..]], "abc"), (vec![b"a", b"b", b"", b"c"], "abc")]
         {
-            let body = arrivals.whole(body(pieces, true), soon()).await.unwrap();
-            assert_eq!(body.collect().await.unwrap().to_bytes(), whole);
+            assert_eq!(arrivals.whole(body(pieces, true), None, soon()).await.unwrap(), whole);
         }
     }
 
     #[tokio::test]
     async fn a_message_that_does_not_arrive_by_its_deadline_is_given_up() {
         let arrivals = Arrivals::new(1);
-        let refusal = arrivals.whole(body(vec![b"a"], false), soon()).await.unwrap_err();
+        let refusal = arrivals.whole(body(vec![b"a"], false), None, soon()).await.unwrap_err();
         assert_eq!(refusal.code(), Code::DeadlineExceeded);
         assert!(arrivals.waiting().by_age.is_empty());
     }
@@ -212,40 +251,61 @@ mod tests {
     async fn a_message_over_the_limit_is_refused_before_it_is_there() {
         let piece: &'static [u8] = vec![0; MESSAGE_LIMIT].leak();
         let endless = body(vec![piece, &[0; 6]], false);
-        let refusal =
-            Arrivals::new(1).whole(endless, Deadline::after(Duration::from_mins(10))).await.unwrap_err();
+        let refusal = Arrivals::new(1).whole(endless, None, far()).await.unwrap_err();
         assert_eq!(reason(&refusal).as_deref(), Some("MESSAGE_TOO_LARGE"));
     }
 
     #[tokio::test]
-    async fn the_one_longest_on_its_way_makes_room() {
-        let arrivals = Arrivals::new(2);
-        let far = Deadline::after(Duration::from_mins(10));
-        let mut stalled: Vec<_> =
-            (0..3).map(|_| Box::pin(arrivals.whole(body(vec![b"a"], false), far))).collect();
-        assert!(poll!(&mut stalled[0]).is_pending());
-        assert!(poll!(&mut stalled[1]).is_pending());
-        assert!(poll!(&mut stalled[0]).is_pending());
-        assert!(poll!(&mut stalled[2]).is_pending());
-        assert!(poll!(&mut stalled[1]).is_pending());
-        let Poll::Ready(Err(refusal)) = poll!(&mut stalled[0]) else { unreachable!("the oldest is called") };
-        assert_eq!(refusal.code(), Code::ResourceExhausted);
-        assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
+    async fn room_is_made_by_the_connection_that_holds_most() {
+        let arrivals = Arrivals::new(4);
+        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), source, far()));
+        let mut honest = half(from(1, 1));
+        assert!(poll!(&mut honest).is_pending());
+        let mut greedy: Vec<_> = (0..3).map(|_| half(from(1, 2))).collect();
+        for message in &mut greedy {
+            assert!(poll!(message).is_pending());
+        }
+        let mut others = Vec::new();
+        for number in 3..5 {
+            let mut late = half(from(1, number));
+            assert!(poll!(&mut late).is_pending());
+            let Poll::Ready(Err(refusal)) = poll!(&mut greedy.remove(0)) else { panic!("it holds most") };
+            assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
+            others.push(late);
+            assert!(poll!(&mut honest).is_pending(), "the oldest, but the only one of its connection");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_with_many_connections_makes_room_for_one_with_a_single() {
+        let arrivals = Arrivals::new(4);
+        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), source, far()));
+        let mut honest: Vec<_> = (0..2).map(|_| half(from(1, 1))).collect();
+        let mut greedy: Vec<_> = (2..5).map(|number| half(from(2, number))).collect();
+        for message in honest.iter_mut().chain(&mut greedy) {
+            assert!(poll!(message).is_pending());
+        }
+        assert!(poll!(&mut greedy[0]).is_ready());
+        for message in &mut honest {
+            assert!(poll!(message).is_pending());
+        }
     }
 
     #[tokio::test]
     async fn large_ones_that_stall_make_room_too() {
         let arrivals = Arrivals { most_bytes: 10, ..Arrivals::new(100) };
-        let far = Deadline::after(Duration::from_mins(10));
-        let mut stalled: Vec<_> =
-            (0..3).map(|_| Box::pin(arrivals.whole(body(vec![b"12345"], false), far))).collect();
-        assert!(poll!(&mut stalled[0]).is_pending());
-        assert!(poll!(&mut stalled[1]).is_pending());
-        assert!(poll!(&mut stalled[0]).is_pending());
+        let small = Box::pin(arrivals.whole_of(body(vec![b"1"], false), from(1, 1), far()));
+        let mut stalled = vec![small];
+        for _ in 0..2 {
+            stalled.push(Box::pin(arrivals.whole_of(body(vec![b"12345"], false), from(1, 2), far())));
+        }
+        for message in &mut stalled[..2] {
+            assert!(poll!(message).is_pending());
+        }
         assert!(poll!(&mut stalled[2]).is_pending());
-        assert!(poll!(&mut stalled[1]).is_pending());
-        let Poll::Ready(Err(refusal)) = poll!(&mut stalled[0]) else { unreachable!("the oldest is called") };
+        let Poll::Ready(Err(refusal)) = poll!(&mut stalled[1]) else { panic!("the largest is given up") };
         assert_eq!(refusal.code(), Code::ResourceExhausted);
+        assert!(poll!(&mut stalled[0]).is_pending());
         drop(stalled);
         assert_eq!(arrivals.bytes.load(Ordering::Relaxed), 0);
     }

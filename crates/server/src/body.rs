@@ -9,31 +9,30 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::call::stopping;
+use crate::deadline::not_arrived;
 use crate::shutdown::Shutdown;
-use crate::status::{DOMAIN, explained, status};
+use crate::status::{DOMAIN, explained, status, stopping};
 
 /// A request stream that fails when its sender is silent for `pause`.
-pub(crate) fn lively(body: Body, pause: Duration) -> Body {
+pub(crate) fn idle_limited(body: Body, pause: Duration) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::new(Lively { body, end: Box::pin(tokio::time::sleep_until(Instant::now() + pause)), pause })
+    Body::new(IdleTimeout { body, end: Box::pin(tokio::time::sleep_until(Instant::now() + pause)), pause })
 }
 
-struct Lively {
+struct IdleTimeout {
     body: Body,
     end: Pin<Box<tokio::time::Sleep>>,
     /// The end moves on by this with each frame.
     pause: Duration,
 }
 
-impl HttpBody for Lively {
+impl HttpBody for IdleTimeout {
     type Data = Bytes;
     type Error = Status;
 
@@ -48,10 +47,7 @@ impl HttpBody for Lively {
         }
         match self.end.as_mut().poll(cx) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                let text = "the request did not arrive in time".to_owned();
-                Poll::Ready(Some(Err(status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, []))))
-            }
+            Poll::Ready(()) => Poll::Ready(Some(Err(not_arrived()))),
         }
     }
 
@@ -64,20 +60,47 @@ impl HttpBody for Lively {
     }
 }
 
+/// An empty message: five bytes in every protocol buffer's frame.
+const EMPTY_MESSAGE: &[u8] = &[0; 5];
+
 /// A response stream that ends with UNAVAILABLE when the shutdown begins, and with INTERNAL when its source panics.
-/// It holds its place among the open streams as long as it lives.
-pub(crate) fn stream(body: Body, shutdown: &Shutdown, place: OwnedSemaphorePermit) -> Body {
-    Body::new(Stream { body: Some(body), stop: Box::pin(shutdown.begun_owned()), _place: place })
+/// It holds `place` as long as it lives.
+///
+/// With `heartbeat` it sends an empty message whenever it was silent for so long: load balancers and firewalls cut
+/// streams without data, and do not count the pings of HTTP/2.
+pub(crate) fn stream<P: Send + Unpin + 'static>(
+    body: Body,
+    shutdown: &Shutdown,
+    heartbeat: Option<Duration>,
+    place: P,
+) -> Body {
+    let beat = heartbeat
+        .map(|every| Beat { every, next: Box::pin(tokio::time::sleep_until(Instant::now() + every)) });
+    Body::new(Stream { body: Some(body), stop: Box::pin(shutdown.begun_owned()), beat, _place: place })
 }
 
-struct Stream {
+struct Stream<P> {
     /// None once the end was sent.
     body: Option<Body>,
     stop: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _place: OwnedSemaphorePermit,
+    beat: Option<Beat>,
+    _place: P,
 }
 
-impl HttpBody for Stream {
+/// When the next sign of life is due.
+struct Beat {
+    every: Duration,
+    next: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Beat {
+    fn postpone(&mut self) {
+        let next = Instant::now() + self.every;
+        self.next.as_mut().reset(next);
+    }
+}
+
+impl<P: Send + Unpin + 'static> HttpBody for Stream<P> {
     type Data = Bytes;
     type Error = Status;
 
@@ -89,27 +112,32 @@ impl HttpBody for Stream {
             return Poll::Ready(None);
         };
         match catch_unwind(AssertUnwindSafe(|| Pin::new(body).poll_frame(cx))) {
-            Ok(Poll::Ready(frame)) => return Poll::Ready(frame.map(|read| read.map(with_info))),
+            Ok(Poll::Ready(frame)) => {
+                if let Some(beat) = &mut self.beat {
+                    beat.postpone();
+                }
+                return Poll::Ready(frame.map(|read| read.map(with_info)));
+            }
             Ok(Poll::Pending) => {}
             Err(payload) => {
                 self.body = None;
                 let text = format!("a stream panicked: {}", crate::task::panic_text(payload.as_ref()));
-                return Poll::Ready(Some(Ok(trailers(&status(
-                    Code::Internal,
-                    "HANDLER_PANICKED",
-                    DOMAIN,
-                    text,
-                    [],
-                )))));
+                let ended = status(Code::Internal, "HANDLER_PANICKED", DOMAIN, text, []);
+                return Poll::Ready(Some(Ok(trailers(&ended))));
             }
         }
-        match self.stop.as_mut().poll(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(()) => {
-                self.body = None;
-                Poll::Ready(Some(Ok(trailers(&stopping()))))
-            }
+        if self.stop.as_mut().poll(cx).is_ready() {
+            self.body = None;
+            return Poll::Ready(Some(Ok(trailers(&stopping()))));
         }
+        // a frame of the source holds whole messages, so one of ours may come between any two
+        if let Some(beat) = &mut self.beat
+            && beat.next.as_mut().poll(cx).is_ready()
+        {
+            beat.postpone();
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(EMPTY_MESSAGE)))));
+        }
+        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,6 +163,11 @@ fn trailers(status: &Status) -> Frame<Bytes> {
         headers.insert("grpc-status", http::HeaderValue::from_static("13"));
     }
     Frame::trailers(headers)
+}
+
+/// A body that is there.
+pub(crate) fn of(bytes: Bytes) -> Body {
+    if bytes.is_empty() { Body::empty() } else { boxed(http_body_util::Full::new(bytes)) }
 }
 
 /// Any body as the one type that services take.
@@ -171,8 +204,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_sender_of_a_stream_is_given_up() {
-        let mut body = lively(Body::new(Silent(false)), Duration::from_millis(30));
+        let mut body = idle_limited(Body::new(Silent(false)), Duration::from_millis(30));
         assert!(body.frame().await.unwrap().is_ok());
         assert_eq!(body.frame().await.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_gives_signs_of_life_and_a_lively_one_none() {
+        let every = Duration::from_millis(20);
+        let mut silent = stream(Body::new(Silent(false)), &Shutdown::new(), Some(every), ());
+        let mut frames = Vec::new();
+        for _ in 0..3 {
+            frames.push(silent.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        assert_eq!(frames, [&b"x"[..], EMPTY_MESSAGE, EMPTY_MESSAGE]);
+        let once = http_body_util::Full::from("xy");
+        let mut busy = stream(boxed(once), &Shutdown::new(), Some(every), ());
+        assert_eq!(busy.frame().await.unwrap().unwrap().into_data().unwrap(), "xy");
+        assert!(busy.frame().await.is_none());
     }
 }

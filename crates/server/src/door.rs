@@ -1,12 +1,13 @@
 //! What every call passes on its way in: is the method served, who is calling, may they, is there room, by when.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::body::Body;
@@ -18,14 +19,19 @@ use tower::{Service, ServiceExt as _};
 use tracing::Instrument as _;
 
 use crate::arrive::Arrivals;
+use crate::auth::kind;
 use crate::auth::{Access, Principal, Table, TableError};
 use crate::body;
-use crate::call::{self, Abandoned, Budgets, Deadline, Handlers};
-use crate::methods::Methods;
+use crate::call::{self, Abandoned, Handlers};
+use crate::connection::Connection;
+use crate::deadline::{Budgets, Deadline};
+use crate::gate::{Gate, Pass, SharedPace, hopeful, shed};
+use crate::methods::{Method, Methods};
 use crate::peer::{Peer, answer};
 use crate::shutdown::Shutdown;
-use crate::status::{DOMAIN, exhausted, status};
+use crate::status::{DOMAIN, status};
 use crate::trace;
+use crate::weigh::Shapes;
 
 /// Limits of the door.
 #[derive(Debug, Clone)]
@@ -34,11 +40,15 @@ pub struct Limits {
     pub default_deadline: Duration,
     /// Longer deadlines are cut to this.
     pub max_deadline: Duration,
-    /// Calls that may run at once; more are refused at once, to be retried. Of as many more the message may be on
-    /// its way.
+    /// Calls of one class (reads, writes, calls of our own services) that may run and wait at once; more are refused,
+    /// to be sent again. How many of them run follows their latency. Of as many more the message may be on its way.
     pub max_in_flight: usize,
-    /// Streams that may be open at once.
+    /// Reads of one connection that run at once; more of them wait.
+    pub max_reads_per_connection: usize,
+    /// Streams that may be open at once; half of them are for our own services.
     pub max_open_streams: usize,
+    /// A stream that sent nothing for this long sends an empty message.
+    pub stream_heartbeat: Duration,
     /// Whether a caller that names nobody may call everything.
     pub anonymous_allowed: bool,
 }
@@ -49,7 +59,9 @@ impl Default for Limits {
             default_deadline: Duration::from_secs(10),
             max_deadline: Duration::from_mins(1),
             max_in_flight: 1024,
+            max_reads_per_connection: 4,
             max_open_streams: 20_000,
+            stream_heartbeat: Duration::from_secs(20),
             anonymous_allowed: true,
         }
     }
@@ -100,15 +112,42 @@ pub struct Door {
 
 struct Inner {
     methods: Methods,
+    paces: HashMap<String, Arc<SharedPace>>,
+    shapes: Shapes,
     table: Table,
     budgets: Budgets,
     handlers: Handlers,
     arrivals: Arrivals,
-    in_flight: Arc<Semaphore>,
-    open_streams: Arc<Semaphore>,
+    reads: Arc<Gate>,
+    writes: Arc<Gate>,
+    /// Calls of our own services: a call from outside that was let in must be able to end.
+    services: Arc<Gate>,
+    streams: Streams,
+    heartbeat: Duration,
     health: HealthReporter,
-    services: Vec<String>,
+    served: Vec<String>,
     shutdown: Shutdown,
+}
+
+/// The places of open streams.
+struct Streams {
+    all: Arc<Semaphore>,
+    /// Those that others than our own services may take.
+    others: Arc<Semaphore>,
+}
+
+impl Streams {
+    fn new(most: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(most)), others: Arc::new(Semaphore::new(most.div_ceil(2))) }
+    }
+
+    fn enter(&self, principal: &Principal) -> Option<Vec<OwnedSemaphorePermit>> {
+        let all = place(&self.all)?;
+        if principal.kind == kind::SERVICE {
+            return Some(vec![all]);
+        }
+        Some(vec![all, place(&self.others)?])
+    }
 }
 
 impl Door {
@@ -132,16 +171,26 @@ impl Door {
         let mut routes = offer.routes;
         routes.add_service(crate::limited!(health_service));
         add_reflection(&mut routes, &known, &served)?;
+        let methods = declared.only(&served);
         let inner = Inner {
-            methods: declared.only(&served),
+            paces: methods.all().map(|(path, _)| (path.to_owned(), Arc::default())).collect(),
+            methods,
+            shapes: Shapes::read(offer.descriptors)?,
             table,
             budgets: Budgets { default: limits.default_deadline, max: limits.max_deadline },
             handlers: Handlers::default(),
             arrivals: Arrivals::new(limits.max_in_flight),
-            in_flight: Arc::new(Semaphore::new(limits.max_in_flight)),
-            open_streams: Arc::new(Semaphore::new(limits.max_open_streams)),
+            reads: Gate::adaptive(
+                "reads",
+                limits.max_in_flight,
+                Some(limits.max_reads_per_connection.max(1)),
+            ),
+            writes: Gate::adaptive("writes", limits.max_in_flight, None),
+            services: Gate::fixed("services", limits.max_in_flight),
+            streams: Streams::new(limits.max_open_streams),
+            heartbeat: limits.stream_heartbeat,
             health,
-            services: offer.services.iter().map(|name| (*name).to_owned()).collect(),
+            served: offer.services.iter().map(|name| (*name).to_owned()).collect(),
             shutdown,
         };
         Ok(Self { inner: Arc::new(inner), routes: routes.routes().prepare() })
@@ -156,7 +205,7 @@ impl Door {
     pub async fn set_serving(&self, is_serving: bool) {
         use tonic_health::ServingStatus::{NotServing, Serving};
         let status = if is_serving { Serving } else { NotServing };
-        for name in self.inner.services.iter().map(String::as_str).chain([""]) {
+        for name in self.inner.served.iter().map(String::as_str).chain([""]) {
             self.inner.health.set_service_status(name, status).await;
         }
     }
@@ -177,14 +226,10 @@ impl Door {
     }
 
     async fn pass(self, mut request: Request<Body>) -> Response<Body> {
-        if !is_grpc(&request) {
-            return not_grpc();
-        }
         let path = request.uri().path().to_owned();
         let Some(method) = self.inner.methods.get(&path) else {
             return refused("unknown", &not_served(&path));
         };
-        let (is_unary, is_asked_once, is_read) = (method.is_unary, method.is_asked_once, method.is_read);
         let principal = match self.admit(&path, &method.service, &request) {
             Ok(principal) => principal,
             Err(refusal) => return refused(&path, &refusal),
@@ -195,17 +240,18 @@ impl Door {
         if let Ok(value) = http::HeaderValue::from_str(&trace) {
             request.headers_mut().insert(trace::TRACEPARENT, value);
         }
-        request.extensions_mut().insert(principal);
+        request.extensions_mut().insert(principal.clone());
         let started = Instant::now();
-        let response = async {
-            if is_unary {
-                self.unary(request, is_read).await
-            } else {
-                self.stream(request, is_asked_once).await
-            }
+        let call = Call { path: &path, method, principal: &principal };
+        let outcome = async {
+            if method.is_unary { self.unary(call, request).await } else { self.stream(call, request).await }
         }
         .instrument(span.clone())
         .await;
+        let response = match outcome {
+            Ok(response) => response,
+            Err(refusal) => return refused(&path, &refusal),
+        };
         let took = started.elapsed();
         let code = code_of(&response);
         span.in_scope(|| tracing::debug!(?code, took_us = took.as_micros(), "answered"));
@@ -223,36 +269,96 @@ impl Door {
         Ok(principal)
     }
 
-    async fn unary(self, request: Request<Body>, is_read: bool) -> Response<Body> {
-        let Self { inner, routes } = self;
-        let abandoned = if is_read { Abandoned::Ends } else { Abandoned::GoesOn };
-        let places = Arc::clone(&inner.in_flight);
-        let serve = |request| async move {
-            match place(&places) {
-                Some(place) => holding(place, answer(routes, request)).await,
-                None => full("CALLS", "too many calls at once").into_http(),
-            }
-        };
-        let care = (&inner.handlers, Some(&inner.arrivals));
-        call::unary(care, inner.budgets, abandoned, request, serve).await
+    async fn unary(&self, call: Call<'_>, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let inner = &self.inner;
+        let connection = Connection::of(request.extensions());
+        let deadline = Deadline::begin(request.headers(), call.path, inner.budgets)?;
+        let Some(pace) = inner.paces.get(call.path) else { return Err(not_served(call.path)) };
+        hopeful(pace, deadline)?;
+        let request = self.whole(&call, request, connection.as_deref(), deadline).await?;
+        let pass = self.enter(&call, pace, connection.as_deref(), deadline).await?;
+        if let Some(connection) = &connection {
+            connection.served();
+        }
+        let abandoned = if call.method.is_read { Abandoned::Ends } else { Abandoned::GoesOn };
+        let (routes, pace) = (self.routes.clone(), Arc::clone(pace));
+        let serve = |request| holding(pass, pace, answer(routes, request));
+        Ok(call::unary(&inner.handlers, deadline, abandoned, request, serve).await)
     }
 
-    async fn stream(self, request: Request<Body>, is_asked_once: bool) -> Response<Body> {
-        let Self { inner, routes } = self;
-        let request = if is_asked_once {
-            match call::arrived(&inner.arrivals, request, Deadline::after(inner.budgets.default)).await {
-                Ok(request) => request,
-                Err(refusal) => return refusal.into_http(),
+    /// A place for the call. Health and reflection need none: they must answer when nothing else does.
+    async fn enter(
+        &self,
+        call: &Call<'_>,
+        pace: &SharedPace,
+        connection: Option<&Connection>,
+        deadline: Deadline,
+    ) -> Result<Option<Pass>, Status> {
+        if OPEN.contains(&call.method.service.as_str()) {
+            return Ok(None);
+        }
+        if call.principal.kind == kind::SERVICE {
+            return self.inner.services.enter(pace, None, deadline).await.map(Some);
+        }
+        let gate = if call.method.is_read { &self.inner.reads } else { &self.inner.writes };
+        let Some(connection) = connection else { return gate.enter(pace, None, deadline).await.map(Some) };
+        loop {
+            if tokio::time::timeout_at(deadline.at(), connection.unread.has_room()).await.is_err() {
+                return Err(shed(
+                    "UNREAD",
+                    "too many answers of this connection are unread; read them first",
+                ));
             }
-        } else {
-            request
-        };
-        let Some(place) = place(&inner.open_streams) else {
-            return full("STREAMS", "too many open streams").into_http();
-        };
-        let response = call::streaming(&inner.handlers, request, |request| answer(routes, request)).await;
-        response.map(|source| body::stream(source, &inner.shutdown, place))
+            let pass = gate.enter(pace, Some(connection.number), deadline).await?;
+            if !connection.unread.is_full() {
+                return Ok(Some(pass));
+            }
+        }
     }
+
+    async fn stream(&self, call: Call<'_>, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let inner = &self.inner;
+        let connection = Connection::of(request.extensions());
+        let request = if call.method.is_asked_once {
+            let deadline = Deadline::after(inner.budgets.default);
+            self.whole(&call, request, connection.as_deref(), deadline).await?
+        } else {
+            request.map(|body| inner.shapes.each_weighed(&call.method.input, body))
+        };
+        let Some(place) = inner.streams.enter(call.principal) else {
+            return Err(shed("STREAMS", "too many open streams; close some, or open this one later"));
+        };
+        if let Some(connection) = &connection {
+            connection.served();
+        }
+        let routes = self.routes.clone();
+        let response = call::streaming(&inner.handlers, request, |request| answer(routes, request)).await;
+        // an empty message of health or reflection would mean something
+        let heartbeat = (!OPEN.contains(&call.method.service.as_str())).then_some(inner.heartbeat);
+        Ok(response.map(|source| body::stream(source, &inner.shutdown, heartbeat, place)))
+    }
+
+    /// The request once its one message is there, weighed.
+    async fn whole(
+        &self,
+        call: &Call<'_>,
+        request: Request<Body>,
+        connection: Option<&Connection>,
+        deadline: Deadline,
+    ) -> Result<Request<Body>, Status> {
+        let (head, body) = request.into_parts();
+        let message = self.inner.arrivals.whole(body, connection, deadline).await?;
+        let message = self.inner.shapes.weighed(&call.method.input, message)?;
+        Ok(Request::from_parts(head, body::of(message)))
+    }
+}
+
+/// What is known of a call before its message.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    path: &'a str,
+    method: &'a Method,
+    principal: &'a Principal,
 }
 
 impl Service<Request<Body>> for Door {
@@ -289,41 +395,33 @@ fn place(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Keeps the place until the handler ends, which may be after its caller left.
-async fn holding(place: OwnedSemaphorePermit, work: impl Future<Output = Response<Body>>) -> Response<Body> {
-    let _running = Running::begin(place);
+async fn holding(
+    mut place: Option<Pass>,
+    pace: Arc<SharedPace>,
+    work: impl Future<Output = Response<Body>>,
+) -> Response<Body> {
+    let _running = Running::begin();
+    if let Some(place) = &mut place {
+        place.begin(&pace);
+    }
     work.await
 }
 
 /// One call that runs; it stops counting also when its handler panics or is ended.
-struct Running {
-    gauge: metrics::Gauge,
-    _place: OwnedSemaphorePermit,
-}
+struct Running(metrics::Gauge);
 
 impl Running {
-    fn begin(place: OwnedSemaphorePermit) -> Self {
+    fn begin() -> Self {
         let gauge = metrics::gauge!("grpc_server_in_flight");
         gauge.increment(1.0);
-        Self { gauge, _place: place }
+        Self(gauge)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.gauge.decrement(1.0);
+        self.0.decrement(1.0);
     }
-}
-
-fn is_grpc(request: &Request<Body>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    request.method() == http::Method::POST && kind.is_some_and(|kind| kind.starts_with("application/grpc"))
-}
-
-fn not_grpc() -> Response<Body> {
-    let text = "this port speaks gRPC and gRPC-Web: POST with content-type application/grpc or application/grpc-web\n";
-    let mut response = Response::new(body::boxed(http_body_util::Full::from(text)));
-    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    response
 }
 
 fn not_served(path: &str) -> Status {
@@ -335,11 +433,6 @@ fn not_served(path: &str) -> Status {
         "this server does not serve that method".to_owned(),
         facts,
     )
-}
-
-fn full(what: &'static str, text: &str) -> Status {
-    metrics::counter!("grpc_server_shed_total", "limit" => what).increment(1);
-    exhausted(DOMAIN, "OVERLOADED", Duration::from_millis(200), text)
 }
 
 fn refused(path: &str, refusal: &Status) -> Response<Body> {

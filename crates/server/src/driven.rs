@@ -21,13 +21,14 @@ where
     T: Send + 'static,
     S: Stream<Item = Result<T, Status>> + Send + 'static,
 {
+    // boxed: a channel has room for 32 items, however few it may hold
     let (sender, items) = mpsc::channel(1);
     let work = async move {
         let mut stream = std::pin::pin!(stream);
         // room first: no item is made before the last one was taken
         while let Ok(room) = sender.reserve().await {
             let Some(item) = stream.next().await else { return };
-            room.send(item);
+            room.send(Box::new(item));
         }
     };
     let task = tokio::spawn(work.in_current_span());
@@ -37,8 +38,8 @@ where
 /// See [`driven`].
 #[derive(Debug)]
 pub struct Driven<T> {
-    items: mpsc::Receiver<Result<T, Status>>,
-    /// None once its end was told.
+    items: mpsc::Receiver<Box<Result<T, Status>>>,
+    /// None once its end was reported.
     task: Option<AbortOnDropHandle<()>>,
 }
 
@@ -47,7 +48,7 @@ impl<T> Stream for Driven<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(item) = ready!(self.items.poll_recv(cx)) {
-            return Poll::Ready(Some(item));
+            return Poll::Ready(Some(*item));
         }
         let Some(task) = self.task.as_mut() else {
             return Poll::Ready(None);

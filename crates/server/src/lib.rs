@@ -6,7 +6,8 @@
 //!
 //! Always true: a handler that began runs to its end, whatever becomes of its caller, until the hard limit of a
 //! shutdown (one that only reads ends with its caller); a call takes a place among those that run when its message is
-//! there; every error that leaves has an `ErrorInfo`; a method without a row in the role table is not served.
+//! there; every error that leaves has an `ErrorInfo`; a method without a row in the role table is not served; how many
+//! calls run follows their latency, and a call that cannot be answered by its deadline is refused unread.
 //! Absent on purpose: TLS (a proxy's job in this version), authentication (the caller's word is taken, see
 //! [`auth`]), rate limits per caller.
 
@@ -14,11 +15,17 @@ pub mod admin;
 mod arrive;
 pub mod auth;
 mod body;
+mod breaker;
 mod call;
+mod connection;
+mod deadline;
 pub mod door;
 mod driven;
+mod front;
+mod gate;
 pub mod listen;
 pub mod methods;
+mod pace;
 pub mod peer;
 mod room;
 pub mod shutdown;
@@ -26,14 +33,18 @@ pub mod status;
 pub mod task;
 pub mod telemetry;
 pub mod trace;
+mod unread;
+mod weigh;
 
 pub use auth::{Access, Principal};
-pub use call::Deadline;
+pub use deadline::Deadline;
 pub use door::Door;
 pub use driven::{Driven, driven};
+pub use front::Hosts;
 pub use peer::Peer;
 pub use shutdown::Shutdown;
 pub use status::{Violation, exhausted, invalid, retry_later, status};
+pub use unread::UnreadLimits;
 
 /// The largest request message that a service reads, in bytes: an order of 1,000 lines with the longest texts fits.
 pub const MESSAGE_LIMIT: usize = 1_280 * 1024;

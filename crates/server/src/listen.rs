@@ -3,13 +3,15 @@
 //! One port speaks gRPC (HTTP/2) and gRPC-Web (HTTP/1.1 or 2, with CORS). A shutdown stops accepting, says GOAWAY,
 //! lets calls finish, and at its limit drops what is left: connections, their streams and their handlers.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
+use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -18,13 +20,17 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::body::Body;
 use tonic_web::{GrpcWebLayer, GrpcWebService};
 use tower::Layer as _;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
+use crate::connection::Connection;
 use crate::door::Door;
+use crate::front::{self, Hosts};
 use crate::room::{Place, Room, affordable};
 use crate::shutdown::Shutdown;
+use crate::unread::{AllUnread, StreamEnd, UnreadLimits};
 
 /// A connection must send its first byte, and an HTTP/1 request its headers, within this.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
@@ -35,10 +41,10 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Connections that may wait to be accepted: the usual 128 turn a rush of callers into connection resets. The system
 /// cuts this to its own limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
-/// Connections that cannot be accepted are told of no more often than this.
-const COMPLAINTS: Duration = Duration::from_secs(10);
-/// How long dropped connections get to be gone.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The log mentions connections that cannot be accepted no more often than this.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// How long connections and handlers that were aborted may take to end.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
 
 /// Settings of the listener.
 #[derive(Debug, Clone)]
@@ -54,7 +60,7 @@ pub struct Config {
     pub keepalive_interval: Duration,
     /// Without one within this it is closed.
     pub keepalive_timeout: Duration,
-    /// Connections are asked to come anew after this (give or take a tenth), so that load spreads.
+    /// Connections are asked to reconnect after this (give or take a tenth), so that load spreads.
     pub max_connection_age: Duration,
     /// And closed this much later.
     pub max_connection_age_grace: Duration,
@@ -62,6 +68,10 @@ pub struct Config {
     pub drain_limit: Duration,
     /// Browser origins that may call: full origins, `loopback` for any port of this machine, `*` for all.
     pub cors_origins: Vec<String>,
+    /// The hosts that callers may name.
+    pub hosts: Hosts,
+    /// How much of our answers callers may leave unread.
+    pub unread: UnreadLimits,
 }
 
 impl Default for Config {
@@ -76,6 +86,8 @@ impl Default for Config {
             max_connection_age_grace: Duration::from_mins(5),
             drain_limit: Duration::from_secs(20),
             cors_origins: vec!["loopback".to_owned()],
+            hosts: Hosts::default(),
+            unread: UnreadLimits::default(),
         }
     }
 }
@@ -122,7 +134,8 @@ impl Listener {
         let service = TowerToHyperService::new(
             cors(&self.config.cors_origins).layer(GrpcWebLayer::new().layer(door.clone())),
         );
-        let rules = Arc::new(Rules { config: self.config, service, shutdown, kill: kill.clone() });
+        let unread = AllUnread::new(self.config.unread);
+        let rules = Arc::new(Rules { config: self.config, service, shutdown, kill: kill.clone(), unread });
         accept(self.tcp, &rules, &tracker).await;
         tracker.close();
         let drained = async {
@@ -144,7 +157,7 @@ impl Listener {
             tracker.wait().await;
             door.drained().await;
         };
-        if tokio::time::timeout(LAST_WORDS, gone).await.is_err() {
+        if tokio::time::timeout(ABORT_GRACE, gone).await.is_err() {
             tracing::error!("some handlers do not yield and could not be ended");
         }
         dropped
@@ -158,6 +171,7 @@ struct Rules {
     service: Served,
     shutdown: Shutdown,
     kill: CancellationToken,
+    unread: Arc<AllUnread>,
 }
 
 async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
@@ -172,7 +186,7 @@ async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
             Ok(accepted) => accepted,
             Err(error) => {
                 // out of file handles, or a caller that left at once: neither may end the listener or fill the log
-                if complained.is_none_or(|at| at.elapsed() > COMPLAINTS) {
+                if complained.is_none_or(|at| at.elapsed() > COMPLAIN_EVERY) {
                     tracing::warn!(%error, "a connection could not be accepted");
                     complained = Some(Instant::now());
                 }
@@ -189,27 +203,33 @@ async fn accept(tcp: TcpListener, rules: &Arc<Rules>, tracker: &TaskTracker) {
         tracker.spawn(async move {
             let gauge = metrics::gauge!("grpc_server_connections");
             gauge.increment(1.0);
-            connection(stream, from, &rules, Arc::new(place)).await;
+            connection(stream, from, &rules, place).await;
             gauge.decrement(1.0);
         });
     }
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules, place: Arc<Place>) {
+async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules, place: Place) {
     if stream.set_nodelay(true).is_err() || !speaks(&stream, rules, &place).await {
         return;
     }
+    let Ok(local) = stream.local_addr() else { return };
     let kill = rules.kill.child_token();
     let _streams_end_with_us = kill.clone().drop_guard();
     let builder = protocol(&rules.config, &kill);
     let calls = Calls::default();
+    let unread = rules.unread.open(place.number());
+    let held = Arc::new(Connection::new(from.ip().to_canonical(), place, unread));
     let service = {
-        let (calls, inner, place) = (calls.clone(), rules.service.clone(), Arc::clone(&place));
+        let (calls, inner, held) = (calls.clone(), rules.service.clone(), Arc::clone(&held));
+        let hosts = rules.config.hosts.clone();
         service_fn(move |request| {
-            place.called();
-            calls.hold(inner.call(request))
+            let refusal = front::refusal(&request, &hosts, local.ip());
+            calls.hold(call(refusal, request, inner.clone(), Arc::clone(&held)))
         })
     };
+    let resets = held.unread.reset_stalled();
+    tokio::pin!(resets);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let age =
@@ -238,10 +258,28 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules, place: A
                 age.as_mut().reset(Instant::now() + rules.config.max_connection_age_grace);
             }
             () = calls.quiet(), if is_closing => return,
-            () = place.needed() => return,
+            () = held.needed() => return,
+            () = held.unread.must_close() => return,
+            () = resets.as_mut() => {}
             () = kill.cancelled() => return,
         }
     }
+}
+
+/// One request of a connection; its answer counts as unread until the caller has it.
+async fn call(
+    refusal: Option<Response<Body>>,
+    mut request: Request<Incoming>,
+    service: Served,
+    held: Arc<Connection>,
+) -> Result<Response<Body>, Infallible> {
+    if let Some(refusal) = refusal {
+        return Ok(refusal);
+    }
+    let stream = StreamEnd::current();
+    request.extensions_mut().insert(Arc::clone(&held));
+    let response = service.call(request).await?;
+    Ok(response.map(|body| held.unread.counted(body, stream)))
 }
 
 /// The calls that run on one connection.
@@ -296,6 +334,8 @@ fn protocol(config: &Config, kill: &CancellationToken) -> auto::Builder<Executor
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams_per_connection)
+        // all calls of an honest connection may expire at once, before we came to read them
+        .max_pending_accept_reset_streams(config.max_streams_per_connection as usize)
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_header_list_size(HEADER_LIST);
@@ -321,7 +361,7 @@ where
     fn execute(&self, stream: F) {
         let kill = self.kill.clone();
         tokio::spawn(async move {
-            kill.run_until_cancelled(stream).await;
+            kill.run_until_cancelled(StreamEnd::run(stream)).await;
         });
     }
 }

@@ -15,7 +15,9 @@ pub struct Method {
     pub is_unary: bool,
     /// One request message, whatever the reply: the message is waited for before anything is done.
     pub is_asked_once: bool,
-    /// It changes nothing (`idempotency_level = NO_SIDE_EFFECTS`): nobody misses it when its caller is gone.
+    /// Full name of its request message.
+    pub input: String,
+    /// It changes nothing (`idempotency_level = NO_SIDE_EFFECTS`): it ends when its caller is gone.
     pub is_read: bool,
 }
 
@@ -40,7 +42,8 @@ impl Methods {
                         let path = format!("/{name}/{}", method.name());
                         let is_read = method.options.as_ref().is_some_and(changes_nothing);
                         let service = name.clone();
-                        by_path.insert(path, Method { service, is_unary, is_asked_once, is_read });
+                        let input = method.input_type().trim_start_matches('.').to_owned();
+                        by_path.insert(path, Method { service, is_unary, is_asked_once, input, is_read });
                     }
                 }
             }

@@ -8,17 +8,26 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use futures_util::poll;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt as _, BodyStream, StreamBody};
+use hyper::body::Frame;
+use tokio::time::Instant;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt as _};
 
 use crate::auth::{ACTOR, Principal};
-use crate::call::{self, Abandoned, Budgets, Handlers};
-use crate::status::{DOMAIN, status, unreachable_peer};
+use crate::body::{boxed, of};
+use crate::breaker::{Breaker, PAUSE};
+use crate::call::{self, Abandoned, Handlers};
+use crate::deadline::{Budgets, Deadline};
+use crate::status::unreachable_peer;
 use crate::trace;
 
 /// How much longer than the deadline a peer that does not answer is waited for.
@@ -48,10 +57,13 @@ where
             };
             request.extensions_mut().insert(principal);
             trace::pass_on(request.headers_mut());
+            let deadline = match Deadline::begin(request.headers(), request.uri().path(), BUDGETS) {
+                Ok(deadline) => deadline,
+                Err(refusal) => return Ok(refusal.into_http()),
+            };
             // nothing to wait for: what a caller in this process sends is there, and may be a stream
             let serve = |request| answer(server, request);
-            let answer = call::unary((&handlers, None), BUDGETS, Abandoned::GoesOn, request, serve).await;
-            Ok::<_, Status>(answer)
+            Ok::<_, Status>(call::unary(&handlers, deadline, Abandoned::GoesOn, request, serve).await)
         }
     }))
 }
@@ -67,17 +79,38 @@ where
     }
 }
 
+/// How a peer is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// A connection on which nothing came for this long is asked for a sign of life, also while no call waits.
+    pub keepalive_interval: Duration,
+    /// Without one within this it is given up.
+    pub keepalive_timeout: Duration,
+    /// How long a new connection may take.
+    pub connect_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keepalive_interval: Duration::from_secs(2),
+            keepalive_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
 /// A peer at `uri` (`http://host:port`). It connects on the first call and again after each break. Its answers name
 /// it by host and port when it is away.
 pub fn remote(uri: &str) -> Result<Peer, InvalidUri> {
     let parsed = parse(uri)?;
     let name = parsed.authority().map(ToString::to_string).unwrap_or_default();
-    Ok(connect(parsed, &name))
+    Ok(connect(parsed, &name, Options::default()))
 }
 
 /// The peer `name` at `uri`: a service that callers of ours know by its name, not by where it is.
-pub fn remote_named(name: &str, uri: &str) -> Result<Peer, InvalidUri> {
-    Ok(connect(parse(uri)?, name))
+pub fn remote_named(name: &str, uri: &str, options: Options) -> Result<Peer, InvalidUri> {
+    Ok(connect(parse(uri)?, name, options))
 }
 
 fn parse(uri: &str) -> Result<Uri, InvalidUri> {
@@ -86,14 +119,15 @@ fn parse(uri: &str) -> Result<Uri, InvalidUri> {
     parsed.filter(is_peer).ok_or_else(|| InvalidUri(uri.to_owned()))
 }
 
-fn connect(parsed: Uri, name: &str) -> Peer {
+fn connect(parsed: Uri, name: &str, options: Options) -> Peer {
     let channel = Endpoint::from(parsed)
         .tcp_nodelay(true)
-        .connect_timeout(Duration::from_secs(3))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .connect_timeout(options.connect_timeout)
+        .http2_keep_alive_interval(options.keepalive_interval)
+        .keep_alive_timeout(options.keepalive_timeout)
+        .keep_alive_while_idle(true)
         .connect_lazy();
-    BoxCloneSyncService::new(Remote { channel, name: name.into() })
+    BoxCloneSyncService::new(Remote { channel, name: name.into(), breaker: Breaker::default() })
 }
 
 /// Why an address cannot be a peer's.
@@ -102,11 +136,16 @@ fn connect(parsed: Uri, name: &str) -> Peer {
 pub struct InvalidUri(String);
 
 /// A channel whose calls have a deadline that the other side can see.
+///
+/// A call whose connection broke (the peer said GOAWAY, or a keep-alive found it silent) is sent once more on a new
+/// one: what our services ask of each other has the same effect twice as once. While the peer cannot be reached, calls
+/// fail at once.
 #[derive(Clone)]
 struct Remote {
     channel: Channel,
     /// What the peer is called when it is away.
     name: Arc<str>,
+    breaker: Breaker,
 }
 
 impl Service<Request<Body>> for Remote {
@@ -115,50 +154,100 @@ impl Service<Request<Body>> for Remote {
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        self.channel.poll_ready(cx).map_err(|error| failed(&self.name, error))
+        self.channel.poll_ready(cx).map_err(|error| unreachable(&self.name, error))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let budget = match call::timeout(request.headers()) {
-            Ok(named) => call::within(named.unwrap_or(BUDGETS.default).min(BUDGETS.max)),
+        let path = request.uri().path().to_owned();
+        let deadline = match Deadline::begin(request.headers(), &path, BUDGETS) {
+            Ok(deadline) => deadline,
             Err(refusal) => return Box::pin(async move { Ok(refusal.into_http()) }),
         };
-        let method = request.uri().path().to_owned();
-        let millis = HeaderValue::from_str(&format!("{}m", budget.as_millis()));
-        let Some(timeout) = millis.ok().filter(|_| !budget.is_zero()) else {
-            return Box::pin(async move { Ok(call::too_late(&method, budget).into_http()) });
-        };
-        request.headers_mut().insert("grpc-timeout", timeout);
         trace::pass_on(request.headers_mut());
-        let name = Arc::clone(&self.name);
-        let answer = self.channel.call(request);
+        // the clone was not asked whether it is ready: the one that was makes the first call
+        let channel = self.channel.clone();
+        let ready = std::mem::replace(&mut self.channel, channel.clone());
+        let (name, breaker) = (Arc::clone(&self.name), self.breaker.clone());
         Box::pin(async move {
-            // the peer answers at the deadline itself; this is for one that is frozen or cut off
-            match tokio::time::timeout(budget + GRACE, answer).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(error)) => match failed(&name, error) {
-                    // the channel watches the deadline too, and calls its passing a cancellation
-                    late if late.code() == Code::Cancelled => Ok(call::too_late(&method, budget).into_http()),
-                    other => Err(other),
-                },
-                Err(_) => Ok(call::too_late(&method, budget).into_http()),
+            let Some(leave) = breaker.leave(Instant::now()) else {
+                let why = "calls before this one found nobody; it is tried again every second";
+                return Err(unreachable_peer(&name, PAUSE, why));
+            };
+            let (first, copy) = doubled(request).await;
+            let outcome = match ask(ready, first, deadline).await {
+                Err(Failure::Broken(_)) if let Some(copy) = copy => ask(channel, copy, deadline).await,
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(answer) => {
+                    leave.answered();
+                    Ok(answer)
+                }
+                Err(Failure::Late) => Ok(deadline.passed(&path).into_http()),
+                Err(Failure::Broken(error)) => {
+                    leave.unreachable(Instant::now());
+                    Err(unreachable(&name, error))
+                }
             }
         })
     }
 }
 
-/// What the transport said of a call to the peer `name`.
-fn failed(name: &str, error: tonic::transport::Error) -> Status {
-    let bare = Status::from_error(error.into());
-    match bare.code() {
-        Code::Unavailable | Code::Unknown => {
-            unreachable_peer(name, Duration::from_millis(500), bare.message())
-        }
-        code => {
-            let facts = [("peer".to_owned(), name.to_owned())];
-            status(code, "PEER_FAILED", DOMAIN, format!("{name}: {}", bare.message()), facts)
+/// Why there is no answer.
+enum Failure {
+    Late,
+    Broken(tonic::transport::Error),
+}
+
+async fn ask(
+    channel: Channel,
+    mut request: Request<Body>,
+    deadline: Deadline,
+) -> Result<Response<Body>, Failure> {
+    let left = deadline.left();
+    let timeout = HeaderValue::from_str(&format!("{}m", left.as_millis()));
+    let Some(timeout) = timeout.ok().filter(|_| left.as_millis() > 0) else { return Err(Failure::Late) };
+    request.headers_mut().insert("grpc-timeout", timeout);
+    // the peer answers at the deadline itself; this is for one that is frozen or cut off
+    match tokio::time::timeout_at(deadline.at() + GRACE, channel.oneshot(request)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        // the channel watches the deadline too
+        Ok(Err(_)) | Err(_) if deadline.left().is_zero() => Err(Failure::Late),
+        Ok(Err(error)) => Err(Failure::Broken(error)),
+        Err(_) => Err(Failure::Late),
+    }
+}
+
+/// Requests up to this many bytes can be sent twice.
+const MOST_DOUBLED: usize = 2 * crate::MESSAGE_LIMIT;
+
+/// The request, and a copy of it if all of it is there: of a stream of requests there is none.
+async fn doubled(request: Request<Body>) -> (Request<Body>, Option<Request<Body>>) {
+    let (head, mut body) = request.into_parts();
+    let mut sent = BytesMut::new();
+    while sent.len() <= MOST_DOUBLED {
+        match poll!(body.frame()) {
+            Poll::Ready(Some(Ok(frame))) => sent.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Poll::Ready(None) => {
+                let sent = sent.freeze();
+                let copy = Request::from_parts(head.clone(), of(sent.clone()));
+                return (Request::from_parts(head, of(sent)), Some(copy));
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => break,
         }
     }
+    (Request::from_parts(head, begun(sent.freeze(), body)), None)
+}
+
+/// A body of which a part was taken out already.
+fn begun(sent: Bytes, rest: Body) -> Body {
+    let first = stream::iter([Ok(Frame::data(sent))]);
+    boxed(StreamBody::new(first.chain(BodyStream::new(rest))))
+}
+
+/// What the transport said of a call to the peer `name`.
+fn unreachable(name: &str, error: tonic::transport::Error) -> Status {
+    unreachable_peer(name, Duration::from_millis(500), Status::from_error(error.into()).message())
 }
 
 /// The same peer, called in the name of `principal` wherever the request names nobody.

@@ -63,6 +63,11 @@ impl Room {
 }
 
 impl Place {
+    /// No two places of a room have the same number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Notes that the connection is used.
     pub(crate) fn called(&self) {
         self.chair.has_called.store(true, Ordering::Relaxed);
@@ -112,11 +117,11 @@ mod tests {
         assert_eq!(places.len(), 3);
         places[0].called();
         let fourth = room.enter().unwrap();
-        let told: Vec<bool> = places.iter().map(|place| place.chair.leave.is_cancelled()).collect();
-        assert_eq!(told, [false, true, false]);
+        let asked_to_leave: Vec<bool> = places.iter().map(|place| place.chair.leave.is_cancelled()).collect();
+        assert_eq!(asked_to_leave, [false, true, false]);
         places[2].called();
         fourth.called();
-        assert!(room.enter().is_none(), "those that are used stay");
+        assert!(room.enter().is_none(), "connections that are used stay");
         drop(places);
         assert!(room.enter().is_some());
     }

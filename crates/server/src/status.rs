@@ -92,10 +92,21 @@ pub(crate) fn unreachable_peer(peer: &str, delay: Duration, why: &str) -> Status
     with_delay(Code::Unavailable, details, delay, format!("{peer} does not answer: {why}"))
 }
 
+/// The answer to a call that the shutdown cut off.
+pub(crate) fn stopping() -> Status {
+    retry_later(DOMAIN, "SHUTTING_DOWN", Duration::from_secs(1), "this server is shutting down")
+}
+
 /// `RESOURCE_EXHAUSTED`: a limit is reached; the same call may succeed after `delay`.
 pub fn exhausted(domain: &str, reason: &'static str, delay: Duration, message: impl Into<String>) -> Status {
     let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
     with_delay(Code::ResourceExhausted, details, delay, message.into())
+}
+
+/// The request message is larger than a service reads.
+pub(crate) fn too_large() -> Status {
+    let text = format!("the message is larger than {} bytes", crate::MESSAGE_LIMIT);
+    status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", DOMAIN, text, [])
 }
 
 fn with_delay(code: Code, mut details: ErrorDetails, delay: Duration, message: String) -> Status {

@@ -87,6 +87,14 @@ fn describe() {
     metrics::describe_counter!("grpc_server_panics_total", "Handlers that panicked, by method.");
     metrics::describe_gauge!("grpc_server_in_flight", "Calls that run now.");
     metrics::describe_gauge!("grpc_server_connections", "Connections that are open now.");
+    metrics::describe_gauge!(
+        "grpc_server_places",
+        "Calls that may run now, by class; it follows their latency."
+    );
+    metrics::describe_counter!(
+        "grpc_server_shed_total",
+        "Calls and connections that were refused or ended, by the limit that was reached."
+    );
     metrics::describe_counter!("grpc_server_accept_errors_total", "Connections that could not be accepted.");
     metrics::describe_counter!("entrepot_task_panics_total", "Background tasks that panicked.");
 }

@@ -241,7 +241,8 @@ async fn a_peer_that_is_not_there_is_unavailable() {
     let address = free.local_addr().unwrap();
     drop(free);
     let peer = peer::remote(&format!("http://{address}")).unwrap();
-    let named = peer::remote_named("fulfillment", &format!("http://{address}")).unwrap();
+    let named =
+        peer::remote_named("fulfillment", &format!("http://{address}"), peer::Options::default()).unwrap();
     for (peer, name) in [(peer, address.to_string()), (named, "fulfillment".to_owned())] {
         let away = say(&peer, "hello").await.unwrap_err();
         assert_eq!(away.code(), Code::Unavailable);
@@ -249,7 +250,7 @@ async fn a_peer_that_is_not_there_is_unavailable() {
         assert_eq!(server::status::facts(&away)["peer"], name);
         assert!(away.message().starts_with(&format!("{name} does not answer: ")), "{}", away.message());
     }
-    assert!(peer::remote_named("orders", "orders:7400").is_err());
+    assert!(peer::remote_named("orders", "orders:7400", peer::Options::default()).is_err());
     assert!(peer::remote("orders:7400").is_err());
     assert!(peer::remote("ftp://orders:7400").is_err());
 }

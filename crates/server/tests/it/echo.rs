@@ -29,7 +29,7 @@ pub(crate) const LOOK: &str = "/test.v1.EchoService/Look";
 pub(crate) const ACCESS: [Access; 3] = [
     Access::to(SAY, &["store", "service"]),
     Access::to(LOOK, &["store", "service"]),
-    Access::to(WATCH, &["store"]),
+    Access::to(WATCH, &["store", "service"]),
 ];
 
 /// Answers by the text it is sent.
@@ -108,9 +108,22 @@ impl Echo {
                 "no stock".to_owned(),
                 [("sku".to_owned(), "A".to_owned())],
             )),
+            "slow" => {
+                tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(300)).await;
+                Ok(Response::new(text))
+            }
+            big if big.starts_with("big:") => Ok(Response::new(large(big))),
             "bare" => Err(Status::not_found("nothing here")),
             _ => Ok(Response::new(text)),
         }
+    }
+}
+
+/// What `big:<bytes>` asks for; anything else is itself.
+fn large(text: &str) -> String {
+    match text.strip_prefix("big:") {
+        Some(bytes) => "x".repeat(bytes.parse().unwrap()),
+        None => text.to_owned(),
     }
 }
 
@@ -160,7 +173,7 @@ impl tonic::server::ServerStreamingService<String> for Watch {
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
-        let first = futures_util::stream::iter([Ok(request.into_inner())]);
+        let first = futures_util::stream::iter([Ok(large(&request.into_inner()))]);
         let endless = first.chain(futures_util::stream::pending());
         Box::pin(async move { Ok(Response::new(endless.boxed())) })
     }
@@ -232,10 +245,16 @@ pub(crate) async fn ask(peer: &Peer, path: &'static str, request: Request<String
 }
 
 pub(crate) async fn watch(peer: &Peer, text: &str) -> Result<Streaming<String>, Status> {
+    watch_as(peer, "store/SH-001", text).await
+}
+
+pub(crate) async fn watch_as(peer: &Peer, actor: &str, text: &str) -> Result<Streaming<String>, Status> {
+    let mut request = Request::new(text.to_owned());
+    request.metadata_mut().insert(server::auth::ACTOR, actor.parse().unwrap());
     let mut client = tonic::client::Grpc::new(peer.clone());
     client.ready().await?;
     let path = PathAndQuery::from_static(WATCH);
     let codec = ProstCodec::<String, String>::default();
-    let answer = client.server_streaming(Request::new(text.to_owned()), path, codec).await?;
+    let answer = client.server_streaming(request, path, codec).await?;
     Ok(answer.into_inner())
 }

@@ -13,17 +13,17 @@ use tonic::Code;
 
 use crate::echo::{self, Echo, PATIENCE, say, until, watch};
 
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     shutdown: Shutdown,
     ended: JoinHandle<Dropped>,
 }
 
-fn start(echo: &Echo, config: Config) -> Running {
+pub(crate) fn start(echo: &Echo, config: Config) -> Running {
     start_with(echo, config, &Limits::default())
 }
 
-fn start_with(echo: &Echo, config: Config, limits: &Limits) -> Running {
+pub(crate) fn start_with(echo: &Echo, config: Config, limits: &Limits) -> Running {
     let shutdown = Shutdown::new();
     let door = echo::door(echo, limits, &shutdown);
     let config = Config { address: ([127, 0, 0, 1], 0).into(), ..config };
@@ -32,12 +32,12 @@ fn start_with(echo: &Echo, config: Config, limits: &Limits) -> Running {
     Running { address, shutdown: shutdown.clone(), ended: tokio::spawn(listener.run(door, shutdown)) }
 }
 
-fn client(running: &Running) -> server::Peer {
+pub(crate) fn client(running: &Running) -> server::Peer {
     peer::remote(&format!("http://{}", running.address)).unwrap()
 }
 
 /// Sends raw HTTP/1.1 and reads to the end of the answer.
-async fn http1(address: SocketAddr, request: &[u8]) -> String {
+pub(crate) async fn http1(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
@@ -46,11 +46,11 @@ async fn http1(address: SocketAddr, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).to_lowercase()
 }
 
-fn web_call(text: &str, headers: &str) -> Vec<u8> {
+pub(crate) fn web_call(text: &str, headers: &str) -> Vec<u8> {
     let mut message = vec![0x0a, u8::try_from(text.len()).unwrap()];
     message.extend_from_slice(text.as_bytes());
     let mut request = format!(
-        "POST {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/grpc-web+proto\r\n\
+        "POST {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/grpc-web+proto\r\n\
          {headers}content-length: {}\r\n\r\n",
         echo::SAY,
         message.len() + 5
@@ -88,7 +88,7 @@ async fn a_preflight_of_a_stranger_allows_nothing() {
     let running = start(&Echo::default(), Config::default());
     let preflight = |origin: &str| {
         format!(
-            "OPTIONS {} HTTP/1.1\r\nhost: x\r\nconnection: close\r\norigin: {origin}\r\n\
+            "OPTIONS {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\norigin: {origin}\r\n\
              access-control-request-method: POST\r\n\
              access-control-request-headers: content-type,x-grpc-web,x-entrepot-actor\r\n\r\n",
             echo::SAY
@@ -106,9 +106,9 @@ async fn a_preflight_of_a_stranger_allows_nothing() {
 async fn bytes_that_are_no_call_do_not_hurt() {
     let running = start(&Echo::default(), Config::default());
     for junk in [
-        &b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"[..],
+        &b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"POST test.v1.EchoService/Say HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"POST test.v1.EchoService/Say HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
         b"\r\n\r\n\r\n\r\n\r\n",
     ] {
         let mut stream = TcpStream::connect(running.address).await.unwrap();

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test does")]
 
 mod calls;
+mod door;
 mod echo;
 mod listening;
+mod peers;
 mod surroundings;

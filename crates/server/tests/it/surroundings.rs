@@ -5,7 +5,7 @@ use server::admin::{self, Readiness};
 use server::auth::{Table, TableError};
 use server::door::{self, Limits, Offer};
 use server::methods::Methods;
-use server::{Access, Door, Shutdown};
+use server::{Access, Door, Hosts, Shutdown};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -101,7 +101,7 @@ fn a_service_without_descriptors_stops_the_start() {
 
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -114,8 +114,14 @@ async fn the_admin_port_tells_of_life_readiness_version_and_figures() {
     let address = listener.local_addr().unwrap();
     let (shutdown, stop) = (Shutdown::new(), Shutdown::new());
     let readiness = Readiness::new().check("database", || async { Ok("1 ms".to_owned()) });
-    let served =
-        tokio::spawn(admin::run(listener, readiness, "entrepot 0.1.0", shutdown.clone(), stop.clone()));
+    let served = tokio::spawn(admin::run(
+        listener,
+        Hosts::default(),
+        readiness,
+        "entrepot 0.1.0",
+        shutdown.clone(),
+        stop.clone(),
+    ));
     server::telemetry::metrics();
     metrics::counter!("grpc_server_handled_total", "method" => "/a.B/C", "code" => "Ok").increment(1);
 

@@ -69,11 +69,12 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
         let member = match service {
             Service::Inventory => inventory(config, clock, db),
             Service::Fulfillment => {
-                let peer = peer_of(Service::Inventory, &config.peers.inventory, &members, service)?;
+                let peer = peer_of(Service::Inventory, &config.peers.inventory, &members, service, config)?;
                 fulfillment(config, clock, db, peer).await?
             }
             Service::Orders => {
-                let peer = peer_of(Service::Fulfillment, &config.peers.fulfillment, &members, service)?;
+                let peer =
+                    peer_of(Service::Fulfillment, &config.peers.fulfillment, &members, service, config)?;
                 orders(config, clock, db, peer)
             }
         };
@@ -139,13 +140,26 @@ pub(crate) async fn inventory_alone(config: &Config, clock: &Clock) -> Result<Pe
 /// Connections that read one `SQLite` file.
 const SQLITE_READERS: u32 = 4;
 
+/// Reads of one service that run at once.
+pub(super) fn readers(config: &Config) -> usize {
+    let most = config.database.max_connections;
+    let readers = if config.uses_files() { most.min(SQLITE_READERS) } else { most };
+    usize::try_from(readers).unwrap_or(usize::MAX)
+}
+
 /// The peer that `asking` asks, under its own name: a service of this process if it runs here, else the one at
 /// `address`.
-fn peer_of(asked: Service, address: &str, members: &[Member], asking: Service) -> Result<Peer> {
+fn peer_of(
+    asked: Service,
+    address: &str,
+    members: &[Member],
+    asking: Service,
+    config: &Config,
+) -> Result<Peer> {
     let here = members.iter().find(|member| member.service == asked);
     let plain = match here {
         Some(member) => member.peer(),
-        None => peer::remote_named(asked.name(), address)
+        None => peer::remote_named(asked.name(), address, config.peers.options())
             .map_err(|error| Exit::usage(format!("setting `peers.{}`: {error}", asked.name())))?,
     };
     Ok(peer::acting(plain, &Principal::service(asking.name())))

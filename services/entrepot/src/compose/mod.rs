@@ -19,7 +19,7 @@ use clock::Clock;
 use jiff::Timestamp;
 use server::listen::{Dropped, Listener};
 use server::task::Tasks;
-use server::{Door, Peer, admin, door, listen};
+use server::{Door, Hosts, Peer, UnreadLimits, admin, door, listen};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -98,8 +98,9 @@ impl Platform {
         if let Some((listener, _)) = ports.admin {
             let readiness = readiness::checks(config, &clock, &members, &warm_relays);
             let (shutdown, stop) = (stages.shutdown.clone(), stages.admin.clone());
+            let hosts = hosts(config);
             tasks.spawn("admin", async move {
-                admin::run(listener, readiness, crate::VERSION, shutdown, stop).await;
+                admin::run(listener, hosts, readiness, crate::VERSION, shutdown, stop).await;
             });
         }
         let listening = tokio::spawn(ports.listener.run(door.clone(), stages.intake.clone()));
@@ -284,7 +285,17 @@ fn listen_config(config: &Config) -> listen::Config {
         max_connection_age_grace: Duration::from_secs(server.max_connection_age_grace_s),
         drain_limit: Duration::from_secs(server.drain_limit_s),
         cors_origins: server.cors_origins.split(',').map(|origin| origin.trim().to_owned()).collect(),
+        hosts: hosts(config),
+        unread: UnreadLimits {
+            per_connection: server.max_unread_per_connection_kib.saturating_mul(1_024),
+            in_all: server.max_unread_kib.saturating_mul(1_024),
+            stalled_after: Duration::from_secs(server.stalled_answer_s),
+        },
     }
+}
+
+fn hosts(config: &Config) -> Hosts {
+    Hosts::new(config.server.hosts.split(','))
 }
 
 fn build_door(config: &Config, members: &[Member], stages: &Stages) -> Result<Door> {
@@ -292,7 +303,12 @@ fn build_door(config: &Config, members: &[Member], stages: &Stages) -> Result<Do
         default_deadline: Duration::from_millis(config.server.default_deadline_ms),
         max_deadline: Duration::from_millis(config.server.max_deadline_ms),
         max_in_flight: config.server.max_in_flight,
+        max_reads_per_connection: match config.server.max_reads_per_connection {
+            0 => (member::readers(config) / 4).max(1),
+            most => most,
+        },
         max_open_streams: config.server.max_open_streams,
+        stream_heartbeat: Duration::from_secs(config.server.stream_heartbeat_s),
         anonymous_allowed: config.server.allow_anonymous,
     };
     let mut routes = tonic::service::RoutesBuilder::default();

@@ -39,7 +39,7 @@ pub(super) fn from_owners(config: &Config, members: &[Member]) -> Result<Replay>
         if let Some(member) = here {
             owners.insert(service.topic(), Owner::Here(member.db.clone()));
         } else if !address.is_empty() {
-            let peer = peer::remote_named(service.name(), address)
+            let peer = peer::remote_named(service.name(), address, config.peers.options())
                 .map_err(|error| Exit::usage(error.to_string()))?;
             let peer = peer::acting(peer, &Principal::service("bus"));
             owners.insert(service.topic(), Owner::There(service, peer));

@@ -11,7 +11,7 @@ use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
 /// Numbers that may be 0, by the beginning of their path.
-const MAY_BE_ZERO: [&str; 8] = [
+const MAY_BE_ZERO: [&str; 9] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",
@@ -19,6 +19,7 @@ const MAY_BE_ZERO: [&str; 8] = [
     "runtime.worker_threads",
     "server.drain_limit_s",
     "server.max_connection_age_grace_s",
+    "server.max_reads_per_connection",
     "server.shutdown_grace_ms",
 ];
 
@@ -32,6 +33,7 @@ impl Config {
         if self.admin.enabled {
             self.check_address("admin.listen", self.admin.listen)?;
         }
+        self.check_hosts()?;
         self.check_databases()?;
         self.check_bus()?;
         self.check_peers()?;
@@ -125,6 +127,18 @@ impl Config {
             "setting `{path}` = {address} can be reached from other machines, and callers are believed who they say \
              they are; use 127.0.0.1, or put a proxy before it and set server.allow_non_loopback = true"
         )))
+    }
+
+    fn check_hosts(&self) -> Result<()> {
+        let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        let names = self.server.hosts.split(',').map(str::trim);
+        match names.into_iter().find(|name| !is_name(name.strip_prefix('*').unwrap_or(name))) {
+            None => Ok(()),
+            Some(odd) => Err(Exit::usage(format!(
+                "setting `server.hosts`: `{odd}` is not a host; expected names without a port, such as orders.example.com, \
+                 *.example.com or *"
+            ))),
+        }
     }
 
     fn check_databases(&self) -> Result<()> {
@@ -312,6 +326,15 @@ mod tests {
         config.database.url = "postgres://db/shop".into();
         config.database.allow_unencrypted = true;
         config.bus.prefix = "shop-1_a.".to_owned();
+        assert!(config.check().is_ok());
+    }
+
+    #[test]
+    fn hosts_are_names_without_ports() {
+        assert!(refusal(|config| config.server.hosts = "orders:7400".to_owned()).contains("`orders:7400`"));
+        assert!(refusal(|config| config.server.hosts = "a,http://b".to_owned()).contains("`http://b`"));
+        let mut config = Config::default();
+        config.server.hosts = "orders, *.example.com,*".to_owned();
         assert!(config.check().is_ok());
     }
 

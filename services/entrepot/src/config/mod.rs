@@ -10,6 +10,7 @@ mod secret;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -270,14 +271,28 @@ pub struct Server {
     pub allow_anonymous: bool,
     /// Browser origins that may call, separated by commas: full origins, `loopback`, `*`.
     pub cors_origins: String,
+    /// Names by which callers reach this server, also on the admin port, separated by commas: `orders.example.com`,
+    /// `*.example.com`, `*`. Loopback and the address that is called need no name.
+    pub hosts: String,
     /// Deadline of a call that names none, ms.
     pub default_deadline_ms: u64,
     /// Longer deadlines are cut to this, ms.
     pub max_deadline_ms: u64,
-    /// Calls at once.
+    /// Calls of one class (reads, writes, calls of our own services) that run and wait at once. How many of them run
+    /// follows their latency.
     pub max_in_flight: usize,
-    /// Open streams at once.
+    /// Reads of one connection that run at once; more of them wait. 0: a quarter of the connections to the database.
+    pub max_reads_per_connection: usize,
+    /// Open streams at once; half of them are for our own services.
     pub max_open_streams: usize,
+    /// A stream that sent nothing for this long sends an empty message, so that nobody between takes it for dead, s.
+    pub stream_heartbeat_s: u64,
+    /// Unread answers of one connection, KiB; with more it begins no further call.
+    pub max_unread_per_connection_kib: usize,
+    /// Unread answers of all connections, KiB; with more the connection that holds most is closed.
+    pub max_unread_kib: usize,
+    /// An answer of which nothing was read for this long is reset, s.
+    pub stalled_answer_s: u64,
     /// Connections at once.
     pub max_connections: usize,
     /// Calls at once on one connection.
@@ -286,7 +301,7 @@ pub struct Server {
     pub keepalive_interval_s: u64,
     /// And closed without one within this, s.
     pub keepalive_timeout_s: u64,
-    /// Connections are asked to come anew after this, s.
+    /// Connections are asked to reconnect after this, s.
     pub max_connection_age_s: u64,
     /// And closed this much later, s.
     pub max_connection_age_grace_s: u64,
@@ -303,10 +318,16 @@ impl Default for Server {
             allow_non_loopback: false,
             allow_anonymous: true,
             cors_origins: "loopback".to_owned(),
+            hosts: String::new(),
             default_deadline_ms: 10_000,
             max_deadline_ms: 60_000,
             max_in_flight: 1_024,
+            max_reads_per_connection: 0,
             max_open_streams: 20_000,
+            stream_heartbeat_s: 20,
+            max_unread_per_connection_kib: 4_096,
+            max_unread_kib: 65_536,
+            stalled_answer_s: 30,
             max_connections: 10_000,
             max_streams_per_connection: 128,
             keepalive_interval_s: 20,
@@ -339,7 +360,7 @@ impl Default for Admin {
 }
 
 /// Services that run in other processes, `http://host:port`; empty: in this one.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Peers {
     /// Inventory, which fulfillment asks.
@@ -348,6 +369,36 @@ pub struct Peers {
     pub fulfillment: String,
     /// Orders, which nobody asks but for events that a consumer misses.
     pub orders: String,
+    /// A connection on which nothing came for this long is asked for a sign of life, ms.
+    pub keepalive_interval_ms: u64,
+    /// Without one within this it is given up, ms.
+    pub keepalive_timeout_ms: u64,
+    /// Longest making of a connection, ms.
+    pub connect_timeout_ms: u64,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self {
+            inventory: String::new(),
+            fulfillment: String::new(),
+            orders: String::new(),
+            keepalive_interval_ms: 2_000,
+            keepalive_timeout_ms: 2_000,
+            connect_timeout_ms: 2_000,
+        }
+    }
+}
+
+impl Peers {
+    /// How peers are reached.
+    pub fn options(&self) -> server::peer::Options {
+        server::peer::Options {
+            keepalive_interval: Duration::from_millis(self.keepalive_interval_ms),
+            keepalive_timeout: Duration::from_millis(self.keepalive_timeout_ms),
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+        }
+    }
 }
 
 /// Log lines, on stderr.

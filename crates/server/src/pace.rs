@@ -1,0 +1,186 @@
+//! How fast calls are, and how many may run at once because of it. Numbers only: no clock, no waiting.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Latency up to this is never taken for a queue: batches of writers and small disks need as much.
+const CALM: f64 = 0.25;
+/// A method is under pressure when its calls take this many times as long as at best.
+const STRETCH: f64 = 8.0;
+/// What a call takes at best is forgotten this slowly, in seconds: an overload must not become the norm.
+const NORM: f64 = 1_200.0;
+/// What is known of a method's service time loses half of its weight in each such time without a call.
+const FORGET: f64 = 1.0;
+
+/// The service time of one method.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace {
+    /// What a call usually takes, in seconds; rather too low than too high, since it refuses.
+    usual: f64,
+    /// What it takes at best, in seconds.
+    best: f64,
+    seen: Option<Instant>,
+}
+
+impl Pace {
+    /// Counts a call; answers how much pressure it was under: 1 is what is bearable.
+    pub(crate) fn took(&mut self, took: Duration, now: Instant) -> f64 {
+        let took = took.as_secs_f64();
+        if self.seen.is_none() {
+            (self.usual, self.best) = (took, took);
+        }
+        let since = self.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
+        self.usual = self.usual_at(now);
+        self.usual += (took - self.usual) * if took < self.usual { 0.2 } else { 0.05 };
+        self.best = if took < self.best {
+            took
+        } else {
+            self.best + (took - self.best) * since.as_secs_f64().min(1.0) / NORM
+        };
+        self.seen = Some(now);
+        took / CALM.max(STRETCH * self.best)
+    }
+
+    /// What a call usually takes. After a stall the memory of it fades, so that somebody gets in to find out.
+    pub(crate) fn usual(&self, now: Instant) -> Duration {
+        Duration::from_secs_f64(self.usual_at(now))
+    }
+
+    fn usual_at(&self, now: Instant) -> f64 {
+        let idle = self.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
+        self.usual * (-idle.as_secs_f64() / FORGET).exp2()
+    }
+}
+
+/// How many calls may run at once: it follows the pressure that they are under.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limit {
+    now: f64,
+    least: f64,
+    most: f64,
+    window: Option<Window>,
+}
+
+/// The calls since the last change of the limit.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    began: Instant,
+    calls: u32,
+    pressure: f64,
+    was_reached: bool,
+}
+
+/// The limit changes at most this often, and after this many calls.
+const WINDOW: (Duration, u32) = (Duration::from_millis(100), 10);
+/// Where the limit begins.
+const FIRST: f64 = 128.0;
+/// It falls no lower: even a slow database takes as many.
+const LEAST: f64 = 16.0;
+/// In one step it loses no more than this share.
+const STEP: f64 = 0.8;
+
+impl Limit {
+    /// A limit that moves up to `most`.
+    pub(crate) fn up_to(most: usize) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "places are few")]
+        let most = most as f64;
+        Self { now: FIRST.min(most), least: LEAST.min(most), most, window: None }
+    }
+
+    /// One that stays.
+    pub(crate) fn fixed(most: usize) -> Self {
+        let limit = Self::up_to(most);
+        Self { now: limit.most, least: limit.most, ..limit }
+    }
+
+    pub(crate) fn places(&self) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between 1 and most"
+        )]
+        let places = self.now as usize;
+        places.max(1)
+    }
+
+    /// A call ended that was under such pressure; `is_reached` says whether others wait for its place. Answers whether
+    /// the limit was reconsidered.
+    pub(crate) fn felt(&mut self, pressure: f64, is_reached: bool, now: Instant) -> bool {
+        let fresh = Window { began: now, calls: 0, pressure: 0.0, was_reached: false };
+        let window = self.window.get_or_insert(fresh);
+        window.calls += 1;
+        // one call that waited for a lock must not speak for all
+        window.pressure += pressure.min(4.0);
+        window.was_reached |= is_reached;
+        if window.calls < WINDOW.1 || now.saturating_duration_since(window.began) < WINDOW.0 {
+            return false;
+        }
+        let mean = window.pressure / f64::from(window.calls);
+        if mean > 1.0 {
+            self.now *= (1.0 / mean).max(STEP);
+        } else if window.was_reached {
+            // the less pressure, the faster
+            self.now += self.now.sqrt() * (1.0 - mean).max(0.1);
+        }
+        self.now = self.now.clamp(self.least, self.most);
+        self.window = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `seconds` of calls that each take what `latency` says of the places in use.
+    fn run(limit: &mut Limit, pace: &mut Pace, at: &mut Instant, seconds: u32, latency: impl Fn(f64) -> f64) {
+        for _ in 0..seconds * 20 {
+            *at += Duration::from_millis(50);
+            for _ in 0..10 {
+                let took = Duration::from_secs_f64(latency(limit.now));
+                let pressure = pace.took(took, *at);
+                limit.felt(pressure, true, *at);
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_settles_where_calls_begin_to_wait_for_each_other() {
+        let (mut limit, mut pace, mut at) = (Limit::up_to(1024), Pace::default(), Instant::now());
+        // a system that does 400 calls a second however many run
+        let saturated = |running: f64| (running / 400.0).max(0.005);
+        run(&mut limit, &mut pace, &mut at, 1, |_| 0.005);
+        run(&mut limit, &mut pace, &mut at, 20, saturated);
+        assert!((60..=160).contains(&limit.places()), "{}", limit.places());
+        // and rises again when it became ten times as fast
+        run(&mut limit, &mut pace, &mut at, 20, |running| saturated(running) / 10.0);
+        assert!(limit.places() > 400, "{}", limit.places());
+    }
+
+    #[test]
+    fn a_slow_method_is_measured_by_itself() {
+        let (mut limit, mut pace, mut at) = (Limit::up_to(1024), Pace::default(), Instant::now());
+        run(&mut limit, &mut pace, &mut at, 10, |_| 2.0);
+        assert!(limit.places() > 128, "two seconds are what it takes: {}", limit.places());
+    }
+
+    #[test]
+    fn it_never_falls_to_nothing() {
+        let (mut limit, mut pace, mut at) = (Limit::up_to(1024), Pace::default(), Instant::now());
+        run(&mut limit, &mut pace, &mut at, 1, |_| 0.001);
+        run(&mut limit, &mut pace, &mut at, 10, |_| 30.0);
+        assert!(limit.places() >= 16);
+        assert_eq!(Limit::up_to(2).places(), 2);
+        assert_eq!(Limit::fixed(1000).places(), 1000);
+    }
+
+    #[test]
+    fn a_stall_is_forgotten() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        assert_eq!(pace.usual(start), Duration::ZERO);
+        pace.took(Duration::from_secs(8), start);
+        assert_eq!(pace.usual(start), Duration::from_secs(8));
+        assert!(pace.usual(start + Duration::from_secs(2)) <= Duration::from_secs(2));
+    }
+}
