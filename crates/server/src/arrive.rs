@@ -225,8 +225,8 @@ mod tests {
     }
 
     /// Connection `number` of an address.
-    fn from(address: u8, number: u64) -> Source {
-        Some(([10, 0, 0, address].into(), number))
+    fn from(address: u8, number: u64) -> (IpAddr, u64) {
+        ([10, 0, 0, address].into(), number)
     }
 
     #[tokio::test]
@@ -258,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn room_is_made_by_the_connection_that_holds_most() {
         let arrivals = Arrivals::new(4);
-        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), source, far()));
+        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), Some(source), far()));
         let mut honest = half(from(1, 1));
         assert!(poll!(&mut honest).is_pending());
         let mut greedy: Vec<_> = (0..3).map(|_| half(from(1, 2))).collect();
@@ -279,7 +279,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_with_many_connections_makes_room_for_one_with_a_single() {
         let arrivals = Arrivals::new(4);
-        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), source, far()));
+        let half = |source| Box::pin(arrivals.whole_of(body(vec![b"a"], false), Some(source), far()));
         let mut honest: Vec<_> = (0..2).map(|_| half(from(1, 1))).collect();
         let mut greedy: Vec<_> = (2..5).map(|number| half(from(2, number))).collect();
         for message in honest.iter_mut().chain(&mut greedy) {
@@ -294,10 +294,10 @@ mod tests {
     #[tokio::test]
     async fn large_ones_that_stall_make_room_too() {
         let arrivals = Arrivals { most_bytes: 10, ..Arrivals::new(100) };
-        let small = Box::pin(arrivals.whole_of(body(vec![b"1"], false), from(1, 1), far()));
+        let small = Box::pin(arrivals.whole_of(body(vec![b"1"], false), Some(from(1, 1)), far()));
         let mut stalled = vec![small];
         for _ in 0..2 {
-            stalled.push(Box::pin(arrivals.whole_of(body(vec![b"12345"], false), from(1, 2), far())));
+            stalled.push(Box::pin(arrivals.whole_of(body(vec![b"12345"], false), Some(from(1, 2)), far())));
         }
         for message in &mut stalled[..2] {
             assert!(poll!(message).is_pending());

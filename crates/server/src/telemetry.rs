@@ -63,40 +63,65 @@ fn log_panics() {
 const BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+static RECORDER: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
 /// The metrics of this process; installs the recorder on the first call. None if another recorder was there first.
 pub fn metrics() -> Option<&'static PrometheusHandle> {
-    METRICS
+    RECORDER
         .get_or_init(|| {
             let builder = PrometheusBuilder::new().set_buckets(BUCKETS).ok()?;
             let handle = builder.install_recorder().ok()?;
-            describe();
+            describe(METRICS);
             Some(handle)
         })
         .as_ref()
 }
 
-fn describe() {
-    metrics::describe_counter!("grpc_server_handled_total", "Calls answered, by method and code.");
-    metrics::describe_histogram!(
-        "grpc_server_handling_seconds",
-        metrics::Unit::Seconds,
-        "Time to the answer, by method."
-    );
-    metrics::describe_counter!("grpc_server_panics_total", "Handlers that panicked, by method.");
-    metrics::describe_gauge!("grpc_server_in_flight", "Calls that run now.");
-    metrics::describe_gauge!("grpc_server_connections", "Connections that are open now.");
-    metrics::describe_gauge!(
+/// What a metric counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// Kind, name and meaning of a metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric(pub Kind, pub &'static str, pub &'static str);
+
+/// The metrics of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric(Kind::Counter, "entrepot_task_panics_total", "Background tasks that panicked, by task."),
+    Metric(Kind::Counter, "grpc_server_accept_errors_total", "Connections that could not be accepted."),
+    Metric(Kind::Gauge, "grpc_server_connections", "Connections that are open now."),
+    Metric(Kind::Counter, "grpc_server_handled_total", "Calls answered, by method and code."),
+    Metric(Kind::Histogram, "grpc_server_handling_seconds", "Time to the answer, by method."),
+    Metric(Kind::Gauge, "grpc_server_in_flight", "Calls that run now."),
+    Metric(Kind::Counter, "grpc_server_panics_total", "Handlers that panicked, by method."),
+    Metric(
+        Kind::Gauge,
         "grpc_server_places",
-        "Calls that may run now, by class; it follows their latency."
-    );
-    metrics::describe_counter!(
+        "Calls that may run at once, by class; it follows their latency.",
+    ),
+    Metric(
+        Kind::Counter,
         "grpc_server_shed_total",
-        "Calls and connections that were refused or ended, by the limit that was reached."
-    );
-    metrics::describe_counter!("grpc_server_accept_errors_total", "Connections that could not be accepted.");
-    metrics::describe_counter!("entrepot_task_panics_total", "Background tasks that panicked.");
+        "Calls refused and connections closed, by the limit that was reached.",
+    ),
+];
+
+/// Says on `/metrics` what metrics mean.
+pub fn describe(all: &[Metric]) {
+    for Metric(kind, name, help) in all {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *help),
+        }
+    }
 }
 
 #[cfg(test)]

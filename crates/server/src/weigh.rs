@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_packed_message_is_unpacked_once_and_within_the_limit() {
-        let message = inside(10, &[b'a'; 40_000]);
+        let message = inside(10, &vec![b'a'; 40_000]);
         let unpacked = shapes().weighed("shop.Order", framed(1, &gzip(&message))).unwrap();
         assert_eq!(unpacked, framed(0, &message));
         let bomb = framed(1, &gzip(&vec![0; 16 << 20]));

@@ -68,7 +68,9 @@ async fn a_call_whose_time_is_over_takes_effect_whole_or_not_at_all() {
         let body = frame(&order.encode_to_vec());
         let first = call(&port, PLACE, headers(&[("grpc-timeout", timeout)]), body.clone()).await;
         let code = first.code().0;
-        assert!(matches!(code, Code::Ok | Code::DeadlineExceeded), "{timeout}: {first:?}");
+        // too near to be worth a try, it is refused unread
+        let known = matches!(code, Code::Ok | Code::DeadlineExceeded | Code::ResourceExhausted);
+        assert!(known, "{timeout}: {first:?}");
         let again = call(&port, PLACE, headers(&[]), body).await;
         assert_eq!(again.code().0, Code::Ok, "{timeout}: {again:?}");
     }

@@ -15,6 +15,7 @@ mod pages;
 mod promises;
 mod raw;
 mod reads;
+mod resets;
 mod texts;
 mod work;
 mod workflow;

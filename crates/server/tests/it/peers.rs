@@ -34,7 +34,7 @@ async fn a_call_that_met_a_goaway_is_sent_once_more_on_a_new_connection() {
     let count = Arc::clone(&connections);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = proxy.accept().await {
-            if count.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            if count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                 // with the preface and the settings comes the first call
                 let mut bytes = vec![0; 16 * 1024];
                 let mut read = 0;

@@ -78,6 +78,7 @@ impl Platform {
         }
         // before anything is counted
         server::telemetry::metrics();
+        server::telemetry::describe(crate::metrics::METRICS);
         server::trace::carry_with(|trace, work| Box::pin(bus::trace::scope(Some(trace), work)));
         let directory = open_directory(config, &clock)?;
         let ports = Ports::take(config).await?;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may panic as the test does")]
 
 mod files;
+mod metrics;
 mod mistakes;
 mod platform;
 mod program;

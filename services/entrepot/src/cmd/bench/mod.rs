@@ -4,6 +4,7 @@
 mod bare;
 mod load;
 mod outcome;
+mod overload;
 mod place;
 mod promise;
 mod propagate;
@@ -38,6 +39,8 @@ pub(crate) enum Subject {
     Propagate,
     /// Options for a cart of five lines over 5,000 nodes.
     Promise,
+    /// Orders with a deadline of 3 s, offered at half to ten times of what the platform can do.
+    Overload,
     /// The other process of `propagate`.
     #[value(hide = true)]
     Observe,
@@ -141,6 +144,7 @@ async fn measure(platform: &Platform, args: &Args, directory: &Path) -> Result<O
         Subject::Place => place::run(&stage).await,
         Subject::Propagate => propagate::run(&stage).await,
         Subject::Promise => promise::run(&stage).await,
+        Subject::Overload => overload::run(&stage).await,
         Subject::Observe => Err(Status::internal("observe measures nothing")),
     }
 }

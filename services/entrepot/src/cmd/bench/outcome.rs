@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::load::Round;
+use super::overload::Step;
 use crate::cmd::demo::Latency;
 
 /// Rounds of both sides, one after the other.
@@ -60,6 +61,9 @@ pub(crate) struct Outcome {
     /// More figures of this bench by name.
     #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub(crate) more: std::collections::BTreeMap<&'static str, f64>,
+    /// What each rate of an open load gave.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) steps: Vec<Step>,
 }
 
 impl Outcome {
@@ -94,6 +98,7 @@ impl Outcome {
             first_failure: both().find_map(|round| round.first_failure.clone()),
             audit_ok: None,
             more: std::collections::BTreeMap::new(),
+            steps: Vec::new(),
         }
     }
 
@@ -120,6 +125,23 @@ impl Outcome {
             let _ = writeln!(
                 out,
                 "  bare SQL in the same run: {rate:.0}/s, p99 {p99:.3} ms; ratio {ratio:.2}x ({low:.2} to {high:.2})"
+            );
+        }
+        if !self.steps.is_empty() {
+            out.push_str("  load   offered/s    good/s    shed/s    late/s  failed/s    p50 ms    p99 ms\n");
+        }
+        for step in &self.steps {
+            let _ = writeln!(
+                out,
+                "{:5.1}x {:11.0} {:9.0} {:9.0} {:9.0} {:9.0} {:9.1} {:9.1}",
+                step.load,
+                step.offered_per_s,
+                step.good_per_s,
+                step.shed_per_s,
+                step.late_per_s,
+                step.failed_per_s,
+                step.p50_ms,
+                step.p99_ms
             );
         }
         for (name, value) in &self.more {
