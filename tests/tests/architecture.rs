@@ -15,15 +15,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("db", &[]),
     ("bus", &["clock", "contract", "db"]),
     ("server", &["clock"]),
+    ("service", &["bus", "clock", "contract", "db", "domain", "server"]),
     ("inventory", SERVICE),
     ("orders", SERVICE),
     ("fulfillment", SERVICE),
     ("entrepot", EVERYTHING),
     ("flows", TESTS),
 ];
-const SERVICE: &[&str] = &["bus", "clock", "contract", "db", "domain", "server"];
+const SERVICE: &[&str] = &["bus", "clock", "contract", "db", "domain", "server", "service"];
 const EVERYTHING: &[&str] =
-    &["bus", "clock", "contract", "db", "domain", "fulfillment", "inventory", "orders", "server"];
+    &["bus", "clock", "contract", "db", "domain", "fulfillment", "inventory", "orders", "server", "service"];
 
 const TESTS: &[&str] =
     &["bus", "clock", "contract", "db", "domain", "entrepot", "fulfillment", "inventory", "orders", "server"];

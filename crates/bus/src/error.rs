@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 /// Named by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The caller sent another request under an id it had used before.
     #[error("request id {request_id} was already used with another body")]

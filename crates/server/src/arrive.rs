@@ -19,7 +19,8 @@ use tonic::body::Body;
 use crate::MESSAGE_LIMIT;
 use crate::connection::Connection;
 use crate::deadline::{Deadline, not_arrived};
-use crate::status::{DOMAIN, exhausted, explained, too_large};
+use crate::reason;
+use crate::status::{DOMAIN, explained, retry_later, too_large};
 
 /// What precedes a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
@@ -190,7 +191,7 @@ impl Drop for Seat<'_> {
 fn crowded() -> Status {
     metrics::counter!("grpc_server_shed_total", "limit" => "ARRIVALS").increment(1);
     let text = "too many requests have not arrived in full, and most of them on this connection; send each request at once";
-    exhausted(DOMAIN, "OVERLOADED", Duration::from_millis(200), text)
+    retry_later(reason::OVERLOADED, DOMAIN, Duration::from_millis(200), text)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::methods::Methods;
+use crate::reason;
 use crate::status::{DOMAIN, status};
 
 /// The metadata key in which a caller names itself.
@@ -107,7 +108,7 @@ impl fmt::Display for Principal {
 }
 
 fn unauthenticated(why: &str) -> Status {
-    status(Code::Unauthenticated, "ACTOR_MALFORMED", DOMAIN, format!("metadata {ACTOR}: {why}"), [])
+    status(reason::ACTOR_MALFORMED, DOMAIN, format!("metadata {ACTOR}: {why}"), [])
 }
 
 /// One row of the role table.
@@ -200,12 +201,14 @@ impl Table {
         let facts =
             [("method".to_owned(), method.to_owned()), ("actor".to_owned(), principal.as_str().to_owned())];
         let text = format!("a caller of kind {} may not call {method}", principal.kind);
-        Err(status(Code::PermissionDenied, "CALLER_NOT_ALLOWED", DOMAIN, text, facts))
+        Err(status(reason::CALLER_NOT_ALLOWED, DOMAIN, text, facts))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::deadline::not_arrived;
+use crate::reason;
 use crate::shutdown::Shutdown;
 use crate::status::{DOMAIN, explained, status, stopping};
 
@@ -122,7 +123,7 @@ impl<P: Send + Unpin + 'static> HttpBody for Stream<P> {
             Err(payload) => {
                 self.body = None;
                 let text = format!("a stream panicked: {}", crate::task::panic_text(payload.as_ref()));
-                let ended = status(Code::Internal, "HANDLER_PANICKED", DOMAIN, text, []);
+                let ended = status(reason::HANDLER_PANICKED, DOMAIN, text, []);
                 return Poll::Ready(Some(Ok(trailers(&ended))));
             }
         }

@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 
 use crate::body;
 use crate::deadline::Deadline;
+use crate::reason;
 use crate::status::{DOMAIN, explained, status, stopping};
 use crate::trace;
 
@@ -126,13 +127,7 @@ fn panicked(method: &str, failed: tokio::task::JoinError) -> Status {
         Ok(payload) => crate::task::panic_text(payload.as_ref()),
         Err(cancelled) => cancelled.to_string(),
     };
-    status(
-        Code::Internal,
-        "HANDLER_PANICKED",
-        DOMAIN,
-        format!("the handler of {method} panicked: {text}"),
-        [],
-    )
+    status(reason::HANDLER_PANICKED, DOMAIN, format!("the handler of {method} panicked: {text}"), [])
 }
 
 /// Statuses that tonic made itself have no details: they get theirs here.

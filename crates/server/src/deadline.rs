@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Status;
 
+use crate::reason;
 use crate::status::{DOMAIN, status};
 
 tokio::task_local! {
@@ -84,14 +85,14 @@ impl Deadline {
         );
         let facts =
             [("method".to_owned(), method.to_owned()), ("deadline_ms".to_owned(), millis.to_string())];
-        status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, facts)
+        status(reason::DEADLINE_EXCEEDED, DOMAIN, text, facts)
     }
 }
 
 /// The answer to a request whose message did not arrive by its deadline.
 pub(crate) fn not_arrived() -> Status {
     let text = "the request did not arrive in time".to_owned();
-    status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", DOMAIN, text, [])
+    status(reason::DEADLINE_EXCEEDED, DOMAIN, text, [])
 }
 
 /// Reads `grpc-timeout`: at most 8 digits and a unit.
@@ -102,7 +103,7 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let parsed = value.to_str().ok().and_then(parse_timeout);
     parsed.map(Some).ok_or_else(|| {
         let text = "grpc-timeout is not 1 to 8 digits and one of H M S m u n".to_owned();
-        status(Code::InvalidArgument, "TIMEOUT_MALFORMED", DOMAIN, text, [])
+        status(reason::TIMEOUT_MALFORMED, DOMAIN, text, [])
     })
 }
 

@@ -28,6 +28,7 @@ use crate::deadline::{Budgets, Deadline};
 use crate::gate::{Gate, Pass, SharedPace, hopeful, shed};
 use crate::methods::{Method, Methods};
 use crate::peer::{Peer, answer};
+use crate::reason;
 use crate::shutdown::Shutdown;
 use crate::status::{DOMAIN, status};
 use crate::trace;
@@ -426,13 +427,7 @@ impl Drop for Running {
 
 fn not_served(path: &str) -> Status {
     let facts = [("method".to_owned(), path.chars().take(200).collect())];
-    status(
-        Code::Unimplemented,
-        "METHOD_NOT_SERVED",
-        DOMAIN,
-        "this server does not serve that method".to_owned(),
-        facts,
-    )
+    status(reason::METHOD_NOT_SERVED, DOMAIN, "this server does not serve that method".to_owned(), facts)
 }
 
 fn refused(path: &str, refusal: &Status) -> Response<Body> {

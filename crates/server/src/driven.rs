@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 use futures_util::{Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::Instrument as _;
 
+use crate::reason;
 use crate::status::{DOMAIN, status};
 
 /// The stream in a task of its own, at most one item ahead of its reader; dropped, it ends.
@@ -59,7 +60,7 @@ impl<T> Stream for Driven<T> {
         let panic = ended.err().and_then(|failed| failed.try_into_panic().ok());
         Poll::Ready(panic.map(|payload| {
             let text = format!("a stream panicked: {}", crate::task::panic_text(payload.as_ref()));
-            Err(status(Code::Internal, "HANDLER_PANICKED", DOMAIN, text, []))
+            Err(status(reason::HANDLER_PANICKED, DOMAIN, text, []))
         }))
     }
 }
@@ -70,6 +71,8 @@ mod tests {
 
     use futures_util::stream;
     use tokio::sync::{Notify, Semaphore};
+
+    use tonic::Code;
 
     use super::*;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use tonic::Code;
 use tonic::body::Body;
 
 use crate::body::boxed;
+use crate::reason;
 use crate::status::{DOMAIN, status};
 
 /// The hosts that callers may name, in `Host` or `:authority`.
@@ -74,7 +74,7 @@ fn misdirected(host: &str, is_grpc: bool) -> Response<Body> {
     let text = misdirected_text(host);
     let mut response = if is_grpc {
         let facts = [("host".to_owned(), host.to_owned())];
-        status(Code::PermissionDenied, "HOST_NOT_SERVED", DOMAIN, text, facts).into_http()
+        status(reason::HOST_NOT_SERVED, DOMAIN, text, facts).into_http()
     } else {
         plain(format!("{text}\n"))
     };
@@ -165,7 +165,10 @@ mod tests {
         let call = Request::post("http://evil.example/x").header(header::CONTENT_TYPE, "application/grpc");
         let answer = refusal(&call.body(()).unwrap(), &Hosts::default(), LOCAL).unwrap();
         assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST);
-        assert_eq!(tonic::Status::from_header_map(answer.headers()).unwrap().code(), Code::PermissionDenied);
+        assert_eq!(
+            tonic::Status::from_header_map(answer.headers()).unwrap().code(),
+            tonic::Code::PermissionDenied
+        );
         let page = Request::get("http://localhost/").body(()).unwrap();
         let answer = refusal(&page, &Hosts::default(), LOCAL).unwrap();
         assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);

@@ -15,7 +15,8 @@ use tonic::Status;
 
 use crate::deadline::Deadline;
 use crate::pace::{Limit, Pace};
-use crate::status::{DOMAIN, exhausted};
+use crate::reason;
+use crate::status::{DOMAIN, retry_later};
 
 /// When the first in the queue has waited for this long, the last is served first.
 const LATE: Duration = Duration::from_millis(100);
@@ -256,7 +257,7 @@ fn crowded() -> Status {
 /// The refusal of a call for which there is no room.
 pub(crate) fn shed(limit: &'static str, text: &str) -> Status {
     metrics::counter!("grpc_server_shed_total", "limit" => limit).increment(1);
-    exhausted(DOMAIN, "OVERLOADED", pause(), text)
+    retry_later(reason::OVERLOADED, DOMAIN, pause(), text)
 }
 
 /// 200 to 500 ms, another one each time: those who are refused together must not come back together.

@@ -27,6 +27,7 @@ pub mod listen;
 pub mod methods;
 mod pace;
 pub mod peer;
+pub mod reason;
 mod room;
 pub mod shutdown;
 pub mod status;
@@ -42,8 +43,9 @@ pub use door::Door;
 pub use driven::{Driven, driven};
 pub use front::Hosts;
 pub use peer::Peer;
+pub use reason::Reason;
 pub use shutdown::Shutdown;
-pub use status::{Violation, exhausted, invalid, retry_later, status};
+pub use status::{Violation, invalid, retry_later, status};
 pub use unread::UnreadLimits;
 
 /// The largest request message that a service reads, in bytes: an order of 1,000 lines with the longest texts fits.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
+use crate::reason::{self, Reason};
+
 /// The domain of errors that the listener itself answers with, before or around a service.
 pub const DOMAIN: &str = "entrepot";
 
@@ -28,20 +30,20 @@ impl Violation {
 /// Builds a status that carries `ErrorInfo`. The text of an INTERNAL error is logged here, once, and hidden from
 /// the caller.
 pub fn status(
-    code: Code,
-    reason: &'static str,
+    reason: Reason,
     domain: &str,
     message: String,
     facts: impl IntoIterator<Item = (String, String)>,
 ) -> Status {
+    let Reason { code, name, .. } = reason;
     let message = if code == Code::Internal {
-        tracing::error!(reason, domain, error = message, "internal error");
+        tracing::error!(reason = name, domain, error = message, "internal error");
         "internal error".to_owned()
     } else {
         message
     };
     let facts: HashMap<String, String> = facts.into_iter().collect();
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, domain, facts))
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(name, domain, facts))
 }
 
 /// The most bytes of bad fields in one answer. Details travel in the headers, of which gRPC for C++, Python and Java
@@ -67,51 +69,45 @@ pub fn invalid(domain: &str, mut violations: Vec<Violation>) -> Status {
         violations.truncate(named);
         violations.push(Violation::new("..", format!("and {more} more fields")));
     }
-    let mut details = ErrorDetails::with_error_info("INVALID_REQUEST", domain, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason::INVALID_REQUEST.name, domain, HashMap::new());
     let fields: Vec<FieldViolation> =
         violations.into_iter().map(|v| FieldViolation::new(v.field, v.description)).collect();
     details.set_bad_request(fields);
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    Status::with_error_details(reason::INVALID_REQUEST.code, message, details)
 }
 
-/// UNAVAILABLE: the same call may succeed after `delay`.
-pub fn retry_later(
-    domain: &str,
-    reason: &'static str,
-    delay: Duration,
-    message: impl Into<String>,
-) -> Status {
-    let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
-    with_delay(Code::Unavailable, details, delay, message.into())
+/// The same call may succeed after `delay`.
+pub fn retry_later(reason: Reason, domain: &str, delay: Duration, message: impl Into<String>) -> Status {
+    with_delay(reason, domain, HashMap::new(), delay, message.into())
 }
 
 /// UNAVAILABLE: the peer of this name does not answer; the same call may succeed after `delay`.
 pub(crate) fn unreachable_peer(peer: &str, delay: Duration, why: &str) -> Status {
     let facts = HashMap::from([("peer".to_owned(), peer.to_owned())]);
-    let details = ErrorDetails::with_error_info("PEER_UNREACHABLE", DOMAIN, facts);
-    with_delay(Code::Unavailable, details, delay, format!("{peer} does not answer: {why}"))
+    with_delay(reason::PEER_UNREACHABLE, DOMAIN, facts, delay, format!("{peer} does not answer: {why}"))
 }
 
 /// The answer to a call that the shutdown cut off.
 pub(crate) fn stopping() -> Status {
-    retry_later(DOMAIN, "SHUTTING_DOWN", Duration::from_secs(1), "this server is shutting down")
-}
-
-/// `RESOURCE_EXHAUSTED`: a limit is reached; the same call may succeed after `delay`.
-pub fn exhausted(domain: &str, reason: &'static str, delay: Duration, message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, domain, HashMap::new());
-    with_delay(Code::ResourceExhausted, details, delay, message.into())
+    retry_later(reason::SHUTTING_DOWN, DOMAIN, Duration::from_secs(1), "this server is shutting down")
 }
 
 /// The request message is larger than a service reads.
 pub(crate) fn too_large() -> Status {
     let text = format!("the message is larger than {} bytes", crate::MESSAGE_LIMIT);
-    status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", DOMAIN, text, [])
+    status(reason::MESSAGE_TOO_LARGE, DOMAIN, text, [])
 }
 
-fn with_delay(code: Code, mut details: ErrorDetails, delay: Duration, message: String) -> Status {
+fn with_delay(
+    reason: Reason,
+    domain: &str,
+    facts: HashMap<String, String>,
+    delay: Duration,
+    message: String,
+) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason.name, domain, facts);
     details.set_retry_info(Some(delay));
-    Status::with_error_details(code, message, details)
+    Status::with_error_details(reason.code, message, details)
 }
 
 /// The reason in the `ErrorInfo` of a status that a peer answered with.
@@ -136,28 +132,30 @@ pub fn violations(status: &Status) -> Vec<Violation> {
 /// A body that is no valid message is the caller's mistake, not ours.
 pub(crate) fn explained(bare: &Status) -> Status {
     let unreadable = bare.message().starts_with("failed to decode Protobuf message");
-    let (code, reason) = match bare.code() {
-        Code::Internal if unreadable => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
-        Code::OutOfRange | Code::ResourceExhausted => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
-        Code::Unimplemented => (Code::Unimplemented, "NOT_IMPLEMENTED"),
+    let reason = match bare.code() {
+        Code::Internal if unreadable => reason::REQUEST_UNREADABLE,
+        Code::OutOfRange | Code::ResourceExhausted => reason::MESSAGE_TOO_LARGE,
+        Code::Unimplemented => reason::NOT_IMPLEMENTED,
         // a request that broke off in the middle is nothing unknown: nobody reads this answer
-        Code::Cancelled | Code::Unknown => (Code::Cancelled, "CALLER_GONE"),
-        Code::Internal => (Code::InvalidArgument, "REQUEST_UNREADABLE"),
-        other => (other, "TRANSPORT"),
+        Code::Cancelled | Code::Unknown => reason::CALLER_GONE,
+        Code::Internal => reason::REQUEST_UNREADABLE,
+        code => Reason { code, ..reason::TRANSPORT },
     };
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
-    Status::with_error_details(code, bare.message().to_owned(), details)
+    let details = ErrorDetails::with_error_info(reason.name, DOMAIN, HashMap::new());
+    Status::with_error_details(reason.code, bare.message().to_owned(), details)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NO_STOCK: Reason =
+        Reason { name: "NO_STOCK", code: Code::FailedPrecondition, ..reason::CALLER_NOT_ALLOWED };
+
     #[test]
     fn a_status_carries_reason_domain_and_facts() {
         let status = status(
-            Code::FailedPrecondition,
-            "NO_STOCK",
+            NO_STOCK,
             "inventory.entrepot",
             "no stock for A".to_owned(),
             [("sku".to_owned(), "A".to_owned())],
@@ -171,10 +169,10 @@ mod tests {
 
     #[test]
     fn the_text_of_an_internal_error_stays_inside() {
-        let status =
-            status(Code::Internal, "STORAGE", "orders.entrepot", "table orders is gone".to_owned(), []);
+        let text = "table orders is gone".to_owned();
+        let status = status(reason::HANDLER_PANICKED, "orders.entrepot", text, []);
         assert_eq!(status.message(), "internal error");
-        assert_eq!(reason(&status).as_deref(), Some("STORAGE"));
+        assert_eq!(reason(&status).as_deref(), Some("HANDLER_PANICKED"));
     }
 
     #[test]
@@ -203,10 +201,11 @@ mod tests {
 
     #[test]
     fn a_retry_names_its_delay() {
-        let status = retry_later("orders.entrepot", "BUSY", Duration::from_millis(250), "busy");
+        let status =
+            retry_later(reason::SHUTTING_DOWN, "orders.entrepot", Duration::from_millis(250), "busy");
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_millis(250)));
-        let status = exhausted("orders.entrepot", "FULL", Duration::from_millis(100), "full");
+        let status = retry_later(reason::OVERLOADED, "orders.entrepot", Duration::from_millis(100), "full");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.get_details_retry_info().is_some());
     }

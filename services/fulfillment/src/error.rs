@@ -10,12 +10,89 @@ use domain::promise::{Reason, Refused, token};
 use domain::words::plain;
 use jiff::Timestamp;
 use server::Violation;
+use service::{Fault, Outage};
 use tonic::{Code, Status};
 
-use crate::outage::Outage;
-
 /// The domain of our errors in `ErrorInfo`.
-pub(crate) const DOMAIN: &str = "fulfillment.entrepot";
+pub const DOMAIN: &str = "fulfillment.entrepot";
+
+/// The reasons that calls of fulfillment can be refused with, besides those of every service.
+pub mod reason {
+    server::reasons! {
+        NODE_NOT_FOUND: NotFound, No, "the node does not exist",
+            "create it with PutNodes";
+        NODE_CHANGED: Aborted, Reread, "the node changed since the etag was read",
+            "read the node and send its etag";
+        NOT_YOUR_NODE: PermissionDenied, No, "a store named another node",
+            "name your own node";
+        PROMISE_NOT_FOUND: NotFound, No, "the promise does not exist, or is not visible to the caller",
+            "check the token and the actor";
+        DECISION_NOT_FOUND: NotFound, No, "no sourcing decision has this id or order",
+            "check the id";
+        NO_STOCK: FailedPrecondition, No, "the node has fewer units available than the cart needs",
+            "choose a node of the fact `alternatives`";
+        NODE_CLOSED: FailedPrecondition, No, "the node is closed for as long as promises look ahead",
+            "choose another node";
+        PAST_CUT_OFF: FailedPrecondition, No, "no cut-off of the node lies ahead within the horizon",
+            "choose another node";
+        CAPACITY_FULL: FailedPrecondition, No, "every slot of the node within the horizon is full",
+            "choose another node, or ask again later";
+        OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius",
+            "choose another node";
+        METHOD_NOT_OFFERED: FailedPrecondition, No, "the node, or this version, does not offer the method",
+            "choose another method or node";
+        UNKNOWN_NODE: FailedPrecondition, No, "the promise names a node that does not exist",
+            "check node_id";
+        UNKNOWN_SKU: FailedPrecondition, No, "the cart holds a SKU that does not exist",
+            "create it with PutSkus";
+        PROMISE_TAKEN: FailedPrecondition, No, "an order has the promise, or is being placed on it",
+            "hold a new promise";
+        PROMISE_EXPIRED: FailedPrecondition, No, "the promise expired",
+            "hold a new promise";
+        PROMISE_PENDING: Aborted, Later, "the promise is still being made",
+            "send it again";
+        PROMISE_REFUSED: FailedPrecondition, No, "the state of the promise, the fact `state`, does not allow it",
+            "read the promise; hold a new one if it has ended";
+        PROMISE_NOT_DUE: FailedPrecondition, No, "the promise has not reached its end",
+            "read the promise";
+        PROMISE_TOO_LONG: FailedPrecondition, No, "the end asked for is later than this caller may have it",
+            "ask for at most the fact `latest_time`";
+        STOCK_VIEW_LOADING: Unavailable, Later, "the process has not read the stock yet",
+            "wait for RetryInfo, then send it again";
+        INVENTORY_UNAVAILABLE: Unavailable, Later, "inventory did not answer",
+            "send it again with the same request_id";
+        FULFILLMENT_NOT_FOUND: NotFound, No, "the fulfillment order does not exist, or is another node's",
+            "check the id and the actor";
+        FULFILLMENT_CHANGED: Aborted, Reread, "the fulfillment order changed while the call was worked on",
+            "read it and decide again";
+        WRONG_STATE: FailedPrecondition, No, "the state of the fulfillment order, the fact `state`, does not allow the step",
+            "read the fulfillment order";
+        UNKNOWN_LINE: FailedPrecondition, No, "the fulfillment order has no line of this number",
+            "read its lines";
+        LINE_TWICE: FailedPrecondition, No, "a line is named more than once",
+            "name each line once";
+        TOO_MANY_UNITS: FailedPrecondition, No, "the line has fewer units left than named",
+            "name at most the fact `left`";
+        NOTHING_TO_DO: FailedPrecondition, No, "the step would change nothing",
+            "read the fulfillment order";
+        STILL_TO_PICK: FailedPrecondition, No, "units are still to be picked",
+            "pick them, or report them short";
+        TOO_EARLY: FailedPrecondition, No, "the step is not due yet",
+            "wait until it is due";
+        PICKUP_CODE_NOT_FOUND: NotFound, No, "no work at the node has this pickup code",
+            "check the code";
+        NO_PICKUP_CODE: FailedPrecondition, No, "no pickup code was issued, or the last one was used",
+            "have the channel issue one";
+        PICKUP_CODE_VOID: FailedPrecondition, No, "the pickup code was used or replaced, or its work is over",
+            "ask the customer for the newest code";
+        PICKUP_CODE_LOCKED: FailedPrecondition, No, "the code was missed too often",
+            "have the channel issue a new one";
+        WRONG_PICKUP_CODE: FailedPrecondition, No, "the code is not the one of this order",
+            "check the code; the fact `tries_left` says how often it may be missed";
+        TOO_MANY_WRONG_CODES: ResourceExhausted, Later, "the store missed too many codes",
+            "wait for RetryInfo, or hand over by order";
+    }
+}
 
 /// Named by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -139,12 +216,16 @@ fn list(reasons: &[Reason]) -> String {
     reasons.iter().map(|reason| plain(reason.name())).collect::<Vec<_>>().join(", ")
 }
 
+fn codes(reasons: &[Reason]) -> String {
+    reasons.iter().map(|reason| reason.name()).collect::<Vec<_>>().join(",")
+}
+
 impl NotPromised {
     fn facts(&self) -> Vec<(String, String)> {
         let mut facts = vec![
             ("node_id".to_owned(), self.node.to_string()),
             ("method".to_owned(), self.method.to_string()),
-            ("reasons".to_owned(), list(self.refused.reasons())),
+            ("reasons".to_owned(), codes(self.refused.reasons())),
         ];
         if let Some(lack) = &self.lack {
             facts.push(("sku".to_owned(), lack.sku.clone()));
@@ -225,91 +306,87 @@ fn inventory_is_away(status: &Status) -> Status {
         tracing::warn!(code = ?status.code(), message = status.message(), calls, "inventory did not answer");
     }
     let soon = Duration::from_millis(100);
-    server::retry_later(DOMAIN, "INVENTORY_UNAVAILABLE", soon, "inventory did not answer")
-}
-
-fn storage_is_away(why: &str) -> Status {
-    static OUTAGE: Outage = Outage::new();
-    if let Some(calls) = OUTAGE.refused(Clock::system().wall()) {
-        tracing::warn!(error = why, calls, "storage is unavailable");
-    }
-    let later = Duration::from_millis(500);
-    server::retry_later(DOMAIN, "STORAGE_UNAVAILABLE", later, "storage is unavailable")
+    server::retry_later(reason::INVENTORY_UNAVAILABLE, DOMAIN, soon, "inventory did not answer")
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let soon = Duration::from_millis(100);
-        let (code, reason) = match error {
+        let reason = match error {
             Error::Invalid(violations) => return server::invalid(DOMAIN, violations),
-            Error::Busy => return server::exhausted(DOMAIN, "TOO_BUSY", soon, error.to_string()),
+            Error::Busy => return Fault::QueueFull.status(DOMAIN),
             Error::ViewLoading => {
-                return server::retry_later(DOMAIN, "STOCK_VIEW_LOADING", soon, error.to_string());
+                return server::retry_later(reason::STOCK_VIEW_LOADING, DOMAIN, soon, error.to_string());
             }
             // The caller's own time is over; inventory only noticed first.
             Error::Peer(ref status) if status.code() == Code::DeadlineExceeded => {
-                (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
+                server::reason::DEADLINE_EXCEEDED
             }
             Error::Peer(status) => return inventory_is_away(&status),
-            Error::Db(db::Error::Unavailable(why)) => return storage_is_away(&why),
-            Error::Db(db::Error::Retry(_)) | Error::Bus(bus::Error::Unsettled { .. }) => {
-                return server::retry_later(DOMAIN, "RETRY", soon, "storage is busy, try again");
-            }
-            Error::TooManyWatchers => {
-                return server::exhausted(DOMAIN, "TOO_MANY_STREAMS", soon, error.to_string());
-            }
+            Error::Corrupt(what) => return Fault::Unreadable(what).status(DOMAIN),
+            Error::Db(error) => return Fault::from(error).status(DOMAIN),
+            Error::Bus(error) => return Fault::from(error).status(DOMAIN),
+            Error::TooManyWatchers => return Fault::TooManyStreams.status(DOMAIN),
             Error::Throttled { until, now } => {
                 let wait = Duration::try_from(until.duration_since(now)).unwrap_or(soon);
-                return server::exhausted(DOMAIN, "TOO_MANY_WRONG_CODES", wait, error.to_string());
+                return server::retry_later(reason::TOO_MANY_WRONG_CODES, DOMAIN, wait, error.to_string());
             }
-            Error::FulfillmentNotFound(_) => (Code::NotFound, "FULFILLMENT_NOT_FOUND"),
-            Error::CodeNotFound => (Code::NotFound, "PICKUP_CODE_NOT_FOUND"),
-            Error::WorkChanged(_) => (Code::Aborted, "FULFILLMENT_CHANGED"),
-            Error::WorkRefused(ref refusal) => (Code::FailedPrecondition, work_reason(refusal)),
-            Error::NoCode(_) => (Code::FailedPrecondition, "NO_PICKUP_CODE"),
-            Error::CodeLocked(_) => (Code::FailedPrecondition, "PICKUP_CODE_LOCKED"),
-            Error::CodeVoid => (Code::FailedPrecondition, "PICKUP_CODE_VOID"),
-            Error::WrongCode { .. } => (Code::FailedPrecondition, "WRONG_PICKUP_CODE"),
-            Error::NodeNotFound(_) => (Code::NotFound, "NODE_NOT_FOUND"),
-            Error::PromiseNotFound(_) => (Code::NotFound, "PROMISE_NOT_FOUND"),
-            Error::DecisionNotFound(_) => (Code::NotFound, "DECISION_NOT_FOUND"),
-            Error::NodeChanged(_) => (Code::Aborted, "NODE_CHANGED"),
-            Error::MethodNotOffered(_) => (Code::FailedPrecondition, Reason::MethodNotOffered.name()),
-            Error::NotPromised(ref refused) => (Code::FailedPrecondition, refused.refused.first().name()),
-            Error::PromiseTaken(_) => (Code::FailedPrecondition, "PROMISE_TAKEN"),
-            Error::PromiseRefused(token::Refusal::State { state: "PENDING", .. }) => {
-                (Code::Aborted, "PROMISE_PENDING")
-            }
-            Error::PromiseRefused(ref refusal) => (Code::FailedPrecondition, promise_reason(refusal)),
-            Error::RequestIdReused | Error::Bus(bus::Error::RequestIdReused { .. }) => {
-                (Code::InvalidArgument, "REQUEST_ID_REUSED")
-            }
-            Error::Corrupt(_) | Error::Db(_) | Error::Bus(_) => (Code::Internal, "STORAGE"),
+            Error::FulfillmentNotFound(_) => reason::FULFILLMENT_NOT_FOUND,
+            Error::CodeNotFound => reason::PICKUP_CODE_NOT_FOUND,
+            Error::WorkChanged(_) => reason::FULFILLMENT_CHANGED,
+            Error::WorkRefused(ref refusal) => work_reason(refusal),
+            Error::NoCode(_) => reason::NO_PICKUP_CODE,
+            Error::CodeLocked(_) => reason::PICKUP_CODE_LOCKED,
+            Error::CodeVoid => reason::PICKUP_CODE_VOID,
+            Error::WrongCode { .. } => reason::WRONG_PICKUP_CODE,
+            Error::NodeNotFound(_) => reason::NODE_NOT_FOUND,
+            Error::PromiseNotFound(_) => reason::PROMISE_NOT_FOUND,
+            Error::DecisionNotFound(_) => reason::DECISION_NOT_FOUND,
+            Error::NodeChanged(_) => reason::NODE_CHANGED,
+            Error::MethodNotOffered(_) => reason::METHOD_NOT_OFFERED,
+            Error::NotPromised(ref refused) => not_promised(refused.refused.first()),
+            Error::PromiseTaken(_) => reason::PROMISE_TAKEN,
+            Error::PromiseRefused(ref refusal) => promise_reason(refusal),
+            Error::RequestIdReused => service::reason::REQUEST_ID_REUSED,
         };
         let facts = error.facts();
-        server::status(code, reason, DOMAIN, error.to_string(), facts)
+        server::status(reason, DOMAIN, error.to_string(), facts)
     }
 }
 
-fn promise_reason(refusal: &token::Refusal) -> &'static str {
-    match refusal {
-        token::Refusal::State { state: "EXPIRED", .. } => "PROMISE_EXPIRED",
-        token::Refusal::State { .. } => "PROMISE_REFUSED",
-        token::Refusal::OtherOrder(_) => "PROMISE_TAKEN",
-        token::Refusal::NotDue(_) => "PROMISE_NOT_DUE",
-        token::Refusal::TooLong(_) => "PROMISE_TOO_LONG",
+fn not_promised(why: Reason) -> server::Reason {
+    match why {
+        Reason::NoStock => reason::NO_STOCK,
+        Reason::NodeClosed => reason::NODE_CLOSED,
+        Reason::PastCutOff => reason::PAST_CUT_OFF,
+        Reason::CapacityFull => reason::CAPACITY_FULL,
+        Reason::OutOfRadius => reason::OUT_OF_RADIUS,
+        Reason::MethodNotOffered => reason::METHOD_NOT_OFFERED,
+        Reason::UnknownNode => reason::UNKNOWN_NODE,
+        Reason::UnknownSku => reason::UNKNOWN_SKU,
     }
 }
 
-fn work_reason(refusal: &fulfillment::Refusal) -> &'static str {
+fn promise_reason(refusal: &token::Refusal) -> server::Reason {
     match refusal {
-        fulfillment::Refusal::State { .. } => "WRONG_STATE",
-        fulfillment::Refusal::UnknownLine { .. } => "UNKNOWN_LINE",
-        fulfillment::Refusal::LineTwice { .. } => "LINE_TWICE",
-        fulfillment::Refusal::TooMany { .. } => "TOO_MANY_UNITS",
-        fulfillment::Refusal::Nothing { .. } => "NOTHING_TO_DO",
-        fulfillment::Refusal::StillToPick { .. } => "STILL_TO_PICK",
-        fulfillment::Refusal::TooEarly { .. } => "TOO_EARLY",
+        token::Refusal::State { state: "EXPIRED", .. } => reason::PROMISE_EXPIRED,
+        token::Refusal::State { state: "PENDING", .. } => reason::PROMISE_PENDING,
+        token::Refusal::State { .. } => reason::PROMISE_REFUSED,
+        token::Refusal::OtherOrder(_) => reason::PROMISE_TAKEN,
+        token::Refusal::NotDue(_) => reason::PROMISE_NOT_DUE,
+        token::Refusal::TooLong(_) => reason::PROMISE_TOO_LONG,
+    }
+}
+
+fn work_reason(refusal: &fulfillment::Refusal) -> server::Reason {
+    match refusal {
+        fulfillment::Refusal::State { .. } => reason::WRONG_STATE,
+        fulfillment::Refusal::UnknownLine { .. } => reason::UNKNOWN_LINE,
+        fulfillment::Refusal::LineTwice { .. } => reason::LINE_TWICE,
+        fulfillment::Refusal::TooMany { .. } => reason::TOO_MANY_UNITS,
+        fulfillment::Refusal::Nothing { .. } => reason::NOTHING_TO_DO,
+        fulfillment::Refusal::StillToPick { .. } => reason::STILL_TO_PICK,
+        fulfillment::Refusal::TooEarly { .. } => reason::TOO_EARLY,
     }
 }
 
@@ -354,7 +431,7 @@ mod tests {
             assert!(error.is_retry());
             let status = Status::from(error);
             let reason = server::status::reason(&status);
-            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("RETRY")));
+            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("CONTENDED")));
         }
     }
 }

@@ -17,7 +17,6 @@ mod config;
 mod connect;
 mod error;
 mod network;
-mod outage;
 mod promise;
 mod prune;
 mod react;
@@ -42,7 +41,7 @@ use tonic::service::Routes;
 pub use api::access;
 pub use config::{Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
-pub use error::{Error, Lack, NotPromised};
+pub use error::{DOMAIN, Error, Lack, NotPromised, reason};
 pub use promise::follow::STOCK_TOPICS;
 
 /// The tables of this service.

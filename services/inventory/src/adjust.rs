@@ -6,14 +6,13 @@ use domain::stock::Refusal;
 use domain::stock::movement::Kind;
 use jiff::Timestamp;
 use server::{Principal, Violation};
+use service::{Call, Fault, Fields, Turn, once};
 
 use crate::Inventory;
-use crate::command::Request;
 use crate::error::Error;
 use crate::goods::{self, Change, Verdict};
 use crate::ledger::Slot;
-use crate::once::{self, Begun};
-use crate::wire::{self, Fields};
+use crate::wire;
 
 /// The most settings of safety stock at once.
 const MAX_SETTINGS: usize = 500;
@@ -33,19 +32,19 @@ impl Inventory {
     async fn adjust_once(
         &self,
         principal: &Principal,
-        request: &Request,
+        request: &Call,
         change: &Change,
         now: Timestamp,
     ) -> Result<pb::AdjustStockResponse, Error> {
-        let mut tx = match once::begin(&self.db, request, now).await? {
-            Begun::First(tx) => tx,
-            Begun::Done(answer) => return Ok(answer),
+        let mut tx = match request.begin(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(answer) => return Ok(answer),
         };
         let changes = std::slice::from_ref(change);
         let (verdicts, slots) = goods::apply(&mut tx, changes, &principal.as_str().into(), now).await?;
         refuse(&verdicts, |_| "sku".to_owned())?;
         let answer = pb::AdjustStockResponse { position: slots.first().map(wire::position) };
-        once::end(tx, request, &answer).await?;
+        request.finish(tx, &answer).await?;
         Ok(answer)
     }
 
@@ -63,20 +62,20 @@ impl Inventory {
     async fn set_once(
         &self,
         principal: &Principal,
-        request: &Request,
+        request: &Call,
         changes: &[Change],
         now: Timestamp,
     ) -> Result<pb::SetSafetyStockResponse, Error> {
-        let mut tx = match once::begin(&self.db, request, now).await? {
-            Begun::First(tx) => tx,
-            Begun::Done(answer) => return Ok(answer),
+        let mut tx = match request.begin(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(answer) => return Ok(answer),
         };
         let (verdicts, slots) = goods::apply(&mut tx, changes, &principal.as_str().into(), now).await?;
         refuse(&verdicts, |index| format!("settings[{index}].sku"))?;
         let find =
             |change: &Change| slots.iter().find(|slot: &&Slot| slot.key == change.key).map(wire::position);
         let answer = pb::SetSafetyStockResponse { positions: changes.iter().filter_map(find).collect() };
-        once::end(tx, request, &answer).await?;
+        request.finish(tx, &answer).await?;
         Ok(answer)
     }
 }
@@ -98,17 +97,17 @@ fn refuse(verdicts: &[Verdict], field: impl Fn(usize) -> String) -> Result<(), E
             Verdict::Refused(refusal) => return Err(refusal.clone().into()),
         }
     }
-    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+    if violations.is_empty() { Ok(()) } else { Err(Fault::Invalid(violations).into()) }
 }
 
 fn adjustment(
     principal: &Principal,
     message: pb::AdjustStockRequest,
     now: Timestamp,
-) -> Result<(Request, Change), Error> {
+) -> Result<(Call, Change), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "adjust", &message.request_id, &message);
-    fields.take(|| "reason".to_owned(), check_text(&message.reason, 200));
+    fields.take("reason", check_text(&message.reason, 200));
     let kind = match message.adjustment() {
         pb::Adjustment::Unspecified => {
             fields.refuse("adjustment", "is required");
@@ -120,8 +119,8 @@ fn adjustment(
         pb::Adjustment::ReleaseQuarantine => Kind::ReleaseQuarantine,
         pb::Adjustment::WriteOff => Kind::WriteOff,
     };
-    let key = wire::key(&mut fields, String::new, message.node_id, message.sku);
-    fields.finish()?;
+    let key = wire::key(&mut fields, "", message.node_id, message.sku);
+    fields.done()?;
     let (Some(request), Some(key)) = (request, key) else {
         return Err(Error::field("request_id", "is required"));
     };
@@ -143,17 +142,17 @@ fn settings(
     principal: &Principal,
     message: pb::SetSafetyStockRequest,
     now: Timestamp,
-) -> Result<(Request, Vec<Change>), Error> {
+) -> Result<(Call, Vec<Change>), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "safety", &message.request_id, &message);
-    wire::count(&mut fields, "settings", message.settings.len(), MAX_SETTINGS);
+    fields.count("settings", message.settings.len(), MAX_SETTINGS);
     let mut changes = Vec::with_capacity(message.settings.len().min(MAX_SETTINGS));
     let reference = message.request_id;
     for (index, setting) in message.settings.into_iter().take(MAX_SETTINGS).enumerate() {
-        let prefix = || format!("settings[{index}].");
+        let prefix = format_args!("settings[{index}].");
         let units = setting.safety_stock;
         let is_sane = (0..=1_000_000_000).contains(&units);
-        fields.check(is_sane, || prefix() + "safety_stock", "must be between 0 and 1,000,000,000");
+        fields.check(is_sane, format_args!("{prefix}safety_stock"), "must be between 0 and 1,000,000,000");
         let Some(key) = wire::key(&mut fields, prefix, setting.node_id, setting.sku) else { continue };
         changes.push(Change {
             key,
@@ -165,7 +164,7 @@ fn settings(
             feed: None,
         });
     }
-    fields.finish()?;
+    fields.done()?;
     changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }

@@ -4,13 +4,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::replay;
 use contract::inventory::v1 as pb;
-use domain::id::Uuid;
 use futures_util::{Stream, StreamExt as _};
 use pb::inventory_events_service_server::InventoryEventsService;
 use pb::inventory_service_server::InventoryService;
 use server::{Deadline, Principal};
+use service::Fault;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -83,7 +82,7 @@ impl InventoryService for Inventory {
 
     async fn reserve(&self, request: Request<pb::ReserveRequest>) -> Answer<pb::ReserveResponse> {
         let command = wire::reserve(&Principal::of(&request), request.into_inner())?;
-        let reservation = Some(self.combiner.submit(command).await?);
+        let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ReserveResponse { reservation }))
     }
 
@@ -92,7 +91,7 @@ impl InventoryService for Inventory {
         request: Request<pb::ConfirmReservationRequest>,
     ) -> Answer<pb::ConfirmReservationResponse> {
         let command = wire::confirm(&Principal::of(&request), request.get_ref())?;
-        let reservation = Some(self.combiner.submit(command).await?);
+        let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ConfirmReservationResponse { reservation }))
     }
 
@@ -101,7 +100,7 @@ impl InventoryService for Inventory {
         request: Request<pb::ReleaseReservationRequest>,
     ) -> Answer<pb::ReleaseReservationResponse> {
         let command = wire::release(&Principal::of(&request), request.into_inner())?;
-        let reservation = Some(self.combiner.submit(command).await?);
+        let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ReleaseReservationResponse { reservation }))
     }
 
@@ -110,7 +109,7 @@ impl InventoryService for Inventory {
         request: Request<pb::ConsumeReservationRequest>,
     ) -> Answer<pb::ConsumeReservationResponse> {
         let command = wire::consume(&Principal::of(&request), request.get_ref())?;
-        let reservation = Some(self.combiner.submit(command).await?);
+        let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ConsumeReservationResponse { reservation }))
     }
 
@@ -119,7 +118,7 @@ impl InventoryService for Inventory {
         request: Request<pb::ExtendReservationRequest>,
     ) -> Answer<pb::ExtendReservationResponse> {
         let command = wire::extend(&Principal::of(&request), request.get_ref(), self.clock.business())?;
-        let reservation = Some(self.combiner.submit(command).await?);
+        let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ExtendReservationResponse { reservation }))
     }
 
@@ -162,7 +161,8 @@ impl InventoryService for Inventory {
         &self,
         _: Request<pb::StreamPositionsRequest>,
     ) -> Answer<Self::StreamPositionsStream> {
-        let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::TooManyStreams)?;
+        let place =
+            Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::from(Fault::TooManyStreams))?;
         let positions = self.stream_positions().inspect(move |_| {
             // held as long as the stream lives
             let _: &OwnedSemaphorePermit = &place;
@@ -184,29 +184,4 @@ impl InventoryService for Inventory {
     }
 }
 
-/// The most events of one answer.
-const MAX_EVENTS: i32 = 500;
-
-#[tonic::async_trait]
-impl InventoryEventsService for Inventory {
-    async fn replay_events(
-        &self,
-        request: Request<pb::ReplayEventsRequest>,
-    ) -> Answer<pb::ReplayEventsResponse> {
-        let message = request.into_inner();
-        let aggregate = Uuid::try_parse(&message.aggregate_id)
-            .map_err(|_| Error::field("aggregate_id", "must be a uuid"))?;
-        let limit = match message.page_size {
-            0 => MAX_EVENTS,
-            size if size < 0 => return Err(Error::field("page_size", "must not be negative").into()),
-            size => size.min(MAX_EVENTS),
-        };
-        let from = message.from_sequence;
-        if from < 1 {
-            return Err(Error::field("from_sequence", "must be at least 1").into());
-        }
-        let mut tx = self.db.read().await.map_err(Error::from)?;
-        let events = replay::read(&mut tx, aggregate, from, i64::from(limit)).await.map_err(Error::from)?;
-        Ok(Response::new(pb::ReplayEventsResponse { events: events.iter().map(replay::to_stored).collect() }))
-    }
-}
+service::serve_events!(Inventory, InventoryEventsService, contract::inventory::v1, crate::error::DOMAIN);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
+use service::Fault;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Inventory;
@@ -30,7 +31,7 @@ impl Default for Turns {
 impl Turns {
     async fn take(&self) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), Error> {
         let seat = self.seats.try_acquire().map_err(|_| Error::TooManyAudits)?;
-        let turn = self.turn.acquire().await.map_err(|_| Error::Stopping)?;
+        let turn = self.turn.acquire().await.map_err(|_| Fault::Stopping)?;
         Ok((turn, seat))
     }
 }

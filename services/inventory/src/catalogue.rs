@@ -10,6 +10,7 @@ use domain::stock::kit::Kit;
 use domain::stock::reservation::Line;
 use domain::stock::{Key, Refusal};
 use server::Violation;
+use service::Fault;
 
 use crate::command::{Command, Wanted};
 use crate::error::Error;
@@ -91,5 +92,5 @@ fn lines(
             }
         }
     }
-    if violations.is_empty() { Ok(lines) } else { Err(Error::Invalid(violations)) }
+    if violations.is_empty() { Ok(lines) } else { Err(Fault::Invalid(violations).into()) }
 }

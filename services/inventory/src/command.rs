@@ -3,21 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::id::{FulfillmentId, OrderId, ReservationId, Uuid};
+use domain::id::{FulfillmentId, OrderId, ReservationId};
 use domain::stock::Key;
 use domain::stock::reservation::{Target, Want};
 use jiff::Timestamp;
-
-/// Who asked for what under which id: makes a repetition answer the same.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    /// `kind/id|inventory.verb`.
-    pub(crate) scope: String,
-    /// The caller's id.
-    pub(crate) id: Uuid,
-    /// SHA-256 of the body.
-    pub(crate) hash: [u8; 32],
-}
+use service::Call;
 
 /// Who makes something happen, as the ledger and the events tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +29,7 @@ impl Cause {
 #[derive(Debug, Clone)]
 pub(crate) struct Command {
     /// There for callers; events and timers are made once by other means.
-    pub(crate) request: Option<Request>,
+    pub(crate) request: Option<Call>,
     /// Who, and in which trace.
     pub(crate) cause: Cause,
     /// What.

@@ -63,7 +63,7 @@ impl Desk {
     ) -> Result<pb::Reservation, Error> {
         let (reason, sku) = match &refusal {
             Error::NoStock { sku, .. } => ("NO_STOCK", sku.to_string()),
-            Error::Refused(Refusal::Ended { state, .. }) => (error::ended(state), String::new()),
+            Error::Refused(Refusal::Ended { state, .. }) => (error::ended(state).name, String::new()),
             Error::Refused(Refusal::OtherOrder { .. }) => ("RESERVATION_TAKEN", String::new()),
             Error::Refused(Refusal::TooMany { .. } | Refusal::UnknownLine { .. }) => {
                 ("RESERVATION_DIFFERS", String::new())

@@ -12,6 +12,7 @@ use domain::stock::{Claim, shortages};
 use jiff::Timestamp;
 use pb::inventory_event::Body;
 use prost::Message as _;
+use service::Fault;
 
 use crate::command::Cause;
 use crate::error::Error;
@@ -112,9 +113,9 @@ impl Desk {
         };
         let by = By { actor: &cause.actor, reason, reference: &shown.reservation_id, at: self.now };
         for shift in &shifts {
-            let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Error::Raced)?;
+            let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Fault::Raced)?;
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
-            self.ledger.shift(place, shift, by).map_err(|error| Error::Unreadable(error.to_string()))?;
+            self.ledger.shift(place, shift, by).map_err(Fault::unreadable)?;
         }
         let (event_type, body) = told.body(shown);
         let event = pb::InventoryEvent { body: Some(body) };
@@ -144,7 +145,7 @@ impl Desk {
         Ok(shown)
     }
 
-    /// Writes all changes with the answers to their requests: everything in one go. [`Error::Raced`] when a request
+    /// Writes all changes with the answers to their requests: everything in one go. [`Fault::Raced`] when a request
     /// was answered, or a reservation made, by somebody else meanwhile.
     pub(crate) async fn write(mut self, tx: &mut Tx, answers: Vec<inbox::Record>) -> Result<(), Error> {
         let mut fresh = Vec::new();
@@ -171,7 +172,7 @@ impl Desk {
         match tx.together(parts).await {
             Ok(written) if written.starts_with(&wanted) => Ok(()),
             // a duplicate: the first event of a reservation that somebody else has made
-            Ok(_) | Err(db::Error::Duplicate(_)) => Err(Error::Raced),
+            Ok(_) | Err(db::Error::Duplicate(_)) => Err(Fault::Raced.into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -2,20 +2,62 @@
 
 use std::time::Duration;
 
-use domain::id::{NodeId, ReservationId, Sku, Uuid};
+use domain::id::{NodeId, ReservationId, Sku};
 use domain::stock::Refusal;
-use server::Violation;
-use tonic::{Code, Status};
+use server::Reason;
+use service::Fault;
+use tonic::Status;
 
 /// The domain in the `ErrorInfo` of every error of this service.
-pub(crate) const DOMAIN: &str = "inventory.entrepot";
+pub const DOMAIN: &str = "inventory.entrepot";
+
+/// The reasons that calls of inventory can be refused with, besides those of every service.
+pub mod reason {
+    server::reasons! {
+        NO_STOCK: FailedPrecondition, No, "fewer units are available than asked; nothing of the basket was taken",
+            "ask for at most the fact `available`, or at another node";
+        SKU_NOT_FOUND: NotFound, No, "the SKU does not exist",
+            "create it with PutSkus";
+        SKU_CHANGED: Aborted, Reread, "the SKU changed since the etag was read",
+            "read the SKU and send its etag";
+        RESERVATION_NOT_FOUND: NotFound, No, "the reservation does not exist",
+            "check the id";
+        RESERVATION_EXISTS: AlreadyExists, No, "the reservation id is taken by a reservation of other lines",
+            "choose another reservation_id";
+        RESERVATION_RELEASED: FailedPrecondition, No, "the reservation was released",
+            "reserve again under another id";
+        RESERVATION_EXPIRED: FailedPrecondition, No, "the reservation expired",
+            "reserve again under another id";
+        RESERVATION_CONSUMED: FailedPrecondition, No, "the units of the reservation have left",
+            "read the reservation";
+        RESERVATION_CONFIRMED: FailedPrecondition, No, "an order has the reservation",
+            "cancel the order instead";
+        RESERVATION_TAKEN: FailedPrecondition, No, "another order has the reservation",
+            "reserve again under another id";
+        LINE_NOT_FOUND: FailedPrecondition, No, "the reservation has no line of this number",
+            "read the reservation's lines";
+        TOO_MANY_UNITS: FailedPrecondition, No, "the line has fewer units left than asked",
+            "ask for at most the fact `available`";
+        ALREADY_CONSUMED: FailedPrecondition, No, "more units of the line have left than reported",
+            "report it: two services disagree";
+        TOO_FEW_UNITS: FailedPrecondition, No, "the position has fewer units than are to be taken from it",
+            "count the position";
+        EMPTY: InvalidArgument, No, "nothing was asked for",
+            "name at least one line";
+        QUANTITY_OUT_OF_RANGE: InvalidArgument, No, "the quantity is outside its limits",
+            "send a quantity within the limits";
+        QUANTITY_OVERFLOW: OutOfRange, No, "the position would hold more units than can be counted",
+            "check the figures";
+        NOT_YOUR_NODE: PermissionDenied, No, "a store named the stock of another node",
+            "name your own node";
+        TOO_MANY_AUDITS: ResourceExhausted, Later, "other audits run or wait",
+            "wait for RetryInfo, then send it again";
+    }
+}
 
 /// Named by what the caller can do about it. `Clone`, because a batch answers many callers.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// Fields that cannot be taken, all of them.
-    #[error("the request is not valid")]
-    Invalid(Vec<Violation>),
     /// A position cannot give what was asked; nothing of the basket was taken.
     #[error("no stock: {wanted} of {sku} wanted at {node}, {available} available")]
     NoStock {
@@ -46,97 +88,37 @@ pub enum Error {
     /// A store may not change the stock of another node.
     #[error("a store may not change the stock of {0}")]
     NotYourNode(NodeId),
-    /// The same request id with another body.
-    #[error("request id {0} was already used with another body")]
-    RequestIdReused(Uuid),
-    /// More requests wait than may.
-    #[error("too many requests are waiting")]
-    Full,
     /// More audits wait than may.
     #[error("too many audits are waiting")]
     TooManyAudits,
-    /// More streams of all positions are open than may.
-    #[error("too many streams of positions are open")]
-    TooManyStreams,
-    /// The service stops.
-    #[error("the service is stopping")]
-    Stopping,
-    /// Somebody else wrote what this transaction took for unwritten: to be done again.
-    #[error("somebody else was faster, do it again")]
-    Raced,
-    /// Stored data that cannot be read.
-    #[error("unreadable: {0}")]
-    Unreadable(String),
-    /// The database.
+    /// What can go wrong in any service.
     #[error(transparent)]
-    Db(#[from] db::Error),
+    Fault(#[from] Fault),
 }
 
 impl Error {
     /// A single field that cannot be taken.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation::new(field, description)])
-    }
-
-    /// Whether the same transaction may succeed when it is done again.
-    pub(crate) fn is_retry(&self) -> bool {
-        match self {
-            Self::Raced => true,
-            Self::Db(error) => error.is_retry(),
-            Self::Invalid(_)
-            | Self::NoStock { .. }
-            | Self::Refused(_)
-            | Self::SkuNotFound(_)
-            | Self::ReservationNotFound(_)
-            | Self::ReservationExists(_)
-            | Self::SkuChanged(_)
-            | Self::NotYourNode(_)
-            | Self::RequestIdReused(_)
-            | Self::Full
-            | Self::TooManyAudits
-            | Self::TooManyStreams
-            | Self::Stopping
-            | Self::Unreadable(_) => false,
-        }
+        Fault::field(field, description).into()
     }
 }
 
-impl From<bus::Error> for Error {
-    fn from(error: bus::Error) -> Self {
-        match error {
-            bus::Error::RequestIdReused { request_id } => Self::RequestIdReused(request_id),
-            bus::Error::Db(error) => Self::Db(error),
-            bus::Error::Unsettled { .. } => Self::Raced,
-            other => Self::Unreadable(other.to_string()),
-        }
+service::faults!(Error);
+
+impl Error {
+    /// Whether the database is away.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_unavailable())
     }
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let text = error.to_string();
-        let (code, reason, facts) = match error {
-            Error::Invalid(violations) => return server::invalid(DOMAIN, violations),
-            Error::Full => return server::exhausted(DOMAIN, "QUEUE_FULL", Duration::from_millis(50), text),
+        let (reason, facts) = match error {
+            Error::Fault(fault) => return fault.status(DOMAIN),
             Error::TooManyAudits => {
-                return server::exhausted(DOMAIN, "TOO_MANY_AUDITS", Duration::from_secs(1), text);
-            }
-            Error::TooManyStreams => {
-                return server::exhausted(DOMAIN, "TOO_MANY_STREAMS", Duration::from_secs(5), text);
-            }
-            Error::Stopping => return server::retry_later(DOMAIN, "STOPPING", Duration::from_secs(1), text),
-            Error::Raced | Error::Db(db::Error::Retry(_)) => {
-                return server::retry_later(
-                    DOMAIN,
-                    "CONTENDED",
-                    Duration::from_millis(50),
-                    "storage is contended",
-                );
-            }
-            Error::Db(db::Error::Unavailable(_)) => {
-                tracing::warn!(error = text, "storage is unavailable");
-                let delay = Duration::from_millis(500);
-                return server::retry_later(DOMAIN, "STORAGE_UNAVAILABLE", delay, "storage is unavailable");
+                return server::retry_later(reason::TOO_MANY_AUDITS, DOMAIN, Duration::from_secs(1), text);
             }
             Error::NoStock { sku, node, wanted, available } => {
                 let facts = vec![
@@ -145,26 +127,18 @@ impl From<Error> for Status {
                     fact("wanted", &wanted),
                     fact("available", &available),
                 ];
-                (Code::FailedPrecondition, "NO_STOCK", facts)
+                (reason::NO_STOCK, facts)
             }
             Error::Refused(refusal) => refused(&refusal),
-            Error::SkuNotFound(sku) => (Code::NotFound, "SKU_NOT_FOUND", vec![fact("sku", &sku)]),
+            Error::SkuNotFound(sku) => (reason::SKU_NOT_FOUND, vec![fact("sku", &sku)]),
             Error::ReservationNotFound(id) => {
-                (Code::NotFound, "RESERVATION_NOT_FOUND", vec![fact("reservation_id", &id)])
+                (reason::RESERVATION_NOT_FOUND, vec![fact("reservation_id", &id)])
             }
-            Error::ReservationExists(id) => {
-                (Code::AlreadyExists, "RESERVATION_EXISTS", vec![fact("reservation_id", &id)])
-            }
-            Error::SkuChanged(sku) => (Code::Aborted, "SKU_CHANGED", vec![fact("sku", &sku)]),
-            Error::NotYourNode(node) => {
-                (Code::PermissionDenied, "NOT_YOUR_NODE", vec![fact("node_id", &node)])
-            }
-            Error::RequestIdReused(id) => {
-                (Code::InvalidArgument, "REQUEST_ID_REUSED", vec![fact("request_id", &id)])
-            }
-            Error::Unreadable(_) | Error::Db(_) => (Code::Internal, "STORAGE", Vec::new()),
+            Error::ReservationExists(id) => (reason::RESERVATION_EXISTS, vec![fact("reservation_id", &id)]),
+            Error::SkuChanged(sku) => (reason::SKU_CHANGED, vec![fact("sku", &sku)]),
+            Error::NotYourNode(node) => (reason::NOT_YOUR_NODE, vec![fact("node_id", &node)]),
         };
-        server::status(code, reason, DOMAIN, text, facts)
+        server::status(reason, DOMAIN, text, facts)
     }
 }
 
@@ -174,17 +148,16 @@ fn fact(name: &str, value: &dyn std::fmt::Display) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 
-fn refused(refusal: &Refusal) -> (Code, &'static str, Facts) {
-    let code = Code::FailedPrecondition;
+fn refused(refusal: &Refusal) -> (Reason, Facts) {
     match refusal {
         Refusal::Ended { id, state, .. } => {
-            (code, ended(state), vec![fact("reservation_id", id), fact("state", state)])
+            (ended(state), vec![fact("reservation_id", id), fact("state", state)])
         }
-        Refusal::Lost { id } => (code, "RESERVATION_EXPIRED", vec![fact("reservation_id", id)]),
-        Refusal::Confirmed { id } => (code, "RESERVATION_CONFIRMED", vec![fact("reservation_id", id)]),
-        Refusal::OtherOrder { id } => (code, "RESERVATION_TAKEN", vec![fact("reservation_id", id)]),
+        Refusal::Lost { id } => (reason::RESERVATION_EXPIRED, vec![fact("reservation_id", id)]),
+        Refusal::Confirmed { id } => (reason::RESERVATION_CONFIRMED, vec![fact("reservation_id", id)]),
+        Refusal::OtherOrder { id } => (reason::RESERVATION_TAKEN, vec![fact("reservation_id", id)]),
         Refusal::UnknownLine { id, line } => {
-            (code, "LINE_NOT_FOUND", vec![fact("reservation_id", id), fact("line", line)])
+            (reason::LINE_NOT_FOUND, vec![fact("reservation_id", id), fact("line", line)])
         }
         Refusal::TooMany { id, line, wanted, left } => {
             let facts = vec![
@@ -193,27 +166,27 @@ fn refused(refusal: &Refusal) -> (Code, &'static str, Facts) {
                 fact("wanted", wanted),
                 fact("available", left),
             ];
-            (code, "TOO_MANY_UNITS", facts)
+            (reason::TOO_MANY_UNITS, facts)
         }
         Refusal::Backwards { id, line, .. } => {
-            (code, "ALREADY_CONSUMED", vec![fact("reservation_id", id), fact("line", line)])
+            (reason::ALREADY_CONSUMED, vec![fact("reservation_id", id), fact("line", line)])
         }
         Refusal::TooFew { wanted, available, .. } => {
-            (code, "TOO_FEW_UNITS", vec![fact("wanted", wanted), fact("available", available)])
+            (reason::TOO_FEW_UNITS, vec![fact("wanted", wanted), fact("available", available)])
         }
-        Refusal::Empty => (Code::InvalidArgument, "EMPTY", Vec::new()),
+        Refusal::Empty => (reason::EMPTY, Vec::new()),
         Refusal::Quantity { quantity, .. } => {
-            (Code::InvalidArgument, "QUANTITY_OUT_OF_RANGE", vec![fact("quantity", quantity)])
+            (reason::QUANTITY_OUT_OF_RANGE, vec![fact("quantity", quantity)])
         }
-        Refusal::Overflow => (Code::OutOfRange, "QUANTITY_OUT_OF_RANGE", Vec::new()),
+        Refusal::Overflow => (reason::QUANTITY_OVERFLOW, Vec::new()),
     }
 }
 
 /// The reason why a reservation in this state takes no more commands.
-pub(crate) fn ended(state: &str) -> &'static str {
+pub(crate) fn ended(state: &str) -> Reason {
     match state {
-        "CONSUMED" => "RESERVATION_CONSUMED",
-        "EXPIRED" => "RESERVATION_EXPIRED",
-        _ => "RESERVATION_RELEASED",
+        "CONSUMED" => reason::RESERVATION_CONSUMED,
+        "EXPIRED" => reason::RESERVATION_EXPIRED,
+        _ => reason::RESERVATION_RELEASED,
     }
 }

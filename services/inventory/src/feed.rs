@@ -6,14 +6,13 @@ use domain::stock::movement::Kind;
 use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
+use service::{Call, Fields, Turn, once};
 
 use crate::Inventory;
-use crate::command::Request;
 use crate::error::Error;
 use crate::goods::{self, Change, Verdict};
-use crate::once::{self, Begun};
 use crate::store::feeds::FeedRow;
-use crate::wire::{self, Fields, KINDS, MAX_LINES};
+use crate::wire::{self, KINDS, MAX_LINES};
 
 /// The most units that a feed may report of one position.
 pub(crate) const MAX_REPORTED: i64 = 1_000_000_000;
@@ -46,18 +45,18 @@ impl Inventory {
     async fn feed<M: Message + Default>(
         &self,
         principal: &Principal,
-        request: &Request,
+        request: &Call,
         changes: &[Change],
         now: Timestamp,
         answer: impl Fn(Vec<pb::RowResult>) -> M,
     ) -> Result<M, Error> {
-        let mut tx = match once::begin(&self.db, request, now).await? {
-            Begun::First(tx) => tx,
-            Begun::Done(answer) => return Ok(answer),
+        let mut tx = match request.begin(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(answer) => return Ok(answer),
         };
         let (verdicts, _) = goods::apply(&mut tx, changes, &principal.as_str().into(), now).await?;
         let answer = answer((0_i64..).zip(verdicts).map(|(row, verdict)| result(row, verdict)).collect());
-        once::end(tx, request, &answer).await?;
+        request.finish(tx, &answer).await?;
         Ok(answer)
     }
 }
@@ -88,18 +87,18 @@ fn snapshot(
     principal: &Principal,
     message: pb::ApplySnapshotRequest,
     now: Timestamp,
-) -> Result<(Request, Vec<Change>), Error> {
+) -> Result<(Call, Vec<Change>), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "snapshot", &message.request_id, &message);
-    fields.take(|| "source".to_owned(), check_text(&message.source, 64));
-    fields.take(|| "reference".to_owned(), check_text(&message.reference, 200));
-    let at = wire::past(&mut fields, || "source_time".to_owned(), message.source_time.as_ref(), now);
-    wire::count(&mut fields, "rows", message.rows.len(), MAX_LINES);
+    fields.take("source", check_text(&message.source, 64));
+    fields.take("reference", check_text(&message.reference, 200));
+    let at = wire::past(&mut fields, "source_time", message.source_time.as_ref(), now);
+    fields.count("rows", message.rows.len(), MAX_LINES);
     let mut changes = Vec::with_capacity(message.rows.len().min(MAX_LINES));
     for (index, row) in message.rows.into_iter().take(MAX_LINES).enumerate() {
-        let prefix = || format!("rows[{index}].");
+        let prefix = format_args!("rows[{index}].");
         let is_sane = (0..=MAX_REPORTED).contains(&row.on_hand);
-        fields.check(is_sane, || prefix() + "on_hand", "must be between 0 and 1,000,000,000");
+        fields.check(is_sane, format_args!("{prefix}on_hand"), "must be between 0 and 1,000,000,000");
         let Some(key) = wire::key(&mut fields, prefix, row.node_id, row.sku) else { continue };
         let feed = FeedRow {
             source: message.source.clone(),
@@ -117,7 +116,7 @@ fn snapshot(
         });
     }
     twice(&mut fields, &changes);
-    fields.finish()?;
+    fields.done()?;
     changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }
@@ -136,22 +135,30 @@ fn deltas(
     principal: &Principal,
     message: pb::ApplyDeltasRequest,
     now: Timestamp,
-) -> Result<(Request, Vec<Change>), Error> {
+) -> Result<(Call, Vec<Change>), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "deltas", &message.request_id, &message);
-    fields.take(|| "source".to_owned(), check_text(&message.source, 64));
-    wire::count(&mut fields, "rows", message.rows.len(), MAX_LINES);
+    fields.take("source", check_text(&message.source, 64));
+    fields.count("rows", message.rows.len(), MAX_LINES);
     let mut changes = Vec::with_capacity(message.rows.len().min(MAX_LINES));
     for (index, row) in message.rows.into_iter().take(MAX_LINES).enumerate() {
-        let prefix = || format!("rows[{index}].");
+        let prefix = format_args!("rows[{index}].");
         let is_sane = row.delta != 0 && row.delta.unsigned_abs() <= MAX_REPORTED.unsigned_abs();
-        fields.check(is_sane, || prefix() + "delta", "must not be 0 and at most 1,000,000,000 either way");
-        fields.take(|| prefix() + "reference", check_text(&row.reference, 200));
+        fields.check(
+            is_sane,
+            format_args!("{prefix}delta"),
+            "must not be 0 and at most 1,000,000,000 either way",
+        );
+        fields.take(format_args!("{prefix}reference"), check_text(&row.reference, 200));
         let at =
-            wire::past(&mut fields, || format!("rows[{index}].source_time"), row.source_time.as_ref(), now);
+            wire::past(&mut fields, format_args!("rows[{index}].source_time"), row.source_time.as_ref(), now);
         let kind = KINDS.iter().find(|(_, word)| i32::from(*word) == row.kind).map(|(kind, _)| *kind);
         let kind = kind.filter(|kind| kind.is_reported());
-        fields.check(kind.is_some(), || prefix() + "kind", "must be RECEIPT, SALE, ADJUSTMENT or WRITE_OFF");
+        fields.check(
+            kind.is_some(),
+            format_args!("{prefix}kind"),
+            "must be RECEIPT, SALE, ADJUSTMENT or WRITE_OFF",
+        );
         let key = wire::key(&mut fields, prefix, row.node_id, row.sku);
         let (Some(kind), Some(key)) = (kind, key) else { continue };
         let has_sign = match kind {
@@ -159,7 +166,11 @@ fn deltas(
             Kind::Sale | Kind::WriteOff => row.delta < 0,
             _ => true,
         };
-        fields.check(has_sign, || prefix() + "delta", "a receipt is positive, a sale or write-off negative");
+        fields.check(
+            has_sign,
+            format_args!("{prefix}delta"),
+            "a receipt is positive, a sale or write-off negative",
+        );
         changes.push(Change {
             key,
             kind,
@@ -174,7 +185,7 @@ fn deltas(
             }),
         });
     }
-    fields.finish()?;
+    fields.done()?;
     changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }

@@ -12,6 +12,7 @@ use domain::stock::feed::Stale;
 use domain::stock::movement::Kind;
 use domain::stock::{Key, Refusal};
 use jiff::Timestamp;
+use service::Fault;
 
 use crate::error::Error;
 use crate::ledger::{By, Ledger, Slot};
@@ -88,7 +89,7 @@ pub(crate) async fn apply(
     parts.extend(outbox::parts(tx, &events)?);
     let written = tx.together(parts).await?;
     if written.first() != Some(&fed) {
-        return Err(Error::Raced);
+        return Err(Fault::Raced.into());
     }
     Ok((verdicts, ledger.into_slots()))
 }
@@ -122,7 +123,7 @@ fn one(
     if change.feed.as_ref().is_some_and(|row| seen.contains(row)) {
         return Ok(Verdict::Duplicate);
     }
-    let place = ledger.place(&change.key).ok_or(Error::Raced)?;
+    let place = ledger.place(&change.key).ok_or(Fault::Raced)?;
     let slot = ledger.slot(place);
     let mut marks = slot.marks;
     let is_new = slot.version == 0;

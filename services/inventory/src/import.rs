@@ -14,13 +14,13 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use server::Principal;
+use service::once;
 use tonic::Status;
 
 use crate::Inventory;
 use crate::error::Error;
 use crate::feed::{MAX_REPORTED, result};
 use crate::goods::{self, Change};
-use crate::once;
 use crate::store;
 use crate::store::feeds::FeedRow;
 use crate::wire;

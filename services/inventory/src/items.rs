@@ -7,13 +7,12 @@ use domain::id::{Sku, check_text};
 use domain::stock::kit::{Kit, Part};
 use jiff::Timestamp;
 use server::Principal;
+use service::{Call, Fields, Turn, once};
 
 use crate::Inventory;
-use crate::command::Request;
 use crate::error::Error;
-use crate::once::{self, Begun};
 use crate::store::skus::{self, Item, UNITS};
-use crate::wire::{self, Fields};
+use crate::wire;
 
 /// The most SKUs of one call.
 const MAX_SKUS: usize = 500;
@@ -40,13 +39,13 @@ impl Inventory {
 
     async fn put_once(
         &self,
-        request: &Request,
+        request: &Call,
         drafts: &[Draft],
         now: Timestamp,
     ) -> Result<pb::PutSkusResponse, Error> {
-        let mut tx = match once::begin(&self.db, request, now).await? {
-            Begun::First(tx) => tx,
-            Begun::Done(answer) => return Ok(answer),
+        let mut tx = match request.begin(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(answer) => return Ok(answer),
         };
         let codes: BTreeSet<&Sku> = drafts.iter().map(|draft| &draft.item.sku).collect();
         let codes: Vec<Sku> = codes.into_iter().cloned().collect();
@@ -61,7 +60,7 @@ impl Inventory {
         skus::put(&mut tx, &plain).await?;
         skus::put(&mut tx, &kits).await?;
         let answer = pb::PutSkusResponse { skus: items.into_iter().map(wire::sku).collect() };
-        once::end(tx, request, &answer).await?;
+        request.finish(tx, &answer).await?;
         Ok(answer)
     }
 }
@@ -86,18 +85,22 @@ fn decide(
             return Err(Error::SkuChanged(item.sku.clone()));
         }
         let is_fixed = stored.is_some_and(|stored| stored.kit.is_some() != item.kit.is_some());
-        fields.check(!is_fixed, || format!("skus[{index}].kit_parts"), "a kit stays a kit, an item an item");
+        fields.check(
+            !is_fixed,
+            format_args!("skus[{index}].kit_parts"),
+            "a kit stays a kit, an item an item",
+        );
         for (at, part) in parts(item).enumerate() {
-            let field = || format!("skus[{index}].kit_parts[{at}].sku");
+            let field = format_args!("skus[{index}].kit_parts[{at}].sku");
             match kinds.get(part).or_else(|| coming.get(part)) {
-                None => fields.refuse(field(), format!("sku {part} does not exist")),
-                Some(true) => fields.refuse(field(), format!("{part} is a kit itself")),
+                None => fields.refuse(field, format!("sku {part} does not exist")),
+                Some(true) => fields.refuse(field, format!("{part} is a kit itself")),
                 Some(false) => {}
             }
         }
         items.push(Item { version: version + 1, ..item.clone() });
     }
-    fields.finish()?;
+    fields.done()?;
     Ok(items)
 }
 
@@ -105,41 +108,41 @@ fn drafts(
     principal: &Principal,
     message: pb::PutSkusRequest,
     now: Timestamp,
-) -> Result<(Request, Vec<Draft>), Error> {
+) -> Result<(Call, Vec<Draft>), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "put_skus", &message.request_id, &message);
-    wire::count(&mut fields, "skus", message.skus.len(), MAX_SKUS);
+    fields.count("skus", message.skus.len(), MAX_SKUS);
     let mut drafts: Vec<Draft> = Vec::with_capacity(message.skus.len().min(MAX_SKUS));
     let mut seen = BTreeSet::new();
     for (index, sku) in message.skus.into_iter().take(MAX_SKUS).enumerate() {
         if let Some(draft) = draft(&mut fields, index, sku, now) {
             let is_new = seen.insert(draft.item.sku.clone());
-            fields.check(is_new, || format!("skus[{index}].sku"), "is there twice");
+            fields.check(is_new, format_args!("skus[{index}].sku"), "is there twice");
             drafts.push(draft);
         }
     }
-    fields.finish()?;
+    fields.done()?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, drafts))
 }
 
 fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Option<Draft> {
-    let prefix = || format!("skus[{index}].");
+    let prefix = format_args!("skus[{index}].");
     let unit = match sku.unit() {
         pb::Unit::Unspecified | pb::Unit::Piece => UNITS[0],
         pb::Unit::WeighedPiece => UNITS[1],
     };
-    fields.check(pb::Unit::try_from(sku.unit).is_ok(), || prefix() + "unit", "is not known");
-    fields.take(|| prefix() + "name", check_text(&sku.name, 200));
+    fields.check(pb::Unit::try_from(sku.unit).is_ok(), format_args!("{prefix}unit"), "is not known");
+    fields.take(format_args!("{prefix}name"), check_text(&sku.name, 200));
     let handling_class =
         if sku.handling_class.is_empty() { "ambient".to_owned() } else { sku.handling_class };
-    fields.take(|| prefix() + "handling_class", check_text(&handling_class, 64));
+    fields.take(format_args!("{prefix}handling_class"), check_text(&handling_class, 64));
     let is_sane = (0..=MAX_WEIGHT_G).contains(&sku.weight_g);
-    fields.check(is_sane, || prefix() + "weight_g", "must be between 0 and 100,000,000");
+    fields.check(is_sane, format_args!("{prefix}weight_g"), "must be between 0 and 100,000,000");
     let etag = match sku.etag.as_str() {
         "" => None,
-        text => Some(fields.take(|| prefix() + "etag", text.parse::<i64>())?),
+        text => Some(fields.take(format_args!("{prefix}etag"), text.parse::<i64>())?),
     };
-    let code = fields.take(|| prefix() + "sku", Sku::new(sku.sku))?;
+    let code = fields.take(format_args!("{prefix}sku"), Sku::new(sku.sku))?;
     let kit = if sku.kit_parts.is_empty() { None } else { Some(kit(fields, index, &code, sku.kit_parts)?) };
     let item = Item {
         sku: code,
@@ -157,8 +160,8 @@ fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Opt
 fn kit(fields: &mut Fields, index: usize, code: &Sku, parts: Vec<pb::KitPart>) -> Option<Kit> {
     let mut list = Vec::with_capacity(parts.len());
     for (at, part) in parts.into_iter().enumerate() {
-        let sku = fields.take(|| format!("skus[{index}].kit_parts[{at}].sku"), Sku::new(part.sku))?;
+        let sku = fields.take(format_args!("skus[{index}].kit_parts[{at}].sku"), Sku::new(part.sku))?;
         list.push(Part { sku, per_kit: part.quantity });
     }
-    fields.take(|| format!("skus[{index}].kit_parts"), Kit::new(code, list))
+    fields.take(format_args!("skus[{index}].kit_parts"), Kit::new(code, list))
 }

@@ -21,7 +21,6 @@ mod adjust;
 mod api;
 mod audit;
 mod catalogue;
-mod combiner;
 mod command;
 mod confirm;
 mod consume;
@@ -33,8 +32,7 @@ mod goods;
 mod import;
 mod items;
 mod ledger;
-mod once;
-mod page;
+mod queue;
 mod react;
 mod release;
 mod reserve;
@@ -59,10 +57,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
-pub use error::Error;
+pub use error::{DOMAIN, Error, reason};
 
 use catalogue::Catalogue;
-use combiner::Combiner;
+use queue::CommandQueue;
 
 /// The tables of this service.
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {
@@ -134,7 +132,7 @@ pub struct Inventory {
     db: Db,
     clock: Clock,
     catalogue: Catalogue,
-    combiner: Combiner,
+    queue: CommandQueue,
     audits: audit::Turns,
     streams: Arc<Semaphore>,
     writers: usize,
@@ -144,12 +142,12 @@ impl Inventory {
     /// The service on a database that has its tables and those of `bus`. Callers of reservations are answered while
     /// [`Inventory::background`] runs.
     pub fn new(db: Db, clock: Clock, config: &Config) -> Arc<Self> {
-        let combiner = Combiner::new(db.clone(), clock.clone(), config.queue, config.batch);
+        let queue = CommandQueue::new(db.clone(), clock.clone(), config.queue, config.batch);
         Arc::new(Self {
             db,
             clock,
             catalogue: Catalogue::default(),
-            combiner,
+            queue,
             audits: audit::Turns::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             writers: config.writers.clamp(1, 8),
@@ -174,7 +172,7 @@ impl Inventory {
     ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
         let writer = |_| {
             let (service, stop) = (Arc::clone(self), stop.clone());
-            let queue = async move { service.combiner.run(&service.catalogue, stop.cancelled()).await };
+            let queue = async move { service.queue.serve(&service.catalogue, &stop).await };
             ("inventory.queue", Box::pin(queue) as BoxFuture<'static, ()>)
         };
         (0..self.writers).map(writer).collect()

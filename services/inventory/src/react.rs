@@ -44,25 +44,17 @@ impl Consumer for Inventory {
         }
         let now = self.clock.business();
         let outcomes = stock::apply(tx, &self.catalogue, &commands, now, Care::Thorough).await;
-        for (command, outcome) in commands.iter().zip(outcomes.map_err(failed)?) {
+        for (command, outcome) in commands.iter().zip(outcomes?) {
             match (outcome, &command.act) {
                 (Ok(_), _) => {}
                 // its release left a tombstone without lines: there is nothing to settle
                 (Err(Error::ReservationNotFound(id)), Act::Settle(settle)) => {
                     tracing::warn!(reservation_id = %id, fulfillment_id = %settle.fulfillment, "no claims to settle");
                 }
-                (Err(error), _) => return Err(failed(error)),
+                (Err(error), _) => return Err(error.into()),
             }
         }
         Ok(())
-    }
-}
-
-fn failed(error: Error) -> HandleError {
-    match error {
-        Error::Db(error) => error.into(),
-        Error::Raced => HandleError::outage(error),
-        other => HandleError::poison(other),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use domain::stock::movement::Kind;
 use domain::stock::reservation::{Reservation, Step};
+use service::Fault;
 
 use crate::command::{Cause, Finding, Found, Settle};
 use crate::desk::{Desk, Outcome, Told};
@@ -34,7 +35,7 @@ impl Desk {
         for (index, line) in
             reservation.lines.iter().enumerate().filter(|(_, line)| line.line == finding.line)
         {
-            let place = self.ledger.place(&line.position).ok_or(Error::Raced)?;
+            let place = self.ledger.place(&line.position).ok_or(Fault::Raced)?;
             let position = self.ledger.slot(place).position;
             let (kind, quantity, reason) = match finding.what {
                 Found::Damaged(units) if line.kit.is_none() => {

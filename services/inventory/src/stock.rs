@@ -13,10 +13,10 @@ use domain::id::{ReservationId, Uuid};
 use domain::stock::Key;
 use domain::stock::reservation::{Line, Reservation, State, Step};
 use jiff::Timestamp;
-use prost::Message as _;
+use service::{Call, Fault, once};
 
 use crate::catalogue::Catalogue;
-use crate::command::{Act, Command, Confirm, Request};
+use crate::command::{Act, Command, Confirm};
 use crate::desk::{Desk, Outcome};
 use crate::error::Error;
 use crate::ledger::Ledger;
@@ -25,7 +25,7 @@ use crate::store;
 /// How much is looked up before deciding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Care {
-    /// Requests and new reservations are taken for unseen; when an insert meets a row, [`Error::Raced`] says so.
+    /// Requests and new reservations are taken for unseen; when an insert meets a row, [`Fault::Raced`] says so.
     Hopeful,
     /// Everything is looked up, after the locks.
     Thorough,
@@ -56,8 +56,11 @@ pub(crate) async fn apply(
             Some(outcome) => outcome,
             None => desk.decide(command, claims),
         };
-        if let Err(error @ (Error::Raced | Error::Unreadable(_) | Error::Db(_))) = outcome {
-            return Err(error);
+        if let Err(Error::Fault(
+            fault @ (Fault::Raced | Fault::Unreadable(_) | Fault::Bus(_) | Fault::Db(_)),
+        )) = outcome
+        {
+            return Err(fault.into());
         }
         answered.note(command, &outcome);
         outcomes.push(outcome);
@@ -77,21 +80,17 @@ async fn doubt(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]) -> Resul
     let mut keys = Vec::new();
     let mut ids = BTreeSet::new();
     for command in refused {
-        keys.extend(command.request.as_ref().map(key_of));
+        keys.extend(command.request.as_ref().map(Call::request));
         if let Act::Reserve { id, .. } = command.act {
             ids.insert(id);
         }
     }
     let saved = inbox::saved_many(tx, &keys).await?;
     if saved.iter().any(|saved| !matches!(saved, Ok(None))) {
-        return Err(Error::Raced);
+        return Err(Fault::Raced.into());
     }
     let ids: Vec<ReservationId> = ids.into_iter().collect();
-    if store::reservations::any(tx, &ids).await? { Err(Error::Raced) } else { Ok(()) }
-}
-
-fn key_of(request: &Request) -> inbox::Request {
-    inbox::Request { scope: request.scope.clone(), request_id: request.id, body_hash: request.hash }
+    if store::reservations::any(tx, &ids).await? { Err(Fault::Raced.into()) } else { Ok(()) }
 }
 
 impl Desk {
@@ -177,7 +176,7 @@ impl<'a> Answered<'a> {
             return Ok(this);
         }
         let requests: Vec<_> = commands.iter().filter_map(|command| command.request.as_ref()).collect();
-        let keys: Vec<inbox::Request> = requests.iter().map(|request| key_of(request)).collect();
+        let keys: Vec<inbox::Request> = requests.iter().map(|call| call.request()).collect();
         let saved = inbox::saved_many(tx, &keys).await?;
         for (request, saved) in requests.into_iter().zip(saved) {
             if let Some(saved) = saved.transpose() {
@@ -200,7 +199,7 @@ impl<'a> Answered<'a> {
         if earlier.body_hash == request.hash {
             Some(told_again(&earlier.reply))
         } else {
-            Some(Err(Error::RequestIdReused(request.id)))
+            Some(Err(Fault::RequestIdReused(request.id).into()))
         }
     }
 
@@ -211,14 +210,12 @@ impl<'a> Answered<'a> {
             return;
         }
         // every response message of a reservation verb is { reservation = 1 }
-        let reply = pb::ReserveResponse { reservation: Some(reservation.clone()) }.encode_to_vec();
-        let scope = request.scope.clone();
-        let record = inbox::Record { scope, request_id: request.id, body_hash: request.hash, reply };
-        self.now.entry(request.id).or_default().push(record);
+        let answer = pb::ReserveResponse { reservation: Some(reservation.clone()) };
+        self.now.entry(request.id).or_default().push(request.record(&answer));
     }
 }
 
 fn told_again(reply: &[u8]) -> Outcome {
-    let reply = pb::ReserveResponse::decode(reply).map_err(|error| Error::Unreadable(error.to_string()))?;
-    reply.reservation.ok_or_else(|| Error::Unreadable("a saved reply without a reservation".to_owned()))
+    let reply: pb::ReserveResponse = once::reply(reply)?;
+    Ok(reply.reservation.ok_or_else(|| Fault::unreadable("a kept answer without a reservation"))?)
 }

@@ -1,11 +1,11 @@
 //! What is due now: claims whose time is over.
 
 use jiff::Timestamp;
+use service::once;
 
 use crate::Inventory;
 use crate::command::{Act, Cause, Command};
 use crate::error::Error;
-use crate::once;
 use crate::stock::{self, Care};
 use crate::store::reservations;
 

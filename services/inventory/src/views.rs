@@ -9,13 +9,14 @@ use domain::stock::Key;
 use domain::stock::kit::Kit;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
+use service::{Fields, token};
 use tonic::Status;
 
+use crate::Inventory;
 use crate::error::Error;
 use crate::ledger::Slot;
 use crate::store::{movements, positions, reservations, skus};
-use crate::wire::{self, Fields};
-use crate::{Inventory, page};
+use crate::wire;
 
 /// The most pairs of one question, and positions of one chunk.
 const MAX_PAIRS: usize = 1_000;
@@ -34,12 +35,12 @@ impl Inventory {
         &self,
         message: &pb::ListSkusRequest,
     ) -> Result<pb::ListSkusResponse, Error> {
-        let size = page::size(message.page_size)?;
-        let after = page::after(&["skus"], &message.page_token)?;
+        let size = page_size(message.page_size)?;
+        let after = page_after("skus", &message.page_token)?;
         let mut tx = self.db.read().await?;
         let mut items = skus::page(&mut tx, &after, size + 1).await?;
         let more = cut(&mut items, size);
-        let next = items.last().filter(|_| more).map(|item| page::token(&["skus"], item.sku.as_str()));
+        let next = items.last().filter(|_| more).map(|item| token::seal("skus", item.sku.as_str()));
         let skus = items.into_iter().map(wire::sku).collect();
         Ok(pb::ListSkusResponse { skus, next_page_token: next.unwrap_or_default() })
     }
@@ -53,8 +54,8 @@ impl Inventory {
 
     pub(crate) async fn availability(&self, node: String, sku: String) -> Result<pb::Availability, Error> {
         let mut fields = Fields::default();
-        let key = wire::key(&mut fields, String::new, node, sku);
-        fields.finish()?;
+        let key = wire::key(&mut fields, "", node, sku);
+        fields.done()?;
         let key = key.ok_or_else(|| Error::field("node_id", "is required"))?;
         let now = self.clock.business();
         let mut tx = self.db.read().await?;
@@ -77,12 +78,12 @@ impl Inventory {
         pairs: Vec<pb::NodeSku>,
     ) -> Result<Vec<pb::Availability>, Error> {
         let mut fields = Fields::default();
-        wire::count(&mut fields, "pairs", pairs.len(), MAX_PAIRS);
+        fields.count("pairs", pairs.len(), MAX_PAIRS);
         let mut keys = Vec::with_capacity(pairs.len().min(MAX_PAIRS));
         for (index, pair) in pairs.into_iter().take(MAX_PAIRS).enumerate() {
-            keys.extend(wire::key(&mut fields, || format!("pairs[{index}]."), pair.node_id, pair.sku));
+            keys.extend(wire::key(&mut fields, format_args!("pairs[{index}]."), pair.node_id, pair.sku));
         }
-        fields.finish()?;
+        fields.done()?;
         let mut tx = self.db.read().await?;
         availabilities(&mut tx, &keys, self.clock.business()).await
     }
@@ -91,10 +92,10 @@ impl Inventory {
         &self,
         message: pb::ListAvailabilityRequest,
     ) -> Result<pb::ListAvailabilityResponse, Error> {
-        let size = page::size(message.page_size)?;
+        let size = page_size(message.page_size)?;
         let sku = Sku::new(message.sku).map_err(|error| Error::field("sku", error.to_string()))?;
-        let query = ["availability", sku.as_str()];
-        let after = page::after(&query, &message.page_token)?;
+        let query = format!("availability\n{sku}");
+        let after = page_after(&query, &message.page_token)?;
         let now = self.clock.business();
         let mut tx = self.db.read().await?;
         let is_kit = skus::kinds(&mut tx, [&sku]).await?.remove(&sku);
@@ -107,7 +108,7 @@ impl Inventory {
             }
             Some(true) => list_kit(&mut tx, &sku, &after, size, now).await?,
         };
-        let next = availabilities.last().filter(|_| more).map(|last| page::token(&query, &last.node_id));
+        let next = availabilities.last().filter(|_| more).map(|last| token::seal(&query, &last.node_id));
         Ok(pb::ListAvailabilityResponse { availabilities, next_page_token: next.unwrap_or_default() })
     }
 
@@ -115,22 +116,20 @@ impl Inventory {
         &self,
         message: pb::ListMovementsRequest,
     ) -> Result<pb::ListMovementsResponse, Error> {
-        let size = page::size(message.page_size)?;
+        let size = page_size(message.page_size)?;
         let mut fields = Fields::default();
-        let key = wire::key(&mut fields, String::new, message.node_id, message.sku);
-        fields.finish()?;
+        let key = wire::key(&mut fields, "", message.node_id, message.sku);
+        fields.done()?;
         let key = key.ok_or_else(|| Error::field("node_id", "is required"))?;
-        let query = ["movements", key.node.as_str(), key.sku.as_str()];
-        let before = match page::after(&query, &message.page_token)?.as_str() {
+        let query = format!("movements\n{}\n{}", key.node, key.sku);
+        let before = match page_after(&query, &message.page_token)?.as_str() {
             "" => i64::MAX,
-            number => {
-                number.parse().map_err(|_| Error::field("page_token", "is not one that this query gave"))?
-            }
+            number => number.parse().map_err(|_| token::strange_page())?,
         };
         let mut tx = self.db.read().await?;
         let mut rows = movements::page(&mut tx, &key, before, size + 1).await?;
         let more = cut(&mut rows, size);
-        let next = rows.last().filter(|_| more).map(|last| page::token(&query, &last.number.to_string()));
+        let next = rows.last().filter(|_| more).map(|last| token::seal(&query, last.number.to_string()));
         let movements = rows.into_iter().map(|row| wire::movement(&key, row)).collect();
         Ok(pb::ListMovementsResponse { movements, next_page_token: next.unwrap_or_default() })
     }
@@ -177,6 +176,20 @@ async fn chunk(tx: &mut Tx, place: Place) -> Result<(pb::StreamPositionsResponse
     let next = last.map(|last| Place::Positions(last.key.node.to_string(), last.key.sku.to_string()));
     let positions = slots.iter().map(wire::position).collect();
     Ok((pb::StreamPositionsResponse { positions, kits: Vec::new() }, next))
+}
+
+/// How many entries a page has.
+fn page_size(asked: i32) -> Result<i64, Error> {
+    let mut fields = Fields::default();
+    let size = fields.page_size(asked, 100, 500);
+    fields.done()?;
+    Ok(size)
+}
+
+/// The entry after which the page begins; empty for the first page.
+fn page_after(query: &str, page_token: &str) -> Result<String, Error> {
+    let after = token::page(query, page_token)?.unwrap_or_default();
+    Ok(String::from_utf8(after).map_err(|_| token::strange_page())?)
 }
 
 /// Cuts a list that was asked for with one entry more than a page; says whether there was one.

@@ -15,10 +15,11 @@ use domain::time;
 use jiff::Timestamp;
 use pb::inventory_event::Body;
 use prost::Message;
-use server::{Principal, Violation};
-use sha2::{Digest as _, Sha256};
+use server::Principal;
+pub(crate) use service::wire::timestamp;
+use service::{Call, Fields};
 
-use crate::command::{Act, Cause, Command, Confirm, Request, Wanted};
+use crate::command::{Act, Cause, Command, Confirm, Wanted};
 use crate::error::Error;
 use crate::ledger::Slot;
 use crate::store;
@@ -28,78 +29,26 @@ pub(crate) const MAX_LINES: usize = 1_000;
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = LONGEST_HOLD.unsigned_abs();
 
-/// Collects what is wrong with a request.
-#[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<Violation>);
-
-impl Fields {
-    /// The value, or a violation of the field.
-    pub(crate) fn take<T, E: Display>(
-        &mut self,
-        field: impl FnOnce() -> String,
-        value: Result<T, E>,
-    ) -> Option<T> {
-        match value {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.refuse(field(), error.to_string());
-                None
-            }
-        }
-    }
-
-    /// A violation of the field.
-    pub(crate) fn refuse(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        // a request of thousands of bad rows is answered with the first of them
-        if self.0.len() < 100 {
-            self.0.push(Violation::new(field, description));
-        }
-    }
-
-    /// Notes a violation unless the field is as it should be.
-    pub(crate) fn check(&mut self, is_right: bool, field: impl FnOnce() -> String, description: &str) {
-        if !is_right {
-            self.refuse(field(), description);
-        }
-    }
-
-    /// Fails if anything was refused.
-    pub(crate) fn finish(self) -> Result<(), Error> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::Invalid(self.0)) }
-    }
-}
-
-fn named(name: &'static str) -> impl FnOnce() -> String {
-    move || name.to_owned()
-}
-
-/// The request id with its scope and the hash of the body.
+/// The call of a verb of inventory.
 pub(crate) fn request(
     fields: &mut Fields,
     principal: &Principal,
     verb: &str,
     request_id: &str,
     message: &impl Message,
-) -> Option<Request> {
-    let id = fields.take(named("request_id"), id::request_id(request_id))?;
-    let hash = Sha256::digest(message.encode_to_vec()).into();
-    Some(Request { scope: format!("{principal}|inventory.{verb}"), id, hash })
+) -> Option<Call> {
+    Call::read(fields, principal, &format!("inventory.{verb}"), request_id, message)
 }
 
 fn reservation_id(fields: &mut Fields, text: &str) -> ReservationId {
-    let id = fields.take(named("reservation_id"), text.parse::<ReservationId>());
+    let id = fields.take("reservation_id", text.parse::<ReservationId>());
     id.unwrap_or(ReservationId::new(Uuid::nil()))
 }
 
 /// A position named by a row: `prefix` is `lines[3].` or empty.
-pub(crate) fn key(
-    fields: &mut Fields,
-    prefix: impl Fn() -> String,
-    node: String,
-    sku: String,
-) -> Option<Key> {
-    let node = fields.take(|| prefix() + "node_id", NodeId::new(node));
-    let sku = fields.take(|| prefix() + "sku", Sku::new(sku));
+pub(crate) fn key(fields: &mut Fields, prefix: impl Display, node: String, sku: String) -> Option<Key> {
+    let node = fields.take(format_args!("{prefix}node_id"), NodeId::new(node));
+    let sku = fields.take(format_args!("{prefix}sku"), Sku::new(sku));
     Some(Key { node: node?, sku: sku? })
 }
 
@@ -114,22 +63,18 @@ pub(crate) fn own_node(principal: &Principal, node: &NodeId) -> Result<(), Error
 /// A required instant; one that lies far ahead is refused.
 pub(crate) fn past(
     fields: &mut Fields,
-    field: impl FnOnce() -> String + Copy,
+    field: impl Display,
     value: Option<&prost_types::Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let Some(value) = value else {
-        fields.refuse(field(), "is required");
-        return None;
-    };
-    let at = fields.take(field, time::from_parts(value.seconds, value.nanos))?;
+    let at = fields.required_time(&field, value.copied())?;
     // clocks differ by a little; a time far ahead would make everything after it stale
     let is_past = at <= time::after_ms(now, 5 * 60 * 1_000) && at >= Timestamp::UNIX_EPOCH;
     fields.check(is_past, field, "must be after 1970 and not in the future");
     is_past.then_some(at)
 }
 
-fn command(principal: &Principal, request: Option<Request>, act: Act) -> Command {
+fn command(principal: &Principal, request: Option<Call>, act: Act) -> Command {
     Command { request, cause: Cause::now(principal.as_str()), act }
 }
 
@@ -138,43 +83,33 @@ pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Res
     let request = request(&mut fields, principal, "reserve", &message.request_id, &message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     let ttl = ttl(&mut fields, message.ttl.as_ref());
-    count(&mut fields, "lines", message.lines.len(), MAX_LINES);
+    fields.count("lines", message.lines.len(), MAX_LINES);
     let mut lines: Vec<Wanted> = Vec::with_capacity(message.lines.len().min(MAX_LINES));
     let is_basket = message.lines.len() > 1;
     let mut seen = HashSet::new();
     for (index, line) in message.lines.into_iter().take(MAX_LINES).enumerate() {
-        let prefix = || format!("lines[{index}].");
-        fields.check(line.line > 0, || prefix() + "line", "must be at least 1");
-        fields.check(!is_basket || seen.insert(line.line), || prefix() + "line", "is there twice");
+        let prefix = format_args!("lines[{index}].");
+        fields.check(line.line > 0, format_args!("{prefix}line"), "must be at least 1");
+        fields.check(!is_basket || seen.insert(line.line), format_args!("{prefix}line"), "duplicate");
         let position = key(&mut fields, prefix, line.node_id, line.sku);
-        let units = fields.take(|| prefix() + "quantity", Quantity::new(line.quantity));
+        let units = fields.take(format_args!("{prefix}quantity"), Quantity::new(line.quantity));
         if let (Some(position), Some(units)) = (position, units) {
             lines.push(Wanted { line: line.line, position, units: units.get() });
         }
     }
-    fields.finish()?;
+    fields.done()?;
     Ok(command(principal, request, Act::Reserve { id, lines, ttl }))
 }
 
 fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
-    let Some(value) = value else {
-        fields.refuse("ttl", "is required");
-        return MIN_TTL;
-    };
+    let Some(value) = fields.required("ttl", value) else { return MIN_TTL };
     // read by hand: what prost-types makes of a duration normalizes odd nanos, and overflows at the least seconds
     let seconds = u64::try_from(value.seconds).ok();
     let nanos = u32::try_from(value.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
     let ttl = seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos));
     let ttl = ttl.filter(|ttl| (MIN_TTL..=MAX_TTL).contains(ttl));
-    fields.check(ttl.is_some(), named("ttl"), "must be between 1 second and 7 days");
+    fields.check(ttl.is_some(), "ttl", "must be between 1 second and 7 days");
     ttl.unwrap_or(MIN_TTL)
-}
-
-/// A list has 1 to `max` entries.
-pub(crate) fn count(fields: &mut Fields, field: &'static str, entries: usize, max: usize) {
-    if entries == 0 || entries > max {
-        fields.refuse(field, format!("must have 1 to {max} entries, has {entries}"));
-    }
 }
 
 pub(crate) fn confirm(
@@ -184,8 +119,8 @@ pub(crate) fn confirm(
     let mut fields = Fields::default();
     let request = request(&mut fields, principal, "confirm", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
-    let order = fields.take(named("order_id"), message.order_id.parse::<OrderId>());
-    fields.finish()?;
+    let order = fields.take("order_id", message.order_id.parse::<OrderId>());
+    fields.done()?;
     let order = order.unwrap_or(OrderId::new(Uuid::nil()));
     let confirm = Confirm { id, order, wants: Vec::new(), lines: Vec::new(), is_fact: false };
     Ok(command(principal, request, Act::Confirm(confirm)))
@@ -198,8 +133,8 @@ pub(crate) fn release(
     let mut fields = Fields::default();
     let request = request(&mut fields, principal, "release", &message.request_id, &message);
     let id = reservation_id(&mut fields, &message.reservation_id);
-    fields.check(is_reason(&message.reason), named("reason"), "must be 1 to 63 of A-Z 0-9 _");
-    fields.finish()?;
+    fields.check(is_reason(&message.reason), "reason", "must be 1 to 63 of A-Z 0-9 _");
+    fields.done()?;
     Ok(command(principal, request, Act::Release { id, reason: message.reason, unless_confirmed: true }))
 }
 
@@ -215,14 +150,14 @@ pub(crate) fn consume(
     let mut fields = Fields::default();
     let request = request(&mut fields, principal, "consume", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
-    count(&mut fields, "lines", message.lines.len(), MAX_LINES);
+    fields.count("lines", message.lines.len(), MAX_LINES);
     let mut units = Vec::with_capacity(message.lines.len().min(MAX_LINES));
     for (index, line) in message.lines.iter().take(MAX_LINES).enumerate() {
-        fields.check(line.line > 0, || format!("lines[{index}].line"), "must be at least 1");
-        let quantity = fields.take(|| format!("lines[{index}].quantity"), Quantity::new(line.quantity));
+        fields.check(line.line > 0, format_args!("lines[{index}].line"), "must be at least 1");
+        let quantity = fields.take(format_args!("lines[{index}].quantity"), Quantity::new(line.quantity));
         units.extend(quantity.map(|quantity| (line.line, quantity.get())));
     }
-    fields.finish()?;
+    fields.done()?;
     Ok(command(principal, request, Act::Consume { id, units }))
 }
 
@@ -234,27 +169,16 @@ pub(crate) fn extend(
     let mut fields = Fields::default();
     let request = request(&mut fields, principal, "extend", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
-    let until = match &message.expire_time {
-        None => {
-            fields.refuse("expire_time", "is required");
-            None
-        }
-        Some(value) => fields.take(named("expire_time"), time::from_parts(value.seconds, value.nanos)),
-    };
+    let until = fields.required_time("expire_time", message.expire_time);
     let latest = time::after_ms(now, i64::try_from(MAX_TTL.as_millis()).unwrap_or(i64::MAX));
     let is_near = until.is_none_or(|until| until <= latest);
-    fields.check(is_near, named("expire_time"), "must be at most 7 days from now");
-    fields.finish()?;
+    fields.check(is_near, "expire_time", "must be at most 7 days from now");
+    fields.done()?;
     Ok(command(principal, request, Act::Extend { id, until: until.unwrap_or(now) }))
 }
 
 pub(crate) fn reservation_key(text: &str) -> Result<ReservationId, Error> {
     text.parse().map_err(|error: id::IdError| Error::field("reservation_id", error.to_string()))
-}
-
-pub(crate) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = time::to_parts(at);
-    prost_types::Timestamp { seconds, nanos }
 }
 
 pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {

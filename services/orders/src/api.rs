@@ -9,6 +9,7 @@ use futures_util::Stream;
 use server::Principal;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::error::Error;
 use crate::{Orders, wire};
 
 type Changes = Pin<Box<dyn Stream<Item = Result<pb::WatchOrderResponse, Status>> + Send>>;
@@ -20,7 +21,7 @@ impl OrderService for Orders {
         request: Request<pb::PlaceOrderRequest>,
     ) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let caller = Principal::of(&request);
-        let command = wire::place_order(request.into_inner(), &self.config)?;
+        let command = wire::place_order(&caller, request.into_inner(), &self.config).map_err(Error::from)?;
         Ok(Response::new(self.place(command, &caller).await?))
     }
 
@@ -29,7 +30,7 @@ impl OrderService for Orders {
         request: Request<pb::PayOrderRequest>,
     ) -> Result<Response<pb::PayOrderResponse>, Status> {
         let caller = Principal::of(&request);
-        let command = wire::pay_order(request.into_inner())?;
+        let command = wire::pay_order(&caller, request.get_ref()).map_err(Error::from)?;
         Ok(Response::new(self.pay(command, &caller).await?))
     }
 
@@ -38,7 +39,7 @@ impl OrderService for Orders {
         request: Request<pb::CancelOrderRequest>,
     ) -> Result<Response<pb::CancelOrderResponse>, Status> {
         let caller = Principal::of(&request);
-        let command = wire::cancel_order(request.into_inner(), &self.config)?;
+        let command = wire::cancel_order(&caller, request.into_inner(), &self.config).map_err(Error::from)?;
         Ok(Response::new(self.cancel(command, &caller).await?))
     }
 
@@ -46,7 +47,7 @@ impl OrderService for Orders {
         &self,
         request: Request<pb::GetOrderRequest>,
     ) -> Result<Response<pb::GetOrderResponse>, Status> {
-        let order = self.get(wire::get_order(request.get_ref())?).await?;
+        let order = self.get(wire::get_order(request.get_ref()).map_err(Error::from)?).await?;
         Ok(Response::new(pb::GetOrderResponse { order: Some(wire::order(&order)) }))
     }
 
@@ -54,7 +55,7 @@ impl OrderService for Orders {
         &self,
         request: Request<pb::GetOrderByChannelIdRequest>,
     ) -> Result<Response<pb::GetOrderByChannelIdResponse>, Status> {
-        let order = self.get_by_channel(wire::lookup(request.get_ref())?).await?;
+        let order = self.get_by_channel(wire::lookup(request.get_ref()).map_err(Error::from)?).await?;
         Ok(Response::new(pb::GetOrderByChannelIdResponse { order: Some(wire::order(&order)) }))
     }
 
@@ -63,7 +64,7 @@ impl OrderService for Orders {
         request: Request<pb::ListOrdersRequest>,
     ) -> Result<Response<pb::ListOrdersResponse>, Status> {
         let token = request.get_ref().page_token.clone();
-        let (filter, limit, binding) = wire::list_orders(request.into_inner())?;
+        let (filter, limit, binding) = wire::list_orders(request.into_inner()).map_err(Error::from)?;
         Ok(Response::new(self.list(&filter, limit, &token, &binding).await?))
     }
 
@@ -71,7 +72,7 @@ impl OrderService for Orders {
         &self,
         request: Request<pb::ListOrderTimelineRequest>,
     ) -> Result<Response<pb::ListOrderTimelineResponse>, Status> {
-        let (order, limit) = wire::list_timeline(request.get_ref())?;
+        let (order, limit) = wire::list_timeline(request.get_ref()).map_err(Error::from)?;
         Ok(Response::new(self.timeline(order, limit, &request.get_ref().page_token).await?))
     }
 
@@ -81,18 +82,9 @@ impl OrderService for Orders {
         &self,
         request: Request<pb::WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
-        let (order, after) = wire::watch_order(request.get_ref())?;
+        let (order, after) = wire::watch_order(request.get_ref()).map_err(Error::from)?;
         Ok(Response::new(Box::pin(server::driven(self.watch(order, after).await?))))
     }
 }
 
-#[async_trait]
-impl OrderEventsService for Orders {
-    async fn replay_events(
-        &self,
-        request: Request<pb::ReplayEventsRequest>,
-    ) -> Result<Response<pb::ReplayEventsResponse>, Status> {
-        let (aggregate, from, limit) = wire::replay(request.get_ref())?;
-        Ok(Response::new(self.replay(aggregate, from, limit).await?))
-    }
-}
+service::serve_events!(Orders, OrderEventsService, contract::orders::v1, crate::error::DOMAIN);

@@ -4,10 +4,10 @@ use contract::orders::v1 as pb;
 use domain::order::{Outcome, Refusal};
 use domain::time::Timestamp;
 use server::Principal;
+use service::{Call, Turn};
 
+use crate::command::Cancel;
 use crate::error::Error;
-use crate::once::{Call, Turn};
-use crate::wire::Cancel;
 use crate::{Orders, store, wire};
 
 impl Orders {
@@ -17,15 +17,15 @@ impl Orders {
         command: Cancel,
         caller: &Principal,
     ) -> Result<pb::CancelOrderResponse, Error> {
-        let call = Call::new(caller, "orders.cancel", command.request_id, command.body_hash);
+        let call = &command.call;
         if let Some(reply) = call.saved(&self.db).await? {
             return Ok(reply);
         }
         let now = self.clock.business();
         self.find_as_of(command.order, now).await?;
-        let write = || self.write_cancel(&command, &call, caller, now);
+        let write = || self.write_cancel(&command, call, caller, now);
         let reply = db::retry(3, Error::is_retry, write).await?;
-        self.watchers.tell(command.order.uuid());
+        self.watchers.wake(&command.order.uuid());
         Ok(reply)
     }
 

@@ -6,18 +6,60 @@ use contract::fulfillment::v1::PromiseState;
 use domain::id::{OrderId, PromiseToken};
 use domain::order::Refusal;
 use domain::words;
-use server::{Violation, invalid, retry_later, status};
+use server::{Violation, retry_later, status};
+use service::Fault;
 use tonic::{Code, Status};
 
 /// The domain of our errors.
-pub(crate) const DOMAIN: &str = "orders.entrepot";
+pub const DOMAIN: &str = "orders.entrepot";
+
+/// The reasons that calls of orders can be refused with, besides those of every service.
+pub mod reason {
+    server::reasons! {
+        ORDER_NOT_FOUND: NotFound, No, "no order has this id, or this number of the channel",
+            "check the id, or channel and channel_order_id";
+        CHANNEL_ORDER_ID_TAKEN: AlreadyExists, No, "the channel used this channel_order_id for another order",
+            "read that order, or send a new channel_order_id";
+        PROMISE_TAKEN: FailedPrecondition, No, "the promise token belongs to another order",
+            "hold a new promise";
+        PROMISE_NOT_LIVE: FailedPrecondition, No, "the promise has ended",
+            "hold a new promise";
+        PROMISE_PENDING: Aborted, Later, "the promise is still being made",
+            "send it again";
+        NOT_HELD: Aborted, No, "every hold that was made for this request ended before it was used",
+            "send it again with a new request_id";
+        ORDER_CHANGED: Aborted, Reread, "the order changed while the call was worked on",
+            "read the order and decide again";
+        ORDER_OVER: FailedPrecondition, No, "the order is completed, cancelled or expired",
+            "read the order";
+        UNKNOWN_LINE: FailedPrecondition, No, "the order has no line of this number",
+            "read the order's lines";
+        NOT_CANCELLABLE: FailedPrecondition, Reread, "fewer units can be cancelled than asked",
+            "cancel at most the fact `left`";
+        NOTHING_TO_CANCEL: FailedPrecondition, No, "no unit of the order can be cancelled",
+            "read the order";
+        AMOUNT_DIFFERS: FailedPrecondition, No, "the amount paid differs from the tender's",
+            "pay the amount due";
+        TENDER_STATE: FailedPrecondition, No, "the tender's state does not allow the new one",
+            "read the order's tenders";
+        TENDER_IN_USE: FailedPrecondition, No, "the tender pays for units that are not cancelled",
+            "cancel the order first";
+        OTHER_RESERVATION: FailedPrecondition, No, "the stock of another reservation was confirmed for the order",
+            "read the order";
+        ALREADY_CONFIRMED: FailedPrecondition, No, "the order is confirmed already",
+            "read the order";
+        NOT_DUE: FailedPrecondition, No, "the order is not due for this step",
+            "read the order";
+        OTHER_FULFILLMENT: FailedPrecondition, No, "the order has another fulfillment order",
+            "read the order";
+        BAD_SNAPSHOT: FailedPrecondition, No, "the reported quantities do not fit the order",
+            "report it: two services disagree";
+    }
+}
 
 /// What can go wrong, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fields of the request that can't be taken.
-    #[error("the request is not valid")]
-    Invalid(Vec<Violation>),
     /// No such order.
     #[error("{0} does not exist")]
     NotFound(String),
@@ -55,124 +97,61 @@ pub enum Error {
     /// Another service said no, or could not be reached.
     #[error("{}", .0.message())]
     Peer(Box<Status>),
-    /// Too much is waiting.
-    #[error("too much is waiting, try again")]
-    Busy,
-    /// The work was interrupted: whether it was done is known by asking again.
-    #[error("interrupted, ask again with the same request_id")]
-    Interrupted,
-    /// Too many streams are open.
-    #[error("too many streams are open")]
-    TooManyWatchers,
-    /// Something stored or received can't be read.
-    #[error("unreadable: {0}")]
-    Unreadable(String),
-    /// The bus.
+    /// What can go wrong in any service.
     #[error(transparent)]
-    Bus(bus::Error),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] db::Error),
+    Fault(#[from] Fault),
 }
 
 impl Error {
     /// One bad field.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation::new(field, description)])
+        Fault::field(field, description).into()
     }
 
     /// What another service answered.
     pub(crate) fn peer(answer: Status) -> Self {
         Self::Peer(Box::new(answer))
     }
-
-    /// Whether the whole transaction may succeed when it is repeated.
-    pub(crate) fn is_retry(&self) -> bool {
-        match self {
-            Self::Db(error) => error.is_retry(),
-            Self::Bus(error) => error.is_retry(),
-            Self::Invalid(_)
-            | Self::NotFound(_)
-            | Self::NumberNotFound { .. }
-            | Self::ChannelIdTaken(_)
-            | Self::PromiseTaken
-            | Self::PromiseNotLive { .. }
-            | Self::NotHeld
-            | Self::Refused(_)
-            | Self::ChangedMeanwhile
-            | Self::Peer(_)
-            | Self::Busy
-            | Self::Interrupted
-            | Self::TooManyWatchers
-            | Self::Unreadable(_) => false,
-        }
-    }
 }
 
-impl From<bus::Error> for Error {
-    fn from(error: bus::Error) -> Self {
-        match error {
-            bus::Error::Db(error) => Self::Db(error),
-            other => Self::Bus(other),
-        }
-    }
-}
-
-impl From<Error> for bus::HandleError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Db(error) => error.into(),
-            Error::Bus(error) => error.into(),
-            other => Self::poison(other),
-        }
-    }
-}
+service::faults!(Error);
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let text = error.to_string();
-        let plain = |code, reason| status(code, reason, DOMAIN, text.clone(), []);
-        let told = |code, reason, facts: Vec<(&str, String)>| {
+        let plain = |reason| status(reason, DOMAIN, text.clone(), []);
+        let known = |reason, facts: Vec<(&str, String)>| {
             let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
-            status(code, reason, DOMAIN, text.clone(), facts)
+            status(reason, DOMAIN, text.clone(), facts)
         };
         match error {
-            Error::Invalid(violations) => invalid(DOMAIN, violations),
-            Error::NotFound(order) => told(Code::NotFound, "ORDER_NOT_FOUND", vec![("order_id", order)]),
+            Error::NotFound(order) => known(reason::ORDER_NOT_FOUND, vec![("order_id", order)]),
             Error::NumberNotFound { channel, number } => {
                 let facts = vec![("channel", channel), ("channel_order_id", number)];
-                told(Code::NotFound, "ORDER_NOT_FOUND", facts)
+                known(reason::ORDER_NOT_FOUND, facts)
             }
             Error::ChannelIdTaken(order) => {
-                let facts = vec![("order_id", order.to_string())];
-                told(Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN", facts)
+                known(reason::CHANNEL_ORDER_ID_TAKEN, vec![("order_id", order.to_string())])
             }
-            Error::PromiseTaken => plain(Code::FailedPrecondition, "PROMISE_TAKEN"),
+            Error::PromiseTaken => plain(reason::PROMISE_TAKEN),
             Error::PromiseNotLive { token, state } => {
                 let facts =
                     vec![("promise_token", token.to_string()), ("state", state_name(state).to_owned())];
-                let (code, reason) = match state {
-                    PromiseState::Pending => (Code::Aborted, "PROMISE_PENDING"),
+                let reason = match state {
+                    PromiseState::Pending => reason::PROMISE_PENDING,
                     PromiseState::Unspecified
                     | PromiseState::Live
                     | PromiseState::Confirmed
                     | PromiseState::Released
-                    | PromiseState::Expired => (Code::FailedPrecondition, "PROMISE_NOT_LIVE"),
+                    | PromiseState::Expired => reason::PROMISE_NOT_LIVE,
                 };
-                told(code, reason, facts)
+                known(reason, facts)
             }
-            Error::NotHeld => plain(Code::Aborted, "NOT_HELD"),
+            Error::NotHeld => plain(reason::NOT_HELD),
             Error::Refused(refusal) => refused(&refusal),
-            Error::ChangedMeanwhile => plain(Code::Aborted, "ORDER_CHANGED"),
+            Error::ChangedMeanwhile => plain(reason::ORDER_CHANGED),
             Error::Peer(answer) => passed_on(&answer),
-            Error::Busy => server::exhausted(DOMAIN, "TOO_BUSY", Duration::from_millis(100), text),
-            Error::Interrupted => retry_later(DOMAIN, "INTERRUPTED", Duration::from_millis(100), text),
-            Error::TooManyWatchers => {
-                server::exhausted(DOMAIN, "TOO_MANY_WATCHERS", Duration::from_secs(5), text)
-            }
-            Error::Unreadable(_) => plain(Code::Internal, "UNREADABLE"),
-            Error::Bus(error) => from_bus(&error),
-            Error::Db(error) => from_db(&error),
+            Error::Fault(fault) => fault.status(DOMAIN),
         }
     }
 }
@@ -203,42 +182,40 @@ fn refused(refusal: &Refusal) -> Status {
     let reason = match refusal {
         Refusal::Over { status, .. } => {
             fact("status", status.name().to_owned());
-            "ORDER_OVER"
+            reason::ORDER_OVER
         }
-        Refusal::UnknownLine { .. } => "UNKNOWN_LINE",
+        Refusal::UnknownLine { .. } => reason::UNKNOWN_LINE,
         Refusal::NotCancellable { asked, left, .. } => {
             fact("asked", asked.to_string());
             fact("left", left.to_string());
-            "NOT_CANCELLABLE"
+            reason::NOT_CANCELLABLE
         }
-        Refusal::NothingToCancel => "NOTHING_TO_CANCEL",
+        Refusal::NothingToCancel => reason::NOTHING_TO_CANCEL,
         Refusal::UnknownTender { .. } => {
-            return invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
+            return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
         }
         Refusal::AmountDiffers { due, given, .. } => {
             fact("due_minor", due.minor.to_string());
             fact("given_minor", given.minor.to_string());
-            "AMOUNT_DIFFERS"
+            reason::AMOUNT_DIFFERS
         }
         Refusal::TenderState { from, to, .. } => {
             fact("from", from.to_string());
             fact("to", to.to_string());
-            "TENDER_STATE"
+            reason::TENDER_STATE
         }
-        Refusal::TenderInUse { .. } => "TENDER_IN_USE",
-        Refusal::NeedsHold => {
-            return Status::from(Error::ChangedMeanwhile);
-        }
-        Refusal::OtherReservation => "OTHER_RESERVATION",
-        Refusal::AlreadyConfirmed => "ALREADY_CONFIRMED",
-        Refusal::NotDue => "NOT_DUE",
-        Refusal::OtherFulfillment { .. } => "OTHER_FULFILLMENT",
-        Refusal::BadSnapshot { .. } => "BAD_SNAPSHOT",
+        Refusal::TenderInUse { .. } => reason::TENDER_IN_USE,
+        Refusal::NeedsHold => reason::ORDER_CHANGED,
+        Refusal::OtherReservation => reason::OTHER_RESERVATION,
+        Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,
+        Refusal::NotDue => reason::NOT_DUE,
+        Refusal::OtherFulfillment { .. } => reason::OTHER_FULFILLMENT,
+        Refusal::BadSnapshot { .. } => reason::BAD_SNAPSHOT,
     };
     if let Some(line) = refusal.line() {
         fact("line", line.to_string());
     }
-    status(Code::FailedPrecondition, reason, DOMAIN, refusal.to_string(), facts)
+    status(reason, DOMAIN, refusal.to_string(), facts)
 }
 
 /// The answer of another service, told on as it is: its reason and its facts name what the caller can change. What
@@ -247,45 +224,9 @@ fn passed_on(answer: &Status) -> Status {
     match answer.code() {
         Code::Internal | Code::Unknown | Code::Unimplemented | Code::DataLoss | Code::Unauthenticated => {
             tracing::error!(code = ?answer.code(), message = answer.message(), "another service failed");
-            retry_later(DOMAIN, "PEER_FAILED", Duration::from_secs(1), "another service failed, ask again")
+            let delay = Duration::from_secs(1);
+            retry_later(server::reason::PEER_FAILED, DOMAIN, delay, "another service failed, ask again")
         }
         code => Status::with_details(code, answer.message(), bytes::Bytes::copy_from_slice(answer.details())),
-    }
-}
-
-fn from_bus(error: &bus::Error) -> Status {
-    let text = error.to_string();
-    match error {
-        bus::Error::RequestIdReused { .. } => {
-            status(Code::InvalidArgument, "REQUEST_ID_REUSED", DOMAIN, text, [])
-        }
-        bus::Error::Unsettled { .. } => {
-            retry_later(DOMAIN, "REQUEST_IN_PROGRESS", Duration::from_millis(100), text)
-        }
-        bus::Error::Db(error) => from_db(error),
-        bus::Error::TooLarge { .. }
-        | bus::Error::BadSequence { .. }
-        | bus::Error::NotParked { .. }
-        | bus::Error::NotHead { .. }
-        | bus::Error::NoGap { .. }
-        | bus::Error::UnknownTopic { .. }
-        | bus::Error::Unreadable { .. }
-        | bus::Error::Stopping
-        | bus::Error::Broker(_) => status(Code::Internal, "BUS", DOMAIN, text, []),
-    }
-}
-
-fn from_db(error: &db::Error) -> Status {
-    let text = error.to_string();
-    match error {
-        db::Error::Retry(_) => retry_later(DOMAIN, "RETRY", Duration::from_millis(50), text),
-        db::Error::Unavailable(_) => {
-            retry_later(DOMAIN, "STORAGE_UNAVAILABLE", Duration::from_millis(500), "storage is unavailable")
-        }
-        db::Error::Duplicate(_)
-        | db::Error::NewerSchema { .. }
-        | db::Error::ChangedMigration { .. }
-        | db::Error::Decode(_)
-        | db::Error::Engine(_) => status(Code::Internal, "STORAGE", DOMAIN, text, []),
     }
 }

@@ -6,6 +6,7 @@ use domain::fulfillment::method::Method;
 use domain::id::{self, NodeId, PromiseToken};
 use domain::order::{Order, Promise};
 use domain::time::{Timestamp, from_parts, micros};
+use service::Fault;
 use tonic::{Code, Status};
 
 use crate::error::Error;
@@ -104,7 +105,7 @@ impl Orders {
 }
 
 fn no_promise() -> Error {
-    Error::Unreadable("an answer without its promise".to_owned())
+    Fault::unreadable("an answer without its promise").into()
 }
 
 /// Whether the answer is that what the same request held before is gone.
@@ -161,11 +162,10 @@ pub(crate) fn expiry(held: &pb::Promise) -> Option<Timestamp> {
 
 /// A promise as the order keeps it.
 pub(crate) fn promise(held: &pb::Promise) -> Result<Promise, Error> {
-    let unreadable = |what: &str| Error::Unreadable(format!("{what} of a promise"));
+    let unreadable = |what: &str| Fault::Unreadable(format!("{what} of a promise"));
     let option = held.option.as_ref().ok_or_else(|| unreadable("option"))?;
     let start = option.window.as_ref().and_then(|w| w.start_time).ok_or_else(|| unreadable("window"))?;
-    let name = option.method().as_str_name();
-    let method = Method::parse(name.strip_prefix(wire::METHOD_PREFIX).unwrap_or(name));
+    let method = wire::method_name(option.method).and_then(Method::parse);
     Ok(Promise {
         token: held.promise_token.parse().map_err(|_| unreadable("token"))?,
         method: method.ok_or_else(|| unreadable("method"))?,

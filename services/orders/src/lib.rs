@@ -13,12 +13,10 @@
 
 mod api;
 mod cancel;
-mod combine;
+mod command;
 mod config;
 mod error;
 mod hold;
-mod once;
-mod page;
 mod pay;
 mod place;
 mod react;
@@ -30,7 +28,7 @@ mod views;
 mod watch;
 mod wire;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bus::{Bus, Topic};
 use clock::Clock;
@@ -43,11 +41,12 @@ use domain::order::Policy;
 use futures_util::future::BoxFuture;
 use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
 use server::{Access, Peer};
+use service::Hub;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 pub use config::{Config, MOST_LINES};
-pub use error::Error;
+pub use error::{DOMAIN, Error, reason};
 
 /// The tables of orders.
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {
@@ -98,20 +97,18 @@ pub struct Orders {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) promises: PromiseServiceClient<Peer>,
-    pub(crate) desk: place::Desk,
-    pub(crate) watchers: watch::Watchers,
-    /// Orders that the batch of events at hand changed: their watchers are told after its commit.
-    pub(crate) touched: Mutex<Vec<Uuid>>,
+    pub(crate) queue: place::PlaceQueue,
+    pub(crate) watchers: Hub<Uuid>,
 }
 
 impl Orders {
     /// The service over its database. `fulfillment` serves `PromiseService`.
     pub fn new(db: Db, clock: Clock, config: Config, fulfillment: Peer) -> Arc<Self> {
         let policy = config.policy();
-        let watchers = watch::Watchers::new(config.max_watchers);
+        let watchers = Hub::new(config.max_watchers);
         let promises = PromiseServiceClient::new(fulfillment);
-        let desk = place::Desk::new(config.max_waiting);
-        Arc::new(Self { db, clock, config, policy, promises, desk, watchers, touched: Mutex::default() })
+        let queue = place::PlaceQueue::new(config.max_waiting);
+        Arc::new(Self { db, clock, config, policy, promises, queue, watchers })
     }
 
     /// Adds its gRPC services.
@@ -138,14 +135,6 @@ impl Orders {
         vec![("orders.watchers", Box::pin(follow))]
     }
 
-    /// Tells the watchers of the orders that a batch of events changed.
-    pub(crate) fn tell_touched(&self) {
-        let touched = std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
-        for order in touched {
-            self.watchers.tell(order);
-        }
-    }
-
     async fn follow(self: Arc<Self>, mut changes: bus::Subscription, stop: CancellationToken) {
         loop {
             let change = tokio::select! {
@@ -153,8 +142,8 @@ impl Orders {
                 change = changes.next() => change,
             };
             match change {
-                Ok(event) => self.watchers.tell(event.aggregate),
-                Err(bus::Missed) => self.watchers.tell_all(),
+                Ok(event) => self.watchers.wake(&event.aggregate),
+                Err(bus::Missed) => self.watchers.wake_all(),
             }
         }
     }

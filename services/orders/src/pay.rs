@@ -5,11 +5,11 @@ use domain::id::{OrderId, PromiseToken};
 use domain::order::{Hold, Order, Refusal, TenderState};
 use domain::time::{Timestamp, after_ms};
 use server::Principal;
+use service::{Call, Turn};
 
+use crate::command::Pay;
 use crate::error::Error;
 use crate::hold::{self, Wanted};
-use crate::once::{Call, Turn};
-use crate::wire::Pay;
 use crate::{Orders, steps, store, wire};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
@@ -18,7 +18,7 @@ const ATTEMPTS: u32 = 3;
 impl Orders {
     /// Records a payment result. Late money takes the stock again, or goes back.
     pub(crate) async fn pay(&self, command: Pay, caller: &Principal) -> Result<pb::PayOrderResponse, Error> {
-        let call = Call::new(caller, "orders.pay", command.request_id, command.body_hash);
+        let call = &command.call;
         if let Some(reply) = call.saved(&self.db).await? {
             return Ok(reply);
         }
@@ -29,12 +29,12 @@ impl Orders {
                 let text = format!("must be {}, the currency of the order", seen.currency);
                 return Err(Error::field("amount.currency_code", text));
             }
-            let hold = match self.hold_for(&seen, &command, &call, now).await {
+            let hold = match self.hold_for(&seen, &command, call, now).await {
                 // A twin of this call was faster, and the order has what it held.
                 Err(Error::PromiseTaken) => continue,
                 hold => hold?,
             };
-            let write = || self.write_payment(&command, &hold, &call, caller, now);
+            let write = || self.write_payment(&command, &hold, call, caller, now);
             let written = db::retry(3, Error::is_retry, write).await;
             if let Hold::Held(promise) = &hold
                 && !written.as_ref().is_ok_and(|reply| uses(reply, promise.token))
@@ -44,7 +44,7 @@ impl Orders {
             match written {
                 Err(Error::Refused(Refusal::NeedsHold)) => {}
                 Ok(reply) => {
-                    self.watchers.tell(command.order.uuid());
+                    self.watchers.wake(&command.order.uuid());
                     return Ok(reply);
                 }
                 Err(error) => return Err(error),

@@ -11,36 +11,35 @@ use db::Tx;
 use domain::id::{LineNo, OrderId, PromiseToken};
 use domain::order::{Draft, Flaw, Order, Promise};
 use domain::time::{Timestamp, after_ms};
-use prost::Message as _;
 use server::{Principal, Violation};
+use service::{Batcher, Fault, Limits, once};
 use tonic::Code;
 
-use crate::combine::{Combiner, Limits};
+use crate::command::{Place, Source};
 use crate::error::Error;
 use crate::hold::{self, Wanted};
 use crate::store::{Found, New, Note};
-use crate::wire::{Place, Source};
-use crate::{Orders, once, record, steps, store, wire};
+use crate::{Orders, record, steps, store, wire};
 
 /// The queues of placing.
-pub(crate) struct Desk {
-    looks: Combiner<Look, Result<Known, Error>>,
-    writes: Combiner<Placement, Result<Wrote, Error>>,
+pub(crate) struct PlaceQueue {
+    lookups: Batcher<LookupJob, Result<Known, Error>>,
+    writes: Batcher<Placement, Result<Placed, Error>>,
 }
 
-impl Desk {
+impl PlaceQueue {
     pub(crate) fn new(waiting: usize) -> Self {
         let limits = Limits { turns: 2, jobs: 64, weight: 2_000, waiting };
         Self {
-            looks: Combiner::new(limits, |_| 1),
-            writes: Combiner::new(limits, |placement| placement.order.lines.len()),
+            lookups: Batcher::new(limits),
+            writes: Batcher::new(limits).weighing(|placement: &Placement| placement.order.lines.len()),
         }
     }
 }
 
 /// What to look for before anybody is asked to hold anything.
 #[derive(Debug, Clone)]
-struct Look {
+struct LookupJob {
     request: inbox::Request,
     channel: String,
     number: String,
@@ -68,11 +67,11 @@ struct Placement {
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wrote {
+enum Placed {
     /// It is placed.
-    Placed,
+    New,
     /// Another request was faster with its request id, its channel's number or its promise.
-    Twin,
+    Duplicate,
 }
 
 impl Orders {
@@ -82,41 +81,40 @@ impl Orders {
         command: Place,
         caller: &Principal,
     ) -> Result<pb::PlaceOrderResponse, Error> {
-        let scope = format!("{caller}|orders.place");
-        if let Some(known) = self.known(&command, &scope).await? {
+        if let Some(known) = self.known(&command).await? {
             return Ok(known);
         }
         let now = self.clock.business();
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
-        let promise = match self.held(&command, &scope, until, now).await {
+        let promise = match self.held(&command, until, now).await {
             Ok(promise) => promise,
             // A twin may have been faster, and have what was to be held: then its answer is ours too.
             Err(error) => {
-                let twin = self.known(&command, &scope).await.ok().flatten();
+                let twin = self.known(&command).await.ok().flatten();
                 return twin.ok_or(error);
             }
         };
-        let (placement, reply) = self.prepare(&command, &promise, &scope, caller, now)?;
+        let (placement, reply) = self.prepare(&command, &promise, caller, now)?;
         let work = |placements| self.write_all(placements);
-        match self.desk.writes.run(placement, work).await?? {
-            Wrote::Placed => {
+        match self.queue.writes.run(placement, work).await?? {
+            Placed::New => {
                 metrics::counter!("entrepot_orders_placed_total").increment(1);
                 Ok(reply)
             }
-            Wrote::Twin => self.twin(&command, &promise, &scope).await,
+            Placed::Duplicate => self.duplicate(&command, &promise).await,
         }
     }
 
     /// What was answered before: to this request id, or for this number of the channel.
-    async fn known(&self, command: &Place, scope: &str) -> Result<Option<pb::PlaceOrderResponse>, Error> {
-        let look = Look {
-            request: request(command, scope),
+    async fn known(&self, command: &Place) -> Result<Option<pb::PlaceOrderResponse>, Error> {
+        let job = LookupJob {
+            request: command.call.request(),
             channel: command.draft.channel.clone(),
             number: command.draft.channel_order_id.clone(),
         };
-        match self.desk.looks.run(look, |looks| self.look_all(looks)).await?? {
+        match self.queue.lookups.run(job, |jobs| self.look_all(jobs)).await?? {
             Known::Nothing => Ok(None),
-            Known::Reply(kept) => once::reply(&kept).map(Some),
+            Known::Reply(kept) => Ok(Some(once::reply(&kept)?)),
             Known::Order(found) => {
                 let mut tx = self.db.snapshot().await?;
                 placed_before(&mut tx, command, &found).await.map(Some)
@@ -124,7 +122,7 @@ impl Orders {
         }
     }
 
-    async fn look_all(&self, looks: Vec<Look>) -> Vec<Result<Known, Error>> {
+    async fn look_all(&self, looks: Vec<LookupJob>) -> Vec<Result<Known, Error>> {
         if let Ok(known) = self.look(&looks).await {
             return known;
         }
@@ -137,7 +135,7 @@ impl Orders {
         known
     }
 
-    async fn look(&self, looks: &[Look]) -> Result<Vec<Result<Known, Error>>, Error> {
+    async fn look(&self, looks: &[LookupJob]) -> Result<Vec<Result<Known, Error>>, Error> {
         let mut tx = self.db.read().await?;
         let requests: Vec<inbox::Request> = looks.iter().map(|look| look.request.clone()).collect();
         let replies = inbox::saved_many(&mut tx, &requests).await?;
@@ -152,18 +150,12 @@ impl Orders {
     }
 
     /// The promise that holds the stock: the caller's own, or one that is asked for now.
-    async fn held(
-        &self,
-        command: &Place,
-        scope: &str,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<Promise, Error> {
+    async fn held(&self, command: &Place, until: Timestamp, now: Timestamp) -> Result<Promise, Error> {
         match &command.source {
             Source::Node { method, node } => {
                 let lines = cart(&command.draft);
                 let wanted = Wanted { method: *method, node: node.clone(), lines };
-                let key = format!("{scope}/{}", command.request_id);
+                let key = format!("{}/{}", command.call.scope, command.call.id);
                 self.hold(&key, &wanted, until, now).await.map_err(as_fields)
             }
             Source::Token(token) => {
@@ -182,7 +174,6 @@ impl Orders {
         &self,
         command: &Place,
         promise: &Promise,
-        scope: &str,
         caller: &Principal,
         now: Timestamp,
     ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
@@ -190,19 +181,14 @@ impl Orders {
         let (id, draft) = (OrderId::random(), command.draft.clone());
         let changed = Order::place(id, draft, promise.clone(), &self.policy, now).map_err(invalid)?;
         let reply = response(&changed.order);
-        let record = inbox::Record {
-            scope: scope.to_owned(),
-            request_id: command.request_id,
-            body_hash: command.body_hash,
-            reply: reply.encode_to_vec(),
-        };
+        let record = command.call.record(&reply);
         let notes = steps::of(&changed.order, &changed.events, actor, now);
         let events = record::events(&changed, actor, now);
-        let body_hash = command.body_hash;
+        let body_hash = command.call.hash;
         Ok((Placement { order: changed.order, body_hash, notes, events, record }, reply))
     }
 
-    async fn write_all(&self, placements: Vec<Placement>) -> Vec<Result<Wrote, Error>> {
+    async fn write_all(&self, placements: Vec<Placement>) -> Vec<Result<Placed, Error>> {
         if placements.len() > 1 {
             match self.write(&placements).await {
                 Ok(wrote) => return wrote.into_iter().map(Ok).collect(),
@@ -213,14 +199,14 @@ impl Orders {
         for placement in placements {
             let alone = || async { self.write(std::slice::from_ref(&placement)).await };
             let one = db::retry(3, Error::is_retry, alone).await;
-            wrote.push(one.map(|one| one.first().copied().unwrap_or(Wrote::Twin)));
+            wrote.push(one.map(|one| one.first().copied().unwrap_or(Placed::Duplicate)));
         }
         wrote
     }
 
     /// Writes placements in one transaction. One whose request id is taken: alone it is a twin; among others all are
     /// to be written one by one.
-    async fn write(&self, placements: &[Placement]) -> Result<Vec<Wrote>, Error> {
+    async fn write(&self, placements: &[Placement]) -> Result<Vec<Placed>, Error> {
         let mut news: Vec<New<'_>> = placements
             .iter()
             .map(|p| New { order: &p.order, body_hash: &p.body_hash, notes: &p.notes })
@@ -241,26 +227,21 @@ impl Orders {
         let recorded = counts.last().copied().unwrap_or_default();
         if usize::try_from(recorded).is_ok_and(|recorded| recorded < inserted.len()) {
             return match placements {
-                [_] => Ok(vec![Wrote::Twin]),
-                [..] => Err(Error::Interrupted),
+                [_] => Ok(vec![Placed::Duplicate]),
+                [..] => Err(Fault::Raced.into()),
             };
         }
         tx.commit().await?;
-        let wrote = |p: &Placement| if fresh(&p) { Wrote::Placed } else { Wrote::Twin };
+        let wrote = |p: &Placement| if fresh(&p) { Placed::New } else { Placed::Duplicate };
         Ok(placements.iter().map(wrote).collect())
     }
 
     /// Another request was faster. What we held ourselves goes back, if it is not the order's.
-    async fn twin(
-        &self,
-        command: &Place,
-        promise: &Promise,
-        scope: &str,
-    ) -> Result<pb::PlaceOrderResponse, Error> {
+    async fn duplicate(&self, command: &Place, promise: &Promise) -> Result<pb::PlaceOrderResponse, Error> {
         // Read where writers read, and told after the commit: with shared commits the other order may be ahead of us
         // in the very commit that is under way.
         let mut tx = self.db.begin().await?;
-        let answer = twin_answer(&mut tx, command, scope).await;
+        let answer = answer_of_first(&mut tx, command).await;
         let owner = store::by_promise(&mut tx, promise.token.uuid()).await?;
         tx.commit().await?;
         if owner.is_none() && matches!(command.source, Source::Node { .. }) {
@@ -270,9 +251,9 @@ impl Orders {
     }
 }
 
-async fn twin_answer(tx: &mut Tx, command: &Place, scope: &str) -> Result<pb::PlaceOrderResponse, Error> {
-    if let Some(kept) = inbox::saved(tx, scope, command.request_id, &command.body_hash).await? {
-        return once::reply(&kept);
+async fn answer_of_first(tx: &mut Tx, command: &Place) -> Result<pb::PlaceOrderResponse, Error> {
+    if let Some(kept) = inbox::saved(tx, &command.call.scope, command.call.id, &command.call.hash).await? {
+        return Ok(once::reply(&kept)?);
     }
     let draft = &command.draft;
     match store::by_channel(tx, &draft.channel, &draft.channel_order_id).await? {
@@ -283,15 +264,11 @@ async fn twin_answer(tx: &mut Tx, command: &Place, scope: &str) -> Result<pb::Pl
 
 /// The order that has the channel's number, if it came from the same request.
 async fn placed_before(tx: &mut Tx, command: &Place, found: &Found) -> Result<pb::PlaceOrderResponse, Error> {
-    if found.body_hash != command.body_hash {
+    if found.body_hash != command.call.hash {
         return Err(Error::ChannelIdTaken(found.id));
     }
     let loaded = store::load(tx, found.id).await?;
     loaded.map(|loaded| response(&loaded.order)).ok_or_else(|| Error::NotFound(found.id.to_string()))
-}
-
-fn request(command: &Place, scope: &str) -> inbox::Request {
-    inbox::Request { scope: scope.to_owned(), request_id: command.request_id, body_hash: command.body_hash }
 }
 
 fn response(order: &Order) -> pb::PlaceOrderResponse {
@@ -299,7 +276,8 @@ fn response(order: &Order) -> pb::PlaceOrderResponse {
 }
 
 fn invalid(flaws: Vec<Flaw>) -> Error {
-    Error::Invalid(flaws.into_iter().map(|flaw| Violation::new(flaw.field, flaw.description)).collect())
+    let violation = |flaw: Flaw| Violation::new(flaw.field, flaw.description);
+    Fault::Invalid(flaws.into_iter().map(violation).collect()).into()
 }
 
 fn cart(draft: &Draft) -> Vec<pb_fulfillment::CartLine> {
@@ -347,5 +325,5 @@ fn as_fields(error: Error) -> Error {
         }
         violation
     });
-    Error::Invalid(renamed.collect())
+    Fault::Invalid(renamed.collect()).into()
 }

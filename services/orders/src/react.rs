@@ -5,7 +5,6 @@
 //! one statement per table.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::PoisonError;
 
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1::FulfillmentEvent;
@@ -16,6 +15,7 @@ use domain::id::{OrderId, ReservationId, Uuid};
 use domain::order::Refusal;
 use domain::time::Timestamp;
 use prost::Message as _;
+use service::Fault;
 use tonic::async_trait;
 
 use crate::error::Error;
@@ -42,7 +42,7 @@ impl Consumer for Orders {
     }
 
     fn committed(&self) {
-        self.tell_touched();
+        self.watchers.committed();
     }
 }
 
@@ -65,12 +65,12 @@ fn read(event: &Delivered) -> Result<Told, Error> {
         Topic::Orders => Ok(Told::Nothing),
         Topic::Inventory => {
             let told = InventoryEvent::decode(event.payload.clone())
-                .map_err(|error| Error::Unreadable(format!("inventory event: {error}")))?;
+                .map_err(|error| Fault::Unreadable(format!("inventory event: {error}")))?;
             read_stock(told)
         }
         Topic::Fulfillment => {
             let told = FulfillmentEvent::decode(event.payload.clone())
-                .map_err(|error| Error::Unreadable(format!("fulfilment event: {error}")))?;
+                .map_err(|error| Fault::Unreadable(format!("fulfillment event: {error}")))?;
             Ok(Told::Work(Box::new(wire::report(told)?)))
         }
     }
@@ -96,7 +96,7 @@ fn read_stock(told: InventoryEvent) -> Result<Told, Error> {
 }
 
 fn order_id(text: &str) -> Result<OrderId, Error> {
-    text.parse().map_err(|_| Error::Unreadable(format!("order id {text:?}")))
+    text.parse().map_err(|_| Fault::Unreadable(format!("order id {text:?}")).into())
 }
 
 impl Orders {
@@ -126,7 +126,7 @@ impl Orders {
         }
         let touched: Vec<Uuid> = open.keys().map(|id| id.uuid()).collect();
         self.write_open(tx, open.into_values().collect()).await?;
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).extend(touched);
+        self.watchers.pending(touched);
         Ok(())
     }
 }

@@ -135,7 +135,7 @@ impl Orders {
             Ok(())
         };
         db::retry(3, Error::is_retry, write).await?;
-        self.watchers.tell(id.uuid());
+        self.watchers.wake(&id.uuid());
         Ok(())
     }
 

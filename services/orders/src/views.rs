@@ -1,21 +1,16 @@
-//! Reads: one order, many, the timeline, and the stored events for those who missed some.
+//! Reads: one order, many, and the timeline.
 
 use contract::orders::v1 as pb;
 use domain::id::{OrderId, Uuid};
 use domain::order::Order;
-use domain::time::from_micros;
-use prost::Message as _;
-use sha2::{Digest as _, Sha256};
+use domain::time::{from_micros, micros};
+use service::wire::fitting;
+use service::{Fault, token};
 
+use crate::command::Lookup;
 use crate::error::Error;
 use crate::store::{self, Filter, Loaded, Position};
-use crate::wire::Lookup;
-use crate::{Orders, page, wire};
-
-/// The most bytes of one page of orders.
-const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
-/// The most bytes of stored events in one answer.
-const MAX_REPLAY_BYTES: usize = 1024 * 1024;
+use crate::{Orders, wire};
 
 impl Orders {
     /// One order.
@@ -40,10 +35,10 @@ impl Orders {
         &self,
         filter: &Filter,
         limit: i64,
-        token: &str,
+        page_token: &str,
         binding: &[u8],
     ) -> Result<pb::ListOrdersResponse, Error> {
-        let after = page::position(token, binding)?;
+        let after = token::page(binding, page_token)?.as_deref().map(position).transpose()?;
         let mut tx = self.db.snapshot().await?;
         let (found, next) = store::page(&mut tx, filter, after, limit).await?;
         let orders = fitting(found.iter().map(|loaded| wire::order(&loaded.order)));
@@ -53,7 +48,7 @@ impl Orders {
         let next = last.or(next);
         Ok(pb::ListOrdersResponse {
             orders,
-            next_page_token: next.map(|position| page::token(position, binding)).unwrap_or_default(),
+            next_page_token: next.map(|position| page_token_of(position, binding)).unwrap_or_default(),
         })
     }
 
@@ -62,13 +57,13 @@ impl Orders {
         &self,
         order: OrderId,
         limit: i64,
-        token: &str,
+        page_token: &str,
     ) -> Result<pb::ListOrderTimelineResponse, Error> {
-        let binding =
-            Sha256::new().chain_update(b"timeline").chain_update(order.uuid().as_bytes()).finalize();
-        // The number of the last step takes the place of the time in the token.
-        let after = page::position(token, &binding)?;
-        let after = after.map_or(0, |position| domain::time::micros(position.placed_at));
+        let query = format!("timeline {order}");
+        let after = match token::page(&query, page_token)? {
+            Some(number) => i64::from_be_bytes(number.try_into().map_err(|_| token::strange_page())?),
+            None => 0,
+        };
         let mut tx = self.db.snapshot().await?;
         let mut steps = store::timeline(&mut tx, order, after, limit + 1).await?;
         if steps.is_empty() && after == 0 {
@@ -78,42 +73,22 @@ impl Orders {
         let more = steps.len() > limit;
         steps.truncate(limit);
         let last = steps.last().filter(|_| more);
-        let next = last.map(|step| Position { placed_at: from_micros(step.number), id: order.uuid() });
+        let next = last.map(|step| token::seal(&query, step.number.to_be_bytes()));
         Ok(pb::ListOrderTimelineResponse {
-            next_page_token: next.map(|position| page::token(position, &binding)).unwrap_or_default(),
+            next_page_token: next.unwrap_or_default(),
             entries: steps.into_iter().map(wire::step).collect(),
         })
     }
-
-    /// Stored events of one order from a sequence on.
-    pub(crate) async fn replay(
-        &self,
-        aggregate: Uuid,
-        from: i64,
-        limit: i64,
-    ) -> Result<pb::ReplayEventsResponse, Error> {
-        let mut tx = self.db.read().await?;
-        let events = bus::replay::read(&mut tx, aggregate, from, limit).await?;
-        let mut bytes = 0;
-        let mut fits = |event: &bus::Delivered| {
-            bytes += event.payload.len();
-            bytes <= MAX_REPLAY_BYTES || bytes == event.payload.len()
-        };
-        let events = events.iter().take_while(|event| fits(event)).map(bus::replay::to_stored);
-        Ok(pb::ReplayEventsResponse { events: events.collect() })
-    }
 }
 
-/// The orders that fit into an answer: at least one.
-fn fitting(orders: impl Iterator<Item = pb::Order>) -> Vec<pb::Order> {
-    let mut bytes = 0;
-    let mut page: Vec<pb::Order> = Vec::new();
-    for order in orders {
-        bytes += order.encoded_len();
-        if bytes > MAX_PAGE_BYTES && !page.is_empty() {
-            break;
-        }
-        page.push(order);
-    }
-    page
+fn page_token_of(position: Position, binding: &[u8]) -> String {
+    let mut body = micros(position.placed_at).to_be_bytes().to_vec();
+    body.extend(position.id.as_bytes());
+    token::seal(binding, body)
+}
+
+fn position(body: &[u8]) -> Result<Position, Fault> {
+    let (at, id) = body.split_first_chunk::<8>().ok_or_else(token::strange_page)?;
+    let id = Uuid::from_slice(id).map_err(|_| token::strange_page())?;
+    Ok(Position { placed_at: from_micros(i64::from_be_bytes(*at)), id })
 }

@@ -1,8 +1,6 @@
 //! Watching an order: as it is now, then after each change. Changes that come faster than they are read are told as
 //! one: what is told is always the order as it is.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contract::orders::v1 as pb;
@@ -10,86 +8,12 @@ use domain::id::{OrderId, Uuid};
 use domain::order::Order;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use tokio::sync::watch;
+use service::Watcher;
 use tonic::Status;
 
 use crate::error::Error;
 use crate::{Orders, store, wire};
 use clock::Clock;
-
-/// Those who wait for changes, by order.
-pub(crate) struct Watchers {
-    waiting: Arc<Mutex<Waiting>>,
-    most: usize,
-}
-
-#[derive(Default)]
-struct Waiting {
-    by_order: HashMap<Uuid, watch::Sender<()>>,
-    count: usize,
-}
-
-/// One watcher; dropped, it makes room for another.
-struct Watcher {
-    order: Uuid,
-    told: watch::Receiver<()>,
-    waiting: Arc<Mutex<Waiting>>,
-}
-
-impl Watchers {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { waiting: Arc::default(), most }
-    }
-
-    /// An order changed.
-    pub(crate) fn tell(&self, order: Uuid) {
-        if let Some(sender) = lock(&self.waiting).by_order.get(&order) {
-            sender.send_replace(());
-        }
-    }
-
-    /// Any order may have changed.
-    pub(crate) fn tell_all(&self) {
-        lock(&self.waiting).by_order.values().for_each(|sender| {
-            sender.send_replace(());
-        });
-    }
-
-    fn join(&self, order: Uuid) -> Result<Watcher, Error> {
-        let mut waiting = lock(&self.waiting);
-        if waiting.count >= self.most {
-            return Err(Error::TooManyWatchers);
-        }
-        waiting.count += 1;
-        let told = waiting.by_order.entry(order).or_insert_with(|| watch::Sender::new(())).subscribe();
-        Ok(Watcher { order, told, waiting: Arc::clone(&self.waiting) })
-    }
-}
-
-impl Watcher {
-    /// Waits for a change, or long enough to look for those that other processes made.
-    async fn changed(&mut self, clock: &Clock, at_most: Duration) {
-        tokio::select! {
-            _ = self.told.changed() => {}
-            () = clock.pause(at_most) => {}
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        let mut waiting = lock(&self.waiting);
-        waiting.count = waiting.count.saturating_sub(1);
-        // Our own receiver is still counted.
-        if waiting.by_order.get(&self.order).is_some_and(|sender| sender.receiver_count() <= 1) {
-            waiting.by_order.remove(&self.order);
-        }
-    }
-}
-
-fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Where a stream stands.
 struct Stand {
@@ -97,7 +21,7 @@ struct Stand {
     clock: Clock,
     poll: Duration,
     order: OrderId,
-    watcher: Watcher,
+    watcher: Watcher<Uuid>,
     /// The version told last.
     after: i64,
     is_over: bool,
@@ -124,7 +48,7 @@ type Told = Result<pb::WatchOrderResponse, Status>;
 async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
     while !stand.is_over {
         // Marked as seen before the order is read: a change during the reading is looked at again.
-        stand.watcher.told.mark_unchanged();
+        stand.watcher.mark_seen();
         match look(&mut stand).await {
             Ok(Some(order)) => {
                 return Some((Ok(pb::WatchOrderResponse { order: Some(wire::order(&order)) }), stand));
@@ -132,7 +56,11 @@ async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
             Ok(None) if stand.is_over => {}
             Ok(None) => {
                 let (clock, poll) = (stand.clock.clone(), stand.poll);
-                stand.watcher.changed(&clock, poll).await;
+                // Changes of other processes are looked for.
+                tokio::select! {
+                    () = stand.watcher.changed() => {}
+                    () = clock.pause(poll) => {}
+                }
             }
             Err(error) => {
                 stand.is_over = true;

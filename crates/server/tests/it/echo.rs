@@ -15,7 +15,7 @@ use prost_types::method_options::IdempotencyLevel;
 use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
 };
-use server::{Access, Door, Peer, Principal, Shutdown, door};
+use server::{Access, Door, Peer, Principal, Reason, Shutdown, door};
 use tokio::sync::{Notify, Semaphore};
 use tonic::body::Body;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -24,6 +24,10 @@ use tonic_prost::ProstCodec;
 pub(crate) const SAY: &str = "/test.v1.EchoService/Say";
 pub(crate) const WATCH: &str = "/test.v1.EchoService/Watch";
 pub(crate) const SERVICE: &str = "test.v1.EchoService";
+
+const NO_STOCK: Reason =
+    Reason { name: "NO_STOCK", code: Code::FailedPrecondition, ..server::reason::CALLER_NOT_ALLOWED };
+
 /// Does what [`SAY`] does, and promises to change nothing.
 pub(crate) const LOOK: &str = "/test.v1.EchoService/Look";
 pub(crate) const ACCESS: [Access; 3] = [
@@ -102,8 +106,7 @@ impl Echo {
             "trace" => Ok(Response::new(server::trace::current().unwrap_or_default())),
             "left" => Ok(Response::new(left.unwrap().as_millis().to_string())),
             "refuse" => Err(server::status(
-                Code::FailedPrecondition,
-                "NO_STOCK",
+                NO_STOCK,
                 "test.entrepot",
                 "no stock".to_owned(),
                 [("sku".to_owned(), "A".to_owned())],

@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod config;
 mod demo;
+mod errors;
 mod events;
 mod import;
 mod migrate;
@@ -75,6 +76,8 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Put a backup into an empty data directory.
     Restore(backup::RestoreArgs),
+    /// Print every reason that a call can be refused with, and what to do about it.
+    Errors(errors::Args),
     /// Print all settings in effect and where each came from; secrets are left out.
     Config(config::Args),
 }
@@ -92,8 +95,10 @@ impl Command {
             Self::Config(args) => args.place.settings(),
             Self::Events(command) => command.place().settings(),
             Self::Parked(command) => command.place().settings(),
-            // these place their data themselves
-            Self::Demo(_) | Self::Replay(_) | Self::Bench(_) | Self::Topics(_) => Vec::new(),
+            // these place their data themselves, or have none
+            Self::Demo(_) | Self::Replay(_) | Self::Bench(_) | Self::Topics(_) | Self::Errors(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -116,6 +121,7 @@ impl Command {
             Self::Migrate(_) => migrate::run(&config).await,
             Self::Backup(args) => backup::save(args, &config).await,
             Self::Restore(args) => backup::restore(&args, &config),
+            Self::Errors(args) => errors::run(&args),
             Self::Config(args) => config::run(&args, settings),
         }
     }

@@ -11,8 +11,7 @@ pub(crate) fn own_node(who: &Principal, node: &NodeId) -> Result<(), Status> {
         let message = format!("{} may not change {node}", who.as_str());
         let facts = [("node_id".to_owned(), node.to_string())];
         return Err(server::status(
-            tonic::Code::PermissionDenied,
-            "NOT_YOUR_NODE",
+            crate::error::reason::NOT_YOUR_NODE,
             crate::error::DOMAIN,
             message,
             facts,

@@ -289,7 +289,12 @@ impl Books {
 
     fn reserve(&mut self, asked: &stock::ReserveRequest) -> Result<(), Status> {
         let refused = |reason, message: &str, facts: Vec<(String, String)>| {
-            server::status(Code::FailedPrecondition, reason, "inventory.entrepot", message.to_owned(), facts)
+            let reason = server::Reason {
+                name: reason,
+                code: Code::FailedPrecondition,
+                ..server::reason::CALLER_NOT_ALLOWED
+            };
+            server::status(reason, "inventory.entrepot", message.to_owned(), facts)
         };
         if self.gone.contains(&asked.reservation_id) {
             return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));

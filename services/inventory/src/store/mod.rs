@@ -12,11 +12,12 @@ use domain::id::{NodeId, Sku};
 use domain::stock::Key;
 use domain::time::from_micros;
 use jiff::Timestamp;
+use service::Fault;
 
 use crate::error::Error;
 
 fn unreadable(error: impl std::fmt::Display) -> Error {
-    Error::Unreadable(error.to_string())
+    Fault::unreadable(error).into()
 }
 
 fn sku(row: &Row, column: &'static str) -> Result<Sku, Error> {

@@ -10,6 +10,7 @@ use domain::order::{
     Amounts, Block, Buckets, Charge, Ledger, Line, Order, Promise, Refund, Status, Tender, TenderState, Terms,
 };
 use domain::time::{Timestamp, from_micros, micros};
+use service::Fault;
 
 use super::select_orders;
 use crate::error::Error;
@@ -221,7 +222,7 @@ fn head(row: &Row) -> Result<Order, Error> {
 }
 
 fn unreadable(what: &str, found: &str) -> Error {
-    Error::Unreadable(format!("{what} of an order: {found}"))
+    Fault::Unreadable(format!("{what} of an order: {found}")).into()
 }
 
 type ByOrder<T> = HashMap<Uuid, Vec<T>>;

@@ -5,6 +5,7 @@ use contract::fulfillment::v1::fulfillment_event::Body;
 use domain::id::{FulfillmentId, OrderId};
 use domain::order::{Answer, Snapshot, WorkReport};
 use domain::words::{counted, plain};
+use service::Fault;
 
 use crate::error::Error;
 
@@ -19,7 +20,7 @@ pub(crate) struct Told {
 }
 
 pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<Told, Error> {
-    let unreadable = |what: &str| Error::Unreadable(format!("fulfilment event: {what}"));
+    let unreadable = |what: &str| Error::from(Fault::Unreadable(format!("fulfillment event: {what}")));
     let Some(fo) = event.fulfillment_order else { return Err(unreadable("no fulfilment order")) };
     let Some(body) = event.body else { return Err(unreadable("nothing happened in it")) };
     let order: OrderId = fo.order_id.parse().map_err(|_| unreadable("order_id"))?;

@@ -10,7 +10,7 @@ use contract::r#type::v1::Window;
 use domain::id::{PromiseToken, Uuid, v7};
 use domain::time::{after_ms, from_parts, to_parts};
 use prost_types::Timestamp as PbTimestamp;
-use server::{Peer, Violation};
+use server::{Peer, Reason, Violation};
 use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status, async_trait};
 
@@ -127,19 +127,17 @@ fn refused(refusal: Option<(Code, &'static str)>) -> Result<(), Status> {
     match refusal {
         None => Ok(()),
         Some((code, reason)) => {
-            Err(server::status(code, reason, "fulfillment.entrepot", format!("refused: {reason}"), []))
+            let text = format!("refused: {reason}");
+            let reason = Reason { name: reason, code, ..server::reason::CALLER_NOT_ALLOWED };
+            Err(server::status(reason, "fulfillment.entrepot", text, []))
         }
     }
 }
 
 fn not_found() -> Status {
-    server::status(
-        Code::NotFound,
-        "PROMISE_NOT_FOUND",
-        "fulfillment.entrepot",
-        "no such promise".to_owned(),
-        [],
-    )
+    let reason =
+        Reason { name: "PROMISE_NOT_FOUND", code: Code::NotFound, ..server::reason::CALLER_NOT_ALLOWED };
+    server::status(reason, "fulfillment.entrepot", "no such promise".to_owned(), [])
 }
 
 #[async_trait]

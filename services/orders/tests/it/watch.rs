@@ -67,7 +67,7 @@ async fn watchers_are_counted_and_make_room_when_they_leave() {
     let (one, two) = (watch(&world, &order, 0).await, watch(&world, &order, 0).await);
     let request = || pb::WatchOrderRequest { order_id: order.order_id.clone(), after_version: 0 };
     let refused = world.client.clone().watch_order(request()).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_WATCHERS"));
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
     drop((one, two));
     let mut third = watch(&world, &order, 0).await;
     assert_eq!(next(&mut third).await.unwrap().version, 1);

@@ -2,35 +2,43 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use jiff::Timestamp;
+use domain::time::Timestamp;
 
 /// Microseconds between two lines.
 const EVERY: i64 = 1_000_000;
 
 /// One neighbour.
-pub(crate) struct Outage {
+#[derive(Debug)]
+pub struct Outage {
     /// When the last line was written, in microseconds.
-    said: AtomicI64,
+    logged: AtomicI64,
     /// Calls refused since.
-    unsaid: AtomicU64,
+    unlogged: AtomicU64,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Outage {
     /// Nothing was refused yet.
-    pub(crate) const fn new() -> Self {
-        Self { said: AtomicI64::new(i64::MIN), unsaid: AtomicU64::new(0) }
+    pub const fn new() -> Self {
+        Self { logged: AtomicI64::new(i64::MIN), unlogged: AtomicU64::new(0) }
     }
 
-    /// A call was refused. `Some`: a line is due, and tells of so many calls.
-    pub(crate) fn refused(&self, now: Timestamp) -> Option<u64> {
-        self.unsaid.fetch_add(1, Ordering::Relaxed);
-        let (now, said) = (now.as_microsecond(), self.said.load(Ordering::Relaxed));
+    /// A call was refused. `Some`: a line is due, about this many calls.
+    pub fn refused(&self, now: Timestamp) -> Option<u64> {
+        self.unlogged.fetch_add(1, Ordering::Relaxed);
+        let (now, logged) = (now.as_microsecond(), self.logged.load(Ordering::Relaxed));
         // A clock that was set back does not silence it.
-        let is_due = now.saturating_sub(said) >= EVERY || now < said;
-        if !is_due || self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        let is_due = now.saturating_sub(logged) >= EVERY || now < logged;
+        if !is_due || self.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
             return None;
         }
-        Some(self.unsaid.swap(0, Ordering::Relaxed))
+        Some(self.unlogged.swap(0, Ordering::Relaxed))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The combiner: callers queue, a writer takes what waits, and one transaction serves them all.
+//! The queue of commands: callers wait in it, a writer takes what waits, and one transaction serves them all.
 //!
 //! No timer: the commit at hand is the window in which the next batch gathers, so a single caller waits for nothing
 //! and 128 callers share one commit. A batch that is in somebody's way is done again as a whole; one that cannot be
@@ -11,7 +11,8 @@ use std::time::Duration;
 use clock::Clock;
 use db::Db;
 use domain::id::Uuid;
-use tokio::sync::{mpsc, oneshot};
+use service::{Batcher, Fault, Limits};
+use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Catalogue;
 use crate::command::Command;
@@ -53,112 +54,39 @@ impl Recent {
     }
 }
 
-/// How many callers are told at once. Each that is woken has work of its own to do; were all of them woken together,
-/// the next batch would stand in line behind them at each of its steps.
-const TOLD_AT_ONCE: usize = 8;
-
-type Reply = oneshot::Sender<Outcome>;
-
-/// Tells the callers of a batch, a few at a time.
-async fn tell(mut answers: Vec<(Reply, Outcome)>) {
-    while !answers.is_empty() {
-        let rest = answers.split_off(answers.len().min(TOLD_AT_ONCE));
-        for (reply, outcome) in std::mem::replace(&mut answers, rest) {
-            // a caller that is gone asks again with its id
-            drop(reply.send(outcome));
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// One caller.
-pub(crate) struct Waiting {
-    command: Command,
-    reply: Reply,
-}
-
-/// The queue, and what its task needs.
-pub(crate) struct Combiner {
+/// The queue, and what its tasks need.
+pub(crate) struct CommandQueue {
     db: Db,
     clock: Clock,
-    batch: usize,
-    sender: mpsc::Sender<Waiting>,
-    /// Held by the writer that waits for the next batch.
-    receiver: tokio::sync::Mutex<mpsc::Receiver<Waiting>>,
+    batcher: Batcher<Command, Outcome>,
     recent: Mutex<Recent>,
 }
 
-impl Combiner {
-    /// A queue for `queue` callers, served up to `batch` at a time once [`Combiner::run`] runs.
-    pub(crate) fn new(db: Db, clock: Clock, queue: usize, batch: usize) -> Self {
-        let (sender, receiver) = mpsc::channel(queue.max(1));
-        Self {
-            db,
-            clock,
-            batch: batch.max(1),
-            sender,
-            receiver: tokio::sync::Mutex::new(receiver),
-            recent: Mutex::default(),
-        }
+impl CommandQueue {
+    /// A queue for `waiting` callers, served up to `batch` at a time once [`CommandQueue::serve`] runs.
+    pub(crate) fn new(db: Db, clock: Clock, waiting: usize, batch: usize) -> Self {
+        let limits = Limits { turns: 1, jobs: batch.max(1), weight: usize::MAX, waiting: waiting.max(1) };
+        Self { db, clock, batcher: Batcher::new(limits), recent: Mutex::default() }
     }
 
     /// Queues a command and waits for its outcome. A command that was taken is carried out, whatever becomes of its
     /// caller: the request id answers the retry.
     pub(crate) async fn submit(&self, command: Command) -> Outcome {
-        let (reply, answer) = oneshot::channel();
-        self.sender.try_send(Waiting { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Full,
-            mpsc::error::TrySendError::Closed(_) => Error::Stopping,
-        })?;
-        answer.await.unwrap_or(Err(Error::Stopping))
+        self.batcher.submit(command).await?
     }
 
     /// One writer: serves the queue until `stop`, and then what is still in it. Two of them at once keep the database
     /// at work while the answers of the other go out; they are as safe as two processes.
-    pub(crate) async fn run(&self, catalogue: &Catalogue, stop: impl Future<Output = ()>) {
-        let mut waiting = Vec::with_capacity(self.batch);
-        let mut answers = Vec::new();
-        let mut stop = std::pin::pin!(stop);
-        let mut is_open = true;
-        loop {
-            // the callers of the last batch are told while the next one is at the database already
-            let next = async {
-                let taken = {
-                    let mut receiver = self.receiver.lock().await;
-                    tokio::select! {
-                        biased;
-                        () = &mut stop, if is_open => {
-                            is_open = false;
-                            receiver.close();
-                            return None;
-                        }
-                        taken = receiver.recv_many(&mut waiting, self.batch) => taken,
-                    }
-                };
-                let served = if taken > 0 { self.serve(catalogue, &mut waiting).await } else { Vec::new() };
-                Some(served)
-            };
-            match tokio::join!(tell(std::mem::take(&mut answers)), next) {
-                ((), Some(served)) if served.is_empty() => return,
-                ((), Some(served)) => answers = served,
-                ((), None) => {}
-            }
-        }
+    pub(crate) async fn serve(&self, catalogue: &Catalogue, stop: &CancellationToken) {
+        self.batcher.serve(stop, |commands| self.batch(catalogue, commands)).await;
     }
 
-    async fn serve(&self, catalogue: &Catalogue, waiting: &mut Vec<Waiting>) -> Vec<(Reply, Outcome)> {
-        let mut commands = Vec::with_capacity(waiting.len());
-        let mut replies = Vec::with_capacity(waiting.len());
-        for Waiting { command, reply } in waiting.drain(..) {
-            commands.push(command);
-            replies.push(reply);
-        }
+    async fn batch(&self, catalogue: &Catalogue, commands: Vec<Command>) -> Vec<Outcome> {
         metrics::histogram!("entrepot_inventory_batch_requests")
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
         let is_known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).meet(&commands);
         let care = if is_known { Care::Thorough } else { Care::Hopeful };
-        let outcomes = self.settle(catalogue, &commands, care).await;
-        replies.into_iter().zip(outcomes).collect()
+        self.settle(catalogue, &commands, care).await
     }
 
     async fn settle(&self, catalogue: &Catalogue, commands: &[Command], care: Care) -> Vec<Outcome> {
@@ -166,7 +94,7 @@ impl Combiner {
             Ok(outcomes) => return outcomes,
             Err(error) => error,
         };
-        let is_shared = error.is_retry() || matches!(error, Error::Db(db::Error::Unavailable(_)));
+        let is_shared = error.is_retry() || error.is_unavailable();
         if is_shared || commands.len() == 1 {
             return commands.iter().map(|_| Err(error.clone())).collect();
         }
@@ -174,7 +102,7 @@ impl Combiner {
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             let alone = self.persist(catalogue, std::slice::from_ref(command), Care::Thorough).await;
-            outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Error::Stopping))));
+            outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Fault::Interrupted.into()))));
         }
         outcomes
     }
@@ -193,13 +121,13 @@ impl Combiner {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) => error,
             };
-            let again = error.is_retry() || matches!(error, Error::Db(db::Error::Unavailable(_)));
+            let again = error.is_retry() || error.is_unavailable();
             if !again || attempt == ATTEMPTS {
                 return Err(error);
             }
             metrics::counter!("entrepot_inventory_batch_retries_total").increment(1);
             // the first race is the ordinary sign of a repeated request, so it costs no pause
-            if care == Care::Thorough || !matches!(error, Error::Raced) {
+            if care == Care::Thorough || !matches!(error, Error::Fault(Fault::Raced)) {
                 self.clock.pause(Duration::from_millis(u64::from(attempt) * 7)).await;
             }
             care = Care::Thorough;
