@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::processes::{broker, fresh_prefix};
+use crate::proxy::Proxy;
 use crate::rest;
 
 /// The node of most tests: open day and night.
@@ -70,6 +71,22 @@ impl World {
         Some(Self::tuned(Clock::system(), stand, tune).await)
     }
 
+    /// On PostgreSQL behind a proxy, with the usual patience for silent connections.
+    pub async fn postgres_behind_proxy() -> Option<(Self, Proxy)> {
+        let database = db::testing::own_database().await?;
+        let url = database.url();
+        let (start, rest) = url.split_once('@').expect("the url of the server names a user");
+        let (server, name) = rest.split_once('/').expect("the url of a database has a path");
+        let proxy = Proxy::to(server).await;
+        let url = format!("{start}@{}/{name}", proxy.address());
+        let stand = Stand { database: Some(database), broker: None };
+        let tune = |config: &mut Config| {
+            config.database.url = url.as_str().into();
+            config.database.answer_timeout_ms = Options::default().answer_timeout_ms;
+        };
+        Some((Self::tuned(Clock::system(), stand, tune).await, proxy))
+    }
+
     /// On PostgreSQL and Kafka, in one process; none, said loudly, where either is missing.
     pub async fn kafka() -> Option<Self> {
         let broker = Some(broker()?);
@@ -95,6 +112,7 @@ impl World {
         config.admin.enabled = false;
         // Of a machine that does ten things at once nobody is to be told that it is slow.
         config.server.default_deadline_ms = 60_000;
+        config.database.answer_timeout_ms = 30_000;
         config.database.acquire_timeout_ms = 60_000;
         config.database.lock_timeout_ms = 30_000;
         config.database.statement_timeout_ms = 60_000;

@@ -35,3 +35,4 @@ mod log;
 mod overdue;
 mod oversell;
 mod pickup;
+mod silent;

@@ -1,9 +1,9 @@
 //! One connection of either engine: the only place where statements meet the drivers.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{
     AssertSqlSafe, Connection as _, Either, Execute, Executor as _, PgConnection, SqlSafeStr as _, SqlStr,
@@ -12,26 +12,38 @@ use sqlx::{
 
 use crate::bind;
 use crate::error::{Error, Result};
+use crate::remote::{Backend, Remote};
 use crate::row::{Inner, Row};
 use crate::tx::Part;
 use crate::value::{Type, Value};
 
-/// The longest that a `BEGIN`, `COMMIT` or `ROLLBACK` may stay unanswered before the connection counts as lost.
+/// The longest that a `BEGIN`, `COMMIT` or `ROLLBACK` may take: a commit waits for the disk, and nothing else ends it.
 const CONTROL: Duration = Duration::from_secs(30);
+
+/// A connection that answered so recently is used without asking.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// How far a connection that rested is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Full,
+    OnceItAnswers,
+    None,
+}
 
 /// How to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Address {
     pub(crate) server: Server,
-    /// The longest that a statement may stay unanswered before the connection counts as lost (the server's own limit
-    /// is shorter; this one is for a network that swallows the answer).
+    /// The longest that a statement may take before the connection counts as lost (the server's own limit is shorter;
+    /// this one is for a server that cannot say what it does).
     pub(crate) patience: Option<Duration>,
 }
 
 /// What to connect to.
 #[derive(Debug, Clone)]
 pub(crate) enum Server {
-    Postgres(Box<PgConnectOptions>),
+    Postgres(Arc<Remote>),
     Sqlite(Box<SqliteConnectOptions>),
 }
 
@@ -42,13 +54,22 @@ pub(crate) struct Connection {
     /// What holds now, and what holds for a connection that comes from the shelf.
     patience: Option<Duration>,
     usual: Option<Duration>,
+    /// When the other side answered last.
+    answered: Instant,
     lost: bool,
 }
 
 #[derive(Debug)]
 enum Wire {
-    Postgres(PgConnection),
+    Postgres(Box<Line>),
     Sqlite(SqliteConnection),
+}
+
+/// Both ends of a connection to PostgreSQL.
+#[derive(Debug)]
+struct Line {
+    here: PgConnection,
+    there: Backend,
 }
 
 /// What is bound to a statement.
@@ -91,19 +112,20 @@ impl Got {
 impl Address {
     /// Connects, giving up after `limit`.
     pub(crate) async fn connect(&self, limit: Duration) -> Result<Connection> {
-        let connected = tokio::time::timeout(limit, async {
-            Ok::<_, sqlx::Error>(match &self.server {
-                Server::Postgres(options) => Wire::Postgres(PgConnection::connect_with(options).await?),
-                Server::Sqlite(options) => Wire::Sqlite(SqliteConnection::connect_with(options).await?),
-            })
-        });
-        match connected.await {
-            Ok(Ok(wire)) => {
-                Ok(Connection { wire, patience: self.patience, usual: self.patience, lost: false })
+        let wire = match &self.server {
+            Server::Postgres(remote) => {
+                let (here, there) = remote.connect(limit).await?;
+                Wire::Postgres(Box::new(Line { here, there }))
             }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::lost("connecting took too long")),
-        }
+            Server::Sqlite(options) => {
+                match tokio::time::timeout(limit, SqliteConnection::connect_with(options)).await {
+                    Ok(connected) => Wire::Sqlite(connected?),
+                    Err(_) => return Err(Error::lost("connecting took too long")),
+                }
+            }
+        };
+        let (patience, usual) = (self.patience, self.patience);
+        Ok(Connection { wire, patience, usual, answered: Instant::now(), lost: false })
     }
 }
 
@@ -133,45 +155,40 @@ async fn finish<'q>(
 }
 
 impl Wire {
-    async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
-        Ok(match self {
-            Self::Postgres(connection) => {
-                let arguments = match params {
-                    Params::Plain(values) => bind::postgres(values)?,
-                    Params::Rows(columns, rows) => bind::postgres_rows(columns, rows)?,
-                    Params::Parts(parts) => bind::postgres_parts(parts)?,
-                };
-                let query = sqlx::query_with(text, arguments);
-                match want {
-                    Want::Count => Got::Count(query.execute(connection).await?.rows_affected()),
-                    Want::Rows => {
-                        let rows = query.fetch_all(connection).await?;
-                        Got::Rows(rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect())
-                    }
-                }
+    /// `limit`: the longest wait for the answer.
+    async fn run(
+        &mut self,
+        text: SqlStr,
+        params: Params<'_>,
+        want: Want,
+        limit: Option<Duration>,
+    ) -> Result<Got> {
+        match self {
+            Self::Postgres(line) => {
+                let Line { here, there } = &mut **line;
+                there.wait(run_postgres(here, text, params, want), limit).await
             }
-            Self::Sqlite(connection) => {
-                let arguments = match params {
-                    Params::Plain(values) => bind::sqlite(values)?,
-                    Params::Rows(columns, rows) => bind::sqlite_rows(columns, &rows)?,
-                    Params::Parts(_) => return Err(Error::misuse("SQLite runs batches one by one")),
-                };
-                let (_, changed, rows) = finish(connection, sqlx::query_with(text, arguments)).await?;
-                match want {
-                    Want::Count => Got::Count(changed),
-                    Want::Rows => Got::Rows(rows),
-                }
-            }
-        })
+            Self::Sqlite(connection) => run_sqlite(connection, text, params, want).await,
+        }
     }
 
     /// `expected`: how many statements must come to their end (`SQLite` tells).
-    async fn script(&mut self, text: SqlStr, expected: usize) -> Result<()> {
+    async fn script(&mut self, text: SqlStr, expected: usize, limit: Option<Duration>) -> Result<()> {
         let script = sqlx::raw_sql(text);
         match self {
-            Self::Postgres(connection) => script.execute(connection).await.map(|_| ()).map_err(Error::from),
+            Self::Postgres(line) => {
+                let Line { here, there } = &mut **line;
+                let work = async { script.execute(here).await.map(|_| ()).map_err(Error::from) };
+                there.wait(work, limit).await
+            }
             Self::Sqlite(connection) => {
-                let (finished, ..) = finish(connection, script).await?;
+                let work = finish(connection, script);
+                let (finished, ..) = match limit {
+                    Some(limit) => {
+                        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silence()))?
+                    }
+                    None => work.await?,
+                };
                 if finished < expected {
                     Err(Error::lost("statement did not come to its end"))
                 } else {
@@ -182,30 +199,65 @@ impl Wire {
     }
 }
 
+async fn run_postgres(
+    connection: &mut PgConnection,
+    text: SqlStr,
+    params: Params<'_>,
+    want: Want,
+) -> Result<Got> {
+    let arguments = match params {
+        Params::Plain(values) => bind::postgres(values)?,
+        Params::Rows(columns, rows) => bind::postgres_rows(columns, rows)?,
+        Params::Parts(parts) => bind::postgres_parts(parts)?,
+    };
+    let query = sqlx::query_with(text, arguments);
+    Ok(match want {
+        Want::Count => Got::Count(query.execute(connection).await?.rows_affected()),
+        Want::Rows => {
+            let rows = query.fetch_all(connection).await?;
+            Got::Rows(rows.into_iter().map(|row| Row(Inner::Postgres(row))).collect())
+        }
+    })
+}
+
+async fn run_sqlite(
+    connection: &mut SqliteConnection,
+    text: SqlStr,
+    params: Params<'_>,
+    want: Want,
+) -> Result<Got> {
+    let arguments = match params {
+        Params::Plain(values) => bind::sqlite(values)?,
+        Params::Rows(columns, rows) => bind::sqlite_rows(columns, &rows)?,
+        Params::Parts(_) => return Err(Error::misuse("SQLite runs batches one by one")),
+    };
+    let (_, changed, rows) = finish(connection, sqlx::query_with(text, arguments)).await?;
+    Ok(match want {
+        Want::Count => Got::Count(changed),
+        Want::Rows => Got::Rows(rows),
+    })
+}
+
 impl Connection {
     /// Runs one statement with parameters; the driver keeps it prepared.
     pub(crate) async fn run(&mut self, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
         self.alive()?;
-        let work = self.wire.run(text, params, want);
-        let ran = match self.patience {
-            Some(patience) => tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(silence())),
-            None => work.await,
-        };
+        let ran = self.wire.run(text, params, want, self.patience).await;
         self.judge(ran)
     }
 
     /// Runs `BEGIN`, `COMMIT` and the like, joined by semicolons, in one go.
     pub(crate) async fn control(&mut self, text: &'static str) -> Result<()> {
         self.alive()?;
-        let work = self.wire.script(SqlStr::from_static(text), text.split(';').count());
-        let ran = tokio::time::timeout(CONTROL, work).await.unwrap_or_else(|_| Err(silence()));
+        let expected = text.split(';').count();
+        let ran = self.wire.script(SqlStr::from_static(text), expected, Some(CONTROL)).await;
         self.judge(ran)
     }
 
     /// Runs a text built here from checked names, or a migration, for as long as it takes.
     pub(crate) async fn script(&mut self, text: String) -> Result<()> {
         self.alive()?;
-        let ran = self.wire.script(AssertSqlSafe(text).into_sql_str(), 1).await;
+        let ran = self.wire.script(AssertSqlSafe(text).into_sql_str(), 1, None).await;
         self.judge(ran)
     }
 
@@ -218,15 +270,29 @@ impl Connection {
         self.patience = self.usual;
     }
 
+    /// Whether it may be used without asking whether the other side still answers.
+    pub(crate) fn is_trusted(&self) -> Trust {
+        match &self.wire {
+            Wire::Postgres(line) if !line.there.is_trusted(self.answered) => Trust::None,
+            _ if self.answered.elapsed() < TRUSTED => Trust::Full,
+            _ => Trust::OnceItAnswers,
+        }
+    }
+
     /// Whether the other side still answers.
     pub(crate) async fn answers(&mut self, limit: Duration) -> bool {
-        let ping = async {
-            match &mut self.wire {
-                Wire::Postgres(connection) => connection.ping().await,
-                Wire::Sqlite(connection) => connection.ping().await,
+        let answered = match &mut self.wire {
+            Wire::Postgres(line) => {
+                let limit = limit.min(line.there.patience());
+                let answered = tokio::time::timeout(limit, line.here.ping()).await;
+                if !matches!(answered, Ok(Ok(()))) {
+                    line.there.lost();
+                }
+                answered
             }
+            Wire::Sqlite(connection) => tokio::time::timeout(limit, connection.ping()).await,
         };
-        matches!(tokio::time::timeout(limit, ping).await, Ok(Ok(())))
+        matches!(answered, Ok(Ok(())))
     }
 
     /// Says goodbye and waits until it is closed.
@@ -235,7 +301,7 @@ impl Connection {
             return;
         }
         let closed = match self.wire {
-            Wire::Postgres(connection) => connection.close().await,
+            Wire::Postgres(line) => line.here.close().await,
             Wire::Sqlite(connection) => connection.close().await,
         };
         if let Err(error) = closed {
@@ -252,7 +318,16 @@ impl Connection {
     }
 
     fn judge<T>(&mut self, ran: Result<T>) -> Result<T> {
-        self.lost |= ran.as_ref().is_err_and(Error::is_lost);
+        match &ran {
+            Ok(_) => self.answered = Instant::now(),
+            Err(error) if error.is_lost() => {
+                self.lost = true;
+                if let Wire::Postgres(line) = &self.wire {
+                    line.there.lost();
+                }
+            }
+            Err(_) => {}
+        }
         ran
     }
 }

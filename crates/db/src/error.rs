@@ -75,6 +75,16 @@ impl Error {
         matches!(self, Self::Unavailable(text) if text.starts_with(LOST))
     }
 
+    /// Whether it means that the server cannot be reached, or does not take connections yet.
+    pub(crate) fn is_away(&self) -> bool {
+        self.is_lost() || matches!(self, Self::Unavailable(text) if text == "server: 57P03")
+    }
+
+    /// Whether the server answered that it has no room for another connection.
+    pub(crate) fn is_server_full(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text.starts_with("server: 53"))
+    }
+
     /// An error for a caller that broke a rule of this crate.
     pub(crate) fn misuse(text: impl Into<String>) -> Self {
         Self::Engine(text.into())

@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::connection::{Address, Connection};
+use crate::connection::{Address, Connection, Trust};
 use crate::error::{Error, Result};
 
-/// A connection that rested longer is asked whether it still answers.
-const TRUSTED: Duration = Duration::from_secs(2);
 /// A connection that rested longer is closed.
 const IDLE_LIMIT: Duration = Duration::from_mins(5);
 /// A connection that lived longer is closed when it comes back.
@@ -39,7 +37,8 @@ struct Rested {
 /// A connection in use.
 pub(crate) struct Lease {
     pool: Arc<Inner>,
-    held: Option<Held>,
+    /// Boxed, because every transaction carries it.
+    held: Option<Box<Held>>,
     /// A transaction is open on it.
     pub(crate) in_tx: bool,
     /// A statement is under way, or was when its future was dropped.
@@ -73,7 +72,12 @@ impl Pool {
     /// The connection for a permit: from the shelf or a new one.
     pub(crate) async fn lease(&self, permit: OwnedSemaphorePermit) -> Result<Lease> {
         while let Some(mut rested) = self.take() {
-            if rested.since.elapsed() < TRUSTED || rested.connection.answers(self.0.acquire).await {
+            let usable = match rested.connection.is_trusted() {
+                Trust::Full => true,
+                Trust::OnceItAnswers => rested.connection.answers(self.0.acquire).await,
+                Trust::None => false,
+            };
+            if usable {
                 return Ok(self.hold(rested.connection, rested.born, permit));
             }
         }
@@ -86,7 +90,7 @@ impl Pool {
     }
 
     fn hold(&self, connection: Connection, born: Instant, permit: OwnedSemaphorePermit) -> Lease {
-        let held = Some(Held { connection, born, permit });
+        let held = Some(Box::new(Held { connection, born, permit }));
         Lease { pool: Arc::clone(&self.0), held, in_tx: false, busy: false, broken: false }
     }
 
@@ -108,6 +112,17 @@ impl Lease {
             None => Err(Error::lost("earlier")),
         }
     }
+
+    /// Another connection in place of one that was lost before anything was done on it.
+    pub(crate) async fn replace(&mut self) -> Result<()> {
+        let Some(held) = self.held.take() else { return Err(Error::lost("earlier")) };
+        let Held { connection, permit, .. } = *held;
+        drop(connection);
+        let mut fresh = Pool(Arc::clone(&self.pool)).lease(permit).await?;
+        self.held = fresh.held.take();
+        (self.busy, self.broken) = (false, false);
+        Ok(())
+    }
 }
 
 impl Drop for Lease {
@@ -118,7 +133,7 @@ impl Drop for Lease {
         }
         held.connection.be_as_usual();
         if !self.in_tx {
-            return self.pool.put(held);
+            return self.pool.put(*held);
         }
         // Without a runtime there is nobody to roll back: dropping the connection ends the transaction as well.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
@@ -126,7 +141,7 @@ impl Drop for Lease {
         runtime.spawn(async move {
             let rollback = held.connection.control("ROLLBACK");
             if matches!(tokio::time::timeout(pool.acquire, rollback).await, Ok(Ok(()))) {
-                pool.put(held);
+                pool.put(*held);
             }
         });
     }

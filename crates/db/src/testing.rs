@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -12,6 +13,7 @@ use crate::connection::{Address, Server};
 use crate::engine::{Db, Options};
 use crate::migrate::Migrations;
 pub use crate::plan::Plan;
+use crate::remote::Remote;
 pub use crate::schema::Schema;
 
 /// The variable that names a PostgreSQL server where schemas may be made.
@@ -157,9 +159,10 @@ pub async fn own_database() -> Option<OwnDatabase> {
 }
 
 async fn on_server(url: &str, text: String) -> crate::Result<()> {
-    let options = url.parse().map_err(crate::Error::from)?;
-    let address = Address { server: Server::Postgres(Box::new(options)), patience: None };
-    let mut connection = address.connect(std::time::Duration::from_secs(10)).await?;
+    let limit = std::time::Duration::from_secs(10);
+    let remote = Remote::new(url.parse().map_err(crate::Error::from)?, limit);
+    let address = Address { server: Server::Postgres(Arc::new(remote)), patience: None };
+    let mut connection = address.connect(limit).await?;
     let ran = connection.script(text).await;
     connection.close().await;
     ran

@@ -334,13 +334,14 @@ impl Tx {
         let named = text.clone();
         let ran = match &mut self.link {
             Link::Pooled(lease) => {
-                lease.busy = true;
-                let ran = match lease.connection() {
-                    Ok(connection) => connection.run(text, params, want).await,
-                    Err(error) => Err(error),
-                };
-                lease.busy = false;
-                ran
+                // each statement of a plain read stands for itself, so it can be asked again elsewhere
+                let again = (self.mode == Mode::Read).then(|| params.clone());
+                match (ask(lease, text.clone(), params, want).await, again) {
+                    (Err(error), Some(params)) if error.is_lost() => {
+                        Box::pin(ask_elsewhere(lease, text, params, want)).await
+                    }
+                    (ran, _) => ran,
+                }
             }
             Link::Writer(turn) => {
                 let ran = match turn.connection().await {
@@ -396,6 +397,22 @@ impl Tx {
             name => Ok(name),
         }
     }
+}
+
+/// Busy until the answer is there: a lease that is dropped meanwhile is closed.
+async fn ask(lease: &mut Lease, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+    lease.busy = true;
+    let ran = match lease.connection() {
+        Ok(connection) => connection.run(text, params, want).await,
+        Err(error) => Err(error),
+    };
+    lease.busy = false;
+    ran
+}
+
+async fn ask_elsewhere(lease: &mut Lease, text: SqlStr, params: Params<'_>, want: Want) -> Result<Got> {
+    lease.replace().await?;
+    ask(lease, text, params, want).await
 }
 
 async fn commit_pooled(mut lease: Lease) -> Result<()> {

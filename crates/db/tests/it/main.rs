@@ -11,5 +11,9 @@ mod errors;
 mod fixture;
 mod migrations;
 mod parity;
+#[expect(dead_code, unreachable_pub, reason = "other crates include this file too")]
+#[path = "../../../../tests/src/proxy.rs"]
+mod proxy;
 mod races;
 mod shared;
+mod silent;

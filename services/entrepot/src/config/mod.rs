@@ -138,6 +138,9 @@ pub struct Database {
     pub orders_url: Secret,
     /// Connections per service.
     pub max_connections: u32,
+    /// PostgreSQL: a connection that gives no answer for this long is asked about on another one and, unless the server
+    /// still works on the statement, closed together with all that rest, ms.
+    pub answer_timeout_ms: u64,
     /// Wait for a connection, ms.
     pub acquire_timeout_ms: u64,
     /// Wait for a lock, ms.
@@ -163,6 +166,7 @@ impl Default for Database {
             fulfillment_url: Secret::default(),
             orders_url: Secret::default(),
             max_connections: 16,
+            answer_timeout_ms: options.answer_timeout_ms,
             acquire_timeout_ms: options.acquire_timeout_ms,
             lock_timeout_ms: options.lock_timeout_ms,
             statement_timeout_ms: options.statement_timeout_ms,
@@ -516,6 +520,7 @@ impl Config {
             lock_timeout_ms: self.database.lock_timeout_ms,
             statement_timeout_ms: self.database.statement_timeout_ms,
             idle_in_tx_timeout_ms: self.database.idle_in_tx_timeout_ms,
+            answer_timeout_ms: self.database.answer_timeout_ms,
             acquire_timeout_ms: self.database.acquire_timeout_ms,
             slow_statement_ms: self.database.slow_statement_ms,
             allow_unencrypted: self.database.allow_unencrypted,
