@@ -59,6 +59,11 @@ impl World {
         Self::with(Clock::virtual_at(start), Stand::default()).await
     }
 
+    /// On SQLite files and the local bus, with a clock that the test can make leap, and other settings.
+    pub async fn on_clock(clock: Clock, tune: impl FnOnce(&mut Config)) -> Self {
+        Self::tuned(clock, Stand::default(), tune).await
+    }
+
     /// On PostgreSQL and the local bus; none, said loudly, where there is no PostgreSQL.
     pub async fn postgres() -> Option<Self> {
         Self::postgres_with(|_| ()).await
@@ -127,7 +132,7 @@ impl World {
             config.bus.partitions = 3;
         }
         tune(&mut config);
-        let platform = start(config, clock).await;
+        let platform = Box::pin(start(config, clock)).await;
         let world = Self { platform, _folder: folder, database: stand.database };
         world.clients("ops/test").put_node(NODE).await;
         world.settle().await;

@@ -20,7 +20,7 @@ macro_rules! everywhere {
         #[tokio::test(flavor = "multi_thread")]
         async fn $flow() {
             if let Some(stage) = super::Stage::$stage().await {
-                super::$flow(stage).await;
+                Box::pin(super::$flow(stage)).await;
             }
         }
     };
@@ -28,6 +28,7 @@ macro_rules! everywhere {
 
 mod architecture;
 mod bad_input;
+mod clocks;
 mod commands;
 mod crash;
 mod kafka;

@@ -22,7 +22,7 @@ everywhere! {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_all_the_way_on_postgres_without_a_broker() {
     if let Some(stage) = Stage::postgres().await {
-        an_order_goes_all_the_way(stage).await;
+        Box::pin(an_order_goes_all_the_way(stage)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may run a relay or a sweeper: a row with holder, epoch and end.
 //!
-//! The end is wall time. Holders renew at a third of the term, so a holder that cannot reach its database knows it
+//! The end is by the database's clock: those of processes may differ by hours. Holders renew at a third of the term, so a holder that cannot reach its database knows it
 //! before others take over. Two holders at once are harmless wherever this is used; the lease only saves work.
 
 use std::time::Duration;
@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 use crate::Error;
 
+/// The longest term, a year in microseconds.
+const LONGEST: i64 = 365 * 24 * 3_600 * 1_000_000;
+
 /// What a successful holder knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
@@ -22,30 +25,29 @@ pub struct Lease {
 }
 
 /// Takes the lease `name` if it is free, or renews it if `holder` has it. None: somebody else has it.
-pub async fn take(
-    tx: &mut Tx,
-    name: &str,
-    holder: &str,
-    now: Timestamp,
-    term: Duration,
-) -> Result<Option<Lease>, Error> {
-    let now = now.as_microsecond();
-    let until = now.saturating_add(i64::try_from(term.as_micros()).unwrap_or(i64::MAX));
+pub async fn take(tx: &mut Tx, name: &str, holder: &str, term: Duration) -> Result<Option<Lease>, Error> {
+    let term = i64::try_from(term.as_micros()).unwrap_or(i64::MAX).min(LONGEST);
     let row = tx
         .fetch_optional(
-            "INSERT INTO leases (name, holder, epoch, until_at) VALUES ($1, $2, 1, $4)
+            "INSERT INTO leases (name, holder, epoch, until_at) VALUES ($1, $2, 1, {now} + $3)
              ON CONFLICT (name) DO UPDATE
                SET epoch = CASE WHEN leases.holder = excluded.holder THEN leases.epoch ELSE leases.epoch + 1 END,
                    holder = excluded.holder, until_at = excluded.until_at
-             WHERE leases.holder = excluded.holder OR leases.until_at <= $3
+             WHERE leases.holder = excluded.holder OR leases.until_at <= {now}
              RETURNING epoch, until_at",
-            params![name, holder, now, until],
+            params![name, holder, term],
         )
         .await?;
     row.map(|row| {
         Ok(Lease { epoch: row.get("epoch")?, until: crate::event::from_micros(row.get("until_at")?)? })
     })
     .transpose()
+}
+
+/// Whether somebody holds the lease `name`.
+pub async fn is_held(tx: &mut Tx, name: &str) -> Result<bool, Error> {
+    let sql = "SELECT 1 AS held FROM leases WHERE name = $1 AND until_at > {now}";
+    Ok(tx.fetch_optional(sql, params![name]).await?.is_some())
 }
 
 /// Ends the lease at once, if `holder` has it.
@@ -151,7 +153,7 @@ impl Keeper {
 
     async fn ask(&self) -> Result<Option<Lease>, Error> {
         let mut tx = self.db.begin().await?;
-        let lease = take(&mut tx, &self.name, &self.holder, self.clock.wall(), self.term).await?;
+        let lease = take(&mut tx, &self.name, &self.holder, self.term).await?;
         tx.commit().await?;
         Ok(lease)
     }

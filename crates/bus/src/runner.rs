@@ -265,7 +265,7 @@ impl Runner {
         if !marks.save(&mut tx, self.group()).await? {
             return Ok(Round::Overtaken);
         }
-        parked::park(&mut tx, self.group(), &parking, self.clock.wall()).await?;
+        parked::park(&mut tx, self.group(), &parking, self.clock.shared()).await?;
         tx.commit().await?;
         db::drill::pass("consumer.committed");
         self.count(applied, repeated, &parking);

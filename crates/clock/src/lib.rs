@@ -1,11 +1,17 @@
 //! The one source of time.
 //!
-//! Owns the difference between two kinds of time. `business()` is what due times, holds and opening hours are
-//! measured against; it may be virtual, and then moves only by [`Clock::advance_to`]. `wall()` is the machine's
-//! clock, for leases, polls, back-off, deadlines and ids; it is never virtual.
+//! Owns the difference between three kinds of time. `business()` is what due times, holds and opening hours are
+//! measured against; it may be virtual, and then moves only by [`Clock::advance_to`]. `shared()` is what several
+//! processes agree on, for retries that another process may find due. `wall()` is this machine's clock, for polls,
+//! back-off, deadlines and ids; it is never virtual.
 //!
-//! Always true: `business()` has whole microseconds (what the databases keep), and never goes back on a virtual
-//! clock. Absent on purpose: time zones and calendars (`domain`), timers (each service keeps rows of its own).
+//! Always true: `business()` has whole microseconds (what the databases keep), never goes back on a virtual clock, and
+//! on a system clock runs with the machine's monotonic clock: it follows a reference (the database's time) by
+//! [`Clock::follow`], and no leap of the reference or of the machine moves it unless somebody says so
+//! ([`Clock::adopt`]). Absent on purpose: time zones and calendars (`domain`), timers (each service keeps rows of its
+//! own).
+
+mod followed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,47 +20,90 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use followed::Follow;
+use followed::Followed;
+
 /// A handle on time; clones share the same clock.
 #[derive(Clone)]
 pub struct Clock {
     business: Business,
+    /// What a test adds to the machine's time, in microseconds.
+    shift: Arc<AtomicI64>,
 }
 
 #[derive(Clone)]
 enum Business {
-    System,
+    System(Arc<Followed>),
     /// Microseconds since the epoch.
     Virtual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// The machine's clock for both kinds of time.
+    /// The machine's clock for all kinds of time.
     pub fn system() -> Self {
-        Self { business: Business::System }
+        Self::shifted(Arc::default())
+    }
+
+    /// The same on a machine whose clock is off by `shift` microseconds, which a test may change at any time.
+    pub fn shifted(shift: Arc<AtomicI64>) -> Self {
+        let start = machine(&shift);
+        Self { business: Business::System(Arc::new(Followed::from(start))), shift }
     }
 
     /// A clock whose business time stands at `at` until it is moved.
     pub fn virtual_at(at: Timestamp) -> Self {
-        Self { business: Business::Virtual(Arc::new(AtomicI64::new(at.as_microsecond()))) }
+        let business = Business::Virtual(Arc::new(AtomicI64::new(at.as_microsecond())));
+        Self { business, shift: Arc::default() }
     }
 
     /// The time that business rules see, cut to whole microseconds.
     pub fn business(&self) -> Timestamp {
         match &self.business {
-            Business::System => whole_micros(machine()),
+            Business::System(followed) => followed.now(),
             Business::Virtual(at) => from_micros(at.load(Ordering::SeqCst)),
         }
     }
 
-    /// The machine's time, for leases, polls and deadlines.
+    /// The machine's time, for polls and deadlines. Never compare it with what another process wrote.
     pub fn wall(&self) -> Timestamp {
-        machine()
+        machine(&self.shift)
+    }
+
+    /// The time that several processes agree on: business time, or the machine's where that is virtual.
+    pub fn shared(&self) -> Timestamp {
+        match &self.business {
+            Business::System(followed) => followed.now(),
+            Business::Virtual(_) => self.wall(),
+        }
+    }
+
+    /// Takes note of what the reference of business time says, whose answer took `took`. A virtual clock has none.
+    pub fn follow(&self, reference: Timestamp, took: Duration) -> Follow {
+        match &self.business {
+            Business::System(followed) => followed.follow(reference, took),
+            Business::Virtual(_) => Follow::Followed,
+        }
+    }
+
+    /// How far the reference is ahead of business time after a leap, in microseconds.
+    pub fn leap(&self) -> Option<i64> {
+        match &self.business {
+            Business::System(followed) => followed.leap(),
+            Business::Virtual(_) => None,
+        }
+    }
+
+    /// Sets business time by the reference after a leap: somebody knows that the reference is right.
+    pub fn adopt(&self) {
+        if let Business::System(followed) = &self.business {
+            followed.adopt();
+        }
     }
 
     /// Whether business time stands still between calls of [`Clock::advance_to`].
     pub fn is_virtual(&self) -> bool {
         match self.business {
-            Business::System => false,
+            Business::System(_) => false,
             Business::Virtual(_) => true,
         }
     }
@@ -63,7 +112,7 @@ impl Clock {
     /// always false on a system clock.
     pub fn advance_to(&self, to: Timestamp) -> bool {
         match &self.business {
-            Business::System => false,
+            Business::System(_) => false,
             Business::Virtual(at) => {
                 let to = to.as_microsecond();
                 at.fetch_max(to, Ordering::SeqCst) < to
@@ -92,12 +141,16 @@ impl fmt::Debug for Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
-fn machine() -> Timestamp {
-    Timestamp::now()
+fn machine(shift: &AtomicI64) -> Timestamp {
+    let now = Timestamp::now();
+    match shift.load(Ordering::SeqCst) {
+        0 => now,
+        micros => from_micros(now.as_microsecond().saturating_add(micros)),
+    }
 }
 
-fn whole_micros(at: Timestamp) -> Timestamp {
-    from_micros(at.as_microsecond())
+fn micros_of(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Every value passed here was a valid timestamp before, so the fallback is never taken.
@@ -128,6 +181,27 @@ mod tests {
         assert_eq!(Clock::system().business().subsec_nanosecond() % 1_000, 0);
         let clock = Clock::virtual_at(at("2011-12-01T08:26:00.123456789Z"));
         assert_eq!(clock.business(), at("2011-12-01T08:26:00.123456Z"));
+    }
+
+    #[test]
+    fn a_leap_of_the_machine_moves_its_wall_time_alone() {
+        let shift = Arc::new(AtomicI64::new(0));
+        let clock = Clock::shifted(Arc::clone(&shift));
+        let before = clock.business();
+        shift.store(3_600_000_000, Ordering::SeqCst);
+        assert!(clock.wall().as_microsecond() - before.as_microsecond() > 3_500_000_000);
+        assert!(clock.business().as_microsecond() - before.as_microsecond() < 3_000_000_000);
+        assert!(clock.shared().as_microsecond() - before.as_microsecond() < 3_000_000_000);
+    }
+
+    #[test]
+    fn a_virtual_clock_follows_nothing() {
+        let clock = Clock::virtual_at(at("2011-12-01T08:00:00Z"));
+        assert_eq!(clock.follow(clock.wall(), Duration::ZERO), Follow::Followed);
+        assert_eq!(clock.leap(), None);
+        clock.adopt();
+        assert_eq!(clock.business(), at("2011-12-01T08:00:00Z"));
+        assert!(clock.shared() > at("2020-01-01T00:00:00Z"));
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Wire {
         match self {
             Self::Postgres(line) => {
                 let Line { here, there } = &mut **line;
-                there.wait(run_postgres(here, text, params, want), limit).await
+                // boxed, because every future above would carry it
+                there.wait(Box::pin(run_postgres(here, text, params, want)), limit).await
             }
             Self::Sqlite(connection) => run_sqlite(connection, text, params, want).await,
         }
@@ -179,7 +180,7 @@ impl Wire {
             Self::Postgres(line) => {
                 let Line { here, there } = &mut **line;
                 let work = async { script.execute(here).await.map(|_| ()).map_err(Error::from) };
-                there.wait(work, limit).await
+                there.wait(Box::pin(work), limit).await
             }
             Self::Sqlite(connection) => {
                 let work = finish(connection, script);

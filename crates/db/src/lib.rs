@@ -19,8 +19,9 @@
 //! Placeholders are `$1`, `$2`. Use `INSERT .. ON CONFLICT .. RETURNING`, guarded `UPDATE .. RETURNING`,
 //! `UPDATE .. FROM`, row values, `COUNT(*) FILTER`, window functions, read-only CTEs, `IS NOT DISTINCT FROM`,
 //! `NULLS LAST`, partial unique indexes, `CAST(SUM(x) AS BIGINT)`. Never `now()`, `::cast`, `GREATEST`, `ILIKE`,
-//! `= ANY`, `DISTINCT ON`, `LATERAL`, DML in CTEs, `LIKE`. Two markers stand for what the engines say differently:
-//! `{rows}` for many rows in one statement ([`Tx::batch`]) and `{lock:t}` for row locks ([`Tx::lock_one`]).
+//! `= ANY`, `DISTINCT ON`, `LATERAL`, DML in CTEs, `LIKE`. Three markers stand for what the engines say differently:
+//! `{rows}` for many rows in one statement ([`Tx::batch`]), `{lock:t}` for row locks ([`Tx::lock_one`]) and `{now}`
+//! for the database's own time in microseconds (of `SQLite`: the machine's), which processes can compare.
 //!
 //! | column | PostgreSQL | `SQLite` (`STRICT`) | Rust |
 //! | --- | --- | --- | --- |

@@ -4,6 +4,7 @@
 //! tell a long statement from a lost connection. So who waits too long for an answer asks the server on a second
 //! connection whether it still works on the statement. If it does not, or cannot be asked, the connection is lost.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,12 +100,10 @@ impl Backend {
     /// Waits for an answer for as long as the server works on it, at most `limit`.
     pub(crate) async fn wait<T>(
         &self,
-        work: impl Future<Output = Result<T>>,
+        mut work: Pin<Box<impl Future<Output = Result<T>>>>,
         limit: Option<Duration>,
     ) -> Result<T> {
         let asked = Instant::now();
-        // boxed, because every future above would carry it
-        let mut work = Box::pin(work);
         loop {
             if let Ok(done) = tokio::time::timeout(self.remote.answer, &mut work).await {
                 return done;

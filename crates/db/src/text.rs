@@ -1,4 +1,4 @@
-//! The two markers in statement texts, and a cache of the texts built from them.
+//! The markers in statement texts, and a cache of the texts built from them.
 //!
 //! Statement caches of both drivers are keyed by the text, so each marked text is built once per engine.
 
@@ -96,6 +96,10 @@ fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)], first: us
                 has_rows = true;
                 out.push_str(&source(engine, columns, first)?);
             }
+            None if marker == "now" => out.push_str(match engine {
+                Engine::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+                Engine::Sqlite => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+            }),
             // no stronger than an UPDATE that leaves the key alone: foreign key checks of others pass
             Some(("lock", table)) if is_name(table) => {
                 if engine == Engine::Postgres {
@@ -181,6 +185,13 @@ mod tests {
         let sql = "SELECT a FROM t {lock:t}";
         assert_eq!(expand(Engine::Postgres, sql, &[], 1).unwrap(), "SELECT a FROM t FOR NO KEY UPDATE OF t");
         assert_eq!(expand(Engine::Sqlite, sql, &[], 1).unwrap(), "SELECT a FROM t ");
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_engine() {
+        let sql = "SELECT {now} AS now";
+        assert!(expand(Engine::Postgres, sql, &[], 1).unwrap().contains("clock_timestamp()"));
+        assert!(expand(Engine::Sqlite, sql, &[], 1).unwrap().contains("unixepoch('subsec')"));
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl Tx {
         self.fetch_optional(sql, params).await?.ok_or_else(|| Error::Decode("no row".into()))
     }
 
+    /// The database's time, in microseconds since the epoch (of `SQLite`: the machine's).
+    pub async fn now(&mut self) -> Result<i64> {
+        self.fetch_one("SELECT {now} AS now", Vec::new()).await?.get("now")
+    }
+
     /// One row, locked until the end of the transaction: the text ends in `{lock:t}`, `t` being the table's alias.
     pub async fn lock_one(&mut self, sql: &'static str, params: Vec<Value>) -> Result<Option<Row>> {
         if !sql.contains("{lock:") {

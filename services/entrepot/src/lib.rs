@@ -9,6 +9,7 @@ pub mod compose;
 pub mod config;
 pub mod data;
 pub mod exit;
+mod guard;
 pub mod metrics;
 mod timers;
 

@@ -11,6 +11,16 @@ pub const METRICS: &[Metric] = &[
         "entrepot_capacity_below_zero_total",
         "Capacity slots that were given back more often than taken.",
     ),
+    Metric(
+        Gauge,
+        "entrepot_clock_leap_seconds",
+        "How far the database's clock is ahead of business time after a leap; 0 while it is followed.",
+    ),
+    Metric(
+        Gauge,
+        "entrepot_clock_machine_ahead_seconds",
+        "How far the clock of this machine is ahead of business time.",
+    ),
     Metric(Gauge, "entrepot_consumer_lag", "Events on the topic that the consumer has not seen."),
     Metric(Counter, "entrepot_consumer_rebuilds_total", "Times the connection to the broker was made again."),
     Metric(Histogram, "entrepot_db_begin_seconds", "Time until a transaction began, by engine."),
@@ -19,7 +29,17 @@ pub const METRICS: &[Metric] = &[
         "entrepot_db_commits_total",
         "Commits, by engine; on SQLite several transactions share one.",
     ),
+    Metric(
+        Counter,
+        "entrepot_db_refused_connects_total",
+        "Callers that were refused at once because PostgreSQL could not be reached.",
+    ),
     Metric(Counter, "entrepot_db_retries_total", "Transactions that were run again after a conflict."),
+    Metric(
+        Counter,
+        "entrepot_db_silent_connections_total",
+        "Connections to PostgreSQL that gave no answer and were given up.",
+    ),
     Metric(
         Counter,
         "entrepot_db_slow_statements_total",
@@ -76,5 +96,6 @@ pub const METRICS: &[Metric] = &[
     Metric(Counter, "entrepot_relay_errors_total", "Rounds of the relay that failed, by outbox."),
     Metric(Gauge, "entrepot_relay_leader", "1 where this process runs the relay, by outbox."),
     Metric(Counter, "entrepot_timer_errors_total", "Timer runs that failed, by service."),
+    Metric(Gauge, "entrepot_timers_paused", "1 while the timers of a service end nothing, by service."),
     Metric(Counter, "entrepot_timers_run_total", "Things that were due and were done, by service."),
 ];

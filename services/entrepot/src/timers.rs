@@ -12,12 +12,16 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::guard::Guard;
+
 /// What a loop needs of a service.
 pub(crate) trait Due: Send + Sync + 'static {
     /// Its name.
     fn name(&self) -> &'static str;
     /// Runs what is due at `now`; answers how much there was.
     fn run_due(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, String>>;
+    /// How much is due at `now`, counted up to `limit`.
+    fn overdue(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, String>>;
     /// When the next thing is due.
     fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, String>>;
 }
@@ -26,6 +30,8 @@ pub(crate) trait Due: Send + Sync + 'static {
 const POLL: Duration = Duration::from_millis(250);
 /// What is due but could not be run is tried again after this.
 const STUCK: Duration = Duration::from_millis(50);
+/// Paused timers look again this often.
+const PAUSED: Duration = Duration::from_secs(1);
 /// Commits of this process that come thick are looked after together.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -35,6 +41,7 @@ pub(crate) async fn run(
     db: db::Db,
     clock: Clock,
     mut lease: Keeper,
+    mut guard: Guard,
     stop: CancellationToken,
 ) {
     let mut committed = db.committed();
@@ -46,7 +53,7 @@ pub(crate) async fn run(
     }
     while !stop.is_cancelled() {
         committed.borrow_and_update();
-        let pause = match turn(&*service, &clock, &mut lease).await {
+        let pause = match turn(&*service, &clock, &mut lease, &mut guard).await {
             Ok(pause) => {
                 errors = 0;
                 pause
@@ -70,21 +77,33 @@ pub(crate) async fn run(
 }
 
 /// One look; answers how long nothing can be due.
-async fn turn(service: &dyn Due, clock: &Clock, lease: &mut Keeper) -> Result<Duration, String> {
+async fn turn(
+    service: &dyn Due,
+    clock: &Clock,
+    lease: &mut Keeper,
+    guard: &mut Guard,
+) -> Result<Duration, String> {
     if lease.hold().await.map_err(|error| error.to_string())?.is_none() {
         return Ok(POLL);
     }
-    let now = clock.business();
     match service.next_due().await? {
-        Some(due) if due <= now => {
+        Some(due) if due <= clock.business() => {
+            if !guard.admits(service).await? {
+                return Ok(PAUSED);
+            }
+            // the guard may have set the clock
+            let now = clock.business();
             let done = service.run_due(now).await?;
+            guard.ended(done);
             metrics::counter!("entrepot_timers_run_total", "service" => service.name())
                 .increment(done as u64);
             // what is due but was not run (locked by another, or its peer is away) must not spin the loop
             Ok(if done > 0 { Duration::ZERO } else { STUCK })
         }
-        Some(due) => Ok(until(now, due).min(POLL)),
-        None => Ok(POLL),
+        later => {
+            guard.rest(service);
+            Ok(later.map_or(POLL, |due| until(clock.business(), due).min(POLL)))
+        }
     }
 }
 

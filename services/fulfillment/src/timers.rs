@@ -17,6 +17,15 @@ impl Fulfillment {
         Ok(ended? + worked? + made?)
     }
 
+    /// How much ends at `now`, counted up to `limit` of each kind. Calls to peers end nothing.
+    pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut tx = self.db.read().await?;
+        let promises = store::promise::overdue(&mut tx, now, limit).await?;
+        let work = store::work::overdue(&mut tx, now, limit).await?;
+        Ok(usize::try_from(promises.saturating_add(work)).unwrap_or(usize::MAX))
+    }
+
     /// When something is due next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.db.read().await?;

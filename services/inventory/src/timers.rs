@@ -35,6 +35,13 @@ impl Inventory {
         Ok(done)
     }
 
+    /// How much is due at `now`, counted up to `limit`.
+    pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
+        let mut tx = self.db.read().await?;
+        let due = reservations::overdue(&mut tx, now, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        Ok(usize::try_from(due).unwrap_or(usize::MAX))
+    }
+
     /// When [`Inventory::run_due`] has something to do next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.db.read().await?;

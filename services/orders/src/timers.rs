@@ -65,6 +65,13 @@ impl Orders {
         Ok(())
     }
 
+    /// How much is due at `now`, counted up to `limit`.
+    pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
+        let mut tx = self.db.read().await?;
+        let due = store::overdue(&mut tx, now, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        Ok(usize::try_from(due).unwrap_or(usize::MAX))
+    }
+
     /// When something is due next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.db.read().await?;

@@ -92,13 +92,13 @@ const HIDDEN: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_texts_come_back_as_they_were_sent_and_stay_apart() {
-    odd_texts_come_back(World::embedded().await).await;
+    Box::pin(odd_texts_come_back(World::embedded().await)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_texts_come_back_as_they_were_sent_from_postgres_too() {
     if let Some(world) = World::postgres().await {
-        odd_texts_come_back(world).await;
+        Box::pin(odd_texts_come_back(world)).await;
     }
 }
 

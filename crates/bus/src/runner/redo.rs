@@ -45,7 +45,7 @@ impl Runner {
     /// Tries every aggregate that has a parked event due.
     pub(super) async fn retry_due(&self, stop: &CancellationToken) -> Result<(), Error> {
         let mut tx = self.db.read().await?;
-        let due = parked::due(&mut tx, self.group(), self.clock.wall(), PASS).await?;
+        let due = parked::due(&mut tx, self.group(), self.clock.shared(), PASS).await?;
         let parked = parked::count(&mut tx, self.group()).await?;
         drop(tx);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -72,7 +72,7 @@ impl Runner {
     pub(super) async fn retry_all(&self) {
         let woken = async {
             let mut tx = self.db.begin().await?;
-            let woken = parked::wake_all(&mut tx, self.group(), self.clock.wall()).await?;
+            let woken = parked::wake_all(&mut tx, self.group(), self.clock.shared()).await?;
             tx.commit().await?;
             Ok::<u64, Error>(woken)
         };
@@ -196,7 +196,7 @@ impl Runner {
     async fn park_behind(&self, page: &[Arc<crate::Delivered>]) -> Result<(), Error> {
         let parkings: Vec<Parking<'_>> = page.iter().map(|event| Parking::behind(event)).collect();
         let mut tx = self.db.begin().await?;
-        parked::park(&mut tx, self.group(), &parkings, self.clock.wall()).await?;
+        parked::park(&mut tx, self.group(), &parkings, self.clock.shared()).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -48,6 +48,6 @@ impl Runner {
     }
 
     pub(super) fn after(&self, pause: Duration) -> Timestamp {
-        self.clock.wall().checked_add(pause).unwrap_or(Timestamp::MAX)
+        self.clock.shared().checked_add(pause).unwrap_or(Timestamp::MAX)
     }
 }

@@ -1,5 +1,7 @@
 //! Leases, pruning, schema.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bus::lease::{self, Keeper};
@@ -12,26 +14,42 @@ use crate::world::{SETS, event};
 
 const TERM: Duration = Duration::from_secs(10);
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+/// The holder has died: the database's clock passes the end of its term.
+async fn run_out(tx: &mut db::Tx) {
+    tx.execute("UPDATE leases SET until_at = {now} - 1 WHERE name = 'x'", db::params![]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_lease_has_one_holder_and_a_new_epoch_with_each_new_one() {
     for db in db::testing::engines(SETS).await {
         let mut tx = db.begin().await.unwrap();
-        let a = lease::take(&mut tx, "x", "a", at(0), TERM).await.unwrap().unwrap();
-        assert_eq!((a.epoch, a.until), (1, at(10)));
-        assert!(lease::take(&mut tx, "x", "b", at(9), TERM).await.unwrap().is_none());
-        let renewed = lease::take(&mut tx, "x", "a", at(9), TERM).await.unwrap().unwrap();
-        assert_eq!((renewed.epoch, renewed.until), (1, at(19)));
-        let b = lease::take(&mut tx, "x", "b", at(19), TERM).await.unwrap().unwrap();
-        assert_eq!((b.epoch, b.until), (2, at(29)));
+        let a = lease::take(&mut tx, "x", "a", TERM).await.unwrap().unwrap();
+        assert_eq!(a.epoch, 1);
+        assert!(lease::is_held(&mut tx, "x").await.unwrap());
+        assert!(lease::take(&mut tx, "x", "b", TERM).await.unwrap().is_none());
+        let renewed = lease::take(&mut tx, "x", "a", TERM).await.unwrap().unwrap();
+        assert!(renewed.epoch == 1 && renewed.until >= a.until, "{renewed:?} after {a:?}");
+        run_out(&mut tx).await;
+        assert!(!lease::is_held(&mut tx, "x").await.unwrap());
+        assert_eq!(lease::take(&mut tx, "x", "b", TERM).await.unwrap().unwrap().epoch, 2);
         lease::give_up(&mut tx, "x", "a").await.unwrap();
-        assert!(lease::take(&mut tx, "x", "a", at(20), TERM).await.unwrap().is_none());
+        assert!(lease::take(&mut tx, "x", "a", TERM).await.unwrap().is_none());
         lease::give_up(&mut tx, "x", "b").await.unwrap();
-        assert_eq!(lease::take(&mut tx, "x", "a", at(20), TERM).await.unwrap().unwrap().epoch, 3);
-        assert!(lease::take(&mut tx, "y", "b", at(20), TERM).await.unwrap().is_some());
+        assert_eq!(lease::take(&mut tx, "x", "a", TERM).await.unwrap().unwrap().epoch, 3);
+        assert!(lease::take(&mut tx, "y", "b", TERM).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_lease_of_a_process_whose_clock_is_an_hour_ahead_ends_like_any_other() {
+    for db in db::testing::engines(SETS).await {
+        let ahead = Clock::shifted(Arc::new(AtomicI64::new(3_600_000_000)));
+        let mut keeper = Keeper::new(db.db(), ahead, "x", "ahead", TERM);
+        keeper.renew().await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let row = tx.fetch_one("SELECT until_at - {now} AS rest FROM leases", db::params![]).await.unwrap();
+        let left: i64 = row.get("rest").unwrap();
+        assert!(left <= 10_000_000, "it would hold for {left} us after its holder died");
     }
 }
 

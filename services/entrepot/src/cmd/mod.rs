@@ -13,6 +13,7 @@ mod parked;
 mod replay;
 mod serve;
 mod setup;
+mod timers;
 mod topics;
 
 use std::io::Write as _;
@@ -67,6 +68,9 @@ enum Command {
     /// Look after events that could not be applied.
     #[command(subcommand)]
     Parked(parked::Command),
+    /// Look after timers that stopped by themselves: a clock leapt, or far more was due than usual.
+    #[command(subcommand)]
+    Timers(timers::Command),
     /// Look after the topics of the broker.
     #[command(subcommand)]
     Topics(topics::Command),
@@ -95,6 +99,7 @@ impl Command {
             Self::Config(args) => args.place.settings(),
             Self::Events(command) => command.place().settings(),
             Self::Parked(command) => command.place().settings(),
+            Self::Timers(command) => command.place().settings(),
             // these place their data themselves, or have none
             Self::Demo(_) | Self::Replay(_) | Self::Bench(_) | Self::Topics(_) | Self::Errors(_) => {
                 Vec::new()
@@ -117,6 +122,7 @@ impl Command {
             Self::Audit(args) => audit::run(args, &config).await,
             Self::Events(command) => events::run(command, &config).await,
             Self::Parked(command) => parked::run(command, &config).await,
+            Self::Timers(command) => timers::run(command, &config).await,
             Self::Topics(command) => topics::run(&command, &config).await,
             Self::Migrate(_) => migrate::run(&config).await,
             Self::Backup(args) => backup::save(args, &config).await,

@@ -1,7 +1,7 @@
 //! `entrepot parked`: events that a consumer could not apply, and what an operator decides about them.
 
 use bus::parked::{self, Decision, Filter, Parked};
-use clock::Clock;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{Place, say};
@@ -139,14 +139,17 @@ async fn decide(config: &Config, choice: &Choice, verdict: Verdict) -> Result<()
     let actor = server::Principal::parse(&choice.actor)
         .map_err(|why| Exit::usage(format!("--actor {}: {why}", choice.actor)))?;
     let db = compose::existing_database(config, service).await?;
+    let mut tx = db.begin().await.map_err(|error| Exit::database(service.name(), &error))?;
+    // the running platform compares it with the database's time
+    let at = tx.now().await.map_err(|error| Exit::database(service.name(), &error))?;
+    let at = Timestamp::from_microsecond(at).unwrap_or(Timestamp::UNIX_EPOCH);
     let decision = Decision {
         consumer: service.name(),
         aggregate: choice.aggregate,
         actor: actor.as_str(),
         note: &choice.note,
-        at: Clock::system().wall(),
+        at,
     };
-    let mut tx = db.begin().await.map_err(|error| Exit::database(service.name(), &error))?;
     let outcome = match verdict {
         Verdict::Retry => parked::retry(&mut tx, &decision).await,
         Verdict::Skip(sequence) => parked::skip(&mut tx, &decision, sequence).await,

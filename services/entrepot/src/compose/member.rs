@@ -19,6 +19,7 @@ use tonic::service::RoutesBuilder;
 use crate::config::{Config, Service};
 use crate::data;
 use crate::exit::{Class, Exit, Result};
+use crate::guard::Paused;
 use crate::timers::Due;
 
 /// A service that runs in this process.
@@ -26,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) service: Service,
     pub(crate) db: Db,
     pub(crate) due: Arc<dyn Due>,
+    /// Why what is due waits, if it does.
+    pub(crate) paused: Paused,
     pub(crate) consumer: Arc<dyn Consumer>,
     pub(crate) serves: &'static [&'static str],
     pub(crate) access: Vec<Access>,
@@ -38,7 +41,7 @@ enum Built {
     Orders(Arc<Orders>),
 }
 
-/// The same three questions to each service.
+/// The same questions to each service.
 macro_rules! due {
     ($service:ty, $name:expr) => {
         impl Due for $service {
@@ -48,6 +51,14 @@ macro_rules! due {
 
             fn run_due(&self, now: Timestamp) -> BoxFuture<'_, std::result::Result<usize, String>> {
                 async move { self.run_due(now).await.map_err(|error| error.to_string()) }.boxed()
+            }
+
+            fn overdue(
+                &self,
+                now: Timestamp,
+                limit: usize,
+            ) -> BoxFuture<'_, std::result::Result<usize, String>> {
+                async move { self.overdue(now, limit).await.map_err(|error| error.to_string()) }.boxed()
             }
 
             fn next_due(&self) -> BoxFuture<'_, std::result::Result<Option<Timestamp>, String>> {
@@ -171,6 +182,7 @@ fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
         service: Service::Inventory,
         db,
         due: Arc::clone(&built) as Arc<dyn Due>,
+        paused: Paused::default(),
         consumer: Arc::clone(&built) as Arc<dyn Consumer>,
         serves: inventory::SERVICES,
         access: inventory::ACCESS.to_vec(),
@@ -194,6 +206,7 @@ async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) ->
         service: Service::Fulfillment,
         db,
         due: Arc::clone(&built) as Arc<dyn Due>,
+        paused: Paused::default(),
         consumer: Arc::clone(&built) as Arc<dyn Consumer>,
         serves: fulfillment::SERVICES,
         access: fulfillment::access(),
@@ -207,6 +220,7 @@ fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Member {
         service: Service::Orders,
         db,
         due: Arc::clone(&built) as Arc<dyn Due>,
+        paused: Paused::default(),
         consumer: Arc::clone(&built) as Arc<dyn Consumer>,
         serves: orders::SERVICES,
         access: orders::ACCESS.to_vec(),

@@ -27,6 +27,7 @@ use uuid::Uuid;
 use crate::config::{BusKind, Config, Service};
 use crate::data::{self, ClockMode, Directory};
 use crate::exit::{Class, Exit, Result};
+use crate::guard::{self, Guard};
 use crate::timers::{self, Due};
 use member::Member;
 use stop::Stages;
@@ -84,6 +85,7 @@ impl Platform {
         let ports = Ports::take(config).await?;
         let bus = transport::connect(config, &clock).await?;
         let members = Box::pin(member::build(config, &clock)).await?;
+        Box::pin(set_clock(&clock, &members)).await?;
         let stages = Stages::new();
         let tasks = Tasks::new(stages.shutdown.clone());
         let door = build_door(config, &members, &stages)?;
@@ -150,6 +152,11 @@ impl Platform {
     /// The database of a service that runs here.
     pub fn database(&self, service: Service) -> Option<&db::Db> {
         self.members.iter().find(|member| member.service == service).map(|member| &member.db)
+    }
+
+    /// Why the timers of a service end nothing at the moment, if they do not.
+    pub fn paused(&self, service: Service) -> Option<String> {
+        self.members.iter().find(|member| member.service == service).and_then(|member| member.paused.why())
     }
 
     /// Where its files are.
@@ -353,12 +360,26 @@ fn connect_bus(
     Ok(members.iter().map(of_member).collect())
 }
 
+/// Sets business time by the database's before anything reads it.
+async fn set_clock(clock: &Clock, members: &[Member]) -> Result<()> {
+    let Some(first) = members.first().filter(|_| !clock.is_virtual()) else { return Ok(()) };
+    let failed = |error| Exit::new(Class::Other, format!("the database does not tell the time: {error}"));
+    guard::once(&first.db, clock).await.map_err(failed)
+}
+
 fn start_timers(config: &Config, clock: &Clock, members: &[Member], tasks: &Tasks, stages: &Stages) {
+    if let Some(first) = members.first() {
+        let comparing = guard::compare(first.db.clone(), clock.clone(), stages.timers.token().clone());
+        tasks.spawn("clock", comparing);
+    }
     for member in members {
         let term = Duration::from_millis(u64::from(config.bus.lease_ms));
         let lease = Keeper::new(member.db.clone(), clock.clone(), "timers", Uuid::new_v4().to_string(), term);
         let due: Arc<dyn Due> = Arc::clone(&member.due);
-        let run = timers::run(due, member.db.clone(), clock.clone(), lease, stages.timers.token().clone());
+        let most = config.timers.most_at_once;
+        let guard = Guard::new(member.db.clone(), clock.clone(), member.paused.clone(), most);
+        let run =
+            timers::run(due, member.db.clone(), clock.clone(), lease, guard, stages.timers.token().clone());
         tasks.spawn(&format!("timers {}", member.service.name()), run);
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::Member;
 use crate::config::{BusKind, Config};
+use crate::guard::{self, Paused};
 
 /// Checks of databases, outboxes and the broker.
 pub(super) fn checks(
@@ -31,6 +32,12 @@ pub(super) fn checks(
         let db = member.db.clone();
         readiness = readiness.check(&format!("database {name}"), move || answers(db.clone()));
         // on a virtual clock an age means nothing
+        if !clock.is_virtual() {
+            let (paused, clock, engine) = (member.paused.clone(), clock.clone(), member.db.engine());
+            readiness = readiness.check(&format!("timers {name}"), move || {
+                std::future::ready(Ok(running(&paused, &clock, engine)))
+            });
+        }
         if !clock.is_virtual() {
             let (db, clock) = (member.db.clone(), clock.clone());
             readiness =
@@ -62,6 +69,12 @@ fn is_in_place(file: &Path, opened: Option<(u64, u64)>) -> Result<String, String
         file.display(),
         std::process::id()
     ))
+}
+
+/// Paused timers do not make a process unfit for traffic: orders are taken meanwhile.
+fn running(paused: &Paused, clock: &Clock, engine: db::Engine) -> String {
+    let leapt = || clock.leap().map(|ahead| guard::leapt(engine, ahead));
+    paused.why().or_else(leapt).map_or("running".to_owned(), |why| format!("PAUSED: {why}"))
 }
 
 async fn answers(db: db::Db) -> Result<String, String> {

@@ -11,7 +11,7 @@ use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
 /// Numbers that may be 0, by the beginning of their path.
-const MAY_BE_ZERO: [&str; 9] = [
+const MAY_BE_ZERO: [&str; 10] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",
@@ -21,6 +21,7 @@ const MAY_BE_ZERO: [&str; 9] = [
     "server.max_connection_age_grace_s",
     "server.max_reads_per_connection",
     "server.shutdown_grace_ms",
+    "timers.most_at_once",
 ];
 
 impl Config {

@@ -41,6 +41,8 @@ pub struct Config {
     pub runtime: Runtime,
     /// Keys.
     pub secrets: Secrets,
+    /// What time ends.
+    pub timers: Timers,
     /// Rehearsed crashes.
     pub drill: Drill,
     /// Stock.
@@ -445,6 +447,21 @@ pub struct Secrets {
     pub pickup_code_key: Secret,
     /// A file that holds the key.
     pub pickup_code_key_file: PathBuf,
+}
+
+/// What time ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timers {
+    /// The most that a service ends at once, or ten times the busiest minute of the last hour if that is more. When more
+    /// is due, nothing ends until `entrepot timers resume`; 0: no limit.
+    pub most_at_once: usize,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { most_at_once: 1_000 }
+    }
 }
 
 /// Rehearsed crashes, in debug builds only.

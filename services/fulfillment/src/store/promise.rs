@@ -333,6 +333,13 @@ pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Er
     Ok(())
 }
 
+/// How many promises are over, counted up to `limit`.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM promises
+                WHERE state IN ('PENDING', 'LIVE') AND expires_at <= $1 LIMIT $2) AS d";
+    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
+}
+
 /// The promises whose time is over, locked, by token.
 pub(crate) async fn lock_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<Stored>, Error> {
     let due = tx

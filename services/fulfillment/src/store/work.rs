@@ -346,6 +346,13 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<F
     rows.iter().map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).collect()
 }
 
+/// For how many fulfillment orders something is due, counted up to `limit`.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM fulfillment_orders
+                WHERE due_at IS NOT NULL AND due_at <= $1 LIMIT $2) AS d";
+    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
+}
+
 /// When something is due next.
 pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     let row = tx

@@ -226,6 +226,13 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<R
     found.iter().map(|row| Ok(ReservationId::new(row.get("reservation_id")?))).collect()
 }
 
+/// How many claims are due to expire, counted up to `limit`.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
+    let sql =
+        "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM reservations WHERE until_at <= $1 LIMIT $2) AS d";
+    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
+}
+
 /// When the next claim is due to expire.
 pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     let found = tx

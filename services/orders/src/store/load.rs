@@ -126,6 +126,12 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<O
     rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
 }
 
+/// For how many orders time changes something now, counted up to `limit`.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
+    let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM orders WHERE due_at <= $1 LIMIT $2) AS d";
+    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
+}
+
 /// When the next order is due.
 pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     let row = tx

@@ -9,7 +9,7 @@ pub(crate) use insert::{New, insert, rest_of};
 pub(crate) use list::{Filter, Position, Step, page, timeline};
 pub(crate) use load::{
     Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, glance, load, lock, lock_many,
-    many, next_due,
+    many, next_due, overdue,
 };
 pub(crate) use save::{Change, Note, changes_of, postpone};
 

@@ -1,0 +1,232 @@
+//! Whether what is due may be ended now.
+//!
+//! What a clock ends by mistake cannot be had back: orders expire, claims on stock lapse. So due times are judged by
+//! the database's time (`SQLite`: the machine's) beside a monotonic clock. When the two part, or when far more is due
+//! than usual, nothing is ended until the clock is back or an operator says `entrepot timers resume`.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bus::lease;
+use clock::{Clock, Follow};
+use db::{Db, Engine, Tx};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::timers::Due;
+
+/// The lease that an operator takes so that everything due is ended while it lasts.
+const RESUME: &str = "timers resume";
+/// How often a process compares its clock with the reference.
+const COMPARE: Duration = Duration::from_secs(1);
+/// So many times the busiest minute is more than usual.
+const SURGE: usize = 10;
+/// How many minutes are remembered.
+const MINUTES: usize = 60;
+
+/// Why what is due in a service waits, if it does: shared with the readiness page.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Paused(Arc<Mutex<Option<String>>>);
+
+impl Paused {
+    /// Why it waits.
+    pub(crate) fn why(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers whether that is new.
+    fn set(&self, why: Option<String>) -> bool {
+        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = now.is_some() != why.is_some();
+        *now = why;
+        is_new
+    }
+}
+
+/// Watches over the timers of one service.
+pub(crate) struct Guard {
+    db: Db,
+    clock: Clock,
+    paused: Paused,
+    usual: Usual,
+}
+
+/// How much ended in each of the last minutes, and what may always end at once; 0: anything.
+#[derive(Debug)]
+struct Usual {
+    floor: usize,
+    begun: Instant,
+    minutes: VecDeque<(u64, usize)>,
+}
+
+impl Guard {
+    pub(crate) fn new(db: Db, clock: Clock, paused: Paused, most_at_once: usize) -> Self {
+        let usual = Usual { floor: most_at_once, begun: Instant::now(), minutes: VecDeque::new() };
+        Self { db, clock, paused, usual }
+    }
+
+    /// Something is due by business time. Answers whether it may be ended now.
+    pub(crate) async fn admits(&mut self, service: &dyn Due) -> Result<bool, String> {
+        let why = self.objection(service).await?;
+        let name = service.name();
+        metrics::gauge!("entrepot_timers_paused", "service" => name).set(f64::from(u8::from(why.is_some())));
+        let admitted = why.is_none();
+        let text = why.clone().unwrap_or_default();
+        if self.paused.set(why) {
+            if admitted {
+                tracing::info!(service = name, "timers go on");
+            } else {
+                tracing::error!(service = name, why = text, "timers are paused: nothing is ended");
+            }
+        }
+        Ok(admitted)
+    }
+
+    /// Nothing is due.
+    pub(crate) fn rest(&self, service: &dyn Due) {
+        if self.paused.set(None) {
+            metrics::gauge!("entrepot_timers_paused", "service" => service.name()).set(0.0);
+            tracing::info!(service = service.name(), "timers go on: nothing is due any more");
+        }
+    }
+
+    /// So much was ended.
+    pub(crate) fn ended(&mut self, count: usize) {
+        self.usual.add(self.usual.begun.elapsed().as_secs() / 60, count);
+    }
+
+    async fn objection(&self, service: &dyn Due) -> Result<Option<String>, String> {
+        let mut tx = self.db.read().await.map_err(|error| error.to_string())?;
+        let followed = follow(&mut tx, &self.clock).await?;
+        if let Follow::Leapt(ahead) = followed {
+            return Ok(Some(leapt(self.db.engine(), ahead)));
+        }
+        let most = self.usual.most();
+        if most == 0 || is_resumed(&mut tx).await? {
+            return Ok(None);
+        }
+        drop(tx);
+        let due = service.overdue(self.clock.business(), most.saturating_add(1)).await?;
+        Ok((due > most).then(|| {
+            format!(
+                "more than {most} are due at once, ten times the usual; if the clock is right, end them with \
+                 `entrepot timers resume`"
+            )
+        }))
+    }
+}
+
+impl Usual {
+    fn add(&mut self, minute: u64, count: usize) {
+        match self.minutes.back_mut() {
+            Some((last, ended)) if *last == minute => *ended += count,
+            Some(_) | None => self.minutes.push_back((minute, count)),
+        }
+        while self.minutes.len() > MINUTES {
+            self.minutes.pop_front();
+        }
+    }
+
+    /// The most that may end at once; 0: no limit.
+    fn most(&self) -> usize {
+        let busiest = self.minutes.iter().map(|(_, ended)| *ended).max().unwrap_or(0);
+        if self.floor == 0 { 0 } else { self.floor.max(busiest.saturating_mul(SURGE)) }
+    }
+}
+
+/// Lets the timers of a database end everything that is due, for `term`, and take a clock that leapt for right.
+pub(crate) async fn resume(tx: &mut Tx, actor: &str, term: Duration) -> Result<(), bus::Error> {
+    lease::take(tx, RESUME, actor, term).await.map(|_| ())
+}
+
+/// Compares the clock with the reference until `stop`, so that business time follows the database's in every process.
+pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
+    let mut had_leapt = false;
+    while !stop.is_cancelled() {
+        match once(&db, &clock).await {
+            Ok(()) => {
+                let ahead = clock.leap();
+                #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                metrics::gauge!("entrepot_clock_leap_seconds").set(ahead.unwrap_or(0) as f64 / 1_000_000.0);
+                match ahead {
+                    Some(ahead) if !had_leapt => tracing::error!("{}", leapt(db.engine(), ahead)),
+                    None if had_leapt => tracing::info!("the clock is right again"),
+                    Some(_) | None => {}
+                }
+                had_leapt = ahead.is_some();
+            }
+            Err(error) => tracing::debug!(error, "the clock could not be compared with the database's"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = clock.pause(COMPARE) => {}
+        }
+    }
+}
+
+/// Reads the reference once.
+pub(crate) async fn once(db: &Db, clock: &Clock) -> Result<(), String> {
+    let mut tx = db.read().await.map_err(|error| error.to_string())?;
+    follow(&mut tx, clock).await?;
+    let machine = clock.wall().as_microsecond().saturating_sub(clock.business().as_microsecond());
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("entrepot_clock_machine_ahead_seconds").set(machine as f64 / 1_000_000.0);
+    Ok(())
+}
+
+async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, String> {
+    let asked = Instant::now();
+    let reference = match tx.engine() {
+        Engine::Postgres => {
+            let now = tx.now().await.map_err(|error| error.to_string())?;
+            Timestamp::from_microsecond(now).map_err(|error| error.to_string())?
+        }
+        // one process and one machine: its clock is the reference
+        Engine::Sqlite => clock.wall(),
+    };
+    match clock.follow(reference, asked.elapsed()) {
+        Follow::Leapt(_) if is_resumed(tx).await? => {
+            clock.adopt();
+            Ok(Follow::Followed)
+        }
+        followed => Ok(followed),
+    }
+}
+
+async fn is_resumed(tx: &mut Tx) -> Result<bool, String> {
+    lease::is_held(tx, RESUME).await.map_err(|error| error.to_string())
+}
+
+/// What operators read about a leap of so many microseconds.
+pub(crate) fn leapt(engine: Engine, ahead: i64) -> String {
+    let whose = match engine {
+        Engine::Postgres => "the clock of the database",
+        Engine::Sqlite => "the clock of this machine",
+    };
+    let (seconds, direction) = (ahead.unsigned_abs() / 1_000_000, if ahead > 0 { "forward" } else { "back" });
+    format!(
+        "{whose} leapt {direction} by {seconds} s; nothing expires until it is back; if it is right now, say so with \
+         `entrepot timers resume`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_times_the_busiest_minute_may_end_at_once_and_never_less_than_the_setting() {
+        let mut usual = Usual { floor: 100, begun: Instant::now(), minutes: VecDeque::new() };
+        assert_eq!(usual.most(), 100);
+        usual.add(0, 6);
+        usual.add(0, 6);
+        assert_eq!(usual.most(), 120);
+        for minute in 1..=60 {
+            usual.add(minute, 1);
+        }
+        assert_eq!(usual.most(), 100, "what was usual an hour ago is forgotten");
+        usual.floor = 0;
+        assert_eq!(usual.most(), 0);
+    }
+}

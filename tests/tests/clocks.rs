@@ -1,0 +1,84 @@
+//! Clocks that leap, and far more that is due than usual: nothing ends by mistake.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use clock::Clock;
+use contract::orders::v1 as ord;
+use entrepot::config::Service;
+use flows::people::{order_at, pause, unpaid};
+use flows::world::{NODE, PATIENCE, World};
+
+const HOUR: i64 = 3_600_000_000;
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        pause().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaping_clock_ends_nothing_and_its_return_goes_on() {
+    let shift = Arc::new(AtomicI64::new(0));
+    let world = World::on_clock(Clock::shifted(Arc::clone(&shift)), |config| {
+        config.orders.payment_s = 600;
+        config.orders.payment_grace_s = 600;
+    })
+    .await;
+    let clock = world.platform.clock().clone();
+    let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
+    ops.stock(NODE, &[("TEA", 4)]).await;
+    let order = web.place(unpaid(order_at(NODE, &[("TEA", 2, 500)]))).await;
+    let placed = clock.business();
+    shift.store(HOUR, Ordering::SeqCst);
+    until("the leap is seen", || clock.leap().is_some()).await;
+    assert!(clock.business().as_microsecond() - placed.as_microsecond() < HOUR / 12, "time did not leap");
+    world.settle().await;
+    assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
+    assert_eq!(ops.position(NODE, "TEA").await.reserved, 2);
+    shift.store(0, Ordering::SeqCst);
+    until("the clock is back", || clock.leap().is_none()).await;
+    let paid = web.pay(&order).await;
+    web.order_when(&paid.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
+    let shift = Arc::new(AtomicI64::new(0));
+    let world = World::on_clock(Clock::shifted(Arc::clone(&shift)), |config| {
+        config.orders.payment_s = 1;
+        config.timers.most_at_once = 2;
+    })
+    .await;
+    let clock = world.platform.clock().clone();
+    let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
+    ops.stock(NODE, &[("TEA", 9)]).await;
+    shift.store(-HOUR, Ordering::SeqCst);
+    until("the leap is seen", || clock.leap().is_some()).await;
+    let mut orders = Vec::new();
+    for _ in 0..4 {
+        orders.push(web.place(unpaid(order_at(NODE, &[("TEA", 1, 500)]))).await);
+    }
+    let why = || world.platform.paused(Service::Orders).unwrap_or_default();
+    until("the timers wait for the clock", || why().contains("the clock of this machine leapt back")).await;
+    shift.store(0, Ordering::SeqCst);
+    until("the timers wait for an operator", || why().contains("more than 2 are due at once")).await;
+    for order in &orders {
+        assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
+    }
+    for service in Service::ALL {
+        let mut tx = world.platform.database(service).unwrap().begin().await.unwrap();
+        let term = Duration::from_mins(10);
+        bus::lease::take(&mut tx, "timers resume", "ops/test", term).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    for order in &orders {
+        web.order_when(&order.order_id, |order| order.status() != ord::OrderStatus::Placed).await;
+    }
+    until("the timers go on", || world.platform.paused(Service::Orders).is_none()).await;
+    world.stop().await;
+}
