@@ -21,6 +21,8 @@ use crate::text::is_name;
 use crate::tx::{Link, Mode, Tx};
 use crate::writer::Writer;
 
+/// A disk counts as full for this long after the last write that failed for it.
+const FULL_FOR: Duration = Duration::from_secs(5);
 /// Before this, a reset of the write-ahead log could lose commits.
 const SQLITE_AT_LEAST: [u32; 3] = [3, 51, 3];
 /// Prepared statements kept per connection.
@@ -110,6 +112,8 @@ struct Shared {
     write: Write,
     readers: Pool,
     wakeups: Arc<watch::Sender<u64>>,
+    /// Why the last write failed, if the disk was full.
+    full: Mutex<Option<(Error, Instant)>>,
     attached: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     plans: OnceLock<Plans>,
 }
@@ -157,6 +161,7 @@ impl Db {
             write,
             readers,
             wakeups,
+            full: Mutex::default(),
             attached: Mutex::default(),
             plans: OnceLock::new(),
         })))
@@ -251,6 +256,22 @@ impl Db {
     pub async fn ping(&self) -> Result<()> {
         let mut tx = self.read().await?;
         tx.fetch_one("SELECT 1 AS one", Vec::new()).await.map(|_| ())
+    }
+
+    /// That the disk is full, as a write found it. Forgotten at the first commit that comes 5 s later: small writes may
+    /// still find room.
+    pub fn out_of_space(&self) -> Option<Error> {
+        self.0.full.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(error, _)| error.clone())
+    }
+
+    /// Takes note of how a write ended.
+    pub(crate) fn wrote<T>(&self, outcome: &Result<T>) {
+        let mut full = self.0.full.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(_) if full.as_ref().is_some_and(|(_, since)| since.elapsed() > FULL_FOR) => *full = None,
+            Err(error) if error.is_full() => *full = Some((error.clone(), Instant::now())),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// Ends all work and closes the files or connections.

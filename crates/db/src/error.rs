@@ -80,6 +80,12 @@ impl Error {
         self.is_lost() || matches!(self, Self::Unavailable(text) if text == "server: 57P03")
     }
 
+    /// Whether the disk of the database is full.
+    pub(crate) fn is_full(&self) -> bool {
+        // the extended codes of SQLITE_FULL end in 13 too: there is only the plain one
+        matches!(self, Self::Unavailable(text) if text == "server: 53100" || text.ends_with("(13)"))
+    }
+
     /// Whether the server answered that it has no room for another connection.
     pub(crate) fn is_server_full(&self) -> bool {
         matches!(self, Self::Unavailable(text) if text.starts_with("server: 53"))

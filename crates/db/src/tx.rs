@@ -261,7 +261,9 @@ impl Tx {
         }
         self.usable()?;
         drill::pass("commit.before");
+        let db = self.db.clone();
         let committed = self.end().await;
+        db.wrote(&committed);
         drill::pass("commit.after");
         committed
     }
@@ -377,6 +379,9 @@ impl Tx {
 
     fn leave<T>(&mut self, ran: Result<T>) -> Result<T> {
         let aborts = ran.is_err() && self.mode != Mode::Read;
+        if aborts {
+            self.db.wrote(&ran);
+        }
         self.state = if aborts { State::Aborted } else { State::Open };
         if let (Err(Error::Unavailable(_)), Link::Pooled(lease)) = (&ran, &mut self.link) {
             lease.broken = true;

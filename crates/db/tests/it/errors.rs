@@ -182,3 +182,29 @@ async fn only_retries_are_repeated_and_only_so_often() {
 async fn wait(ms: u64) {
     tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(ms)).await;
 }
+
+#[tokio::test]
+async fn a_full_disk_is_remembered_until_a_write_succeeds() {
+    let db = sqlite().await;
+    let fill = async |pages: &'static str| {
+        let mut tx = db.begin().await?;
+        tx.fetch_all(pages, params![]).await?;
+        for id in 0..64_i64 {
+            let goods = "INSERT INTO things (id, b) VALUES ($1, $2)";
+            tx.execute(goods, params![id, vec![7_u8; 64 * 1_024]]).await?;
+        }
+        tx.commit().await
+    };
+    assert_eq!(db.out_of_space(), None);
+    // as small as the file is: it cannot grow
+    let full = fill("PRAGMA max_page_count = 1").await.unwrap_err();
+    assert!(matches!(full, Error::Unavailable(_)), "{full:?}");
+    assert_eq!(db.out_of_space(), Some(full));
+    assert_eq!(crate::fixture::count(&db).await, 0, "reads go on");
+    fill("PRAGMA max_page_count = 1000000").await.unwrap();
+    let mut id = 1_000;
+    while db.out_of_space().is_some() {
+        add(&db, id).await.unwrap();
+        id += 1;
+    }
+}

@@ -78,6 +78,9 @@ fn running(paused: &Paused, clock: &Clock, engine: db::Engine) -> String {
 }
 
 async fn answers(db: db::Db) -> Result<String, String> {
+    if let Some(error) = db.out_of_space() {
+        return Err(format!("writes fail, make room on the disk of the database: {error}"));
+    }
     let asked = Instant::now();
     let mut tx = db.read().await.map_err(|error| error.to_string())?;
     tx.fetch_one("SELECT 1 AS one", db::params![]).await.map_err(|error| error.to_string())?;
