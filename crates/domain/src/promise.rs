@@ -120,11 +120,13 @@ pub struct Offer {
 pub struct Policy {
     /// How far ahead work may begin, in hours.
     pub horizon_hours: i64,
+    /// How long goods that are ready are kept.
+    pub keep: SignedDuration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { horizon_hours: 7 * 24 }
+        Self { horizon_hours: 7 * 24, keep: Method::Pickup.rules().clocks.keep }
     }
 }
 
@@ -169,8 +171,7 @@ pub fn offer(
         .add_open_time(begin, service.preparation())
         .and_then(|done| openings.next_open(done))
         .ok_or_else(|| Refused::because(Reason::NodeClosed))?;
-    let keep = SignedDuration::from_hours(ask.method.rules().keep.hours);
-    Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(keep).unwrap_or(Timestamp::MAX) })
+    Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(policy.keep).unwrap_or(Timestamp::MAX) })
 }
 
 /// When work may begin: now, or on the next business day once the cut-off of this one has passed.

@@ -1,5 +1,6 @@
 //! The settings of this service.
 
+use domain::fulfillment::{Clocks, Method};
 use domain::promise::Policy;
 use domain::promise::token::Life;
 use domain::sourcing::cost::Weights;
@@ -34,6 +35,8 @@ pub struct Config {
     pub sourcing: SourcingConfig,
     /// The settings of the stores' work.
     pub work: WorkConfig,
+    /// How long the steps of fulfillment orders may take.
+    pub clocks: ClocksConfig,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             keep_ended_days: 7,
             sourcing: SourcingConfig::default(),
             work: WorkConfig::default(),
+            clocks: ClocksConfig::default(),
         }
     }
 }
@@ -58,7 +62,7 @@ impl Default for Config {
 impl Config {
     /// The rules of promises.
     pub(crate) fn policy(&self) -> Policy {
-        Policy { horizon_hours: self.promise_horizon_hours }
+        Policy { horizon_hours: self.promise_horizon_hours, keep: self.clocks.clocks().keep }
     }
 
     /// How long promises live.
@@ -73,6 +77,62 @@ impl Config {
     /// How much longer the stock is held than the promise.
     pub(crate) fn stock_margin(&self) -> SignedDuration {
         SignedDuration::from_secs(self.stock_margin_s)
+    }
+}
+
+/// How long the steps of fulfillment orders may take. A running clock keeps the time that it was started with; reminders
+/// and `resolve_s` follow the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClocksConfig {
+    /// Seconds in which a node accepts an offer, counted while it is open.
+    pub accept_s: i64,
+    /// Seconds for which goods that are ready are kept.
+    pub keep_s: i64,
+    /// Seconds after the goods were ready at which the customer is reminded; 0: never.
+    pub first_reminder_s: i64,
+    /// The same for the second reminder.
+    pub second_reminder_s: i64,
+    /// Seconds in which the node puts back what the customer does not get.
+    pub put_back_s: i64,
+    /// Seconds after the promised time at which unfinished work ends by itself.
+    pub resolve_s: i64,
+}
+
+impl Default for ClocksConfig {
+    fn default() -> Self {
+        let clocks = Method::Pickup.rules().clocks;
+        let [first, second] = clocks.reminders.map(|wait| wait.map_or(0, |wait| wait.as_secs()));
+        Self {
+            accept_s: clocks.accept.as_secs(),
+            keep_s: clocks.keep.as_secs(),
+            first_reminder_s: first,
+            second_reminder_s: second,
+            put_back_s: clocks.put_back.as_secs(),
+            resolve_s: clocks.resolve.as_secs(),
+        }
+    }
+}
+
+impl ClocksConfig {
+    /// The clocks.
+    pub(crate) fn clocks(&self) -> Clocks {
+        let wait = |seconds: i64| (seconds > 0).then(|| SignedDuration::from_secs(seconds));
+        Clocks {
+            accept: SignedDuration::from_secs(self.accept_s),
+            keep: SignedDuration::from_secs(self.keep_s),
+            reminders: [wait(self.first_reminder_s), wait(self.second_reminder_s)],
+            put_back: SignedDuration::from_secs(self.put_back_s),
+            resolve: SignedDuration::from_secs(self.resolve_s),
+        }
+    }
+
+    /// What is wrong with these settings, in words that follow `setting`.
+    pub fn check(&self) -> Result<(), String> {
+        self.clocks().check().map_err(|(field, why)| match field {
+            "reminder" => format!("`fulfillment.clocks.first_reminder_s` or `second_reminder_s` {why}"),
+            field => format!("`fulfillment.clocks.{field}_s` {why}"),
+        })
     }
 }
 

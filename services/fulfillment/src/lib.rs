@@ -39,7 +39,7 @@ use server::{Peer, Principal};
 use tonic::service::Routes;
 
 pub use api::access;
-pub use config::{Config, Secret, SourcingConfig, WorkConfig};
+pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
 pub use error::{DOMAIN, Error, Lack, NotPromised, reason};
 pub use promise::follow::STOCK_TOPICS;
@@ -116,7 +116,7 @@ impl Fulfillment {
             load: network::load::Load::default(),
             combiner: promise::combiner::Combiner::default(),
             weights: config.sourcing.weights(),
-            work: work::state::Work::new(&config.work),
+            work: work::state::Work::new(&config),
             config,
         };
         service.load_network().await?;

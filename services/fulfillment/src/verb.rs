@@ -1,6 +1,6 @@
 //! What every mutating verb begins with: who asks, under which request id, for what.
 
-use db::Tx;
+use db::{Db, Tx};
 use domain::id;
 use jiff::Timestamp;
 use prost::Message;
@@ -63,18 +63,49 @@ impl Call {
         Ok(bus::inbox::saved(tx, &self.scope, self.request_id, &self.hash).await?)
     }
 
-    /// Claims the request id; `Some` is the reply that it got before.
-    pub(crate) async fn claim(&self, tx: &mut Tx, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
-        match bus::inbox::claim(tx, &self.scope, self.request_id, &self.hash, now).await? {
-            bus::inbox::Claim::First => Ok(None),
-            bus::inbox::Claim::Done(reply) => Ok(Some(reply)),
+    /// Begins its transaction and claims the request id. A duplicate in flight is waited for.
+    pub(crate) async fn begin<R: Message + Default>(
+        &self,
+        db: &Db,
+        now: Timestamp,
+    ) -> Result<Turn<R>, Error> {
+        match self.claim(db, now).await? {
+            Turn::New(tx) => Ok(Turn::New(tx)),
+            Turn::Answered(kept) => Ok(Turn::Answered(reply(&kept)?)),
         }
+    }
+
+    /// The same for a verb that reads its own kept answers.
+    pub(crate) async fn claim(&self, db: &Db, now: Timestamp) -> Result<Turn<Vec<u8>>, Error> {
+        let mut tx = db.begin().await?;
+        match bus::inbox::claim(&mut tx, &self.scope, self.request_id, &self.hash, now).await? {
+            bus::inbox::Claim::First => Ok(Turn::New(tx)),
+            bus::inbox::Claim::Done(kept) => {
+                // With shared commits the first request may be in this very commit: answered after it, as that one is.
+                tx.commit().await?;
+                Ok(Turn::Answered(kept))
+            }
+        }
+    }
+
+    /// Keeps the reply, and commits.
+    pub(crate) async fn finish(&self, mut tx: Tx, reply: &impl Message) -> Result<(), Error> {
+        self.settle(&mut tx, &reply.encode_to_vec()).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Keeps the reply of a claimed request.
     pub(crate) async fn settle(&self, tx: &mut Tx, reply: &[u8]) -> Result<(), Error> {
         Ok(bus::inbox::settle(tx, &self.scope, self.request_id, reply).await?)
     }
+}
+
+/// A call whose transaction has begun.
+pub(crate) enum Turn<R> {
+    /// It was answered before.
+    Answered(R),
+    /// It is new: to be worked on and then finished in this transaction.
+    New(Tx),
 }
 
 /// Reads a reply that was kept.

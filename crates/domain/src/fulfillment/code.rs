@@ -105,19 +105,20 @@ impl Tries {
     }
 }
 
-/// How many misses are allowed within a time before look-ups must wait.
+/// How many misses are allowed before look-ups must wait. Misses are forgotten one by one, so that a caller who missed
+/// too often waits for the next one to be forgotten, never for the whole window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Throttle {
-    /// Misses allowed within the window.
+    /// Misses allowed at once.
     pub allowed: i64,
-    /// The window, from the first miss in it.
+    /// The time in which that many are forgotten.
     pub window: SignedDuration,
 }
 
-/// Misses since an instant.
+/// Misses that are not forgotten yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misses {
-    /// The first of them.
+    /// From when the next one is being forgotten.
     pub since: Timestamp,
     /// How many.
     pub count: i64,
@@ -126,22 +127,37 @@ pub struct Misses {
 impl Throttle {
     /// Whether one more look-up may happen; else the instant from which it may.
     pub fn admit(&self, misses: Misses, now: Timestamp) -> Result<(), Timestamp> {
-        let until = self.end(misses);
-        if misses.count < self.allowed || now >= until { Ok(()) } else { Err(until) }
-    }
-
-    /// The misses after one more.
-    #[must_use]
-    pub fn missed(&self, misses: Misses, now: Timestamp) -> Misses {
-        if misses.count == 0 || now >= self.end(misses) {
-            Misses { since: now, count: 1 }
-        } else {
-            Misses { count: misses.count.saturating_add(1), ..misses }
+        let misses = self.left(misses, now);
+        if misses.count < self.allowed {
+            return Ok(());
         }
+        let surplus = misses.count.saturating_sub(self.allowed).saturating_add(1);
+        let wait = SignedDuration::from_millis(self.step_ms().saturating_mul(surplus));
+        Err(misses.since.saturating_add(wait).unwrap_or(Timestamp::MAX))
     }
 
-    fn end(&self, misses: Misses) -> Timestamp {
-        misses.since.saturating_add(self.window).unwrap_or(Timestamp::MAX)
+    /// The misses after `more`. There are never so many that the next look-up waits longer than the window.
+    #[must_use]
+    pub fn missed(&self, misses: Misses, more: i64, now: Timestamp) -> Misses {
+        let left = self.left(misses, now);
+        let count =
+            left.count.saturating_add(more).min(self.allowed.saturating_mul(2).saturating_sub(1).max(1));
+        Misses { since: if left.count == 0 { now } else { left.since }, count }
+    }
+
+    /// The misses that are not forgotten at `now`.
+    #[must_use]
+    pub fn left(&self, misses: Misses, now: Timestamp) -> Misses {
+        let passed = i64::try_from(now.duration_since(misses.since).as_millis()).unwrap_or(i64::MAX).max(0);
+        let forgotten = (passed / self.step_ms()).min(misses.count.max(0));
+        let since = misses.since.saturating_add(SignedDuration::from_millis(self.step_ms() * forgotten));
+        Misses { since: since.unwrap_or(now), count: misses.count.max(0) - forgotten }
+    }
+
+    /// Milliseconds after which one miss is forgotten.
+    fn step_ms(&self) -> i64 {
+        let window = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
+        (window / self.allowed.max(1)).max(1)
     }
 }
 
@@ -189,16 +205,21 @@ mod tests {
     }
 
     #[test]
-    fn misses_are_forgotten_after_the_window() {
+    fn misses_are_forgotten_one_by_one() {
         let throttle = Throttle { allowed: 3, window: SignedDuration::from_secs(60) };
         let at = |s| Timestamp::from_second(s).unwrap();
         let mut misses = Misses { since: at(0), count: 0 };
         for s in [10, 11, 12] {
             assert_eq!(throttle.admit(misses, at(s)), Ok(()));
-            misses = throttle.missed(misses, at(s));
+            misses = throttle.missed(misses, 1, at(s));
         }
-        assert_eq!(throttle.admit(misses, at(13)), Err(at(70)));
-        assert_eq!(throttle.admit(misses, at(70)), Ok(()));
-        assert_eq!(throttle.missed(misses, at(70)), Misses { since: at(70), count: 1 });
+        assert_eq!(throttle.admit(misses, at(13)), Err(at(30)), "not the whole window");
+        assert_eq!(throttle.admit(misses, at(30)), Ok(()));
+        misses = throttle.missed(misses, 1, at(31));
+        assert_eq!(misses, Misses { since: at(30), count: 3 });
+        assert_eq!(throttle.admit(misses, at(31)), Err(at(50)));
+        assert_eq!(throttle.left(misses, at(1_000)).count, 0);
+        let flood = throttle.missed(misses, 1_000_000, at(31));
+        assert!(throttle.admit(flood, at(91)).is_ok(), "nobody waits longer than the window");
     }
 }

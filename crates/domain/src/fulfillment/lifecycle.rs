@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::event::{CancelRequest, Event, Notice, Pick, Units};
-use super::{Buckets, Collector, Due, Ending, Line, Order, RejectReason, State, after_hours};
+use super::{Buckets, Collector, Due, Ending, Line, Order, RejectReason, State, after};
 use crate::id::LineNo;
 use crate::words;
 
@@ -157,7 +157,7 @@ impl Order {
             let b = &mut line.buckets;
             b.ready += std::mem::take(&mut b.picked);
         }
-        let keep_until = after_hours(now, self.method.rules().keep.hours);
+        let keep_until = after(now, self.clocks.keep);
         self.marks.ready = Some(now);
         self.marks.keep_until = Some(keep_until);
         self.runs(Some(self.share_of(now, keep_until)));
@@ -166,8 +166,7 @@ impl Order {
 
     /// A pickup code was issued: from the acceptance on, until nothing is left to collect.
     pub fn code_issued(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        let collectable =
-            [State::Accepted, State::Picking, State::Packed, State::ReadyForPickup, State::PartlyCollected];
+        let collectable = [State::Accepted, State::Picking, State::ReadyForPickup, State::PartlyCollected];
         self.only("issue a pickup code", &collectable)?;
         Ok(self.happened(Event::CodeIssued, now))
     }
@@ -216,7 +215,7 @@ impl Order {
             return Err(Refusal::TooEarly { step: "expire" });
         }
         self.marks.expired = Some(now);
-        self.marks.put_back_due = Some(after_hours(now, self.method.rules().put_back.hours));
+        self.marks.put_back_due = Some(after(now, self.clocks.put_back));
         self.runs(None);
         Ok(self.happened(Event::Expired, now))
     }
@@ -256,7 +255,7 @@ impl Order {
             return self.happened(Event::CancelRefused { number, lines: refused, state }, now);
         }
         if self.total(|b| b.put_back) > 0 && self.marks.put_back_due.is_none() {
-            self.marks.put_back_due = Some(after_hours(now, self.method.rules().put_back.hours));
+            self.marks.put_back_due = Some(after(now, self.clocks.put_back));
         }
         let reason = request.reason.to_owned();
         self.happened(Event::Cancelled { number, lines: granted, refused, reason }, now)
@@ -297,7 +296,7 @@ impl Order {
             give_back(&mut line.buckets, i64::MAX);
         }
         if self.total(|b| b.put_back) > 0 {
-            self.marks.put_back_due = Some(after_hours(now, self.method.rules().put_back.hours));
+            self.marks.put_back_due = Some(after(now, self.clocks.put_back));
         }
     }
 

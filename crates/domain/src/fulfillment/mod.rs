@@ -23,7 +23,7 @@ use crate::id::{FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
 pub use event::{Event, Pick, Units};
 pub use lifecycle::Refusal;
 pub use marks::{Ending, Marks, RejectReason, ShortReason};
-pub use method::Method;
+pub use method::{Clocks, Method};
 
 /// A fulfilment order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Order {
     pub promised: Timestamp,
     /// What to hand over, in the order of the lines.
     pub lines: Vec<Line>,
+    /// How long its steps may take.
+    pub clocks: Clocks,
     /// What happened when.
     pub marks: Marks,
     /// The number of events so far; 0 before the first.
@@ -159,8 +161,6 @@ pub enum State {
     Accepted,
     /// Being picked.
     Picking,
-    /// Packed.
-    Packed,
     /// Waits for the customer.
     ReadyForPickup,
     /// Partly with the customer, the rest waits.
@@ -181,12 +181,11 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 12] = [
         Self::Planned,
         Self::Offered,
         Self::Accepted,
         Self::Picking,
-        Self::Packed,
         Self::ReadyForPickup,
         Self::PartlyCollected,
         Self::Done,
@@ -204,7 +203,6 @@ impl State {
             Self::Offered => "OFFERED",
             Self::Accepted => "ACCEPTED",
             Self::Picking => "PICKING",
-            Self::Packed => "PACKED",
             Self::ReadyForPickup => "READY_FOR_PICKUP",
             Self::PartlyCollected => "PARTLY_COLLECTED",
             Self::Done => "DONE",
@@ -223,7 +221,6 @@ impl State {
             | Self::Offered
             | Self::Accepted
             | Self::Picking
-            | Self::Packed
             | Self::ReadyForPickup
             | Self::PartlyCollected => false,
             Self::Done
@@ -345,7 +342,7 @@ impl Order {
     pub fn step(&self) -> Option<(Step, Timestamp)> {
         match self.state() {
             State::Offered => self.marks.accept_due.map(|due| (Step::Accept, due)),
-            State::Accepted | State::Picking | State::Packed => Some((Step::Prepare, self.promised)),
+            State::Accepted | State::Picking => Some((Step::Prepare, self.promised)),
             State::ReadyForPickup | State::PartlyCollected if self.marks.expired.is_none() => {
                 self.marks.keep_until.map(|due| (Step::Collect, due))
             }
@@ -363,7 +360,6 @@ impl Order {
 
     /// What is due next, and when. Every state in which somebody waits has an answer here.
     pub fn next_due(&self) -> Option<(Timestamp, Due)> {
-        let rules = self.method.rules();
         let marks = &self.marks;
         let step = self.step();
         let at_risk =
@@ -372,7 +368,7 @@ impl Order {
             Some((Step::Accept, due)) => Some((due, Due::AcceptTimeOut)),
             Some((Step::Prepare, due)) => {
                 let from = marks.accepted.map_or(due, |accepted| accepted.max(due));
-                Some((after_hours(from, rules.resolve_hours), Due::WorkTimeOut))
+                Some((after(from, self.clocks.resolve), Due::WorkTimeOut))
             }
             Some((Step::Collect, due)) => Some((due, Due::Expiry)),
             None => None,
@@ -380,8 +376,8 @@ impl Order {
         let reminder = marks
             .ready
             .filter(|_| matches!(step, Some((Step::Collect, _))))
-            .zip(rules.keep.reminders.get(marks.reminded))
-            .map(|(ready, hours)| (after_hours(ready, *hours), Due::Reminder));
+            .zip(self.clocks.reminders.get(marks.reminded).copied().flatten())
+            .map(|(ready, wait)| (after(ready, wait), Due::Reminder));
         let put_back =
             marks.put_back_due.filter(|_| self.to_put_back() > 0).map(|at| (at, Due::PutBackOverdue));
         // At the same moment the earlier entry comes first: a warning precedes the end it warns of.
@@ -389,7 +385,7 @@ impl Order {
     }
 }
 
-/// The instant so many hours later, at most the end of the calendar.
-pub(crate) fn after_hours(at: Timestamp, hours: i64) -> Timestamp {
-    at.saturating_add(SignedDuration::from_hours(hours)).unwrap_or(Timestamp::MAX)
+/// The instant that much later, at most the end of the calendar.
+pub(crate) fn after(at: Timestamp, length: SignedDuration) -> Timestamp {
+    at.saturating_add(length).unwrap_or(Timestamp::MAX)
 }

@@ -32,6 +32,7 @@ fn planned(quantities: &[i64]) -> Order {
         method: Method::Pickup,
         promised: at(7_200),
         lines: quantities.iter().enumerate().map(line).collect(),
+        clocks: Method::Pickup.rules().clocks,
         marks: Marks::default(),
         version: 0,
     }
@@ -190,7 +191,7 @@ fn standing(state: State) -> Order {
         State::Rejected => &[Command::Offer, Command::Reject],
         State::TimedOut => &[Command::Offer, Command::TimeOut],
         State::Accepted => &[Command::Offer, Command::Accept],
-        State::Picking | State::Packed | State::Short => &[Command::Offer, Command::Accept, Command::Start],
+        State::Picking | State::Short => &[Command::Offer, Command::Accept, Command::Start],
         State::ReadyForPickup | State::PartlyCollected | State::Done | State::Restocked => &[
             Command::Offer,
             Command::Accept,
@@ -218,7 +219,6 @@ fn standing(state: State) -> Order {
         | State::Offered
         | State::Accepted
         | State::Picking
-        | State::Packed
         | State::ReadyForPickup
         | State::Rejected
         | State::TimedOut => &[],
@@ -248,7 +248,7 @@ fn every_state_times_every_command() {
         (Command::AtRisk, &[Offered, Accepted, Picking, ReadyForPickup, PartlyCollected]),
         (Command::ConfirmPutBack, &[]),
     ];
-    for state in State::ALL.into_iter().filter(|state| *state != State::Packed) {
+    for state in State::ALL {
         assert_eq!(standing(state).state(), state, "the path to {state}");
         for (command, allowed) in &table {
             let mut order = standing(state);

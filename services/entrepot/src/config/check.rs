@@ -15,6 +15,8 @@ const MAY_BE_ZERO: [&str; 10] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",
+    "fulfillment.clocks.first_reminder_s",
+    "fulfillment.clocks.second_reminder_s",
     "orders.payment_grace_s",
     "runtime.worker_threads",
     "server.drain_limit_s",
@@ -89,6 +91,7 @@ impl Config {
             let text = format!("setting `orders.max_lines` is {lines}; an order has at most {most} lines");
             return Err(Exit::usage(text));
         }
+        self.fulfillment.clocks.check().map_err(|why| Exit::usage(format!("setting {why}")))?;
         let (least, most) = (self.fulfillment.hold_default_s, self.fulfillment.hold_most_s);
         if least > most {
             let text = format!(
@@ -301,6 +304,9 @@ mod tests {
     #[test]
     fn numbers_that_do_not_fit_each_other_are_refused() {
         assert!(refusal(|config| config.fulfillment.work.pickup_code_chars = 6).contains("must be 8 to 32"));
+        assert!(
+            refusal(|config| config.fulfillment.clocks.keep_s = 60).contains("before the keep time ends")
+        );
         assert!(
             refusal(|config| config.fulfillment.hold_most_s = 60).contains("`fulfillment.hold_default_s`")
         );

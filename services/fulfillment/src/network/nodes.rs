@@ -2,12 +2,11 @@
 
 use contract::fulfillment::v1 as pb;
 use domain::network::Node;
-use prost::Message as _;
 
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::network::{self as store, StoredNode};
-use crate::verb::{self, Call};
+use crate::verb::{Call, Turn};
 use crate::wire::fitting;
 use crate::wire::network as wire;
 
@@ -20,10 +19,10 @@ impl Fulfillment {
     ) -> Result<pb::PutNodesResponse, Error> {
         let (reply, stored) = db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
-            let mut tx = self.db.begin().await?;
-            if let Some(reply) = call.claim(&mut tx, now).await? {
-                return Ok((verb::reply(&reply)?, Vec::new()));
-            }
+            let mut tx = match call.begin(&self.db, now).await? {
+                Turn::New(tx) => tx,
+                Turn::Answered(reply) => return Ok((reply, Vec::new())),
+            };
             let versions = store::lock_versions(&mut tx, &nodes).await?;
             for node in nodes.iter().filter(|node| !node.etag.is_empty()) {
                 let current = versions.get(&node.node_id).map(|version| wire::etag(*version));
@@ -36,8 +35,7 @@ impl Fulfillment {
             let place = |stored: &StoredNode| nodes.iter().position(|n| n.node_id == stored.node.node_id);
             stored.sort_by_key(place);
             let reply = pb::PutNodesResponse { nodes: stored.iter().cloned().map(wire::answer).collect() };
-            call.settle(&mut tx, &reply.encode_to_vec()).await?;
-            tx.commit().await?;
+            call.finish(tx, &reply).await?;
             Ok((reply, stored))
         })
         .await?;
@@ -54,10 +52,10 @@ impl Fulfillment {
     ) -> Result<pb::Node, Error> {
         let (reply, stored) = db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
-            let mut tx = self.db.begin().await?;
-            if let Some(reply) = call.claim(&mut tx, now).await? {
-                return Ok((verb::reply(&reply)?, Vec::new()));
-            }
+            let mut tx = match call.begin(&self.db, now).await? {
+                Turn::New(tx) => tx,
+                Turn::Answered(reply) => return Ok((reply, Vec::new())),
+            };
             let Some(stored) = store::lock(&mut tx, node).await? else {
                 return Err(Error::NodeNotFound(node.to_owned()));
             };
@@ -66,8 +64,7 @@ impl Fulfillment {
             let Some(reply) = stored.first().cloned().map(wire::answer) else {
                 return Err(Error::NodeNotFound(node.to_owned()));
             };
-            call.settle(&mut tx, &reply.encode_to_vec()).await?;
-            tx.commit().await?;
+            call.finish(tx, &reply).await?;
             Ok((reply, stored))
         })
         .await?;

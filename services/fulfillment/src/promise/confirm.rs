@@ -6,14 +6,13 @@
 use contract::fulfillment::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
 use jiff::{SignedDuration, Timestamp};
-use prost::Message as _;
 
 use super::token::{locked, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
 use crate::tasks::Kind;
-use crate::verb::{self, Call};
+use crate::verb::{self, Call, Turn};
 use crate::wire::promise as wire;
 
 /// How long a promise that was confirmed by a call waits for its order.
@@ -42,17 +41,16 @@ impl Fulfillment {
         self.extend_stock(token, until).await?;
         db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
-            let mut tx = self.db.begin().await?;
-            if let Some(reply) = call.claim(&mut tx, now).await? {
-                return verb::reply(&reply);
-            }
+            let mut tx = match call.begin(&self.db, now).await? {
+                Turn::New(tx) => tx,
+                Turn::Answered(reply) => return Ok(reply),
+            };
             let mut stored = locked(&mut tx, token).await?;
             stored.state = stored.state.confirm(order, now)?;
             save(&mut tx, &mut stored).await?;
             store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;
             let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };
-            call.settle(&mut tx, &reply.encode_to_vec()).await?;
-            tx.commit().await?;
+            call.finish(tx, &reply).await?;
             Ok(reply)
         })
         .await

@@ -2,14 +2,13 @@
 
 use contract::fulfillment::v1 as pb;
 use domain::id::PromiseToken;
-use prost::Message as _;
 
 use super::token::{give_back, locked, release_stock};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::capacity::Changes;
 use crate::tasks::Kind;
-use crate::verb::{self, Call};
+use crate::verb::{Call, Turn};
 use crate::wire::promise as wire;
 
 impl Fulfillment {
@@ -21,10 +20,10 @@ impl Fulfillment {
     ) -> Result<pb::ReleasePromiseResponse, Error> {
         let reply = db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
-            let mut tx = self.db.begin().await?;
-            if let Some(reply) = call.claim(&mut tx, now).await? {
-                return verb::reply(&reply);
-            }
+            let mut tx = match call.begin(&self.db, now).await? {
+                Turn::New(tx) => tx,
+                Turn::Answered(reply) => return Ok(reply),
+            };
             let mut stored = locked(&mut tx, token).await?;
             call.must_hold(&stored)?;
             if stored.state.holds() {
@@ -35,8 +34,7 @@ impl Fulfillment {
                 release_stock(&mut tx, &[token], now).await?;
             }
             let reply = pb::ReleasePromiseResponse { promise: Some(wire::stored(&stored)) };
-            call.settle(&mut tx, &reply.encode_to_vec()).await?;
-            tx.commit().await?;
+            call.finish(tx, &reply).await?;
             Ok(reply)
         })
         .await?;

@@ -1,6 +1,6 @@
 //! Pickup codes as keyed hashes, and how often callers were wrong.
 
-use db::{Tx, params};
+use db::{Row, Tx, Type, params};
 use domain::fulfillment::code::{Misses, Tries};
 use domain::id::{FulfillmentId, NodeId};
 use domain::time::{from_micros, micros};
@@ -108,17 +108,39 @@ pub(crate) async fn prune_void(tx: &mut Tx, before: Timestamp, limit: i64) -> Re
         .await?)
 }
 
-/// The misses of a scope; its row is locked until the transaction ends.
-pub(crate) async fn lock_misses(tx: &mut Tx, scope: &str, now: Timestamp) -> Result<Misses, Error> {
-    let row = tx
-        .fetch_one(
-            "INSERT INTO code_misses (scope, since, misses) VALUES ($1, $2, 0)
-             ON CONFLICT (scope) DO UPDATE SET misses = code_misses.misses
-             RETURNING since, misses",
-            params![scope, micros(now)],
+/// The misses of some scopes, in no order.
+pub(crate) async fn misses(tx: &mut Tx, scopes: &[&str]) -> Result<Vec<(String, Misses)>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT m.scope, m.since, m.misses FROM code_misses m JOIN {rows} ON m.scope = r.scope",
+            &[("scope", Type::Text)],
+            scopes.iter().map(|scope| params![*scope]).collect(),
         )
         .await?;
-    Ok(Misses { since: from_micros(row.get("since")?), count: row.get("misses")? })
+    rows.iter().map(scope_of).collect()
+}
+
+/// The misses of some scopes, their rows locked until the transaction ends; scopes must be in order.
+pub(crate) async fn lock_misses(
+    tx: &mut Tx,
+    scopes: &[&str],
+    now: Timestamp,
+) -> Result<Vec<(String, Misses)>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "INSERT INTO code_misses (scope, since, misses)
+             SELECT r.scope, r.since, 0 FROM {rows} WHERE true ORDER BY r.scope
+             ON CONFLICT (scope) DO UPDATE SET misses = code_misses.misses
+             RETURNING scope, since, misses",
+            &[("scope", Type::Text), ("since", Type::BigInt)],
+            scopes.iter().map(|scope| params![*scope, micros(now)]).collect(),
+        )
+        .await?;
+    rows.iter().map(scope_of).collect()
+}
+
+fn scope_of(row: &Row) -> Result<(String, Misses), Error> {
+    Ok((row.get("scope")?, Misses { since: from_micros(row.get("since")?), count: row.get("misses")? }))
 }
 
 /// Forgets misses that were counted before an instant and nothing came after; at most `limit`.
@@ -131,10 +153,12 @@ pub(crate) async fn prune_misses(tx: &mut Tx, before: Timestamp, limit: i64) -> 
         .await?)
 }
 
-pub(crate) async fn save_misses(tx: &mut Tx, scope: &str, misses: Misses) -> Result<(), Error> {
-    tx.execute(
-        "UPDATE code_misses SET since = $2, misses = $3 WHERE scope = $1",
-        params![scope, micros(misses.since), misses.count],
+/// Writes the misses of scopes that are locked.
+pub(crate) async fn save_misses(tx: &mut Tx, all: &[(String, Misses)]) -> Result<(), Error> {
+    tx.batch(
+        "UPDATE code_misses AS m SET since = r.since, misses = r.misses FROM {rows} WHERE m.scope = r.scope",
+        &[("scope", Type::Text), ("since", Type::BigInt), ("misses", Type::BigInt)],
+        all.iter().map(|(scope, m)| params![scope.as_str(), micros(m.since), m.count]).collect(),
     )
     .await?;
     Ok(())

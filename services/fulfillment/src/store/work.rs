@@ -410,14 +410,16 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         ending: ending.map(|name| Ending::parse(&name).ok_or_else(|| corrupt(id, "ending"))).transpose()?,
         ended: at("ended_at")?,
     };
+    let method = Method::parse(&method).ok_or_else(|| corrupt(id, "method"))?;
     let order = Order {
         id,
         order: OrderId::new(row.get("order_id")?),
         token: PromiseToken::new(row.get("promise_token")?),
         node: NodeId::new(node).map_err(|_| corrupt(id, "node_id"))?,
-        method: Method::parse(&method).ok_or_else(|| corrupt(id, "method"))?,
+        method,
         promised: from_micros(row.get("promised_at")?),
         lines: Vec::new(),
+        clocks: method.rules().clocks,
         marks,
         version: row.get("version")?,
     };

@@ -82,7 +82,8 @@ impl Fulfillment {
     ) -> Result<Change, Error> {
         let missing = || Error::FulfillmentNotFound(id.to_string());
         let feed = feed::lock_of(tx, id).await?.ok_or_else(missing)?;
-        let stored = store::load(tx, id).await?.ok_or_else(missing)?;
+        let mut stored = store::load(tx, id).await?.ok_or_else(missing)?;
+        stored.order.clocks = self.work.clocks;
         let before = Some(stored.order.clone());
         let (actor, trace) = (actor.to_owned(), bus::trace::current());
         Ok(Change { feed, stored, now, note: String::new(), before, actor, trace, events: Vec::new() })

@@ -1,89 +1,76 @@
 //! What a pickup code opens, looked up under a throttle.
+//!
+//! A look-up only reads. Whoever missed too often waits; at a node that was missed at too often every look-up takes a
+//! little longer, so that guessing under many names stays slow and no shop is ever locked.
+
+use std::time::Duration;
 
 use contract::fulfillment::v1 as pb;
-use db::Tx;
-use domain::fulfillment::code::Throttle;
-use domain::id::NodeId;
-use jiff::{SignedDuration, Timestamp};
 use server::Principal;
 
 use super::command::FindByCode;
+use super::misses::{Admitted, Scopes};
 use super::rights::may_work;
+use crate::outage::Outage;
 use crate::store::{code as store, work};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
 
+/// How much longer a look-up takes at a node that was missed at too often.
+const SLOWLY: Duration = Duration::from_millis(500);
+
+/// A line a second, however many codes are missed.
+static MISSED: Outage = Outage::new();
+
 impl Fulfillment {
-    /// What a code opens. Misses are counted per caller and per node, and commit although the call is refused.
+    /// What a code opens.
     pub(crate) async fn find_by_code(
         &self,
         who: &Principal,
         command: &FindByCode,
     ) -> Result<pb::FulfillmentOrder, Error> {
-        db::retry(3, Error::is_retry, || self.try_find(who, command)).await
-    }
-
-    async fn try_find(&self, who: &Principal, command: &FindByCode) -> Result<pb::FulfillmentOrder, Error> {
         if !may_work(who, &command.node) {
             return Err(Error::CodeNotFound);
         }
         let now = self.clock.business();
-        let mut tx = self.db.begin().await?;
-        let guard = self.guard(&mut tx, who, &command.node, now).await?;
+        let scopes = Scopes::of(who, &command.node);
+        let mut tx = self.db.read().await?;
+        let saved = store::misses(&mut tx, &[&scopes.caller, &scopes.node]).await?;
+        drop(tx);
+        match self.work.misses.admit(&scopes, &saved, now) {
+            Ok(Admitted::AtOnce) => {}
+            Ok(Admitted::Slowly) => self.clock.pause(SLOWLY).await,
+            Err(until) => {
+                count("refused");
+                return Err(Error::Throttled { until, now });
+            }
+        }
         let digest = self.work.key.digest(&command.node, &command.code);
+        let mut tx = self.db.snapshot().await?;
         let found = match store::find(&mut tx, &command.node, &digest).await? {
             Some(id) => work::load(&mut tx, id).await?,
             None => None,
         };
-        let Some(found) = found else {
-            // Nobody guessed it, so it is no miss.
-            if store::find_void(&mut tx, &command.node, &digest).await?.is_some() {
-                return Err(Error::CodeVoid);
-            }
-            guard.missed(&mut tx, now).await?;
-            tx.commit().await?;
-            return Err(Error::CodeNotFound);
-        };
-        Ok(wire::fulfillment_order(&found))
-    }
-
-    /// Lets a caller look a code up at a node, or tells when it may.
-    async fn guard(
-        &self,
-        tx: &mut Tx,
-        who: &Principal,
-        node: &NodeId,
-        now: Timestamp,
-    ) -> Result<Guard, Error> {
-        let config = &self.work.config;
-        let window = SignedDuration::from_secs(config.miss_window_s);
-        let mut guard = Guard { counted: Vec::with_capacity(2) };
-        // The same order everywhere, so that two callers never wait for each other.
-        let scopes = [
-            (format!("caller:{}@{node}", who.as_str()), config.caller_misses),
-            (format!("node:{node}"), config.node_misses),
-        ];
-        for (scope, allowed) in scopes {
-            let throttle = Throttle { allowed, window };
-            let misses = store::lock_misses(tx, &scope, now).await?;
-            throttle.admit(misses, now).map_err(|until| Error::Throttled { until, now })?;
-            guard.counted.push((scope, throttle, misses));
+        if let Some(found) = found {
+            count("found");
+            return Ok(wire::fulfillment_order(&found));
         }
-        Ok(guard)
+        // Nobody guessed it, so it is no miss.
+        if store::find_void(&mut tx, &command.node, &digest).await?.is_some() {
+            count("void");
+            return Err(Error::CodeVoid);
+        }
+        drop(tx);
+        self.work.misses.missed(&scopes, now);
+        count("missed");
+        if let Some(misses) = MISSED.refused(self.clock.wall()) {
+            tracing::warn!(node_id = %command.node, actor = who.as_str(), misses,
+                "a pickup code that opens nothing was looked up");
+        }
+        Err(Error::CodeNotFound)
     }
 }
 
-/// The right to look one code up.
-struct Guard {
-    counted: Vec<(String, Throttle, domain::fulfillment::code::Misses)>,
-}
-
-impl Guard {
-    /// The code was wrong.
-    async fn missed(&self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
-        for (scope, throttle, misses) in &self.counted {
-            store::save_misses(tx, scope, throttle.missed(*misses, now)).await?;
-        }
-        Ok(())
-    }
+fn count(result: &'static str) {
+    metrics::counter!("entrepot_fulfillment_code_lookups_total", "result" => result).increment(1);
 }

@@ -1,4 +1,4 @@
-//! Wakes the watchers for what other processes committed.
+//! Beside the calls: wakes the watchers for what other processes committed, and joins missed codes with theirs.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,12 +19,22 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often what is old is taken out of the feeds.
 const PRUNE: SignedDuration = SignedDuration::from_mins(10);
 
+/// How often missed pickup codes are joined with those of other processes.
+const JOIN: SignedDuration = SignedDuration::from_secs(1);
+
 impl Fulfillment {
     /// Wakes watchers for what other processes committed, and keeps the feeds short, until `stop`.
     pub async fn follow_work(&self, stop: CancellationToken, mut subscription: Subscription) {
         let mut seen: HashMap<NodeId, i64> = HashMap::new();
         let mut pruned = self.clock.wall();
+        let mut joined = pruned;
         loop {
+            if self.clock.wall().duration_since(joined) >= JOIN {
+                joined = self.clock.wall();
+                if let Err(error) = self.join_misses(self.clock.business()).await {
+                    tracing::warn!(%error, "missed pickup codes cannot be saved, trying again");
+                }
+            }
             if self.clock.wall().duration_since(pruned) > PRUNE {
                 pruned = self.clock.wall();
                 if let Err(error) = self.prune_feed(self.clock.business()).await {

@@ -13,7 +13,6 @@
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::fulfillment::code::{Code, Tries};
-use prost::Message as _;
 use server::Principal;
 
 use super::change::Change;
@@ -21,6 +20,7 @@ use super::command::HandOver;
 use super::key::same;
 use super::rights::may_work;
 use crate::store::{code as store, record};
+use crate::verb::Turn;
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
 
@@ -42,10 +42,10 @@ impl Fulfillment {
         command: &HandOver,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let now = self.clock.business();
-        let mut tx = self.db.begin().await?;
-        if let Some(saved) = command.call.claim(&mut tx, now).await? {
-            return answer(&saved);
-        }
+        let mut tx = match command.call.claim(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(saved) => return answer(&saved),
+        };
         let mut change = self.change(&mut tx, command.id, who.as_str(), now).await?;
         if !may_work(who, &change.stored.order.node) {
             return Err(Error::FulfillmentNotFound(command.id.to_string()));
@@ -64,8 +64,7 @@ impl Fulfillment {
         let collector = command.collector.name();
         record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
         let reply = wire::fulfillment_order(&change.stored);
-        command.call.settle(&mut tx, &reply.encode_to_vec()).await?;
-        tx.commit().await?;
+        command.call.finish(tx, &reply).await?;
         self.work.hub.wake(&change.feed.node);
         Ok(reply)
     }
@@ -124,6 +123,8 @@ fn answer(saved: &[u8]) -> Result<pb::FulfillmentOrder, Error> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+
     use super::*;
 
     #[test]

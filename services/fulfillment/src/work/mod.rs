@@ -11,6 +11,7 @@ mod hand_over;
 pub(crate) mod hub;
 mod issue_code;
 pub(crate) mod key;
+mod misses;
 mod offer;
 mod pick;
 mod put_back;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use db::Tx;
-use domain::fulfillment::{Buckets, Line, Marks, Order, accept};
+use domain::fulfillment::{Buckets, Clocks, Line, Marks, Order, accept};
 use domain::id::{FulfillmentId, PromiseToken, derived};
 use jiff::Timestamp;
 
@@ -33,9 +33,10 @@ impl Fulfillment {
             let Some(claim) = claims.remove(&released.token).filter(|claim| !claim.is_offered) else {
                 continue;
             };
-            let mut change = Change::new(planned(released, now), by, now);
+            let mut change = Change::new(planned(released, self.work.clocks, now), by, now);
             let known = self.network.timed(&released.node, now);
-            let clock = accept::clock(released.method, known.as_ref().map(Timed::openings), now);
+            let openings = known.as_ref().map(Timed::openings);
+            let clock = accept::clock(released.method, self.work.clocks.accept, openings, now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
             if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {
                 change.apply(|order, now| order.stock_lost(&sku, now))?;
@@ -51,7 +52,7 @@ impl Fulfillment {
 }
 
 /// One fulfilment order per promise: its id follows from the token.
-fn planned(released: &Released, now: Timestamp) -> Stored {
+fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
     let line = |line: &ReleasedLine| Line {
         line: line.line,
         sku: line.sku.clone(),
@@ -68,6 +69,7 @@ fn planned(released: &Released, now: Timestamp) -> Stored {
             method: released.method,
             promised: released.promised,
             lines: released.lines.iter().map(line).collect(),
+            clocks,
             marks: Marks::default(),
             version: 0,
         },

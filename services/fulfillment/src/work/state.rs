@@ -2,23 +2,30 @@
 
 use std::sync::Arc;
 
+use domain::fulfillment::Clocks;
+
 use super::hub::Hub;
 use super::key::Key;
-use crate::config::WorkConfig;
+use super::misses::Book;
+use crate::config::{Config, WorkConfig};
 
 /// What the nodes' work keeps in memory.
 pub(crate) struct Work {
     pub(crate) config: WorkConfig,
+    pub(crate) clocks: Clocks,
     pub(crate) key: Key,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) misses: Book,
 }
 
 impl Work {
-    pub(crate) fn new(config: &WorkConfig) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            config: config.clone(),
-            key: Key::new(config.pickup_code_secret.reveal()),
+            config: config.work.clone(),
+            clocks: config.clocks.clocks(),
+            key: Key::new(config.work.pickup_code_secret.reveal()),
             hub: Arc::default(),
+            misses: Book::new(&config.work),
         }
     }
 

@@ -3,12 +3,11 @@
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::Refusal;
 use domain::id::FulfillmentId;
-use prost::Message as _;
 use server::Principal;
 
 use super::change::Change;
 use super::rights::may_work;
-use crate::verb::Call;
+use crate::verb::{Call, Turn};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
 
@@ -32,10 +31,10 @@ impl Fulfillment {
         act: &impl Fn(&mut Change) -> Result<(), Refusal>,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let now = self.clock.business();
-        let mut tx = self.db.begin().await?;
-        if let Some(reply) = call.claim(&mut tx, now).await? {
-            return wire::saved(&reply);
-        }
+        let mut tx = match call.begin(&self.db, now).await? {
+            Turn::New(tx) => tx,
+            Turn::Answered(reply) => return Ok(reply),
+        };
         let mut change = self.change(&mut tx, id, principal.as_str(), now).await?;
         may_work(principal, &change.stored.order.node)
             .then_some(())
@@ -43,8 +42,7 @@ impl Fulfillment {
         act(&mut change)?;
         self.save(&mut tx, &mut change).await?;
         let reply = wire::fulfillment_order(&change.stored);
-        call.settle(&mut tx, &reply.encode_to_vec()).await?;
-        tx.commit().await?;
+        call.finish(tx, &reply).await?;
         self.work.hub.wake(&change.feed.node);
         Ok(reply)
     }

@@ -176,3 +176,37 @@ async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
         assert_eq!(reason(&store.find(&newest).await.unwrap_err()), "PICKUP_CODE_VOID", "it was used");
     }
 }
+
+#[tokio::test]
+async fn only_who_missed_waits_however_many_miss_at_a_node() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        for guess in 0..61 {
+            let guesser = format!("ops/{}", guess / 10);
+            let missed = shop.find_as(&guesser, "N1", &format!("000000{guess:02}")).await.unwrap_err();
+            assert_eq!(missed.code(), Code::NotFound);
+        }
+        assert_eq!(
+            shop.store("N1").find(&code).await.unwrap().fulfillment_id,
+            work.id,
+            "the shop is not locked"
+        );
+        let throttled = shop.find_as("ops/0", "N1", &code).await.unwrap_err();
+        assert_eq!(reason(&throttled), "TOO_MANY_WRONG_CODES");
+        shop.pass(SignedDuration::from_mins(1));
+        assert!(shop.find_as("ops/0", "N1", &code).await.is_ok(), "a minute later one miss is forgotten");
+    }
+}
+
+#[tokio::test]
+async fn a_guess_waits_for_no_writer() {
+    for shop in Shop::all().await {
+        let writer = shop.db().begin().await.unwrap();
+        for guess in 0..12 {
+            let refused = shop.store("N1").find(&format!("000000{guess:02}")).await.unwrap_err();
+            assert_eq!(refused.code(), if guess < 10 { Code::NotFound } else { Code::ResourceExhausted });
+        }
+        writer.commit().await.unwrap();
+    }
+}

@@ -94,6 +94,17 @@ impl Shop {
         shops
     }
 
+    /// One on each engine, with other settings.
+    pub(crate) async fn all_with(config: impl Fn(&mut Config)) -> Vec<Self> {
+        let mut shops = Self::all().await;
+        for shop in &mut shops {
+            let mut changed = Self::config();
+            config(&mut changed);
+            shop.fulfillment = Self::start_with(shop.db.db(), shop.clock.clone(), changed).await;
+        }
+        shops
+    }
+
     async fn open(db: TestDb) -> Self {
         let clock = Clock::virtual_at(Timestamp::from_second(START).unwrap());
         let fulfillment = Self::start(db.db(), clock.clone()).await;
@@ -108,8 +119,16 @@ impl Shop {
     }
 
     async fn start(db: db::Db, clock: Clock) -> Arc<Fulfillment> {
+        Self::start_with(db, clock, Self::config()).await
+    }
+
+    fn config() -> Config {
         let mut config = Config::default();
         config.work.pickup_code_secret = Secret::new("a secret of the tests");
+        config
+    }
+
+    async fn start_with(db: db::Db, clock: Clock, config: Config) -> Arc<Fulfillment> {
         let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
         Fulfillment::new(db, clock, config, peers).await.unwrap()
     }
@@ -132,7 +151,24 @@ impl Shop {
         request
     }
 
-    fn client(&self) -> WorkServiceClient<server::Peer> {
+    /// The database behind the service.
+    pub(crate) fn db(&self) -> db::Db {
+        self.db.db()
+    }
+
+    /// Looks a code up at a node, in somebody's name.
+    pub(crate) async fn find_as(
+        &self,
+        actor: &str,
+        node: &str,
+        code: &str,
+    ) -> Result<pb::FulfillmentOrder, Status> {
+        let request = pb::FindByPickupCodeRequest { node_id: node.to_owned(), code: code.to_owned() };
+        let answer = self.client().find_by_pickup_code(self.by(actor, request)).await?;
+        Ok(answer.into_inner().fulfillment_order.unwrap())
+    }
+
+    pub(crate) fn client(&self) -> WorkServiceClient<server::Peer> {
         let server = server::limited!(WorkServiceServer::from_arc(Arc::clone(&self.fulfillment)));
         WorkServiceClient::new(server::peer::local(server))
     }

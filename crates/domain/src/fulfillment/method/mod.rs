@@ -5,7 +5,8 @@
 
 pub mod pickup;
 
-use super::State;
+use jiff::SignedDuration;
+
 use crate::words;
 
 /// How the goods of one fulfilment order reach the customer.
@@ -78,66 +79,61 @@ impl std::fmt::Display for Method {
     }
 }
 
-/// What a method prescribes for its fulfilment orders.
+/// What a method prescribes for its fulfillment orders.
 #[derive(Debug)]
 pub struct Rules {
-    /// The stages that the goods pass, in order.
-    pub path: &'static [Stage],
-    /// How long the node may take to accept an offer.
-    pub accept: Clock,
+    /// Which minutes the clock of an offer counts.
+    pub accept_counts: Counts,
     /// A step is at risk when this share of its time is used, in percent.
     pub at_risk_percent: i64,
-    /// What proves that the goods go to the right person, and at which stage.
-    pub proof: Option<(Stage, Proof)>,
-    /// How long goods that are ready are kept.
-    pub keep: Keep,
-    /// What happens to goods that the customer does not get.
-    pub put_back: PutBack,
-    /// Work that is not finished so many hours after the promised time ends by itself.
-    pub resolve_hours: i64,
+    /// What proves that the goods go to the right person.
+    pub proof: Option<Proof>,
+    /// How long each step may take, unless the settings say otherwise.
+    pub clocks: Clocks,
     /// Which work of the node the method takes from its capacity.
     pub work: Work,
 }
 
-impl Rules {
-    /// Whether the goods pass this stage.
-    pub fn passes(&self, stage: Stage) -> bool {
-        self.path.contains(&stage)
-    }
-}
-
-/// A step of the way from the shelf to the customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// Taken from the shelf.
-    Picking,
-    /// Packed.
-    Packing,
-    /// Waiting for the customer at the node.
-    Ready,
-    /// Given to the customer at the node.
-    HandedOver,
-}
-
-impl Stage {
-    /// The state of a fulfilment order that stands at this stage.
-    pub const fn state(self) -> State {
-        match self {
-            Self::Picking => State::Picking,
-            Self::Packing => State::Packed,
-            Self::Ready => State::ReadyForPickup,
-            Self::HandedOver => State::Done,
-        }
-    }
-}
-
-/// Time that a step may take.
+/// How long each step of a fulfillment order may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clock {
-    /// Minutes.
-    pub minutes: i64,
-    /// Which minutes count.
-    pub counts: Counts,
+pub struct Clocks {
+    /// The node accepts an offer within this time.
+    pub accept: SignedDuration,
+    /// Goods that are ready wait this long for the customer, opening time or not.
+    pub keep: SignedDuration,
+    /// The customer is reminded this long after the goods were ready, in rising order, each before `keep` is over.
+    pub reminders: [Option<SignedDuration>; Self::MAX_REMINDERS],
+    /// The node confirms that goods are back on the shelf within this time, opening time or not.
+    pub put_back: SignedDuration,
+    /// Work that is not finished this long after the promised time ends by itself.
+    pub resolve: SignedDuration,
+}
+
+impl Clocks {
+    /// The most reminders.
+    pub const MAX_REMINDERS: usize = 2;
+
+    /// What is wrong with these clocks: the field, and what it must be.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        for (field, length) in [
+            ("accept", self.accept),
+            ("keep", self.keep),
+            ("put_back", self.put_back),
+            ("resolve", self.resolve),
+        ] {
+            if length < SignedDuration::from_secs(1) || length > SignedDuration::from_hours(24 * 90) {
+                return Err((field, "must be from 1 s to 90 days"));
+            }
+        }
+        let mut last = SignedDuration::ZERO;
+        for reminder in self.reminders.into_iter().flatten() {
+            if reminder <= last || reminder >= self.keep {
+                return Err(("reminder", "must be after the one before it, and before the keep time ends"));
+            }
+            last = reminder;
+        }
+        Ok(())
+    }
 }
 
 /// Which time a clock counts.
@@ -154,22 +150,6 @@ pub enum Counts {
 pub enum Proof {
     /// The pickup code that the channel gave to the customer.
     PickupCode,
-}
-
-/// How long goods that are ready wait for the customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// Hours from the moment they were ready, opening time or not.
-    pub hours: i64,
-    /// The customer is reminded so many hours after that moment, in rising order, each before the end.
-    pub reminders: &'static [i64],
-}
-
-/// How goods that the customer does not get return to the shelf.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PutBack {
-    /// Hours that the node has to confirm it, opening time or not.
-    pub hours: i64,
 }
 
 /// A kind of work that takes capacity of a node.
@@ -211,13 +191,17 @@ mod tests {
     fn the_rules_of_every_method_make_sense() {
         for method in Method::ALL {
             let rules = method.rules();
-            assert!(!rules.path.is_empty());
-            assert!(rules.accept.minutes > 0);
             assert!((1..100).contains(&rules.at_risk_percent));
-            assert!(rules.keep.reminders.is_sorted());
-            assert!(rules.keep.reminders.iter().all(|h| *h > 0 && *h < rules.keep.hours));
-            assert!(rules.put_back.hours > 0 && rules.resolve_hours > 0);
-            assert!(rules.proof.is_none_or(|(stage, _)| rules.passes(stage)));
+            assert_eq!(rules.clocks.check(), Ok(()));
         }
+    }
+
+    #[test]
+    fn clocks_that_end_before_their_reminders_are_refused() {
+        let clocks = Method::Pickup.rules().clocks;
+        let short = Clocks { keep: SignedDuration::from_secs(5), ..clocks };
+        assert_eq!(short.check().unwrap_err().0, "reminder");
+        assert_eq!(Clocks { reminders: [None; 2], ..short }.check(), Ok(()));
+        assert_eq!(Clocks { accept: SignedDuration::ZERO, ..clocks }.check().unwrap_err().0, "accept");
     }
 }

@@ -1,15 +1,20 @@
 //! PICKUP: bought online, collected at a node.
 
-use super::{Clock, Counts, Keep, Proof, PutBack, Rules, Stage, Work};
+use jiff::SignedDuration;
 
-/// What PICKUP prescribes. Goods are not packed unless a packing step is asked for.
+use super::{Clocks, Counts, Proof, Rules, Work};
+
+/// What PICKUP prescribes.
 pub const RULES: Rules = Rules {
-    path: &[Stage::Picking, Stage::Ready, Stage::HandedOver],
-    accept: Clock { minutes: 15, counts: Counts::OpeningTime },
+    accept_counts: Counts::OpeningTime,
     at_risk_percent: 80,
-    proof: Some((Stage::HandedOver, Proof::PickupCode)),
-    keep: Keep { hours: 72, reminders: &[24, 60] },
-    put_back: PutBack { hours: 24 },
-    resolve_hours: 24,
+    proof: Some(Proof::PickupCode),
+    clocks: Clocks {
+        accept: SignedDuration::from_mins(15),
+        keep: SignedDuration::from_hours(72),
+        reminders: [Some(SignedDuration::from_hours(24)), Some(SignedDuration::from_hours(60))],
+        put_back: SignedDuration::from_hours(24),
+        resolve: SignedDuration::from_hours(24),
+    },
     work: Work::Pick,
 };

@@ -1,0 +1,34 @@
+//! The clocks of the work are settings: a trial of an expiry takes seconds.
+
+use jiff::SignedDuration;
+
+use crate::work_world::Shop;
+
+#[tokio::test]
+async fn an_offer_and_a_pickup_end_within_seconds_where_the_settings_say_so() {
+    let quick = |config: &mut fulfillment::Config| {
+        config.clocks.accept_s = 5;
+        config.clocks.keep_s = 20;
+        config.clocks.first_reminder_s = 5;
+        config.clocks.second_reminder_s = 10;
+        config.clocks.put_back_s = 10;
+    };
+    for shop in Shop::all_with(quick).await {
+        let silent = shop.placed("N1", &[1]).await;
+        shop.pass(SignedDuration::from_secs(5));
+        shop.tick().await;
+        assert_eq!(shop.get(&silent.id).await.end_reason, "TIMED_OUT");
+        let work = shop.ready("N1", &[1]).await;
+        let kept = shop.get(&work.id).await.keep_until_time.unwrap().seconds;
+        assert_eq!(kept - shop.now().as_second(), 20);
+        shop.pass(SignedDuration::from_secs(5));
+        shop.tick().await;
+        assert_eq!(shop.notices(&work.id).await, ["PICKUP_READY", "PICKUP_REMINDER_1"]);
+        shop.pass(SignedDuration::from_secs(15));
+        shop.tick().await;
+        assert!(shop.get(&work.id).await.is_expired);
+        shop.pass(SignedDuration::from_secs(10));
+        shop.tick().await;
+        assert_eq!(shop.get(&work.id).await.end_reason, "EXPIRED");
+    }
+}
