@@ -246,6 +246,11 @@ pub fn virtual_clock(path: &Path, start: Timestamp) -> Result<Clock> {
     }
 }
 
+/// Whether a key for pickup codes is kept in this directory.
+pub(crate) fn has_pickup_code_key(path: &Path) -> bool {
+    path.join(PICKUP_CODE_KEY).exists()
+}
+
 /// The key for pickup codes kept in this directory; made on the first call.
 pub fn pickup_code_key(path: &Path) -> Result<String> {
     let file = path.join(PICKUP_CODE_KEY);

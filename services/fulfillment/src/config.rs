@@ -175,6 +175,9 @@ pub struct WorkConfig {
     /// deployment need the same. Empty: a random one, so that codes end with the process.
     #[serde(skip)]
     pub pickup_code_secret: Secret,
+    /// Start although the database was used with another key for pickup codes: all codes issued so far become void, and
+    /// channels must issue new ones.
+    pub replace_pickup_code_key: bool,
     /// Characters of a pickup code, 8 to 32.
     pub pickup_code_chars: usize,
     /// Codes that one caller may miss within the window before look-ups must wait.
@@ -195,6 +198,7 @@ impl Default for WorkConfig {
     fn default() -> Self {
         Self {
             pickup_code_secret: Secret::default(),
+            replace_pickup_code_key: false,
             pickup_code_chars: 8,
             caller_misses: 10,
             node_misses: 60,

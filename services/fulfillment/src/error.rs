@@ -148,6 +148,13 @@ pub enum Error {
     /// The code opens nothing at this node.
     #[error("no work at this node has this pickup code")]
     CodeNotFound,
+    /// The database was used with another key for pickup codes.
+    #[error(
+        "its database was used with another key for pickup codes; set `secrets.pickup_code_key_file` to that key (or \
+         copy the file `pickup-code.key` of the data directory where it was made into this one), or, if it is lost, start \
+         once with `fulfillment.work.replace_pickup_code_key = true`, which makes all codes issued so far void"
+    )]
+    OtherKey,
     /// No code was issued, or the last one was used.
     #[error("fulfilment order {0} has no pickup code, the channel must issue one")]
     NoCode(FulfillmentId),
@@ -335,6 +342,8 @@ impl From<Error> for Status {
             Error::CodeNotFound => reason::PICKUP_CODE_NOT_FOUND,
             Error::WorkChanged(_) => reason::FULFILLMENT_CHANGED,
             Error::WorkRefused(ref refusal) => work_reason(refusal),
+            // Found at the start: it answers no call.
+            Error::OtherKey => return Fault::Unreadable(error.to_string()).status(DOMAIN),
             Error::NoCode(_) => reason::NO_PICKUP_CODE,
             Error::CodeLocked(_) => reason::PICKUP_CODE_LOCKED,
             Error::CodeVoid => reason::PICKUP_CODE_VOID,

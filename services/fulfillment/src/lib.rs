@@ -43,6 +43,7 @@ pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
 pub use error::{DOMAIN, Error, Lack, NotPromised, reason};
 pub use promise::follow::STOCK_TOPICS;
+pub use work::know_key::has_pickup_code_key;
 
 /// The tables of this service.
 pub const MIGRATIONS: &Migrations = &[
@@ -75,6 +76,12 @@ pub const MIGRATIONS: &Migrations = &[
         name: "promise_takers",
         postgres: include_str!("../migrations/postgres/0005_promise_takers.sql"),
         sqlite: include_str!("../migrations/sqlite/0005_promise_takers.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "pickup_code_key",
+        postgres: include_str!("../migrations/postgres/0006_pickup_code_key.sql"),
+        sqlite: include_str!("../migrations/sqlite/0006_pickup_code_key.sql"),
     },
 ];
 
@@ -119,6 +126,7 @@ impl Fulfillment {
             work: work::state::Work::new(&config),
             config,
         };
+        service.know_key().await?;
         service.load_network().await?;
         Ok(Arc::new(service))
     }

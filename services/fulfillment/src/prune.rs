@@ -28,7 +28,8 @@ impl Fulfillment {
     /// codes that are long void, misses that no longer count. Answers how many rows.
     pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
         let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
-        let window = SignedDuration::from_secs(self.work.config.miss_window_s);
+        // Misses are capped so that the last one is forgotten within two windows.
+        let window = SignedDuration::from_secs(self.work.config.miss_window_s.saturating_mul(2));
         let before = |span| now.checked_sub(span).unwrap_or(Timestamp::MIN);
         let mut gone = 0;
         loop {

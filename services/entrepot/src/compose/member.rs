@@ -193,7 +193,13 @@ fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
 async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) -> Result<Member> {
     let mut settings = config.fulfillment.clone();
     let key = if config.secrets.pickup_code_key.is_empty() {
-        data::pickup_code_key(&data::make(&config.data.directory)?)?
+        let directory = data::make(&config.data.directory)?;
+        let known = fulfillment::has_pickup_code_key(&db).await;
+        let known = known.map_err(|error| Exit::other("fulfillment cannot start", &error))?;
+        if known && !settings.work.replace_pickup_code_key && !data::has_pickup_code_key(&directory) {
+            return Err(Exit::other("fulfillment cannot start", &fulfillment::Error::OtherKey));
+        }
+        data::pickup_code_key(&directory)?
     } else {
         config.secrets.pickup_code_key.reveal().to_owned()
     };
@@ -247,6 +253,14 @@ impl Member {
             Built::Inventory(service) => service.background(stop),
             Built::Fulfillment(service) => service.background(bus, stop),
             Built::Orders(service) => service.background(bus, stop),
+        }
+    }
+
+    /// The view of the stock that its promises go by, if it keeps one.
+    pub(super) fn stock_view(&self) -> Option<Arc<Fulfillment>> {
+        match &self.built {
+            Built::Fulfillment(service) => Some(Arc::clone(service)),
+            Built::Inventory(_) | Built::Orders(_) => None,
         }
     }
 

@@ -31,6 +31,12 @@ pub(super) fn checks(
         }
         let db = member.db.clone();
         readiness = readiness.check(&format!("database {name}"), move || answers(db.clone()));
+        if let Some(service) = member.stock_view() {
+            // Without inventory it is only told: orders with a token can be placed all the same.
+            readiness = readiness.check("stock view", move || {
+                std::future::ready(Ok(service.stock_view().unwrap_or_else(|why| why)))
+            });
+        }
         // on a virtual clock an age means nothing
         if !clock.is_virtual() {
             let (paused, clock, engine) = (member.paused.clone(), clock.clone(), member.db.engine());

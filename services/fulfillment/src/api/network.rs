@@ -44,14 +44,8 @@ impl NetworkService for Fulfillment {
         if !(1..=MOST_NODES).contains(&asked.nodes.len()) {
             faults.add("nodes", format!("must be from 1 to {MOST_NODES}"));
         }
-        for (i, node) in asked.nodes.iter().take(MOST_NODES).enumerate() {
-            wire::node(node, &format!("nodes[{i}]"), &mut faults);
-            if asked.nodes[..i].iter().any(|other| other.node_id == node.node_id) {
-                faults.add(format!("nodes[{i}].node_id"), "is given twice");
-            }
-        }
         let (call, ()) = both(call, faults.check())?;
-        Ok(Response::new(self.put_nodes(&call, asked.nodes).await?))
+        Ok(Response::new(self.put_nodes(&call, wire::nodes(asked.nodes)).await?))
     }
 
     async fn get_node(

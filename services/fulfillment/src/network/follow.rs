@@ -102,6 +102,14 @@ impl Fulfillment {
         }
     }
 
+    /// Reads a node that another process changed.
+    pub(crate) async fn relearn_node(&self, node: &NodeId) -> Result<(), Error> {
+        let mut tx = self.db.read().await?;
+        let stored = store::network::get(&mut tx, node.as_str()).await?;
+        tx.commit().await?;
+        self.learn_nodes(stored.as_slice())
+    }
+
     /// Reads what the slots of a node have taken: after one was fuller than the view knew.
     pub(crate) async fn refresh_node(&self, node: &NodeId) -> Result<(), Error> {
         let from = self.clock.business() - capacity::LONGEST_SLOT;

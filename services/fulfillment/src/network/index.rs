@@ -212,6 +212,12 @@ impl Network {
         self.index().timed(key, now)
     }
 
+    /// The version of a node that is known here; 0: none.
+    pub(crate) fn version(&self, node: &NodeId) -> i64 {
+        let key = self.keys.find(node.as_str());
+        key.and_then(|key| self.index().entry(key).map(|entry| entry.version)).unwrap_or(0)
+    }
+
     /// Whether this version of a node is newer than the one known here.
     pub(crate) fn is_news(&self, node: &str, version: i64) -> bool {
         let known = self.keys.find(node).and_then(|key| self.index().entry(key).map(|entry| entry.version));

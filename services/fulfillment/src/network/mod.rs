@@ -1,5 +1,6 @@
 //! The nodes, when they are open and how full their slots are (`NetworkService`).
 
+pub(crate) mod command;
 mod follow;
 pub(crate) mod index;
 pub(crate) mod load;

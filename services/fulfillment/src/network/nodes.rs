@@ -1,8 +1,11 @@
 //! The verbs of the network: nodes are put, read, shut and reopened.
 
 use contract::fulfillment::v1 as pb;
+use db::Tx;
 use domain::network::Node;
+use server::Violation;
 
+use super::command::PutNode;
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::network::{self as store, StoredNode};
@@ -11,11 +14,11 @@ use crate::wire::fitting;
 use crate::wire::network as wire;
 
 impl Fulfillment {
-    /// Creates or replaces nodes, all or none.
+    /// Creates or replaces nodes, each by itself. When none can be stored, the call is refused.
     pub(crate) async fn put_nodes(
         &self,
         call: &Call,
-        nodes: Vec<pb::Node>,
+        asked: Vec<PutNode>,
     ) -> Result<pb::PutNodesResponse, Error> {
         let (reply, stored) = db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
@@ -23,18 +26,15 @@ impl Fulfillment {
                 Turn::New(tx) => tx,
                 Turn::Answered(reply) => return Ok((reply, Vec::new())),
             };
-            let versions = store::lock_versions(&mut tx, &nodes).await?;
-            for node in nodes.iter().filter(|node| !node.etag.is_empty()) {
-                let current = versions.get(&node.node_id).map(|version| wire::etag(*version));
-                if current.as_deref() != Some(node.etag.as_str()) {
-                    return Err(Error::NodeChanged(node.node_id.clone()));
-                }
+            let (good, results) = judge(&mut tx, &asked).await?;
+            if good.is_empty() {
+                return Err(refusal(&asked));
             }
-            let bare: Vec<pb::Node> = nodes.iter().cloned().map(wire::bare).collect();
-            let mut stored = store::put(&mut tx, &bare, now).await?;
-            let place = |stored: &StoredNode| nodes.iter().position(|n| n.node_id == stored.node.node_id);
+            let mut stored = store::put(&mut tx, &good, now).await?;
+            let place = |stored: &StoredNode| good.iter().position(|n| n.node_id == stored.node.node_id);
             stored.sort_by_key(place);
-            let reply = pb::PutNodesResponse { nodes: stored.iter().cloned().map(wire::answer).collect() };
+            let nodes = stored.iter().cloned().map(wire::answer).collect();
+            let reply = pb::PutNodesResponse { nodes, results };
             call.finish(tx, &reply).await?;
             Ok((reply, stored))
         })
@@ -98,5 +98,45 @@ impl Fulfillment {
         let nodes = stored.iter().map(read).collect::<Result<Vec<(Node, i64)>, Error>>()?;
         self.network.put(nodes);
         Ok(())
+    }
+}
+
+/// Those of the nodes that can be stored, and a verdict on each.
+async fn judge(tx: &mut Tx, asked: &[PutNode]) -> Result<(Vec<pb::Node>, Vec<pb::NodeResult>), Error> {
+    let sound: Vec<pb::Node> =
+        asked.iter().filter(|asked| asked.faults.is_empty()).map(|asked| asked.node.clone()).collect();
+    let versions = store::lock_versions(tx, &sound).await?;
+    let (mut good, mut results) = (Vec::with_capacity(sound.len()), Vec::with_capacity(asked.len()));
+    for PutNode { node, faults } in asked {
+        let version = versions.get(&node.node_id).copied();
+        let has_changed = !node.etag.is_empty() && version.map(wire::etag).as_deref() != Some(&node.etag);
+        results.push(if !faults.is_empty() {
+            let faults: Vec<String> =
+                faults.iter().map(|fault| format!("{} {}", fault.field, fault.description)).collect();
+            result(node, pb::NodeVerdict::Refused, "INVALID_NODE", faults.join("; "))
+        } else if has_changed {
+            let message = Error::NodeChanged(node.node_id.clone()).to_string();
+            result(node, pb::NodeVerdict::Refused, "NODE_CHANGED", message)
+        } else {
+            good.push(wire::bare(node.clone()));
+            let is_new = version.is_none();
+            let verdict = if is_new { pb::NodeVerdict::Created } else { pb::NodeVerdict::Replaced };
+            result(node, verdict, "", String::new())
+        });
+    }
+    Ok((good, results))
+}
+
+fn result(node: &pb::Node, verdict: pb::NodeVerdict, reason: &str, message: String) -> pb::NodeResult {
+    let node_id = node.node_id.clone();
+    pb::NodeResult { node_id, verdict: verdict.into(), reason: reason.to_owned(), message }
+}
+
+/// Why none of the nodes can be stored.
+fn refusal(asked: &[PutNode]) -> Error {
+    let faults: Vec<Violation> = asked.iter().flat_map(|asked| asked.faults.clone()).take(100).collect();
+    match asked.iter().find(|asked| asked.faults.is_empty()) {
+        Some(changed) if faults.is_empty() => Error::NodeChanged(changed.node.node_id.clone()),
+        Some(_) | None => Error::Invalid(faults),
     }
 }

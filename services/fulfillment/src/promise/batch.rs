@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::store::capacity::{self, SlotKey};
+use crate::store::network;
 use crate::store::promise::{self, Stored};
 
 /// What is to be written.
@@ -22,6 +23,8 @@ pub(crate) enum Job {
         promise: Box<Stored>,
         /// The most orders of its slot.
         most: i64,
+        /// The version of the node that it was planned with.
+        node_version: i64,
     },
     /// The stock of a promise was granted: it lives until then.
     Grant(PromiseToken, Timestamp),
@@ -38,6 +41,8 @@ pub(crate) enum Done {
     Known(Box<Stored>),
     /// The slot is full.
     Full,
+    /// The node changed since the promise was planned.
+    NodeChanged,
     /// The promise was PENDING and is LIVE.
     Granted,
     /// The promise is not PENDING any more.
@@ -53,7 +58,7 @@ pub(super) fn count(done: &[Done]) {
             Done::Taken => "entrepot_promises_taken_total",
             Done::Granted => "entrepot_promises_held_total",
             Done::Forgotten => "entrepot_promises_forgotten_total",
-            Done::Known(_) | Done::Full | Done::NotPending => continue,
+            Done::Known(_) | Done::Full | Done::NodeChanged | Done::NotPending => continue,
         };
         metrics::counter!(what).increment(1);
     }
@@ -128,6 +133,8 @@ struct Takes {
     known: HashMap<Uuid, Stored>,
     /// Orders taken per slot, under its lock.
     used: BTreeMap<SlotKey, i64>,
+    /// The versions of the nodes, as every process that reads now sees them.
+    nodes: HashMap<String, i64>,
 }
 
 impl Takes {
@@ -139,9 +146,10 @@ impl Takes {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let (mut keys, mut slots) = (Vec::new(), freed.keys().cloned().collect::<BTreeSet<_>>());
-        let mut bodies = HashSet::new();
+        let (mut bodies, mut codes) = (HashSet::new(), BTreeSet::new());
         for job in jobs {
             if let Job::Take { promise, .. } = job {
+                codes.insert(promise.node.as_str());
                 keys.push(promise.request_key);
                 bodies.insert((promise.request_key, promise.body_hash.as_slice()));
                 slots.extend(promise.slot());
@@ -169,7 +177,9 @@ impl Takes {
         ended.sort_unstable();
         promise::detach(tx, &ended).await?;
         let used = capacity::lock(tx, &slots, now).await?;
-        Ok(Self { known, used })
+        // Last of all: whoever shut a node and was answered before this batch began is heeded.
+        let nodes = network::versions(tx, &codes).await?;
+        Ok(Self { known, used, nodes })
     }
 
     /// Decides each new promise in the order of arrival; `freed` is what the same transaction gave back.
@@ -178,10 +188,13 @@ impl Takes {
         let mut first: HashMap<Uuid, &Stored> = HashMap::new();
         let mut outcome = Vec::new();
         for job in jobs {
-            let Job::Take { promise, most } = job else { continue };
+            let Job::Take { promise, most, node_version } = job else { continue };
+            let is_current = self.nodes.get(promise.node.as_str()) == Some(node_version);
             let twin = first.get(&promise.request_key).copied();
             outcome.push(if let Some(known) = twin.or_else(|| self.known.get(&promise.request_key)) {
                 Done::Known(Box::new(known.clone()))
+            } else if !is_current {
+                Done::NodeChanged
             } else if let Some(slot) = promise.slot() {
                 let by = change.entry(slot.clone()).or_insert(0);
                 if self.used.get(&slot).copied().unwrap_or(0) + *by < *most {

@@ -1,8 +1,9 @@
 //! Keeps the view of the stock up to date, by snapshot and events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{Delivered, Subscription, Topic};
+use bus::{Delivered, Missed, Subscription, Topic};
 use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_event::Body;
 use domain::id::{NodeId, Sku};
@@ -23,66 +24,105 @@ pub const STOCK_TOPICS: &[Topic] = &[Topic::Inventory];
 /// Events taken in under one lock.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// How long inventory may be silent in the middle of a snapshot.
+const SILENCE: Duration = Duration::from_secs(30);
+
 impl Fulfillment {
-    /// Follows the stock until `stop`: a snapshot, then events; a new snapshot when events were missed, and now and
-    /// then for what has no events (kits).
+    /// Follows the stock until `stop`: a snapshot and events at the same time, the newest version of a position wins; a new
+    /// snapshot when events were missed, and now and then for what has no events (kits). While a snapshot is read, or cannot be
+    /// read, events are applied and the view stays as good as they are.
     pub async fn follow_stock(&self, stop: CancellationToken, mut subscription: Subscription) {
-        let follow = async {
-            let mut failures = Failures::default();
-            loop {
-                match self.follow_from_snapshot(&mut subscription).await {
-                    Ok(()) => failures = Failures::default(),
-                    Err(error) => {
-                        let wait = failures.another();
-                        tracing::warn!(%error, errors = failures.0,
-                            "the view of the stock can't be read, trying again");
-                        self.clock.pause(wait).await;
-                    }
-                }
-            }
-        };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = follow => {}
+            () = self.keep_view(&mut subscription) => {}
         }
     }
 
-    async fn follow_from_snapshot(&self, subscription: &mut Subscription) -> Result<(), Error> {
-        subscription.ready().await?;
-        self.load_stock().await?;
-        let rebuild = self.clock.pause(Duration::from_secs(self.config.stock_view_rebuild_s));
-        tokio::pin!(rebuild);
+    async fn keep_view(&self, subscription: &mut Subscription) {
         loop {
-            let first = tokio::select! {
-                () = &mut rebuild => return Ok(()),
-                event = subscription.next() => event,
-            };
-            let Ok(first) = first else { return Ok(()) };
-            let mut positions: Vec<Position> = self.position_of(&first).into_iter().collect();
-            while positions.len() < EVENTS_AT_ONCE {
-                match subscription.next().now_or_never() {
-                    Some(Ok(event)) => positions.extend(self.position_of(&event)),
-                    Some(Err(_)) => return Ok(()),
-                    None => break,
+            // A snapshot that begins before the subscription is there may miss what happens in between.
+            let mut failures = Failures::default();
+            while let Err(error) = subscription.ready().await {
+                let wait = failures.another();
+                tracing::warn!(%error, errors = failures.0, "the stock events cannot be followed, trying again");
+                self.clock.pause(wait).await;
+            }
+            let rebuild = self.rebuild();
+            tokio::pin!(rebuild);
+            loop {
+                let first = tokio::select! {
+                    () = &mut rebuild => continue,
+                    event = subscription.next() => event,
+                };
+                if !self.apply(first, subscription) {
+                    break;
                 }
             }
-            self.atp.put(&positions);
         }
+    }
+
+    /// Reads snapshots, each a while after the last one, for ever.
+    async fn rebuild(&self) {
+        let mut failures = Failures::default();
+        loop {
+            let wait = match self.load_stock().await {
+                Ok(()) => {
+                    failures = Failures::default();
+                    Duration::from_secs(self.config.stock_view_rebuild_s)
+                }
+                Err(error) => {
+                    let wait = failures.another();
+                    tracing::warn!(%error, errors = failures.0, "the stock cannot be read, trying again");
+                    wait
+                }
+            };
+            self.clock.pause(wait).await;
+        }
+    }
+
+    /// Applies an event and those that follow at once. False: events were missed.
+    fn apply(&self, first: Result<Arc<Delivered>, Missed>, subscription: &mut Subscription) -> bool {
+        let mut positions: Vec<Position> = Vec::new();
+        let mut next = Some(first);
+        let mut is_whole = true;
+        while let Some(event) = next {
+            let Ok(event) = event else {
+                is_whole = false;
+                break;
+            };
+            positions.extend(self.position_of(&event));
+            next = if positions.len() < EVENTS_AT_ONCE { subscription.next().now_or_never() } else { None };
+        }
+        self.atp.put(&positions);
+        is_whole
     }
 
     /// Reads all positions of inventory into the view.
     pub async fn load_stock(&self) -> Result<(), Error> {
         let peer = |status: tonic::Status| Error::Peer(Box::new(status));
+        let silent = |_| peer(tonic::Status::unavailable("inventory stopped in the middle of its positions"));
+        let begun = self.clock.wall();
         let request = stock::StreamPositionsRequest {};
-        let mut chunks = self.inventory.clone().stream_positions(request).await.map_err(peer)?.into_inner();
-        while let Some(chunk) = chunks.message().await.map_err(peer)? {
+        let mut inventory = self.inventory.clone();
+        let asked = tokio::time::timeout(SILENCE, inventory.stream_positions(request));
+        let mut chunks = asked.await.map_err(silent)?.map_err(peer)?.into_inner();
+        loop {
+            let next = tokio::time::timeout(SILENCE, chunks.message()).await.map_err(silent)?;
+            let Some(chunk) = next.map_err(peer)? else { break };
             let positions: Vec<Position> =
                 chunk.positions.into_iter().filter_map(|position| self.position(position)).collect();
             self.atp.put(&positions);
             self.atp.put_kits(chunk.kits.into_iter().filter_map(kit));
         }
-        self.atp.set_loaded();
+        self.atp.set_loaded(begun);
         Ok(())
+    }
+
+    /// How old the last whole snapshot of the stock is, for people; `Err`: there is none yet.
+    pub fn stock_view(&self) -> Result<String, String> {
+        let Some(loaded) = self.atp.loaded() else { return Err("not read yet".to_owned()) };
+        let age = self.clock.wall().duration_since(loaded).as_secs().max(0);
+        Ok(format!("read {age} s ago, events applied since"))
     }
 
     fn position_of(&self, event: &Delivered) -> Option<Position> {

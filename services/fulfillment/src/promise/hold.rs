@@ -73,6 +73,8 @@ impl Fulfillment {
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.request_id));
         let token = PromiseToken::random();
         for _ in 0..PLANS {
+            // Read before the plan is made: a node that changes in between is planned again.
+            let node_version = self.network.version(&hold.node);
             let (offer, decision) = match self.plan(&hold.node, hold.method, &hold.lines, now) {
                 Ok(plan) => plan,
                 Err(refused) => return self.known_or(call, key, hold, refused, now).await.map(known),
@@ -105,11 +107,13 @@ impl Fulfillment {
             if let Some(slot) = promise.slot().and_then(|slot| self.slot_number(&slot)) {
                 self.load.plan(slot);
             }
-            match self.write(Job::Take { promise: Box::new(promise.clone()), most }).await? {
+            match self.write(Job::Take { promise: Box::new(promise.clone()), most, node_version }).await? {
                 Done::Taken => return Ok(Begun { promise, is_new: true }),
                 Done::Known(promise) => return same_body(*promise, call).map(known),
                 // Fuller than the view knew: look, and plan anew.
                 Done::Full => self.refresh_node(&hold.node).await?,
+                // Another process changed or shut the node: learn of it, and plan with that.
+                Done::NodeChanged => self.relearn_node(&hold.node).await?,
                 Done::Granted | Done::NotPending | Done::Forgotten => {
                     return Err(Error::Corrupt("a hold was answered as something else".into()));
                 }

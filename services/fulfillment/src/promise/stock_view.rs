@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use domain::id::Sku;
+use jiff::Timestamp;
 
 use crate::network::index::Key;
 
@@ -97,7 +98,8 @@ pub(crate) struct Stock {
     kits: HashMap<Sku, Vec<Need>>,
     /// SKUs that inventory did not know, with the instant until which it is not asked again.
     unknown: HashMap<Sku, i64>,
-    loaded: bool,
+    /// When the reading of the last whole snapshot began.
+    loaded: Option<Timestamp>,
 }
 
 impl View {
@@ -126,9 +128,14 @@ impl View {
         }
     }
 
-    /// The snapshot is complete.
-    pub(crate) fn set_loaded(&self) {
-        self.stock.write().unwrap_or_else(PoisonError::into_inner).loaded = true;
+    /// The snapshot that began at that time is complete.
+    pub(crate) fn set_loaded(&self, begun: Timestamp) {
+        self.stock.write().unwrap_or_else(PoisonError::into_inner).loaded = Some(begun);
+    }
+
+    /// When the reading of the last whole snapshot began.
+    pub(crate) fn loaded(&self) -> Option<Timestamp> {
+        self.read().loaded
     }
 
     /// Inventory knows the SKU, though no node has a position of it.
@@ -151,7 +158,7 @@ impl View {
 impl Stock {
     /// Whether the snapshot has been read.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.loaded
+        self.loaded.is_some()
     }
 
     /// Whether the SKU is known, as an item or as a kit.

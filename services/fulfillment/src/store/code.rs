@@ -163,3 +163,33 @@ pub(crate) async fn save_misses(tx: &mut Tx, all: &[(String, Misses)]) -> Result
     .await?;
     Ok(())
 }
+
+/// The fingerprint of the key that the database was used with.
+pub(crate) async fn fingerprint(tx: &mut Tx) -> Result<Option<Vec<u8>>, Error> {
+    let row = tx.fetch_optional("SELECT fingerprint FROM pickup_code_key WHERE one = 1", params![]).await?;
+    row.map(|row| Ok(row.get("fingerprint")?)).transpose()
+}
+
+/// Notes the fingerprint of a key unless one is noted. Answers the one that is noted then.
+pub(crate) async fn note_fingerprint(tx: &mut Tx, key: &[u8], now: Timestamp) -> Result<Vec<u8>, Error> {
+    let row = tx
+        .fetch_one(
+            "INSERT INTO pickup_code_key (one, fingerprint, noted_at) VALUES (1, $1, $2)
+             ON CONFLICT (one) DO UPDATE SET noted_at = pickup_code_key.noted_at
+             RETURNING fingerprint",
+            params![key, micros(now)],
+        )
+        .await?;
+    Ok(row.get("fingerprint")?)
+}
+
+/// Another key counts from now on. Answers how many codes were void by that.
+pub(crate) async fn replace_fingerprint(tx: &mut Tx, key: &[u8], now: Timestamp) -> Result<u64, Error> {
+    tx.execute(
+        "UPDATE pickup_code_key SET fingerprint = $1, noted_at = $2 WHERE one = 1",
+        params![key, micros(now)],
+    )
+    .await?;
+    tx.execute("DELETE FROM voided_codes", params![]).await?;
+    Ok(tx.execute("DELETE FROM pickup_codes", params![]).await?)
+}

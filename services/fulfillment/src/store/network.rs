@@ -1,6 +1,6 @@
 //! Nodes: one row each, the node as its owner wrote it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use contract::fulfillment::v1 as pb;
 use db::{Row, Tx, Type, params};
@@ -92,6 +92,18 @@ pub(crate) async fn lock(tx: &mut Tx, node: &str) -> Result<Option<StoredNode>, 
         )
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// The versions of those of these nodes that exist.
+pub(crate) async fn versions(tx: &mut Tx, nodes: &BTreeSet<&str>) -> Result<HashMap<String, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT n.node_id, n.version FROM nodes n JOIN {rows} ON n.node_id = r.node_id",
+            &[("node_id", Type::Text)],
+            nodes.iter().map(|node| params![*node]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("node_id")?, row.get("version")?))).collect()
 }
 
 /// The versions of those of these nodes that exist, locked.

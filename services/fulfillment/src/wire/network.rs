@@ -1,13 +1,13 @@
 //! Nodes on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use contract::fulfillment::v1 as pb;
 use contract::google::r#type as google;
 use domain::fulfillment::method::Method;
 use domain::id::check_text;
 use domain::network::capacity::Rule;
-use domain::network::hours::{Closure, Day, Hours, Interval, Zone};
+use domain::network::hours::{Closure, Day, Hours, HoursError, Interval, Zone};
 use domain::network::{Kind, Node, Service};
 use domain::time::from_micros;
 use jiff::SignedDuration;
@@ -15,11 +15,26 @@ use jiff::civil::Date;
 
 use super::{Faults, duration, instant, method_name, node_id, place, timestamp};
 use crate::error::Error;
+use crate::network::command::PutNode;
 use crate::store::network::StoredNode;
 
 const DEFAULT_PREPARATION: SignedDuration = SignedDuration::from_mins(30);
 const DEFAULT_SLOT: SignedDuration = SignedDuration::from_mins(60);
 const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Checks the nodes of a request, each by itself.
+pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Vec<PutNode> {
+    let mut seen = HashSet::new();
+    let put = |(i, asked): (usize, pb::Node)| {
+        let mut faults = Faults::default();
+        node(&asked, &format!("nodes[{i}]"), &mut faults);
+        if !seen.insert(asked.node_id.clone()) {
+            faults.add(format!("nodes[{i}].node_id"), "duplicate");
+        }
+        PutNode { node: asked, faults: faults.0 }
+    };
+    nodes.into_iter().enumerate().map(put).collect()
+}
 
 /// Checks a node of a request; `at` is the path of its field.
 pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Node> {
@@ -59,7 +74,8 @@ fn kind(number: i32) -> Option<Kind> {
 }
 
 fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Hours> {
-    let zone = faults.take(&field("time_zone"), Zone::named(&node.time_zone));
+    let zone = Zone::named(&node.time_zone).map_err(|why| near_zone(&node.time_zone, &why));
+    let zone = faults.take(&field("time_zone"), zone);
     let mut week: [Vec<Interval>; 7] = Default::default();
     for (i, span) in node.hours.iter().enumerate() {
         let at = field(&format!("hours[{i}]"));
@@ -85,6 +101,25 @@ fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) 
     let hours = Hours::weekly(zone?, days);
     let hours = faults.take(&field("exceptions"), hours.with_exceptions(exceptions?))?;
     faults.take(&field("closing"), hours.with_closures(closures))
+}
+
+/// How near a name must be to one that exists to be taken for it, from 0 to 1.
+const ALIKE: f64 = 0.75;
+
+/// What is wrong with the name of a time zone, with the nearest one that exists. People also write the city alone.
+fn near_zone(name: &str, why: &HoursError) -> String {
+    let wanted: String = name.to_lowercase().chars().take(100).collect();
+    let likeness = |zone: &str| {
+        let zone = zone.to_lowercase();
+        let city = zone.rsplit('/').next().unwrap_or_default();
+        strsim::jaro_winkler(&wanted, &zone).max(strsim::jaro_winkler(&wanted, city))
+    };
+    let zones = jiff::tz::TimeZoneDatabase::bundled();
+    let nearest = zones.available().map(|zone| (likeness(zone.as_str()), zone.to_string()));
+    match nearest.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1))) {
+        Some((likeness, zone)) if likeness >= ALIKE => format!("{why}; did you mean {zone}?"),
+        Some(_) | None => format!("{why}, such as Europe/London"),
+    }
 }
 
 fn exceptions(

@@ -23,6 +23,11 @@ impl Key {
         Self(<Hmac<Sha256> as hmac::digest::KeyInit>::new(&block.into()))
     }
 
+    /// What tells this key from another, and nothing about it.
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        self.hash(&[b"fingerprint"])
+    }
+
     /// The keyed hash of a code at a node.
     pub(crate) fn digest(&self, node: &NodeId, code: &Code) -> Vec<u8> {
         self.hash(&[node.as_str().as_bytes(), code.as_str().as_bytes()])

@@ -142,7 +142,7 @@ impl Book {
 
 impl Fulfillment {
     /// Joins the misses of this process with those of others.
-    pub(crate) async fn join_misses(&self, now: Timestamp) -> Result<(), Error> {
+    pub async fn join_misses(&self, now: Timestamp) -> Result<(), Error> {
         let taken = self.work.misses.take();
         if taken.is_empty() {
             return Ok(());

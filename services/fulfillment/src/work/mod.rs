@@ -11,6 +11,7 @@ mod hand_over;
 pub(crate) mod hub;
 mod issue_code;
 pub(crate) mod key;
+pub(crate) mod know_key;
 mod misses;
 mod offer;
 mod pick;

@@ -99,3 +99,31 @@ async fn the_view_is_read_as_soon_as_inventory_is_there() {
         follow.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn events_are_applied_while_a_new_snapshot_is_read() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.inventory.put("lon-1", "A", 3);
+        let config = fulfillment::Config { stock_view_rebuild_s: 1, ..Default::default() };
+        let world = world.with(config).await;
+        assert!(world.fulfillment.stock_view().unwrap().starts_with("read "));
+        let bus = Bus::local(world.clock.clone());
+        let stop = CancellationToken::new();
+        let relay = tokio::spawn(bus.relay(&world.db, "inventory").run(stop.clone()));
+        let follow = tokio::spawn({
+            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
+            async move { service.follow_stock(stop, subscription).await }
+        });
+        until(&world, 3, true).await;
+        world.inventory.get_stuck();
+        // Long enough for the next snapshot to begin.
+        world.clock.pause(Duration::from_millis(1_200)).await;
+        tell(&world, 9, 2).await;
+        until(&world, 9, true).await;
+        stop.cancel();
+        follow.await.unwrap();
+        relay.await.unwrap();
+    }
+}

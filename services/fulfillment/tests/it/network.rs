@@ -66,9 +66,15 @@ async fn a_node_that_changed_meanwhile_is_not_overwritten() {
         assert_eq!(world.put(vec![mine]).await[0].etag, "v2");
         let theirs = pb::Node { name: "Theirs".to_owned(), ..first };
         let other = store("lon-2", 51.6, -0.1);
-        let refused = world.network().put_nodes(by("ops/it", put(vec![other, theirs]))).await.unwrap_err();
+        let refused = world.network().put_nodes(by("ops/it", put(vec![theirs.clone()]))).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "NODE_CHANGED"));
-        assert_eq!(world.count("SELECT COUNT(*) AS n FROM nodes").await, 1, "all or nothing");
+        let both =
+            world.network().put_nodes(by("ops/it", put(vec![other, theirs]))).await.unwrap().into_inner();
+        let verdicts: Vec<_> = both.results.iter().map(|one| (one.verdict(), one.reason.as_str())).collect();
+        assert_eq!(verdicts, [(pb::NodeVerdict::Created, ""), (pb::NodeVerdict::Refused, "NODE_CHANGED")]);
+        let mine = pb::GetNodeRequest { node_id: "lon-1".to_owned() };
+        let kept = world.network().get_node(by("ops/it", mine)).await.unwrap().into_inner().node.unwrap();
+        assert_eq!((kept.name.as_str(), kept.etag.as_str()), ("Mine", "v2"));
     }
 }
 
@@ -97,23 +103,30 @@ async fn every_bad_field_of_a_node_is_named() {
     bad.methods = vec![99];
     bad.radius_m = -1;
     bad.capacity_slot = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let nodes = vec![store("ok", 51.0, 0.0), bad, store("ok", 51.0, 0.0)];
+    let twin = pb::Node { time_zone: "Nowhere".to_owned(), ..store("lon-1", 51.0, 0.0) };
+    let nodes = vec![bad.clone(), twin];
     let refused = world.network().put_nodes(by("ops/it", put(nodes))).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
     for field in [
-        "nodes[1].kind",
-        "nodes[1].time_zone",
-        "nodes[1].place",
-        "nodes[1].hours[0].close_time",
-        "nodes[1].hours[1].day",
-        "nodes[1].radius_m",
-        "nodes[1].capacity_slot",
-        "nodes[2].node_id",
+        "nodes[0].kind",
+        "nodes[0].time_zone",
+        "nodes[0].place",
+        "nodes[0].hours[0].close_time",
+        "nodes[0].hours[1].day",
+        "nodes[0].radius_m",
+        "nodes[0].capacity_slot",
+        "nodes[1].node_id",
     ] {
         assert!(fields.iter().any(|f| f == field), "{field} in {fields:?}");
     }
     assert_eq!(world.count("SELECT COUNT(*) AS n FROM nodes").await, 0);
+    let good = store("ok", 51.0, 0.0);
+    let answer = world.network().put_nodes(by("ops/it", put(vec![good, bad]))).await.unwrap().into_inner();
+    assert_eq!(answer.nodes.len(), 1, "one bad node does not refuse the others");
+    assert_eq!(answer.results[1].reason, "INVALID_NODE");
+    assert!(answer.results[1].message.contains("nodes[1].kind"), "{}", answer.results[1].message);
+    assert_eq!(world.count("SELECT COUNT(*) AS n FROM nodes").await, 1);
 }
 
 #[tokio::test]
@@ -286,4 +299,52 @@ async fn both_engines_have_the_same_tables() {
         schemas.push(db::testing::schema(db).await);
     }
     assert!(schemas.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn a_zone_that_does_not_exist_is_refused_with_the_nearest() {
+    let world = worlds().await.remove(0);
+    for (wrong, right) in [
+        ("Europe/Londn", "did you mean Europe/London?"),
+        ("Shanghai", "did you mean Asia/Shanghai?"),
+        ("america/new york", "did you mean America/New_York?"),
+        ("???", "such as Europe/London"),
+    ] {
+        let node = pb::Node { time_zone: wrong.to_owned(), ..store("lon-1", 51.5, -0.1) };
+        let refused = world.network().put_nodes(by("ops/it", put(vec![node]))).await.unwrap_err();
+        let bad = server::status::violations(&refused).remove(0);
+        assert_eq!(bad.field, "nodes[0].time_zone");
+        assert!(bad.description.contains(right), "{wrong}: {}", bad.description);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_shut_is_held_in_no_process_once_that_is_answered() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        world.stock(&[("lon-1", "A", 5)]).await;
+        // It does not follow the network: what it knows of the node is old.
+        let other = crate::support::promises(&world.another().await);
+        let closing = pb::TemporaryClosing {
+            from_time: Some(stamp(at("2026-01-12T00:00:00Z"))),
+            until_time: None,
+            reason: "flood".to_owned(),
+        };
+        let request = pb::CloseNodeRequest {
+            request_id: v7().to_string(),
+            node_id: "lon-1".to_owned(),
+            closing: Some(closing),
+        };
+        world.network().close_node(by("ops/it", request)).await.unwrap();
+        let hold = pb::HoldPromiseRequest {
+            request_id: v7().to_string(),
+            method: contract::r#type::v1::Method::Pickup.into(),
+            node_id: "lon-1".to_owned(),
+            lines: crate::support::cart(&[("A", 1)]),
+            ttl: None,
+        };
+        let refused = other.clone().hold_promise(by("channel/web", hold)).await.unwrap_err();
+        assert_eq!(reason(&refused), "NODE_CLOSED");
+        assert_eq!(world.taken().await, 0);
+    }
 }

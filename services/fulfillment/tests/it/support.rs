@@ -61,6 +61,12 @@ impl World {
         Self { db, clock, inventory, fulfillment }
     }
 
+    /// The same with other settings.
+    pub(crate) async fn with(self, config: Config) -> Self {
+        let fulfillment = process_with(self.db.db(), &self.clock, &self.inventory, config).await;
+        Self { fulfillment, ..self }
+    }
+
     /// Another process on the same database and inventory.
     pub(crate) async fn another(&self) -> Arc<Fulfillment> {
         process(self.db.reopen().await, &self.clock, &self.inventory).await
@@ -118,8 +124,16 @@ impl World {
 }
 
 async fn process(db: db::Db, clock: &Clock, inventory: &Arc<FakeInventory>) -> Arc<Fulfillment> {
+    process_with(db, clock, inventory, Config::default()).await
+}
+
+async fn process_with(
+    db: db::Db,
+    clock: &Clock,
+    inventory: &Arc<FakeInventory>,
+    config: Config,
+) -> Arc<Fulfillment> {
     let peer = server::peer::local(InventoryServiceServer::from_arc(Arc::clone(inventory)));
-    let config = Config::default();
     let service = Fulfillment::new(db, clock.clone(), config, Peers { inventory: peer }).await.unwrap();
     service.load_stock().await.unwrap();
     service
@@ -216,6 +230,8 @@ struct Books {
     /// How long each reservation was asked for, in seconds.
     ttl: HashMap<String, i64>,
     is_down: bool,
+    /// Streams of positions begin and never end.
+    is_stuck: bool,
 }
 
 /// An inventory that is played: it reserves all or nothing, once per reservation id.
@@ -256,6 +272,10 @@ impl FakeInventory {
     /// How long a reservation was asked for, in seconds.
     pub(crate) fn ttl(&self, reservation: &str) -> Option<i64> {
         self.books().ttl.get(reservation).copied()
+    }
+
+    pub(crate) fn get_stuck(&self) {
+        self.books().is_stuck = true;
     }
 
     pub(crate) fn go_down(&self, is_down: bool) {
@@ -431,6 +451,9 @@ impl InventoryService for FakeInventory {
     ) -> Result<Response<Self::StreamPositionsStream>, Status> {
         let books = self.books();
         books.up()?;
+        if books.is_stuck {
+            return Ok(Response::new(Box::pin(futures_util::stream::pending())));
+        }
         let positions = books
             .shelves
             .iter()

@@ -210,3 +210,28 @@ async fn a_guess_waits_for_no_writer() {
         writer.commit().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_process_with_another_key_does_not_start_unless_it_replaces_the_first() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let code = shop.issue_code(&work.order).await.unwrap();
+        assert!(fulfillment::has_pickup_code_key(&shop.db()).await.unwrap());
+        let other = fulfillment::Secret::new("another secret of the tests");
+        let refused =
+            shop.restarted(|config| config.work.pickup_code_secret = other.clone()).await.err().unwrap();
+        for way_out in ["secrets.pickup_code_key_file", "replace_pickup_code_key"] {
+            assert!(refused.to_string().contains(way_out), "{refused}");
+        }
+        let replaces = |config: &mut fulfillment::Config| {
+            config.work.pickup_code_secret = other.clone();
+            config.work.replace_pickup_code_key = true;
+        };
+        let replaced = shop.restarted(replaces).await.unwrap();
+        let void = replaced.store("N1").hand_over(&work.id, &code, &[]).await.unwrap_err();
+        assert_eq!(reason(&void), "NO_PICKUP_CODE", "the channel must issue a new one");
+        let code = replaced.issue_code(&work.order).await.unwrap();
+        assert!(replaced.store("N1").hand_over(&work.id, &code, &[]).await.is_ok());
+        assert!(shop.restarted(|_| {}).await.is_err(), "the first key is the other one now");
+    }
+}

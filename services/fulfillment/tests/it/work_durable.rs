@@ -21,7 +21,8 @@ async fn is_answered_only_after_the_commit<T: std::fmt::Debug + PartialEq + Send
     queued().await;
     let last = tokio::spawn(async move { db.begin().await.unwrap() });
     queued().await;
-    before.commit().await.unwrap();
+    // It waits for the same commit.
+    let before = tokio::spawn(before.commit());
     let last = last.await.unwrap();
     let mut answers = Vec::new();
     let mut waiting = Vec::new();
@@ -33,6 +34,7 @@ async fn is_answered_only_after_the_commit<T: std::fmt::Debug + PartialEq + Send
     }
     assert_eq!(answers, [], "answered before the commit that both share");
     last.commit().await.unwrap();
+    before.await.unwrap().unwrap();
     for call in waiting {
         answers.push(call.await.unwrap());
     }

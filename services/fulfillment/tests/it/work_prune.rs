@@ -55,10 +55,14 @@ async fn misses_of_codes_are_counted_no_longer_than_they_matter() {
         for _ in 0..10 {
             store.find("ABCD-1234").await.unwrap_err();
         }
+        shop.service().join_misses(shop.now()).await.unwrap();
+        let elsewhere = shop.another().await;
+        let refused = elsewhere.store("N1").find("ABCD-1234").await.unwrap_err();
+        assert_eq!(reason(&refused), "TOO_MANY_WRONG_CODES", "another process knows of them");
         shop.prune().await;
         assert_eq!(reason(&store.find("ABCD-1234").await.unwrap_err()), "TOO_MANY_WRONG_CODES");
         assert_eq!(shop.count(misses).await, 2);
-        shop.pass(SignedDuration::from_mins(11));
+        shop.pass(SignedDuration::from_mins(21));
         shop.prune().await;
         assert_eq!(shop.count(misses).await, 0);
         assert_eq!(reason(&store.find("ABCD-1234").await.unwrap_err()), "PICKUP_CODE_NOT_FOUND");

@@ -100,7 +100,7 @@ impl Shop {
         for shop in &mut shops {
             let mut changed = Self::config();
             config(&mut changed);
-            shop.fulfillment = Self::start_with(shop.db.db(), shop.clock.clone(), changed).await;
+            shop.fulfillment = Self::start_with(shop.db.db(), shop.clock.clone(), changed).await.unwrap();
         }
         shops
     }
@@ -119,7 +119,15 @@ impl Shop {
     }
 
     async fn start(db: db::Db, clock: Clock) -> Arc<Fulfillment> {
-        Self::start_with(db, clock, Self::config()).await
+        Self::start_with(db, clock, Self::config()).await.unwrap()
+    }
+
+    /// Another process on the same data, with other settings.
+    pub(crate) async fn restarted(&self, change: impl Fn(&mut Config)) -> Result<Self, fulfillment::Error> {
+        let mut config = Self::config();
+        change(&mut config);
+        let fulfillment = Self::start_with(self.db.reopen().await, self.clock.clone(), config).await?;
+        Ok(Self { fulfillment, clock: self.clock.clone(), db: Arc::clone(&self.db) })
     }
 
     fn config() -> Config {
@@ -128,9 +136,13 @@ impl Shop {
         config
     }
 
-    async fn start_with(db: db::Db, clock: Clock, config: Config) -> Arc<Fulfillment> {
+    async fn start_with(
+        db: db::Db,
+        clock: Clock,
+        config: Config,
+    ) -> Result<Arc<Fulfillment>, fulfillment::Error> {
         let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
-        Fulfillment::new(db, clock, config, peers).await.unwrap()
+        Fulfillment::new(db, clock, config, peers).await
     }
 
     /// Another process on the same data.
