@@ -62,6 +62,11 @@ pub const METRICS: &[Metric] = &[
         "Events skipped because they were applied before, by consumer.",
     ),
     Metric(Counter, "entrepot_fulfillment_changes_total", "Changes of fulfillment orders, by kind."),
+    Metric(
+        Counter,
+        "entrepot_fulfillment_code_lookups_total",
+        "Look-ups by pickup code, by result: found, void, missed, refused.",
+    ),
     Metric(Gauge, "entrepot_fulfillment_watchers", "Open streams of store work."),
     Metric(Counter, "entrepot_fulfillment_wrong_codes_total", "Wrong pickup codes at handovers."),
     Metric(Histogram, "entrepot_hold_batch_jobs", "Holds written in one transaction."),

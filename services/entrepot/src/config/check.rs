@@ -11,7 +11,7 @@ use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
 /// Numbers that may be 0, by the beginning of their path.
-const MAY_BE_ZERO: [&str; 10] = [
+const MAY_BE_ZERO: [&str; 12] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",

@@ -151,3 +151,21 @@ fn a_directory_played_on_a_virtual_clock_is_not_served() {
     let complaint = refused(&mut entrepot(&["serve", "--data", &data, "--listen", "127.0.0.1:0"]), 7);
     assert!(complaint.contains("2011-12-09T12:00:00Z"), "{complaint}");
 }
+
+#[test]
+fn a_missing_key_of_pickup_codes_is_refused_with_the_way_out() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().display().to_string();
+    assert_eq!(serve(home.path()).stop(), Some(0));
+    let (key, away) = (home.path().join("pickup-code.key"), home.path().join("away.key"));
+    std::fs::rename(&key, &away).unwrap();
+    let start = ["serve", "--data", &data, "--listen", "127.0.0.1:0"];
+    let complaint = refused(&mut entrepot(&start), 1);
+    assert!(complaint.contains("secrets.pickup_code_key_file"), "{complaint}");
+    assert!(!key.exists(), "no other key is made");
+    let other =
+        refused(entrepot(&start).args(["--set", "secrets.pickup_code_key=another key, long enough"]), 1);
+    assert!(other.contains("fulfillment.work.replace_pickup_code_key"), "{other}");
+    std::fs::rename(&away, &key).unwrap();
+    assert_eq!(serve(home.path()).stop(), Some(0));
+}

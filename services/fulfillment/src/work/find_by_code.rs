@@ -11,10 +11,10 @@ use server::Principal;
 use super::command::FindByCode;
 use super::misses::{Admitted, Scopes};
 use super::rights::may_work;
-use crate::outage::Outage;
 use crate::store::{code as store, work};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
+use service::Outage;
 
 /// How much longer a look-up takes at a node that was missed at too often.
 const SLOWLY: Duration = Duration::from_millis(500);
