@@ -5,8 +5,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 
 use crate::error::{Error, Result};
-use crate::tx::Part;
-use crate::value::{Type, Value};
+use crate::value::{Part, Type, Value};
 
 fn refused<T>(_: T) -> Error {
     Error::misuse("value cannot be bound")

@@ -14,8 +14,7 @@ use crate::bind;
 use crate::error::{Error, Result};
 use crate::remote::{Backend, Remote};
 use crate::row::{Inner, Row};
-use crate::tx::Part;
-use crate::value::{Type, Value};
+use crate::value::{Part, Type, Value};
 
 /// The longest that a `BEGIN`, `COMMIT` or `ROLLBACK` may take: a commit waits for the disk, and nothing else ends it.
 const CONTROL: Duration = Duration::from_secs(30);

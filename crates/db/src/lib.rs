@@ -34,6 +34,8 @@
 
 mod bind;
 mod connection;
+mod database;
+mod done;
 pub mod drill;
 mod engine;
 mod error;
@@ -52,11 +54,12 @@ pub mod url;
 mod value;
 mod writer;
 
-pub use engine::{Db, Engine, Options};
+pub use database::{Db, Options};
+pub use engine::Engine;
 pub use error::{Error, Result};
 pub use migrate::{Migration, Migrations};
 pub use retry::retry;
 pub use row::{Portable, Row};
 pub use schema::{Column, Kind, Schema, Table};
-pub use tx::{Part, Tx};
-pub use value::{Type, Value};
+pub use tx::Tx;
+pub use value::{Part, Type, Value};

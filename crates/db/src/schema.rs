@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::{Db, Engine};
+use crate::database::Db;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::params;
 use crate::tx::Tx;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::connection::{Address, Server};
-use crate::engine::{Db, Options};
+use crate::database::{Db, Options};
 use crate::migrate::Migrations;
 pub use crate::plan::Plan;
 use crate::remote::Remote;

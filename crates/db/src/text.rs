@@ -11,8 +11,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::tx::Part;
-use crate::value::Type;
+use crate::value::{Part, Type};
 
 /// Texts kept. Marked texts are `'static`, so a program has only so many; the limit guards against generated columns.
 const CACHE_LIMIT: usize = 4_096;

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use sqlx::SqlStr;
 
 use crate::connection::{Got, Params, Want};
+use crate::database::Db;
+use crate::done::Done;
 use crate::drill;
-use crate::engine::{Db, Engine};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::plan::Plans;
 use crate::pool::Lease;
 use crate::row::Row;
 use crate::text::{self, COUNTS};
-use crate::value::{Type, Value};
+use crate::value::{Part, Type, Value};
 use crate::writer::Turn;
 
 /// An open transaction. Dropped without [`Tx::commit`] it is rolled back.
@@ -29,38 +31,6 @@ pub struct Tx {
     /// For each open savepoint, how much of `done.after` there was before it.
     savepoints: Vec<usize>,
     done: Done,
-}
-
-/// What follows the commit.
-#[derive(Default)]
-pub(crate) struct Done {
-    wake: bool,
-    after: Vec<Box<dyn FnOnce() + Send + Sync>>,
-}
-
-impl Done {
-    /// The commit is durable. Says whether [`Db::committed`] is to be signalled.
-    pub(crate) fn follow(self) -> bool {
-        for run in self.after {
-            run();
-        }
-        self.wake
-    }
-}
-
-/// One batch of [`Tx::together`]: text, columns and rows as [`Tx::batch`] takes them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Part {
-    pub(crate) sql: &'static str,
-    pub(crate) columns: &'static [(&'static str, Type)],
-    pub(crate) rows: Vec<Vec<Value>>,
-}
-
-impl Part {
-    /// A batch that is not run yet.
-    pub fn new(sql: &'static str, columns: &'static [(&'static str, Type)], rows: Vec<Vec<Value>>) -> Self {
-        Self { sql, columns, rows }
-    }
 }
 
 pub(crate) enum Link {

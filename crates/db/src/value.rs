@@ -109,6 +109,21 @@ macro_rules! params {
     ($($value:expr),+ $(,)?) => { ::std::vec![$($crate::Value::from($value)),+] };
 }
 
+/// One batch of [`Tx::together`](crate::Tx::together): text, columns and rows as [`Tx::batch`](crate::Tx::batch) takes them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    pub(crate) sql: &'static str,
+    pub(crate) columns: &'static [(&'static str, Type)],
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+impl Part {
+    /// A batch that is not run yet.
+    pub fn new(sql: &'static str, columns: &'static [(&'static str, Type)], rows: Vec<Vec<Value>>) -> Self {
+        Self { sql, columns, rows }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot, watch};
 
 use crate::connection::{Address, Connection};
+use crate::done::Done;
 use crate::error::{Error, Result};
-use crate::tx::Done;
 
 /// Most transactions that share one commit.
 const MEMBERS: usize = 64;
