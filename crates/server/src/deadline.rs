@@ -73,6 +73,11 @@ impl Deadline {
         self.at.saturating_duration_since(Instant::now())
     }
 
+    /// How long the caller waits in all.
+    pub(crate) fn budget(self) -> Duration {
+        self.budget
+    }
+
     pub(crate) fn at(self) -> Instant {
         self.at
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::service::{Routes, RoutesBuilder};
@@ -28,6 +27,7 @@ use crate::deadline::{Budgets, Deadline};
 use crate::gate::{Gate, Pass, SharedPace, hopeful, shed};
 use crate::methods::{Method, Methods};
 use crate::peer::{Peer, answer};
+use crate::places::StreamPlaces;
 use crate::reason;
 use crate::shutdown::Shutdown;
 use crate::status::{DOMAIN, status};
@@ -123,32 +123,11 @@ struct Inner {
     writes: Arc<Gate>,
     /// Calls of our own services: a call from outside that was let in must be able to end.
     services: Arc<Gate>,
-    streams: Streams,
+    streams: StreamPlaces,
     heartbeat: Duration,
     health: HealthReporter,
     served: Vec<String>,
     shutdown: Shutdown,
-}
-
-/// The places of open streams.
-struct Streams {
-    all: Arc<Semaphore>,
-    /// Those that others than our own services may take.
-    others: Arc<Semaphore>,
-}
-
-impl Streams {
-    fn new(most: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(most)), others: Arc::new(Semaphore::new(most.div_ceil(2))) }
-    }
-
-    fn enter(&self, principal: &Principal) -> Option<Vec<OwnedSemaphorePermit>> {
-        let all = place(&self.all)?;
-        if principal.kind == kind::SERVICE {
-            return Some(vec![all]);
-        }
-        Some(vec![all, place(&self.others)?])
-    }
 }
 
 impl Door {
@@ -188,7 +167,7 @@ impl Door {
             ),
             writes: Gate::adaptive("writes", limits.max_in_flight, None),
             services: Gate::fixed("services", limits.max_in_flight),
-            streams: Streams::new(limits.max_open_streams),
+            streams: StreamPlaces::new(limits.max_open_streams),
             heartbeat: limits.stream_heartbeat,
             health,
             served: offer.services.iter().map(|name| (*name).to_owned()).collect(),
@@ -283,7 +262,7 @@ impl Door {
         }
         let abandoned = if call.method.is_read { Abandoned::Ends } else { Abandoned::GoesOn };
         let (routes, pace) = (self.routes.clone(), Arc::clone(pace));
-        let serve = |request| holding(pass, pace, answer(routes, request));
+        let serve = |request| holding(pass, (pace, deadline), answer(routes, request));
         Ok(call::unary(&inner.handlers, deadline, abandoned, request, serve).await)
     }
 
@@ -391,19 +370,15 @@ fn add_reflection(routes: &mut RoutesBuilder, known: &[&'static [u8]], served: &
     Ok(())
 }
 
-fn place(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(semaphore).try_acquire_owned().ok()
-}
-
 /// Keeps the place until the handler ends, which may be after its caller left.
 async fn holding(
     mut place: Option<Pass>,
-    pace: Arc<SharedPace>,
+    (pace, deadline): (Arc<SharedPace>, Deadline),
     work: impl Future<Output = Response<Body>>,
 ) -> Response<Body> {
     let _running = Running::begin();
     if let Some(place) = &mut place {
-        place.begin(&pace);
+        place.begin(pace, deadline);
     }
     work.await
 }

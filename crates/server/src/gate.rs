@@ -64,7 +64,15 @@ pub(crate) struct Pass {
     gate: Option<Arc<Gate>>,
     connection: Option<u64>,
     /// Set when the handler begins.
-    work: Option<(Arc<SharedPace>, Instant)>,
+    work: Option<Work>,
+}
+
+/// What a place is used for.
+#[derive(Debug)]
+struct Work {
+    pace: Arc<SharedPace>,
+    budget: Duration,
+    began: Instant,
 }
 
 impl Gate {
@@ -111,9 +119,10 @@ impl Gate {
         }
     }
 
-    fn leave(self: &Arc<Self>, connection: Option<u64>, work: Option<&(Arc<SharedPace>, Instant)>) {
+    fn leave(self: &Arc<Self>, connection: Option<u64>, work: Option<&Work>) {
         let now = Instant::now();
-        let pressure = work.map(|(pace, began)| lock(pace).took(now.saturating_duration_since(*began), now));
+        let pressure = work
+            .map(|work| lock(&work.pace).took(now.saturating_duration_since(work.began), work.budget, now));
         let mut state = self.state();
         state.running -= 1;
         state.change(connection, |load| load.running -= 1);
@@ -222,9 +231,9 @@ impl State {
 }
 
 impl Pass {
-    /// The handler begins; its time counts for `pace`.
-    pub(crate) fn begin(&mut self, pace: &Arc<SharedPace>) {
-        self.work = Some((Arc::clone(pace), Instant::now()));
+    /// The handler begins; its time counts for `pace`. Its caller waits until `deadline`.
+    pub(crate) fn begin(&mut self, pace: Arc<SharedPace>, deadline: Deadline) {
+        self.work = Some(Work { pace, budget: deadline.budget(), began: Instant::now() });
     }
 }
 
@@ -357,7 +366,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_cannot_be_answered_in_time_is_refused() {
         let pace = SharedPace::default();
-        lock(&pace).took(Duration::from_secs(1), Instant::now());
+        lock(&pace).took(Duration::from_secs(1), Duration::from_secs(10), Instant::now());
         let refusal = hopeful(&pace, Deadline::after(Duration::from_millis(300))).unwrap_err();
         assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
         assert!(hopeful(&pace, Deadline::after(Duration::from_secs(3))).is_ok());

@@ -225,7 +225,8 @@ async fn connection(stream: TcpStream, from: SocketAddr, rules: &Rules, place: P
         let hosts = rules.config.hosts.clone();
         service_fn(move |request| {
             let refusal = front::refusal(&request, &hosts, local.ip());
-            calls.hold(call(refusal, request, inner.clone(), Arc::clone(&held)))
+            // boxed: a stream would keep the room that its call needed
+            calls.hold(Box::pin(call(refusal, request, inner.clone(), Arc::clone(&held))))
         })
     };
     let resets = held.unread.reset_stalled();
@@ -360,6 +361,8 @@ where
 {
     fn execute(&self, stream: F) {
         let kill = self.kill.clone();
+        // boxed: each of the layers below would keep room for it, and a stream may be open for hours
+        let stream = Box::pin(stream);
         tokio::spawn(async move {
             kill.run_until_cancelled(StreamEnd::run(stream)).await;
         });

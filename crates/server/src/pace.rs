@@ -10,8 +10,11 @@ const CALM: f64 = 0.25;
 const STRETCH: f64 = 8.0;
 /// What a call takes at best is forgotten this slowly, in seconds: an overload must not become the norm.
 const NORM: f64 = 1_200.0;
-/// What is known of a method's service time loses half of its weight in each such time without a call.
-const FORGET: f64 = 1.0;
+/// And always when they take more than this part of the time that their callers wait.
+const PATIENCE: f64 = 0.5;
+/// After this many seconds without a call what is known of a method's service time begins to fade, and loses half in each
+/// second more.
+const REMEMBER: f64 = 2.0;
 
 /// The service time of one method.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,9 +27,9 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Counts a call; answers how much pressure it was under: 1 is what is bearable.
-    pub(crate) fn took(&mut self, took: Duration, now: Instant) -> f64 {
-        let took = took.as_secs_f64();
+    /// Counts a call whose caller waits for `budget`; answers how much pressure it was under: 1 is what is bearable.
+    pub(crate) fn took(&mut self, took: Duration, budget: Duration, now: Instant) -> f64 {
+        let (took, budget) = (took.as_secs_f64(), budget.as_secs_f64());
         if self.seen.is_none() {
             (self.usual, self.best) = (took, took);
         }
@@ -39,7 +42,7 @@ impl Pace {
             self.best + (took - self.best) * since.as_secs_f64().min(1.0) / NORM
         };
         self.seen = Some(now);
-        took / CALM.max(STRETCH * self.best)
+        took / CALM.max(STRETCH * self.best).min(PATIENCE * budget).max(f64::EPSILON)
     }
 
     /// What a call usually takes. After a stall the memory of it fades, so that somebody gets in to find out.
@@ -49,7 +52,7 @@ impl Pace {
 
     fn usual_at(&self, now: Instant) -> f64 {
         let idle = self.seen.map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
-        self.usual * (-idle.as_secs_f64() / FORGET).exp2()
+        self.usual * (-(idle.as_secs_f64() - REMEMBER).max(0.0)).exp2()
     }
 }
 
@@ -76,9 +79,9 @@ const WINDOW: (Duration, u32) = (Duration::from_millis(100), 10);
 /// Where the limit begins.
 const FIRST: f64 = 128.0;
 /// It falls no lower: even a slow database takes as many.
-const LEAST: f64 = 16.0;
+const LEAST: f64 = 4.0;
 /// In one step it loses no more than this share.
-const STEP: f64 = 0.8;
+const STEP: f64 = 0.6;
 
 impl Limit {
     /// A limit that moves up to `most`.
@@ -133,13 +136,15 @@ impl Limit {
 mod tests {
     use super::*;
 
+    const BUDGET: Duration = Duration::from_secs(10);
+
     /// Feeds `seconds` of calls that each take what `latency` says of the places in use.
     fn run(limit: &mut Limit, pace: &mut Pace, at: &mut Instant, seconds: u32, latency: impl Fn(f64) -> f64) {
         for _ in 0..seconds * 20 {
             *at += Duration::from_millis(50);
             for _ in 0..10 {
                 let took = Duration::from_secs_f64(latency(limit.now));
-                let pressure = pace.took(took, *at);
+                let pressure = pace.took(took, BUDGET, *at);
                 limit.felt(pressure, true, *at);
             }
         }
@@ -170,7 +175,7 @@ mod tests {
         let (mut limit, mut pace, mut at) = (Limit::up_to(1024), Pace::default(), Instant::now());
         run(&mut limit, &mut pace, &mut at, 1, |_| 0.001);
         run(&mut limit, &mut pace, &mut at, 10, |_| 30.0);
-        assert!(limit.places() >= 16);
+        assert!(limit.places() >= 4);
         assert_eq!(Limit::up_to(2).places(), 2);
         assert_eq!(Limit::fixed(1000).places(), 1000);
     }
@@ -179,8 +184,23 @@ mod tests {
     fn a_stall_is_forgotten() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         assert_eq!(pace.usual(start), Duration::ZERO);
-        pace.took(Duration::from_secs(8), start);
+        pace.took(Duration::from_secs(8), BUDGET, start);
         assert_eq!(pace.usual(start), Duration::from_secs(8));
-        assert!(pace.usual(start + Duration::from_secs(2)) <= Duration::from_secs(2));
+        assert!(pace.usual(start + Duration::from_secs(4)) <= Duration::from_secs(2));
+    }
+
+    #[test]
+    fn calls_that_outlast_their_callers_lower_the_limit_however_slow_they_are_at_best() {
+        let (mut limit, mut pace, mut at) = (Limit::up_to(1024), Pace::default(), Instant::now());
+        let patience = Duration::from_secs(3);
+        // a machine so slow that it does 20 calls a second, none of them in less than a second
+        for _ in 0..600 {
+            at += Duration::from_millis(50);
+            let took = Duration::from_secs_f64((limit.now / 20.0).max(1.0));
+            let pressure = pace.took(took, patience, at);
+            limit.felt(pressure, true, at);
+        }
+        assert!((15..60).contains(&limit.places()), "{}", limit.places());
+        assert!(pace.usual(at) < patience);
     }
 }

@@ -1,16 +1,14 @@
 //! The doors for callers: wire in, verb, wire out.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
 use futures_util::{Stream, StreamExt as _};
 use pb::inventory_events_service_server::InventoryEventsService;
 use pb::inventory_service_server::InventoryService;
-use server::{Deadline, Principal};
+use server::{Deadline, Principal, StreamPlace};
 use service::Fault;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::Inventory;
@@ -159,13 +157,13 @@ impl InventoryService for Inventory {
 
     async fn stream_positions(
         &self,
-        _: Request<pb::StreamPositionsRequest>,
+        request: Request<pb::StreamPositionsRequest>,
     ) -> Answer<Self::StreamPositionsStream> {
         let place =
-            Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Error::from(Fault::TooManyStreams))?;
+            self.streams.enter(&Principal::of(&request)).ok_or_else(|| Error::from(Fault::TooManyStreams))?;
         let positions = self.stream_positions().inspect(move |_| {
             // held as long as the stream lives
-            let _: &OwnedSemaphorePermit = &place;
+            let _: &StreamPlace = &place;
         });
         Ok(Response::new(Box::pin(server::driven(positions))))
     }

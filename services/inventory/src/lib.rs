@@ -52,8 +52,7 @@ use db::Db;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use server::auth::kind::{ALL, CHANNEL, OPS, SERVICE, STORE};
-use server::{Access, Peer};
-use tokio::sync::Semaphore;
+use server::{Access, Peer, StreamPlaces};
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -124,7 +123,7 @@ impl Default for Config {
     }
 }
 
-/// The most streams of all positions at once: each reads everything.
+/// The most streams of all positions at once, half of them for our own services: each reads everything.
 const MAX_STREAMS: usize = 64;
 
 /// The service.
@@ -134,7 +133,7 @@ pub struct Inventory {
     catalogue: Catalogue,
     queue: CommandQueue,
     audits: audit::Turns,
-    streams: Arc<Semaphore>,
+    streams: StreamPlaces,
     writers: usize,
 }
 
@@ -149,7 +148,7 @@ impl Inventory {
             catalogue: Catalogue::default(),
             queue,
             audits: audit::Turns::default(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: StreamPlaces::new(MAX_STREAMS),
             writers: config.writers.clamp(1, 8),
         })
     }

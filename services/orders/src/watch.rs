@@ -49,7 +49,8 @@ async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
     while !stand.is_over {
         // Marked as seen before the order is read: a change during the reading is looked at again.
         stand.watcher.mark_seen();
-        match look(&mut stand).await {
+        // boxed: it needs some KiB while it reads, and a stream waits most of the time
+        match Box::pin(look(&mut stand)).await {
             Ok(Some(order)) => {
                 return Some((Ok(pb::WatchOrderResponse { order: Some(wire::order(&order)) }), stand));
             }
