@@ -106,7 +106,7 @@ pub struct Fulfillment {
     pub(crate) load: network::load::Load,
     pub(crate) combiner: promise::combiner::Combiner,
     pub(crate) weights: Weights,
-    pub(crate) work: work::state::Work,
+    pub(crate) work: work::state::WorkState,
 }
 
 impl Fulfillment {
@@ -123,7 +123,7 @@ impl Fulfillment {
             load: network::load::Load::default(),
             combiner: promise::combiner::Combiner::default(),
             weights: config.sourcing.weights(),
-            work: work::state::Work::new(&config),
+            work: work::state::WorkState::new(&config),
             config,
         };
         service.know_key().await?;

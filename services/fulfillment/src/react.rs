@@ -45,8 +45,8 @@ impl Consumer for Fulfillment {
     }
 }
 
-/// What an event means here.
-enum Told {
+/// What an event makes this service do.
+enum Reaction {
     /// Work for a node.
     Released(Released),
     /// The order never came to work, and gives up its promise.
@@ -62,19 +62,19 @@ enum Told {
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
         let (mut released, mut slots) = (Vec::new(), Changes::default());
-        let told = events.iter().map(told).collect::<Result<Vec<Told>, Error>>()?;
-        lock_all(tx, &told).await?;
-        for (event, told) in events.iter().zip(told) {
-            match told {
-                Told::Nothing => continue,
-                Told::Released(order) => {
+        let reactions = events.iter().map(reaction).collect::<Result<Vec<Reaction>, Error>>()?;
+        lock_all(tx, &reactions).await?;
+        for (event, reaction) in events.iter().zip(reactions) {
+            match reaction {
+                Reaction::Nothing => continue,
+                Reaction::Released(order) => {
                     released.push((order, by(event)));
                     continue;
                 }
-                Told::GivenUp(..) | Told::Cancelling(..) | Told::Lost(..) => {}
+                Reaction::GivenUp(..) | Reaction::Cancelling(..) | Reaction::Lost(..) => {}
             }
             self.start(tx, std::mem::take(&mut released), &mut slots, now).await?;
-            let act = self.act(tx, told, event, &mut slots, now);
+            let act = self.act(tx, reaction, event, &mut slots, now);
             bus::trace::scope(event.traceparent.clone(), act).await?;
         }
         self.start(tx, released, &mut slots, now).await?;
@@ -99,27 +99,27 @@ impl Fulfillment {
     async fn act(
         &self,
         tx: &mut Tx,
-        told: Told,
+        reaction: Reaction,
         event: &Delivered,
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
         let actor = event.actor.as_str();
-        match told {
-            Told::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
-            Told::GivenUp(token, order) => self.give_up(tx, token, order, slots).await,
-            Told::Cancelling(order, asked) => {
+        match reaction {
+            Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
+            Reaction::GivenUp(token, order) => self.give_up(tx, token, order, slots).await,
+            Reaction::Cancelling(order, asked) => {
                 let request = Cancelling { order, asked: &asked, actor };
                 self.cancel_requested(tx, request, slots, now).await
             }
-            Told::Lost(token, order, sku) => {
+            Reaction::Lost(token, order, sku) => {
                 let promise = store::promise::get(tx, token).await?;
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
                 self.stock_lost(tx, Lost { token, sku: &sku, actor }, slots, now).await
             }
-            Told::Nothing => Ok(()),
+            Reaction::Nothing => Ok(()),
         }
     }
 }
@@ -127,23 +127,23 @@ impl Fulfillment {
 /// Locks what a batch of several kinds touches, before it begins: the feeds of its nodes in the order of their codes, then
 /// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
 /// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
-async fn lock_all(tx: &mut Tx, told: &[Told]) -> Result<(), Error> {
+async fn lock_all(tx: &mut Tx, reactions: &[Reaction]) -> Result<(), Error> {
     let (mut nodes, mut tokens) = (BTreeMap::new(), BTreeSet::new());
     let (mut orders, mut claims, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for told in told {
-        match told {
-            Told::Released(order) => {
+    for reaction in reactions {
+        match reaction {
+            Reaction::Released(order) => {
                 nodes.insert(order.node.clone(), 0);
                 tokens.insert(order.token);
             }
-            Told::GivenUp(token, _) => {
+            Reaction::GivenUp(token, _) => {
                 tokens.insert(*token);
             }
-            Told::Cancelling(order, _) => orders.push(*order),
-            Told::Lost(token, ..) => claims.push(*token),
-            Told::Nothing => continue,
+            Reaction::Cancelling(order, _) => orders.push(*order),
+            Reaction::Lost(token, ..) => claims.push(*token),
+            Reaction::Nothing => continue,
         }
-        kinds.insert(matches!(told, Told::Released(_)));
+        kinds.insert(matches!(reaction, Reaction::Released(_)));
     }
     let is_plain = !kinds.contains(&false) || tokens.len() + orders.len() + claims.len() < 2;
     if is_plain {
@@ -162,29 +162,29 @@ fn by(event: &Delivered) -> By {
     By { actor: event.actor.clone(), trace: event.traceparent.clone() }
 }
 
-fn told(event: &Delivered) -> Result<Told, Error> {
+fn reaction(event: &Delivered) -> Result<Reaction, Error> {
     match event.topic {
         Topic::Orders => by_order(event),
         Topic::Inventory => by_stock(event),
-        Topic::Fulfillment => Ok(Told::Nothing),
+        Topic::Fulfillment => Ok(Reaction::Nothing),
     }
 }
 
-fn by_order(event: &Delivered) -> Result<Told, Error> {
-    let told: orders::OrderEvent = read(event)?;
-    let order: OrderId = parse("order_id", &told.order_id)?;
-    match told.body {
+fn by_order(event: &Delivered) -> Result<Reaction, Error> {
+    let message: orders::OrderEvent = read(event)?;
+    let order: OrderId = parse("order_id", &message.order_id)?;
+    match message.body {
         Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
-            Ok(Told::Released(released(order, told.version, placed.work)?))
+            Ok(Reaction::Released(released(order, message.version, placed.work)?))
         }
         Some(OrderBody::Unblocked(unblocked)) => {
-            Ok(Told::Released(released(order, told.version, unblocked.work)?))
+            Ok(Reaction::Released(released(order, message.version, unblocked.work)?))
         }
         Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.promise_token, order),
         Some(OrderBody::Expired(expired)) => given_up(&expired.promise_token, order),
         // With a token: cancelled before it came to us. Without: the answer to what we decided.
         Some(OrderBody::Cancelled(cancelled)) => given_up(&cancelled.promise_token, order),
-        Some(OrderBody::CancelRequested(asked)) => Ok(Told::Cancelling(order, asked)),
+        Some(OrderBody::CancelRequested(asked)) => Ok(Reaction::Cancelling(order, asked)),
         // A blocked order waits, and orders keeps its promise alive.
         Some(
             OrderBody::Placed(_)
@@ -194,25 +194,25 @@ fn by_order(event: &Delivered) -> Result<Told, Error> {
             | OrderBody::Completed(_)
             | OrderBody::RefundRequested(_),
         )
-        | None => Ok(Told::Nothing),
+        | None => Ok(Reaction::Nothing),
     }
 }
 
-fn given_up(token: &str, order: OrderId) -> Result<Told, Error> {
+fn given_up(token: &str, order: OrderId) -> Result<Reaction, Error> {
     if token.is_empty() {
-        return Ok(Told::Nothing);
+        return Ok(Reaction::Nothing);
     }
-    Ok(Told::GivenUp(parse("promise_token", token)?, order))
+    Ok(Reaction::GivenUp(parse("promise_token", token)?, order))
 }
 
-fn by_stock(event: &Delivered) -> Result<Told, Error> {
-    let told: stock::InventoryEvent = read(event)?;
-    match told.body {
+fn by_stock(event: &Delivered) -> Result<Reaction, Error> {
+    let message: stock::InventoryEvent = read(event)?;
+    match message.body {
         Some(StockBody::ReservationRefused(refused)) => {
             let reservation = refused.reservation.unwrap_or_default().reservation_id;
             let reservation: ReservationId = parse("reservation_id", &reservation)?;
             let order: OrderId = parse("order_id", &refused.order_id)?;
-            Ok(Told::Lost(PromiseToken::new(reservation.uuid()), order, refused.sku))
+            Ok(Reaction::Lost(PromiseToken::new(reservation.uuid()), order, refused.sku))
         }
         Some(
             StockBody::ReservationHeld(_)
@@ -223,7 +223,7 @@ fn by_stock(event: &Delivered) -> Result<Told, Error> {
             | StockBody::ReservationExpired(_)
             | StockBody::PositionChanged(_),
         )
-        | None => Ok(Told::Nothing),
+        | None => Ok(Reaction::Nothing),
     }
 }
 

@@ -45,7 +45,7 @@ impl NetworkService for Fulfillment {
             faults.add("nodes", format!("must be from 1 to {MOST_NODES}"));
         }
         let (call, ()) = both(call, faults.check())?;
-        Ok(Response::new(self.put_nodes(&call, wire::nodes(asked.nodes)).await?))
+        Ok(Response::new(self.put_nodes(&call, wire::nodes(asked.nodes)?).await?))
     }
 
     async fn get_node(

@@ -33,7 +33,7 @@ pub(crate) struct Question {
 
 /// What a caller asks to be held.
 #[derive(Debug, Clone)]
-pub(crate) struct Hold {
+pub(crate) struct HoldCommand {
     /// The method.
     pub(crate) method: Method,
     /// The node.

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use super::batch::{Done, Job};
 use crate::Fulfillment;
 use crate::error::{Error, Lack, NotPromised};
-use crate::promise::command::Hold;
+use crate::promise::command::HoldCommand;
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};
 use crate::verb::Call;
@@ -42,7 +42,7 @@ struct Begun {
 
 impl Fulfillment {
     /// Holds stock and capacity.
-    pub(crate) async fn hold(&self, call: &Call, hold: Hold) -> Result<Stored, Error> {
+    pub(crate) async fn hold(&self, call: &Call, hold: HoldCommand) -> Result<Stored, Error> {
         let now = self.clock.business();
         let life = self.config.life();
         let ttl = hold.ttl.unwrap_or(life.default);
@@ -64,7 +64,7 @@ impl Fulfillment {
     async fn take(
         &self,
         call: &Call,
-        hold: &Hold,
+        hold: &HoldCommand,
         now: Timestamp,
         expires: Timestamp,
     ) -> Result<Begun, Error> {
@@ -128,7 +128,7 @@ impl Fulfillment {
         &self,
         call: &Call,
         key: uuid::Uuid,
-        hold: &Hold,
+        hold: &HoldCommand,
         refused: Refused,
         now: Timestamp,
     ) -> Result<Stored, Error> {
@@ -142,7 +142,12 @@ impl Fulfillment {
     }
 
     /// Asks inventory for the stock of a promise that is PENDING.
-    async fn ask_for_stock(&self, begun: Begun, hold: &Hold, ttl: SignedDuration) -> Result<Stored, Error> {
+    async fn ask_for_stock(
+        &self,
+        begun: Begun,
+        hold: &HoldCommand,
+        ttl: SignedDuration,
+    ) -> Result<Stored, Error> {
         let Begun { promise, is_new } = begun;
         match self.reserve(&promise, hold, ttl, is_new).await {
             Ok(()) => self.grant(promise, ttl).await,
@@ -162,7 +167,7 @@ impl Fulfillment {
     async fn reserve(
         &self,
         promise: &Stored,
-        hold: &Hold,
+        hold: &HoldCommand,
         ttl: SignedDuration,
         mut is_first: bool,
     ) -> Result<(), Unreserved> {
@@ -214,7 +219,7 @@ impl Fulfillment {
         if now.state.holds() { Ok(now) } else { Err(gone(&now)) }
     }
 
-    fn refused_by_inventory(&self, hold: &Hold, status: Status) -> Error {
+    fn refused_by_inventory(&self, hold: &HoldCommand, status: Status) -> Error {
         let violations = server::status::violations(&status);
         if !violations.is_empty() {
             return Error::Invalid(violations);
@@ -233,7 +238,13 @@ impl Fulfillment {
         self.not_promised(hold, refused, Some(lack), self.clock.business())
     }
 
-    fn not_promised(&self, hold: &Hold, refused: Refused, lack: Option<Lack>, now: Timestamp) -> Error {
+    fn not_promised(
+        &self,
+        hold: &HoldCommand,
+        refused: Refused,
+        lack: Option<Lack>,
+        now: Timestamp,
+    ) -> Error {
         let alternatives = self.alternatives(&hold.node, hold.method, &hold.lines, now);
         let (node, method) = (hold.node.clone(), hold.method);
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
@@ -269,7 +280,7 @@ impl Unreserved {
     }
 }
 
-fn promised(hold: &Hold, name: &str, offer: &Offer) -> pb::Promise {
+fn promised(hold: &HoldCommand, name: &str, offer: &Offer) -> pb::Promise {
     pb::Promise {
         option: Some(wire::option(hold.method, &hold.node, name, offer, None)),
         lines: wire::cart(&hold.lines),

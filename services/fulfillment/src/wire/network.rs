@@ -22,18 +22,23 @@ const DEFAULT_PREPARATION: SignedDuration = SignedDuration::from_mins(30);
 const DEFAULT_SLOT: SignedDuration = SignedDuration::from_mins(60);
 const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// Checks the nodes of a request, each by itself.
-pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Vec<PutNode> {
-    let mut seen = HashSet::new();
+/// Checks the nodes of a request, each by itself. A node that stands in it twice refuses the whole: which one is meant?
+pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Result<Vec<PutNode>, Error> {
+    let (mut seen, mut is_unclear) = (HashSet::new(), false);
     let put = |(i, asked): (usize, pb::Node)| {
         let mut faults = Faults::default();
         node(&asked, &format!("nodes[{i}]"), &mut faults);
         if !seen.insert(asked.node_id.clone()) {
             faults.add(format!("nodes[{i}].node_id"), "duplicate");
+            is_unclear = true;
         }
         PutNode { node: asked, faults: faults.0 }
     };
-    nodes.into_iter().enumerate().map(put).collect()
+    let checked: Vec<PutNode> = nodes.into_iter().enumerate().map(put).collect();
+    if is_unclear {
+        return Err(Error::Invalid(checked.into_iter().flat_map(|one| one.faults).take(100).collect()));
+    }
+    Ok(checked)
 }
 
 /// Checks a node of a request; `at` is the path of its field.

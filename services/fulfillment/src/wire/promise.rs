@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Faults, duration, method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
-use crate::promise::command::{Hold, Line, Nearby, Question};
+use crate::promise::command::{HoldCommand, Line, Nearby, Question};
 use crate::store::promise::Stored;
 
 /// The most lines of a cart.
@@ -82,7 +82,7 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
 }
 
 /// What a caller asks to be held.
-pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<Hold, Error> {
+pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Error> {
     let mut faults = Faults::default();
     let wanted = match method(request.method) {
         Err(MethodError::NotOffered(name)) => return Err(Error::MethodNotOffered(name.to_owned())),
@@ -94,7 +94,7 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<Hold, Error> {
     if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
         faults.add("ttl", "must be at least 1 s");
     }
-    let hold = wanted.zip(node).map(|(method, node)| Hold { method, node, lines, ttl });
+    let hold = wanted.zip(node).map(|(method, node)| HoldCommand { method, node, lines, ttl });
     faults.finish(hold)
 }
 

@@ -10,7 +10,7 @@ use super::misses::Book;
 use crate::config::{Config, WorkConfig};
 
 /// What the nodes' work keeps in memory.
-pub(crate) struct Work {
+pub(crate) struct WorkState {
     pub(crate) config: WorkConfig,
     pub(crate) clocks: Clocks,
     pub(crate) key: Key,
@@ -18,7 +18,7 @@ pub(crate) struct Work {
     pub(crate) misses: Book,
 }
 
-impl Work {
+impl WorkState {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             config: config.work.clone(),

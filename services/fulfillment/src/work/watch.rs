@@ -38,8 +38,8 @@ struct Watcher {
     seat: Seat,
     cursor: Cursor,
     ready: VecDeque<pb::WatchWorkResponse>,
-    /// The store knows that it has seen everything so far.
-    is_told: bool,
+    /// The store was sent a message after all that was there.
+    is_caught_up: bool,
 }
 
 impl Watcher {
@@ -55,8 +55,8 @@ impl Watcher {
             if !self.ready.is_empty() {
                 continue;
             }
-            if !self.is_told {
-                self.is_told = true;
+            if !self.is_caught_up {
+                self.is_caught_up = true;
                 return Some((Ok(self.sign_of_life()), self));
             }
             let keep_alive = self.clock.pause(self.keep_alive);
@@ -142,7 +142,7 @@ impl Fulfillment {
             seat,
             cursor,
             ready: VecDeque::new(),
-            is_told: false,
+            is_caught_up: false,
         };
         Ok(Box::pin(futures_util::stream::unfold(watcher, Watcher::next)))
     }

@@ -57,7 +57,7 @@ pub(crate) struct Work {
 
 /// An event as it was appended.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct AppendedEvent {
     pub(crate) event_type: String,
     pub(crate) sequence: i64,
     pub(crate) actor: String,
@@ -367,7 +367,7 @@ impl Shop {
     }
 
     /// All events of a fulfilment order.
-    pub(crate) async fn events(&self, id: &str) -> Vec<Told> {
+    pub(crate) async fn events(&self, id: &str) -> Vec<AppendedEvent> {
         let id: FulfillmentId = id.parse().unwrap();
         let mut tx = self.db.read().await.unwrap();
         let rows = tx
@@ -377,7 +377,7 @@ impl Shop {
             )
             .await
             .unwrap();
-        let told = |row: &db::Row| Told {
+        let told = |row: &db::Row| AppendedEvent {
             event_type: row.get("event_type").unwrap(),
             sequence: row.get("sequence").unwrap(),
             actor: row.get("actor").unwrap(),
