@@ -19,6 +19,7 @@ use crate::plan::Plans;
 use crate::pool::{Lease, Pool};
 use crate::remote::Remote;
 use crate::text::is_name;
+use crate::to_the_end::to_the_end;
 use crate::tx::{Link, Mode, Tx};
 use crate::writer::Writer;
 
@@ -282,12 +283,12 @@ impl Db {
     }
 }
 
-/// Begins in a task of its own, so that a caller that goes away cannot stop it between question and answer: the lease
-/// then comes back to nobody, is dropped, and rolls back.
+/// Begins to the end, so that a caller that goes away cannot stop it between question and answer: the lease then comes
+/// back to nobody, is dropped, and rolls back.
 async fn begin_pooled(pool: &Pool, text: &'static str) -> Result<Lease> {
     let permit = pool.permit().await?;
     let pool = pool.clone();
-    let begun = tokio::spawn(async move {
+    to_the_end(async move {
         let mut lease = pool.lease(permit).await?;
         lease.busy = true;
         if let Err(error) = lease.connection()?.control(text).await {
@@ -301,8 +302,8 @@ async fn begin_pooled(pool: &Pool, text: &'static str) -> Result<Lease> {
         lease.busy = false;
         lease.in_tx = true;
         Ok(lease)
-    });
-    begun.await.unwrap_or_else(|_| Err(Error::Unavailable("begin was interrupted".into())))
+    })
+    .await
 }
 
 fn sqlite_address(path: &str, read_only: bool) -> Result<Address> {

@@ -49,6 +49,7 @@ mod row;
 mod schema;
 pub mod testing;
 mod text;
+mod to_the_end;
 mod tx;
 pub mod url;
 mod value;

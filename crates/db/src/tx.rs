@@ -14,6 +14,7 @@ use crate::plan::Plans;
 use crate::pool::Lease;
 use crate::row::Row;
 use crate::text::{self, COUNTS};
+use crate::to_the_end::to_the_end;
 use crate::value::{Part, Type, Value};
 use crate::writer::Turn;
 
@@ -243,14 +244,14 @@ impl Tx {
             Link::Writer(turn) => turn.commit(self.done).await,
             Link::Pooled(lease) => {
                 let (db, done) = (self.db, self.done);
-                let commit = tokio::spawn(async move {
+                to_the_end(async move {
                     let committed = commit_pooled(lease).await;
                     if committed.is_ok() && done.follow() {
                         db.wake();
                     }
                     committed
-                });
-                commit.await.unwrap_or_else(|_| Err(Error::Unavailable("commit was interrupted".into())))
+                })
+                .await
             }
         }
     }

@@ -117,6 +117,12 @@ fn a_cut_off_after_midnight_is_that_of_the_evening_before() {
 }
 
 #[test]
+fn goods_that_are_ready_after_midnight_are_kept_for_their_hours() {
+    let offer = offered(&bar(120), "2026-01-13T00:10:00Z");
+    assert_eq!((offer.ready, offer.keep_until), (at("2026-01-13T00:40:00Z"), at("2026-01-16T00:40:00Z")));
+}
+
+#[test]
 fn a_cut_off_at_a_node_that_closes_at_midnight_is_for_its_evening() {
     let mut node = bar(1_260);
     let evening = Day::new(vec![Interval::new(1_080, 1_440).unwrap()]).unwrap();
