@@ -376,6 +376,7 @@ mod tests {
         let environment = [
             ("ENTREPOT__BUS__PASSWORD", "hunter2"),
             ("ENTREPOT__BUS__USERNAME", "shop"),
+            ("ENTREPOT__DATABASE__ALLOW_UNENCRYPTED", "true"),
             ("ENTREPOT__DATABASE__URL", "postgres://shop:hunter2@db/shop"),
             ("ENTREPOT__DATABASE__ORDERS_URL", "postgres://shop:hunter2@db/orders"),
             ("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "hunter2hunter2hunter2"),
