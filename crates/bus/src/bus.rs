@@ -13,7 +13,7 @@ use crate::local::Hub;
 use crate::relay::{Outlet, Relay};
 use crate::runner::Runner;
 use crate::subscription::Source;
-use crate::{Consumer, Consuming, Error, Replay, Subscription, Topic, outbox};
+use crate::{Consumer, Consuming, Error, Owners, Subscription, Topic, outbox};
 
 /// How events travel between services. Clones share the same transport.
 #[derive(Clone)]
@@ -55,20 +55,27 @@ impl Bus {
         Relay::new(db.clone(), self.clock.clone(), owner, self.holder.to_string(), outlet)
     }
 
-    /// Connects a consumer whose effects are in `db`. `replay` asks the owners for events it misses.
-    pub fn consume(&self, db: &Db, consumer: Arc<dyn Consumer>, replay: Replay) -> Consuming {
-        let runner = Arc::new(Runner::new(db.clone(), self.clock.clone(), consumer, replay));
+    /// Connects a consumer whose effects are in `db`. It asks `owners` for events that it misses.
+    pub fn consume(&self, db: &Db, consumer: Arc<dyn Consumer>, owners: impl Into<Owners>) -> Consuming {
+        let runner = Arc::new(Runner::new(db.clone(), self.clock.clone(), consumer, owners.into()));
         match &self.transport {
             Transport::Local(hub) => {
                 hub.register(Arc::clone(&runner));
-                Consuming::new(move |stop: CancellationToken| async move { runner.tend(&stop).await })
+                Consuming::new(move |stop: CancellationToken| async move {
+                    futures_util::future::join(runner.tend(&stop), Box::pin(runner.compare(&stop))).await;
+                })
             }
             #[cfg(feature = "kafka")]
             Transport::Kafka(cluster) => {
                 let cluster = Arc::clone(cluster);
                 Consuming::new(move |stop: CancellationToken| async move {
                     let receiving = crate::kafka::receive(&cluster, &runner, &stop);
-                    futures_util::future::join(receiving, runner.tend(&stop)).await;
+                    futures_util::future::join3(
+                        receiving,
+                        runner.tend(&stop),
+                        Box::pin(runner.compare(&stop)),
+                    )
+                    .await;
                 })
             }
         }
@@ -82,6 +89,16 @@ impl Bus {
             Transport::Kafka(cluster) => Source::Kafka(Box::new(cluster.follower(topics))),
         };
         Subscription::new(topics, source)
+    }
+
+    /// What happened to the log under the consumers of this process since the start, in words: the last reset of each
+    /// consumer and topic. Empty: nothing.
+    pub fn offset_resets(&self) -> Vec<String> {
+        match &self.transport {
+            Transport::Local(_) => Vec::new(),
+            #[cfg(feature = "kafka")]
+            Transport::Kafka(cluster) => cluster.resets().iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Whether everything that was committed in these databases has been published and (on the local bus) applied,

@@ -9,14 +9,17 @@ mod dead;
 mod follow;
 mod headers;
 mod outlet;
+mod place;
 mod receive;
 mod report;
 mod topics;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clock::Clock;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use follow::Follower;
@@ -122,12 +125,39 @@ pub(crate) struct Cluster {
     clock: Clock,
     /// Makes client ids unique: two members with the same one can rebalance for ever.
     process: Uuid,
+    /// The last reset of each consumer and topic.
+    resets: Mutex<Vec<OffsetReset>>,
+}
+
+/// A log that was cut or made again under a consumer.
+#[derive(Debug, Clone)]
+pub(crate) struct OffsetReset {
+    pub(crate) consumer: &'static str,
+    pub(crate) topic: Topic,
+    pub(crate) why: String,
+    pub(crate) at: Timestamp,
+    /// How often the consumer has compared its events with their owners.
+    pub(crate) comparisons: Arc<AtomicU64>,
+    /// How often it had before the reset.
+    pub(crate) before: u64,
+}
+
+impl std::fmt::Display for OffsetReset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let compared = if self.comparisons.load(Ordering::SeqCst) > self.before {
+            "events were compared with their owner since"
+        } else {
+            "events are being compared with their owner"
+        };
+        let Self { consumer, topic, at, why, .. } = self;
+        write!(f, "offset reset of {consumer} on {topic} at {at}: {why}; {compared}")
+    }
 }
 
 impl Cluster {
     pub(crate) fn new(config: KafkaConfig, clock: Clock) -> Result<Self, Error> {
         client::check(&config)?;
-        Ok(Self { config, clock, process: Uuid::new_v4() })
+        Ok(Self { config, clock, process: Uuid::new_v4(), resets: Mutex::default() })
     }
 
     pub(crate) fn outlet(self: &Arc<Self>, owner: &'static str) -> Outlet {
@@ -136,6 +166,17 @@ impl Cluster {
 
     pub(crate) fn follower(self: &Arc<Self>, topics: &[Topic]) -> Follower {
         Follower::new(Arc::clone(self), topics)
+    }
+
+    fn note_reset(&self, reset: OffsetReset) {
+        let mut resets = self.resets.lock().unwrap_or_else(PoisonError::into_inner);
+        resets.retain(|known| known.consumer != reset.consumer || known.topic != reset.topic);
+        resets.push(reset);
+    }
+
+    /// The last reset of each consumer and topic since the start.
+    pub(crate) fn resets(&self) -> Vec<OffsetReset> {
+        self.resets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn client_id(&self, part: &str) -> String {

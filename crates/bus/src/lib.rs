@@ -16,6 +16,7 @@
 
 pub mod error;
 pub mod event;
+pub mod heads;
 pub mod inbox;
 pub mod lease;
 pub mod measure;
@@ -41,10 +42,11 @@ pub use bus::{Bus, idle};
 pub use consumer::{Consumer, Consuming, HandleError, HandleErrorKind};
 pub use error::Error;
 pub use event::{Delivered, Event, MAX_PAYLOAD};
+pub use heads::Heads;
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaConfig;
 pub use relay::{Relay, Settings};
-pub use replay::Replay;
+pub use replay::{Owners, Replay};
 pub use subscription::{Missed, Subscription};
 pub use topic::Topic;
 pub use upkeep::prune;

@@ -26,3 +26,7 @@ pub const DEAD_LETTERS: &str = "entrepot_dead_letters_total";
 pub const CONSUMER_LAG: &str = "entrepot_consumer_lag";
 /// Counter by `consumer`: times the connection to the broker was made anew.
 pub const CONSUMER_REBUILDS: &str = "entrepot_consumer_rebuilds_total";
+/// Counter by `consumer` and `topic`: aggregates whose newest events never came and were fetched from their owner.
+pub const MISSED: &str = "entrepot_events_missed_total";
+/// Counter by `consumer` and `topic`: times the log of the broker was cut or made again under a consumer.
+pub const OFFSET_RESETS: &str = "entrepot_consumer_offset_resets_total";

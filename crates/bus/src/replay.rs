@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::heads::Heads;
 use crate::{Delivered, Error, Topic};
 
 /// How a consumer asks the owner of a topic for events of one aggregate, from a sequence on, in order. An empty
@@ -18,6 +19,21 @@ pub type Replay =
 
 /// Why the owner could not be asked.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a consumer asks the owners of topics.
+#[derive(Clone)]
+pub struct Owners {
+    /// For events that it misses.
+    pub replay: Replay,
+    /// How far the aggregates are; without it only gaps show that something is missing.
+    pub heads: Option<Heads>,
+}
+
+impl From<Replay> for Owners {
+    fn from(replay: Replay) -> Self {
+        Self { replay, heads: None }
+    }
+}
 
 /// The most bytes of payload of one answer. Who misses more asks again.
 const MOST_BYTES: usize = 1024 * 1024;

@@ -5,6 +5,7 @@
 //! An outage of the database (away, full, locked by others) is not a failure of the event: the batch waits for its end,
 //! and what was parked until later is tried with it.
 
+mod compare;
 mod handler;
 mod heal;
 mod redo;
@@ -12,7 +13,7 @@ mod refusal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clock::Clock;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::applied::{self, Marks};
 use crate::event::Key;
 use crate::parked::{self, Parking};
-use crate::{Consumer, Delivered, Error, HandleError, Replay, measure};
+use crate::{Consumer, Delivered, Error, HandleError, Owners, measure};
 
 use handler::Handled;
 
@@ -40,10 +41,16 @@ pub(crate) struct Runner {
     db: Db,
     clock: Clock,
     consumer: Arc<dyn Consumer>,
-    replay: Replay,
+    owners: Owners,
     /// One batch at a time, as with one Kafka consumer.
     turn: tokio::sync::Mutex<()>,
     busy: AtomicUsize,
+    /// Events that the log still holds for this consumer; unknown counts as many.
+    lag: Arc<AtomicI64>,
+    /// Wakes the comparison with the owners.
+    doubt: tokio::sync::Notify,
+    /// Comparisons that ended well.
+    comparisons: Arc<AtomicU64>,
 }
 
 /// What is known of the aggregates that made trouble during one batch.
@@ -96,8 +103,35 @@ enum Step {
 }
 
 impl Runner {
-    pub(crate) fn new(db: Db, clock: Clock, consumer: Arc<dyn Consumer>, replay: Replay) -> Self {
-        Self { db, clock, consumer, replay, turn: tokio::sync::Mutex::new(()), busy: AtomicUsize::new(0) }
+    pub(crate) fn new(db: Db, clock: Clock, consumer: Arc<dyn Consumer>, owners: Owners) -> Self {
+        Self {
+            db,
+            clock,
+            consumer,
+            owners,
+            turn: tokio::sync::Mutex::new(()),
+            busy: AtomicUsize::new(0),
+            lag: Arc::new(AtomicI64::new(0)),
+            doubt: tokio::sync::Notify::new(),
+            comparisons: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Where the transport notes how much the log still holds.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn lag(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.lag)
+    }
+
+    /// How often it was compared with the owners.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn comparisons(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.comparisons)
     }
 
     pub(crate) fn group(&self) -> &'static str {
@@ -105,13 +139,16 @@ impl Runner {
     }
 
     pub(crate) fn follows(&self, event: &Delivered) -> bool {
-        self.consumer.follows().iter().any(|(topic, types)| {
-            *topic == event.topic && (types.is_empty() || types.contains(&event.aggregate_type.as_str()))
+        self.follows_type(event.topic, &event.aggregate_type)
+    }
+
+    fn follows_type(&self, topic: crate::Topic, aggregate_type: &str) -> bool {
+        self.consumer.follows().iter().any(|(followed, types)| {
+            *followed == topic && (types.is_empty() || types.contains(&aggregate_type))
         })
     }
 
     /// The topics followed, each once.
-    #[cfg(feature = "kafka")]
     pub(crate) fn topics(&self) -> Vec<crate::Topic> {
         let mut topics: Vec<crate::Topic> = self.consumer.follows().iter().map(|(topic, _)| *topic).collect();
         topics.sort_unstable();

@@ -1,8 +1,11 @@
 //! The owner's answer to a consumer that misses events.
 
+use bus::heads::Asked;
 use bus::replay;
-use contract::r#type::v1::StoredEvent;
+use clock::Clock;
+use contract::r#type::v1::{Head, StoredEvent};
 use db::Db;
+use prost_types::Timestamp;
 
 use crate::fault::Fault;
 use crate::fields::Fields;
@@ -22,7 +25,22 @@ pub async fn events(db: &Db, aggregate: &str, from: i64, page_size: i32) -> Resu
     Ok(events.iter().map(replay::to_stored).collect())
 }
 
-/// Serves the events of a service, which has a field `db` and an `Error` with `faults!`:
+/// How far aggregates are, as `ListHeads` answers it: heads, next page token, end of the list.
+pub async fn heads(
+    db: &Db,
+    clock: &Clock,
+    changed_since: Option<Timestamp>,
+    page_size: i32,
+    page_token: &str,
+) -> Result<(Vec<Head>, String, Option<Timestamp>), Fault> {
+    let asked = Asked::from_wire(changed_since, page_size, page_token)
+        .map_err(|(field, why)| Fault::field(field, why))?;
+    let mut tx = db.read().await?;
+    let page = bus::heads::read(&mut tx, asked, clock.business()).await?;
+    Ok(page.into_wire())
+}
+
+/// Serves the events of a service, which has the fields `db` and `clock` and an `Error` with `faults!`:
 /// `service::serve_events!(Orders, OrderEventsService, contract::orders::v1, DOMAIN)`.
 #[macro_export]
 macro_rules! serve_events {
@@ -45,6 +63,23 @@ macro_rules! serve_events {
                     );
                     let events = events.await.map_err(|fault| fault.status($domain))?;
                     Ok(::tonic::Response::new(pb::ReplayEventsResponse { events }))
+                }
+
+                async fn list_heads(
+                    &self,
+                    request: ::tonic::Request<pb::ListHeadsRequest>,
+                ) -> Result<::tonic::Response<pb::ListHeadsResponse>, ::tonic::Status> {
+                    let asked = request.into_inner();
+                    let heads = $crate::replay::heads(
+                        &self.db,
+                        &self.clock,
+                        asked.changed_since,
+                        asked.page_size,
+                        &asked.page_token,
+                    );
+                    let (heads, next_page_token, until_time) =
+                        heads.await.map_err(|fault| fault.status($domain))?;
+                    Ok(::tonic::Response::new(pb::ListHeadsResponse { heads, next_page_token, until_time }))
                 }
             }
         };

@@ -102,6 +102,7 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.inventory.v1.InventoryService/ListMovements", &[SERVICE, OPS, STORE]),
     Access::to("/entrepot.inventory.v1.InventoryService/Audit", WORKERS),
     Access::to("/entrepot.inventory.v1.InventoryEventsService/ReplayEvents", WORKERS),
+    Access::to("/entrepot.inventory.v1.InventoryEventsService/ListHeads", WORKERS),
 ];
 
 /// The settings of this service.

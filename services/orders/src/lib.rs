@@ -88,6 +88,7 @@ pub const ACCESS: &[Access] = &[
         &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
     ),
     Access::to("/entrepot.orders.v1.OrderEventsService/ReplayEvents", &[SERVICE, OPS]),
+    Access::to("/entrepot.orders.v1.OrderEventsService/ListHeads", &[SERVICE, OPS]),
 ];
 
 /// The service.

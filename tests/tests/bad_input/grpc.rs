@@ -362,6 +362,7 @@ async fn metadata_that_nobody_reads_does_not_hurt() {
 const NOT_FOR: &[(&str, &[&str])] = &[
     ("orders.v1.OrderService/ListOrders", &["customer"]),
     ("orders.v1.OrderEventsService/ReplayEvents", &["customer", "channel", "store"]),
+    ("orders.v1.OrderEventsService/ListHeads", &["customer", "channel", "store"]),
     ("inventory.v1.InventoryService/PutSkus", &["customer", "channel", "store"]),
     ("inventory.v1.InventoryService/ApplyDeltas", &["customer"]),
     ("inventory.v1.InventoryService/ImportStock", &["customer"]),

@@ -297,6 +297,19 @@ macro_rules! refuses_bad_replays {
         };
         let none = refused($domain, good, rows, replay).await.into_inner();
         assert!(none.events.is_empty());
+        let list = async |request| client.clone().list_heads(request).await;
+        let rows: &[Row<$package::ListHeadsRequest>] = &[
+            ("size -1", |r| r.page_size = -1, Fields(&["page_size"])),
+            ("a token of no page", |r| r.page_token = "x".to_owned(), Fields(&["page_token"])),
+            ("a token cut short", |r| r.page_token = "1.2".to_owned(), Fields(&["page_token"])),
+            ("no time", |r| r.changed_since.as_mut().unwrap().seconds = i64::MAX, Fields(&["changed_since"])),
+        ];
+        let good = $package::ListHeadsRequest {
+            changed_since: Some(Default::default()),
+            page_size: i32::MAX,
+            page_token: String::new(),
+        };
+        assert!(refused($domain, good, rows, list).await.into_inner().until_time.is_some());
     }};
 }
 

@@ -43,6 +43,23 @@ CREATE TABLE applied (
     PRIMARY KEY (consumer, topic, aggregate)
 );
 
+-- Up to when each consumer has compared what it has with what the owners have, in business time.
+CREATE TABLE comparisons (
+    consumer       TEXT   NOT NULL COLLATE "C",
+    topic          TEXT   NOT NULL COLLATE "C",
+    compared_until BIGINT NOT NULL,
+    PRIMARY KEY (consumer, topic)
+);
+
+-- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by.
+CREATE TABLE log_positions (
+    consumer    TEXT   NOT NULL COLLATE "C",
+    topic       TEXT   NOT NULL COLLATE "C",
+    partition   BIGINT NOT NULL,
+    next_offset BIGINT NOT NULL,
+    PRIMARY KEY (consumer, topic, partition)
+);
+
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
 CREATE TABLE parked (
     id             BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -42,6 +42,23 @@ CREATE TABLE applied (
     PRIMARY KEY (consumer, topic, aggregate)
 ) STRICT, WITHOUT ROWID;
 
+-- Up to when each consumer has compared what it has with what the owners have, in business time.
+CREATE TABLE comparisons (
+    consumer       TEXT    NOT NULL,
+    topic          TEXT    NOT NULL,
+    compared_until INTEGER NOT NULL,
+    PRIMARY KEY (consumer, topic)
+) STRICT, WITHOUT ROWID;
+
+-- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by.
+CREATE TABLE log_positions (
+    consumer    TEXT    NOT NULL,
+    topic       TEXT    NOT NULL,
+    partition   INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL,
+    PRIMARY KEY (consumer, topic, partition)
+) STRICT, WITHOUT ROWID;
+
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
 CREATE TABLE parked (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,8 +1,8 @@
 //! Settings of the clients, and what they tell us.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -151,18 +151,28 @@ fn log(level: RDKafkaLogLevel, fac: &str, message: &str) {
 pub(super) struct Watch {
     group: &'static str,
     prefix: String,
-    lag: AtomicI64,
+    lag: Arc<AtomicI64>,
     heard: Mutex<Instant>,
+    /// Partitions were assigned since it was asked last.
+    is_assigned: AtomicBool,
 }
 
 impl Watch {
-    pub(super) fn new(group: &'static str, config: &KafkaConfig) -> Self {
+    /// `lag` is where others read how much the log still holds: a lot, until the broker has said so.
+    pub(super) fn new(group: &'static str, config: &KafkaConfig, lag: Arc<AtomicI64>) -> Self {
+        lag.store(i64::MAX, Ordering::Relaxed);
         Self {
             group,
             prefix: config.prefix.clone(),
-            lag: AtomicI64::new(0),
+            lag,
             heard: Mutex::new(Instant::now()),
+            is_assigned: AtomicBool::new(false),
         }
+    }
+
+    /// Whether partitions were assigned since the last call.
+    pub(super) fn was_assigned(&self) -> bool {
+        self.is_assigned.swap(false, Ordering::Relaxed)
     }
 
     /// Whether the client is stuck: it gives no statistics, or it lags and brings nothing, although it was polled
@@ -170,7 +180,8 @@ impl Watch {
     pub(super) fn stalled(&self, since: Instant, limit: Duration) -> bool {
         let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = heard.max(since).elapsed() > limit;
-        let starved = self.lag.load(Ordering::Relaxed) > 0 && since.elapsed() > limit;
+        let lag = self.lag.load(Ordering::Relaxed);
+        let starved = lag > 0 && lag < i64::MAX && since.elapsed() > limit;
         silent || starved
     }
 }
@@ -189,7 +200,9 @@ impl ClientContext for Watch {
             *by_topic.entry(name.strip_prefix(&self.prefix).unwrap_or(name)).or_default() +=
                 known.sum::<i64>();
         }
-        self.lag.store(by_topic.values().sum(), Ordering::Relaxed);
+        if !by_topic.is_empty() {
+            self.lag.store(by_topic.values().sum(), Ordering::Relaxed);
+        }
         for (topic, lag) in by_topic {
             metrics::gauge!(measure::CONSUMER_LAG, "consumer" => self.group, "topic" => topic.to_owned())
                 .set(lag as f64);
@@ -202,6 +215,12 @@ impl ClientContext for Watch {
 }
 
 impl ConsumerContext for Watch {
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if matches!(rebalance, Rebalance::Assign(_)) {
+            self.is_assigned.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Revoke(partitions) => {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{Watch, in_thread};
 use super::dead::{DeadLetters, Unreadable};
+use super::place::Places;
 use super::report::complain;
 use super::{Cluster, headers};
 use crate::runner::{BATCH, Runner};
@@ -26,7 +27,7 @@ const COMMIT: Duration = Duration::from_millis(200);
 /// How long leaving the group may take.
 const CLOSE: Duration = Duration::from_secs(3);
 
-type Member = StreamConsumer<Watch>;
+pub(super) type Member = StreamConsumer<Watch>;
 
 /// How a membership ended.
 enum End {
@@ -46,10 +47,12 @@ struct Catch {
 /// Receives for one consumer until asked to stop.
 pub(crate) async fn receive(cluster: &Arc<Cluster>, runner: &Runner, stop: &CancellationToken) {
     let mut dead = DeadLetters::new(cluster, runner.group());
+    let mut places = Places::new(runner.db().clone(), runner.group());
     while !stop.is_cancelled() {
         match join(cluster, runner) {
             Ok(member) => {
-                let end = Box::pin(session(cluster, runner, &member, &mut dead, stop)).await;
+                let member = Arc::new(member);
+                let end = Box::pin(session(cluster, runner, &member, &mut dead, &mut places, stop)).await;
                 close(member, runner.group()).await;
                 match end {
                     End::Stopped => return,
@@ -69,7 +72,7 @@ pub(crate) async fn receive(cluster: &Arc<Cluster>, runner: &Runner, stop: &Canc
 }
 
 fn join(cluster: &Cluster, runner: &Runner) -> Result<Member, Error> {
-    let watch = Watch::new(runner.group(), &cluster.config);
+    let watch = Watch::new(runner.group(), &cluster.config, runner.lag());
     let config = cluster.consumer_config(runner.group());
     let member = Member::from_config_and_context(&config, watch).map_err(super::broken)?;
     let topics: Vec<String> = runner.topics().into_iter().map(|topic| cluster.config.topic(topic)).collect();
@@ -81,14 +84,18 @@ fn join(cluster: &Cluster, runner: &Runner) -> Result<Member, Error> {
 async fn session(
     cluster: &Cluster,
     runner: &Runner,
-    member: &Member,
+    member: &Arc<Member>,
     dead: &mut DeadLetters,
+    places: &mut Places,
     stop: &CancellationToken,
 ) -> End {
     let mut committed_at = Instant::now();
     let mut dirty = false;
     let mut since = Instant::now();
     loop {
+        if member.context().was_assigned() {
+            places.assigned();
+        }
         let first = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
             first = member.recv() => Some(first),
@@ -106,6 +113,11 @@ async fn session(
                     return End::Stopped;
                 }
                 store(member, &catch);
+                for ((topic, partition), offset) in &catch.offsets {
+                    if let Ok(topic) = cluster.config.topic_of(topic) {
+                        places.settled(topic, *partition, *offset);
+                    }
+                }
                 dirty = true;
                 since = Instant::now();
             }
@@ -122,6 +134,7 @@ async fn session(
             committed_at = Instant::now();
             dirty = false;
         }
+        places.keep(cluster, runner, member).await;
     }
 }
 
@@ -180,7 +193,7 @@ fn report(runner: &Runner, member: &Member, error: &KafkaError) -> bool {
 }
 
 /// Leaves the group. Dropping a consumer can block, so it happens in a thread that may be left behind.
-async fn close(member: Member, group: &'static str) {
+async fn close(member: Arc<Member>, group: &'static str) {
     let left = in_thread(CLOSE, move || {
         let _only_a_hint = member.commit_consumer_state(CommitMode::Sync);
         member.unsubscribe();

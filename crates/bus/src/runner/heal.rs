@@ -87,7 +87,7 @@ impl Runner {
         let mut tries = 0;
         loop {
             tries += 1;
-            match (self.replay)(gap.key.topic, gap.key.aggregate, from).await {
+            match (self.owners.replay)(gap.key.topic, gap.key.aggregate, from).await {
                 Ok(events) => {
                     let page: Vec<Arc<Delivered>> = (from..gap.before)
                         .zip(events)

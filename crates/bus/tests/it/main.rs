@@ -22,5 +22,6 @@ mod proxy;
 mod requests;
 #[cfg(feature = "kafka")]
 mod silence;
+mod tails;
 mod world;
 mod writers;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bus::{Bus, Consumer, Delivered, Event, HandleError, Replay, Settings, Topic, outbox, replay};
+use bus::{
+    Bus, Consumer, Delivered, Event, HandleError, Owners, Replay, Settings, Topic, heads, outbox, replay,
+};
 use clock::Clock;
 use db::testing::TestDb;
 use db::{Db, Migration, Migrations, Tx, params};
@@ -118,9 +120,17 @@ impl World {
         self.start_with(recorders, &self.owners(), Settings::default())
     }
 
+    /// The same, and the consumers compare what they have with the owner.
+    pub(crate) fn start_compared(&self, recorders: &[Arc<Recorder>]) -> Running {
+        let consumers = recorders.iter().map(|recorder| recorder.clone() as Arc<dyn Consumer>);
+        let heads = heads::from_databases(vec![(Topic::Orders, self.owner.clone(), self.clock.clone())]);
+        let owners = Owners { replay: self.owners(), heads: Some(heads) };
+        self.start_all(consumers.collect(), &owners, Settings::default())
+    }
+
     /// The same for a consumer of any kind.
     pub(crate) fn start_any(&self, consumer: Arc<dyn Consumer>) -> Running {
-        self.start_all(vec![consumer], &self.owners(), Settings::default())
+        self.start_all(vec![consumer], &self.owners().into(), Settings::default())
     }
 
     /// The same without a relay: another process has it.
@@ -139,15 +149,15 @@ impl World {
         settings: Settings,
     ) -> Running {
         let consumers = recorders.iter().map(|recorder| recorder.clone() as Arc<dyn Consumer>);
-        self.start_all(consumers.collect(), replay, settings)
+        self.start_all(consumers.collect(), &replay.clone().into(), settings)
     }
 
-    fn start_all(&self, consumers: Vec<Arc<dyn Consumer>>, replay: &Replay, settings: Settings) -> Running {
+    fn start_all(&self, consumers: Vec<Arc<dyn Consumer>>, owners: &Owners, settings: Settings) -> Running {
         let bus = self.bus();
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
         for consumer in consumers {
-            tasks.push(tokio::spawn(bus.consume(&self.reader, consumer, replay.clone()).run(stop.clone())));
+            tasks.push(tokio::spawn(bus.consume(&self.reader, consumer, owners.clone()).run(stop.clone())));
         }
         tasks.push(tokio::spawn(bus.relay(&self.owner, "orders").with(settings).run(stop.clone())));
         Running { bus, stop, tasks }

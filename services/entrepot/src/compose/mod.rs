@@ -89,7 +89,7 @@ impl Platform {
         let stages = Stages::new();
         let tasks = Tasks::new(stages.shutdown.clone());
         let door = build_door(config, &members, &stages)?;
-        let relays = connect_bus(config, &bus, &members, &tasks, &stages)?;
+        let relays = connect_bus(config, &clock, &bus, &members, &tasks, &stages)?;
         let warm_relays: Vec<_> = relays.iter().map(|(_, relay)| relay.ready()).collect();
         for (name, relay) in relays {
             tasks.spawn(&format!("relay {name}"), relay.run(stages.bus.token().clone()));
@@ -99,7 +99,7 @@ impl Platform {
         }
         let admin = ports.admin.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = ports.admin {
-            let readiness = readiness::checks(config, &clock, &members, &warm_relays);
+            let readiness = readiness::checks(config, &clock, &bus, &members, &warm_relays);
             let (shutdown, stop) = (stages.shutdown.clone(), stages.admin.clone());
             let hosts = hosts(config);
             tasks.spawn("admin", async move {
@@ -334,14 +334,15 @@ fn build_door(config: &Config, members: &[Member], stages: &Stages) -> Result<Do
 /// known by then have it.
 fn connect_bus(
     config: &Config,
+    clock: &Clock,
     bus: &Bus,
     members: &[Member],
     tasks: &Tasks,
     stages: &Stages,
 ) -> Result<Vec<(&'static str, Relay)>> {
-    let replay = replay::from_owners(config, members)?;
+    let owners = replay::from_owners(config, clock, members)?;
     for member in members {
-        let consuming = bus.consume(&member.db, Arc::clone(&member.consumer), replay.clone());
+        let consuming = bus.consume(&member.db, Arc::clone(&member.consumer), owners.clone());
         tasks
             .spawn(&format!("consumer {}", member.service.name()), consuming.run(stages.bus.token().clone()));
         for (name, work) in member.background(bus, stages.bus.token()) {

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bus::Bus;
 use clock::Clock;
 use server::admin::Readiness;
 use tokio::sync::watch;
@@ -16,6 +17,7 @@ use crate::guard::{self, Paused};
 pub(super) fn checks(
     config: &Config,
     clock: &Clock,
+    bus: &Bus,
     members: &[Member],
     relays: &[watch::Receiver<bool>],
 ) -> Readiness {
@@ -55,6 +57,13 @@ pub(super) fn checks(
         readiness = readiness.check("broker", move || {
             let warm = relays.iter().all(|relay| *relay.borrow());
             async move { if warm { Ok("connected".to_owned()) } else { Err("not connected yet".to_owned()) } }
+        });
+        let bus = bus.clone();
+        // an alarm for people: what was lost comes from its owners, and orders can be taken meanwhile
+        readiness = readiness.check("event log", move || {
+            let resets = bus.offset_resets();
+            let text = if resets.is_empty() { "in place".to_owned() } else { resets.join("; ") };
+            std::future::ready(Ok(text))
         });
     }
     readiness

@@ -4,6 +4,7 @@ mod network;
 mod promise;
 mod work;
 
+use bus::heads::{self, Asked};
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsService;
 use server::auth::{Access, kind};
@@ -14,10 +15,10 @@ use crate::Fulfillment;
 use crate::error::Error;
 
 /// Who may call the gap requests.
-const EVENTS: &[Access] = &[Access::to(
-    "/entrepot.fulfillment.v1.FulfillmentEventsService/ReplayEvents",
-    &[kind::SERVICE, kind::OPS],
-)];
+const EVENTS: &[Access] = &[
+    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ReplayEvents", &[kind::SERVICE, kind::OPS]),
+    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ListHeads", &[kind::SERVICE, kind::OPS]),
+];
 
 /// Who may call what, of all that this service offers.
 pub fn access() -> Vec<Access> {
@@ -41,6 +42,19 @@ impl FulfillmentEventsService for Fulfillment {
         Ok(Response::new(pb::ReplayEventsResponse {
             events: events.iter().map(bus::replay::to_stored).collect(),
         }))
+    }
+
+    async fn list_heads(
+        &self,
+        request: Request<pb::ListHeadsRequest>,
+    ) -> Result<Response<pb::ListHeadsResponse>, Status> {
+        let asked = request.into_inner();
+        let asked = Asked::from_wire(asked.changed_since, asked.page_size, &asked.page_token)
+            .map_err(|(field, why)| Error::field(field, why))?;
+        let mut tx = self.db.read().await.map_err(Error::from)?;
+        let page = heads::read(&mut tx, asked, self.clock.business()).await.map_err(Error::from)?;
+        let (heads, next_page_token, until_time) = page.into_wire();
+        Ok(Response::new(pb::ListHeadsResponse { heads, next_page_token, until_time }))
     }
 }
 
