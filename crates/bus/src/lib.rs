@@ -37,6 +37,7 @@ mod relay;
 mod runner;
 mod subscription;
 mod upkeep;
+mod used;
 
 pub use bus::{Bus, idle};
 pub use consumer::{Consumer, Consuming, HandleError, HandleErrorKind};
@@ -50,6 +51,7 @@ pub use replay::{Owners, Replay};
 pub use subscription::{Missed, Subscription};
 pub use topic::Topic;
 pub use upkeep::prune;
+pub use used::{Admission, admit};
 
 /// The tables of this crate; each service's database has them under the name [`MIGRATION_SET`].
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {

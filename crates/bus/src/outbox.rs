@@ -169,6 +169,51 @@ pub(crate) async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<Row>, Error> 
     Ok(rows)
 }
 
+/// Where a resending goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resent {
+    /// Events made pending again.
+    pub count: u64,
+    /// When the last one of them happened, in microseconds; the next portion begins after it.
+    pub last: Option<(i64, i64, Uuid)>,
+}
+
+/// Makes one portion of the owner's events pending again, oldest first, so that the relay publishes them once more;
+/// consumers skip what they have. `after` is [`Resent::last`] of the portion before.
+pub async fn resend(
+    tx: &mut Tx,
+    since: Timestamp,
+    after: Option<(i64, i64, Uuid)>,
+    limit: i64,
+) -> Result<Resent, Error> {
+    let (at, sequence, aggregate) = after.unwrap_or((since.as_microsecond(), 0, Uuid::nil()));
+    let rows = tx
+        .fetch_all(
+            "SELECT aggregate, sequence, occurred_at FROM events
+              WHERE occurred_at >= $1
+                AND (occurred_at > $1 OR sequence > $2 OR (sequence = $2 AND aggregate > $3))
+              ORDER BY occurred_at, sequence, aggregate LIMIT $4",
+            params![at, sequence, aggregate, limit],
+        )
+        .await?;
+    let mut pointers = Vec::with_capacity(rows.len());
+    let mut last = None;
+    for (nth, row) in (0_i64..).zip(&rows) {
+        let (aggregate, sequence) = (row.get::<Uuid>("aggregate")?, row.get::<i64>("sequence")?);
+        last = Some((row.get("occurred_at")?, sequence, aggregate));
+        pointers.push(params![nth, aggregate, sequence]);
+    }
+    let count = tx
+        .batch(
+            "INSERT INTO outbox (aggregate, sequence) SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
+            &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            pointers,
+        )
+        .await?;
+    tx.wake_on_commit();
+    Ok(Resent { count, last })
+}
+
 /// A pointer to an event that is pending.
 pub(crate) struct Pointer {
     pub(crate) id: i64,

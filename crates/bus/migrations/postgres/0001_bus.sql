@@ -60,6 +60,12 @@ CREATE TABLE log_positions (
     PRIMARY KEY (consumer, topic, partition)
 );
 
+-- The transport that this database was used with last.
+CREATE TABLE transport (
+    id   BIGINT PRIMARY KEY CHECK (id = 1),
+    kind TEXT   NOT NULL COLLATE "C"
+);
+
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
 CREATE TABLE parked (
     id             BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -59,6 +59,12 @@ CREATE TABLE log_positions (
     PRIMARY KEY (consumer, topic, partition)
 ) STRICT, WITHOUT ROWID;
 
+-- The transport that this database was used with last.
+CREATE TABLE transport (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    kind TEXT    NOT NULL
+) STRICT;
+
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.
 CREATE TABLE parked (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -27,6 +27,8 @@ use crate::{Error, Topic, measure};
 const SAVE: Duration = Duration::from_secs(5);
 /// How often the log is looked at.
 const LOOK: Duration = Duration::from_secs(30);
+/// The same after a look that failed, or that had nothing to look at.
+const AGAIN: Duration = Duration::from_secs(3);
 /// The longest wait for one answer of the broker.
 const ASK: Duration = Duration::from_secs(5);
 
@@ -40,9 +42,11 @@ pub(super) struct Places {
     next: HashMap<Partition, i64>,
     /// What is written down.
     saved: HashMap<Partition, i64>,
+    /// What was written down before the start: the group has committed these.
+    loaded: HashMap<Partition, i64>,
     is_loaded: bool,
     saved_at: Instant,
-    looked_at: Option<Instant>,
+    look_at: Instant,
     look: Option<Look>,
 }
 
@@ -51,8 +55,6 @@ struct Look {
     answer: BoxFuture<'static, Option<Result<Vec<Extent>, Error>>>,
     /// The places when it began.
     next: HashMap<Partition, i64>,
-    /// Nothing was committed by this process yet.
-    is_first: bool,
 }
 
 /// What the broker says of one partition.
@@ -71,16 +73,17 @@ impl Places {
             group,
             next: HashMap::new(),
             saved: HashMap::new(),
+            loaded: HashMap::new(),
             is_loaded: false,
             saved_at: Instant::now(),
-            looked_at: None,
+            look_at: Instant::now(),
             look: None,
         }
     }
 
     /// Partitions were assigned: they are looked at soon.
     pub(super) fn assigned(&mut self) {
-        self.looked_at = None;
+        self.look_at = Instant::now();
     }
 
     /// A record of this offset was settled.
@@ -96,14 +99,14 @@ impl Places {
             if !self.is_loaded {
                 self.load().await?;
             }
-            if self.look.is_none() && self.looked_at.is_none_or(|at| at.elapsed() >= LOOK) {
+            if self.look.is_none() && Instant::now() >= self.look_at {
                 self.begin_look(cluster, member);
             }
             if let Some(mut look) = self.look.take() {
                 match look.answer.as_mut().now_or_never() {
                     None => self.look = Some(look),
                     Some(answer) => {
-                        self.end_look(cluster, runner, (look.next, look.is_first), answer).await?;
+                        self.end_look(cluster, runner, &look.next, answer).await?;
                     }
                 }
             }
@@ -121,27 +124,28 @@ impl Places {
     fn begin_look(&mut self, cluster: &Cluster, member: &Arc<Member>) {
         let (reader, config) = (Arc::clone(member), cluster.config.clone());
         let answer = in_thread(ASK * 4, move || extents(&reader, &config)).boxed();
-        let is_first = self.looked_at.is_none();
-        self.look = Some(Look { answer, next: self.next.clone(), is_first });
-        self.looked_at = Some(Instant::now());
+        self.look = Some(Look { answer, next: self.next.clone() });
+        self.look_at = Instant::now() + AGAIN;
     }
 
     async fn end_look(
         &mut self,
         cluster: &Cluster,
         runner: &Runner,
-        (next, is_first): (HashMap<Partition, i64>, bool),
+        next: &HashMap<Partition, i64>,
         answer: Option<Result<Vec<Extent>, Error>>,
     ) -> Result<(), Error> {
         let extents = answer.unwrap_or_else(|| Err(Error::Broker("no answer about offsets".to_owned())));
-        if extents.as_ref().is_ok_and(Vec::is_empty) {
-            self.looked_at = None;
-        }
         let extents = extents?;
+        if !extents.is_empty() {
+            self.look_at = Instant::now() + LOOK;
+        }
         for extent in extents {
             let known = next.get(&extent.partition).copied();
-            if let Some(why) = known.and_then(|next| reset(&extent, next, is_first)) {
+            let was_committed = self.loaded.contains_key(&extent.partition);
+            if let Some(why) = known.and_then(|next| reset(&extent, next, was_committed)) {
                 self.next.remove(&extent.partition);
+                self.loaded.remove(&extent.partition);
                 self.forget(extent.partition).await?;
                 let (topic, partition) = extent.partition;
                 metrics::counter!(measure::OFFSET_RESETS, "consumer" => self.group, "topic" => topic.name())
@@ -176,6 +180,7 @@ impl Places {
             let place = (topic, i32::try_from(partition).unwrap_or(i32::MAX));
             let offset: i64 = row.get("next_offset")?;
             self.saved.insert(place, offset);
+            self.loaded.insert(place, offset);
             let next = self.next.entry(place).or_insert(0);
             *next = (*next).max(offset);
         }
@@ -231,15 +236,15 @@ impl Places {
 }
 
 /// Why this is not the log of which everything before `next` was read; none: it is.
-fn reset(extent: &Extent, next: i64, is_first: bool) -> Option<String> {
+fn reset(extent: &Extent, next: i64, was_committed: bool) -> Option<String> {
     if extent.high < next {
         return Some(format!("it ends at offset {}, and {next} had been reached: made again", extent.high));
     }
     if extent.low > next {
         return Some(format!("it begins at offset {}, and only {next} had been reached: cut", extent.low));
     }
-    // later, a missing offset may be one that is just being committed
-    if is_first && extent.committed.is_none() && next > 0 {
+    // an offset of this session may be on its way to the broker
+    if was_committed && extent.committed.is_none() && next > 0 {
         return Some(format!("the broker no longer knows that offset {next} had been reached"));
     }
     None

@@ -5,12 +5,12 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bus::lease::{self, Keeper};
-use bus::{Settings, outbox};
+use bus::{Admission, Settings, admit, outbox};
 use clock::Clock;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::world::{SETS, event};
+use crate::world::{Recorder, SETS, event, lose, some_aggregates, worlds, write};
 
 const TERM: Duration = Duration::from_secs(10);
 
@@ -119,4 +119,51 @@ async fn both_engines_have_the_same_tables() {
     let sqlite = db::testing::sqlite(SETS).await;
     let (left, right) = (db::testing::schema(&postgres).await, db::testing::schema(&sqlite).await);
     assert_eq!(left, right);
+}
+
+#[tokio::test]
+async fn a_database_remembers_its_transport_and_leaves_kafka_only_when_it_may() {
+    for db in db::testing::engines(SETS).await {
+        let refused = Admission::Refused { used: "kafka".to_owned() };
+        let switched = |from: &str| Admission::Switched { from: from.to_owned() };
+        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
+        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
+        assert_eq!(admit(&db, "kafka", false).await.unwrap(), switched("local"));
+        assert_eq!(admit(&db, "local", false).await.unwrap(), refused);
+        assert_eq!(admit(&db, "kafka", false).await.unwrap(), Admission::Admitted, "it is as before");
+        assert_eq!(admit(&db, "local", true).await.unwrap(), switched("kafka"));
+        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_published_once_more_portion_by_portion_and_skipped_by_who_has_them() {
+    for world in worlds().await {
+        let aggregates = some_aggregates(3);
+        write(&world.owner, &aggregates, 3).await;
+        lose(&world.owner, aggregates[1], 3).await;
+        let recorder = Recorder::new("resent");
+        let running = world.start(std::slice::from_ref(&recorder));
+        world.wait_for_effects("resent", aggregates[0], &[1, 2, 3]).await;
+        world.wait_for_effects("resent", aggregates[1], &[1, 2]).await;
+        world.wait_until_idle(&running).await;
+        let (mut count, mut after) = (0, None);
+        loop {
+            let mut tx = world.owner.begin().await.unwrap();
+            let resent = bus::outbox::resend(&mut tx, Timestamp::UNIX_EPOCH, after, 2).await.unwrap();
+            tx.commit().await.unwrap();
+            count += resent.count;
+            after = resent.last;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(count, 9, "{}", world.label);
+        for aggregate in &aggregates {
+            world.wait_for_effects("resent", *aggregate, &[1, 2, 3]).await;
+        }
+        world.wait_until_idle(&running).await;
+        running.stop().await;
+        assert!(world.parked().await.is_empty());
+    }
 }

@@ -1,4 +1,4 @@
-//! `entrepot events tail`: what happens, one line each, read from the owners' databases.
+//! `entrepot events`; `tail`: what happens, one line each, read from the owners' databases.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Place, say};
+use super::{Place, resend, say};
 use crate::compose;
 use crate::config::{Config, Service};
 use crate::exit::{Exit, Result};
@@ -26,12 +26,15 @@ const LATE: SignedDuration = SignedDuration::from_secs(10);
 pub(crate) enum Command {
     /// Print events, oldest first, then wait for more.
     Tail(Args),
+    /// Publish kept events once more, for readers that lost them; whoever has them skips them.
+    Resend(resend::Args),
 }
 
 impl Command {
     pub(crate) fn place(&self) -> &Place {
         match self {
             Self::Tail(args) => &args.place,
+            Self::Resend(args) => &args.place,
         }
     }
 }
@@ -66,7 +69,10 @@ struct Tail {
 }
 
 pub(crate) async fn run(command: Command, config: &Config) -> Result<()> {
-    let Command::Tail(args) = command;
+    let args = match command {
+        Command::Tail(args) => args,
+        Command::Resend(args) => return resend::run(&args, config).await,
+    };
     let clock = Clock::system();
     let from = begin(&args.since, clock.wall())?;
     let bodies = if args.body { Some(Bodies::new()?) } else { None };
@@ -120,7 +126,7 @@ impl Tail {
     }
 }
 
-fn begin(since: &str, now: Timestamp) -> Result<Timestamp> {
+pub(super) fn begin(since: &str, now: Timestamp) -> Result<Timestamp> {
     if since == "all" {
         return Ok(Timestamp::UNIX_EPOCH);
     }

@@ -11,6 +11,7 @@ mod import;
 mod migrate;
 mod parked;
 mod replay;
+mod resend;
 mod serve;
 mod setup;
 mod timers;

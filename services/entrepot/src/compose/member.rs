@@ -16,6 +16,7 @@ use server::{Access, Peer, Principal, peer};
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
+use super::transport;
 use crate::config::{Config, Service};
 use crate::data;
 use crate::exit::{Class, Exit, Result};
@@ -77,6 +78,7 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
     let mut members: Vec<Member> = Vec::new();
     for service in config.services() {
         let (db, _) = open_database(config, service).await?;
+        transport::admit(config, service, &db).await?;
         let member = match service {
             Service::Inventory => inventory(config, clock, db),
             Service::Fulfillment => {

@@ -2,19 +2,43 @@
 
 use std::time::Duration;
 
-use bus::Bus;
+use bus::{Admission, Bus};
 use clock::Clock;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
-use crate::config::{BusKind, Config};
-use crate::exit::Result;
+use crate::config::{BusKind, Config, Service};
+use crate::exit::{Exit, Result};
 
 /// Connects to the bus; on Kafka, makes missing topics where the settings allow it.
 pub(super) async fn connect(config: &Config, clock: &Clock) -> Result<Bus> {
     match config.bus.kind {
         BusKind::Local => Ok(Bus::local(clock.clone())),
         BusKind::Kafka => kafka::connect(config, clock).await,
+    }
+}
+
+/// Remembers with the data which bus is used, and refuses one on which events of the last would be lost.
+pub(super) async fn admit(config: &Config, service: Service, db: &db::Db) -> Result<()> {
+    let kind = match config.bus.kind {
+        BusKind::Local => "local",
+        BusKind::Kafka => "kafka",
+    };
+    let admission = bus::admit(db, kind, config.bus.leave_kafka)
+        .await
+        .map_err(|error| Exit::other(&format!("database of {}", service.name()), &error))?;
+    match admission {
+        Admission::Admitted => Ok(()),
+        Admission::Switched { from } => {
+            tracing::warn!(service = service.name(), from, to = kind, "the bus is another one than before");
+            Ok(())
+        }
+        Admission::Refused { used } => Err(Exit::usage(format!(
+            "the database of {} was used with bus.kind = {used}, and events that its log still holds would be lost on \
+             bus.kind = {kind}: set bus.kind = {used}; or, when no other process uses this database, start with \
+             bus.leave_kafka = true, and services of this process fetch what they lack from each other",
+            service.name()
+        ))),
     }
 }
 

@@ -195,6 +195,8 @@ pub enum BusKind {
 pub struct Bus {
     /// `local` (all services in this process) or `kafka`.
     pub kind: BusKind,
+    /// Whether databases that were used with Kafka may be used with the local bus. No other process may use them then.
+    pub leave_kafka: bool,
     /// Kafka brokers, `host:port` separated by commas.
     pub brokers: String,
     /// Put before the names of topics and consumer groups, so that several platforms can share a broker.
@@ -241,6 +243,7 @@ impl Default for Bus {
         let kept = bus::Settings::default();
         Self {
             kind: BusKind::Local,
+            leave_kafka: false,
             brokers: "127.0.0.1:9092".to_owned(),
             prefix: String::new(),
             username: String::new(),
