@@ -29,15 +29,9 @@ const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
 /// How long a process may take to become ready, or the platform to come to rest.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The broker of the test run; none, said loudly, where there is none.
+/// The broker of the test run; none where tests are to be skipped for want of one.
 pub fn broker() -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
-    let broker = std::env::var(KAFKA).ok();
-    if broker.is_none() {
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on Kafka: {KAFKA} not set");
-    }
-    broker
+    db::testing::part("Kafka", KAFKA)
 }
 
 /// A prefix of topics and groups that nobody else uses.

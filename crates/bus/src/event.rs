@@ -68,7 +68,17 @@ pub(crate) struct Key {
     pub(crate) aggregate: Uuid,
 }
 
+/// What the ids of aggregates begin with where people see them, by kind of aggregate.
+pub const PREFIXES: [(&str, &str); 3] =
+    [("order", "ord_"), ("reservation", "rsv_"), ("fulfillment_order", "ful_")];
+
 impl Delivered {
+    /// The aggregate as the API shows its id, such as `ord_<uuid>`; the UUID where the API has no id of its own.
+    pub fn aggregate_id(&self) -> String {
+        let prefix = PREFIXES.iter().find(|(kind, _)| *kind == self.aggregate_type);
+        format!("{}{}", prefix.map_or("", |(_, prefix)| *prefix), self.aggregate)
+    }
+
     pub(crate) fn key(&self) -> Key {
         Key { topic: self.topic, aggregate: self.aggregate }
     }

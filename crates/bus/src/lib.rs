@@ -20,6 +20,7 @@ pub mod heads;
 pub mod inbox;
 pub mod lease;
 pub mod measure;
+pub mod missed;
 pub mod outbox;
 pub mod parked;
 pub mod replay;

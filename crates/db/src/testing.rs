@@ -1,4 +1,4 @@
-//! Databases for tests: `SQLite` always, PostgreSQL where `ENTREPOT_TEST_POSTGRES` names a server.
+//! Databases for tests: `SQLite`, and PostgreSQL on the server that `ENTREPOT_TEST_POSTGRES` names.
 //!
 //! Each is empty but for the given migrations, and gone after the test.
 
@@ -79,7 +79,7 @@ impl TestDb {
     }
 }
 
-/// A database on each engine that this machine has.
+/// A database on each engine.
 pub async fn engines(sets: Sets<'_>) -> Vec<TestDb> {
     let mut all = vec![sqlite(sets).await];
     all.extend(postgres(sets).await);
@@ -97,10 +97,10 @@ pub async fn sqlite(sets: Sets<'_>) -> TestDb {
     make(url, Options::default(), Place::Folder(folder), sets).await
 }
 
-/// A PostgreSQL database, if the machine has one; otherwise says loudly on stderr that the test is skipped there.
+/// A PostgreSQL database; none where [`part`] says that the test is skipped there.
 ///
 /// # Panics
-/// When the server named by the variable cannot be used.
+/// When no server is named, or the one that is cannot be used.
 pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
     let url = server()?;
     let schema = format!("test_{}", Uuid::new_v4().simple());
@@ -108,16 +108,31 @@ pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
     Some(make(url.clone(), options, Place::Schema { url, schema }, sets).await)
 }
 
-/// The server for tests. Where there is none, a line says so past the capturing of the test harness: a skipped test
-/// must be seen.
 fn server() -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
-    let server = std::env::var(POSTGRES).ok();
-    if server.is_none() {
+    part("PostgreSQL", POSTGRES)
+}
+
+/// The variable that lets tests be skipped for want of a part, if it is `yes`.
+const SKIP: &str = "ENTREPOT_TEST_SKIP";
+
+/// Where a part of the test suite is, from the variable that names it. None where tests without it are to be skipped:
+/// then a line says so past the capturing of the test harness.
+///
+/// # Panics
+/// When it is not named and tests are not to be skipped: a test that did nothing must not look like one that passed.
+#[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
+pub fn part(name: &str, variable: &str) -> Option<String> {
+    let place = std::env::var(variable).ok();
+    if place.is_none() {
+        let skips = std::env::var(SKIP).is_ok_and(|skips| skips == "yes");
+        assert!(
+            skips,
+            "this test needs {name}: set {variable} (tests/parts starts one), or {SKIP}=yes to skip such tests"
+        );
         let test = std::thread::current().name().unwrap_or("test").to_owned();
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on PostgreSQL: {POSTGRES} not set");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on {name}: {variable} not set");
     }
-    server
+    place
 }
 
 /// A whole PostgreSQL database of one test, for a platform with a schema per service. Gone after the test.
@@ -147,10 +162,10 @@ impl Drop for OwnDatabase {
     }
 }
 
-/// A new database on the PostgreSQL server, if the machine has one; otherwise says loudly that the test is skipped.
+/// A new database on the PostgreSQL server; none where [`part`] says that the test is skipped.
 ///
 /// # Panics
-/// When the server named by the variable cannot be used.
+/// When no server is named, or the one that is named by the variable cannot be used.
 pub async fn own_database() -> Option<OwnDatabase> {
     let server = server()?;
     let name = format!("test_{}", Uuid::new_v4().simple());

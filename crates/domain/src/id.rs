@@ -187,6 +187,13 @@ typed_id!(
     "rfd_"
 );
 
+impl FulfillmentId {
+    /// The fulfillment order of a promise: there is one for each.
+    pub fn of_promise(token: PromiseToken) -> Self {
+        Self(derived("fulfillment", &token.to_string()))
+    }
+}
+
 macro_rules! code {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -82,7 +82,17 @@ pub const METRICS: &[Metric] = &[
         "Requests served by one transaction of the reservations.",
     ),
     Metric(Counter, "entrepot_inventory_holds_expired_total", "Reservations that expired."),
+    Metric(
+        Counter,
+        "entrepot_orders_missed_events_total",
+        "Events of orders' work that were lost on their way and asked for again.",
+    ),
     Metric(Counter, "entrepot_orders_placed_total", "Orders placed."),
+    Metric(
+        Counter,
+        "entrepot_orders_without_work_total",
+        "Times that fulfillment knew no work for a released order, whose events were sent again.",
+    ),
     Metric(
         Gauge,
         "entrepot_outbox_age_seconds",

@@ -22,6 +22,10 @@ pub struct Config {
     pub hold_s: u32,
     /// How long before its end a hold is extended, in seconds.
     pub hold_margin_s: u32,
+    /// After how long without work fulfillment is asked for the work of an order, in seconds.
+    pub work_check_s: u32,
+    /// After how long without news fulfillment is asked how the work of an order stands, in seconds.
+    pub progress_check_s: u32,
     /// How many streams of `WatchOrder` may be open at once.
     pub max_watchers: usize,
     /// How long a watcher waits at most before it looks for changes made by other processes, in milliseconds.
@@ -37,6 +41,8 @@ impl Default for Config {
             payment_grace_s: 5 * 60,
             hold_s: 15 * 60,
             hold_margin_s: 2 * 60,
+            work_check_s: 5 * 60,
+            progress_check_s: 6 * 3_600,
             max_watchers: 10_000,
             watch_poll_ms: 2_000,
         }
@@ -50,6 +56,8 @@ impl Config {
             payment_ms: i64::from(self.payment_s) * 1_000,
             grace_ms: i64::from(self.payment_grace_s) * 1_000,
             hold_margin_ms: i64::from(self.hold_margin_s) * 1_000,
+            work_check_ms: i64::from(self.work_check_s) * 1_000,
+            progress_check_ms: i64::from(self.progress_check_s) * 1_000,
         }
     }
 

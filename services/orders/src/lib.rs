@@ -13,6 +13,7 @@
 
 mod api;
 mod cancel;
+mod check;
 mod command;
 mod config;
 mod error;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use bus::{Bus, Topic};
 use clock::Clock;
+use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
 use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
 use contract::orders::v1::order_events_service_server::OrderEventsServiceServer;
 use contract::orders::v1::order_service_server::OrderServiceServer;
@@ -98,18 +100,20 @@ pub struct Orders {
     pub(crate) config: Config,
     pub(crate) policy: Policy,
     pub(crate) promises: PromiseServiceClient<Peer>,
+    pub(crate) work_events: FulfillmentEventsServiceClient<Peer>,
     pub(crate) queue: place::PlaceQueue,
     pub(crate) watchers: Hub<Uuid>,
 }
 
 impl Orders {
-    /// The service over its database. `fulfillment` serves `PromiseService`.
+    /// The service over its database. `fulfillment` serves `PromiseService` and `FulfillmentEventsService`.
     pub fn new(db: Db, clock: Clock, config: Config, fulfillment: Peer) -> Arc<Self> {
         let policy = config.policy();
         let watchers = Hub::new(config.max_watchers);
-        let promises = PromiseServiceClient::new(fulfillment);
+        let promises = PromiseServiceClient::new(fulfillment.clone());
+        let work_events = FulfillmentEventsServiceClient::new(fulfillment);
         let queue = place::PlaceQueue::new(config.max_waiting);
-        Arc::new(Self { db, clock, config, policy, promises, queue, watchers })
+        Arc::new(Self { db, clock, config, policy, promises, work_events, queue, watchers })
     }
 
     /// Adds its gRPC services.

@@ -1,4 +1,5 @@
-//! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed.
+//! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed, and an order
+//! that heard nothing for long asks.
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ enum Due {
     Lapse,
     Expire,
     Extend,
+    Check,
 }
 
 impl Orders {
@@ -89,6 +91,13 @@ impl Orders {
             }
             Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
+            Some(Due::Check) => {
+                if !is_away {
+                    self.check_work(&order).await?;
+                }
+                let wait = order.check_interval_ms(&self.policy);
+                self.postpone(id, after_ms(now, if is_away { LATER_MS } else { wait })).await
+            }
         }
     }
 
@@ -100,7 +109,7 @@ impl Orders {
             match self.due(&order, now) {
                 // Each ends for good what made it due, so that this ends too.
                 Some(Due::Lapse | Due::Expire) => self.attend(id, now, false).await?,
-                Some(Due::Extend) | None => return Ok(order),
+                Some(Due::Extend | Due::Check) | None => return Ok(order),
             }
         }
     }
@@ -113,6 +122,8 @@ impl Orders {
             Some(Due::Expire)
         } else if is_due(order.extend_at(&self.policy)) {
             Some(Due::Extend)
+        } else if is_due(order.check_at(&self.policy)) {
+            Some(Due::Check)
         } else {
             None
         }

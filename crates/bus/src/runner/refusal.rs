@@ -21,7 +21,12 @@ impl Runner {
         let why = unhealed.map_or("", |unhealed| unhealed.error.as_str());
         let may_heal = unhealed.is_some_and(|unhealed| unhealed.retry);
         let error = format!("versions {} to {} are missing: {why}", applied + 1, event.sequence - 1);
-        tracing::error!(consumer = self.group(), aggregate = %event.aggregate, error, "an aggregate is parked");
+        tracing::error!(
+            consumer = self.group(),
+            aggregate = event.aggregate_id(),
+            error,
+            "an aggregate is parked"
+        );
         let retry_at = may_heal.then(|| self.after(OWNER_AWAY));
         Parking { event, reason: Reason::Gap, error, attempts: 1, retry_at }
     }
@@ -35,8 +40,13 @@ impl Runner {
         passes: i64,
     ) -> Parking<'a> {
         let text = error.source.to_string();
-        tracing::error!(consumer = self.group(), aggregate = %event.aggregate, sequence = event.sequence,
-            error = text, "an aggregate is parked");
+        tracing::error!(
+            consumer = self.group(),
+            aggregate = event.aggregate_id(),
+            sequence = event.sequence,
+            error = text,
+            "an aggregate is parked"
+        );
         let retry_at = (error.kind != HandleErrorKind::Poison).then(|| self.later(passes));
         Parking { event, reason: Reason::Handler, error: text, attempts, retry_at }
     }

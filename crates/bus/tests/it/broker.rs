@@ -1,7 +1,6 @@
 //! What only Kafka has: topics, headers, dead letters, a broker that goes away.
 
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::time::Duration;
 
 use bus::kafka::{Applied, GroupProtocol, apply_topics};
@@ -20,16 +19,9 @@ use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, until, 
 /// The variable that names a broker.
 const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
 
-/// A configuration with names of its own, if the machine has a broker; otherwise says loudly that it has not.
+/// A configuration with names of its own; none where tests are to be skipped for want of a broker.
 pub(crate) fn config() -> Option<KafkaConfig> {
-    #[expect(clippy::disallowed_methods, reason = "a switch of the test suite, not a setting of the product")]
-    let broker = std::env::var(KAFKA);
-    let Ok(brokers) = broker else {
-        let test = std::thread::current().name().unwrap_or("test").to_owned();
-        // past the capturing of the test harness: a skipped test must be seen
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} on Kafka: {KAFKA} not set");
-        return None;
-    };
+    let brokers = db::testing::part("Kafka", KAFKA)?;
     let prefix = format!("t{}.", Uuid::new_v4().simple());
     Some(KafkaConfig { brokers, prefix, partitions: 3, ..KafkaConfig::default() })
 }

@@ -114,11 +114,21 @@ pub struct Policy {
     pub grace_ms: i64,
     /// How long before its end a hold is extended, in milliseconds.
     pub hold_margin_ms: i64,
+    /// How long an order may have no work before fulfillment is asked for it, in milliseconds.
+    pub work_check_ms: i64,
+    /// How long an order with work may hear nothing of it before fulfillment is asked, in milliseconds.
+    pub progress_check_ms: i64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { payment_ms: 15 * 60_000, grace_ms: 5 * 60_000, hold_margin_ms: 2 * 60_000 }
+        Self {
+            payment_ms: 15 * 60_000,
+            grace_ms: 5 * 60_000,
+            hold_margin_ms: 2 * 60_000,
+            work_check_ms: 5 * 60_000,
+            progress_check_ms: 6 * 3_600_000,
+        }
     }
 }
 
@@ -426,11 +436,22 @@ impl Order {
         self.blocks.is_empty() && self.expired_at.is_none()
     }
 
-    /// When time alone changes something: payment lapses, the order expires, a hold must be extended.
+    /// When time alone changes something: payment lapses, the order expires, a hold must be extended, nothing was heard
+    /// for long. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
         let payment = self.lapse_at().or(self.expire_at(policy));
         let hold = self.extend_at(policy);
-        [payment, hold].into_iter().flatten().min()
+        [payment, hold, self.check_at(policy)].into_iter().flatten().min()
+    }
+
+    /// When fulfillment is asked what became of the order, if nothing was heard until then.
+    pub fn check_at(&self, policy: &Policy) -> Option<Timestamp> {
+        (!self.status().is_over()).then(|| after_ms(self.updated_at, self.check_interval_ms(policy)))
+    }
+
+    /// How long the order waits for news before it asks, and before it asks again.
+    pub fn check_interval_ms(&self, policy: &Policy) -> i64 {
+        if self.fulfillment.is_none() { policy.work_check_ms } else { policy.progress_check_ms }
     }
 
     /// When its stock is given back for want of payment.

@@ -4,7 +4,14 @@ use super::*;
 use crate::id::ReservationId;
 use crate::time::from_micros;
 
-pub(super) const POLICY: Policy = Policy { payment_ms: 900_000, grace_ms: 300_000, hold_margin_ms: 120_000 };
+pub(super) const POLICY: Policy = Policy {
+    payment_ms: 900_000,
+    grace_ms: 300_000,
+    hold_margin_ms: 120_000,
+    // later than any test
+    work_check_ms: 31_536_000_000,
+    progress_check_ms: 31_536_000_000,
+};
 
 pub(super) fn at(second: i64) -> Timestamp {
     from_micros(second * 1_000_000)
@@ -262,7 +269,7 @@ fn a_hold_is_extended_until_the_stock_is_confirmed() {
     let order = paid();
     assert_eq!(order.due_at(&POLICY), Some(at(1880)));
     let confirmed = order.confirm(ReservationId::new(promise("first").token.uuid()), at(1)).unwrap().order;
-    assert_eq!(confirmed.due_at(&POLICY), None);
+    assert_eq!(confirmed.due_at(&POLICY), confirmed.check_at(&POLICY));
 }
 
 #[test]
@@ -446,6 +453,7 @@ pub(super) fn assert_laws(order: &Order) {
         assert!(all.iter().all(|pieces| *pieces >= 0), "{b:?}");
         assert!((0..=b.cancellable()).contains(&line.cancel_requested) || order.status().is_over());
     }
+    assert!(order.status().is_over() || order.due_at(&POLICY).is_some(), "an open order waits for nothing");
     assert_eq!(order.shares_minor(), order.total_minor);
     assert!(order.ledger.claimed() <= order.ledger.paid(), "{:?}", order.ledger);
     let promised_back: i64 = order.ledger.tenders.iter().map(|t| t.claimed_minor).sum();

@@ -49,8 +49,8 @@ pub(crate) struct Args {
     /// Print what is there and end.
     #[arg(long)]
     no_follow: bool,
-    /// Only events of this aggregate.
-    #[arg(long, value_name = "UUID")]
+    /// Only events of this aggregate, such as `ord_<uuid>`.
+    #[arg(long, value_name = "ID", value_parser = super::ids::aggregate)]
     aggregate: Option<Uuid>,
     /// One JSON object a line.
     #[arg(long)]
@@ -153,7 +153,7 @@ fn line(event: &Delivered, is_json: bool, bodies: Option<&Bodies>) -> String {
             "topic": event.topic.name(),
             "type": event.event_type,
             "aggregate_type": event.aggregate_type,
-            "aggregate": event.aggregate,
+            "aggregate": event.aggregate_id(),
             "sequence": event.sequence,
             "time": event.occurred_at.to_string(),
             "actor": event.actor,
@@ -166,7 +166,11 @@ fn line(event: &Delivered, is_json: bool, bodies: Option<&Bodies>) -> String {
     let body = body.map_or(String::new(), |body| format!("\n    {body}"));
     format!(
         "{} {what:<28} {} {} v{} by {}{body}",
-        event.occurred_at, event.aggregate_type, event.aggregate, event.sequence, event.actor
+        event.occurred_at,
+        event.aggregate_type,
+        event.aggregate_id(),
+        event.sequence,
+        event.actor
     )
 }
 

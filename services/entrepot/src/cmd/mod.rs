@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod errors;
 mod events;
+mod ids;
 mod import;
 mod migrate;
 mod parked;
@@ -101,10 +102,9 @@ impl Command {
             Self::Events(command) => command.place().settings(),
             Self::Parked(command) => command.place().settings(),
             Self::Timers(command) => command.place().settings(),
+            Self::Demo(args) => args.settings(),
             // these place their data themselves, or have none
-            Self::Demo(_) | Self::Replay(_) | Self::Bench(_) | Self::Topics(_) | Self::Errors(_) => {
-                Vec::new()
-            }
+            Self::Replay(_) | Self::Bench(_) | Self::Topics(_) | Self::Errors(_) => Vec::new(),
         }
     }
 
@@ -164,6 +164,10 @@ fn start(cli: Cli) -> Result<()> {
     let (config, settings) = load(&cli)?;
     server::telemetry::init(config.log.format, &config.log.filter)
         .map_err(|error| Exit::usage(format!("setting `log.filter`: {error}")))?;
+    for warning in misspelled(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()), &settings)
+    {
+        tracing::warn!("{warning}");
+    }
     open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if config.runtime.worker_threads > 0 {
@@ -186,6 +190,30 @@ fn open_files() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::debug!(%error, "the limit of open files stays");
     }
+}
+
+/// What to say of variables that look like settings and are none: one underscore is easily written for two.
+fn misspelled(names: impl Iterator<Item = String>, settings: &[Setting]) -> Vec<String> {
+    let is_ours = |name: &String| {
+        name.starts_with("ENTREPOT_")
+            && !name.starts_with("ENTREPOT__")
+            && !name.starts_with("ENTREPOT_TEST_")
+            && name != FILE_VARIABLE
+    };
+    let variable = |path: &str| format!("ENTREPOT__{}", path.to_ascii_uppercase().replace('.', "__"));
+    let mut warnings: Vec<String> = names
+        .filter(is_ours)
+        .map(|name| {
+            let meant = settings.iter().map(|setting| variable(&setting.path));
+            let meant = meant.into_iter().find(|variable| variable.replace("__", "_") == name);
+            let hint = meant.unwrap_or_else(|| "ENTREPOT__SECTION__KEY".to_owned());
+            format!(
+                "environment variable {name} is ignored; settings are written with two underscores: {hint}"
+            )
+        })
+        .collect();
+    warnings.sort_unstable();
+    warnings
 }
 
 /// Defaults < file < environment < flags.
@@ -236,4 +264,28 @@ fn address(named: Option<String>, directory: &Path) -> Result<String> {
             directory.display()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_with_one_underscore_is_warned_of() {
+        let (_, settings) = Layers::new().unwrap().finish().unwrap();
+        let names = [
+            "ENTREPOT_SERVER_LISTEN",
+            "ENTREPOT_BUS_MIN_INSYNC",
+            "ENTREPOT_NONSENSE",
+            "ENTREPOT__SERVER__LISTEN",
+            "ENTREPOT_TEST_KAFKA",
+            "ENTREPOT_CONFIG",
+            "PATH",
+        ];
+        let warnings = misspelled(names.map(ToOwned::to_owned).into_iter(), &settings);
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(warnings[0].ends_with("ENTREPOT__BUS__MIN_INSYNC"), "{warnings:?}");
+        assert!(warnings[1].ends_with("ENTREPOT__SECTION__KEY"), "{warnings:?}");
+        assert!(warnings[2].ends_with("ENTREPOT__SERVER__LISTEN"), "{warnings:?}");
+    }
 }

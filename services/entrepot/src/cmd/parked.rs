@@ -53,6 +53,7 @@ pub(crate) struct Choice {
     /// The consumer: inventory, fulfillment or orders.
     consumer: String,
     /// The aggregate, as `parked list` shows it.
+    #[arg(value_parser = super::ids::aggregate)]
     aggregate: Uuid,
     /// Why; kept with the decision.
     #[arg(long)]
@@ -117,7 +118,7 @@ fn line(row: &Parked) -> String {
         "{} {} {} sequence {} {}: {} - {} ({} tries, parked {}, tried again {retry})",
         row.consumer,
         event.aggregate_type,
-        event.aggregate,
+        event.aggregate_id(),
         event.sequence,
         event.event_type,
         row.reason.name(),

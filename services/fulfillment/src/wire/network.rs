@@ -46,8 +46,9 @@ pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Nod
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     let id = node_id(faults, &field("node_id"), &node.node_id);
     faults.take(&field("name"), check_text(&node.name, Node::MAX_NAME));
-    let kind = kind(node.kind);
-    if kind.is_none() {
+    let asked = faults.take(&field("kind"), server::known::<pb::NodeKind>(node.kind));
+    let kind = asked.and_then(kind);
+    if asked.is_some() && kind.is_none() {
         faults.add(field("kind"), "must be one of the kinds of node");
     }
     let position = node.place.map_or_else(|| Err("is required".to_owned()), place);
@@ -73,8 +74,8 @@ pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Nod
     Some(node)
 }
 
-fn kind(number: i32) -> Option<Kind> {
-    let name = pb::NodeKind::try_from(number).ok()?.as_str_name();
+fn kind(asked: pb::NodeKind) -> Option<Kind> {
+    let name = asked.as_str_name();
     Kind::parse(name.strip_prefix("NODE_KIND_")?)
 }
 

@@ -49,13 +49,14 @@ fn call(
 pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<Reject, Error> {
     let mut faults = Faults::default();
     let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
-    let reason = match request.reason() {
-        pb::RejectReason::NotFound => Some(RejectReason::NotFound),
-        pb::RejectReason::Damaged => Some(RejectReason::Damaged),
-        pb::RejectReason::TooBusy => Some(RejectReason::TooBusy),
-        pb::RejectReason::NodeClosed => Some(RejectReason::NodeClosed),
-        pb::RejectReason::Other => Some(RejectReason::Other),
-        pb::RejectReason::Unspecified => {
+    let reason = match faults.take("reason", server::known(request.reason)) {
+        Some(pb::RejectReason::NotFound) => Some(RejectReason::NotFound),
+        Some(pb::RejectReason::Damaged) => Some(RejectReason::Damaged),
+        Some(pb::RejectReason::TooBusy) => Some(RejectReason::TooBusy),
+        Some(pb::RejectReason::NodeClosed) => Some(RejectReason::NodeClosed),
+        Some(pb::RejectReason::Other) => Some(RejectReason::Other),
+        None => None,
+        Some(pb::RejectReason::Unspecified) => {
             faults.add("reason", "is required");
             None
         }
@@ -90,13 +91,14 @@ fn pick_line(faults: &mut Faults, i: usize, line: &pb::PickLine) -> Pick {
     if line.picked <= 0 && line.short <= 0 {
         faults.add(field("picked"), "nothing is picked and nothing is short");
     }
-    let reason = match line.short_reason() {
-        pb::ShortReason::NotFound => Some(ShortReason::NotFound),
-        pb::ShortReason::Damaged => Some(ShortReason::Damaged),
-        pb::ShortReason::Other => Some(ShortReason::Other),
-        pb::ShortReason::Unspecified => None,
+    let given = faults.take(&field("short_reason"), server::known(line.short_reason));
+    let reason = match given {
+        Some(pb::ShortReason::NotFound) => Some(ShortReason::NotFound),
+        Some(pb::ShortReason::Damaged) => Some(ShortReason::Damaged),
+        Some(pb::ShortReason::Other) => Some(ShortReason::Other),
+        Some(pb::ShortReason::Unspecified) | None => None,
     };
-    if line.short > 0 && reason.is_none() {
+    if line.short > 0 && given == Some(pb::ShortReason::Unspecified) {
         faults.add(field("short_reason"), "is required when units are short");
     }
     Pick {
@@ -114,10 +116,11 @@ pub(crate) fn hand_over(
     let mut faults = Faults::default();
     let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
     let code = faults.take("code", Code::parse(&request.code));
-    let collector = match request.collector() {
-        pb::CollectorKind::Buyer => Some(Collector::Buyer),
-        pb::CollectorKind::Delegate => Some(Collector::Delegate),
-        pb::CollectorKind::Unspecified => {
+    let collector = match faults.take("collector", server::known(request.collector)) {
+        Some(pb::CollectorKind::Buyer) => Some(Collector::Buyer),
+        Some(pb::CollectorKind::Delegate) => Some(Collector::Delegate),
+        None => None,
+        Some(pb::CollectorKind::Unspecified) => {
             faults.add("collector", "is required");
             None
         }
@@ -178,11 +181,16 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
         faults.add("states", "at most 32");
     }
     for (i, number) in request.states.iter().take(32).enumerate() {
-        match state_named(*number) {
+        let field = format!("states[{i}]");
+        let Some(asked) = faults.take(&field, server::known::<pb::FulfillmentState>(*number)) else {
+            continue;
+        };
+        match state_named(asked) {
             Some(state) if !states.contains(&state) => states.push(state),
             Some(_) => {}
             None => {
-                faults.add(format!("states[{i}]"), "is no state of a node's fulfilment order");
+                let name = asked.as_str_name();
+                faults.add(field, format!("{name} is not a state of a node's fulfillment order"));
             }
         }
     }
@@ -229,9 +237,8 @@ fn twice(faults: &mut Faults, lines: impl Iterator<Item = u32>) {
     }
 }
 
-fn state_named(number: i32) -> Option<State> {
-    let name =
-        pb::FulfillmentState::try_from(number).ok()?.as_str_name().strip_prefix("FULFILLMENT_STATE_")?;
+fn state_named(asked: pb::FulfillmentState) -> Option<State> {
+    let name = asked.as_str_name().strip_prefix("FULFILLMENT_STATE_")?;
     State::ALL.into_iter().find(|state| state.name() == name)
 }
 
@@ -308,9 +315,10 @@ mod tests {
     #[test]
     fn every_state_has_its_number_on_the_wire() {
         for state in State::ALL {
-            assert_eq!(state_named(state_number(state)), Some(state));
+            let number = server::known(state_number(state)).unwrap();
+            assert_eq!(state_named(number), Some(state));
         }
-        assert_eq!(state_named(0), None);
-        assert_eq!(state_named(999), None);
+        assert_eq!(state_named(pb::FulfillmentState::Unspecified), None);
+        assert!(server::known::<pb::FulfillmentState>(999).is_err());
     }
 }

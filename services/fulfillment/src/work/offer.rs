@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use db::Tx;
 use domain::fulfillment::{Buckets, Clocks, Line, Marks, Order, accept};
-use domain::id::{FulfillmentId, PromiseToken, derived};
+use domain::id::{FulfillmentId, PromiseToken};
 use jiff::Timestamp;
 
 use super::change::{By, Change};
@@ -62,7 +62,7 @@ fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
     };
     Stored {
         order: Order {
-            id: FulfillmentId::new(derived("fulfillment", &released.token.to_string())),
+            id: FulfillmentId::of_promise(released.token),
             order: released.order,
             token: released.token,
             node: released.node.clone(),

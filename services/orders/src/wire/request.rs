@@ -60,7 +60,8 @@ fn draft(
     if !request.customer_ref.is_empty() {
         fields.text("customer_ref", &request.customer_ref, 64);
     }
-    let terms = terms(fields, request.payment_terms());
+    let terms = fields.take("payment_terms", server::known(request.payment_terms));
+    let terms = terms.and_then(|asked| terms_of(fields, asked));
     let currency = fields.currency("total", request.total.as_ref());
     let total = currency.and_then(|c| fields.minor("total", request.total.as_ref(), Some(c)));
     let lines = lines(fields, amounts, request, currency, config.max_lines);
@@ -80,7 +81,7 @@ fn draft(
     })
 }
 
-fn terms(fields: &mut Fields, terms: pb::PaymentTerms) -> Option<Terms> {
+fn terms_of(fields: &mut Fields, terms: pb::PaymentTerms) -> Option<Terms> {
     match terms {
         pb::PaymentTerms::Prepaid => Some(Terms::Prepaid),
         pb::PaymentTerms::PayAtHandover => Some(Terms::PayAtHandover),
@@ -166,11 +167,11 @@ fn tenders(fields: &mut Fields, tenders: &[pb::Tender], currency: Option<Currenc
         let kind = fields.text(format_args!("tenders[{i}].kind"), &tender.kind, 32);
         let provider_ref = fields.label(format_args!("tenders[{i}].provider_ref"), &tender.provider_ref, 128);
         let amount = fields.minor(format_args!("tenders[{i}].amount"), tender.amount.as_ref(), currency);
-        let state = match pb::TenderState::try_from(tender.state) {
-            Ok(pb::TenderState::Unspecified | pb::TenderState::Due) => Some(TenderState::Due),
-            Ok(pb::TenderState::Authorized) => Some(TenderState::Authorized),
-            Ok(pb::TenderState::Captured) => Some(TenderState::Captured),
-            Ok(pb::TenderState::Voided | pb::TenderState::Failed) | Err(_) => {
+        let state = match fields.take(format_args!("tenders[{i}].state"), server::known(tender.state))? {
+            pb::TenderState::Unspecified | pb::TenderState::Due => Some(TenderState::Due),
+            pb::TenderState::Authorized => Some(TenderState::Authorized),
+            pb::TenderState::Captured => Some(TenderState::Captured),
+            pb::TenderState::Voided | pb::TenderState::Failed => {
                 fields.refuse(format_args!("tenders[{i}].state"), "must be DUE, AUTHORIZED or CAPTURED");
                 None
             }
@@ -192,7 +193,11 @@ fn source(fields: &mut Fields, source: Option<Fulfillment>) -> Option<Source> {
         }
         Some(Fulfillment::Destination(destination)) => {
             let node = fields.take("destination.node_id", NodeId::new(destination.node_id.as_str()));
-            let method = fields.take("destination.method", method_of(destination.method));
+            let known = fields.take(
+                "destination.method",
+                server::known::<contract::r#type::v1::Method>(destination.method),
+            );
+            let method = known.and_then(|known| fields.take("destination.method", method_of(known.into())));
             method.zip(node).map(|(method, node)| Source::Node { method, node })
         }
     }
@@ -204,12 +209,13 @@ pub(crate) fn pay_order(caller: &Principal, request: &pb::PayOrderRequest) -> Re
     let order = fields.take("order_id", request.order_id.parse::<OrderId>());
     let tender = fields.text("tender_id", &request.tender_id, 64);
     let provider_ref = fields.label("provider_ref", &request.provider_ref, 128);
-    let state = match request.state() {
-        pb::TenderState::Authorized => Some(TenderState::Authorized),
-        pb::TenderState::Captured => Some(TenderState::Captured),
-        pb::TenderState::Voided => Some(TenderState::Voided),
-        pb::TenderState::Failed => Some(TenderState::Failed),
-        pb::TenderState::Unspecified | pb::TenderState::Due => {
+    let state = match fields.take("state", server::known(request.state)) {
+        Some(pb::TenderState::Authorized) => Some(TenderState::Authorized),
+        Some(pb::TenderState::Captured) => Some(TenderState::Captured),
+        Some(pb::TenderState::Voided) => Some(TenderState::Voided),
+        Some(pb::TenderState::Failed) => Some(TenderState::Failed),
+        None => None,
+        Some(pb::TenderState::Unspecified | pb::TenderState::Due) => {
             fields.refuse("state", "must be AUTHORIZED, CAPTURED, VOIDED or FAILED");
             None
         }
@@ -276,10 +282,12 @@ pub(crate) fn list_orders(request: pb::ListOrdersRequest) -> Result<(Filter, i64
         fields.refuse("filter.statuses", format!("must be at most {MAX_STATUSES}"));
     }
     for (i, number) in given.statuses.iter().take(MAX_STATUSES).enumerate() {
-        match pb::OrderStatus::try_from(*number).ok().and_then(status_of) {
+        let field = format!("filter.statuses[{i}]");
+        let Some(asked) = fields.take(&field, server::known(*number)) else { continue };
+        match status_of(asked) {
             Some(status) if filter.statuses.contains(&status) => {}
             Some(status) => filter.statuses.push(status),
-            None => fields.refuse(format_args!("filter.statuses[{i}]"), "is no status"),
+            None => fields.refuse(field, "must not be UNSPECIFIED"),
         }
     }
     if !given.channel.is_empty() {

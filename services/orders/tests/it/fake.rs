@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::fulfillment_events_service_server::{
+    FulfillmentEventsService, FulfillmentEventsServiceServer,
+};
 use contract::fulfillment::v1::promise_service_server::{PromiseService, PromiseServiceServer};
-use contract::r#type::v1::Window;
+use contract::r#type::v1::{StoredEvent, Window};
 use domain::id::{PromiseToken, Uuid, v7};
 use domain::time::{after_ms, from_parts, to_parts};
 use prost_types::Timestamp as PbTimestamp;
 use server::{Peer, Reason, Violation};
 use tokio::sync::Notify;
+use tonic::service::RoutesBuilder;
 use tonic::{Code, Request, Response, Status, async_trait};
 
 /// What the stand-in knows and does.
@@ -32,6 +36,7 @@ struct State {
     asked: usize,
     stalls: bool,
     ends_at_once: bool,
+    events: Vec<StoredEvent>,
 }
 
 impl Fake {
@@ -40,7 +45,11 @@ impl Fake {
     }
 
     pub(crate) fn peer(self: &Arc<Self>) -> Peer {
-        server::peer::local(PromiseServiceServer::from_arc(Arc::clone(self)))
+        let mut routes = RoutesBuilder::default();
+        routes
+            .add_service(PromiseServiceServer::from_arc(Arc::clone(self)))
+            .add_service(FulfillmentEventsServiceServer::from_arc(Arc::clone(self)));
+        server::peer::local(routes.routes().prepare())
     }
 
     /// From now on every hold and extension is refused so.
@@ -56,6 +65,11 @@ impl Fake {
     /// Whether every new hold has ended by the time that it is answered.
     pub(crate) fn end_at_once(&self, ends: bool) {
         self.state.lock().unwrap().ends_at_once = ends;
+    }
+
+    /// Fulfillment has this event, which nobody heard.
+    pub(crate) fn keep(&self, event: &bus::Delivered) {
+        self.state.lock().unwrap().events.push(bus::replay::to_stored(event));
     }
 
     /// The next hold that is asked for waits until [`Self::go_on`].
@@ -138,6 +152,22 @@ fn not_found() -> Status {
     let reason =
         Reason { name: "PROMISE_NOT_FOUND", code: Code::NotFound, ..server::reason::CALLER_NOT_ALLOWED };
     server::status(reason, "fulfillment.entrepot", "no such promise".to_owned(), [])
+}
+
+#[async_trait]
+impl FulfillmentEventsService for Fake {
+    async fn replay_events(
+        &self,
+        request: Request<pb::ReplayEventsRequest>,
+    ) -> Result<Response<pb::ReplayEventsResponse>, Status> {
+        let asked = request.into_inner();
+        let state = self.state.lock().unwrap();
+        let wanted = |event: &&StoredEvent| {
+            event.aggregate_id == asked.aggregate_id && event.sequence >= asked.from_sequence
+        };
+        let events = state.events.iter().filter(wanted).cloned().collect();
+        Ok(Response::new(pb::ReplayEventsResponse { events }))
+    }
 }
 
 #[async_trait]

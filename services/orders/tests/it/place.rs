@@ -347,3 +347,33 @@ async fn a_refusal_that_says_ask_again_is_aborted() {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "PROMISE_PENDING"));
     }
 }
+
+#[tokio::test]
+async fn a_request_id_that_was_refused_is_free_also_for_another_body() {
+    for world in worlds().await {
+        let wanted = request("1", vec![line("a", 1, 100)], TenderState::Captured);
+        world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
+        assert_eq!(reason(&world.try_place(wanted.clone()).await.unwrap_err()), "NO_STOCK");
+        world.fake.grant();
+        let mut other = request("2", vec![line("b", 2, 100)], TenderState::Due);
+        other.request_id.clone_from(&wanted.request_id);
+        let order = world.try_place(other.clone()).await.unwrap();
+        // From now on the id has its answer.
+        assert_eq!(world.try_place(other).await.unwrap(), order);
+        assert_eq!(reason(&world.try_place(wanted).await.unwrap_err()), "REQUEST_ID_REUSED");
+        let mut payment = pb::PayOrderRequest {
+            request_id: domain::id::v7().to_string(),
+            order_id: order.order_id.clone(),
+            tender_id: "t1".to_owned(),
+            state: TenderState::Captured.into(),
+            amount: gbp(1),
+            provider_ref: "psp-1".to_owned(),
+        };
+        let mut client = world.client.clone();
+        let refused = client.pay_order(payment.clone()).await.unwrap_err();
+        assert_eq!(reason(&refused), "AMOUNT_DIFFERS");
+        payment.amount.clone_from(&order.tenders[0].amount);
+        let paid = client.pay_order(payment).await.unwrap().into_inner().order.unwrap();
+        assert_eq!(paid.tenders[0].state(), TenderState::Captured);
+    }
+}

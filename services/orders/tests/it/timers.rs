@@ -2,9 +2,10 @@
 
 use contract::orders::v1::OrderStatus;
 use domain::time::after_ms;
+use orders::Config;
 use tonic::Code;
 
-use crate::world::worlds;
+use crate::world::{worlds, worlds_with};
 
 #[tokio::test]
 async fn a_hold_is_extended_until_the_stock_is_confirmed() {
@@ -17,7 +18,7 @@ async fn a_hold_is_extended_until_the_stock_is_confirmed() {
             assert_eq!(world.fake.extensions(), extended);
         }
         world.confirm(&order).await;
-        assert_eq!(world.orders.next_due().await.unwrap(), None);
+        assert!(world.is_quiet().await);
     }
 }
 
@@ -35,7 +36,7 @@ async fn a_hold_is_extended_also_when_the_node_works_before_inventory_has_heard_
             assert_eq!(world.fake.extensions(), extended);
         }
         world.confirm(&order).await;
-        assert_eq!(world.orders.next_due().await.unwrap(), None);
+        assert!(world.is_quiet().await);
     }
 }
 
@@ -113,5 +114,44 @@ async fn a_peer_that_is_away_is_asked_once_a_turn_and_payments_lapse_meanwhile()
         world.fake.grant();
         world.pass(1).await;
         assert_eq!(world.fake.extensions(), released.len());
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_fulfillment_never_heard_of_is_sent_again_until_it_has_work() {
+    for world in worlds_with(Config::default()).await {
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        let waiting = || world.count("SELECT COUNT(*) AS n FROM outbox");
+        let before = waiting().await;
+        world.pass(4).await;
+        assert_eq!(waiting().await, before, "it is not yet time to ask");
+        world.pass(2).await;
+        let sent = waiting().await - before;
+        assert_eq!(sent, i64::try_from(world.events(&order).await.len()).unwrap(), "all its events, once");
+        world.pass(6).await;
+        assert_eq!(waiting().await, before + 2 * sent, "and again, as long as there is no work");
+        let due = "SELECT COUNT(*) AS n FROM orders WHERE due_at IS NOT NULL";
+        assert_eq!(world.count(due).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_order_finds_the_events_of_its_work_that_were_lost() {
+    use contract::fulfillment::v1 as ful;
+    use contract::fulfillment::v1::fulfillment_event::Body;
+    for world in worlds_with(Config::default()).await {
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        let accepted = Body::Accepted(ful::FulfillmentAccepted {});
+        let event = world.work_event(&order, ful::FulfillmentState::Accepted, accepted, |_| ());
+        world.fake.keep(&event);
+        world.pass(6).await;
+        let found = world.get(&order).await;
+        assert_eq!(found.status(), OrderStatus::InFulfillment);
+        let steps = world.steps(&order).await;
+        // Nothing more is there, and what was applied is not applied twice.
+        world.pass(6 * 60 + 1).await;
+        assert_eq!((world.get(&order).await, world.steps(&order).await), (found, steps));
     }
 }

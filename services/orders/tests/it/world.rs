@@ -36,9 +36,13 @@ pub(crate) struct World {
 
 const SETS: db::testing::Sets<'static> = &[("bus", bus::MIGRATIONS), ("orders", orders::MIGRATIONS)];
 
-/// A world on each engine.
+/// Ten years in seconds: later than any test.
+const NEVER: u32 = 315_360_000;
+
+/// A world on each engine, whose orders ask for nothing that they did not hear of.
 pub(crate) async fn worlds() -> Vec<World> {
-    worlds_with(Config { watch_poll_ms: 60_000, ..Config::default() }).await
+    let config = Config { work_check_s: NEVER, progress_check_s: NEVER, ..Config::default() };
+    worlds_with(Config { watch_poll_ms: 60_000, ..config }).await
 }
 
 pub(crate) async fn worlds_with(config: Config) -> Vec<World> {
@@ -134,6 +138,12 @@ impl World {
     pub(crate) async fn pass(&self, minutes: i64) {
         self.clock.advance_to(after_ms(self.now(), minutes * 60_000));
         self.orders.run_due(self.now()).await.unwrap();
+    }
+
+    /// Whether no order is due within a year.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        let year = after_ms(self.now(), 365 * 86_400_000);
+        self.orders.next_due().await.unwrap().is_none_or(|due| due > year)
     }
 
     /// A number that no order of the channel has.
@@ -294,7 +304,8 @@ impl World {
         body: ful::fulfillment_event::Body,
         change: impl Fn(&mut ful::FulfillmentLine),
     ) -> Delivered {
-        let fulfillment = domain::id::derived("test.fo", &order.order_id);
+        let token: PromiseToken = order.promise_token.parse().unwrap();
+        let fulfillment = domain::id::FulfillmentId::of_promise(token).uuid();
         let lines = order.lines.iter().map(|line| {
             let mut line = ful::FulfillmentLine {
                 line: line.line,

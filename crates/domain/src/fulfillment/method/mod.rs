@@ -38,7 +38,7 @@ pub enum MethodError {
     #[error("is required")]
     Absent,
     /// Nobody knows the name.
-    #[error("is no known method")]
+    #[error("is not a known method")]
     Unknown,
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 #[derive(Default)]
 pub(crate) struct Tally {
     inner: Mutex<Inner>,
+    is_quiet: bool,
 }
 
 #[derive(Default)]
@@ -24,12 +25,20 @@ struct Inner {
 }
 
 impl Tally {
+    /// One that keeps nothing: for orders that are played without an end.
+    pub(crate) fn quiet() -> Self {
+        Self { is_quiet: true, ..Self::default() }
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         f(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// An order stands.
     pub(crate) fn placed(&self, order_id: String, place_time: Timestamp, micros: u64) {
+        if self.is_quiet {
+            return;
+        }
         self.with(|inner| {
             inner.place_us.push(micros);
             inner.placed.insert(order_id, place_time);
@@ -38,6 +47,9 @@ impl Tally {
 
     /// A store saw an order for the first time.
     pub(crate) fn seen(&self, order_id: &str, at: Timestamp) {
+        if self.is_quiet {
+            return;
+        }
         self.with(|inner| {
             inner.seen.entry(order_id.to_owned()).or_insert(at);
         });
@@ -45,11 +57,17 @@ impl Tally {
 
     /// The platform said no.
     pub(crate) fn refused(&self, reason: &str) {
+        if self.is_quiet {
+            return tracing::debug!(reason, "an order was refused");
+        }
         self.with(|inner| *inner.refused.entry(reason.to_owned()).or_default() += 1);
     }
 
     /// Something that should not happen.
     pub(crate) fn fault(&self, what: &str) {
+        if self.is_quiet {
+            return tracing::warn!(what, "the demo met a fault");
+        }
         self.with(|inner| *inner.faults.entry(what.to_owned()).or_default() += 1);
     }
 

@@ -48,10 +48,39 @@ pub(crate) struct Args {
     /// Where the platform keeps its data. Default: a fresh temporary directory, removed at the end.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Orders a second after the table; 0 = none, the platform only serves.
+    #[arg(long, default_value_t = 2.0, value_parser = rate)]
+    rate: f64,
+    /// Where callers connect, IP:PORT (setting `server.listen`).
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where operators look, IP:PORT (setting `admin.listen`).
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
     /// Seed of what customers and stores do.
     #[arg(long, default_value_t = 7)]
     seed: u64,
 }
+
+impl Args {
+    /// Flags that are settings.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String, &'static str)> {
+        let flags = [("server.listen", &self.listen, "--listen"), ("admin.listen", &self.admin, "--admin")];
+        let given = |(path, value, flag): (_, &Option<String>, _)| Some((path, value.clone()?, flag));
+        flags.into_iter().filter_map(given).collect()
+    }
+}
+
+/// The most orders a second after the table.
+const MAX_RATE: f64 = 100.0;
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if (0.0..=MAX_RATE).contains(&rate) { Ok(rate) } else { Err(format!("expected 0 to {MAX_RATE}")) }
+}
+
+/// After so many orders the stock of the retailer is delivered again.
+const RESTOCK_ORDERS: f64 = 2_000.0;
 
 /// Plays the demo on a running platform.
 struct Demo<'a> {
@@ -82,6 +111,41 @@ impl Demo<'_> {
         figures.outcomes = self.outcomes(begun).await?;
         figures.audit = self.audit().await?;
         Ok(figures)
+    }
+
+    /// Goes on with orders after the table, until it is dropped. One node of each city is left to whoever tries it.
+    async fn go_on(&self) -> Result<(), Status> {
+        if self.args.rate <= 0.0 {
+            return std::future::pending().await;
+        }
+        let alone = retailer::left_alone();
+        let nodes: Vec<_> =
+            retailer::nodes().into_iter().filter(|node| !alone.contains(&node.node_id)).collect();
+        let tally = Arc::new(Tally::quiet());
+        let busy = Arc::default();
+        let demo = Demo { tally: Arc::clone(&tally), busy, clients: self.clients.clone(), ..*self };
+        let _stores = demo.open_stores(&nodes)?;
+        let clock = self.platform.clock().clone();
+        let run = format!("demo-{}", clock.wall().as_millisecond());
+        let pause = Duration::from_secs_f64(1.0 / self.args.rate);
+        let seed = self.args.seed;
+        let shopper = shoppers::stroll(self.named("channel/web")?, tally, run.clone(), seed, pause, clock);
+        let restock = async {
+            for delivery in 1_u64.. {
+                self.platform.clock().pause(pause.mul_f64(RESTOCK_ORDERS)).await;
+                let stock = retailer::stock(&retailer::nodes(), self.platform.clock().business());
+                let booked =
+                    setup::book(&self.named("ops/demo")?, &format!("{run}-{delivery}"), &stock).await;
+                if let Err(status) = booked {
+                    tracing::warn!(error = status.message(), "the demo's stock was not delivered again");
+                }
+            }
+            Ok(())
+        };
+        tokio::select! {
+            never = shopper => match never {},
+            ended = restock => ended,
+        }
     }
 
     async fn set_up(&self, nodes: &[contract::fulfillment::v1::Node]) -> Result<usize, Status> {
@@ -220,8 +284,13 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     let temporary = setup::data_directory(&mut config, args.data.as_deref(), "entrepot-demo-")?;
     if args.exit {
         // Nobody calls from outside: any free port will do.
-        config.server.listen.set_port(0);
-        config.admin.listen.set_port(0);
+        for (flag, address) in
+            [(&args.listen, &mut config.server.listen), (&args.admin, &mut config.admin.listen)]
+        {
+            if flag.is_none() {
+                address.set_port(0);
+            }
+        }
     }
     let platform = Platform::start(config, Clock::system()).await?;
     let clients = Clients::new(&platform.address(), "ops/demo")
@@ -235,6 +304,7 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     let told = played.and_then(|figures| tell(&args, &figures));
     if told.is_ok() && !args.exit {
         let at = platform.address();
+        invite(&args);
         let at = at.trim_start_matches("http://");
         eprintln!("\nserving on {at} until interrupted; try\n");
         let cart = r#"{"lines": [{"line": 1, "sku": "DEMO-0007", "quantity": 2}], "max_options": 1,
@@ -244,12 +314,31 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
             "  grpcurl -plaintext -d '{cart}' \\\n    {at} entrepot.fulfillment.v1.PromiseService/GetPromise"
         );
         eprintln!("  grpcurl -plaintext {at} entrepot.inventory.v1.InventoryService/Audit\n");
-        let signal = server::shutdown::signal().await;
-        tracing::info!(?signal, "the demo ends");
+        tokio::select! {
+            signal = server::shutdown::signal() => tracing::info!(?signal, "the demo ends"),
+            ended = demo.go_on() => {
+                if let Err(status) = ended {
+                    tracing::warn!(error = status.message(), "no more orders are played");
+                }
+                let signal = server::shutdown::signal().await;
+                tracing::info!(?signal, "the demo ends");
+            }
+        }
     }
     platform.shutdown().await;
     drop(temporary);
     told
+}
+
+/// Says what goes on, and where a visitor may work.
+fn invite(args: &Args) {
+    if args.rate > 0.0 {
+        let alone = retailer::left_alone().join(", ");
+        eprintln!(
+            "\norders go on at {} a second (--rate 0: none); nobody works at {alone}: try them",
+            args.rate
+        );
+    }
 }
 
 fn tell(args: &Args, figures: &Figures) -> exit::Result<()> {

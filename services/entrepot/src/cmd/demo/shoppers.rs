@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use clock::Clock;
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::LatLng;
 use contract::orders::v1 as ord;
@@ -27,6 +28,31 @@ pub(crate) async fn shop(clients: Clients, tally: Arc<Tally>, left: Arc<AtomicU6
                 _ => tally.fault(&format!("place: {:?} {}", status.code(), status.message())),
             }
         }
+    }
+}
+
+/// Places orders at a steady rate, for ever.
+pub(crate) async fn stroll(
+    clients: Clients,
+    tally: Arc<Tally>,
+    run: String,
+    seed: u64,
+    pause: Duration,
+    clock: Clock,
+) -> std::convert::Infallible {
+    let left = Arc::new(AtomicU64::new(0));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        clock.pause(pause).await;
+        left.fetch_add(1, Ordering::Relaxed);
+        shop(
+            clients.clone(),
+            Arc::clone(&tally),
+            Arc::clone(&left),
+            format!("{run}-{}", rng.u64(..)),
+            rng.u64(..),
+        )
+        .await;
     }
 }
 
