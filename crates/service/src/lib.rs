@@ -5,6 +5,8 @@
 //! ([`Batcher`]), watchers of a row ([`Hub`]), sealed tokens of pages and streams ([`token`]), the answer to a consumer
 //! that misses events ([`replay`]), and messages of the wire that all packages use ([`wire`]).
 //!
+//! A process runs every service by its [`shape`], without knowing which one it is.
+//!
 //! Owns no table. Knows no service and no rule of one. Always true: an answer that was read in a writing transaction is
 //! given after its commit; one condition has one reason.
 
@@ -16,6 +18,7 @@ pub mod once;
 pub mod outage;
 pub mod reason;
 pub mod replay;
+pub mod shape;
 pub mod token;
 pub mod wire;
 
@@ -25,3 +28,4 @@ pub use fields::Fields;
 pub use hub::{Hub, Watcher};
 pub use once::{Call, Turn};
 pub use outage::Outage;
+pub use shape::{About, Service};

@@ -12,9 +12,8 @@ use bus::lease;
 use clock::{Clock, Follow};
 use db::{Db, Engine, Tx};
 use jiff::Timestamp;
+use service::Service;
 use tokio_util::sync::CancellationToken;
-
-use crate::timers::Due;
 
 /// The lease that an operator takes so that everything due is ended while it lasts.
 const RESUME: &str = "timers resume";
@@ -67,7 +66,7 @@ impl Guard {
     }
 
     /// Something is due by business time. Answers whether it may be ended now.
-    pub(crate) async fn admits(&mut self, service: &dyn Due) -> Result<bool, String> {
+    pub(crate) async fn admits(&mut self, service: &dyn Service) -> Result<bool, String> {
         let why = self.objection(service).await?;
         let name = service.name();
         metrics::gauge!("entrepot_timers_paused", "service" => name).set(f64::from(u8::from(why.is_some())));
@@ -84,7 +83,7 @@ impl Guard {
     }
 
     /// Nothing is due.
-    pub(crate) fn rest(&self, service: &dyn Due) {
+    pub(crate) fn rest(&self, service: &dyn Service) {
         if self.paused.set(None) {
             metrics::gauge!("entrepot_timers_paused", "service" => service.name()).set(0.0);
             tracing::info!(service = service.name(), "timers go on: nothing is due any more");
@@ -96,7 +95,7 @@ impl Guard {
         self.usual.add(self.usual.begun.elapsed().as_secs() / 60, count);
     }
 
-    async fn objection(&self, service: &dyn Due) -> Result<Option<String>, String> {
+    async fn objection(&self, service: &dyn Service) -> Result<Option<String>, String> {
         let mut tx = self.db.read().await.map_err(|error| error.to_string())?;
         let followed = follow(&mut tx, &self.clock).await?;
         if let Follow::Leapt(ahead) = followed {

@@ -8,23 +8,11 @@ use std::time::Duration;
 
 use bus::lease::Keeper;
 use clock::Clock;
-use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use service::Service;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::Guard;
-
-/// What a loop needs of a service.
-pub(crate) trait Due: Send + Sync + 'static {
-    /// Its name.
-    fn name(&self) -> &'static str;
-    /// Runs what is due at `now`; answers how much there was.
-    fn run_due(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, String>>;
-    /// How much is due at `now`, counted up to `limit`.
-    fn overdue(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, String>>;
-    /// When the next thing is due.
-    fn next_due(&self) -> BoxFuture<'_, Result<Option<Timestamp>, String>>;
-}
 
 /// Commits of other processes are seen this late.
 const POLL: Duration = Duration::from_millis(250);
@@ -37,7 +25,7 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// Runs what is due in `service` until `stop`.
 pub(crate) async fn run(
-    service: std::sync::Arc<dyn Due>,
+    service: std::sync::Arc<dyn Service>,
     db: db::Db,
     clock: Clock,
     mut lease: Keeper,
@@ -78,7 +66,7 @@ pub(crate) async fn run(
 
 /// One look; answers how long nothing can be due.
 async fn turn(
-    service: &dyn Due,
+    service: &dyn Service,
     clock: &Clock,
     lease: &mut Keeper,
     guard: &mut Guard,

@@ -20,6 +20,7 @@ mod network;
 mod promise;
 mod prune;
 mod react;
+mod shape;
 mod store;
 mod tasks;
 mod timers;
@@ -43,6 +44,7 @@ pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
 pub use error::{DOMAIN, Error, Lack, NotPromised, reason};
 pub use promise::follow::STOCK_TOPICS;
+pub use shape::ABOUT;
 pub use work::know_key::has_pickup_code_key;
 
 /// The tables of this service.

@@ -37,6 +37,7 @@ mod react;
 mod release;
 mod reserve;
 mod settle;
+mod shape;
 mod stock;
 mod store;
 mod timers;
@@ -57,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
 pub use error::{DOMAIN, Error, reason};
+pub use shape::ABOUT;
 
 use catalogue::Catalogue;
 use queue::CommandQueue;

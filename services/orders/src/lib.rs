@@ -22,6 +22,7 @@ mod pay;
 mod place;
 mod react;
 mod record;
+mod shape;
 mod steps;
 mod store;
 mod timers;
@@ -49,6 +50,7 @@ use tonic::service::RoutesBuilder;
 
 pub use config::{Config, MOST_LINES};
 pub use error::{DOMAIN, Error, reason};
+pub use shape::ABOUT;
 
 /// The tables of orders.
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {

@@ -10,9 +10,9 @@ use crate::exit::Result;
 const ALL: [(&str, &[Reason]); 5] = [
     (server::status::DOMAIN, server::reason::ALL),
     ("every service", service::reason::ALL),
-    (inventory::DOMAIN, inventory::reason::ALL),
-    (fulfillment::DOMAIN, fulfillment::reason::ALL),
-    (orders::DOMAIN, orders::reason::ALL),
+    (inventory::ABOUT.domain, inventory::ABOUT.reasons),
+    (fulfillment::ABOUT.domain, fulfillment::ABOUT.reasons),
+    (orders::ABOUT.domain, orders::ABOUT.reasons),
 ];
 
 #[derive(Debug, clap::Args)]

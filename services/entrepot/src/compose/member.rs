@@ -7,12 +7,10 @@ use bus::{Bus, Consumer};
 use clock::Clock;
 use db::Db;
 use fulfillment::Fulfillment;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use inventory::Inventory;
-use jiff::Timestamp;
 use orders::Orders;
-use server::{Access, Peer, Principal, peer};
+use server::{Peer, Principal, peer};
+use service::shape::Task;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 
@@ -21,57 +19,17 @@ use crate::config::{Config, Service};
 use crate::data;
 use crate::exit::{Class, Exit, Result};
 use crate::guard::Paused;
-use crate::timers::Due;
 
 /// A service that runs in this process.
 pub(crate) struct Member {
     pub(crate) service: Service,
     pub(crate) db: Db,
-    pub(crate) due: Arc<dyn Due>,
     /// Why what is due waits, if it does.
     pub(crate) paused: Paused,
-    pub(crate) consumer: Arc<dyn Consumer>,
-    pub(crate) serves: &'static [&'static str],
-    pub(crate) access: Vec<Access>,
-    built: Built,
+    pub(crate) running: Arc<dyn service::Service>,
+    /// The view of the stock that its promises go by, if it keeps one.
+    pub(super) stock_view: Option<Arc<Fulfillment>>,
 }
-
-enum Built {
-    Inventory(Arc<Inventory>),
-    Fulfillment(Arc<Fulfillment>),
-    Orders(Arc<Orders>),
-}
-
-/// The same questions to each service.
-macro_rules! due {
-    ($service:ty, $name:expr) => {
-        impl Due for $service {
-            fn name(&self) -> &'static str {
-                $name.name()
-            }
-
-            fn run_due(&self, now: Timestamp) -> BoxFuture<'_, std::result::Result<usize, String>> {
-                async move { self.run_due(now).await.map_err(|error| error.to_string()) }.boxed()
-            }
-
-            fn overdue(
-                &self,
-                now: Timestamp,
-                limit: usize,
-            ) -> BoxFuture<'_, std::result::Result<usize, String>> {
-                async move { self.overdue(now, limit).await.map_err(|error| error.to_string()) }.boxed()
-            }
-
-            fn next_due(&self) -> BoxFuture<'_, std::result::Result<Option<Timestamp>, String>> {
-                async move { self.next_due().await.map_err(|error| error.to_string()) }.boxed()
-            }
-        }
-    };
-}
-
-due!(Inventory, Service::Inventory);
-due!(Fulfillment, Service::Fulfillment);
-due!(Orders, Service::Orders);
 
 /// Builds the services that `config` names, each after those that it asks.
 pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>> {
@@ -105,11 +63,7 @@ pub(crate) async fn open_database(config: &Config, service: Service) -> Result<(
         data::expect_database(directory, service.name(), file)?;
     }
     let db = connect(config, service).await?;
-    let own = match service {
-        Service::Inventory => inventory::MIGRATIONS,
-        Service::Fulfillment => fulfillment::MIGRATIONS,
-        Service::Orders => orders::MIGRATIONS,
-    };
+    let own = service.about().migrations;
     let of_bus = db.migrate(bus::MIGRATION_SET, bus::MIGRATIONS).await.map_err(failed)?;
     let of_service = db.migrate(service.name(), own).await.map_err(failed)?;
     if file.is_some() {
@@ -180,16 +134,7 @@ fn peer_of(
 
 fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
     let built = Inventory::new(db.clone(), clock.clone(), &config.inventory);
-    Member {
-        service: Service::Inventory,
-        db,
-        due: Arc::clone(&built) as Arc<dyn Due>,
-        paused: Paused::default(),
-        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
-        serves: inventory::SERVICES,
-        access: inventory::ACCESS.to_vec(),
-        built: Built::Inventory(built),
-    }
+    Member { service: Service::Inventory, db, paused: Paused::default(), stock_view: None, running: built }
 }
 
 async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) -> Result<Member> {
@@ -213,64 +158,33 @@ async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) ->
     Ok(Member {
         service: Service::Fulfillment,
         db,
-        due: Arc::clone(&built) as Arc<dyn Due>,
         paused: Paused::default(),
-        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
-        serves: fulfillment::SERVICES,
-        access: fulfillment::access(),
-        built: Built::Fulfillment(built),
+        stock_view: Some(Arc::clone(&built)),
+        running: built,
     })
 }
 
 fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Member {
     let built = Orders::new(db.clone(), clock.clone(), config.orders.clone(), fulfillment);
-    Member {
-        service: Service::Orders,
-        db,
-        due: Arc::clone(&built) as Arc<dyn Due>,
-        paused: Paused::default(),
-        consumer: Arc::clone(&built) as Arc<dyn Consumer>,
-        serves: orders::SERVICES,
-        access: orders::ACCESS.to_vec(),
-        built: Built::Orders(built),
-    }
+    Member { service: Service::Orders, db, paused: Paused::default(), stock_view: None, running: built }
 }
 
 impl Member {
     pub(super) fn add_routes(&self, routes: &mut RoutesBuilder) {
-        match &self.built {
-            Built::Inventory(service) => service.routes(routes),
-            Built::Fulfillment(service) => service.add_routes(routes),
-            Built::Orders(service) => service.routes(routes),
-        }
+        Arc::clone(&self.running).add_routes(routes);
     }
 
     /// What must run beside its calls, by name.
-    pub(super) fn background(
-        &self,
-        bus: &Bus,
-        stop: &CancellationToken,
-    ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
-        match &self.built {
-            Built::Inventory(service) => service.background(stop),
-            Built::Fulfillment(service) => service.background(bus, stop),
-            Built::Orders(service) => service.background(bus, stop),
-        }
+    pub(super) fn background(&self, bus: &Bus, stop: &CancellationToken) -> Vec<Task> {
+        Arc::clone(&self.running).background(bus, stop)
     }
 
-    /// The view of the stock that its promises go by, if it keeps one.
-    pub(super) fn stock_view(&self) -> Option<Arc<Fulfillment>> {
-        match &self.built {
-            Built::Fulfillment(service) => Some(Arc::clone(service)),
-            Built::Inventory(_) | Built::Orders(_) => None,
-        }
+    /// The events that it hears.
+    pub(super) fn consumer(&self) -> Arc<dyn Consumer> {
+        Arc::<dyn service::Service>::clone(&self.running)
     }
 
     fn peer(&self) -> Peer {
-        match &self.built {
-            Built::Inventory(service) => service.peer(),
-            Built::Fulfillment(service) => service.peer(),
-            Built::Orders(service) => service.peer(),
-        }
+        service::shape::peer(Arc::clone(&self.running))
     }
 }

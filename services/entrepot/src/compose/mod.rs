@@ -28,7 +28,7 @@ use crate::config::{BusKind, Config, Service};
 use crate::data::{self, ClockMode, Directory};
 use crate::exit::{Class, Exit, Result};
 use crate::guard::{self, Guard};
-use crate::timers::{self, Due};
+use crate::timers;
 use member::Member;
 use stop::Stages;
 
@@ -173,9 +173,9 @@ impl Platform {
     pub async fn run_due(&self, now: Timestamp) -> Result<usize> {
         let mut done = 0;
         for member in &self.members {
-            let next = member.due.next_due().await.map_err(|error| due_failed(member, &error))?;
+            let next = member.running.next_due().await.map_err(|error| due_failed(member, &error))?;
             if next.is_some_and(|next| next <= now) {
-                done += member.due.run_due(now).await.map_err(|error| due_failed(member, &error))?;
+                done += member.running.run_due(now).await.map_err(|error| due_failed(member, &error))?;
             }
         }
         self.record_clock(now)?;
@@ -186,7 +186,7 @@ impl Platform {
     pub async fn next_due(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
         for member in &self.members {
-            let due = member.due.next_due().await.map_err(|error| due_failed(member, &error))?;
+            let due = member.running.next_due().await.map_err(|error| due_failed(member, &error))?;
             next = match (next, due) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -323,8 +323,9 @@ fn build_door(config: &Config, members: &[Member], stages: &Stages) -> Result<Do
     for member in members {
         member.add_routes(&mut routes);
     }
-    let services: Vec<&str> = members.iter().flat_map(|member| member.serves.iter().copied()).collect();
-    let access = members.iter().flat_map(|member| member.access.clone()).collect();
+    let services: Vec<&str> =
+        members.iter().flat_map(|member| member.service.about().serves.iter().copied()).collect();
+    let access = members.iter().flat_map(|member| (member.service.about().access)()).collect();
     let offer = door::Offer { routes, services: &services, descriptors: &[contract::DESCRIPTORS], access };
     Door::new(offer, &limits, stages.intake.clone())
         .map_err(|error| Exit::other("the port cannot be opened", &error))
@@ -342,7 +343,7 @@ fn connect_bus(
 ) -> Result<Vec<(&'static str, Relay)>> {
     let owners = replay::from_owners(config, clock, members)?;
     for member in members {
-        let consuming = bus.consume(&member.db, Arc::clone(&member.consumer), owners.clone());
+        let consuming = bus.consume(&member.db, member.consumer(), owners.clone());
         tasks
             .spawn(&format!("consumer {}", member.service.name()), consuming.run(stages.bus.token().clone()));
         for (name, work) in member.background(bus, stages.bus.token()) {
@@ -376,7 +377,7 @@ fn start_timers(config: &Config, clock: &Clock, members: &[Member], tasks: &Task
     for member in members {
         let term = Duration::from_millis(u64::from(config.bus.lease_ms));
         let lease = Keeper::new(member.db.clone(), clock.clone(), "timers", Uuid::new_v4().to_string(), term);
-        let due: Arc<dyn Due> = Arc::clone(&member.due);
+        let due = Arc::clone(&member.running);
         let most = config.timers.most_at_once;
         let guard = Guard::new(member.db.clone(), clock.clone(), member.paused.clone(), most);
         let run =

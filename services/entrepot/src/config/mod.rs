@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use service::About;
 
 pub use layers::{Layers, Setting, Source};
 pub use secret::Secret;
@@ -68,22 +69,23 @@ impl Service {
     /// All of them, each after those that it asks.
     pub const ALL: [Self; 3] = [Self::Inventory, Self::Fulfillment, Self::Orders];
 
+    /// What is known of it: the one list of services, beside their settings and [`crate::compose`].
+    pub const fn about(self) -> &'static About {
+        match self {
+            Self::Inventory => &inventory::ABOUT,
+            Self::Fulfillment => &fulfillment::ABOUT,
+            Self::Orders => &orders::ABOUT,
+        }
+    }
+
     /// Its name in settings, schemas and files.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Inventory => "inventory",
-            Self::Fulfillment => "fulfillment",
-            Self::Orders => "orders",
-        }
+        self.about().name
     }
 
     /// The topic that it owns.
     pub const fn topic(self) -> bus::Topic {
-        match self {
-            Self::Inventory => bus::Topic::Inventory,
-            Self::Fulfillment => bus::Topic::Fulfillment,
-            Self::Orders => bus::Topic::Orders,
-        }
+        self.about().topic
     }
 
     /// The service of this name.
