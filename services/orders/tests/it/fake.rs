@@ -156,6 +156,13 @@ fn not_found() -> Status {
 
 #[async_trait]
 impl FulfillmentEventsService for Fake {
+    async fn list_heads(
+        &self,
+        _: Request<pb::ListHeadsRequest>,
+    ) -> Result<Response<pb::ListHeadsResponse>, Status> {
+        panic!("orders does not ask for this")
+    }
+
     async fn replay_events(
         &self,
         request: Request<pb::ReplayEventsRequest>,
