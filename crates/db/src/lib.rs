@@ -47,6 +47,7 @@ mod remote;
 mod retry;
 mod row;
 mod schema;
+mod statement;
 pub mod testing;
 mod text;
 mod to_the_end;

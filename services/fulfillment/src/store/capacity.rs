@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use db::{Row, Tx, Type, params};
+use db::{Row, Tx, Type, insert_rows, params, update_rows};
 use domain::time::micros;
 use jiff::Timestamp;
 
@@ -41,16 +41,13 @@ pub(crate) async fn lock(
         .filter(|slot| !found.contains_key(slot))
         .map(|slot| params![slot.node.as_str(), slot.work.as_str(), slot.start, micros(now)])
         .collect();
-    let [node, work, start] = COLUMNS;
-    tx.batch(
-        "INSERT INTO capacity_slots (node_id, work, slot_start, used, updated_at)
-         SELECT r.node_id, r.work, r.slot_start, 0, r.updated_at FROM {rows} WHERE true
-          ORDER BY r.node_id, r.work, r.slot_start
-         ON CONFLICT (node_id, work, slot_start) DO NOTHING",
-        &[node, work, start, ("updated_at", Type::BigInt)],
-        missing,
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "capacity_slots",
+        [node_id: Text, work: Text, slot_start: BigInt, updated_at: BigInt],
+        and "used" = "0",
+        "WHERE true ORDER BY r.node_id, r.work, r.slot_start ON CONFLICT (node_id, work, slot_start) DO NOTHING"
+    );
+    tx.batch(text, columns, missing).await?;
     lock_existing(tx, slots).await
 }
 
@@ -79,19 +76,17 @@ pub(crate) async fn add(
         tracing::error!(?slot, by, "more capacity is given back than was taken");
         metrics::counter!("entrepot_capacity_below_zero_total").increment(1);
     }
-    let [node, work, start] = COLUMNS;
-    tx.batch(
-        "UPDATE capacity_slots AS c
-            SET used = CASE WHEN c.used + r.by_orders < 0 THEN 0 ELSE c.used + r.by_orders END,
-                updated_at = r.updated_at
-           FROM {rows}
-          WHERE c.node_id = r.node_id AND c.work = r.work AND c.slot_start = r.slot_start",
-        &[node, work, start, ("by_orders", Type::BigInt), ("updated_at", Type::BigInt)],
-        by.iter()
-            .map(|(slot, by)| params![slot.node.as_str(), slot.work.as_str(), slot.start, *by, micros(now)])
-            .collect(),
-    )
-    .await?;
+    let (text, columns) = update_rows!(
+        "capacity_slots",
+        keys [node_id: Text, work: Text, slot_start: BigInt],
+        given [by_orders: BigInt],
+        [updated_at: BigInt],
+        and "used = CASE WHEN capacity_slots.used + r.by_orders < 0 THEN 0 ELSE capacity_slots.used + r.by_orders END"
+    );
+    let row = |(slot, by): (&SlotKey, &i64)| {
+        params![slot.node.as_str(), slot.work.as_str(), slot.start, *by, micros(now)]
+    };
+    tx.batch(text, columns, by.iter().map(row).collect()).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use db::{Tx, Type, params};
+use db::{Tx, insert_rows, params};
 use domain::id::PromiseToken;
 use uuid::Uuid;
 
@@ -22,18 +22,18 @@ pub(crate) async fn meet(
     tx: &mut Tx,
     tokens: impl Iterator<Item = PromiseToken>,
 ) -> Result<HashMap<PromiseToken, Claim>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO claim_notes (promise_token, is_lost, sku)
-             SELECT r.promise_token, r.is_lost, '' FROM {rows} WHERE true ORDER BY r.promise_token
-             ON CONFLICT (promise_token) DO UPDATE SET is_lost = claim_notes.is_lost
-             RETURNING promise_token, is_lost, sku,
-                (SELECT w.fulfillment_id FROM fulfillment_orders w
-                  WHERE w.promise_token = claim_notes.promise_token) AS offered",
-            &[("promise_token", Type::Uuid), ("is_lost", Type::Bool)],
-            tokens.map(|token| params![token.uuid(), false]).collect(),
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "claim_notes",
+        [promise_token: Uuid, is_lost: Bool],
+        and "sku" = "''",
+        "WHERE true ORDER BY r.promise_token
+         ON CONFLICT (promise_token) DO UPDATE SET is_lost = claim_notes.is_lost
+         RETURNING promise_token, is_lost, sku,
+            (SELECT w.fulfillment_id FROM fulfillment_orders w
+              WHERE w.promise_token = claim_notes.promise_token) AS offered"
+    );
+    let rows =
+        tx.batch_fetch(text, columns, tokens.map(|token| params![token.uuid(), false]).collect()).await?;
     let mut claims = HashMap::with_capacity(rows.len());
     for row in rows {
         let lost = if row.get::<bool>("is_lost")? { Some(row.get("sku")?) } else { None };

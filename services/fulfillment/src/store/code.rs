@@ -1,6 +1,6 @@
 //! Pickup codes as keyed hashes, and how often callers were wrong.
 
-use db::{Row, Tx, Type, params};
+use db::{Row, Tx, Type, insert_rows, params, update_rows};
 use domain::fulfillment::code::{Misses, Tries};
 use domain::id::{FulfillmentId, NodeId};
 use domain::time::{from_micros, micros};
@@ -126,16 +126,15 @@ pub(crate) async fn lock_misses(
     scopes: &[&str],
     now: Timestamp,
 ) -> Result<Vec<(String, Misses)>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO code_misses (scope, since, misses)
-             SELECT r.scope, r.since, 0 FROM {rows} WHERE true ORDER BY r.scope
-             ON CONFLICT (scope) DO UPDATE SET misses = code_misses.misses
-             RETURNING scope, since, misses",
-            &[("scope", Type::Text), ("since", Type::BigInt)],
-            scopes.iter().map(|scope| params![*scope, micros(now)]).collect(),
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "code_misses",
+        [scope: Text, since: BigInt],
+        and "misses" = "0",
+        "WHERE true ORDER BY r.scope ON CONFLICT (scope) DO UPDATE SET misses = code_misses.misses
+         RETURNING scope, since, misses"
+    );
+    let rows = scopes.iter().map(|scope| params![*scope, micros(now)]).collect();
+    let rows = tx.batch_fetch(text, columns, rows).await?;
     rows.iter().map(scope_of).collect()
 }
 
@@ -155,12 +154,9 @@ pub(crate) async fn prune_misses(tx: &mut Tx, before: Timestamp, limit: i64) -> 
 
 /// Writes the misses of scopes that are locked.
 pub(crate) async fn save_misses(tx: &mut Tx, all: &[(String, Misses)]) -> Result<(), Error> {
-    tx.batch(
-        "UPDATE code_misses AS m SET since = r.since, misses = r.misses FROM {rows} WHERE m.scope = r.scope",
-        &[("scope", Type::Text), ("since", Type::BigInt), ("misses", Type::BigInt)],
-        all.iter().map(|(scope, m)| params![scope.as_str(), micros(m.since), m.count]).collect(),
-    )
-    .await?;
+    let (text, columns) = update_rows!("code_misses", keys [scope: Text], [since: BigInt, misses: BigInt]);
+    let row = |(scope, m): &(String, Misses)| params![scope.as_str(), micros(m.since), m.count];
+    tx.batch(text, columns, all.iter().map(row).collect()).await?;
     Ok(())
 }
 

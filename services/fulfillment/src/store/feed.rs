@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use db::{Row, Tx, Type, params};
+use db::{Row, Tx, Type, insert_rows, params};
 use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken};
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
@@ -31,15 +31,14 @@ pub(crate) struct Entry {
 /// Locks the counters of nodes that may be new, in the order of their codes, and draws so many numbers of each.
 /// Answers the last number of each.
 pub(crate) async fn draw(tx: &mut Tx, counts: &BTreeMap<NodeId, i64>) -> Result<HashMap<NodeId, i64>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO work_feeds (node_id, seq) SELECT r.node_id, r.seq FROM {rows} WHERE true ORDER BY r.node_id
-             ON CONFLICT (node_id) DO UPDATE SET seq = work_feeds.seq + excluded.seq
-             RETURNING node_id, seq",
-            &[("node_id", Type::Text), ("seq", Type::BigInt)],
-            counts.iter().map(|(node, count)| params![node.as_str(), *count]).collect(),
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "work_feeds",
+        [node_id: Text, seq: BigInt],
+        "WHERE true ORDER BY r.node_id
+         ON CONFLICT (node_id) DO UPDATE SET seq = work_feeds.seq + excluded.seq RETURNING node_id, seq"
+    );
+    let row = |(node, count): (&NodeId, &i64)| params![node.as_str(), *count];
+    let rows = tx.batch_fetch(text, columns, counts.iter().map(row).collect()).await?;
     rows.iter().map(|row| Ok((node(row)?, row.get("seq")?))).collect()
 }
 
@@ -75,18 +74,9 @@ pub(crate) async fn enter(
     let row = |(feed, id, now): (&Feed, FulfillmentId, Timestamp)| {
         params![feed.node.as_str(), feed.seq, id.uuid(), micros(now)]
     };
-    tx.batch(
-        "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at)
-         SELECT r.node_id, r.seq, r.fulfillment_id, r.fed_at FROM {rows}",
-        &[
-            ("node_id", Type::Text),
-            ("seq", Type::BigInt),
-            ("fulfillment_id", Type::Uuid),
-            ("fed_at", Type::BigInt),
-        ],
-        new.map(row).collect(),
-    )
-    .await?;
+    let (text, columns) =
+        insert_rows!("work_feed", [node_id: Text, seq: BigInt, fulfillment_id: Uuid, fed_at: BigInt]);
+    tx.batch(text, columns, new.map(row).collect()).await?;
     Ok(())
 }
 

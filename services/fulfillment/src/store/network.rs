@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use contract::fulfillment::v1 as pb;
-use db::{Row, Tx, Type, params};
+use db::{Row, Tx, Type, insert_rows, params};
 use domain::time::micros;
 use jiff::Timestamp;
 use prost::Message;
@@ -123,16 +123,15 @@ pub(crate) async fn lock_versions(tx: &mut Tx, nodes: &[pb::Node]) -> Result<Has
 pub(crate) async fn put(tx: &mut Tx, nodes: &[pb::Node], now: Timestamp) -> Result<Vec<StoredNode>, Error> {
     let rows =
         nodes.iter().map(|node| params![node.node_id.as_str(), node.encode_to_vec(), micros(now)]).collect();
-    let stored = tx
-        .batch_fetch(
-            "INSERT INTO nodes (node_id, version, body, updated_at)
-             SELECT r.node_id, 1, r.body, r.updated_at FROM {rows} WHERE true ORDER BY r.node_id
-             ON CONFLICT (node_id) DO UPDATE
-                SET version = nodes.version + 1, body = excluded.body, updated_at = excluded.updated_at
-             RETURNING body, version, updated_at",
-            &[("node_id", Type::Text), ("body", Type::Bytes), ("updated_at", Type::BigInt)],
-            rows,
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "nodes",
+        [node_id: Text, body: Bytes, updated_at: BigInt],
+        and "version" = "1",
+        "WHERE true ORDER BY r.node_id
+         ON CONFLICT (node_id) DO UPDATE
+            SET version = nodes.version + 1, body = excluded.body, updated_at = excluded.updated_at
+         RETURNING body, version, updated_at"
+    );
+    let stored = tx.batch_fetch(text, columns, rows).await?;
     stored.iter().map(read).collect()
 }

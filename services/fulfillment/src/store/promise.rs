@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::fulfillment::v1 as pb;
-use db::{Row, Tx, Type, Value, params};
+use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, OrderId, PromiseToken};
 use domain::promise::token::State;
@@ -192,25 +192,7 @@ pub(crate) async fn detach(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<(), E
     Ok(())
 }
 
-const COLUMNS: [(&str, Type); 15] = [
-    ("token", Type::Uuid),
-    ("request_key", Type::Uuid),
-    ("body_hash", Type::Bytes),
-    ("owner", Type::Text),
-    ("state", Type::Text),
-    ("method", Type::Text),
-    ("node_id", Type::Text),
-    ("work", Type::Text),
-    ("slot_start", Type::BigInt),
-    ("ready_at", Type::BigInt),
-    ("keep_until", Type::BigInt),
-    ("lines", Type::Bytes),
-    ("decision", Type::Bytes),
-    ("created_at", Type::BigInt),
-    ("expires_at", Type::BigInt),
-];
-
-fn columns(promise: &Stored) -> Vec<Value> {
+fn values(promise: &Stored) -> Vec<Value> {
     params![
         promise.token.uuid(),
         promise.request_key,
@@ -233,21 +215,18 @@ fn columns(promise: &Stored) -> Vec<Value> {
 /// Writes new promises; they must be in the order of their request keys. Answers the tokens written: one is missing
 /// when another process used its request key at the same time.
 pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<Vec<PromiseToken>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, method, node_id, work,
-                                   slot_start, capacity_held, ready_at, keep_until, lines, decision, created_at,
-                                   expires_at)
-             SELECT r.token, r.request_key, r.body_hash, r.owner, r.state, 1, r.method, r.node_id, r.work,
-                    r.slot_start, r.slot_start IS NOT NULL, r.ready_at, r.keep_until, r.lines, r.decision,
-                    r.created_at, r.expires_at
-               FROM {rows} WHERE true
-             ON CONFLICT (request_key) DO NOTHING
-             RETURNING token",
-            &COLUMNS,
-            promises.iter().map(|promise| columns(promise)).collect(),
-        )
-        .await?;
+    let (text, columns) = insert_rows!(
+        "promises",
+        [
+            token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, method: Text, node_id: Text,
+            work: Text, slot_start: BigInt, ready_at: BigInt, keep_until: BigInt, lines: Bytes, decision: Bytes,
+            created_at: BigInt, expires_at: BigInt
+        ],
+        and "version, capacity_held" = "1, r.slot_start IS NOT NULL",
+        "WHERE true ON CONFLICT (request_key) DO NOTHING RETURNING token"
+    );
+    let rows =
+        tx.batch_fetch(text, columns, promises.iter().map(|promise| values(promise)).collect()).await?;
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
 }
 
@@ -256,15 +235,15 @@ pub(crate) async fn grant(
     tx: &mut Tx,
     granted: &BTreeMap<PromiseToken, Timestamp>,
 ) -> Result<Vec<PromiseToken>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "UPDATE promises AS p SET state = 'LIVE', version = p.version + 1, expires_at = r.until FROM {rows}
-              WHERE p.token = r.id AND p.state = 'PENDING'
-             RETURNING token",
-            &[("id", Type::Uuid), ("until", Type::BigInt)],
-            granted.iter().map(|(token, until)| params![token.uuid(), micros(*until)]).collect(),
-        )
-        .await?;
+    let (text, columns) = update_rows!(
+        "promises",
+        keys [token: Uuid],
+        [expires_at: BigInt],
+        and "state = 'LIVE', version = promises.version + 1",
+        "AND promises.state = 'PENDING' RETURNING promises.token"
+    );
+    let row = |(token, until): (&PromiseToken, &Timestamp)| params![token.uuid(), micros(*until)];
+    let rows = tx.batch_fetch(text, columns, granted.iter().map(row).collect()).await?;
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
 }
 
@@ -314,22 +293,13 @@ pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Er
             promise.capacity_held,
         ]
     };
-    tx.batch(
-        "UPDATE promises AS p
-            SET state = r.state, version = p.version + 1, expires_at = r.expires_at, order_id = r.order_id,
-                capacity_held = r.capacity_held
-           FROM {rows}
-          WHERE p.token = r.token",
-        &[
-            ("token", Type::Uuid),
-            ("state", Type::Text),
-            ("expires_at", Type::BigInt),
-            ("order_id", Type::Uuid),
-            ("capacity_held", Type::Bool),
-        ],
-        promises.iter().map(row).collect(),
-    )
-    .await?;
+    let (text, columns) = update_rows!(
+        "promises",
+        keys [token: Uuid],
+        [state: Text, expires_at: BigInt, order_id: Uuid, capacity_held: Bool],
+        and "version = promises.version + 1"
+    );
+    tx.batch(text, columns, promises.iter().map(row).collect()).await?;
     Ok(())
 }
 

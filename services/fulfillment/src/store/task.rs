@@ -1,6 +1,6 @@
 //! Calls to make later: what needs a peer and was decided inside a transaction.
 
-use db::{Row, Tx, Type, params};
+use db::{Row, Tx, Type, insert_rows, params};
 use domain::time::micros;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -31,14 +31,13 @@ pub(crate) async fn add(tx: &mut Tx, kind: &str, subjects: &[Uuid], due: Timesta
         .iter()
         .map(|subject| params![self::id(kind, *subject), kind, *subject, micros(due)])
         .collect();
-    tx.batch(
-        "INSERT INTO tasks (task_id, kind, subject, due_at, attempts)
-         SELECT r.task_id, r.kind, r.subject, r.due_at, 0 FROM {rows} WHERE true
-         ON CONFLICT (task_id) DO NOTHING",
-        &[("task_id", Type::Uuid), ("kind", Type::Text), ("subject", Type::Uuid), ("due_at", Type::BigInt)],
-        rows,
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "tasks",
+        [task_id: Uuid, kind: Text, subject: Uuid, due_at: BigInt],
+        and "attempts" = "0",
+        "WHERE true ON CONFLICT (task_id) DO NOTHING"
+    );
+    tx.batch(text, columns, rows).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfilment order takes it first (see
 //! [`super::feed`]), so what is read after it is whole and does not move.
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use domain::time::{from_micros, micros};
@@ -66,20 +66,18 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         row.extend(changing(stored)?);
         rows.push(row);
     }
-    tx.batch(
-        "INSERT INTO fulfillment_orders (fulfillment_id, order_id, promise_token, decision_id, node_id, method, channel,
-                channel_order_id, promised_at, version, state, is_work, due_at, offered_at, accept_due_at, accepted_at,
-                started_at, ready_at, keep_until, reminded, expired_at, put_back_due_at, at_risk_due_at, is_at_risk,
-                ending, ended_at, updated_at)
-         SELECT r.fulfillment_id, r.order_id, r.promise_token, r.decision_id, r.node_id, r.method, r.channel,
-                r.channel_order_id, r.promised_at, r.version, r.state, r.is_work, r.due_at, r.offered_at,
-                r.accept_due_at, r.accepted_at, r.started_at, r.ready_at, r.keep_until, r.reminded, r.expired_at,
-                r.put_back_due_at, r.at_risk_due_at, r.is_at_risk, r.ending, r.ended_at, r.updated_at
-           FROM {rows}",
-        ORDER_COLUMNS,
-        rows,
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "fulfillment_orders",
+        [
+            fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
+            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, version: BigInt, state: Text,
+            is_work: Bool, due_at: BigInt, offered_at: BigInt, accept_due_at: BigInt, accepted_at: BigInt,
+            started_at: BigInt, ready_at: BigInt, keep_until: BigInt, reminded: BigInt, expired_at: BigInt,
+            put_back_due_at: BigInt, at_risk_due_at: BigInt, is_at_risk: Bool, ending: Text, ended_at: BigInt,
+            updated_at: BigInt
+        ]
+    );
+    tx.batch(text, columns, rows).await?;
     let line = |stored: &&Stored| {
         let id = stored.order.id.uuid();
         let row = move |line: &Line| {
@@ -89,64 +87,17 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         };
         stored.order.lines.iter().map(row).collect::<Vec<_>>()
     };
-    tx.batch(
-        "INSERT INTO fulfillment_lines (fulfillment_id, line_no, sku, name, quantity, to_pick, picked, ready, done,
-                short, cancelled, put_back, restocked)
-         SELECT r.fulfillment_id, r.line_no, r.sku, r.name, r.quantity, r.to_pick, r.picked, r.ready, r.done,
-                r.short, r.cancelled, r.put_back, r.restocked
-           FROM {rows}",
-        LINE_COLUMNS,
-        new.iter().flat_map(line).collect(),
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "fulfillment_lines",
+        [
+            fulfillment_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, to_pick: BigInt,
+            picked: BigInt, ready: BigInt, done: BigInt, short: BigInt, cancelled: BigInt, put_back: BigInt,
+            restocked: BigInt
+        ]
+    );
+    tx.batch(text, columns, new.iter().flat_map(line).collect()).await?;
     Ok(())
 }
-
-const ORDER_COLUMNS: &[(&str, Type)] = &[
-    ("fulfillment_id", Type::Uuid),
-    ("order_id", Type::Uuid),
-    ("promise_token", Type::Uuid),
-    ("decision_id", Type::Uuid),
-    ("node_id", Type::Text),
-    ("method", Type::Text),
-    ("channel", Type::Text),
-    ("channel_order_id", Type::Text),
-    ("promised_at", Type::BigInt),
-    ("version", Type::BigInt),
-    ("state", Type::Text),
-    ("is_work", Type::Bool),
-    ("due_at", Type::BigInt),
-    ("offered_at", Type::BigInt),
-    ("accept_due_at", Type::BigInt),
-    ("accepted_at", Type::BigInt),
-    ("started_at", Type::BigInt),
-    ("ready_at", Type::BigInt),
-    ("keep_until", Type::BigInt),
-    ("reminded", Type::BigInt),
-    ("expired_at", Type::BigInt),
-    ("put_back_due_at", Type::BigInt),
-    ("at_risk_due_at", Type::BigInt),
-    ("is_at_risk", Type::Bool),
-    ("ending", Type::Text),
-    ("ended_at", Type::BigInt),
-    ("updated_at", Type::BigInt),
-];
-
-const LINE_COLUMNS: &[(&str, Type)] = &[
-    ("fulfillment_id", Type::Uuid),
-    ("line_no", Type::BigInt),
-    ("sku", Type::Text),
-    ("name", Type::Text),
-    ("quantity", Type::BigInt),
-    ("to_pick", Type::BigInt),
-    ("picked", Type::BigInt),
-    ("ready", Type::BigInt),
-    ("done", Type::BigInt),
-    ("short", Type::BigInt),
-    ("cancelled", Type::BigInt),
-    ("put_back", Type::BigInt),
-    ("restocked", Type::BigInt),
-];
 
 /// Writes what changed since `before` was read.
 pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Result<(), Error> {
@@ -178,27 +129,15 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
             row
         })
         .collect();
-    tx.batch(
-        "UPDATE fulfillment_lines AS l
-            SET to_pick = r.to_pick, picked = r.picked, ready = r.ready, done = r.done, short = r.short,
-                cancelled = r.cancelled, put_back = r.put_back, restocked = r.restocked
-           FROM {rows}
-          WHERE l.fulfillment_id = r.fulfillment_id AND l.line_no = r.line_no",
-        &[
-            ("fulfillment_id", Type::Uuid),
-            ("line_no", Type::BigInt),
-            ("to_pick", Type::BigInt),
-            ("picked", Type::BigInt),
-            ("ready", Type::BigInt),
-            ("done", Type::BigInt),
-            ("short", Type::BigInt),
-            ("cancelled", Type::BigInt),
-            ("put_back", Type::BigInt),
-            ("restocked", Type::BigInt),
-        ],
-        rows,
-    )
-    .await?;
+    let (text, columns) = update_rows!(
+        "fulfillment_lines",
+        keys [fulfillment_id: Uuid, line_no: BigInt],
+        [
+            to_pick: BigInt, picked: BigInt, ready: BigInt, done: BigInt, short: BigInt, cancelled: BigInt,
+            put_back: BigInt, restocked: BigInt
+        ]
+    );
+    tx.batch(text, columns, rows).await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `movements`: the ledger. Rows are only ever added.
 
-use db::{Part, Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, insert_rows, params};
 use domain::stock::Key;
 use domain::stock::movement::{Entry, Kind};
 use domain::time::micros;
@@ -43,28 +43,15 @@ pub(crate) fn values(slot: &Slot, entry: &Entry, by: By<'_>) -> Vec<Value> {
 
 /// Adds rows.
 pub(crate) fn insert(rows: Vec<Vec<Value>>) -> Part {
-    Part::new(
-        "INSERT INTO movements (node_id, sku, movement_no, kind, delta_on_hand, delta_reserved, on_hand_after,
-                                reserved_after, reason, actor, reference, occurred_at, position_version)
-         SELECT r.node_id, r.sku, r.movement_no, r.kind, r.delta_on_hand, r.delta_reserved, r.on_hand_after,
-                r.reserved_after, r.reason, r.actor, r.reference, r.occurred_at, r.position_version FROM {rows}",
-        &[
-            ("node_id", Type::Text),
-            ("sku", Type::Text),
-            ("movement_no", Type::BigInt),
-            ("kind", Type::Text),
-            ("delta_on_hand", Type::BigInt),
-            ("delta_reserved", Type::BigInt),
-            ("on_hand_after", Type::BigInt),
-            ("reserved_after", Type::BigInt),
-            ("reason", Type::Text),
-            ("actor", Type::Text),
-            ("reference", Type::Text),
-            ("occurred_at", Type::BigInt),
-            ("position_version", Type::BigInt),
-        ],
-        rows,
-    )
+    let (text, columns) = insert_rows!(
+        "movements",
+        [
+            node_id: Text, sku: Text, movement_no: BigInt, kind: Text, delta_on_hand: BigInt,
+            delta_reserved: BigInt, on_hand_after: BigInt, reserved_after: BigInt, reason: Text, actor: Text,
+            reference: Text, occurred_at: BigInt, position_version: BigInt
+        ]
+    );
+    Part::new(text, columns, rows)
 }
 
 /// The rows of one position before number `before`, newest first.

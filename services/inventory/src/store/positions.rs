@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use db::{Part, Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{NodeId, Sku};
 use domain::stock::feed::Marks;
 use domain::stock::{Key, Position};
@@ -57,16 +57,14 @@ pub(crate) async fn lock(tx: &mut Tx, keys: &[Key]) -> Result<Vec<Slot>, Error> 
 /// Makes those of `keys` that do not exist yet, empty and without a version.
 pub(crate) async fn create(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<(), Error> {
     let rows = keys.iter().map(|key| params![key.node.as_str(), key.sku.as_str(), micros(now)]).collect();
-    tx.batch(
-        "INSERT INTO positions (node_id, sku, on_hand, reserved, safety_stock, in_transit, quarantine, count_blocked,
-                                version, last_movement, updated_at)
-         SELECT r.node_id, r.sku, 0, 0, 0, 0, 0, false, 0, 0, r.updated_at FROM {rows} WHERE true
-          ORDER BY r.node_id, r.sku
-         ON CONFLICT (node_id, sku) DO NOTHING",
-        &[("node_id", Type::Text), ("sku", Type::Text), ("updated_at", Type::BigInt)],
-        rows,
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "positions",
+        [node_id: Text, sku: Text, updated_at: BigInt],
+        and "on_hand, reserved, safety_stock, in_transit, quarantine, count_blocked, version, last_movement"
+          = "0, 0, 0, 0, 0, false, 0, 0",
+        "WHERE true ORDER BY r.node_id, r.sku ON CONFLICT (node_id, sku) DO NOTHING"
+    );
+    tx.batch(text, columns, rows).await?;
     Ok(())
 }
 
@@ -91,29 +89,15 @@ pub(crate) fn values(slot: &Slot) -> Vec<Value> {
 
 /// Writes locked positions.
 pub(crate) fn update(rows: Vec<Vec<Value>>) -> Part {
-    Part::new(
-        "UPDATE positions AS p
-            SET on_hand = r.on_hand, reserved = r.reserved, safety_stock = r.safety_stock,
-                quarantine = r.quarantine, count_blocked = r.count_blocked, version = r.version,
-                last_movement = r.last_movement, snapshot_at = r.snapshot_at, delta_at = r.delta_at,
-                updated_at = r.updated_at
-           FROM {rows} WHERE p.node_id = r.node_id AND p.sku = r.sku",
-        &[
-            ("node_id", Type::Text),
-            ("sku", Type::Text),
-            ("on_hand", Type::BigInt),
-            ("reserved", Type::BigInt),
-            ("safety_stock", Type::BigInt),
-            ("quarantine", Type::BigInt),
-            ("count_blocked", Type::Bool),
-            ("version", Type::BigInt),
-            ("last_movement", Type::BigInt),
-            ("snapshot_at", Type::BigInt),
-            ("delta_at", Type::BigInt),
-            ("updated_at", Type::BigInt),
-        ],
-        rows,
-    )
+    let (text, columns) = update_rows!(
+        "positions",
+        keys [node_id: Text, sku: Text],
+        [
+            on_hand: BigInt, reserved: BigInt, safety_stock: BigInt, quarantine: BigInt, count_blocked: Bool,
+            version: BigInt, last_movement: BigInt, snapshot_at: BigInt, delta_at: BigInt, updated_at: BigInt
+        ]
+    );
+    Part::new(text, columns, rows)
 }
 
 /// One position.

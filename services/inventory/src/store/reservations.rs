@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use db::{Part, Row, Tx, Type, Value, params};
+use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{OrderId, ReservationId, Sku, Uuid};
 use domain::stock::reservation::{Line, Reservation, State};
 use domain::time::micros;
@@ -113,25 +113,13 @@ async fn with_lines(tx: &mut Tx, found: &[Row]) -> Result<HashMap<ReservationId,
     Ok(known)
 }
 
-const COLUMNS: &[(&str, Type)] = &[
-    ("reservation_id", Type::Uuid),
-    ("state", Type::Text),
-    ("until_at", Type::BigInt),
-    ("order_id", Type::Uuid),
-    ("version", Type::BigInt),
-    ("created_at", Type::BigInt),
-    ("updated_at", Type::BigInt),
-];
-
-fn values(reservation: &Reservation, now: Timestamp) -> Vec<Value> {
+fn values(reservation: &Reservation) -> Vec<Value> {
     params![
         reservation.id.uuid(),
         reservation.state.name(),
         reservation.state.until().map(micros),
         reservation.order.map(OrderId::uuid),
         reservation.version,
-        micros(reservation.created_at),
-        micros(now),
     ]
 }
 
@@ -154,34 +142,28 @@ pub(crate) fn insert(fresh: &[&Reservation], now: Timestamp) -> [Part; 2] {
             ]);
         }
     }
-    let reservations = Part::new(
-        "INSERT INTO reservations (reservation_id, state, until_at, order_id, version, created_at, updated_at)
-         SELECT r.reservation_id, r.state, r.until_at, r.order_id, r.version, r.created_at, r.updated_at
-           FROM {rows} WHERE true
-         ON CONFLICT (reservation_id) DO NOTHING",
-        COLUMNS,
-        fresh.iter().map(|reservation| values(reservation, now)).collect(),
-    );
-    let lines = Part::new(
-        "INSERT INTO reservation_lines (reservation_id, line_index, line_no, node_id, sku, kit_sku, per_unit, held,
-                                        consumed, released)
-         SELECT r.reservation_id, r.line_index, r.line_no, r.node_id, r.sku, r.kit_sku, r.per_unit, r.held,
-                r.consumed, r.released FROM {rows}",
-        &[
-            ("reservation_id", Type::Uuid),
-            ("line_index", Type::BigInt),
-            ("line_no", Type::BigInt),
-            ("node_id", Type::Text),
-            ("sku", Type::Text),
-            ("kit_sku", Type::Text),
-            ("per_unit", Type::BigInt),
-            ("held", Type::BigInt),
-            ("consumed", Type::BigInt),
-            ("released", Type::BigInt),
+    let row = |reservation: &&Reservation| {
+        let mut row = values(reservation);
+        row.extend(params![micros(reservation.created_at), micros(now)]);
+        row
+    };
+    let (text, columns) = insert_rows!(
+        "reservations",
+        [
+            reservation_id: Uuid, state: Text, until_at: BigInt, order_id: Uuid, version: BigInt,
+            created_at: BigInt, updated_at: BigInt
         ],
-        rows,
+        "WHERE true ON CONFLICT (reservation_id) DO NOTHING"
     );
-    [reservations, lines]
+    let reservations = Part::new(text, columns, fresh.iter().map(row).collect());
+    let (text, columns) = insert_rows!(
+        "reservation_lines",
+        [
+            reservation_id: Uuid, line_index: BigInt, line_no: BigInt, node_id: Text, sku: Text, kit_sku: Text,
+            per_unit: BigInt, held: BigInt, consumed: BigInt, released: BigInt
+        ]
+    );
+    [reservations, Part::new(text, columns, rows)]
 }
 
 /// Writes locked reservations; `lines` are those whose quantities changed, as (reservation, index).
@@ -192,27 +174,23 @@ pub(crate) fn update(changed: &[&Reservation], lines: &[(&Reservation, usize)], 
         let index = i64::try_from(*place).unwrap_or(i64::MAX);
         rows.push(params![reservation.id.uuid(), index, line.held, line.consumed, line.released]);
     }
-    let reservations = Part::new(
-        "UPDATE reservations AS t
-            SET state = r.state, until_at = r.until_at, order_id = r.order_id, version = r.version,
-                updated_at = r.updated_at
-           FROM {rows} WHERE t.reservation_id = r.reservation_id",
-        COLUMNS,
-        changed.iter().map(|reservation| values(reservation, now)).collect(),
+    let row = |reservation: &&Reservation| {
+        let mut row = values(reservation);
+        row.push(micros(now).into());
+        row
+    };
+    let (text, columns) = update_rows!(
+        "reservations",
+        keys [reservation_id: Uuid],
+        [state: Text, until_at: BigInt, order_id: Uuid, version: BigInt, updated_at: BigInt]
     );
-    let lines = Part::new(
-        "UPDATE reservation_lines AS l SET held = r.held, consumed = r.consumed, released = r.released
-           FROM {rows} WHERE l.reservation_id = r.reservation_id AND l.line_index = r.line_index",
-        &[
-            ("reservation_id", Type::Uuid),
-            ("line_index", Type::BigInt),
-            ("held", Type::BigInt),
-            ("consumed", Type::BigInt),
-            ("released", Type::BigInt),
-        ],
-        rows,
+    let reservations = Part::new(text, columns, changed.iter().map(row).collect());
+    let (text, columns) = update_rows!(
+        "reservation_lines",
+        keys [reservation_id: Uuid, line_index: BigInt],
+        [held: BigInt, consumed: BigInt, released: BigInt]
     );
-    [reservations, lines]
+    [reservations, Part::new(text, columns, rows)]
 }
 
 /// The oldest claims that are due to expire, at most `limit`.

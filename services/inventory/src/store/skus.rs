@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use db::{Row, Tx, Type, Value, params};
+use db::{Row, Tx, Type, Value, insert_rows, params};
 use domain::id::Sku;
 use domain::stock::kit::{Kit, Part};
 use domain::time::micros;
@@ -151,26 +151,17 @@ pub(crate) async fn put(tx: &mut Tx, items: &[&Item]) -> Result<(), Error> {
             ]
         })
         .collect();
-    tx.batch(
-        "INSERT INTO skus (sku, name, unit, handling_class, weight_g, is_kit, version, updated_at)
-         SELECT r.sku, r.name, r.unit, r.handling_class, r.weight_g, r.is_kit, r.version, r.updated_at
-           FROM {rows} WHERE true
-         ON CONFLICT (sku) DO UPDATE
-           SET name = excluded.name, unit = excluded.unit, handling_class = excluded.handling_class,
-               weight_g = excluded.weight_g, version = excluded.version, updated_at = excluded.updated_at",
-        &[
-            ("sku", Type::Text),
-            ("name", Type::Text),
-            ("unit", Type::Text),
-            ("handling_class", Type::Text),
-            ("weight_g", Type::BigInt),
-            ("is_kit", Type::Bool),
-            ("version", Type::BigInt),
-            ("updated_at", Type::BigInt),
+    let (text, columns) = insert_rows!(
+        "skus",
+        [
+            sku: Text, name: Text, unit: Text, handling_class: Text, weight_g: BigInt, is_kit: Bool,
+            version: BigInt, updated_at: BigInt
         ],
-        rows,
-    )
-    .await?;
+        "WHERE true ON CONFLICT (sku) DO UPDATE
+           SET name = excluded.name, unit = excluded.unit, handling_class = excluded.handling_class,
+               weight_g = excluded.weight_g, version = excluded.version, updated_at = excluded.updated_at"
+    );
+    tx.batch(text, columns, rows).await?;
     let kits: Vec<(&Sku, &Kit)> =
         items.iter().filter_map(|item| Some((&item.sku, item.kit.as_ref()?))).collect();
     tx.batch(
@@ -184,31 +175,23 @@ pub(crate) async fn put(tx: &mut Tx, items: &[&Item]) -> Result<(), Error> {
             .zip(kit.parts())
             .map(|(no, part)| params![sku.as_str(), no, part.sku.as_str(), part.per_kit])
     });
-    tx.batch(
-        "INSERT INTO kit_parts (kit_sku, part_no, part_sku, per_kit)
-         SELECT r.kit_sku, r.part_no, r.part_sku, r.per_kit FROM {rows}",
-        &[
-            ("kit_sku", Type::Text),
-            ("part_no", Type::BigInt),
-            ("part_sku", Type::Text),
-            ("per_kit", Type::BigInt),
-        ],
-        parts.collect(),
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "kit_parts",
+        [kit_sku: Text, part_no: BigInt, part_sku: Text, per_kit: BigInt]
+    );
+    tx.batch(text, columns, parts.collect()).await?;
     Ok(())
 }
 
 /// Creates plain items that do not exist yet, by code and name.
 pub(crate) async fn create(tx: &mut Tx, items: &[(&Sku, &str)], now: Timestamp) -> Result<(), Error> {
-    tx.batch(
-        "INSERT INTO skus (sku, name, unit, handling_class, weight_g, is_kit, version, updated_at)
-         SELECT r.sku, r.name, 'PIECE', 'ambient', 0, false, 1, r.updated_at FROM {rows} WHERE true
-          ORDER BY r.sku
-         ON CONFLICT (sku) DO NOTHING",
-        &[("sku", Type::Text), ("name", Type::Text), ("updated_at", Type::BigInt)],
-        items.iter().map(|(sku, name)| params![sku.as_str(), *name, micros(now)]).collect(),
-    )
-    .await?;
+    let (text, columns) = insert_rows!(
+        "skus",
+        [sku: Text, name: Text, updated_at: BigInt],
+        and "unit, handling_class, weight_g, is_kit, version" = "'PIECE', 'ambient', 0, false, 1",
+        "WHERE true ORDER BY r.sku ON CONFLICT (sku) DO NOTHING"
+    );
+    let rows = items.iter().map(|(sku, name)| params![sku.as_str(), *name, micros(now)]);
+    tx.batch(text, columns, rows.collect()).await?;
     Ok(())
 }

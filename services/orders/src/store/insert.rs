@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 
-use db::{Part, Tx, params};
+use db::{Part, Tx, insert_rows, params};
 use domain::id::Uuid;
 use domain::order::{Order, Policy};
 use domain::time::micros;
 
-use super::insert_rows;
 use super::save::{Note, blocks, count, notes_part, numbered};
 use crate::error::Error;
 

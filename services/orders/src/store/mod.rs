@@ -13,39 +13,6 @@ pub(crate) use load::{
 };
 pub(crate) use save::{Change, Note, changes_of, postpone};
 
-/// Text that inserts rows into a table, and the types of their columns: each column is named once. `and` adds columns whose
-/// values are the same for every row, or follow from its others.
-macro_rules! insert_rows {
-    ($table:literal, [$first:ident: $of:ident, $($column:ident: $type:ident),+ $(,)?]
-     $(, and $more:literal = $values:literal)? $(, $end:literal)?) => {(
-        concat!(
-            "INSERT INTO ", $table, " (", stringify!($first), $(", ", stringify!($column),)+ $(", ", $more,)? ") ",
-            "SELECT r.", stringify!($first), $(", r.", stringify!($column),)+ $(", ", $values,)? " FROM {rows}",
-            $(" ", $end)?
-        ),
-        &[(stringify!($first), db::Type::$of), $((stringify!($column), db::Type::$type)),+],
-    )};
-}
-pub(crate) use insert_rows;
-
-/// Text that updates rows of a table, found by `keys`, and the types of all columns, keys first: each column is named once.
-macro_rules! update_rows {
-    ($table:literal, keys [$($key:ident: $key_type:ident),+], [$first:ident: $of:ident, $($column:ident: $type:ident),+ $(,)?],
-     $found:literal) => {(
-        concat!(
-            "UPDATE ", $table, " SET ", stringify!($first), " = r.", stringify!($first),
-            $(", ", stringify!($column), " = r.", stringify!($column),)+
-            " FROM {rows} WHERE ", $found
-        ),
-        &[
-            $((stringify!($key), db::Type::$key_type),)+
-            (stringify!($first), db::Type::$of),
-            $((stringify!($column), db::Type::$type)),+
-        ],
-    )};
-}
-pub(crate) use update_rows;
-
 /// The columns of an order, for its three ways of being read.
 macro_rules! select_orders {
     ($($rest:tt)*) => {

@@ -1,11 +1,11 @@
 //! Writing orders that changed, with few statements: only what changed, each table at once.
 
-use db::{Part, Tx, Value, params};
+use db::{Part, Tx, Value, insert_rows, params, update_rows};
 use domain::id::OrderId;
 use domain::order::{Line, Order, Policy, Tender};
 use domain::time::{Timestamp, micros};
 
-use super::{Loaded, insert_rows, update_rows};
+use super::Loaded;
 use crate::error::Error;
 
 /// A step for the timeline of an order.
@@ -75,15 +75,16 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
         ]
     };
     let (text, columns) = update_rows!(
-        "orders AS o",
-        keys [order_id: Uuid, before: BigInt],
+        "orders",
+        keys [order_id: Uuid],
+        given [before: BigInt],
         [
             version: BigInt, status: Text, blocks: Text, promise_token: Uuid, method: Text, node_id: Text,
             promised_at: BigInt, held_until: BigInt, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
             expired_at: BigInt, confirmed_at: BigInt, fulfillment_id: Uuid, cancels: BigInt, refund_count: BigInt,
             step_count: BigInt, due_at: BigInt
         ],
-        "o.order_id = r.order_id AND o.version = r.before"
+        "AND orders.version = r.before"
     );
     Part::new(text, columns, changes.iter().map(row).collect())
 }
@@ -129,14 +130,13 @@ fn lines(changes: &[Change<'_>]) -> Part {
         ]
     });
     let (text, columns) = update_rows!(
-        "order_lines AS l",
+        "order_lines",
         keys [order_id: Uuid, line_no: BigInt],
         [
             open: BigInt, reserved: BigInt, backordered: BigInt, allocated: BigInt, picked: BigInt, packed: BigInt,
             ready: BigInt, in_custody: BigInt, delivered: BigInt, cancelled: BigInt, lost: BigInt,
             cancel_requested: BigInt, cancel_reason: Text
-        ],
-        "l.order_id = r.order_id AND l.line_no = r.line_no"
+        ]
     );
     Part::new(text, columns, rows.collect())
 }
@@ -156,10 +156,9 @@ fn tenders(changes: &[Change<'_>]) -> Part {
         })
     });
     let (text, columns) = update_rows!(
-        "order_tenders AS t",
+        "order_tenders",
         keys [order_id: Uuid, tender_id: Text],
-        [state: Text, provider_ref: Text, claimed: BigInt],
-        "t.order_id = r.order_id AND t.tender_id = r.tender_id"
+        [state: Text, provider_ref: Text, claimed: BigInt]
     );
     Part::new(text, columns, rows.collect())
 }
