@@ -102,8 +102,8 @@ impl Bus {
     }
 
     /// Whether everything that was committed in these databases has been published and (on the local bus) applied,
-    /// and no consumer is at work. On Kafka the latter is not known here: whoever moves a virtual clock asks the
-    /// tables besides.
+    /// and no consumer is at work. On Kafka the latter is not known here: the owner of a virtual clock also asks
+    /// the tables.
     pub async fn idle(&self, databases: &[Db]) -> Result<bool, Error> {
         for db in databases {
             if !idle(db).await? {

@@ -12,7 +12,7 @@ pub enum Error {
         request_id: Uuid,
     },
     /// The same request is being worked on; ask again with the same id.
-    #[error("request id {request_id} is being worked on, ask again")]
+    #[error("request id {request_id} is in progress, retry")]
     Unsettled {
         /// The id in question.
         request_id: Uuid,
@@ -64,7 +64,7 @@ pub enum Error {
         sequence: i64,
     },
     /// No topic has this name.
-    #[error("no topic is called {name}")]
+    #[error("unknown topic {name}")]
     UnknownTopic {
         /// The name.
         name: String,

@@ -123,7 +123,7 @@ pub struct Record {
     pub request_id: Uuid,
     /// Hash of the body.
     pub body_hash: BodyHash,
-    /// What a repetition is told.
+    /// The reply to a repetition.
     pub reply: Vec<u8>,
 }
 

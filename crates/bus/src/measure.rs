@@ -24,7 +24,7 @@ pub const GAPS: &str = "entrepot_event_gaps_total";
 pub const DEAD_LETTERS: &str = "entrepot_dead_letters_total";
 /// Gauge by `consumer` and `topic`: events on the topic that the consumer has not seen.
 pub const CONSUMER_LAG: &str = "entrepot_consumer_lag";
-/// Counter by `consumer`: times the connection to the broker was made anew.
+/// Counter by `consumer`: reconnections to the broker.
 pub const CONSUMER_REBUILDS: &str = "entrepot_consumer_rebuilds_total";
 /// Counter by `consumer` and `topic`: aggregates whose newest events never came and were fetched from their owner.
 pub const MISSED: &str = "entrepot_events_missed_total";

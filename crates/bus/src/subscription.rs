@@ -7,9 +7,9 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::{Delivered, Error, Topic};
 
-/// Events passed over because the reader was too slow or the broker was away: build the view anew.
+/// Events passed over because the reader was too slow or the broker was away: rebuild the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("events were missed, read the state anew")]
+#[error("events were missed, read the state again")]
 pub struct Missed;
 
 /// A stream of the events that are published from now on.

@@ -9,7 +9,7 @@ pub enum Topic {
     Orders,
     /// What happened to stock and reservations.
     Inventory,
-    /// What happened to fulfilment orders.
+    /// What happened to fulfillment orders.
     Fulfillment,
 }
 

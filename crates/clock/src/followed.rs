@@ -18,7 +18,7 @@ const NOISE: Duration = Duration::from_millis(20);
 pub enum Follow {
     /// Business time agrees with it.
     Followed,
-    /// The reference is ahead of business time by so many microseconds (behind: negative). It is not followed.
+    /// The reference is ahead of business time by this many microseconds (behind: negative). It is not followed.
     Leapt(i64),
 }
 

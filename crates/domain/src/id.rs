@@ -12,7 +12,7 @@ pub use uuid::Uuid;
 /// The number of a line in its order, from 1.
 pub type LineNo = u32;
 
-/// Why a text is no id or code.
+/// Why a text is not an id or code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// The text is not `<prefix><lower-case hyphenated UUID>`.
@@ -167,7 +167,7 @@ typed_id!(
     "prm_"
 );
 typed_id!(
-    /// A fulfilment order: the work of one node for one method and one promise.
+    /// A fulfillment order: the work of one node for one method and one promise.
     FulfillmentId,
     "ful_"
 );

@@ -7,7 +7,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// Not an ISO 4217 code that we know.
-    #[error("is no ISO 4217 currency code")]
+    #[error("is not an ISO 4217 currency code")]
     UnknownCurrency,
     /// Two amounts of different currencies were to be put together.
     #[error("currencies differ: {left} and {right}")]
@@ -107,7 +107,7 @@ impl FromStr for Currency {
 
 const NANOS: i64 = 1_000_000_000;
 
-/// An amount: so many minor units of a currency.
+/// An amount in minor units of a currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Money {
     /// Whole minor units (cents, pence, fen; yen as they are).

@@ -1,7 +1,7 @@
 //! Promises: what one node can offer for a cart, and the reason of each "no".
 //!
 //! [`offer`] answers for one node, from its own data, the capacity already taken there, and the instant given. Stock
-//! is asked before: a node without it is refused with [`Reason::NoStock`] by whoever knows the positions.
+//! is asked before: a node without it is refused with [`Reason::NoStock`] by the service that knows the positions.
 //!
 //! Always true: a window begins when the node is open; work begins in a slot with room, in opening time, and not
 //! before the cut-off allows it; a refusal has at least one reason.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a number is no quantity.
+/// Why a number is not a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Zero or less.

@@ -2,9 +2,9 @@
 
 pub use jiff::Timestamp;
 
-/// Why a pair of seconds and nanoseconds is no instant.
+/// Why a pair of seconds and nanoseconds is not an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is no instant between the years -9999 and 9999")]
+#[error("is not an instant between the years -9999 and 9999")]
 pub struct TimeError;
 
 /// The instant as microseconds since the epoch; what is finer is dropped.
@@ -12,7 +12,7 @@ pub fn micros(at: Timestamp) -> i64 {
     at.as_microsecond()
 }
 
-/// The instant so many microseconds after the epoch. What lies outside the calendar becomes its nearest end.
+/// The instant at a number of microseconds since the epoch. What lies outside the calendar becomes its nearest end.
 pub fn from_micros(micros: i64) -> Timestamp {
     let end = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::from_microsecond(micros).unwrap_or(end)
@@ -39,7 +39,7 @@ pub fn truncated(at: Timestamp) -> Timestamp {
     from_micros(micros(at))
 }
 
-/// The instant so many milliseconds later, at most the end of the calendar.
+/// The instant a number of milliseconds later, at most the end of the calendar.
 pub fn after_ms(at: Timestamp, ms: i64) -> Timestamp {
     from_micros(micros(at).saturating_add(ms.saturating_mul(1_000)))
 }

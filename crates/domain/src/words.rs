@@ -5,7 +5,7 @@ pub fn plain(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
 }
 
-/// So many of something that is counted: "1 piece", "2 pieces".
+/// A count with its noun: "1 piece", "2 pieces".
 pub fn counted(number: i64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
@@ -35,11 +35,11 @@ mod tests {
             Stock::TooFew { kind: "WRITE_OFF", wanted: 2, available: 1 }.to_string(),
         ];
         let expected = [
-            "can't pick: the fulfilment order is ready for pickup",
+            "can't pick: the fulfillment order is ready for pickup",
             "line 1 has 1 unit left, not 2",
             "neither picked nor reported short: 1 unit",
-            "a promise that is released can not be extended",
-            "write off of 2 units, of which only 1 can be had",
+            "the promise cannot be extended: it is released",
+            "write off of 2 units: only 1 is available",
         ];
         assert_eq!(said, expected);
     }

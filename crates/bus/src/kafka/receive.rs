@@ -20,7 +20,7 @@ use super::{Cluster, headers};
 use crate::runner::{BATCH, Runner};
 use crate::{Delivered, Error, measure};
 
-/// A client that brings nothing for so long, although there is something, is built anew.
+/// A client is rebuilt after it returned nothing for this long although there were messages.
 const STALL: Duration = Duration::from_mins(1);
 /// Offsets are committed at most this often.
 const COMMIT: Duration = Duration::from_millis(200);

@@ -33,7 +33,7 @@ impl Limit {
         Self { state: Mutex::new(State { last: None, suppressed: 0 }) }
     }
 
-    /// Some: it may be logged, and so many were not since the last one.
+    /// Some: it may be logged; the number is how many were suppressed since the last one.
     fn admit(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.last.is_some_and(|last| now.duration_since(last) < PAUSE) {

@@ -51,7 +51,7 @@ impl Runner {
         Parking { event, reason: Reason::Handler, error: text, attempts, retry_at }
     }
 
-    /// When to look again after so many passes in vain: in 2 seconds, then twice that, at most in about 4 minutes.
+    /// The delay after a number of failed passes: 2 seconds, then twice that, at most about 4 minutes.
     fn later(&self, passes: i64) -> Timestamp {
         let doublings = u32::try_from(passes.clamp(1, 8)).unwrap_or(8);
         self.after(Duration::from_secs(2_u64.pow(doublings)))

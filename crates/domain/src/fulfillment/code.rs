@@ -13,21 +13,21 @@ pub const MIN_CHARS: usize = 8;
 /// The most characters of a code.
 pub const MAX_CHARS: usize = 32;
 
-/// Wrong codes after which a fulfilment order wants a new one.
+/// Wrong codes after which a fulfillment order wants a new one.
 pub const MAX_WRONG: i64 = 5;
 
 /// A pickup code in its one spelling. Never shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Code(String);
 
-/// Why a text is no pickup code.
+/// Why a text is not a pickup code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
     /// Too few or too many characters.
     #[error("must have {MIN_CHARS} to {MAX_CHARS} letters and digits")]
     Length,
     /// A character that no code has; full-width digits are such.
-    #[error("holds a character that no pickup code has")]
+    #[error("has a character that pickup codes do not use")]
     Character,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Debug for Code {
     }
 }
 
-/// How often the code of one fulfilment order was wrong.
+/// How often the code of one fulfillment order was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tries(pub i64);
 
@@ -136,7 +136,7 @@ impl Throttle {
         Err(misses.since.saturating_add(wait).unwrap_or(Timestamp::MAX))
     }
 
-    /// The misses after `more`. There are never so many that the next look-up waits longer than the window.
+    /// The misses after `more`. Their number is limited, so that the next look-up never waits longer than the window.
     #[must_use]
     pub fn missed(&self, misses: Misses, more: i64, now: Timestamp) -> Misses {
         let left = self.left(misses, now);

@@ -1,4 +1,4 @@
-//! What is asked of a fulfilment order, and what happened to it.
+//! What is asked of a fulfillment order, and what happened to it.
 
 use jiff::Timestamp;
 
@@ -53,7 +53,7 @@ pub enum Notice {
     PickupExpired,
 }
 
-/// What happened to a fulfilment order.
+/// What happened to a fulfillment order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// It was offered to its node.
@@ -129,7 +129,7 @@ pub enum Event {
         number: i64,
         /// Units refused per line.
         lines: Vec<Units>,
-        /// Where the fulfilment order stood.
+        /// Where the fulfillment order stood.
         state: State,
     },
     /// Somebody should tell the customer something.

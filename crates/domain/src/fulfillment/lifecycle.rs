@@ -1,4 +1,4 @@
-//! What may happen to a fulfilment order, and when.
+//! What may happen to a fulfillment order, and when.
 //!
 //! Every transition checks first and changes then: a refusal leaves the FO as it was. A granted one raises the version
 //! by one and returns its event, so that no event can be forgotten.
@@ -14,21 +14,21 @@ use crate::words;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in this state.
-    #[error("can't {step}: the fulfilment order is {}", words::plain(.state.name()))]
+    #[error("can't {step}: the fulfillment order is {}", words::plain(.state.name()))]
     State {
         /// What was tried.
         step: &'static str,
         /// Where it stands.
         state: State,
     },
-    /// The fulfilment order has no such line.
+    /// The fulfillment order does not have this line.
     #[error("there is no line {line}")]
     UnknownLine {
         /// The line asked for.
         line: LineNo,
     },
-    /// The same line twice in one report.
-    #[error("line {line} is named twice")]
+    /// A duplicate line in one report.
+    #[error("duplicate line {line}")]
     LineTwice {
         /// The line.
         line: LineNo,

@@ -1,8 +1,8 @@
-//! What happened to a fulfilment order besides its buckets, and the reasons that nodes give.
+//! What happened to a fulfillment order besides its buckets, and the reasons that nodes give.
 
 use jiff::Timestamp;
 
-/// What happened to a fulfilment order, and what is due. Together with the buckets it gives the state.
+/// What happened to a fulfillment order, and what is due. Together with the buckets it gives the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marks {
     /// Offered to the node.
@@ -33,7 +33,7 @@ pub struct Marks {
     pub ended: Option<Timestamp>,
 }
 
-/// Why a fulfilment order ended, where the buckets alone do not tell.
+/// Why a fulfillment order ended, where the buckets alone do not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// The node refused it.

@@ -1,4 +1,4 @@
-//! The fulfilment order (FO): the work of one node, for one method and one promise.
+//! The fulfillment order (FO): the work of one node, for one method and one promise.
 //!
 //! Quantities come first: every line keeps its units in [`Buckets`] whose sum is always what was asked. Where the FO
 //! stands ([`State`]) is a view of buckets and marks, never set by hand. It changes only through the transitions in
@@ -25,7 +25,7 @@ pub use lifecycle::Refusal;
 pub use marks::{Ending, Marks, RejectReason, ShortReason};
 pub use method::{Clocks, Method};
 
-/// A fulfilment order.
+/// A fulfillment order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
     /// Its id.
@@ -150,7 +150,7 @@ impl Collector {
     }
 }
 
-/// Where a fulfilment order stands.
+/// Where a fulfillment order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Not offered yet.
@@ -239,7 +239,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// What a clock does to a fulfilment order when its time has come.
+/// What a clock does to a fulfillment order when its time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Due {
     /// Mark the running step as at risk.

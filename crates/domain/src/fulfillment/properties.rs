@@ -1,4 +1,4 @@
-//! Laws of the fulfilment order under any sequence of commands, and the table of every state and every command.
+//! Laws of the fulfillment order under any sequence of commands, and the table of every state and every command.
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -180,7 +180,7 @@ proptest! {
     }
 }
 
-/// A fulfilment order of two lines of two units, standing in each state.
+/// A fulfillment order of two lines of two units, standing in each state.
 fn standing(state: State) -> Order {
     let mut order = planned(&[2, 2]);
     let all = [1, 2].map(|line| Units { line, quantity: 2 });

@@ -59,10 +59,10 @@ pub enum NodeError {
     /// Empty, too long or with invisible characters.
     #[error("name {0}")]
     Name(crate::id::IdError),
-    /// A method given twice.
+    /// A duplicate method.
     #[error("each method at most once")]
     MethodTwice,
-    /// A kind of work given twice.
+    /// A duplicate kind of work.
     #[error("each kind of work at most once")]
     WorkTwice,
     /// Not a minute of the day.

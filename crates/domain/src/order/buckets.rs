@@ -1,15 +1,15 @@
 //! Where the pieces of a line are. The buckets of a line always sum to what was ordered.
 //!
-//! Fulfilment reports absolute quantities per fulfilment order and line; this is the table from there to here:
+//! Fulfillment reports absolute quantities per fulfillment order and line; this is the table from there to here:
 //!
-//! | fulfilment order | line bucket |
+//! | fulfillment order | line bucket |
 //! | --- | --- |
 //! | `to_pick`, not yet accepted | reserved |
 //! | `to_pick`, accepted | allocated |
 //! | `picked` | picked |
 //! | `ready` | ready |
 //! | `done` | delivered |
-//! | `short` + `cancelled` | cancelled, on top of what was cancelled before fulfilment had the line |
+//! | `short` + `cancelled` | cancelled, on top of what was cancelled before fulfillment had the line |
 
 use super::Refusal;
 use crate::id::LineNo;
@@ -41,14 +41,14 @@ pub struct Buckets {
     pub lost: i64,
 }
 
-/// What a fulfilment order says of one line: absolute quantities.
+/// What a fulfillment order says of one line: absolute quantities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// The line of the order.
     pub line: LineNo,
     /// The node has accepted the work.
     pub accepted: bool,
-    /// Pieces asked of this fulfilment order.
+    /// Pieces asked of this fulfillment order.
     pub quantity: i64,
     /// Still on the shelf.
     pub to_pick: i64,
@@ -130,7 +130,7 @@ impl Buckets {
         self.open = 0;
     }
 
-    /// The buckets as the fulfilment order has them. What was cancelled before it had the line stays cancelled.
+    /// The buckets as the fulfillment order has them. What was cancelled before it had the line stays cancelled.
     pub(super) fn after(&self, snapshot: &Snapshot) -> Result<Self, Refusal> {
         let ordered = self.sum();
         let Snapshot { line, accepted, quantity, to_pick, picked, ready, done, short, cancelled } = *snapshot;

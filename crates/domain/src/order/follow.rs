@@ -11,7 +11,7 @@ pub struct Answer {
     pub lines: Vec<(LineNo, i64)>,
 }
 
-/// What a fulfilment order reports.
+/// What a fulfillment order reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkReport {
     /// Which one.
@@ -41,7 +41,7 @@ impl Order {
         Ok(self.changed(vec![Event::Confirmed], now))
     }
 
-    /// Takes over what a fulfilment order reports. A report that changes nothing has no events.
+    /// Takes over what a fulfillment order reports. A report that changes nothing has no events.
     pub fn follow(mut self, report: &WorkReport, now: Timestamp) -> Result<Changed, Refusal> {
         if *self.fulfillment.get_or_insert(report.fulfillment) != report.fulfillment {
             return Err(Refusal::OtherFulfillment { given: report.fulfillment });

@@ -107,7 +107,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Captured or authorised so far; of a tender that was voided since, what had been asked back of it.
+    /// Captured or authorized so far; of a tender that was voided since, what had been asked back of it.
     pub fn paid(&self) -> i64 {
         let part = |t: &Tender| if t.state.counts() { t.amount_minor } else { t.claimed_minor };
         self.tenders.iter().map(part).sum()
@@ -124,7 +124,7 @@ impl Ledger {
         self.tenders.iter().filter(|t| t.state.counts()).map(left).sum()
     }
 
-    /// Claims an amount: first from what is only authorised, then from what was captured. Takes at most what is there
+    /// Claims an amount: first from what is only authorized, then from what was captured. Takes at most what is there
     /// and answers how much it took.
     pub(super) fn claim(&mut self, amount_minor: i64) -> i64 {
         let mut rest = amount_minor.max(0);

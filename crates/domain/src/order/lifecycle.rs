@@ -72,7 +72,7 @@ impl std::fmt::Display for Status {
 pub struct Facts {
     /// The buckets of all lines, added up.
     pub buckets: Buckets,
-    /// Something stands in the way of fulfilment.
+    /// Something stands in the way of fulfillment.
     pub is_blocked: bool,
     /// When the payment had not come in time, unless it has come since.
     pub lapsed_at: Option<Timestamp>,

@@ -35,7 +35,7 @@ pub use pay::{Hold, Payment};
 pub use place::{Draft, DraftLine, Flaw};
 pub use shares::{Amounts, Share};
 
-/// Why an order waits. Blocks are a set: fulfilment begins when the last one is gone.
+/// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Block {
     /// A prepaid order is not paid in full.
@@ -78,7 +78,7 @@ impl Block {
 /// When an order is paid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Terms {
-    /// Before fulfilment; expires when it is not.
+    /// Before fulfillment; expires when it is not.
     Prepaid,
     /// When the goods are handed over.
     PayAtHandover,
@@ -369,8 +369,8 @@ pub enum Refusal {
         /// The tender.
         tender: String,
     },
-    /// Stock must be held anew before this payment releases the order.
-    #[error("the stock must be held anew")]
+    /// Stock must be held again before this payment releases the order.
+    #[error("the stock must be held again")]
     NeedsHold,
     /// Not the reservation of this order (any more).
     #[error("the reservation is not the order's")]
@@ -381,13 +381,13 @@ pub enum Refusal {
     /// It is not time for that.
     #[error("nothing is due")]
     NotDue,
-    /// Another fulfilment order serves this order.
-    #[error("fulfilment order {given} does not serve the order")]
+    /// Another fulfillment order serves this order.
+    #[error("fulfillment order {given} does not serve the order")]
     OtherFulfillment {
         /// The one that reported.
         given: FulfillmentId,
     },
-    /// A fulfilment order reported quantities that can't be.
+    /// A fulfillment order reported quantities that can't be.
     #[error("the quantities reported of line {line} do not add up")]
     BadSnapshot {
         /// The line.
@@ -431,7 +431,7 @@ impl Order {
         self.lines.iter().map(|line| line.share().of(line.buckets.live())).sum()
     }
 
-    /// Fulfilment has it: no block is left and it did not expire.
+    /// Fulfillment has it: no block is left and it did not expire.
     pub fn is_released(&self) -> bool {
         self.blocks.is_empty() && self.expired_at.is_none()
     }

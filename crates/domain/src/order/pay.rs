@@ -17,14 +17,14 @@ pub struct Payment {
     pub provider_ref: String,
 }
 
-/// What came of holding stock anew for a late payment.
+/// The result of holding stock again for a late payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
-    /// It was not needed, so nobody was asked.
+    /// It was not needed, so inventory was not asked.
     NotAsked,
     /// Stock is held by this promise.
     Held(Promise),
-    /// There is no stock for it any more.
+    /// The stock is no longer available.
     Refused {
         /// Why, `UPPER_SNAKE`.
         reason: String,
@@ -32,7 +32,7 @@ pub enum Hold {
 }
 
 impl Order {
-    /// Whether this payment would release the order if stock were held for it anew.
+    /// Whether this payment would release the order if stock were held for it again.
     pub fn needs_hold(&self, payment: &Payment) -> bool {
         let mut after = self.clone();
         // A payment that will be refused must not hold anything first.
@@ -98,7 +98,7 @@ impl Order {
         Ok(had)
     }
 
-    /// The payment is complete: fulfilment may begin, if the stock is (again) held.
+    /// The payment is complete: fulfillment may begin, if the stock is (again) held.
     fn release(&mut self, hold: Hold, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         if self.buckets().open > 0 {
             match hold {
@@ -165,7 +165,7 @@ impl Order {
         Ok(self.changed(events, now))
     }
 
-    /// The hold of an unpaid order was lost before its time: a payment must hold stock anew.
+    /// The hold of an unpaid order was lost before its time: a payment must hold stock again.
     pub fn lose_hold(mut self, now: Timestamp) -> Result<Changed, Refusal> {
         if self.is_released() || self.status() != Status::Placed || self.buckets().reserved == 0 {
             return Err(Refusal::NotDue);

@@ -135,7 +135,7 @@ impl Draft {
         Money::new(minor, self.currency)
     }
 
-    /// Whether nothing has to be paid before fulfilment.
+    /// Whether nothing has to be paid before fulfillment.
     pub fn is_payable_later(&self) -> bool {
         let paid: i64 = self.tenders.iter().filter(|t| t.state.counts()).map(|t| t.amount_minor).sum();
         self.terms != Terms::Prepaid || paid >= self.total_minor

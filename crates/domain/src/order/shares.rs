@@ -108,7 +108,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// What so many pieces cost, counted from the first. All of them cost the total.
+    /// The price of a number of pieces, counted from the first. All of them cost the total.
     pub fn of(&self, pieces: i64) -> i64 {
         let pieces = pieces.clamp(0, self.pieces);
         if self.pieces == 0 {
@@ -119,7 +119,7 @@ impl Share {
         each * pieces + dearer.min(pieces)
     }
 
-    /// What is due back when so many pieces are kept of those kept before.
+    /// The refund that is due when only some of the pieces kept before are kept.
     pub fn back(&self, kept_before: i64, kept_now: i64) -> i64 {
         self.of(kept_before) - self.of(kept_now)
     }

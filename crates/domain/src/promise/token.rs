@@ -44,7 +44,7 @@ pub enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The state does not allow it.
-    #[error("a promise that is {} can not be {command}", words::plain(.state))]
+    #[error("the promise cannot be {command}: it is {}", words::plain(.state))]
     State {
         /// The state it is in.
         state: &'static str,

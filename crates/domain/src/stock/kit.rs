@@ -16,7 +16,7 @@ pub struct Part {
     pub per_kit: i64,
 }
 
-/// Why a list of parts is no kit.
+/// Why a list of parts is not a kit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A kit has 1 to 20 parts.
@@ -25,8 +25,8 @@ pub enum Malformed {
     /// Each part is there 1 to 1,000 times.
     #[error("a kit has 1 to {MAX_PER_KIT} pieces of {0}")]
     PerKit(Sku),
-    /// The same part twice.
-    #[error("{0} is listed twice")]
+    /// A duplicate part.
+    #[error("duplicate part {0}")]
     Twice(Sku),
     /// A kit can't contain itself.
     #[error("{0} can't be a part of itself")]

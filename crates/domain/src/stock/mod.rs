@@ -92,7 +92,7 @@ pub enum Refusal {
     Empty,
     /// The position has too few units for this step.
     #[error(
-        "{} of {}, of which only {available} can be had",
+        "{} of {}: only {available} is available",
         words::plain(.kind),
         words::counted(*.wanted, "unit")
     )]

@@ -135,12 +135,12 @@ pub struct Want {
     pub units: i64,
 }
 
-/// The quantities of one line as its fulfilment order reports them, in units of the line (whole kits).
+/// The quantities of one line as its fulfillment order reports them, in units of the line (whole kits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Line number.
     pub line: u32,
-    /// Units that the fulfilment order is for; what was claimed beyond them is not its affair.
+    /// Units that the fulfillment order is for; units claimed beyond them are not part of it.
     pub quantity: i64,
     /// Units that left the node so far.
     pub consumed: i64,
@@ -354,7 +354,7 @@ impl Reservation {
                 known = true;
                 settle_line(self.id, line, target, index, &mut shifts)?;
             }
-            // a claim that was refused has no lines, and its fulfilment order ends without touching goods
+            // a claim that was refused has no lines, and its fulfillment order ends without touching goods
             if !known && target.consumed != 0 {
                 return Err(Refusal::UnknownLine { id: self.id, line: target.line });
             }
@@ -436,7 +436,7 @@ impl Reservation {
         Ok(keep)
     }
 
-    /// Shifts that claim (`sign` 1) or give back (`sign` -1) so many pieces of each line.
+    /// Shifts that claim (`sign` 1) or give back (`sign` -1) pieces of each line.
     fn shifts(&self, pieces: impl Iterator<Item = i64>, kind: Kind, sign: i64) -> Vec<Shift> {
         debug_assert!(
             !self.lines.is_empty() || self.state == State::Released,

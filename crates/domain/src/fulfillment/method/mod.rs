@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use crate::words;
 
-/// How the goods of one fulfilment order reach the customer.
+/// How the goods of one fulfillment order reach the customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Method {
     /// The customer collects at a node.
@@ -28,7 +28,7 @@ pub const NAMES: [(&str, Option<Method>); 5] = [
 /// What stands for no method on the wire.
 const UNSPECIFIED: &str = "UNSPECIFIED";
 
-/// Why a name is no method that can be used.
+/// Why a name is not a usable method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MethodError {
     /// The name belongs to a method that this deployment does not offer.
@@ -37,7 +37,7 @@ pub enum MethodError {
     /// No method was named.
     #[error("is required")]
     Absent,
-    /// Nobody knows the name.
+    /// No method has this name.
     #[error("is not a known method")]
     Unknown,
 }
