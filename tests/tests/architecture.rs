@@ -291,3 +291,16 @@ fn statements_outside_db_are_written_in_the_portable_dialect() {
     });
     assert!(found.is_empty(), "these words are not the same on both engines: {found:#?}");
 }
+
+#[test]
+fn a_request_id_is_claimed_in_one_place_and_a_reason_is_declared_in_a_table() {
+    let sources = sources();
+    let claims = lines_where(&sources, |path, line| {
+        path.starts_with("services/") && (line.contains("inbox::claim") || line.contains("inbox::settle"))
+    });
+    assert!(claims.is_empty(), "service::Call answers a duplicate after its commit: {claims:#?}");
+    let bare = lines_where(&sources, |path, line| {
+        path != "crates/server/src/status.rs" && line.contains("with_error_info(")
+    });
+    assert!(bare.is_empty(), "build statuses from a server::Reason: {bare:#?}");
+}

@@ -61,6 +61,11 @@ impl Fields {
         self.violations.is_empty()
     }
 
+    /// All that was wrong.
+    pub fn into_violations(self) -> Vec<Violation> {
+        self.violations
+    }
+
     /// Fails if anything was wrong.
     pub fn done(self) -> Result<(), Fault> {
         if self.violations.is_empty() { Ok(()) } else { Err(Fault::Invalid(self.violations)) }

@@ -9,7 +9,6 @@ use domain::id::{FulfillmentId, NodeId, PromiseToken};
 use domain::promise::{Reason, Refused, token};
 use domain::words::plain;
 use jiff::Timestamp;
-use server::Violation;
 use service::{Fault, Outage};
 use tonic::{Code, Status};
 
@@ -97,9 +96,6 @@ pub mod reason {
 /// Named by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Fields that can't be taken.
-    #[error("the request is not valid")]
-    Invalid(Vec<Violation>),
     /// No such node.
     #[error("node {0} does not exist")]
     NodeNotFound(String),
@@ -124,12 +120,6 @@ pub enum Error {
     /// A service builds an order upon it.
     #[error("an order is being placed with promise {0}; if none comes of it, the promise ends by itself")]
     PromiseTaken(PromiseToken),
-    /// The request id was used with another body.
-    #[error("the request_id was already used with another body")]
-    RequestIdReused,
-    /// Too much is waiting.
-    #[error("too many holds are waiting, try again")]
-    Busy,
     /// The view of the stock is not there yet.
     #[error("stock is still being read, try again")]
     ViewLoading,
@@ -178,18 +168,9 @@ pub enum Error {
         /// When this one was.
         now: Timestamp,
     },
-    /// Too many streams are open.
-    #[error("too many streams are open, try again")]
-    TooManyWatchers,
-    /// A stored row that can't be read.
-    #[error("stored data: {0}")]
-    Corrupt(String),
-    /// The bus.
+    /// What can go wrong in any service.
     #[error(transparent)]
-    Bus(bus::Error),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] db::Error),
+    Fault(#[from] Fault),
 }
 
 /// A cart that a node can't be promised for.
@@ -248,21 +229,17 @@ impl NotPromised {
 impl Error {
     /// One bad field.
     pub(crate) fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::Invalid(vec![Violation::new(field, description)])
+        Fault::field(field, description).into()
     }
 
-    /// Whether the same transaction may succeed when it is repeated.
-    pub(crate) fn is_retry(&self) -> bool {
-        match self {
-            Self::Db(error) => error.is_retry(),
-            Self::Bus(error) => error.is_retry(),
-            _ => false,
-        }
+    /// A stored row or an event that can't be read.
+    pub(crate) fn corrupt(what: String) -> Self {
+        Fault::Unreadable(what).into()
     }
 
     /// A pickup code that the node has given to somebody else was drawn.
     pub(crate) fn is_duplicate_code(&self) -> bool {
-        matches!(self, Self::Db(error) if error.is_duplicate_in("pickup_codes"))
+        matches!(self, Self::Fault(Fault::Db(error)) if error.is_duplicate_in("pickup_codes"))
     }
 
     fn facts(&self) -> Vec<(String, String)> {
@@ -287,25 +264,7 @@ impl Error {
     }
 }
 
-impl From<bus::Error> for Error {
-    fn from(error: bus::Error) -> Self {
-        match error {
-            bus::Error::Db(error) => Self::Db(error),
-            other => Self::Bus(other),
-        }
-    }
-}
-
-impl From<Error> for bus::HandleError {
-    /// What the bus and the database say of an error decides: one that is away comes back, and no human is needed.
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Db(error) => error.into(),
-            Error::Bus(error) => error.into(),
-            other => Self::poison(other),
-        }
-    }
-}
+service::faults!(Error);
 
 fn inventory_is_away(status: &Status) -> Status {
     static OUTAGE: Outage = Outage::new();
@@ -320,8 +279,6 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let soon = Duration::from_millis(100);
         let reason = match error {
-            Error::Invalid(violations) => return server::invalid(DOMAIN, violations),
-            Error::Busy => return Fault::QueueFull.status(DOMAIN),
             Error::ViewLoading => {
                 return server::retry_later(reason::STOCK_VIEW_LOADING, DOMAIN, soon, error.to_string());
             }
@@ -330,10 +287,7 @@ impl From<Error> for Status {
                 server::reason::DEADLINE_EXCEEDED
             }
             Error::Peer(status) => return inventory_is_away(&status),
-            Error::Corrupt(what) => return Fault::Unreadable(what).status(DOMAIN),
-            Error::Db(error) => return Fault::from(error).status(DOMAIN),
-            Error::Bus(error) => return Fault::from(error).status(DOMAIN),
-            Error::TooManyWatchers => return Fault::TooManyStreams.status(DOMAIN),
+            Error::Fault(fault) => return fault.status(DOMAIN),
             Error::Throttled { until, now } => {
                 let wait = Duration::try_from(until.duration_since(now)).unwrap_or(soon);
                 return server::retry_later(reason::TOO_MANY_WRONG_CODES, DOMAIN, wait, error.to_string());
@@ -356,7 +310,6 @@ impl From<Error> for Status {
             Error::NotPromised(ref refused) => not_promised(refused.refused.first()),
             Error::PromiseTaken(_) => reason::PROMISE_TAKEN,
             Error::PromiseRefused(ref refusal) => promise_reason(refusal),
-            Error::RequestIdReused => service::reason::REQUEST_ID_REUSED,
         };
         let facts = error.facts();
         server::status(reason, DOMAIN, error.to_string(), facts)
@@ -417,30 +370,5 @@ fn work_facts(refusal: &fulfillment::Refusal) -> Vec<(String, String)> {
         }
         fulfillment::Refusal::StillToPick { left } => vec![fact("left", left.to_string())],
         fulfillment::Refusal::Nothing { .. } | fulfillment::Refusal::TooEarly { .. } => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_that_is_away_is_told_as_such_whoever_noticed() {
-        let away = || db::Error::Unavailable("connection lost".to_owned());
-        for error in [Error::from(away()), Error::from(bus::Error::from(away()))] {
-            let status = Status::from(error);
-            let reason = server::status::reason(&status);
-            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("STORAGE_UNAVAILABLE")));
-        }
-        let kind = |error: Error| bus::HandleError::from(error).kind;
-        assert_eq!(kind(away().into()), bus::HandleErrorKind::Outage, "its events wait and are not parked");
-        assert_eq!(kind(Error::Corrupt("a row".to_owned())), bus::HandleErrorKind::Poison);
-        let busy = || db::Error::Retry("deadlock".to_owned());
-        for error in [Error::from(busy()), Error::from(bus::Error::from(busy()))] {
-            assert!(error.is_retry());
-            let status = Status::from(error);
-            let reason = server::status::reason(&status);
-            assert_eq!((status.code(), reason.as_deref()), (Code::Unavailable, Some("CONTENDED")));
-        }
     }
 }

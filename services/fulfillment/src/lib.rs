@@ -106,7 +106,7 @@ pub struct Fulfillment {
     pub(crate) network: network::index::Network,
     pub(crate) atp: promise::stock_view::View,
     pub(crate) load: network::load::Load,
-    pub(crate) combiner: promise::combiner::Combiner,
+    pub(crate) holds: promise::combiner::HoldQueue,
     pub(crate) weights: Weights,
     pub(crate) work: work::state::WorkState,
 }
@@ -123,7 +123,7 @@ impl Fulfillment {
             network: network::index::Network::default(),
             atp: promise::stock_view::View::default(),
             load: network::load::Load::default(),
-            combiner: promise::combiner::Combiner::default(),
+            holds: promise::combiner::queue(&config),
             weights: config.sourcing.weights(),
             work: work::state::WorkState::new(&config),
             config,

@@ -228,11 +228,11 @@ fn by_stock(event: &Delivered) -> Result<Reaction, Error> {
 }
 
 fn read<M: Message + Default>(event: &Delivered) -> Result<M, Error> {
-    M::decode(event.payload.clone()).map_err(|error| Error::Corrupt(format!("event {}: {error}", event.id)))
+    M::decode(event.payload.clone()).map_err(|error| Error::corrupt(format!("event {}: {error}", event.id)))
 }
 
 fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error> {
-    text.parse().map_err(|_| Error::Corrupt(format!("an event whose {field} is {text:?}")))
+    text.parse().map_err(|_| Error::corrupt(format!("an event whose {field} is {text:?}")))
 }
 
 fn released(
@@ -240,7 +240,7 @@ fn released(
     order_version: i64,
     work: Option<orders::WorkRequest>,
 ) -> Result<Released, Error> {
-    let work = work.ok_or_else(|| Error::Corrupt(format!("order {order} was released without work")))?;
+    let work = work.ok_or_else(|| Error::corrupt(format!("order {order} was released without work")))?;
     let token: PromiseToken = parse("promise_token", &work.promise_token)?;
     let mut lines = Vec::with_capacity(work.lines.len());
     for line in work.lines {
@@ -253,12 +253,12 @@ fn released(
         order_version,
         token,
         method: wire::method(work.method)
-            .map_err(|why| Error::Corrupt(format!("order {order} was released, but {why}")))?,
+            .map_err(|why| Error::corrupt(format!("order {order} was released, but {why}")))?,
         node: parse::<NodeId>("node_id", &work.node_id)?,
         lines,
         promised: promised
             .and_then(Result::ok)
-            .ok_or_else(|| Error::Corrupt(format!("order {order} was released without a promised time")))?,
+            .ok_or_else(|| Error::corrupt(format!("order {order} was released without a promised time")))?,
         channel: work.channel,
         channel_order_id: work.channel_order_id,
         decision: DecisionId::new(token.uuid()),

@@ -12,9 +12,9 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::network::rights::own_node;
 use crate::verb::{self, both};
-use crate::wire::Faults;
 use crate::wire::network as wire;
 use crate::wire::token::{nodes_after, nodes_token};
+use service::Fields;
 
 const WRITE: &[&str] = &[kind::OPS, kind::SERVICE];
 const CLOSE: &[&str] = &[kind::OPS, kind::STORE, kind::SERVICE];
@@ -40,11 +40,11 @@ impl NetworkService for Fulfillment {
         let who = Principal::of(&request);
         let asked = request.into_inner();
         let call = verb::call(&who, "network.put", &asked, &asked.request_id);
-        let mut faults = Faults::default();
+        let mut fields = Fields::default();
         if !(1..=MOST_NODES).contains(&asked.nodes.len()) {
-            faults.add("nodes", format!("must be from 1 to {MOST_NODES}"));
+            fields.refuse("nodes", format!("must be from 1 to {MOST_NODES}"));
         }
-        let (call, ()) = both(call, faults.check())?;
+        let (call, ()) = both(call, fields.done())?;
         Ok(Response::new(self.put_nodes(&call, wire::nodes(asked.nodes)?).await?))
     }
 
@@ -81,14 +81,14 @@ impl NetworkService for Fulfillment {
         let who = Principal::of(&request);
         let asked = request.into_inner();
         let call = verb::call(&who, "network.close", &asked, &asked.request_id);
-        let mut faults = Faults::default();
+        let mut fields = Fields::default();
         match &asked.closing {
-            None => faults.add("closing", "is required"),
+            None => fields.refuse("closing", "is required"),
             Some(closing) => {
-                wire::closure(closing, "closing", &mut faults);
+                wire::closure(closing, "closing", &mut fields);
             }
         }
-        let (call, (node, ())) = both(call, both(node_id(&asked.node_id), faults.check()))?;
+        let (call, (node, ())) = both(call, both(node_id(&asked.node_id), fields.done()))?;
         own_node(&who, &node)?;
         let node = self.set_closing(&call, node.as_str(), asked.closing).await?;
         Ok(Response::new(pb::CloseNodeResponse { node: Some(node) }))

@@ -9,9 +9,9 @@ use super::command::PutNode;
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::network::{self as store, StoredNode};
-use crate::verb::{Call, Turn};
 use crate::wire::fitting;
 use crate::wire::network as wire;
+use service::{Call, Fault, Turn};
 
 impl Fulfillment {
     /// Creates or replaces nodes, each by itself. When none can be stored, the call is refused.
@@ -137,6 +137,6 @@ fn refusal(asked: &[PutNode]) -> Error {
     let faults: Vec<Violation> = asked.iter().flat_map(|asked| asked.faults.clone()).take(100).collect();
     match asked.iter().find(|asked| asked.faults.is_empty()) {
         Some(changed) if faults.is_empty() => Error::NodeChanged(changed.node.node_id.clone()),
-        Some(_) | None => Error::Invalid(faults),
+        Some(_) | None => Fault::Invalid(faults).into(),
     }
 }

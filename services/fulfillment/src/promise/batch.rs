@@ -9,6 +9,8 @@ use domain::promise::token::State;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use service::Fault;
+
 use crate::error::Error;
 use crate::store::capacity::{self, SlotKey};
 use crate::store::network;
@@ -231,7 +233,7 @@ impl Takes {
             Ok(())
         } else {
             // Another process writes the same request now: begin anew, and find it.
-            Err(Error::Db(db::Error::Retry("a request was held by another process".into())))
+            Err(Fault::Raced.into())
         }
     }
 }

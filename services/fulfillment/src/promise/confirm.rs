@@ -12,8 +12,8 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
 use crate::tasks::Kind;
-use crate::verb::{self, Call, Turn};
 use crate::wire::promise as wire;
+use service::{Call, Turn};
 
 /// How long a promise that was confirmed by a call waits for its order.
 const CLAIMED: SignedDuration = SignedDuration::from_mins(15);
@@ -27,13 +27,12 @@ impl Fulfillment {
         token: PromiseToken,
         order: OrderId,
     ) -> Result<pb::ConfirmPromiseResponse, Error> {
+        if let Some(reply) = call.saved(&self.db).await? {
+            return Ok(reply);
+        }
         let mut tx = self.db.read().await?;
-        let saved = call.saved(&mut tx).await?;
         let stored = store::promise::get(&mut tx, token).await?;
         tx.commit().await?;
-        if let Some(reply) = saved {
-            return verb::reply(&reply);
-        }
         let stored = stored.ok_or_else(|| Error::PromiseNotFound(token.to_string()))?;
         let now = self.clock.business();
         stored.state.confirm(order, now)?;

@@ -7,12 +7,13 @@ use domain::promise::token::{Refusal, State};
 use jiff::Timestamp;
 use tonic::Code;
 
+use super::rights::{must_hold, take};
 use super::token::{locked, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::promise::Stored;
-use crate::verb::Call;
 use crate::wire::{promise as wire, timestamp};
+use service::Call;
 
 impl Fulfillment {
     /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
@@ -26,21 +27,21 @@ impl Fulfillment {
         until: Timestamp,
     ) -> Result<pb::ExtendPromiseResponse, Error> {
         let mut stored = self.stored(token).await?;
-        call.must_hold(&stored)?;
+        must_hold(call, &stored)?;
         let extended = self.extended(&stored, call, until)?;
         let of_order = stored.order().is_some();
         if of_order || extended != stored.state {
             self.extend_stock(token, until).await?;
         }
-        if of_order || (!call.take(&mut stored) && extended == stored.state) {
+        if of_order || (!take(call, &mut stored) && extended == stored.state) {
             return Ok(answer(&stored));
         }
         db::retry(3, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;
             let mut stored = locked(&mut tx, token).await?;
-            call.must_hold(&stored)?;
+            must_hold(call, &stored)?;
             let extended = self.extended(&stored, call, until)?;
-            if call.take(&mut stored) || extended != stored.state {
+            if take(call, &mut stored) || extended != stored.state {
                 stored.state = extended;
                 save(&mut tx, &mut stored).await?;
             }

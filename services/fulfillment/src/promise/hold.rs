@@ -20,8 +20,8 @@ use crate::error::{Error, Lack, NotPromised};
 use crate::promise::command::HoldCommand;
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};
-use crate::verb::Call;
 use crate::wire::promise as wire;
+use service::{Call, Fault};
 
 /// How often a plan is made when slots turn out to be full.
 const PLANS: usize = 5;
@@ -70,7 +70,7 @@ impl Fulfillment {
     ) -> Result<Begun, Error> {
         let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
         let known = |promise| Begun { promise, is_new: false };
-        let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.request_id));
+        let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
         let token = PromiseToken::random();
         for _ in 0..PLANS {
             // Read before the plan is made: a node that changes in between is planned again.
@@ -115,7 +115,7 @@ impl Fulfillment {
                 // Another process changed or shut the node: learn of it, and plan with that.
                 Done::NodeChanged => self.relearn_node(&hold.node).await?,
                 Done::Granted | Done::NotPending | Done::Forgotten => {
-                    return Err(Error::Corrupt("a hold was answered as something else".into()));
+                    return Err(Error::corrupt("a hold was answered as something else".into()));
                 }
             }
         }
@@ -222,7 +222,7 @@ impl Fulfillment {
     fn refused_by_inventory(&self, hold: &HoldCommand, status: Status) -> Error {
         let violations = server::status::violations(&status);
         if !violations.is_empty() {
-            return Error::Invalid(violations);
+            return Fault::Invalid(violations).into();
         }
         if status.code() != Code::FailedPrecondition {
             return Error::field("lines", status.message());
@@ -289,7 +289,7 @@ fn promised(hold: &HoldCommand, name: &str, offer: &Offer) -> pb::Promise {
 }
 
 fn same_body(known: Stored, call: &Call) -> Result<Stored, Error> {
-    if known.body_hash == call.hash { Ok(known) } else { Err(Error::RequestIdReused) }
+    if known.body_hash == call.hash { Ok(known) } else { Err(Fault::RequestIdReused(call.id).into()) }
 }
 
 fn gone(promise: &Stored) -> Error {

@@ -3,13 +3,14 @@
 use contract::fulfillment::v1 as pb;
 use domain::id::PromiseToken;
 
+use super::rights::must_hold;
 use super::token::{give_back, locked, release_stock};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::capacity::Changes;
 use crate::tasks::Kind;
-use crate::verb::{Call, Turn};
 use crate::wire::promise as wire;
+use service::{Call, Turn};
 
 impl Fulfillment {
     /// Gives stock and capacity back. What is over already stays so.
@@ -25,7 +26,7 @@ impl Fulfillment {
                 Turn::Answered(reply) => return Ok(reply),
             };
             let mut stored = locked(&mut tx, token).await?;
-            call.must_hold(&stored)?;
+            must_hold(call, &stored)?;
             if stored.state.holds() {
                 stored.state = stored.state.release(None)?;
                 let mut slots = Changes::default();

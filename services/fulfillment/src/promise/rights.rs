@@ -6,7 +6,7 @@ use server::auth::kind;
 
 use crate::error::Error;
 use crate::store::promise::Stored;
-use crate::verb::Call;
+use service::Call;
 
 /// A promise is known to who asked for it, to services and to operators. To others it does not exist.
 pub(crate) fn must_know(who: &Principal, promise: &Stored) -> Result<(), Error> {
@@ -21,28 +21,26 @@ fn is_ours(who: &Principal) -> bool {
     who.kind == kind::SERVICE || who.kind == kind::OPS
 }
 
-impl Call {
-    /// A promise that lasts is changed by who holds it, by services and by operators. Whoever asked for one holds it until
-    /// an order takes it.
-    pub(crate) fn must_hold(&self, promise: &Stored) -> Result<(), Error> {
-        must_know(&self.who, promise)?;
-        if is_ours(&self.who) || !promise.state.holds() {
-            return Ok(());
-        }
-        match (promise.order(), &promise.taken_by) {
-            (Some(order), _) => Err(Refusal::OtherOrder(order).into()),
-            (None, Some(_)) => Err(Error::PromiseTaken(promise.token)),
-            (None, None) => Ok(()),
-        }
+/// A promise that lasts is changed by who holds it, by services and by operators. Whoever asked for one holds it until an
+/// order takes it.
+pub(crate) fn must_hold(call: &Call, promise: &Stored) -> Result<(), Error> {
+    must_know(&call.who, promise)?;
+    if is_ours(&call.who) || !promise.state.holds() {
+        return Ok(());
     }
+    match (promise.order(), &promise.taken_by) {
+        (Some(order), _) => Err(Refusal::OtherOrder(order).into()),
+        (None, Some(_)) => Err(Error::PromiseTaken(promise.token)),
+        (None, None) => Ok(()),
+    }
+}
 
-    /// Lets a service that relies on a promise hold it from now on. Answers whether that is new.
-    pub(crate) fn take(&self, promise: &mut Stored) -> bool {
-        let is_new =
-            self.is_service() && self.who.as_str() != promise.taken_by.as_deref().unwrap_or(&promise.owner);
-        if is_new {
-            promise.taken_by = Some(self.who.to_string());
-        }
-        is_new
+/// Lets a service that relies on a promise hold it from now on. Answers whether that is new.
+pub(crate) fn take(call: &Call, promise: &mut Stored) -> bool {
+    let is_new =
+        call.is_service() && call.who.as_str() != promise.taken_by.as_deref().unwrap_or(&promise.owner);
+    if is_new {
+        promise.taken_by = Some(call.who.to_string());
     }
+    is_new
 }

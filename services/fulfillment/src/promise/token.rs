@@ -5,6 +5,8 @@ use domain::id::PromiseToken;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use service::Fault;
+
 use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
@@ -21,7 +23,7 @@ pub(crate) async fn locked(tx: &mut Tx, token: PromiseToken) -> Result<Stored, E
 /// Writes what changed of a promise that is locked.
 pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> {
     if !store::promise::save(tx, stored).await? {
-        return Err(Error::Db(db::Error::Retry("a promise changed meanwhile".into())));
+        return Err(Fault::Raced.into());
     }
     stored.version += 1;
     Ok(())

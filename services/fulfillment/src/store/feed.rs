@@ -167,5 +167,5 @@ pub(crate) async fn prune(tx: &mut Tx, older_than: Timestamp, limit: i64) -> Res
 
 fn node(row: &Row) -> Result<NodeId, Error> {
     let node: String = row.get("node_id")?;
-    NodeId::new(node).map_err(|_| Error::Corrupt("a feed has a malformed node".to_owned()))
+    NodeId::new(node).map_err(|_| Error::corrupt("a feed has a malformed node".to_owned()))
 }

@@ -23,7 +23,7 @@ pub(crate) struct StoredNode {
 
 fn read(row: &Row) -> Result<StoredNode, Error> {
     let body: Vec<u8> = row.get("body")?;
-    let node = pb::Node::decode(body.as_slice()).map_err(|e| Error::Corrupt(format!("a node: {e}")))?;
+    let node = pb::Node::decode(body.as_slice()).map_err(|e| Error::corrupt(format!("a node: {e}")))?;
     Ok(StoredNode { node, version: row.get("version")?, updated_at: row.get("updated_at")? })
 }
 

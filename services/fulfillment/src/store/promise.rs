@@ -92,12 +92,12 @@ fn state_of(name: &str, expires: Timestamp, order: Option<Uuid>) -> Result<State
         ("CONFIRMED", Some(order)) => Ok(State::Confirmed { order: OrderId::new(order) }),
         ("RELEASED", _) => Ok(State::Released),
         ("EXPIRED", _) => Ok(State::Expired),
-        (odd, _) => Err(Error::Corrupt(format!("a promise in state {odd}"))),
+        (odd, _) => Err(Error::corrupt(format!("a promise in state {odd}"))),
     }
 }
 
 fn read(row: &Row) -> Result<Stored, Error> {
-    let corrupt = |what: &str| Error::Corrupt(format!("a promise with {what}"));
+    let corrupt = |what: &str| Error::corrupt(format!("a promise with {what}"));
     let expires = from_micros(row.get("expires_at")?);
     let state: String = row.get("state")?;
     let method: String = row.get("method")?;

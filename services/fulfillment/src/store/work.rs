@@ -146,7 +146,7 @@ fn changing(stored: &Stored) -> Result<Vec<Value>, Error> {
     let order = &stored.order;
     let marks = &order.marks;
     let at = |mark: Option<Timestamp>| mark.map(micros);
-    let reminded = i64::try_from(marks.reminded).map_err(|_| Error::Corrupt("reminders".to_owned()))?;
+    let reminded = i64::try_from(marks.reminded).map_err(|_| Error::corrupt("reminders".to_owned()))?;
     Ok(params![
         order.version,
         order.state().name(),
@@ -375,7 +375,7 @@ fn line(row: &Row) -> Result<Line, Error> {
     let sku: String = row.get("sku")?;
     Ok(Line {
         line: row.get("line_no")?,
-        sku: Sku::new(sku).map_err(|_| Error::Corrupt("a line has a malformed SKU".to_owned()))?,
+        sku: Sku::new(sku).map_err(|_| Error::corrupt("a line has a malformed SKU".to_owned()))?,
         name: row.get("name")?,
         quantity: row.get("quantity")?,
         buckets: Buckets {
@@ -392,5 +392,5 @@ fn line(row: &Row) -> Result<Line, Error> {
 }
 
 fn corrupt(id: FulfillmentId, what: &str) -> Error {
-    Error::Corrupt(format!("fulfilment order {id}: {what}"))
+    Error::corrupt(format!("fulfilment order {id}: {what}"))
 }

@@ -13,7 +13,9 @@ use domain::time::from_micros;
 use jiff::SignedDuration;
 use jiff::civil::Date;
 
-use super::{Faults, duration, instant, method_name, node_id, place, timestamp};
+use service::{Fault, Fields};
+
+use super::{duration, instant, method_name, node_id, place, timestamp};
 use crate::error::Error;
 use crate::network::command::PutNode;
 use crate::store::network::StoredNode;
@@ -26,36 +28,36 @@ const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
 pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Result<Vec<PutNode>, Error> {
     let (mut seen, mut is_unclear) = (HashSet::new(), false);
     let put = |(i, asked): (usize, pb::Node)| {
-        let mut faults = Faults::default();
-        node(&asked, &format!("nodes[{i}]"), &mut faults);
+        let mut fields = Fields::default();
+        node(&asked, &format!("nodes[{i}]"), &mut fields);
         if !seen.insert(asked.node_id.clone()) {
-            faults.add(format!("nodes[{i}].node_id"), "duplicate");
+            fields.refuse(format_args!("nodes[{i}].node_id"), "duplicate");
             is_unclear = true;
         }
-        PutNode { node: asked, faults: faults.0 }
+        PutNode { node: asked, faults: fields.into_violations() }
     };
     let checked: Vec<PutNode> = nodes.into_iter().enumerate().map(put).collect();
     if is_unclear {
-        return Err(Error::Invalid(checked.into_iter().flat_map(|one| one.faults).take(100).collect()));
+        return Err(Fault::Invalid(checked.into_iter().flat_map(|one| one.faults).take(100).collect()).into());
     }
     Ok(checked)
 }
 
 /// Checks a node of a request; `at` is the path of its field.
-pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Node> {
+pub(crate) fn node(node: &pb::Node, at: &str, fields: &mut Fields) -> Option<Node> {
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-    let id = node_id(faults, &field("node_id"), &node.node_id);
-    faults.take(&field("name"), check_text(&node.name, Node::MAX_NAME));
-    let asked = faults.take(&field("kind"), server::known::<pb::NodeKind>(node.kind));
+    let id = node_id(fields, &field("node_id"), &node.node_id);
+    fields.take(field("name"), check_text(&node.name, Node::MAX_NAME));
+    let asked = fields.take(field("kind"), server::known::<pb::NodeKind>(node.kind));
     let kind = asked.and_then(kind);
     if asked.is_some() && kind.is_none() {
-        faults.add(field("kind"), "must be one of the kinds of node");
+        fields.refuse(field("kind"), "must be one of the kinds of node");
     }
     let position = node.place.map_or_else(|| Err("is required".to_owned()), place);
-    let position = faults.take(&field("place"), position);
-    let hours = hours(node, &field, faults);
-    let services = services(node, &field, faults);
-    let capacity = capacity(node, &field, faults);
+    let position = fields.take(field("place"), position);
+    let hours = hours(node, &field, fields);
+    let services = services(node, &field, fields);
+    let capacity = capacity(node, &field, fields);
     let node = Node {
         id: id?,
         name: node.name.clone(),
@@ -66,10 +68,10 @@ pub(crate) fn node(node: &pb::Node, at: &str, faults: &mut Faults) -> Option<Nod
         capacity: capacity?,
     };
     // Each part was checked under its own name; this is the law of the whole.
-    if faults.0.is_empty()
+    if fields.is_empty()
         && let Err(why) = node.check()
     {
-        faults.add(field("node_id"), why);
+        fields.refuse(field("node_id"), why);
     }
     Some(node)
 }
@@ -79,34 +81,34 @@ fn kind(asked: pb::NodeKind) -> Option<Kind> {
     Kind::parse(name.strip_prefix("NODE_KIND_")?)
 }
 
-fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Hours> {
+fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Hours> {
     let zone = Zone::named(&node.time_zone).map_err(|why| near_zone(&node.time_zone, &why));
-    let zone = faults.take(&field("time_zone"), zone);
+    let zone = fields.take(field("time_zone"), zone);
     let mut week: [Vec<Interval>; 7] = Default::default();
     for (i, span) in node.hours.iter().enumerate() {
         let at = field(&format!("hours[{i}]"));
         let Some(day) = usize::try_from(span.day).ok().filter(|day| (1..=7).contains(day)) else {
-            faults.add(format!("{at}.day"), "must be a day of the week");
+            fields.refuse(format_args!("{at}.day"), "must be a day of the week");
             continue;
         };
-        if let Some(interval) = interval(span.open_time, span.close_time, &at, faults) {
+        if let Some(interval) = interval(span.open_time, span.close_time, &at, fields) {
             week[day - 1].push(interval);
         }
     }
     let mut days: [Day; 7] = Default::default();
     for (day, mut intervals) in days.iter_mut().zip(week) {
         intervals.sort_by_key(|interval| interval.opens());
-        *day = faults.take(&field("hours"), Day::new(intervals))?;
+        *day = fields.take(field("hours"), Day::new(intervals))?;
     }
-    let exceptions = exceptions(node, field, faults);
-    let closures = node.closing.as_ref().map(|closing| closure(closing, &field("closing"), faults));
+    let exceptions = exceptions(node, field, fields);
+    let closures = node.closing.as_ref().map(|closing| closure(closing, &field("closing"), fields));
     let closures = match closures {
         None => Vec::new(),
         Some(closure) => vec![closure?],
     };
     let hours = Hours::weekly(zone?, days);
-    let hours = faults.take(&field("exceptions"), hours.with_exceptions(exceptions?))?;
-    faults.take(&field("closing"), hours.with_closures(closures))
+    let hours = fields.take(field("exceptions"), hours.with_exceptions(exceptions?))?;
+    fields.take(field("closing"), hours.with_closures(closures))
 }
 
 /// How near a name must be to one that exists to be taken for it, from 0 to 1.
@@ -131,26 +133,26 @@ fn near_zone(name: &str, why: &HoursError) -> String {
 fn exceptions(
     node: &pb::Node,
     field: &impl Fn(&str) -> String,
-    faults: &mut Faults,
+    fields: &mut Fields,
 ) -> Option<BTreeMap<Date, Day>> {
     let mut exceptions = BTreeMap::new();
     for (i, exception) in node.exceptions.iter().enumerate() {
         let at = field(&format!("exceptions[{i}]"));
         let Some(date) = exception.date.as_ref().and_then(date) else {
-            faults.add(format!("{at}.date"), "must be a date with year, month and day");
+            fields.refuse(format_args!("{at}.date"), "must be a date with year, month and day");
             continue;
         };
         let mut intervals: Vec<Interval> = Vec::with_capacity(exception.spans.len());
         for (j, span) in exception.spans.iter().enumerate() {
             let at = format!("{at}.spans[{j}]");
-            intervals.extend(interval(span.open_time, span.close_time, &at, faults));
+            intervals.extend(interval(span.open_time, span.close_time, &at, fields));
         }
         intervals.sort_by_key(|interval| interval.opens());
-        let day = faults.take(&format!("{at}.spans"), Day::new(intervals))?;
+        let day = fields.take(format_args!("{at}.spans"), Day::new(intervals))?;
         if exceptions.insert(date, day).is_some() {
-            faults.add(format!("{at}.date"), "is given twice");
+            fields.refuse(format_args!("{at}.date"), "is given twice");
         }
-        label(&exception.name, &format!("{at}.name"), faults);
+        label(&exception.name, &format!("{at}.name"), fields);
     }
     Some(exceptions)
 }
@@ -164,11 +166,11 @@ fn interval(
     open: Option<google::TimeOfDay>,
     close: Option<google::TimeOfDay>,
     at: &str,
-    faults: &mut Faults,
+    fields: &mut Fields,
 ) -> Option<Interval> {
-    let open = faults.take(&format!("{at}.open_time"), open.ok_or("is required").and_then(minute));
-    let close = faults.take(&format!("{at}.close_time"), close.ok_or("is required").and_then(minute));
-    faults.take(at, Interval::new(open?, close?))
+    let open = fields.take(format_args!("{at}.open_time"), open.ok_or("is required").and_then(minute));
+    let close = fields.take(format_args!("{at}.close_time"), close.ok_or("is required").and_then(minute));
+    fields.take(at, Interval::new(open?, close?))
 }
 
 /// The minute of the day; 24:00 is allowed.
@@ -183,56 +185,56 @@ fn minute(time: google::TimeOfDay) -> Result<u16, &'static str> {
 }
 
 /// A text for people that may be empty.
-fn label(text: &str, at: &str, faults: &mut Faults) {
+fn label(text: &str, at: &str, fields: &mut Fields) {
     if !text.is_empty() {
-        faults.take(at, check_text(text, 200));
+        fields.take(at, check_text(text, 200));
     }
 }
 
 /// A temporary closing.
-pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, faults: &mut Faults) -> Option<Closure> {
-    label(&closing.reason, &format!("{at}.reason"), faults);
+pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, fields: &mut Fields) -> Option<Closure> {
+    label(&closing.reason, &format!("{at}.reason"), fields);
     let from = match closing.from_time {
         None => Err("is required".to_owned()),
         Some(from) => instant(from).map_err(|why| why.to_string()),
     };
-    let from = faults.take(&format!("{at}.from_time"), from);
+    let from = fields.take(format_args!("{at}.from_time"), from);
     let until = match closing.until_time.map(instant).transpose() {
         Ok(until) => Some(until),
         Err(why) => {
-            faults.add(format!("{at}.until_time"), why);
+            fields.refuse(format_args!("{at}.until_time"), why);
             None
         }
     };
     let (from, until) = (from?, until?);
     if until.is_some_and(|until| until <= from) {
-        faults.add(format!("{at}.until_time"), "must be after from_time");
+        fields.refuse(format_args!("{at}.until_time"), "must be after from_time");
         return None;
     }
     Some(Closure { from, until, reason: closing.reason.clone() })
 }
 
-fn services(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Vec<Service>> {
+fn services(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Vec<Service>> {
     if node.methods.is_empty() {
-        faults.add(field("methods"), "at least one");
+        fields.refuse(field("methods"), "at least one");
     }
     let preparation = match node.preparation.map(duration) {
         None => Some(DEFAULT_PREPARATION),
-        Some(length) => faults.take(&field("preparation"), length),
+        Some(length) => fields.take(field("preparation"), length),
     };
     if preparation.is_some_and(|length| length.is_negative() || length > MOST_PREPARATION) {
-        faults.add(field("preparation"), "must be from 0 to 7 days");
+        fields.refuse(field("preparation"), "must be from 0 to 7 days");
     }
     let cut_off = match node.pickup_cut_off.map(minute).transpose() {
         Ok(cut_off) => Some(cut_off),
         Err(why) => {
-            faults.add(field("pickup_cut_off"), why);
+            fields.refuse(field("pickup_cut_off"), why);
             None
         }
     };
     let radius_m = match u32::try_from(node.radius_m).ok().filter(|radius| *radius <= 20_100_000) {
         None => {
-            faults.add(field("radius_m"), "must be from 0 (no limit) to 20100000");
+            fields.refuse(field("radius_m"), "must be from 0 (no limit) to 20100000");
             None
         }
         Some(0) => Some(None),
@@ -244,11 +246,11 @@ fn services(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Fault
     for (i, number) in node.methods.iter().enumerate() {
         let at = field(&format!("methods[{i}]"));
         let Some(name) = method_name(*number).filter(|name| *name != "UNSPECIFIED") else {
-            faults.add(at, "must be a method");
+            fields.refuse(at, "must be a method");
             continue;
         };
         if node.methods[..i].contains(number) {
-            faults.add(at, "is given twice");
+            fields.refuse(at, "is given twice");
             continue;
         }
         // A node may say that it offers more than this version can promise.
@@ -259,33 +261,33 @@ fn services(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Fault
     Some(services)
 }
 
-fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, faults: &mut Faults) -> Option<Vec<Rule>> {
+fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Vec<Rule>> {
     let slot = match node.capacity_slot.map(duration) {
         None => Some(DEFAULT_SLOT),
-        Some(length) => faults.take(&field("capacity_slot"), length),
+        Some(length) => fields.take(field("capacity_slot"), length),
     }?;
     let minutes = u16::try_from(slot.as_mins()).ok().filter(|minutes| (15..=1_440).contains(minutes));
     let whole = slot.as_secs() % 60 == 0;
     let Some(minutes) = minutes.filter(|_| whole) else {
-        faults.add(field("capacity_slot"), "must be whole minutes, from 15 min to 24 h");
+        fields.refuse(field("capacity_slot"), "must be whole minutes, from 15 min to 24 h");
         return None;
     };
     let Some(max) = node.pickup_capacity_per_slot else { return Some(Vec::new()) };
     let Ok(max) = u32::try_from(max) else {
-        faults.add(field("pickup_capacity_per_slot"), "must not be negative");
+        fields.refuse(field("pickup_capacity_per_slot"), "must not be negative");
         return None;
     };
     let rule = Rule::new(Method::Pickup.rules().work, minutes, max);
-    Some(vec![faults.take(&field("capacity_slot"), rule)?])
+    Some(vec![fields.take(field("capacity_slot"), rule)?])
 }
 
 /// A stored node as the domain knows it.
 pub(crate) fn stored(stored: &StoredNode) -> Result<Node, Error> {
-    let mut faults = Faults::default();
-    let read = node(&stored.node, "", &mut faults);
-    match (faults.check(), read) {
+    let mut fields = Fields::default();
+    let read = node(&stored.node, "", &mut fields);
+    match (fields.done(), read) {
         (Ok(()), Some(node)) => Ok(node),
-        (Err(_), _) | (Ok(()), None) => Err(Error::Corrupt(format!("node {}", stored.node.node_id))),
+        (Err(_), _) | (Ok(()), None) => Err(Error::corrupt(format!("node {}", stored.node.node_id))),
     }
 }
 

@@ -10,7 +10,9 @@ use domain::quantity::Quantity;
 use domain::sourcing::Decision;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Faults, duration, method, method_name, method_number, node_id, place, timestamp};
+use service::Fields;
+
+use super::{duration, method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
 use crate::promise::command::{HoldCommand, Line, Nearby, Question};
@@ -20,24 +22,24 @@ use crate::store::promise::Stored;
 const MOST_LINES: usize = 1_000;
 
 /// Checks the lines of a cart.
-pub(crate) fn lines(lines: &[pb::CartLine], faults: &mut Faults) -> Vec<Line> {
+pub(crate) fn lines(lines: &[pb::CartLine], fields: &mut Fields) -> Vec<Line> {
     if lines.is_empty() {
-        faults.add("lines", "at least one");
+        fields.refuse("lines", "at least one");
     }
     if lines.len() > MOST_LINES {
-        faults.add("lines", format!("at most {MOST_LINES}"));
+        fields.refuse("lines", format!("at most {MOST_LINES}"));
         return Vec::new();
     }
     let mut seen = std::collections::HashSet::with_capacity(lines.len());
     let mut cart = Vec::with_capacity(lines.len());
     for (i, line) in lines.iter().enumerate() {
         if line.line == 0 {
-            faults.add(format!("lines[{i}].line"), "must be at least 1");
+            fields.refuse(format_args!("lines[{i}].line"), "must be at least 1");
         } else if !seen.insert(line.line) {
-            faults.add(format!("lines[{i}].line"), "is given twice");
+            fields.refuse(format_args!("lines[{i}].line"), "is given twice");
         }
-        let sku = faults.take(&format!("lines[{i}].sku"), Sku::new(line.sku.as_str()));
-        let quantity = faults.take(&format!("lines[{i}].quantity"), Quantity::new(line.quantity));
+        let sku = fields.take(format_args!("lines[{i}].sku"), Sku::new(line.sku.as_str()));
+        let quantity = fields.take(format_args!("lines[{i}].quantity"), Quantity::new(line.quantity));
         if let (Some(sku), Some(quantity)) = (sku, quantity) {
             cart.push(Line { number: line.line, sku, quantity: quantity.get() });
         }
@@ -47,8 +49,8 @@ pub(crate) fn lines(lines: &[pb::CartLine], faults: &mut Faults) -> Vec<Line> {
 
 /// A question for promises, with the methods asked for that nobody offers.
 pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec<i32>), Error> {
-    let mut faults = Faults::default();
-    let lines = lines(&request.lines, &mut faults);
+    let mut fields = Fields::default();
+    let lines = lines(&request.lines, &mut fields);
     let (mut methods, mut odd) = (Vec::new(), Vec::new());
     for (i, number) in request.methods.iter().enumerate() {
         match method(*number) {
@@ -57,77 +59,77 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
             Err(MethodError::NotOffered(_)) if odd.contains(number) => {}
             Err(MethodError::NotOffered(_)) => odd.push(*number),
             Err(why @ (MethodError::Absent | MethodError::Unknown)) => {
-                faults.add(format!("methods[{i}]"), why);
+                fields.refuse(format_args!("methods[{i}]"), why);
             }
         }
     }
     if request.methods.is_empty() {
         methods.extend(Method::ALL);
     }
-    let place = request.place.and_then(|given| faults.take("place", place(given)));
+    let place = request.place.and_then(|given| fields.take("place", place(given)));
     let node = match request.node_id.as_str() {
         "" => None,
-        text => node_id(&mut faults, "node_id", text),
+        text => node_id(&mut fields, "node_id", text),
     };
     let most = match request.max_options {
         0 => 5,
         wanted @ 1..=50 => usize::try_from(wanted).unwrap_or(5),
         _ => {
-            faults.add("max_options", "must be from 0 to 50");
+            fields.refuse("max_options", "must be from 0 to 50");
             0
         }
     };
-    faults.check()?;
+    fields.done()?;
     Ok((Question { lines, methods, place, node, most }, odd))
 }
 
 /// What a caller asks to be held.
 pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Error> {
-    let mut faults = Faults::default();
+    let mut fields = Fields::default();
     let wanted = match method(request.method) {
         Err(MethodError::NotOffered(name)) => return Err(Error::MethodNotOffered(name.to_owned())),
-        other => faults.take("method", other),
+        other => fields.take("method", other),
     };
-    let node = node_id(&mut faults, "node_id", &request.node_id);
-    let lines = lines(&request.lines, &mut faults);
-    let ttl = request.ttl.and_then(|ttl| faults.take("ttl", duration(ttl)));
+    let node = node_id(&mut fields, "node_id", &request.node_id);
+    let lines = lines(&request.lines, &mut fields);
+    let ttl = request.ttl.and_then(|ttl| fields.take("ttl", duration(ttl)));
     if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
-        faults.add("ttl", "must be at least 1 s");
+        fields.refuse("ttl", "must be at least 1 s");
     }
     let hold = wanted.zip(node).map(|(method, node)| HoldCommand { method, node, lines, ttl });
-    faults.finish(hold)
+    Ok(fields.finish(hold)?)
 }
 
 /// A question for stock near a place.
 pub(crate) fn nearby(request: pb::ListNearbyAvailabilityRequest) -> Result<Nearby, Error> {
-    let mut faults = Faults::default();
+    let mut fields = Fields::default();
     let at = request.place.map_or_else(|| Err("is required".to_owned()), place);
-    let place = faults.take("place", at);
+    let place = fields.take("place", at);
     let radius_m = match request.radius_m {
         0 => 20_000,
         metres @ 1..=500_000 => u32::try_from(metres).unwrap_or(500_000),
         _ => {
-            faults.add("radius_m", "must be from 0 to 500000");
+            fields.refuse("radius_m", "must be from 0 to 500000");
             0
         }
     };
     if !(1..=50).contains(&request.skus.len()) {
-        faults.add("skus", "must be from 1 to 50");
+        fields.refuse("skus", "must be from 1 to 50");
     }
     let mut skus = Vec::new();
     for (i, sku) in request.skus.into_iter().take(50).enumerate() {
-        skus.extend(faults.take(&format!("skus[{i}]"), Sku::new(sku)));
+        skus.extend(fields.take(format_args!("skus[{i}]"), Sku::new(sku)));
     }
     let most = match request.max_nodes {
         0 => 20,
         wanted @ 1..=100 => usize::try_from(wanted).unwrap_or(20),
         _ => {
-            faults.add("max_nodes", "must be from 0 to 100");
+            fields.refuse("max_nodes", "must be from 0 to 100");
             0
         }
     };
     let radius_m = f64::from(radius_m);
-    faults.finish(place.map(|place| Nearby { place, radius_m, skus, most }))
+    Ok(fields.finish(place.map(|place| Nearby { place, radius_m, skus, most }))?)
 }
 
 /// Metres as the wire has them.

@@ -4,7 +4,7 @@
 use domain::fulfillment::State;
 use domain::id::NodeId;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
+use service::token::{open, seal};
 use uuid::Uuid;
 
 use crate::store::work::{Position, Stored};
@@ -14,7 +14,7 @@ use crate::work::command::Cursor;
 pub(crate) fn page_token(node: &NodeId, states: &[State], after: &Stored) -> String {
     let mut body = after.order.promised.as_microsecond().to_be_bytes().to_vec();
     body.extend(after.order.id.uuid().as_bytes());
-    seal(&page_context(node, states), &body)
+    seal(page_context(node, states), body)
 }
 
 /// What makes a list: its tokens belong to no other.
@@ -36,7 +36,7 @@ fn position(body: &[u8]) -> Option<Position> {
 
 /// The token from which the list of nodes goes on after this one.
 pub(crate) fn nodes_token(after: &str) -> String {
-    seal("nodes", after.as_bytes())
+    seal("nodes", after)
 }
 
 /// The node of a token, if it is one of the list of nodes.
@@ -55,12 +55,12 @@ pub(crate) fn resume_token(node: &NodeId, cursor: Cursor) -> String {
         body.extend(after.promised.as_microsecond().to_be_bytes());
         body.extend(after.id.as_bytes());
     }
-    seal(&format!("watch {node}"), &body)
+    seal(format!("watch {node}"), body)
 }
 
 /// The cursor of a token, if it is one of this node's stream.
 pub(crate) fn cursor(node: &NodeId, token: &str) -> Option<Cursor> {
-    let body = open(&format!("watch {node}"), token)?;
+    let body = open(format!("watch {node}"), token)?;
     let (seq, rest) = body.split_first_chunk::<8>()?;
     let seq = i64::from_be_bytes(*seq);
     if seq < 0 {
@@ -71,42 +71,6 @@ pub(crate) fn cursor(node: &NodeId, token: &str) -> Option<Cursor> {
     } else {
         Some(Cursor::Listing { seq, after: position(rest)? })
     }
-}
-
-/// Bytes in front of the body of a token that tell a mangled one, or one from elsewhere.
-const CHECK: usize = 6;
-
-fn seal(context: &str, body: &[u8]) -> String {
-    let check = check(context, body);
-    hex(check.iter().chain(body))
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-fn open(context: &str, token: &str) -> Option<Vec<u8>> {
-    if token.len() > 1_024 || !token.len().is_multiple_of(2) || !token.is_ascii() {
-        return None;
-    }
-    let bytes: Option<Vec<u8>> =
-        (0..token.len()).step_by(2).map(|i| u8::from_str_radix(token.get(i..i + 2)?, 16).ok()).collect();
-    let bytes = bytes?;
-    let (given, body) = bytes.split_at_checked(CHECK)?;
-    (given == check(context, body)).then(|| body.to_vec())
-}
-
-fn check(context: &str, body: &[u8]) -> [u8; CHECK] {
-    let mut hash = Sha256::new();
-    hash.update(context.as_bytes());
-    hash.update([0]);
-    hash.update(body);
-    let mut check = [0; CHECK];
-    check.copy_from_slice(&hash.finalize()[..CHECK]);
-    check
 }
 
 #[cfg(test)]
@@ -143,7 +107,7 @@ mod tests {
     fn a_page_token_belongs_to_one_list() {
         let node = NodeId::new("N1").unwrap();
         let body = [7_i64.to_be_bytes().to_vec(), Uuid::from_u128(9).as_bytes().to_vec()].concat();
-        let token = seal(&page_context(&node, &[State::Offered]), &body);
+        let token = seal(page_context(&node, &[State::Offered]), body);
         assert!(page_position(&page_context(&node, &[State::Offered]), &token).is_some());
         assert!(page_position(&page_context(&node, &[]), &token).is_none());
     }

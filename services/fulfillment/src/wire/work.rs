@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
 
+use service::{Call, Fields};
+
 use super::token::{cursor, page_context, page_position};
-use super::{Faults, method_number, timestamp};
+use super::{method_number, timestamp};
 use crate::error::Error;
 use crate::store::work::{Position, Stored};
-use crate::verb::{self, Call};
 use crate::work::command::{
     FindByCode, GetWork, HandOver, IssueCode, ListWork, OnWork, PickLines, Reject, WatchWork,
 };
@@ -29,27 +30,17 @@ pub(crate) fn on_work(
     request_id: &str,
     fulfillment_id: &str,
 ) -> Result<OnWork, Error> {
-    let mut faults = Faults::default();
-    let id = faults.take("fulfillment_id", fulfillment_id.parse());
-    let call = call(&mut faults, who, verb, request, request_id);
-    let (id, call) = faults.finish(id.zip(call))?;
+    let mut fields = Fields::default();
+    let id = fields.take("fulfillment_id", fulfillment_id.parse());
+    let call = Call::read(&mut fields, who, verb, request_id, request);
+    let (id, call) = fields.finish(id.zip(call))?;
     Ok(OnWork { call, id })
 }
 
-fn call(
-    faults: &mut Faults,
-    who: &Principal,
-    verb: &str,
-    request: &impl Message,
-    request_id: &str,
-) -> Option<Call> {
-    faults.take("request_id", verb::call(who, verb, request, request_id).map_err(|_| "must be a UUID"))
-}
-
 pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<Reject, Error> {
-    let mut faults = Faults::default();
-    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
-    let reason = match faults.take("reason", server::known(request.reason)) {
+    let mut fields = Fields::default();
+    let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
+    let reason = match fields.take("reason", server::known(request.reason)) {
         Some(pb::RejectReason::NotFound) => Some(RejectReason::NotFound),
         Some(pb::RejectReason::Damaged) => Some(RejectReason::Damaged),
         Some(pb::RejectReason::TooBusy) => Some(RejectReason::TooBusy),
@@ -57,41 +48,41 @@ pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<
         Some(pb::RejectReason::Other) => Some(RejectReason::Other),
         None => None,
         Some(pb::RejectReason::Unspecified) => {
-            faults.add("reason", "is required");
+            fields.refuse("reason", "is required");
             None
         }
     };
     if !request.note.is_empty() {
-        faults.take("note", check_text(&request.note, 500));
+        fields.take("note", check_text(&request.note, 500));
     }
-    let call = call(&mut faults, who, "work.reject", &request, &request.request_id);
-    let (id, (reason, call)) = faults.finish(id.zip(reason.zip(call)))?;
+    let call = Call::read(&mut fields, who, "work.reject", &request.request_id, &request);
+    let (id, (reason, call)) = fields.finish(id.zip(reason.zip(call)))?;
     Ok(Reject { call, id, reason, note: request.note })
 }
 
 pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Result<PickLines, Error> {
-    let mut faults = Faults::default();
-    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
-    count(&mut faults, request.lines.len(), 1);
-    twice(&mut faults, request.lines.iter().map(|line| line.line));
+    let mut fields = Fields::default();
+    let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
+    count(&mut fields, request.lines.len(), 1);
+    twice(&mut fields, request.lines.iter().map(|line| line.line));
     let lines = request.lines.iter().take(MAX_LINES).enumerate();
-    let lines = lines.map(|(i, line)| pick_line(&mut faults, i, line)).collect();
-    let call = call(&mut faults, who, "work.pick", request, &request.request_id);
-    let (id, call) = faults.finish(id.zip(call))?;
+    let lines = lines.map(|(i, line)| pick_line(&mut fields, i, line)).collect();
+    let call = Call::read(&mut fields, who, "work.pick", &request.request_id, request);
+    let (id, call) = fields.finish(id.zip(call))?;
     Ok(PickLines { call, id, lines })
 }
 
-fn pick_line(faults: &mut Faults, i: usize, line: &pb::PickLine) -> Pick {
+fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> Pick {
     let field = |name: &str| format!("lines[{i}].{name}");
     for (name, units) in [("picked", line.picked), ("short", line.short)] {
         if units < 0 {
-            faults.add(field(name), "must not be negative");
+            fields.refuse(field(name), "must not be negative");
         }
     }
     if line.picked <= 0 && line.short <= 0 {
-        faults.add(field("picked"), "nothing is picked and nothing is short");
+        fields.refuse(field("picked"), "nothing is picked and nothing is short");
     }
-    let given = faults.take(&field("short_reason"), server::known(line.short_reason));
+    let given = fields.take(field("short_reason"), server::known(line.short_reason));
     let reason = match given {
         Some(pb::ShortReason::NotFound) => Some(ShortReason::NotFound),
         Some(pb::ShortReason::Damaged) => Some(ShortReason::Damaged),
@@ -99,7 +90,7 @@ fn pick_line(faults: &mut Faults, i: usize, line: &pb::PickLine) -> Pick {
         Some(pb::ShortReason::Unspecified) | None => None,
     };
     if line.short > 0 && given == Some(pb::ShortReason::Unspecified) {
-        faults.add(field("short_reason"), "is required when units are short");
+        fields.refuse(field("short_reason"), "is required when units are short");
     }
     Pick {
         line: line.line,
@@ -113,32 +104,32 @@ pub(crate) fn hand_over(
     key: &Key,
     mut request: pb::HandOverRequest,
 ) -> Result<HandOver, Error> {
-    let mut faults = Faults::default();
-    let id: Option<FulfillmentId> = faults.take("fulfillment_id", request.fulfillment_id.parse());
-    let code = faults.take("code", Code::parse(&request.code));
-    let collector = match faults.take("collector", server::known(request.collector)) {
+    let mut fields = Fields::default();
+    let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
+    let code = fields.take("code", Code::parse(&request.code));
+    let collector = match fields.take("collector", server::known(request.collector)) {
         Some(pb::CollectorKind::Buyer) => Some(Collector::Buyer),
         Some(pb::CollectorKind::Delegate) => Some(Collector::Delegate),
         None => None,
         Some(pb::CollectorKind::Unspecified) => {
-            faults.add("collector", "is required");
+            fields.refuse("collector", "is required");
             None
         }
     };
     if !request.collector_ref.is_empty() {
-        faults.take("collector_ref", check_text(&request.collector_ref, 64));
+        fields.take("collector_ref", check_text(&request.collector_ref, 64));
     }
-    count(&mut faults, request.lines.len(), 0);
-    twice(&mut faults, request.lines.iter().map(|line| line.line));
+    count(&mut fields, request.lines.len(), 0);
+    twice(&mut fields, request.lines.iter().map(|line| line.line));
     for (i, line) in request.lines.iter().enumerate() {
         if line.quantity < 1 {
-            faults.add(format!("lines[{i}].quantity"), "must be at least 1");
+            fields.refuse(format_args!("lines[{i}].quantity"), "must be at least 1");
         }
     }
     // No plain hash of a code is kept: not even in that of the request.
     request.code = key.blind(code.as_ref().map_or("", Code::as_str));
-    let call = call(&mut faults, who, "work.hand_over", &request, &request.request_id);
-    let (id, (code, (collector, call))) = faults.finish(id.zip(code.zip(collector.zip(call))))?;
+    let call = Call::read(&mut fields, who, "work.hand_over", &request.request_id, &request);
+    let (id, (code, (collector, call))) = fields.finish(id.zip(code.zip(collector.zip(call))))?;
     let lines =
         request.lines.iter().map(|l| Units { line: l.line, quantity: l.quantity }).collect::<Vec<_>>();
     let lines = (!lines.is_empty()).then_some(lines);
@@ -146,17 +137,17 @@ pub(crate) fn hand_over(
 }
 
 pub(crate) fn issue_code(request: &pb::IssuePickupCodeRequest) -> Result<IssueCode, Error> {
-    let mut faults = Faults::default();
-    faults.take("request_id", domain::id::request_id(&request.request_id).map_err(|_| "must be a UUID"));
-    let order: Option<OrderId> = faults.take("order_id", request.order_id.parse());
-    Ok(IssueCode { order: faults.finish(order)? })
+    let mut fields = Fields::default();
+    fields.take("request_id", domain::id::request_id(&request.request_id).map_err(|_| "must be a UUID"));
+    let order: Option<OrderId> = fields.take("order_id", request.order_id.parse());
+    Ok(IssueCode { order: fields.finish(order)? })
 }
 
 pub(crate) fn find_by_code(request: &pb::FindByPickupCodeRequest) -> Result<FindByCode, Error> {
-    let mut faults = Faults::default();
-    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
-    let code = faults.take("code", Code::parse(&request.code));
-    let (node, code) = faults.finish(node.zip(code))?;
+    let mut fields = Fields::default();
+    let node = fields.take("node_id", NodeId::new(request.node_id.as_str()));
+    let code = fields.take("code", Code::parse(&request.code));
+    let (node, code) = fields.finish(node.zip(code))?;
     Ok(FindByCode { node, code })
 }
 
@@ -171,18 +162,18 @@ pub(crate) fn get_work(request: &pb::GetFulfillmentOrderRequest) -> Result<GetWo
 }
 
 pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error> {
-    let mut faults = Faults::default();
-    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
+    let mut fields = Fields::default();
+    let node = fields.take("node_id", NodeId::new(request.node_id.as_str()));
     if request.page_size < 0 {
-        faults.add("page_size", "must not be negative");
+        fields.refuse("page_size", "must not be negative");
     }
     let mut states = Vec::new();
     if request.states.len() > 32 {
-        faults.add("states", "at most 32");
+        fields.refuse("states", "at most 32");
     }
     for (i, number) in request.states.iter().take(32).enumerate() {
         let field = format!("states[{i}]");
-        let Some(asked) = faults.take(&field, server::known::<pb::FulfillmentState>(*number)) else {
+        let Some(asked) = fields.take(&field, server::known::<pb::FulfillmentState>(*number)) else {
             continue;
         };
         match state_named(asked) {
@@ -190,12 +181,12 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
             Some(_) => {}
             None => {
                 let name = asked.as_str_name();
-                faults.add(field, format!("{name} is not a state of a node's fulfillment order"));
+                fields.refuse(field, format!("{name} is not a state of a node's fulfillment order"));
             }
         }
     }
     states.sort_unstable();
-    let node = faults.finish(node)?;
+    let node = fields.finish(node)?;
     let after = match request.page_token.as_str() {
         "" => Position::start(),
         token => page_position(&page_context(&node, &states), token)
@@ -209,9 +200,9 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
 }
 
 pub(crate) fn watch_work(request: &pb::WatchWorkRequest) -> Result<WatchWork, Error> {
-    let mut faults = Faults::default();
-    let node = faults.take("node_id", NodeId::new(request.node_id.as_str()));
-    let node = faults.finish(node)?;
+    let mut fields = Fields::default();
+    let node = fields.take("node_id", NodeId::new(request.node_id.as_str()));
+    let node = fields.finish(node)?;
     let cursor = match request.resume_token.as_str() {
         "" => None,
         token => Some(
@@ -222,17 +213,17 @@ pub(crate) fn watch_work(request: &pb::WatchWorkRequest) -> Result<WatchWork, Er
     Ok(WatchWork { node, cursor })
 }
 
-fn count(faults: &mut Faults, lines: usize, least: usize) {
+fn count(fields: &mut Fields, lines: usize, least: usize) {
     if !(least..=MAX_LINES).contains(&lines) {
-        faults.add("lines", format!("must be {least} to {MAX_LINES}"));
+        fields.refuse("lines", format!("must be {least} to {MAX_LINES}"));
     }
 }
 
-fn twice(faults: &mut Faults, lines: impl Iterator<Item = u32>) {
+fn twice(fields: &mut Fields, lines: impl Iterator<Item = u32>) {
     let mut seen = std::collections::HashSet::new();
     for (i, line) in lines.enumerate().take(MAX_LINES) {
         if !seen.insert(line) {
-            faults.add(format!("lines[{i}].line"), "is named twice");
+            fields.refuse(format_args!("lines[{i}].line"), "is named twice");
         }
     }
 }
@@ -301,11 +292,6 @@ pub(crate) fn work_item(stored: &Stored, seq: i64, fed: Timestamp) -> pb::WorkIt
         fulfillment_order: Some(fulfillment_order(stored)),
         feed_time: Some(timestamp(fed)),
     }
-}
-
-/// A saved reply of a verb.
-pub(crate) fn saved(reply: &[u8]) -> Result<pb::FulfillmentOrder, Error> {
-    verb::reply(reply)
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl Fulfillment {
         let mut last = feed::draw(tx, &counts).await?;
         // The numbers of a node are given from the last one down, so the changes are walked backwards.
         for change in changes.iter_mut().rev() {
-            let missing = || Error::Corrupt(format!("no feed of node {}", change.feed.node));
+            let missing = || Error::corrupt(format!("no feed of node {}", change.feed.node));
             let next = last.get_mut(&change.feed.node).ok_or_else(missing)?;
             change.feed.seq = *next;
             *next -= 1;

@@ -5,6 +5,8 @@ use domain::fulfillment::event::Notice;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
+use service::Fault;
+
 use super::change::Change;
 use crate::store::work as store;
 use crate::{Error, Fulfillment};
@@ -31,7 +33,7 @@ impl Fulfillment {
         for id in due {
             match db::retry(3, Error::is_retry, || self.tick(id, now)).await {
                 Ok(changed) => done += usize::from(changed),
-                Err(error @ (Error::Db(_) | Error::Bus(_))) => return Err(error),
+                Err(Error::Fault(fault @ (Fault::Db(_) | Fault::Bus(_)))) => return Err(fault.into()),
                 // One that can't be read or moved must not stop the clock of all others.
                 Err(error) => {
                     tracing::error!(fulfillment_id = %id, %error, "what is due can't be done, trying again later");

@@ -8,7 +8,7 @@ use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken,
 use jiff::Timestamp;
 
 use crate::store::work::Position;
-use crate::verb::Call;
+use service::Call;
 
 /// A verb that needs no more than the fulfilment order.
 pub(crate) struct OnWork {

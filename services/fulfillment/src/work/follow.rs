@@ -52,7 +52,7 @@ impl Fulfillment {
                     if missed.is_some() {
                         self.clock.pause(POLL).await;
                     }
-                    if self.work.hub.watchers() > 0
+                    if self.work.hub.count() > 0
                         && let Err(error) = self.poll_feeds(&mut seen).await
                     {
                         tracing::warn!(%error, "the feeds can't be read, trying again");

@@ -14,13 +14,13 @@ use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::fulfillment::code::{Code, Tries};
 use server::Principal;
+use service::{Turn, once};
 
 use super::change::Change;
 use super::command::HandOver;
 use super::key::same;
 use super::rights::may_work;
 use crate::store::{code as store, record};
-use crate::verb::Turn;
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
 
@@ -42,7 +42,7 @@ impl Fulfillment {
         command: &HandOver,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let now = self.clock.business();
-        let mut tx = match command.call.claim(&self.db, now).await? {
+        let mut tx = match command.call.begin_raw(&self.db, now).await? {
             Turn::New(tx) => tx,
             Turn::Answered(saved) => return answer(&saved),
         };
@@ -55,8 +55,7 @@ impl Fulfillment {
         if change.stored.order.method.rules().proof.is_some()
             && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?
         {
-            command.call.settle(&mut tx, &refusal(wrong)).await?;
-            tx.commit().await?;
+            command.call.finish_raw(tx, &refusal(wrong)).await?;
             return Err(refused(wrong));
         }
         store::void(&mut tx, command.id, now).await?;
@@ -114,10 +113,10 @@ fn answer(saved: &[u8]) -> Result<pb::FulfillmentOrder, Error> {
     match saved {
         [REFUSED, tries @ ..] => {
             let tries =
-                <[u8; 8]>::try_from(tries).map_err(|_| Error::Corrupt("a saved refusal".to_owned()))?;
+                <[u8; 8]>::try_from(tries).map_err(|_| Error::corrupt("a saved refusal".to_owned()))?;
             Err(refused(Tries(i64::from_be_bytes(tries))))
         }
-        reply => wire::saved(reply),
+        reply => Ok(once::reply(reply)?),
     }
 }
 

@@ -40,7 +40,7 @@ impl Fulfillment {
 
     fn draw(&self) -> Result<Code, Error> {
         let mut bytes = vec![0_u8; self.work.config.pickup_code_chars];
-        getrandom::fill(&mut bytes).map_err(|error| Error::Corrupt(format!("no random bytes: {error}")))?;
-        Code::from_random(&bytes).map_err(|error| Error::Corrupt(format!("work.pickup_code_chars {error}")))
+        getrandom::fill(&mut bytes).map_err(|error| Error::corrupt(format!("no random bytes: {error}")))?;
+        Code::from_random(&bytes).map_err(|error| Error::corrupt(format!("work.pickup_code_chars {error}")))
     }
 }

@@ -35,7 +35,7 @@ impl Key {
 
     /// A keyed hash of a code for the hash of a request, so that no plain hash of a code is kept.
     pub(crate) fn blind(&self, typed: &str) -> String {
-        crate::wire::token::hex(self.hash(&[b"request", typed.as_bytes()]).iter())
+        hex::encode(self.hash(&[b"request", typed.as_bytes()]))
     }
 
     fn hash(&self, parts: &[&[u8]]) -> Vec<u8> {

@@ -8,7 +8,6 @@ pub(crate) mod command;
 mod find_by_code;
 mod follow;
 mod hand_over;
-pub(crate) mod hub;
 mod issue_code;
 pub(crate) mod key;
 pub(crate) mod know_key;

@@ -45,7 +45,7 @@ impl Fulfillment {
         }
         self.save_new(tx, &mut changes, slots).await?;
         for change in changes {
-            self.work.hub.hold(change.feed.node);
+            self.work.hub.pending([change.feed.node]);
         }
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! What the nodes' work keeps in memory.
 
-use std::sync::Arc;
-
 use domain::fulfillment::Clocks;
+use domain::id::NodeId;
+use service::Hub;
 
-use super::hub::Hub;
 use super::key::Key;
 use super::misses::Book;
 use crate::config::{Config, WorkConfig};
@@ -14,7 +13,7 @@ pub(crate) struct WorkState {
     pub(crate) config: WorkConfig,
     pub(crate) clocks: Clocks,
     pub(crate) key: Key,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) hub: Hub<NodeId>,
     pub(crate) misses: Book,
 }
 
@@ -24,13 +23,13 @@ impl WorkState {
             config: config.work.clone(),
             clocks: config.clocks.clocks(),
             key: Key::new(config.work.pickup_code_secret.reveal()),
-            hub: Arc::default(),
+            hub: Hub::new(config.work.max_watchers),
             misses: Book::new(&config.work),
         }
     }
 
     /// A batch of events was committed: those who watch may look.
     pub(crate) fn committed(&self) {
-        self.hub.release();
+        self.hub.committed();
     }
 }

@@ -7,9 +7,9 @@ use server::Principal;
 
 use super::change::Change;
 use super::rights::may_work;
-use crate::verb::{Call, Turn};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
+use service::{Call, Turn};
 
 impl Fulfillment {
     /// A verb of a store on one fulfilment order: once per request id, repeated when others were in the way.

@@ -17,7 +17,6 @@ use server::Principal;
 use tonic::Status;
 
 use super::command::{Cursor, WatchWork};
-use super::hub::Seat;
 use super::rights::may_work;
 use crate::store::work::Position;
 use crate::store::{feed, work as store};
@@ -35,7 +34,8 @@ struct Watcher {
     db: Db,
     clock: Clock,
     keep_alive: Duration,
-    seat: Seat,
+    node: NodeId,
+    changes: service::Watcher<NodeId>,
     cursor: Cursor,
     ready: VecDeque<pb::WatchWorkResponse>,
     /// The store was sent a message after all that was there.
@@ -48,7 +48,7 @@ impl Watcher {
             if let Some(answer) = self.ready.pop_front() {
                 return Some((Ok(answer), self));
             }
-            self.seat.wakes.borrow_and_update();
+            self.changes.mark_seen();
             if let Err(error) = self.read().await {
                 return Some((Err(error.into()), self));
             }
@@ -61,7 +61,7 @@ impl Watcher {
             }
             let keep_alive = self.clock.pause(self.keep_alive);
             let woken = tokio::select! {
-                _ = self.seat.wakes.changed() => true,
+                () = self.changes.changed() => true,
                 () = keep_alive => false,
             };
             if !woken {
@@ -74,7 +74,7 @@ impl Watcher {
     async fn read(&mut self) -> Result<(), Error> {
         let mut tx = self.db.read().await?;
         if let Cursor::Listing { seq, after } = self.cursor {
-            let page = store::open_work(&mut tx, &self.seat.node, after, PAGE).await?;
+            let page = store::open_work(&mut tx, &self.node, after, PAGE).await?;
             for stored in &page {
                 let after = Position { promised: stored.order.promised, id: stored.order.id.uuid() };
                 self.cursor = Cursor::Listing { seq, after };
@@ -87,10 +87,10 @@ impl Watcher {
             self.cursor = Cursor::Live { seq };
         }
         let Cursor::Live { seq } = self.cursor else { return Ok(()) };
-        let entries = feed::after(&mut tx, &self.seat.node, seq).await?;
+        let entries = feed::after(&mut tx, &self.node, seq).await?;
         if entries.first().is_some_and(|first| first.seq != seq + 1) {
             // What lies between is no longer kept: tell all open work anew.
-            self.cursor = start(&mut tx, &self.seat.node).await?;
+            self.cursor = start(&mut tx, &self.node).await?;
             return Box::pin(self.read()).await;
         }
         for entry in &entries {
@@ -104,7 +104,7 @@ impl Watcher {
     fn answer(&self, item: Option<pb::WorkItem>) -> pb::WatchWorkResponse {
         pb::WatchWorkResponse {
             item,
-            resume_token: crate::wire::token::resume_token(&self.seat.node, self.cursor),
+            resume_token: crate::wire::token::resume_token(&self.node, self.cursor),
         }
     }
 
@@ -126,7 +126,9 @@ impl Fulfillment {
         if !may_work(who, &node) || self.node(&node).is_none() {
             return Err(Error::NodeNotFound(node.to_string()));
         }
-        let seat = self.work.hub.sit(&node, self.work.config.max_watchers)?;
+        let changes = self.work.hub.join(node.clone())?;
+        metrics::gauge!("entrepot_fulfillment_watchers")
+            .set(f64::from(u32::try_from(self.work.hub.count()).unwrap_or(u32::MAX)));
         let mut tx = self.db.read().await?;
         let (last, first) = feed::ends(&mut tx, &node).await?;
         let cursor = match command.cursor {
@@ -139,7 +141,8 @@ impl Fulfillment {
             db: self.db.clone(),
             clock: self.clock.clone(),
             keep_alive: Duration::from_secs(self.work.config.keep_alive_s.max(1)),
-            seat,
+            node,
+            changes,
             cursor,
             ready: VecDeque::new(),
             is_caught_up: false,
