@@ -17,4 +17,12 @@ impl Engine {
             Self::Sqlite => "sqlite",
         }
     }
+
+    /// Whether the database has a clock of its own; the time of a file is that of the one process that owns it.
+    pub fn has_own_clock(self) -> bool {
+        match self {
+            Self::Postgres => true,
+            Self::Sqlite => false,
+        }
+    }
 }

@@ -176,13 +176,12 @@ pub(crate) async fn once(db: &Db, clock: &Clock) -> Result<(), String> {
 
 async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, String> {
     let asked = Instant::now();
-    let reference = match tx.engine() {
-        Engine::Postgres => {
-            let now = tx.now().await.map_err(|error| error.to_string())?;
-            Timestamp::from_microsecond(now).map_err(|error| error.to_string())?
-        }
+    let reference = if tx.engine().has_own_clock() {
+        let now = tx.now().await.map_err(|error| error.to_string())?;
+        Timestamp::from_microsecond(now).map_err(|error| error.to_string())?
+    } else {
         // one process and one machine: its clock is the reference
-        Engine::Sqlite => clock.wall(),
+        clock.wall()
     };
     match clock.follow(reference, asked.elapsed()) {
         Follow::Leapt(_) if is_resumed(tx).await? => {
@@ -199,10 +198,8 @@ async fn is_resumed(tx: &mut Tx) -> Result<bool, String> {
 
 /// What operators read about a leap of so many microseconds.
 pub(crate) fn leapt(engine: Engine, ahead: i64) -> String {
-    let whose = match engine {
-        Engine::Postgres => "the clock of the database",
-        Engine::Sqlite => "the clock of this machine",
-    };
+    let whose =
+        if engine.has_own_clock() { "the clock of the database" } else { "the clock of this machine" };
     let (seconds, direction) = (ahead.unsigned_abs() / 1_000_000, if ahead > 0 { "forward" } else { "back" });
     format!(
         "{whose} leapt {direction} by {seconds} s; nothing expires until it is back; if it is right now, say so with \
