@@ -59,6 +59,15 @@ pub fn derived(namespace: &str, name: &str) -> Uuid {
 
 /// Checks a short text from outside: 1 to `max` characters, nothing invisible in it, no white space at its ends.
 pub fn check_text(text: &str, max: usize) -> Result<(), IdError> {
+    check_with(text, max, |text| text.chars().enumerate().find(|(_, c)| is_invisible(*c)))
+}
+
+/// The same with another rule of what is hidden in a text, and where.
+pub(crate) fn check_with(
+    text: &str,
+    max: usize,
+    hidden: impl Fn(&str) -> Option<(usize, char)>,
+) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -66,7 +75,7 @@ pub fn check_text(text: &str, max: usize) -> Result<(), IdError> {
     if text.len() > max.saturating_mul(4) || text.chars().count() > max {
         return Err(IdError::TooLong { max });
     }
-    if let Some((position, found)) = text.chars().enumerate().find(|(_, c)| is_invisible(*c)) {
+    if let Some((position, found)) = hidden(text) {
         return Err(IdError::Invisible { code: u32::from(found), position });
     }
     if text.trim() == text { Ok(()) } else { Err(IdError::Padded) }

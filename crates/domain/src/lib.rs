@@ -13,9 +13,11 @@
 //! Always true here: a transition that is not allowed is an `Err`, never a silent no-op; a transition that is allowed
 //! returns the event that tells of it; time comes in as an argument; amounts are whole minor units.
 
+pub mod damage;
 pub mod fulfillment;
 pub mod id;
 pub mod money;
+pub mod name;
 pub mod network;
 pub mod order;
 pub mod place;

@@ -5,8 +5,9 @@
 use std::fmt::Display;
 
 use contract::google::r#type::Money as PbMoney;
-use domain::id::{IdError, Uuid, check_text, is_invisible, request_id};
+use domain::id::{IdError, Uuid, check_text, request_id};
 use domain::money::{Currency, Money};
+use domain::name::hidden;
 use domain::time::{Timestamp, from_parts};
 use prost_types::Timestamp as PbTimestamp;
 use server::Violation;
@@ -97,7 +98,7 @@ impl Fields {
     pub fn label(&mut self, field: impl Display, text: &str, max: usize) -> String {
         if text.len() > max.saturating_mul(4) || text.chars().count() > max {
             self.refuse(field, IdError::TooLong { max });
-        } else if let Some((position, c)) = text.chars().enumerate().find(|(_, c)| is_invisible(*c)) {
+        } else if let Some((position, c)) = hidden(text) {
             self.refuse(field, IdError::Invisible { code: u32::from(c), position });
         }
         text.to_owned()

@@ -1,7 +1,7 @@
 //! Adjust: corrections by staff, and the safety stock.
 
 use contract::inventory::v1 as pb;
-use domain::id::check_text;
+use domain::name::check_name;
 use domain::stock::Refusal;
 use domain::stock::movement::Kind;
 use jiff::Timestamp;
@@ -85,11 +85,13 @@ fn refuse(verdicts: &[Verdict], field: impl Fn(usize) -> String) -> Result<(), E
     let mut violations = Vec::new();
     for (index, verdict) in verdicts.iter().enumerate() {
         match verdict {
-            Verdict::Applied | Verdict::Duplicate | Verdict::Stale(_) => {}
-            Verdict::UnknownSku => violations.push(Violation::new(field(index), "the sku does not exist")),
+            Verdict::Applied | Verdict::Duplicate | Verdict::Reused { .. } | Verdict::Stale(_) => {}
+            Verdict::UnknownSku | Verdict::Damaged(_) => {
+                violations.push(Violation::new(field(index), "the sku does not exist"));
+            }
             Verdict::IsKit => {
                 violations
-                    .push(Violation::new(field(index), "a kit has no stock of its own, name its parts"));
+                    .push(Violation::new(field(index), "a kit has no stock of its own; name its parts"));
             }
             Verdict::Refused(refusal @ Refusal::Quantity { .. }) => {
                 violations.push(Violation::new("quantity", refusal.to_string()));
@@ -107,17 +109,18 @@ fn adjustment(
 ) -> Result<(Call, Change), Error> {
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "adjust", &message.request_id, &message);
-    fields.take("reason", check_text(&message.reason, 200));
-    let kind = match message.adjustment() {
-        pb::Adjustment::Unspecified => {
+    fields.take("reason", check_name(&message.reason, 200));
+    let adjustment = contract::enums::known("entrepot.inventory.v1.Adjustment", message.adjustment);
+    let kind = match fields.take("adjustment", adjustment) {
+        Some(pb::Adjustment::Unspecified) => {
             fields.refuse("adjustment", "is required");
             Kind::Adjustment
         }
-        pb::Adjustment::Delta => Kind::Adjustment,
-        pb::Adjustment::Count => Kind::Count,
-        pb::Adjustment::Quarantine => Kind::Quarantine,
-        pb::Adjustment::ReleaseQuarantine => Kind::ReleaseQuarantine,
-        pb::Adjustment::WriteOff => Kind::WriteOff,
+        None | Some(pb::Adjustment::Delta) => Kind::Adjustment,
+        Some(pb::Adjustment::Count) => Kind::Count,
+        Some(pb::Adjustment::Quarantine) => Kind::Quarantine,
+        Some(pb::Adjustment::ReleaseQuarantine) => Kind::ReleaseQuarantine,
+        Some(pb::Adjustment::WriteOff) => Kind::WriteOff,
     };
     let key = wire::key(&mut fields, "", message.node_id, message.sku);
     fields.done()?;

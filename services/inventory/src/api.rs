@@ -62,6 +62,14 @@ impl InventoryService for Inventory {
         Ok(Response::new(Box::pin(server::driven(self.import(&principal, request.into_inner())))))
     }
 
+    async fn close_snapshot(
+        &self,
+        request: Request<pb::CloseSnapshotRequest>,
+    ) -> Answer<pb::CloseSnapshotResponse> {
+        let principal = Principal::of(&request);
+        Ok(Response::new(self.close_snapshot(&principal, request.into_inner()).await?))
+    }
+
     async fn adjust_stock(
         &self,
         request: Request<pb::AdjustStockRequest>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::id::{NodeId, ReservationId, Sku};
 use domain::stock::Refusal;
+use jiff::Timestamp;
 use server::Reason;
 use service::Fault;
 use tonic::Status;
@@ -50,6 +51,10 @@ pub mod reason {
             "check the figures";
         NOT_YOUR_NODE: PermissionDenied, No, "a store named the stock of another node",
             "name your own node";
+        SNAPSHOT_NOT_FOUND: FailedPrecondition, No, "no row of a snapshot of this source time was applied at the node",
+            "send the rows first, all with this source time";
+        TOO_MUCH_VANISHES: FailedPrecondition, No, "a full snapshot would set more of a node's stock to 0 than the limit",
+            "check that the snapshot is complete, then close it with force";
         TOO_MANY_AUDITS: ResourceExhausted, Later, "other audits run or wait",
             "wait for RetryInfo, then send it again";
     }
@@ -88,6 +93,31 @@ pub enum Error {
     /// A store may not change the stock of another node.
     #[error("a store may not change the stock of {0}")]
     NotYourNode(NodeId),
+    /// No row of a snapshot of this time was applied at the node.
+    #[error("no snapshot of {at} was applied at {node}: send its rows first, all with this source time")]
+    NoSuchSnapshot {
+        /// Where.
+        node: NodeId,
+        /// The source time.
+        at: Timestamp,
+    },
+    /// More of a node's stock would vanish than is believed without force.
+    #[error(
+        "{percent} % of the stock of {node} would vanish ({positions} positions, {units} units), more than {limit} %: \
+         check that the snapshot is complete, then close it with force"
+    )]
+    TooMuchVanishes {
+        /// Where.
+        node: NodeId,
+        /// Positions that would be set to 0.
+        positions: i64,
+        /// Their units.
+        units: i64,
+        /// Their share of the node's stock.
+        percent: i64,
+        /// The share that needs no force.
+        limit: i64,
+    },
     /// More audits wait than may.
     #[error("too many audits are waiting")]
     TooManyAudits,
@@ -137,6 +167,19 @@ impl From<Error> for Status {
             Error::ReservationExists(id) => (reason::RESERVATION_EXISTS, vec![fact("reservation_id", &id)]),
             Error::SkuChanged(sku) => (reason::SKU_CHANGED, vec![fact("sku", &sku)]),
             Error::NotYourNode(node) => (reason::NOT_YOUR_NODE, vec![fact("node_id", &node)]),
+            Error::NoSuchSnapshot { node, at } => {
+                (reason::SNAPSHOT_NOT_FOUND, vec![fact("node_id", &node), fact("source_time", &at)])
+            }
+            Error::TooMuchVanishes { node, positions, units, percent, limit } => {
+                let facts = vec![
+                    fact("node_id", &node),
+                    fact("positions", &positions),
+                    fact("units", &units),
+                    fact("percent", &percent),
+                    fact("limit", &limit),
+                ];
+                (reason::TOO_MUCH_VANISHES, facts)
+            }
         };
         server::status(reason, DOMAIN, text, facts)
     }

@@ -3,11 +3,12 @@
 //! Each change gets its verdict; what is refused leaves no trace, what was applied before is not applied again, and
 //! what is older than what is known does nothing.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bus::outbox;
 use db::Tx;
+use domain::damage::{self, Damage};
 use domain::stock::feed::Stale;
 use domain::stock::movement::Kind;
 use domain::stock::{Key, Refusal};
@@ -17,7 +18,7 @@ use service::Fault;
 use crate::error::Error;
 use crate::ledger::{By, Ledger, Slot};
 use crate::store;
-use crate::store::feeds::FeedRow;
+use crate::store::feeds::{FeedKey, FeedRow};
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub(crate) struct Change {
     pub(crate) reference: String,
     /// When it happened (at the source).
     pub(crate) at: Timestamp,
-    /// There when a feed told it.
+    /// Present when a feed reported it.
     pub(crate) feed: Option<FeedRow>,
 }
 
@@ -41,10 +42,17 @@ pub(crate) enum Verdict {
     Applied,
     /// It was applied before.
     Duplicate,
+    /// Its key was used before for something else.
+    Reused {
+        /// What that was, for people.
+        before: String,
+    },
     /// Something newer was applied before.
     Stale(Stale),
     /// No such SKU.
     UnknownSku,
+    /// No such SKU, and the code looks like a broken one.
+    Damaged(Damage),
     /// A kit has no stock of its own.
     IsKit,
     /// A rule said no.
@@ -65,19 +73,19 @@ pub(crate) async fn apply(
     let keys: Vec<Key> = keys.into_iter().cloned().collect();
     let mut ledger = Ledger::open(tx, &keys, now).await?;
     let fed: Vec<&FeedRow> = changes.iter().filter_map(|change| change.feed.as_ref()).collect();
-    let mut seen = store::feeds::known(tx, &fed, now).await?;
+    let mut seen = store::feeds::known(tx, &fed).await?;
     let moved = unseen(tx, changes).await?;
 
     let mut verdicts = Vec::with_capacity(changes.len());
     let mut applied = Vec::new();
     for change in changes {
         let verdict = match kinds.get(&change.key.sku) {
-            None => Verdict::UnknownSku,
+            None => damage::of(change.key.sku.as_str()).map_or(Verdict::UnknownSku, Verdict::Damaged),
             Some(true) => Verdict::IsKit,
             Some(false) => one(&mut ledger, change, &seen, &moved, actor)?,
         };
         if let (Verdict::Applied, Some(row)) = (&verdict, &change.feed) {
-            seen.insert(row.clone());
+            seen.insert(row.key.clone(), row.content.clone());
             applied.push(row);
         }
         verdicts.push(verdict);
@@ -116,12 +124,15 @@ async fn unseen(tx: &mut Tx, changes: &[Change]) -> Result<HashMap<(Key, Timesta
 fn one(
     ledger: &mut Ledger,
     change: &Change,
-    seen: &HashSet<FeedRow>,
+    seen: &HashMap<FeedKey, String>,
     moved: &HashMap<(Key, Timestamp), i64>,
     actor: &Arc<str>,
 ) -> Result<Verdict, Error> {
-    if change.feed.as_ref().is_some_and(|row| seen.contains(row)) {
-        return Ok(Verdict::Duplicate);
+    if let Some(row) = &change.feed
+        && let Some(before) = seen.get(&row.key)
+    {
+        let is_same = *before == row.content;
+        return Ok(if is_same { Verdict::Duplicate } else { Verdict::Reused { before: before.clone() } });
     }
     let place = ledger.place(&change.key).ok_or(Fault::Raced)?;
     let slot = ledger.slot(place);

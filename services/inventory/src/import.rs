@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::Clock;
 use contract::inventory::v1 as pb;
 use db::Db;
-use domain::id::{IdError, NodeId, Sku, check_text};
-use domain::stock::Key;
-use domain::stock::movement::Kind;
-use domain::time;
+use domain::damage::{self, Damage};
+use domain::id::Sku;
+use domain::name::check_name;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
@@ -19,11 +19,10 @@ use tonic::Status;
 
 use crate::Inventory;
 use crate::error::Error;
-use crate::feed::{MAX_REPORTED, result};
 use crate::goods::{self, Change};
+use crate::items::MAX_NAME;
+use crate::row::{self, Fault, Feed};
 use crate::store;
-use crate::store::feeds::FeedRow;
-use crate::wire;
 
 /// Rows of one transaction.
 const CHUNK: usize = 500;
@@ -38,7 +37,12 @@ impl Inventory {
         principal: &Principal,
         rows: impl Stream<Item = Result<pb::ImportStockRequest, Status>> + Send + 'static,
     ) -> Verdicts {
-        let import = Import { db: self.db.clone(), clock: self.clock.clone(), who: principal.clone() };
+        let import = Import {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            clock_tolerance: self.clock_tolerance,
+            who: principal.clone(),
+        };
         let start = Some((import, Box::pin(rows.ready_chunks(CHUNK)), 0_i64));
         let verdicts = stream::unfold(start, |state| async move {
             let (import, mut chunks, first) = state?;
@@ -76,23 +80,33 @@ fn until_broken(
 struct Import {
     db: Db,
     clock: Clock,
+    clock_tolerance: Duration,
     who: Principal,
 }
 
 impl Import {
     async fn rows(&self, rows: Vec<pb::ImportStockRequest>, first: i64) -> Result<Vec<pb::RowResult>, Error> {
         let now = self.clock.business();
-        let read: Vec<Result<Row, pb::RowResult>> =
-            (first..).zip(rows).map(|(number, row)| read(number, row, &self.who, now)).collect();
+        let read = (first..).zip(rows).map(|(number, row)| self.read(row, now).map_err(|f| f.result(number)));
+        let read: Vec<Result<Row, pb::RowResult>> = read.collect();
         let good: Vec<&Row> = read.iter().flatten().collect();
         let changes: Vec<Change> = good.iter().map(|row| row.change.clone()).collect();
         let work = || self.once(&good, &changes, now);
-        let mut verdicts = db::retry(once::ATTEMPTS, Error::is_retry, work).await?.into_iter();
-        let results = read.into_iter().filter_map(|row| match row {
-            Ok(row) => verdicts.next().map(|verdict| result(row.number, verdict)),
-            Err(refused) => Some(refused),
-        });
-        Ok(results.collect())
+        let verdicts = db::retry(once::ATTEMPTS, Error::is_retry, work).await?;
+        Ok(row::results(&read, first, verdicts))
+    }
+
+    fn read(&self, mut row: pb::ImportStockRequest, now: Timestamp) -> Result<Row, Fault> {
+        let name = std::mem::take(&mut row.name);
+        if !name.is_empty() {
+            check_name(&name, MAX_NAME).map_err(|error| Fault::new("name", error.to_string()))?;
+            if let Some(damage) = damage::of(&name).filter(|damage| *damage == Damage::Encoding) {
+                return Err(Fault::new("name", damage.to_string()));
+            }
+        }
+        let source = row.source.clone();
+        let feed = Feed { who: &self.who, source: &source, now, tolerance: self.clock_tolerance };
+        Ok(Row { change: feed.import(row)?, name: Some(name).filter(|name| !name.is_empty()) })
     }
 
     async fn once(
@@ -105,7 +119,9 @@ impl Import {
             return Ok(Vec::new());
         }
         let mut tx = self.db.begin().await?;
-        let named = rows.iter().filter_map(|row| Some((&row.change.key.sku, row.name.as_deref()?)));
+        // a damaged code makes no new item
+        let whole = rows.iter().filter(|row| damage::of(row.change.key.sku.as_str()).is_none());
+        let named = whole.filter_map(|row| Some((&row.change.key.sku, row.name.as_deref()?)));
         let named: BTreeMap<&Sku, &str> = named.collect();
         let named: Vec<(&Sku, &str)> = named.into_iter().collect();
         store::skus::create(&mut tx, &named, now).await?;
@@ -117,51 +133,6 @@ impl Import {
 
 /// A well-formed row.
 struct Row {
-    number: i64,
     change: Change,
     name: Option<String>,
-}
-
-fn read(
-    number: i64,
-    row: pb::ImportStockRequest,
-    who: &Principal,
-    now: Timestamp,
-) -> Result<Row, pb::RowResult> {
-    let refused = |field: &str, text: String| pb::RowResult {
-        row: number,
-        verdict: pb::RowVerdict::Refused.into(),
-        reason: "MALFORMED".to_owned(),
-        message: format!("{field}: {text}"),
-    };
-    let malformed = |field: &'static str| move |error: IdError| refused(field, error.to_string());
-    check_text(&row.source, 64).map_err(malformed("source"))?;
-    check_text(&row.reference, 200).map_err(malformed("reference"))?;
-    let node = NodeId::new(row.node_id).map_err(malformed("node_id"))?;
-    wire::own_node(who, &node).map_err(|error| pb::RowResult {
-        reason: "NOT_YOUR_NODE".to_owned(),
-        ..refused("node_id", error.to_string())
-    })?;
-    let sku = Sku::new(row.sku).map_err(malformed("sku"))?;
-    if !(0..=MAX_REPORTED).contains(&row.on_hand) {
-        return Err(refused("on_hand", format!("must be between 0 and {MAX_REPORTED}")));
-    }
-    if !row.name.is_empty() {
-        check_text(&row.name, 200).map_err(malformed("name"))?;
-    }
-    let time = row.source_time.ok_or_else(|| refused("source_time", "is required".to_owned()))?;
-    let at = time::from_parts(time.seconds, time.nanos).map_err(|e| refused("source_time", e.to_string()))?;
-    if at > time::after_ms(now, 5 * 60 * 1_000) || at < Timestamp::UNIX_EPOCH {
-        return Err(refused("source_time", "must be after 1970 and not in the future".to_owned()));
-    }
-    let change = Change {
-        key: Key { node, sku },
-        kind: Kind::Snapshot,
-        quantity: row.on_hand,
-        reason: String::new(),
-        reference: format!("{}:{}", row.source, row.reference),
-        at,
-        feed: Some(FeedRow { source: row.source, reference: row.reference, row_key: String::new() }),
-    };
-    Ok(Row { number, change, name: Some(row.name).filter(|name| !name.is_empty()) })
 }

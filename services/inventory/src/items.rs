@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use contract::inventory::v1 as pb;
 use domain::id::{Sku, check_text};
+use domain::name::check_name;
 use domain::stock::kit::{Kit, Part};
 use jiff::Timestamp;
 use server::Principal;
@@ -16,6 +17,8 @@ use crate::wire;
 
 /// The most SKUs of one call.
 const MAX_SKUS: usize = 500;
+/// The longest name.
+pub(crate) const MAX_NAME: usize = 200;
 /// A piece weighs at most a hundred tons.
 const MAX_WEIGHT_G: i64 = 100_000_000;
 
@@ -127,12 +130,12 @@ fn drafts(
 
 fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Option<Draft> {
     let prefix = format_args!("skus[{index}].");
-    let unit = match sku.unit() {
-        pb::Unit::Unspecified | pb::Unit::Piece => UNITS[0],
-        pb::Unit::WeighedPiece => UNITS[1],
+    let unit = contract::enums::known("entrepot.inventory.v1.Unit", sku.unit);
+    let unit = match fields.take(format_args!("{prefix}unit"), unit) {
+        None | Some(pb::Unit::Unspecified | pb::Unit::Piece) => UNITS[0],
+        Some(pb::Unit::WeighedPiece) => UNITS[1],
     };
-    fields.check(pb::Unit::try_from(sku.unit).is_ok(), format_args!("{prefix}unit"), "is not known");
-    fields.take(format_args!("{prefix}name"), check_text(&sku.name, 200));
+    fields.take(format_args!("{prefix}name"), check_name(&sku.name, MAX_NAME));
     let handling_class =
         if sku.handling_class.is_empty() { "ambient".to_owned() } else { sku.handling_class };
     fields.take(format_args!("{prefix}handling_class"), check_text(&handling_class, 64));

@@ -21,6 +21,7 @@ mod adjust;
 mod api;
 mod audit;
 mod catalogue;
+mod close;
 mod command;
 mod confirm;
 mod consume;
@@ -36,6 +37,7 @@ mod queue;
 mod react;
 mod release;
 mod reserve;
+mod row;
 mod settle;
 mod shape;
 mod stock;
@@ -45,6 +47,7 @@ mod views;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::Clock;
 use contract::inventory::v1::inventory_events_service_server::InventoryEventsServiceServer;
@@ -89,6 +92,7 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.inventory.v1.InventoryService/ApplySnapshot", FEEDERS),
     Access::to("/entrepot.inventory.v1.InventoryService/ApplyDeltas", FEEDERS),
     Access::to("/entrepot.inventory.v1.InventoryService/ImportStock", FEEDERS),
+    Access::to("/entrepot.inventory.v1.InventoryService/CloseSnapshot", FEEDERS),
     Access::to("/entrepot.inventory.v1.InventoryService/AdjustStock", &[SERVICE, OPS, STORE]),
     Access::to("/entrepot.inventory.v1.InventoryService/SetSafetyStock", &[SERVICE, OPS, STORE]),
     Access::to("/entrepot.inventory.v1.InventoryService/Reserve", WORKERS),
@@ -118,11 +122,15 @@ pub struct Config {
     /// Transactions at once that serve the queue, 1 to 8. One is best for hot SKUs; more may help many SKUs on a
     /// database with cores to spare.
     pub writers: usize,
+    /// How far ahead of the platform's clock a feed may date its figures, in seconds.
+    pub clock_tolerance_s: u64,
+    /// How much of a node's stock a full snapshot may set to 0 without force, in percent.
+    pub max_vanishing_percent: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 4_096, batch: 256, writers: 1 }
+        Self { queue: 4_096, batch: 256, writers: 1, clock_tolerance_s: 30, max_vanishing_percent: 30 }
     }
 }
 
@@ -138,6 +146,8 @@ pub struct Inventory {
     audits: audit::Turns,
     streams: StreamPlaces,
     writers: usize,
+    clock_tolerance: Duration,
+    max_vanishing_percent: i64,
 }
 
 impl Inventory {
@@ -153,6 +163,8 @@ impl Inventory {
             audits: audit::Turns::default(),
             streams: StreamPlaces::new(MAX_STREAMS),
             writers: config.writers.clamp(1, 8),
+            clock_tolerance: Duration::from_secs(config.clock_tolerance_s),
+            max_vanishing_percent: i64::try_from(config.max_vanishing_percent).unwrap_or(100),
         })
     }
 

@@ -60,20 +60,6 @@ pub(crate) fn own_node(principal: &Principal, node: &NodeId) -> Result<(), Error
     Ok(())
 }
 
-/// A required instant; one that lies far ahead is refused.
-pub(crate) fn past(
-    fields: &mut Fields,
-    field: impl Display,
-    value: Option<&prost_types::Timestamp>,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let at = fields.required_time(&field, value.copied())?;
-    // clocks differ by a little; a time far ahead would make everything after it stale
-    let is_past = at <= time::after_ms(now, 5 * 60 * 1_000) && at >= Timestamp::UNIX_EPOCH;
-    fields.check(is_past, field, "must be after 1970 and not in the future");
-    is_past.then_some(at)
-}
-
 fn command(principal: &Principal, request: Option<Call>, act: Act) -> Command {
     Command { request, cause: Cause::now(principal.as_str()), act }
 }

@@ -84,12 +84,16 @@ const SNAPSHOTS: &[Row<inv::ApplySnapshotRequest>] = &[
     ("least second", |r| r.source_time = at(i64::MIN, i32::MIN), Fields(&["source_time"])),
     ("no rows", |r| r.rows.clear(), Fields(&["rows"])),
     ("1,001 rows", |r| r.rows = (0..1_001).map(|i| counted(&format!("S{i}"))).collect(), Fields(&["rows"])),
-    ("no node", |r| r.rows[0].node_id.clear(), Fields(&["rows[0].node_id"])),
-    ("no SKU", |r| r.rows[0].sku.clear(), Fields(&["rows[0].sku"])),
-    ("negative stock", |r| r.rows[0].on_hand = -1, Fields(&["rows[0].on_hand"])),
-    ("greatest stock", |r| r.rows[0].on_hand = i64::MAX, Fields(&["rows[0].on_hand"])),
-    ("least stock", |r| r.rows[0].on_hand = i64::MIN, Fields(&["rows[0].on_hand"])),
-    ("position twice", |r| r.rows.push(r.rows[0].clone()), Fields(&["rows[1]"])),
+];
+
+/// Bad rows of a snapshot, each with the field that its verdict names.
+const FIGURES: &[Odd<inv::SnapshotRow>] = &[
+    ("node_id", |r| r.node_id.clear()),
+    ("sku", |r| r.sku.clear()),
+    ("sku", |r| r.sku = "S\u{200d}".to_owned()),
+    ("on_hand", |r| r.on_hand = -1),
+    ("on_hand", |r| r.on_hand = i64::MAX),
+    ("on_hand", |r| r.on_hand = i64::MIN),
 ];
 
 fn counted(sku: &str) -> inv::SnapshotRow {
@@ -101,30 +105,32 @@ const DELTAS: &[Row<inv::ApplyDeltasRequest>] = &[
     ("no source", |r| r.source.clear(), Fields(&["source"])),
     ("no rows", |r| r.rows.clear(), Fields(&["rows"])),
     ("1,001 rows", |r| r.rows = vec![r.rows[0].clone(); 1_001], Fields(&["rows"])),
-    ("no node", |r| r.rows[0].node_id.clear(), Fields(&["rows[0].node_id"])),
-    ("no SKU", |r| r.rows[0].sku.clear(), Fields(&["rows[0].sku"])),
-    ("no change", |r| r.rows[0].delta = 0, Fields(&["rows[0].delta"])),
-    ("least change", |r| r.rows[0].delta = i64::MIN, Fields(&["rows[0].delta"])),
-    ("greatest change", |r| r.rows[0].delta = i64::MAX, Fields(&["rows[0].delta"])),
-    ("a receipt of less", |r| r.rows[0].delta = -1, Fields(&["rows[0].delta"])),
-    ("a sale of more", |r| r.rows[0].kind = inv::MovementKind::Sale.into(), Fields(&["rows[0].delta"])),
-    (
-        "a write-off of more",
-        |r| r.rows[0].kind = inv::MovementKind::WriteOff.into(),
-        Fields(&["rows[0].delta"]),
-    ),
-    ("no kind", |r| r.rows[0].kind = 0, Fields(&["rows[0].kind"])),
-    ("kind that nobody knows", |r| r.rows[0].kind = 99, Fields(&["rows[0].kind"])),
-    ("a claim of our own", |r| r.rows[0].kind = inv::MovementKind::Reserve.into(), Fields(&["rows[0].kind"])),
-    ("no reference", |r| r.rows[0].reference.clear(), Fields(&["rows[0].reference"])),
-    ("reference of 201", |r| r.rows[0].reference = "r".repeat(201), Fields(&["rows[0].reference"])),
-    ("no time", |r| r.rows[0].source_time = None, Fields(&["rows[0].source_time"])),
-    ("nanos -1", |r| r.rows[0].source_time = at(1, -1), Fields(&["rows[0].source_time"])),
-    ("before the epoch", |r| r.rows[0].source_time = at(-1, 0), Fields(&["rows[0].source_time"])),
+];
+
+/// Bad rows of deltas, each with the field that its verdict names.
+const CHANGES: &[Odd<inv::DeltaRow>] = &[
+    ("node_id", |r| r.node_id.clear()),
+    ("sku", |r| r.sku.clear()),
+    ("delta", |r| r.delta = 0),
+    ("delta", |r| r.delta = i64::MIN),
+    ("delta", |r| r.delta = i64::MAX),
+    ("delta", |r| r.delta = -1),
+    ("delta", |r| r.kind = inv::MovementKind::Sale.into()),
+    ("delta", |r| r.kind = inv::MovementKind::WriteOff.into()),
+    ("kind", |r| r.kind = 0),
+    ("kind", |r| r.kind = 99),
+    ("kind", |r| r.kind = inv::MovementKind::Reserve.into()),
+    ("reference", |r| r.reference.clear()),
+    ("reference", |r| r.reference = "r".repeat(201)),
+    ("source_time", |r| r.source_time = None),
+    ("source_time", |r| r.source_time = at(1, -1)),
+    ("source_time", |r| r.source_time = at(-1, 0)),
+    ("source_time", |r| r.source_time = at(32_503_680_000, 0)),
+    ("source_time", |r| r.source_time = at(YEAR_10000, 0)),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_feed_is_refused_whole() {
+async fn a_bad_feed_is_refused_whole_and_a_bad_row_alone() {
     let (world, ops) = shop().await;
     let before = Census::of(&ops).await;
     let stock = &ops.clients.inventory;
@@ -156,20 +162,49 @@ async fn a_bad_feed_is_refused_whole() {
 
     let unknown =
         inv::DeltaRow { sku: "NONE".to_owned(), reference: "receipt-2".to_owned(), ..receipt.clone() };
-    let rows = vec![receipt.clone(), unknown, receipt];
+    let mut rows = vec![receipt.clone(), unknown, receipt.clone()];
+    rows.extend(bad_rows(CHANGES, &receipt));
     let feed = inv::ApplyDeltasRequest { rows, ..receipts };
-    let answer = refused(INVENTORY, feed, &[], change).await.into_inner();
+    let results = refused(INVENTORY, feed, &[], change).await.into_inner().results;
     let verdicts: Vec<_> =
-        answer.results.iter().map(|row| (row.row, row.verdict(), row.reason.as_str())).collect();
+        results[..3].iter().map(|row| (row.row, row.verdict(), row.reason.as_str())).collect();
     let wanted = [
         (0, inv::RowVerdict::Applied, ""),
         (1, inv::RowVerdict::Refused, "UNKNOWN_SKU"),
         (2, inv::RowVerdict::Duplicate, ""),
     ];
     assert_eq!(verdicts, wanted);
+    name_their_fields(CHANGES, &results[3..]);
+    assert_eq!(ops.position(NODE, "TEA").await.on_hand, 1_001);
+
+    let rows = std::iter::once(counted("CUP")).chain(bad_rows(FIGURES, &counted("TEA"))).collect();
+    let feed = inv::ApplySnapshotRequest { rows, ..picture };
+    let results = refused(INVENTORY, feed, &[], apply).await.into_inner().results;
+    assert_eq!(results[0].verdict(), inv::RowVerdict::Applied);
+    name_their_fields(FIGURES, &results[1..]);
+    assert_eq!(ops.position(NODE, "CUP").await.on_hand, 5);
     assert_eq!(ops.position(NODE, "TEA").await.on_hand, 1_001);
     ops.audit().await;
     world.stop().await;
+}
+
+/// A good row made bad in each way.
+fn bad_rows<R: Clone>(ways: &[Odd<R>], good: &R) -> impl Iterator<Item = R> {
+    ways.iter().map(|(_, change)| {
+        let mut row = good.clone();
+        change(&mut row);
+        row
+    })
+}
+
+/// Each bad row was refused with the name of its field and a text.
+fn name_their_fields<R>(ways: &[Odd<R>], results: &[inv::RowResult]) {
+    assert_eq!(results.len(), ways.len());
+    for (result, (field, _)) in results.iter().zip(ways) {
+        assert_eq!(result.verdict(), inv::RowVerdict::Refused, "{result:?}");
+        assert_eq!((result.field.as_str(), result.reason.as_str()), (*field, "MALFORMED"), "{result:?}");
+        assert!(result.message.starts_with(field), "{result:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +231,7 @@ async fn each_bad_row_of_an_import_gets_its_verdict_and_the_good_ones_go_in() {
         ("on_hand", |r| r.on_hand = -1),
         ("on_hand", |r| r.on_hand = i64::MAX),
         ("name", |r| r.name = "n".repeat(201)),
-        ("the sku does not exist", |r| r.sku = "NONE".to_owned()),
+        ("sku: does not exist", |r| r.sku = "NONE".to_owned()),
     ];
     let mut rows = Vec::new();
     for (index, (_, change)) in bad.iter().enumerate() {

@@ -11,7 +11,8 @@ pub mod timetable;
 use jiff::SignedDuration;
 
 use crate::fulfillment::method::Method;
-use crate::id::{NodeId, check_text};
+use crate::id::NodeId;
+use crate::name::check_name;
 use crate::place::LatLng;
 use capacity::{Rule, Work};
 use hours::Hours;
@@ -134,7 +135,7 @@ impl Node {
 
     /// Checks what concerns the node as a whole.
     pub fn check(&self) -> Result<(), NodeError> {
-        check_text(&self.name, Self::MAX_NAME).map_err(NodeError::Name)?;
+        check_name(&self.name, Self::MAX_NAME).map_err(NodeError::Name)?;
         for (i, service) in self.services.iter().enumerate() {
             service.check()?;
             if self.services[..i].iter().any(|other| other.method == service.method) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use contract::fulfillment::v1 as pb;
 use contract::google::r#type as google;
 use domain::fulfillment::method::Method;
-use domain::id::check_text;
+use domain::name::check_name;
 use domain::network::capacity::Rule;
 use domain::network::hours::{Closure, Day, Hours, HoursError, Interval, Zone};
 use domain::network::{Kind, Node, Service};
@@ -47,7 +47,7 @@ pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Result<Vec<PutNode>, Error> {
 pub(crate) fn node(node: &pb::Node, at: &str, fields: &mut Fields) -> Option<Node> {
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     let id = node_id(fields, &field("node_id"), &node.node_id);
-    fields.take(field("name"), check_text(&node.name, Node::MAX_NAME));
+    fields.take(field("name"), check_name(&node.name, Node::MAX_NAME));
     let asked = fields.take(field("kind"), server::known::<pb::NodeKind>(node.kind));
     let kind = asked.and_then(kind);
     if asked.is_some() && kind.is_none() {
@@ -187,7 +187,7 @@ fn minute(time: google::TimeOfDay) -> Result<u16, &'static str> {
 /// A text for people that may be empty.
 fn label(text: &str, at: &str, fields: &mut Fields) {
     if !text.is_empty() {
-        fields.take(at, check_text(text, 200));
+        fields.take(at, check_name(text, 200));
     }
 }
 

@@ -4,6 +4,7 @@ use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
 use domain::fulfillment::{Collector, Line, Pick, RejectReason, ShortReason, State, Units};
 use domain::id::{FulfillmentId, IdError, NodeId, OrderId, check_text};
+use domain::name::check_name;
 use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
@@ -53,7 +54,7 @@ pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<
         }
     };
     if !request.note.is_empty() {
-        fields.take("note", check_text(&request.note, 500));
+        fields.take("note", check_name(&request.note, 500));
     }
     let call = Call::read(&mut fields, who, "work.reject", &request.request_id, &request);
     let (id, (reason, call)) = fields.finish(id.zip(reason.zip(call)))?;

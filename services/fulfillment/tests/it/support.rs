@@ -484,6 +484,7 @@ impl InventoryService for FakeInventory {
         list_skus(ListSkusRequest) -> ListSkusResponse;
         apply_snapshot(ApplySnapshotRequest) -> ApplySnapshotResponse;
         apply_deltas(ApplyDeltasRequest) -> ApplyDeltasResponse;
+        close_snapshot(CloseSnapshotRequest) -> CloseSnapshotResponse;
         adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
         set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
         consume_reservation(ConsumeReservationRequest) -> ConsumeReservationResponse;

@@ -92,11 +92,14 @@ CREATE TABLE movements (
 -- What a snapshot that was taken earlier has not seen yet. Claims move no goods, so they cost nothing here.
 CREATE INDEX movements_of_goods ON movements (node_id, sku, occurred_at) WHERE delta_on_hand <> 0;
 
--- What was applied of each feed, for ever: a row that comes again does nothing.
+-- What was applied of each feed, for ever: a row that comes again does nothing. Two feeders may use one reference.
 CREATE TABLE feed_rows (
+    feeder     TEXT   NOT NULL COLLATE "C",
     source     TEXT   NOT NULL COLLATE "C",
     reference  TEXT   NOT NULL COLLATE "C",
+    node_id    TEXT   NOT NULL COLLATE "C",
     row_key    TEXT   NOT NULL COLLATE "C",
+    content    TEXT   NOT NULL,
     applied_at BIGINT NOT NULL,
-    PRIMARY KEY (source, reference, row_key)
+    PRIMARY KEY (feeder, source, reference, node_id, row_key)
 );

@@ -178,3 +178,73 @@ pub(crate) async fn after(tx: &mut Tx, last: (&str, &str), limit: i64) -> Result
         .await?;
     slots(&found)
 }
+
+/// What closing a full snapshot of a node would set to 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vanishing {
+    /// Positions that the snapshot has named.
+    pub(crate) named: i64,
+    /// Positions with stock that it has not named.
+    pub(crate) positions: i64,
+    /// Their units.
+    pub(crate) units: i64,
+    /// All positions of the node with stock.
+    pub(crate) of_positions: i64,
+    /// Their units.
+    pub(crate) of_units: i64,
+}
+
+impl Vanishing {
+    /// The share of the node's positions or units that would vanish, whichever is more, rounded up.
+    pub(crate) fn percent(&self) -> i64 {
+        let percent = |part: i64, whole: i64| {
+            let (part, whole) = (i128::from(part) * 100, i128::from(whole.max(1)));
+            i64::try_from((part + whole - 1) / whole).unwrap_or(100)
+        };
+        percent(self.positions, self.of_positions).max(percent(self.units, self.of_units))
+    }
+}
+
+/// What closing the snapshot of this time would do at a node.
+pub(crate) async fn vanishing(tx: &mut Tx, node: &NodeId, at: Timestamp) -> Result<Vanishing, Error> {
+    let row = tx
+        .fetch_one(
+            "SELECT CAST(COALESCE(SUM(named), 0) AS BIGINT) AS named,
+                    CAST(COALESCE(SUM(absent), 0) AS BIGINT) AS positions,
+                    CAST(COALESCE(SUM(absent * on_hand), 0) AS BIGINT) AS units,
+                    CAST(COUNT(CASE WHEN on_hand > 0 THEN 1 END) AS BIGINT) AS of_positions,
+                    CAST(COALESCE(SUM(CASE WHEN on_hand > 0 THEN on_hand ELSE 0 END), 0) AS BIGINT) AS of_units
+               FROM (SELECT on_hand, CASE WHEN snapshot_at = $2 THEN 1 ELSE 0 END AS named,
+                            CASE WHEN on_hand > 0 AND COALESCE(snapshot_at, 0) < $2 AND COALESCE(delta_at, 0) <= $2
+                                 THEN 1 ELSE 0 END AS absent
+                       FROM positions WHERE node_id = $1 AND version > 0) AS p",
+            params![node.as_str(), micros(at)],
+        )
+        .await?;
+    Ok(Vanishing {
+        named: row.get("named")?,
+        positions: row.get("positions")?,
+        units: row.get("units")?,
+        of_positions: row.get("of_positions")?,
+        of_units: row.get("of_units")?,
+    })
+}
+
+/// Positions of a node that the snapshot of this time has not named and nothing newer has, in order.
+pub(crate) async fn absent(
+    tx: &mut Tx,
+    node: &NodeId,
+    at: Timestamp,
+    limit: i64,
+) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM positions
+              WHERE node_id = $1 AND version > 0 AND on_hand <> 0
+                AND COALESCE(snapshot_at, 0) < $2 AND COALESCE(delta_at, 0) <= $2
+              ORDER BY sku LIMIT $3",
+            params![node.as_str(), micros(at), limit],
+        )
+        .await?;
+    slots(&found)
+}

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod audit;
+mod close;
 mod events;
+mod feeds;
 mod goods;
 mod races;
 mod reservations;

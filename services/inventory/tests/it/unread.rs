@@ -57,7 +57,7 @@ async fn callers_that_never_read_stop_nobody() {
 async fn streams_of_everything_are_few_and_one_that_ends_makes_room() {
     for world in worlds().await {
         world.stock("n1", &[("A", 5)]).await;
-        let mut client = world.client();
+        let mut client = world.acting("store", "n1");
         let mut open = Vec::new();
         let refusal = loop {
             match client.stream_positions(pb::StreamPositionsRequest {}).await {
@@ -69,9 +69,7 @@ async fn streams_of_everything_are_few_and_one_that_ends_makes_room() {
         assert_eq!(refusal.code(), tonic::Code::ResourceExhausted);
         assert_eq!(reason(&refusal), "TOO_MANY_STREAMS");
         // our own services have places of theirs
-        let mut service = tonic::Request::new(pb::StreamPositionsRequest {});
-        service.metadata_mut().insert(server::auth::ACTOR, "service/fulfillment".parse().unwrap());
-        client.stream_positions(service).await.unwrap();
+        world.client().stream_positions(pb::StreamPositionsRequest {}).await.unwrap();
         for all in open {
             assert!(all.all(|chunk| std::future::ready(chunk.is_ok())).await);
         }

@@ -117,6 +117,12 @@ impl World {
         self.service.client.clone()
     }
 
+    /// A client for another caller.
+    pub(crate) fn acting(&self, kind: &'static str, id: &str) -> Client {
+        let peer = server::peer::acting(self.service.inventory.peer(), &Principal::new(kind, id));
+        InventoryServiceClient::new(peer)
+    }
+
     /// Creates plain items.
     pub(crate) async fn items(&self, skus: &[&str]) {
         for chunk in skus.chunks(500) {

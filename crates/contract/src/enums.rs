@@ -1,0 +1,72 @@
+//! Numbers of enums in requests. A number that the contract does not have is refused with those that it has, never
+//! taken for the default.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_types::{EnumDescriptorProto, FileDescriptorSet};
+
+/// A number that an enum does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown {
+    /// Full name of the enum.
+    pub name: &'static str,
+    /// The number that was sent.
+    pub number: i32,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, number } = self;
+        let short = name.rsplit('.').next().unwrap_or(name);
+        write!(f, "{number} is not a known {short}; the known values are ")?;
+        let values = VALUES.get(*name).map_or(&[] as &[_], Vec::as_slice);
+        for (index, (number, value)) in values.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{value} ({number})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unknown {}
+
+/// The value of the enum with this full name that has this number. 0 is a value: most fields require another.
+pub fn known<E: TryFrom<i32>>(name: &'static str, number: i32) -> Result<E, Unknown> {
+    E::try_from(number).map_err(|_| Unknown { name, number })
+}
+
+/// The values of each enum but the unspecified one, by the full name of the enum.
+static VALUES: LazyLock<HashMap<String, Vec<(i32, String)>>> = LazyLock::new(|| {
+    let Ok(set) = FileDescriptorSet::decode(crate::DESCRIPTORS) else { return HashMap::new() };
+    let value = |value: &prost_types::EnumValueDescriptorProto| (value.number(), value.name().to_owned());
+    let values = |declared: &EnumDescriptorProto| {
+        declared.value.iter().map(value).filter(|(number, _)| *number != 0).collect::<Vec<_>>()
+    };
+    let mut all = HashMap::new();
+    for file in &set.file {
+        for declared in &file.enum_type {
+            all.insert(format!("{}.{}", file.package(), declared.name()), values(declared));
+        }
+    }
+    all
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::v1::Adjustment;
+
+    #[test]
+    fn an_unknown_number_is_refused_with_the_known_values() {
+        let name = "entrepot.inventory.v1.Adjustment";
+        assert_eq!(known::<Adjustment>(name, 2), Ok(Adjustment::Count));
+        let unknown = known::<Adjustment>(name, 99).unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("99 is not a known Adjustment; the known values are ADJUSTMENT_DELTA (1), ")
+        );
+        assert!(unknown.ends_with("ADJUSTMENT_WRITE_OFF (5)"), "{unknown}");
+    }
+}
