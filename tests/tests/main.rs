@@ -31,6 +31,7 @@ mod bad_input;
 mod clocks;
 mod commands;
 mod crash;
+mod import;
 mod kafka;
 mod log;
 mod overdue;

@@ -97,8 +97,19 @@ fn stock_figures_are_imported_once_and_refused_rows_are_named() {
     std::fs::write(&file, "node_id,sku,on_hand,name\nN1,APPLE,5,Apple\nN1,PEAR,3,\nN2,APPLE,7,\n").unwrap();
     let file = file.display().to_string();
     let served = serve(&home.path().join("data"));
-    let import =
-        || run(&["import", &file, "--source", "wms", "--at", "2026-03-01T06:00:00Z", "--data", &data]);
+    let import = || {
+        run(&[
+            "import",
+            &file,
+            "--source",
+            "wms",
+            "--at",
+            "2026-03-01T06:00:00Z",
+            "--allow-unknown-nodes",
+            "--data",
+            &data,
+        ])
+    };
 
     let output = import();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
