@@ -270,7 +270,7 @@ const ADJUSTMENTS: &[Row<inv::AdjustStockRequest>] = &[
     ("no change", |r| r.quantity = 0, Fields(&["quantity"])),
     ("least change", |r| r.quantity = i64::MIN, Fields(&["quantity"])),
     ("greatest change", |r| r.quantity = i64::MAX, Fields(&["quantity"])),
-    ("over the top", |r| r.quantity = 1_000_000_000_000, No(Code::OutOfRange, "QUANTITY_OUT_OF_RANGE")),
+    ("over the top", |r| r.quantity = 1_000_000_000_000, No(Code::OutOfRange, "QUANTITY_OVERFLOW")),
     ("less than there is", |r| r.quantity = -1_001, No(Code::FailedPrecondition, "TOO_FEW_UNITS")),
     ("a count of less than nothing", |r| adjust(r, inv::Adjustment::Count, -1), Fields(&["quantity"])),
     ("greatest count", |r| adjust(r, inv::Adjustment::Count, i64::MAX), Fields(&["quantity"])),
