@@ -30,6 +30,8 @@ pub(crate) struct Host {
 struct State {
     /// Connections that have not answered since are not to be trusted.
     doubted: Option<Instant>,
+    /// It was reached before. Until then who opens the database says what is wrong, and the log need not.
+    reached: bool,
     outage: Option<Outage>,
 }
 
@@ -112,7 +114,7 @@ impl Trial<'_> {
         let host = self.host.name.as_str();
         match (failed, state.outage.is_some()) {
             (Some(why), known) => {
-                if !known {
+                if !known && state.reached {
                     tracing::warn!(
                         host,
                         why,
@@ -122,10 +124,13 @@ impl Trial<'_> {
                 state.outage = Some(Outage { why, again: Instant::now() + AGAIN, trying: false });
             }
             (None, true) => {
-                tracing::info!(host, "PostgreSQL can be reached again");
+                if state.reached {
+                    tracing::info!(host, "PostgreSQL can be reached again");
+                }
                 state.outage = None;
+                state.reached = true;
             }
-            (None, false) => {}
+            (None, false) => state.reached = true,
         }
     }
 }

@@ -22,6 +22,11 @@ pub const METRICS: &[Metric] = &[
         "How far the clock of this machine is ahead of business time.",
     ),
     Metric(Gauge, "entrepot_consumer_lag", "Events on the topic that the consumer has not seen."),
+    Metric(
+        Counter,
+        "entrepot_consumer_offset_resets_total",
+        "Times that the log of the broker was cut or made again under a consumer, by consumer and topic.",
+    ),
     Metric(Counter, "entrepot_consumer_rebuilds_total", "Times the connection to the broker was made again."),
     Metric(Histogram, "entrepot_db_begin_seconds", "Time until a transaction began, by engine."),
     Metric(
@@ -53,6 +58,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric(Counter, "entrepot_event_gaps_total", "Gaps that consumers met, by whether they were healed."),
     Metric(Counter, "entrepot_events_applied_total", "Events applied, by consumer."),
+    Metric(
+        Counter,
+        "entrepot_events_missed_total",
+        "Aggregates whose newest events never came and were fetched from their owner, by consumer and topic.",
+    ),
     Metric(Gauge, "entrepot_events_parked", "Events parked now, by consumer."),
     Metric(Counter, "entrepot_events_parked_total", "Events parked, by consumer and reason."),
     Metric(Counter, "entrepot_events_published_total", "Events that the transport acknowledged, by topic."),
