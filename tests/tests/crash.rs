@@ -71,17 +71,37 @@ impl Trade {
         });
     }
 
-    fn placed(&self) -> usize {
-        self.acknowledged.lock().expect("no customer panics").len()
+    fn acknowledged(&self) -> Vec<String> {
+        self.acknowledged.lock().expect("no customer panics").clone()
+    }
+
+    /// The shop stays open until an order was completed and one was cancelled, however slow the machine.
+    async fn until_both_ends(&self, processes: &Processes) {
+        let web = processes.people("channel/web");
+        let deadline = Instant::now() + PATIENCE;
+        let (mut looked_at, mut is_completed, mut is_cancelled) = (0, false, false);
+        while !(is_completed && is_cancelled) {
+            assert!(Instant::now() < deadline, "completed: {is_completed}, cancelled: {is_cancelled}");
+            let ids = self.acknowledged();
+            for order_id in &ids[looked_at..] {
+                match end_of(&web, order_id, deadline).await.status() {
+                    ord::OrderStatus::Completed => is_completed = true,
+                    _ => is_cancelled = true,
+                }
+            }
+            looked_at = ids.len();
+            pause().await;
+        }
     }
 
     /// Customers stop, everything under way is finished, and then all is checked.
     async fn close(mut self, processes: &Processes) {
+        self.until_both_ends(processes).await;
         self.shopping.store(false, Ordering::Relaxed);
         while let Some(customer) = self.customers.join_next().await {
             customer.expect("no customer panics");
         }
-        let ids = self.acknowledged.lock().expect("no customer panics").clone();
+        let ids = self.acknowledged();
         let deadline = Instant::now() + PATIENCE;
         let mut orders = Vec::new();
         for order_id in &ids {
@@ -156,7 +176,6 @@ async fn check_money(processes: &Processes, orders: &[ord::Order]) {
     }
     let ends = format!("{completed} orders completed, {partly} in part, {cancelled} cancelled");
     let _ = writeln!(std::io::stderr(), "{ends}");
-    assert!(completed > 0 && cancelled > 0, "{ends}");
     let rows = processes.count("SELECT COUNT(*) AS n FROM orders.order_refunds").await;
     assert_eq!(rows, i64::try_from(refunds.len()).expect("few"), "one event per refund");
 }
@@ -375,6 +394,5 @@ async fn twenty_kills_at_random_change_nothing() {
     for service in SERVICES {
         processes.until_ready(service).await;
     }
-    assert!(trade.placed() > 0, "orders were placed between the kills");
     trade.close(&processes).await;
 }

@@ -86,6 +86,14 @@ pub async fn engines(sets: Sets<'_>) -> Vec<TestDb> {
     all
 }
 
+/// The same, whose transactions wait for locks as long as it takes: one that fails was in a circle of others.
+pub async fn patient_engines(sets: Sets<'_>) -> Vec<TestDb> {
+    let patient = Options { lock_timeout_ms: 120_000, statement_timeout_ms: 120_000, ..Options::default() };
+    let mut all = vec![sqlite(sets).await];
+    all.extend(postgres_with(patient, sets).await);
+    all
+}
+
 /// A `SQLite` database.
 ///
 /// # Panics
@@ -102,9 +110,13 @@ pub async fn sqlite(sets: Sets<'_>) -> TestDb {
 /// # Panics
 /// When no server is named, or the one that is cannot be used.
 pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
+    postgres_with(Options::default(), sets).await
+}
+
+async fn postgres_with(options: Options, sets: Sets<'_>) -> Option<TestDb> {
     let url = server()?;
     let schema = format!("test_{}", Uuid::new_v4().simple());
-    let options = Options { schema: Some(schema.clone()), ..Options::default() };
+    let options = Options { schema: Some(schema.clone()), ..options };
     Some(make(url.clone(), options, Place::Schema { url, schema }, sets).await)
 }
 

@@ -122,7 +122,8 @@ async fn an_outbox_is_seen_to_grow_old_while_a_consumer_takes_nothing() {
         drop(consuming);
     });
     let done = futures_util::future::join_all(work);
-    tokio::time::timeout(Duration::from_secs(25), done).await.expect("before the handler is given up");
+    // its events would be parked after three tries of 30 s
+    tokio::time::timeout(Duration::from_secs(85), done).await.expect("before the events are parked");
 }
 
 #[cfg(feature = "kafka")]

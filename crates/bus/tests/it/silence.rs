@@ -160,7 +160,9 @@ async fn events_flow_again_soon_after_all_connections_went_silent() {
 async fn a_relay_that_takes_over_uses_no_connection_from_before() {
     let Some(config) = topics().await else { return };
     let path = Path::to(&config).await;
-    let first = world(path.config.clone()).await;
+    // a connection from before would be waited for far longer than anything here takes
+    let patience = ("socket.timeout.ms".to_owned(), "100000".to_owned());
+    let first = world(KafkaConfig { properties: [patience].into(), ..path.config.clone() }).await;
     let Some(owner) = db::testing::postgres(SETS).await else { return };
     let world = World::new(owner, db::testing::sqlite(SETS).await, Wire::Kafka(config));
     let aggregates = some_aggregates(1);
@@ -175,8 +177,7 @@ async fn a_relay_that_takes_over_uses_no_connection_from_before() {
     let waiting = tokio::spawn(relay.run(stop.clone()));
     ready.wait_for(|ready| *ready).await.unwrap();
     Clock::system().pause(Duration::from_secs(4)).await;
-    // waits as long as a connection of ours would
-    let other = Sender::connected(&path, "8000").await;
+    let other = Sender::connected(&path, "100000").await;
     path.proxy.forget();
     let slow = other.sending();
     leading.stop().await;
@@ -263,8 +264,8 @@ async fn a_broker_that_is_away_fills_no_log() {
         let said = lines.0.lock().unwrap();
         said.iter().filter(|(at, _)| *at > since).map(|(_, text)| text.clone()).collect()
     };
-    // other tests of this process may have a letter that is dead
-    let complaints = said.iter().filter(|text| !text.contains("cannot be read")).count();
+    // other tests of this process may have a letter that is dead, or a log that was cut
+    let complaints = said.iter().filter(|text| text.contains("suppressed")).count();
     let seconds = usize::try_from(since.elapsed().as_secs()).unwrap();
     assert!(complaints <= seconds + 2, "{complaints} in {seconds} s: {said:#?}");
     cluster.broker_up(1).unwrap();

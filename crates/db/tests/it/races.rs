@@ -61,7 +61,8 @@ async fn baskets_in_any_order_neither_deadlock_nor_oversell() {
     let row = tx.fetch_one(sum, params![]).await.unwrap();
     assert_eq!(row.get::<i64>("s").unwrap(), taken);
     assert!(row.get::<i64>("most").unwrap() <= 60);
-    assert!(taken > 300, "{taken}");
+    // a basket is refused only when a SKU ran out, and 60 baskets of five had taken that
+    assert!(taken >= 300, "{taken}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

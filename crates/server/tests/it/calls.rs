@@ -68,11 +68,11 @@ async fn a_deadline_is_answered_and_the_handler_still_finishes() {
         let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
         let mut request = Request::new("wait".to_owned());
         // the header alone: the client itself must not give up first
-        request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
+        request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
         let status = send(&peer, request).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
         assert_eq!(reason(&status).as_deref(), Some("DEADLINE_EXCEEDED"), "{way}");
-        assert_eq!(facts(&status)["deadline_ms"], "40", "{way}");
+        assert_eq!(facts(&status)["deadline_ms"], "400", "{way}");
         assert_eq!((echo.begun(), echo.finished()), (1, 0), "{way}");
         echo.open();
         until("the end of the handler", async || echo.finished() == 1).await;
@@ -127,7 +127,7 @@ async fn what_only_reads_ends_with_its_caller() {
         let echo = Echo::default();
         let (way, peer) = ways(&echo, &Limits::default()).swap_remove(way);
         let mut request = Request::new("ever".to_owned());
-        request.metadata_mut().insert("grpc-timeout", "40m".parse().unwrap());
+        request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
         let status = ask(&peer, LOOK, request).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{way}");
         echo.ever.0.notified().await;
@@ -168,7 +168,7 @@ async fn an_abandoned_call_keeps_its_place_until_it_ends() {
     let echo = Echo::default();
     let peer = ways(&echo, &limits).swap_remove(0).1;
     let mut request = Request::new("wait".to_owned());
-    request.metadata_mut().insert("grpc-timeout", "20m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
     assert_eq!(send(&peer, request).await.unwrap_err().code(), Code::DeadlineExceeded);
     assert_eq!(say(&peer, "hello").await.unwrap_err().code(), Code::ResourceExhausted);
     echo.open();

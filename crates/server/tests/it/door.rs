@@ -307,7 +307,7 @@ async fn work_that_cannot_be_done_by_its_deadline_is_refused_unread() {
     assert_eq!(say(&peer, "slow").await.unwrap(), "slow");
     let begun = echo.begun();
     let mut hasty = tonic::Request::new("wait".to_owned());
-    hasty.metadata_mut().insert("grpc-timeout", "50m".parse().unwrap());
+    hasty.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
     let refused = send(&peer, hasty).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_deref()), (Code::ResourceExhausted, Some("OVERLOADED")));
     let retry = tonic_types::StatusExt::get_details_retry_info(&refused);

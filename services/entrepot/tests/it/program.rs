@@ -47,21 +47,17 @@ pub(crate) struct Served {
 
 /// Serves a data directory on free ports.
 pub(crate) fn serve(data: &Path) -> Served {
+    serve_with(data, &[])
+}
+
+/// The same with other settings, `section.key=value`.
+pub(crate) fn serve_with(data: &Path, settings: &[&str]) -> Served {
     let data = data.display().to_string();
-    let mut child = entrepot(&[
-        "serve",
-        "--data",
-        &data,
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-        "--set",
-        "log.filter=warn",
-    ])
-    .stdout(Stdio::piped())
-    .spawn()
-    .unwrap();
+    let mut arguments = vec!["serve", "--data", &data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    for setting in ["log.filter=warn"].iter().chain(settings) {
+        arguments.extend(["--set", setting]);
+    }
+    let mut child = entrepot(&arguments).stdout(Stdio::piped()).spawn().unwrap();
     let out = child.stdout.take().unwrap();
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
@@ -72,7 +68,7 @@ pub(crate) fn serve(data: &Path) -> Served {
         // keeps the pipe open
         let _ = out.read_to_string(&mut String::new());
     });
-    let line = receiver.recv_timeout(Duration::from_mins(1)).unwrap().trim().to_owned();
+    let line = receiver.recv_timeout(Duration::from_mins(2)).unwrap().trim().to_owned();
     assert!(line.contains(" ready: gRPC http://127.0.0.1:"), "{line}");
     Served { child, line }
 }

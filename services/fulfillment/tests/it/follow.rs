@@ -23,7 +23,7 @@ async fn until(world: &World, quantity: i64, wanted: bool) {
             world.clock.pause(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(2), seen).await.unwrap();
 }
 
 async fn tell(world: &World, atp: i64, version: i64) {

@@ -183,7 +183,7 @@ async fn another_process_sees_what_changed() {
             ..Default::default()
         };
         let mut client = crate::support::promises(&another);
-        let seen = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        let seen = tokio::time::timeout(std::time::Duration::from_mins(2), async {
             loop {
                 let answer =
                     client.get_promise(by("customer/1", request.clone())).await.unwrap().into_inner();

@@ -29,20 +29,28 @@ pub(crate) fn at(text: &str) -> Timestamp {
 
 /// A world of its own on each engine that this machine has.
 pub(crate) async fn worlds() -> Vec<World> {
+    worlds_on(engines().await).await
+}
+
+/// The same where transactions wait for locks as long as it takes.
+pub(crate) async fn patient_worlds() -> Vec<World> {
+    worlds_on(db::testing::patient_engines(SETS).await).await
+}
+
+async fn worlds_on(databases: Vec<TestDb>) -> Vec<World> {
     let mut worlds = Vec::new();
-    for db in engines().await {
+    for db in databases {
         worlds.push(World::new(db).await);
     }
     worlds
 }
 
+const SETS: db::testing::Sets<'static> =
+    &[(bus::MIGRATION_SET, bus::MIGRATIONS), (fulfillment::MIGRATION_SET, fulfillment::MIGRATIONS)];
+
 /// A database on each engine.
 pub(crate) async fn engines() -> Vec<TestDb> {
-    db::testing::engines(&[
-        (bus::MIGRATION_SET, bus::MIGRATIONS),
-        (fulfillment::MIGRATION_SET, fulfillment::MIGRATIONS),
-    ])
-    .await
+    db::testing::engines(SETS).await
 }
 
 /// The service and what is around it.

@@ -1,7 +1,6 @@
 //! Stores, channels and events at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bus::Consumer as _;
 use contract::fulfillment::v1::FulfillmentState as State;
@@ -12,7 +11,7 @@ use crate::work_world::{Shop, reason};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
-    for shop in Shop::all().await {
+    for shop in Shop::all_patient().await {
         let mut begun = Vec::new();
         for n in 0..24 {
             begun.push(shop.placed(["N1", "N2"][n % 2], &[2]).await);
@@ -24,7 +23,7 @@ async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
                 let fresh: Vec<_> = ["N1", "N2"].map(|node| shop.plan(node, &[1])).into();
                 let mut events: Vec<_> = fresh.iter().map(|work| shop.released(work)).collect();
                 events.extend(pair.iter().map(|work| shop.cancelling(work, 1, &[(1, 1)])));
-                shop.batch(&events).await;
+                assert!(shop.try_batch(&events).await, "a store was in the way");
             }
         };
         let stores = join_all(begun.iter().map(|work| {
@@ -34,13 +33,7 @@ async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
                 store.start(&work.id).await.unwrap();
             }
         }));
-        let started = std::time::Instant::now();
         tokio::join!(batches, stores);
-        assert!(
-            started.elapsed() < Duration::from_secs(20),
-            "nobody waits for a lock time-out: {:?}",
-            started.elapsed()
-        );
         for work in &begun {
             let order = shop.get(&work.id).await;
             assert_eq!((order.state(), order.lines[0].cancelled, order.version), (State::Picking, 1, 4));
@@ -50,7 +43,7 @@ async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn batches_of_two_processes_never_wait_for_each_other_in_a_circle() {
-    for shop in Shop::all().await {
+    for shop in Shop::all_patient().await {
         let other = shop.another().await;
         for _ in 0..20 {
             let mut batches = [Vec::new(), Vec::new()];

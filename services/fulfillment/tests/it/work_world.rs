@@ -78,17 +78,28 @@ pub(crate) struct Stream(Streaming<pb::WatchWorkResponse>);
 impl Stream {
     /// What comes next; the stream never stays silent for long.
     pub(crate) async fn next(&mut self) -> pb::WatchWorkResponse {
-        let next = tokio::time::timeout(Duration::from_secs(10), self.0.message()).await;
+        let next = tokio::time::timeout(Duration::from_mins(2), self.0.message()).await;
         next.expect("the stream is silent").unwrap().expect("the stream ended")
     }
 }
 
+const SETS: db::testing::Sets<'static> =
+    &[("fulfillment", fulfillment::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
+
 impl Shop {
     /// One on each engine.
     pub(crate) async fn all() -> Vec<Self> {
-        let sets = [("fulfillment", fulfillment::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
+        Self::on(db::testing::engines(SETS).await).await
+    }
+
+    /// The same where transactions wait for locks as long as it takes.
+    pub(crate) async fn all_patient() -> Vec<Self> {
+        Self::on(db::testing::patient_engines(SETS).await).await
+    }
+
+    async fn on(databases: Vec<TestDb>) -> Vec<Self> {
         let mut shops = Vec::new();
-        for db in db::testing::engines(&sets).await {
+        for db in databases {
             shops.push(Self::open(db).await);
         }
         shops

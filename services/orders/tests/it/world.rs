@@ -370,5 +370,5 @@ pub(crate) fn refunds(order: &pb::Order) -> (i64, i64) {
 
 /// Waits no longer than a few seconds for something that should come at once.
 pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), what).await.expect("it should have come at once")
+    tokio::time::timeout(Duration::from_mins(2), what).await.expect("it should have come at once")
 }
