@@ -21,6 +21,15 @@ struct Inner<K> {
     /// Changed in a transaction that is not committed yet.
     pending: Vec<K>,
     count: usize,
+    /// Hears how many watchers there are.
+    gauge: fn(usize),
+}
+
+impl<K> Inner<K> {
+    fn counts(&mut self, count: usize) {
+        self.count = count;
+        (self.gauge)(count);
+    }
 }
 
 /// One watcher; dropped, it makes room for another.
@@ -34,8 +43,15 @@ pub struct Watcher<K: Eq + Hash> {
 impl<K: Eq + Hash + Clone> Hub<K> {
     /// Room for `max` watchers.
     pub fn new(max: usize) -> Self {
-        let inner = Inner { by_key: HashMap::new(), pending: Vec::new(), count: 0 };
+        let inner = Inner { by_key: HashMap::new(), pending: Vec::new(), count: 0, gauge: drop };
         Self { inner: Arc::new(Mutex::new(inner)), max }
+    }
+
+    /// The same, with a gauge that hears how many watchers there are whenever one comes or leaves.
+    #[must_use]
+    pub fn measured(self, gauge: fn(usize)) -> Self {
+        lock(&self.inner).gauge = gauge;
+        self
     }
 
     /// `key` changed, and the change is committed.
@@ -76,7 +92,8 @@ impl<K: Eq + Hash + Clone> Hub<K> {
         if inner.count >= self.max {
             return Err(Fault::TooManyStreams);
         }
-        inner.count += 1;
+        let count = inner.count + 1;
+        inner.counts(count);
         let changes = inner.by_key.entry(key.clone()).or_insert_with(|| watch::Sender::new(())).subscribe();
         Ok(Watcher { key, changes, inner: Arc::clone(&self.inner) })
     }
@@ -98,7 +115,8 @@ impl<K: Eq + Hash> Watcher<K> {
 impl<K: Eq + Hash> Drop for Watcher<K> {
     fn drop(&mut self) {
         let mut inner = lock(&self.inner);
-        inner.count = inner.count.saturating_sub(1);
+        let count = inner.count.saturating_sub(1);
+        inner.counts(count);
         // Our own receiver still counts.
         if inner.by_key.get(&self.key).is_some_and(|sender| sender.receiver_count() <= 1) {
             inner.by_key.remove(&self.key);
@@ -112,6 +130,8 @@ fn lock<T>(inner: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::FutureExt as _;
 
     use super::*;
@@ -134,5 +154,15 @@ mod tests {
         drop(two);
         assert_eq!(hub.count(), 1);
         assert!(hub.join("c").is_ok(), "there is room again");
+    }
+
+    #[test]
+    fn a_gauge_hears_of_those_who_come_and_of_those_who_leave() {
+        static WATCHERS: AtomicUsize = AtomicUsize::new(0);
+        let hub = Hub::new(2).measured(|count| WATCHERS.store(count, Ordering::SeqCst));
+        let (one, two) = (hub.join("a").unwrap(), hub.join("a").unwrap());
+        assert_eq!(WATCHERS.load(Ordering::SeqCst), 2);
+        drop((one, two));
+        assert_eq!(WATCHERS.load(Ordering::SeqCst), 0);
     }
 }

@@ -98,6 +98,7 @@ pub const METRICS: &[Metric] = &[
         "Events of orders' work that were lost on their way and asked for again.",
     ),
     Metric(Counter, "entrepot_orders_placed_total", "Orders placed."),
+    Metric(Gauge, "entrepot_orders_watchers", "Open streams of orders."),
     Metric(
         Counter,
         "entrepot_orders_without_work_total",

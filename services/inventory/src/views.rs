@@ -38,8 +38,7 @@ impl Inventory {
         let size = page_size(message.page_size)?;
         let after = page_after("skus", &message.page_token)?;
         let mut tx = self.db.read().await?;
-        let mut items = skus::page(&mut tx, &after, size + 1).await?;
-        let more = cut(&mut items, size);
+        let (items, more) = skus::page(&mut tx, &after, size).await?;
         let next = items.last().filter(|_| more).map(|item| token::seal("skus", item.sku.as_str()));
         let skus = items.into_iter().map(wire::sku).collect();
         Ok(pb::ListSkusResponse { skus, next_page_token: next.unwrap_or_default() })
@@ -155,13 +154,10 @@ enum Place {
     Positions(String, String),
 }
 
-/// Kits of one message: with the most parts and the longest codes, well below the 4 MiB that clients take.
-const KITS: usize = 500;
-
 async fn chunk(tx: &mut Tx, place: Place) -> Result<(pb::StreamPositionsResponse, Option<Place>), Error> {
     let (node, sku) = match place {
         Place::Kits(after) => {
-            let items = skus::kits_after(tx, &after, i64::try_from(KITS).unwrap_or(1)).await?;
+            let items = skus::kits_after(tx, &after, i64::try_from(skus::MAX_KITS).unwrap_or(1)).await?;
             let kits: Vec<pb::Sku> = items.into_iter().map(wire::sku).collect();
             if let Some(last) = kits.last() {
                 let next = Place::Kits(last.sku.clone());

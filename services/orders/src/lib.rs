@@ -111,7 +111,10 @@ impl Orders {
     /// The service over its database. `fulfillment` serves `PromiseService` and `FulfillmentEventsService`.
     pub fn new(db: Db, clock: Clock, config: Config, fulfillment: Peer) -> Arc<Self> {
         let policy = config.policy();
-        let watchers = Hub::new(config.max_watchers);
+        let watchers = Hub::new(config.max_watchers).measured(|count| {
+            metrics::gauge!("entrepot_orders_watchers")
+                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        });
         let promises = PromiseServiceClient::new(fulfillment.clone());
         let work_events = FulfillmentEventsServiceClient::new(fulfillment);
         let queue = place::PlaceQueue::new(config.max_waiting);

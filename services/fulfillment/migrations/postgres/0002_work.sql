@@ -29,7 +29,9 @@ CREATE TABLE fulfillment_orders (
     is_at_risk       BOOLEAN NOT NULL,
     ending           TEXT,
     ended_at         BIGINT,
-    updated_at       BIGINT  NOT NULL
+    updated_at       BIGINT  NOT NULL,
+    -- never changes: a page ends before it reads too many lines
+    line_count       BIGINT  NOT NULL CHECK (line_count >= 1)
 );
 CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);

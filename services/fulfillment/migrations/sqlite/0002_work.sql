@@ -29,7 +29,9 @@ CREATE TABLE fulfillment_orders (
     is_at_risk       INTEGER NOT NULL,
     ending           TEXT,
     ended_at         INTEGER,
-    updated_at       INTEGER  NOT NULL
+    updated_at       INTEGER  NOT NULL,
+    -- never changes: a page ends before it reads too many lines
+    line_count       INTEGER  NOT NULL CHECK (line_count >= 1)
 ) STRICT;
 CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);

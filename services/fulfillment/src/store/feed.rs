@@ -10,8 +10,9 @@ use db::{Row, Tx, Type, insert_rows, params};
 use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken};
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
+use uuid::Uuid;
 
-use super::work::{Stored, assemble};
+use super::work::{Stored, fitting, many};
 use crate::Error;
 
 /// A node's counter, locked.
@@ -126,25 +127,26 @@ pub(crate) async fn ends(tx: &mut Tx, node: &NodeId) -> Result<(i64, i64), Error
 pub(crate) async fn after(tx: &mut Tx, node: &NodeId, seq: i64) -> Result<Vec<Entry>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT e.seq, e.fed_at, w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done,
-                    l.short, l.cancelled, l.put_back, l.restocked
+            "SELECT e.seq, e.fed_at, e.fulfillment_id, w.line_count
                FROM (SELECT * FROM work_feed WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT 25) e
                JOIN fulfillment_orders w ON w.fulfillment_id = e.fulfillment_id
-               JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
-              ORDER BY e.seq, l.line_no",
+              ORDER BY e.seq",
             params![node.as_str(), seq],
         )
         .await?;
-    let mut entries = Vec::new();
-    let same =
-        |a: &Row, b: &Row| matches!((a.get::<i64>("seq"), b.get::<i64>("seq")), (Ok(a), Ok(b)) if a == b);
-    for rows in rows.chunk_by(same) {
-        let [first, ..] = rows else { continue };
-        if let Some(work) = assemble(rows)?.pop() {
-            entries.push(Entry { seq: first.get("seq")?, fed: from_micros(first.get("fed_at")?), work });
-        }
+    let mut changes: Vec<(i64, Timestamp, Uuid, i64)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let fed = from_micros(row.get("fed_at")?);
+        changes.push((row.get("seq")?, fed, row.get("fulfillment_id")?, row.get("line_count")?));
     }
-    Ok(entries)
+    changes.truncate(fitting(changes.iter().map(|(.., lines)| *lines)));
+    let mut ids: Vec<Uuid> = changes.iter().map(|(_, _, id, _)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let work = many(tx, &ids).await?;
+    let work: HashMap<Uuid, Stored> = work.into_iter().map(|work| (work.order.id.uuid(), work)).collect();
+    let entry = |(seq, fed, id, _)| Some(Entry { seq, fed, work: work.get(&id)?.clone() });
+    Ok(changes.into_iter().filter_map(entry).collect())
 }
 
 /// The last number of every node's feed.

@@ -22,6 +22,9 @@ pub(crate) struct Stored {
     pub(crate) updated: Timestamp,
 }
 
+/// The most lines that one page reads: a page of large orders has fewer orders.
+const MAX_LINES: i64 = 5_000;
+
 /// Selects fulfilment orders `w` with their lines `l`, for [`assemble`].
 macro_rules! select_work {
     ($rest:literal) => {
@@ -62,6 +65,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             stored.channel.as_str(),
             stored.channel_order_id.as_str(),
             micros(order.promised),
+            i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
         ];
         row.extend(changing(stored)?);
         rows.push(row);
@@ -70,7 +74,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         "fulfillment_orders",
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
-            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, version: BigInt, state: Text,
+            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, version: BigInt, state: Text,
             is_work: Bool, due_at: BigInt, offered_at: BigInt, accept_due_at: BigInt, accepted_at: BigInt,
             started_at: BigInt, ready_at: BigInt, keep_until: BigInt, reminded: BigInt, expired_at: BigInt,
             put_back_due_at: BigInt, at_risk_due_at: BigInt, is_at_risk: Bool, ending: Text, ended_at: BigInt,
@@ -211,26 +215,29 @@ pub(crate) async fn of_promise(tx: &mut Tx, token: PromiseToken) -> Result<Optio
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
 }
 
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) work: Vec<Stored>,
+    /// There is more behind it.
+    pub(crate) more: bool,
+}
+
 /// A page of what a node still has to do, oldest promise first.
 pub(crate) async fn open_work(
     tx: &mut Tx,
     node: &NodeId,
     after: Position,
     limit: i64,
-) -> Result<Vec<Stored>, Error> {
-    let rows = tx
+) -> Result<Page, Error> {
+    let found = tx
         .fetch_all(
-            select_work!(
-                "FROM (SELECT * FROM fulfillment_orders
-                        WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
-                        ORDER BY promised_at, fulfillment_id LIMIT $4) w
-                 JOIN fulfillment_lines l ON l.fulfillment_id = w.fulfillment_id
-                ORDER BY w.promised_at, w.fulfillment_id, l.line_no"
-            ),
-            params![node.as_str(), micros(after.promised), after.id, limit],
+            "SELECT promised_at, fulfillment_id, line_count FROM fulfillment_orders
+              WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
+              ORDER BY promised_at, fulfillment_id LIMIT $4",
+            params![node.as_str(), micros(after.promised), after.id, limit.saturating_add(1)],
         )
         .await?;
-    assemble(&rows)
+    page(tx, &found, limit).await
 }
 
 /// A page of a node's fulfilment orders in some states, oldest promise first. Each state is walked along its index: what a
@@ -241,23 +248,53 @@ pub(crate) async fn in_states(
     states: &[State],
     after: Position,
     limit: i64,
-) -> Result<Vec<Stored>, Error> {
-    let mut found: Vec<(i64, Uuid)> = Vec::new();
+) -> Result<Page, Error> {
+    let mut found: Vec<Row> = Vec::new();
     for state in states {
         let rows = tx
             .fetch_all(
-                "SELECT promised_at, fulfillment_id FROM fulfillment_orders
+                "SELECT promised_at, fulfillment_id, line_count FROM fulfillment_orders
                   WHERE node_id = $1 AND state = $2 AND (promised_at, fulfillment_id) > ($3, $4)
                   ORDER BY promised_at, fulfillment_id LIMIT $5",
-                params![node.as_str(), state.name(), micros(after.promised), after.id, limit],
+                params![
+                    node.as_str(),
+                    state.name(),
+                    micros(after.promised),
+                    after.id,
+                    limit.saturating_add(1)
+                ],
             )
             .await?;
-        for row in &rows {
-            found.push((row.get("promised_at")?, row.get("fulfillment_id")?));
-        }
+        found.extend(rows);
     }
-    found.sort_unstable();
-    found.truncate(usize::try_from(limit).unwrap_or_default());
+    page(tx, &found, limit).await
+}
+
+/// The first of the work that was found, in the order of promises.
+async fn page(tx: &mut Tx, found: &[Row], limit: i64) -> Result<Page, Error> {
+    let mut keys: Vec<(i64, Uuid, i64)> = Vec::with_capacity(found.len());
+    for row in found {
+        keys.push((row.get("promised_at")?, row.get("fulfillment_id")?, row.get("line_count")?));
+    }
+    keys.sort_unstable();
+    let shown =
+        fitting(keys.iter().map(|(.., lines)| *lines)).min(usize::try_from(limit).unwrap_or_default());
+    let ids: Vec<Uuid> = keys[..shown].iter().map(|(_, id, _)| *id).collect();
+    Ok(Page { work: many(tx, &ids).await?, more: shown < keys.len() })
+}
+
+/// How many of these orders, by their lines, one page reads: at least one.
+pub(crate) fn fitting(line_counts: impl Iterator<Item = i64>) -> usize {
+    let mut lines = 0;
+    let fits = |(nth, count): &(usize, i64)| {
+        lines += count;
+        *nth == 0 || lines <= MAX_LINES
+    };
+    line_counts.enumerate().take_while(fits).count()
+}
+
+/// These fulfilment orders, the oldest promise first.
+pub(crate) async fn many(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Stored>, Error> {
     let rows = tx
         .batch_fetch(
             select_work!(
@@ -267,7 +304,7 @@ pub(crate) async fn in_states(
                 ORDER BY w.promised_at, w.fulfillment_id, l.line_no"
             ),
             &[("id", Type::Uuid)],
-            found.into_iter().map(|(_, id)| params![id]).collect(),
+            ids.iter().map(|id| params![*id]).collect(),
         )
         .await?;
     assemble(&rows)
@@ -314,7 +351,7 @@ pub(crate) async fn postpone(tx: &mut Tx, id: FulfillmentId, until: Timestamp) -
 }
 
 /// Reads rows of `fulfillment_orders` joined with their lines, which come one after another.
-pub(crate) fn assemble(rows: &[Row]) -> Result<Vec<Stored>, Error> {
+fn assemble(rows: &[Row]) -> Result<Vec<Stored>, Error> {
     let mut all: Vec<Stored> = Vec::new();
     for row in rows {
         let id = FulfillmentId::new(row.get("fulfillment_id")?);

@@ -23,7 +23,10 @@ impl WorkState {
             config: config.work.clone(),
             clocks: config.clocks.clocks(),
             key: Key::new(config.work.pickup_code_secret.reveal()),
-            hub: Hub::new(config.work.max_watchers),
+            hub: Hub::new(config.work.max_watchers).measured(|count| {
+                metrics::gauge!("entrepot_fulfillment_watchers")
+                    .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            }),
             misses: Book::new(&config.work),
         }
     }

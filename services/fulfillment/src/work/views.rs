@@ -38,17 +38,16 @@ impl Fulfillment {
         if !may_work(who, &list.node) || self.node(&list.node).is_none() {
             return Err(Error::NodeNotFound(list.node.to_string()));
         }
-        // One more than is shown: whether there are more.
-        let limit = i64::try_from(list.size).unwrap_or(i64::MAX).saturating_add(1);
+        let limit = i64::try_from(list.size).unwrap_or(i64::MAX);
         let mut tx = self.db.snapshot().await?;
-        let found = if list.states.is_empty() {
+        let page = if list.states.is_empty() {
             store::open_work(&mut tx, &list.node, list.after, limit).await?
         } else {
             store::in_states(&mut tx, &list.node, &list.states, list.after, limit).await?
         };
-        let fulfillment_orders = fitting(found.iter().take(list.size).map(wire::fulfillment_order));
+        let fulfillment_orders = fitting(page.work.iter().map(wire::fulfillment_order));
         let shown = fulfillment_orders.len();
-        let next = found[..shown].last().filter(|_| shown < found.len());
+        let next = page.work[..shown].last().filter(|_| page.more || shown < page.work.len());
         let next_page_token = next
             .map_or_else(String::new, |last| crate::wire::token::page_token(&list.node, &list.states, last));
         Ok(pb::ListWorkResponse { fulfillment_orders, next_page_token })

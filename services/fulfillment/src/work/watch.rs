@@ -26,7 +26,7 @@ use crate::{Error, Fulfillment};
 /// What a store reads.
 pub(crate) type WorkStream = Pin<Box<dyn Stream<Item = Result<pb::WatchWorkResponse, Status>> + Send>>;
 
-/// Work read at once from a list; each may have a thousand lines.
+/// Work read at once from a list.
 const PAGE: i64 = 25;
 
 /// One open stream.
@@ -74,7 +74,7 @@ impl Watcher {
     async fn read(&mut self) -> Result<(), Error> {
         let mut tx = self.db.read().await?;
         if let Cursor::Listing { seq, after } = self.cursor {
-            let page = store::open_work(&mut tx, &self.node, after, PAGE).await?;
+            let page = store::open_work(&mut tx, &self.node, after, PAGE).await?.work;
             for stored in &page {
                 let after = Position { promised: stored.order.promised, id: stored.order.id.uuid() };
                 self.cursor = Cursor::Listing { seq, after };
@@ -127,8 +127,6 @@ impl Fulfillment {
             return Err(Error::NodeNotFound(node.to_string()));
         }
         let changes = self.work.hub.join(node.clone())?;
-        metrics::gauge!("entrepot_fulfillment_watchers")
-            .set(f64::from(u32::try_from(self.work.hub.count()).unwrap_or(u32::MAX)));
         let mut tx = self.db.read().await?;
         let (last, first) = feed::ends(&mut tx, &node).await?;
         let cursor = match command.cursor {

@@ -14,6 +14,7 @@ mod work_clocks;
 mod work_code;
 mod work_durable;
 mod work_end;
+mod work_pages;
 mod work_prune;
 mod work_race;
 mod work_store;

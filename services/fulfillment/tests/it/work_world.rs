@@ -174,6 +174,11 @@ impl Shop {
         request
     }
 
+    /// The database of the test.
+    pub(crate) fn database(&self) -> &TestDb {
+        &self.db
+    }
+
     /// The database behind the service.
     pub(crate) fn db(&self) -> db::Db {
         self.db.db()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use db::{Row, Tx, Type, Value, insert_rows, params};
 use domain::id::Sku;
-use domain::stock::kit::{Kit, Part};
+use domain::stock::kit::{Kit, MAX_PARTS, Part};
 use domain::time::micros;
 use jiff::Timestamp;
 
@@ -85,12 +85,26 @@ pub(crate) async fn read(tx: &mut Tx, skus: &[Sku], lock: bool) -> Result<HashMa
     Ok(items.into_iter().map(|item| (item.sku.clone(), item)).collect())
 }
 
-/// Items in code order after `after`.
-pub(crate) async fn page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Item>, Error> {
+/// The most kits of one page: with the most parts of each that is as many rows as a page may read.
+pub(crate) const MAX_KITS: usize = 5_000 / MAX_PARTS - 1;
+
+/// Items in code order after `after`, and whether there are more. A page of many kits is shorter.
+pub(crate) async fn page(tx: &mut Tx, after: &str, limit: i64) -> Result<(Vec<Item>, bool), Error> {
     let found = tx
-        .fetch_all("SELECT * FROM skus WHERE sku > $1 ORDER BY sku LIMIT $2", params![after, limit])
+        .fetch_all(
+            "SELECT * FROM skus WHERE sku > $1 ORDER BY sku LIMIT $2",
+            params![after, limit.saturating_add(1)],
+        )
         .await?;
-    with_kits(tx, &found).await
+    let (mut shown, mut kits) = (0, 0);
+    for row in found.iter().take(usize::try_from(limit).unwrap_or_default()) {
+        kits += usize::from(row.get::<bool>("is_kit")?);
+        if kits > MAX_KITS {
+            break;
+        }
+        shown += 1;
+    }
+    Ok((with_kits(tx, &found[..shown]).await?, shown < found.len()))
 }
 
 /// Kits in code order after `after`.

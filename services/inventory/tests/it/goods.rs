@@ -412,3 +412,39 @@ async fn no_page_reads_a_whole_table_and_a_kit_of_many_parts_has_shorter_pages()
         }
     }
 }
+
+#[tokio::test]
+async fn a_page_of_many_kits_is_short_and_the_next_one_goes_on() {
+    for world in worlds().await {
+        let parts: Vec<String> = (0..20).map(|n| format!("part-{n:02}")).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        world.items(&parts).await;
+        let of_kit: Vec<(&str, i64)> = parts.iter().map(|part| (*part, 1)).collect();
+        let kits: Vec<pb::Sku> = (0..300).map(|n| kit(&format!("kit-{n:03}"), &of_kit)).collect();
+        let wanted: Vec<String> = kits
+            .iter()
+            .map(|kit| kit.sku.clone())
+            .chain(parts.iter().map(|part| (*part).to_owned()))
+            .collect();
+        let request = pb::PutSkusRequest { request_id: fresh(), skus: kits };
+        world.client().put_skus(request).await.unwrap();
+        world.db.watch_plans();
+        let (mut seen, mut page_token, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let request = pb::ListSkusRequest { page_size: 500, page_token };
+            let page = world.client().list_skus(request).await.unwrap().into_inner();
+            pages += 1;
+            seen.extend(page.skus.into_iter().map(|sku| sku.sku));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(seen, wanted);
+        assert_eq!(pages, 2, "6,000 parts are read in two pages");
+        for plan in world.db.plans() {
+            assert_eq!(plan.whole_read(), None, "{plan:?}");
+            assert!(plan.rows_read() <= 5_000, "{plan:?}");
+        }
+    }
+}
