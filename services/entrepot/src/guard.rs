@@ -141,7 +141,7 @@ pub(crate) async fn resume(tx: &mut Tx, actor: &str, term: Duration) -> Result<(
 
 /// Compares the clock with the reference until `stop`, so that business time follows the database's in every process.
 pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
-    let mut had_leapt = false;
+    let (mut had_leapt, mut was_off) = (false, false);
     while !stop.is_cancelled() {
         match once(&db, &clock).await {
             Ok(()) => {
@@ -154,6 +154,15 @@ pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
                     Some(_) | None => {}
                 }
                 had_leapt = ahead.is_some();
+                let off = machine_off(db.engine(), machine_ahead(&clock));
+                match &off {
+                    Some(text) if !was_off => tracing::warn!("{text}"),
+                    None if was_off => {
+                        tracing::info!("the clock of this machine agrees with the database's again");
+                    }
+                    Some(_) | None => {}
+                }
+                was_off = off.is_some();
             }
             Err(error) => tracing::debug!(error, "the clock could not be compared with the database's"),
         }
@@ -168,10 +177,30 @@ pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
 pub(crate) async fn once(db: &Db, clock: &Clock) -> Result<(), String> {
     let mut tx = db.read().await.map_err(|error| error.to_string())?;
     follow(&mut tx, clock).await?;
-    let machine = clock.wall().as_microsecond().saturating_sub(clock.business().as_microsecond());
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    metrics::gauge!("entrepot_clock_machine_ahead_seconds").set(machine as f64 / 1_000_000.0);
+    metrics::gauge!("entrepot_clock_machine_ahead_seconds").set(machine_ahead(clock) as f64 / 1_000_000.0);
     Ok(())
+}
+
+/// How far the clock of this machine is ahead of business time, in microseconds.
+fn machine_ahead(clock: &Clock) -> i64 {
+    clock.wall().as_microsecond().saturating_sub(clock.business().as_microsecond())
+}
+
+/// A machine's clock that is further off than this is reported.
+const MACHINE_OFF_S: u64 = 5;
+
+/// What operators read about a machine whose clock parted from the database's. Nothing goes by it, but people compare
+/// its log with others'. With `SQLite` it is the reference itself.
+fn machine_off(engine: Engine, ahead: i64) -> Option<String> {
+    let seconds = ahead.unsigned_abs() / 1_000_000;
+    let direction = if ahead > 0 { "ahead of" } else { "behind" };
+    (engine.has_own_clock() && seconds >= MACHINE_OFF_S).then(|| {
+        format!(
+            "the clock of this machine is {seconds} s {direction} the database's; due times go by the database's, but the \
+             times in this log do not: set the clock of this machine right (chronyc tracking, timedatectl)"
+        )
+    })
 }
 
 async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, String> {
@@ -210,6 +239,15 @@ pub(crate) fn leapt(engine: Engine, ahead: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_whose_clock_parts_from_the_databases_is_named_with_the_way_out() {
+        assert_eq!(machine_off(Engine::Postgres, 4_900_000), None);
+        assert_eq!(machine_off(Engine::Sqlite, 3_600_000_000), None, "it is the reference");
+        let ahead = machine_off(Engine::Postgres, 75_000_000).unwrap();
+        assert!(ahead.contains("75 s ahead of the database's") && ahead.contains("chronyc"), "{ahead}");
+        assert!(machine_off(Engine::Postgres, -75_000_000).unwrap().contains("75 s behind"));
+    }
 
     #[test]
     fn ten_times_the_busiest_minute_may_end_at_once_and_never_less_than_the_setting() {
