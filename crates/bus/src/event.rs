@@ -72,11 +72,16 @@ pub(crate) struct Key {
 pub const PREFIXES: [(&str, &str); 3] =
     [("order", "ord_"), ("reservation", "rsv_"), ("fulfillment_order", "ful_")];
 
+/// The id of an aggregate of this kind as the API shows it.
+pub(crate) fn shown_id(aggregate_type: &str, aggregate: Uuid) -> String {
+    let prefix = PREFIXES.iter().find(|(kind, _)| *kind == aggregate_type);
+    format!("{}{aggregate}", prefix.map_or("", |(_, prefix)| *prefix))
+}
+
 impl Delivered {
     /// The aggregate as the API shows its id, such as `ord_<uuid>`; the UUID where the API has no id of its own.
     pub fn aggregate_id(&self) -> String {
-        let prefix = PREFIXES.iter().find(|(kind, _)| *kind == self.aggregate_type);
-        format!("{}{}", prefix.map_or("", |(_, prefix)| *prefix), self.aggregate)
+        shown_id(&self.aggregate_type, self.aggregate)
     }
 
     pub(crate) fn key(&self) -> Key {

@@ -79,12 +79,10 @@ impl Parked {
 }
 
 /// Which parked events to list.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Of this consumer only.
-    pub consumer: Option<String>,
-    /// Of this aggregate only.
-    pub aggregate: Option<Uuid>,
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// Of this consumer.
+    pub consumer: &'a str,
     /// Leave out those that only wait behind another.
     pub heads_only: bool,
     /// After this position.
@@ -108,25 +106,23 @@ pub struct Decision<'a> {
     pub at: Timestamp,
 }
 
-/// Parked events in the order they were parked.
-pub async fn list(tx: &mut Tx, filter: &Filter) -> Result<Vec<Parked>, Error> {
-    let rows = tx
-        .fetch_all(
+/// Lists the parked events of a consumer that meet `$condition`, along an index.
+macro_rules! list {
+    ($condition:literal) => {
+        concat!(
             "SELECT id, consumer, event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
                     occurred_at, actor, traceparent, reason, error, attempts, parked_at, retry_at
-               FROM parked
-              WHERE id > $1 AND ($2 IS NULL OR consumer = $2) AND ($3 IS NULL OR aggregate = $3)
-                AND ($4 = 0 OR reason <> 'BEHIND')
-              ORDER BY id LIMIT $5",
-            params![
-                filter.after,
-                filter.consumer.clone(),
-                filter.aggregate,
-                i64::from(filter.heads_only),
-                filter.limit,
-            ],
+               FROM parked WHERE consumer = $1 AND id > $2",
+            $condition,
+            " ORDER BY id LIMIT $3"
         )
-        .await?;
+    };
+}
+
+/// Parked events in the order they were parked.
+pub async fn list(tx: &mut Tx, filter: &Filter<'_>) -> Result<Vec<Parked>, Error> {
+    let text = if filter.heads_only { list!(" AND reason <> 'BEHIND'") } else { list!("") };
+    let rows = tx.fetch_all(text, params![filter.consumer, filter.after, filter.limit]).await?;
     rows.iter().map(Parked::from_row).collect()
 }
 

@@ -3,13 +3,15 @@
 //! A batch is one transaction. If a handler fails, the batch is tried again with a savepoint around each event, so
 //! that only the failing aggregate stays behind; after three tries its event is parked and blocks the aggregate.
 //! An outage of the database (away, full, locked by others) is not a failure of the event: the batch waits for its end,
-//! and what was parked until later is tried with it.
+//! and what was parked until later is tried with it. A statement that takes too long counts as an outage too, until it
+//! has done so five times for one event while the database answers others: then that event is parked.
 
 mod compare;
 mod handler;
 mod heal;
 mod redo;
 mod refusal;
+mod slow;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +64,8 @@ struct Trouble {
     unhealed: HashMap<Key, heal::Unhealed>,
     /// Handlers run behind savepoints.
     careful: bool,
+    /// How often a statement of an event took too long.
+    slow: HashMap<(Key, i64), u32>,
 }
 
 /// What is known of one event.
@@ -73,7 +77,15 @@ struct Failure {
 /// An event that was not applied.
 struct Failed {
     event: (Key, i64),
+    /// The aggregate as the API shows its id.
+    name: String,
     error: HandleError,
+}
+
+impl Failed {
+    fn new(event: &Delivered, error: HandleError) -> Self {
+        Self { event: (event.key(), event.sequence), name: event.aggregate_id(), error }
+    }
 }
 
 /// How one transaction over a batch ended.
@@ -88,6 +100,8 @@ enum Round {
     Overtaken,
     /// The database does not work; nothing was committed.
     Outage(HandleError),
+    /// A statement for one of these events took too long; nothing was committed.
+    TooSlow(Vec<(Key, i64)>, HandleError),
 }
 
 /// What happened to one event.
@@ -100,6 +114,7 @@ enum Step {
     Failed(HandleError),
     Broken(HandleError),
     Outage(HandleError),
+    TooSlow(HandleError),
 }
 
 impl Runner {
@@ -233,6 +248,11 @@ impl Runner {
                     outages += 1;
                     self.sit_out(outages, &error, stop).await?;
                 }
+                Ok(Round::TooSlow(events, error)) => {
+                    outages += 1;
+                    self.sit_out(outages, &error, stop).await?;
+                    self.suspect(&mut trouble, &events, &error).await;
+                }
                 Err(error) => {
                     outages += 1;
                     trouble.careful |= !error.is_outage();
@@ -281,19 +301,23 @@ impl Runner {
                 Step::Repeated => repeated += 1,
                 Step::Parked => {}
                 Step::Failed(error) => {
-                    failed.push(Failed { event: (event.key(), event.sequence), error });
+                    failed.push(Failed::new(event, error));
                 }
                 Step::Outage(error) => return Ok(Round::Outage(error)),
-                Step::Broken(error) => {
-                    let event = (event.key(), event.sequence);
-                    return Ok(Round::Failed(vec![Failed { event, error }]));
+                Step::TooSlow(error) => {
+                    return Ok(Round::TooSlow(vec![(event.key(), event.sequence)], error));
                 }
+                Step::Broken(error) => return Ok(Round::Failed(vec![Failed::new(event, error)])),
             }
         }
         if !together.is_empty() {
             match self.handle_together(&mut tx, &together).await {
                 Handled::Done => {}
                 Handled::Outage(error) => return Ok(Round::Outage(error)),
+                Handled::TooSlow(error) => {
+                    let events = together.iter().map(|event| (event.key(), event.sequence));
+                    return Ok(Round::TooSlow(events.collect(), error));
+                }
                 Handled::Failed(error) | Handled::Broken(error) => {
                     return Ok(Round::Failed(self.blame(&together, error)));
                 }
@@ -351,13 +375,14 @@ impl Runner {
             Handled::Failed(error) => Step::Failed(error),
             Handled::Broken(error) => Step::Broken(error),
             Handled::Outage(error) => Step::Outage(error),
+            Handled::TooSlow(error) => Step::TooSlow(error),
         })
     }
 
     /// The one event that failed. Of several that were handled at once the cause is unknown, so none is blamed.
     fn blame(&self, events: &[Delivered], error: HandleError) -> Vec<Failed> {
         if let [event] = events {
-            return vec![Failed { event: (event.key(), event.sequence), error }];
+            return vec![Failed::new(event, error)];
         }
         tracing::warn!(consumer = self.group(), events = events.len(), %error, "a batch failed, trying one by one");
         Vec::new()
@@ -365,9 +390,9 @@ impl Runner {
 
     /// Counts a failure, and answers how many there were of that event.
     fn note(&self, trouble: &mut Trouble, failed: Failed) -> u32 {
-        let Failed { event, error } = failed;
+        let Failed { event, name, error } = failed;
         let tries = trouble.failures.remove(&event).map_or(0, |failure| failure.tries) + 1;
-        tracing::warn!(consumer = self.group(), aggregate = %event.0.aggregate, sequence = event.1, tries,
+        tracing::warn!(consumer = self.group(), aggregate = name, sequence = event.1, tries,
             error = %error.source, "an event could not be applied");
         trouble.failures.insert(event, Failure { tries, error });
         tries

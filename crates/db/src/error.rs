@@ -44,6 +44,13 @@ pub enum Error {
     Engine(String),
 }
 
+/// A statement of a caller that took longer than the server allows.
+const TOO_SLOW: &str = "statement time-out";
+/// The server has no room for what is written (SQLSTATE 53100).
+const DISK_FULL: &str = "disk of the server is full (53100)";
+/// The server takes no more connections (SQLSTATE 53300).
+const NO_CONNECTION: &str = "server has no free connection (53300)";
+
 /// How the text of an error begins after which the connection is of no more use.
 const LOST: &str = "connection lost: ";
 
@@ -83,12 +90,18 @@ impl Error {
     /// Whether the disk of the database is full.
     pub(crate) fn is_full(&self) -> bool {
         // the extended codes of SQLITE_FULL end in 13 too: there is only the plain one
-        matches!(self, Self::Unavailable(text) if text == "server: 53100" || text.ends_with("(13)"))
+        matches!(self, Self::Unavailable(text) if text == DISK_FULL || text.ends_with("(13)"))
     }
 
     /// Whether the server answered that it has no room for another connection.
     pub(crate) fn is_server_full(&self) -> bool {
-        matches!(self, Self::Unavailable(text) if text.starts_with("server: 53"))
+        matches!(self, Self::Unavailable(text)
+            if text == NO_CONNECTION || text == DISK_FULL || text.starts_with("server: 53"))
+    }
+
+    /// Whether the server ended the statement because it took too long.
+    pub(crate) fn is_too_slow(&self) -> bool {
+        matches!(self, Self::Unavailable(text) if text == TOO_SLOW)
     }
 
     /// An error for a caller that broke a rule of this crate.
@@ -135,7 +148,7 @@ fn postgres(error: &PgDatabaseError) -> Error {
         "40001" => Error::Retry("serialisation failure".into()),
         "40P01" => Error::Retry("deadlock".into()),
         "55P03" => Error::Retry("lock time-out".into()),
-        "57014" => Error::Unavailable("statement time-out".into()),
+        "57014" => Error::Unavailable(TOO_SLOW.into()),
         // the schema changed under a prepared statement: unavailable drops the connection, the next one is right
         "26000" => Error::Unavailable("prepared statement is gone".into()),
         "0A000" if error.message().starts_with("cached plan") => {
@@ -143,8 +156,8 @@ fn postgres(error: &PgDatabaseError) -> Error {
         }
         "25P03" => Error::Unavailable("transaction was idle for too long".into()),
         "25006" => Error::Unavailable("server is read-only".into()),
-        "53100" => Error::Unavailable("disk of the server is full (53100)".into()),
-        "53300" => Error::Unavailable("server has no free connection (53300)".into()),
+        "53100" => Error::Unavailable(DISK_FULL.into()),
+        "53300" => Error::Unavailable(NO_CONNECTION.into()),
         // connection, resources, operator intervention, input and output
         _ if ["08", "53", "57P", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::Unavailable(format!("server: {code}"))

@@ -32,6 +32,8 @@ pub struct Tx {
     /// For each open savepoint, how much of `done.after` there was before it.
     savepoints: Vec<usize>,
     done: Done,
+    /// The server ended a statement because it took too long.
+    is_too_slow: bool,
 }
 
 pub(crate) enum Link {
@@ -66,7 +68,8 @@ impl std::fmt::Debug for Tx {
 
 impl Tx {
     pub(crate) fn new(db: Db, link: Link, mode: Mode) -> Self {
-        Self { db, link, mode, state: State::Open, savepoints: Vec::new(), done: Done::default() }
+        let (state, savepoints, done) = (State::Open, Vec::new(), Done::default());
+        Self { db, link, mode, state, savepoints, done, is_too_slow: false }
     }
 
     /// The engine that runs the statements.
@@ -217,6 +220,11 @@ impl Tx {
         self.state == State::Running
     }
 
+    /// Whether a statement took longer than the server allows.
+    pub fn is_too_slow(&self) -> bool {
+        self.is_too_slow
+    }
+
     /// The database of this transaction.
     pub fn db(&self) -> &Db {
         &self.db
@@ -350,6 +358,7 @@ impl Tx {
 
     fn leave<T>(&mut self, ran: Result<T>) -> Result<T> {
         let aborts = ran.is_err() && self.mode != Mode::Read;
+        self.is_too_slow |= ran.as_ref().is_err_and(Error::is_too_slow);
         if aborts {
             self.db.wrote(&ran);
         }

@@ -87,6 +87,8 @@ CREATE TABLE parked (
     UNIQUE (consumer, topic, aggregate, sequence)
 ) STRICT;
 CREATE INDEX parked_retry_at ON parked (consumer, retry_at) WHERE retry_at IS NOT NULL;
+CREATE INDEX parked_by_consumer ON parked (consumer, id);
+CREATE INDEX parked_heads ON parked (consumer, id) WHERE reason <> 'BEHIND';
 
 -- Who decided what about a parked event.
 CREATE TABLE parked_actions (

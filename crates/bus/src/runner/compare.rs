@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{BATCH, Runner};
-use crate::event::from_micros;
+use crate::event::{from_micros, shown_id};
 use crate::heads::{Asked, Head, Heads};
 use crate::replay::Failure;
 use crate::{Delivered, Topic, measure};
@@ -145,7 +145,7 @@ impl Runner {
         let count = missing.len();
         metrics::counter!(measure::MISSED, "consumer" => self.group(), "topic" => topic.name())
             .increment(count as u64);
-        tracing::error!(consumer = self.group(), %topic, aggregates = count, example = %missing[0].head.aggregate,
+        tracing::error!(consumer = self.group(), %topic, aggregates = count, example = shown(&missing[0].head),
             "events never came and are fetched from their owner");
         let mut batch: Vec<Arc<Delivered>> = Vec::new();
         for Missing { head, reached } in missing {
@@ -153,8 +153,13 @@ impl Runner {
             while from <= head.sequence {
                 let page = (self.owners.replay)(topic, head.aggregate, from).await?;
                 let Some(last) = page.last().map(|event| event.sequence) else {
-                    tracing::error!(consumer = self.group(), aggregate = %head.aggregate, from, to = head.sequence,
-                        "the owner no longer has what is missing");
+                    tracing::error!(
+                        consumer = self.group(),
+                        aggregate = shown(&head),
+                        from,
+                        to = head.sequence,
+                        "the owner no longer has what is missing"
+                    );
                     break;
                 };
                 from = last + 1;
@@ -220,4 +225,9 @@ impl Runner {
         .await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// The aggregate as the API shows its id.
+fn shown(head: &Head) -> String {
+    shown_id(&head.aggregate_type, head.aggregate)
 }

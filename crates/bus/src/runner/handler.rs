@@ -21,6 +21,9 @@ pub(super) enum Handled {
     Broken(HandleError),
     /// The database does not work: nothing is known of the event.
     Outage(HandleError),
+    /// A statement took too long, and the transaction is lost with it. Either the database is slow for everybody, or
+    /// this event asks too much of it.
+    TooSlow(HandleError),
 }
 
 impl Handled {
@@ -77,10 +80,11 @@ fn ended_how(
 ) -> Handled {
     match ended {
         Ok(Ok(Ok(()))) => Handled::Done,
+        Ok(Ok(Err(error))) if tx.is_too_slow() => Handled::TooSlow(error),
         Ok(Ok(Err(error))) => Handled::of(error),
         Ok(Err(_panic)) => Handled::Broken(HandleError::poison("the handler panicked")),
         Err(_elapsed) if tx.is_interrupted() => {
-            Handled::Outage(HandleError::outage("the database took too long"))
+            Handled::TooSlow(HandleError::outage("the database took too long"))
         }
         Err(_elapsed) => Handled::Broken(HandleError::retry("the handler took too long")),
     }

@@ -11,9 +11,11 @@ use crate::event::Key;
 use crate::{Delivered, Error, measure};
 
 /// Versions that a consumer misses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Gap {
     pub(super) key: Key,
+    /// The aggregate as the API shows its id.
+    pub(super) name: String,
     /// The first missing version.
     pub(super) from: i64,
     /// The version that is there.
@@ -45,7 +47,7 @@ pub(super) fn find(events: &[Arc<Delivered>], marks: &Marks, unhealed: &HashMap<
             *at = event.sequence;
         } else if event.sequence > *at + 1 {
             found.insert(key);
-            gaps.push(Gap { key, from: *at + 1, before: event.sequence });
+            gaps.push(Gap { key, name: event.aggregate_id(), from: *at + 1, before: event.sequence });
         }
     }
     gaps
@@ -127,8 +129,15 @@ impl Runner {
         let consumer = self.group();
         let label = if healed { "true" } else { "false" };
         metrics::counter!(measure::GAPS, "consumer" => consumer, "healed" => label).increment(1);
-        tracing::warn!(consumer, aggregate = %gap.key.aggregate, from = gap.from, before = gap.before, healed, error,
-            "events were missing");
+        tracing::warn!(
+            consumer,
+            aggregate = gap.name,
+            from = gap.from,
+            before = gap.before,
+            healed,
+            error,
+            "events were missing"
+        );
     }
 }
 

@@ -19,8 +19,8 @@ const PASS: i64 = 50;
 
 /// How one transaction over parked events ended.
 enum Pass {
-    /// None is left, the aggregate flows again.
-    Cleared,
+    /// None is left, the aggregate flows again; none: there was none left before.
+    Cleared { name: Option<String> },
     /// The first one failed again.
     Stuck,
     /// There are more.
@@ -91,8 +91,9 @@ impl Runner {
                 return Ok(Redone::Settled);
             }
             match Box::pin(self.pass(key, i64::MAX)).await? {
-                Pass::Cleared => {
-                    tracing::info!(consumer = self.group(), aggregate = %key.aggregate, "a parked aggregate flows again");
+                Pass::Cleared { name } => {
+                    let aggregate = name.unwrap_or_else(|| key.aggregate.to_string());
+                    tracing::info!(consumer = self.group(), aggregate, "a parked aggregate flows again");
                     self.consumer.committed();
                     return Ok(Redone::Settled);
                 }
@@ -143,7 +144,7 @@ impl Runner {
         parked::remove(&mut tx, self.group(), key, &gone).await?;
         if end.is_none() && waiting.len() < BATCH && gone.len() == waiting.len() {
             marks.block(key, false);
-            end = Some(Pass::Cleared);
+            end = Some(Pass::Cleared { name: waiting.last().map(|parked| parked.event.aggregate_id()) });
         }
         if !marks.save(&mut tx, self.group()).await? {
             return Ok(Pass::More);
@@ -164,7 +165,8 @@ impl Runner {
         let event = &parked.event;
         let at = marks.get(event.key()).sequence;
         if event.sequence > at + 1 {
-            let gap = Gap { key: event.key(), from: at + 1, before: event.sequence };
+            let (name, from) = (event.aggregate_id(), at + 1);
+            let gap = Gap { key: event.key(), name, from, before: event.sequence };
             return Ok(Some(Pass::Missing(gap)));
         }
         if event.sequence == at + 1 {
@@ -176,7 +178,7 @@ impl Runner {
                     return Ok(Some(Pass::Stuck));
                 }
                 Handled::Outage(error) => return Ok(Some(Pass::Outage(error))),
-                Handled::Broken(error) => {
+                Handled::Broken(error) | Handled::TooSlow(error) => {
                     return Ok(Some(Pass::Broken { parked: Box::new(parked.clone()), error }));
                 }
             }

@@ -1,11 +1,13 @@
 //! A database that does not work for a while: nothing is parked, and all is applied when it works again.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bus::parked::Reason;
 use bus::{Consumer, Delivered, HandleError, Topic};
 use db::{Engine, Tx, params};
+use uuid::Uuid;
 
 use crate::world::{Recorder, World, some_aggregates, until, worlds, write};
 
@@ -15,7 +17,6 @@ fn faults(engine: Engine) -> &'static [(&'static str, &'static str)] {
     match engine {
         Engine::Postgres => &[
             ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '55P03'; END $$", PASSES),
-            ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57014'; END $$", PASSES),
             ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$", PASSES),
             ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53300'; END $$", PASSES),
             ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '25006'; END $$", PASSES),
@@ -147,6 +148,61 @@ async fn what_was_parked_until_later_is_tried_at_the_first_success_after_an_outa
         for aggregate in &aggregates {
             world.wait_for_effects("woken", *aggregate, &[1]).await;
         }
+        until("nothing is parked", async || world.parked().await.is_empty()).await;
+        running.stop().await;
+    }
+}
+
+/// Asks too much of the database for one aggregate: the server ends each try, as at its time limit.
+struct Greedy {
+    of: Uuid,
+    is_healed: AtomicBool,
+}
+
+#[async_trait]
+impl Consumer for Greedy {
+    fn group(&self) -> &'static str {
+        "greedy"
+    }
+
+    fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
+        &[(Topic::Orders, &[])]
+    }
+
+    async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+        if event.aggregate == self.of && !self.is_healed.load(Ordering::SeqCst) {
+            tx.execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '57014'; END $$", params![]).await?;
+        }
+        tx.execute(
+            "INSERT INTO effects (consumer, aggregate, sequence) VALUES ($1, $2, $3)",
+            params!["greedy", event.aggregate, event.sequence],
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_whose_statement_never_ends_in_time_is_parked_with_the_cause_and_others_flow() {
+    for world in worlds().await {
+        if world.reader.engine() != Engine::Postgres {
+            continue;
+        }
+        let aggregates = some_aggregates(3);
+        let greedy = Arc::new(Greedy { of: aggregates[1], is_healed: AtomicBool::new(false) });
+        write(&world.owner, &aggregates, 2).await;
+        let running = world.start_any(greedy.clone());
+        for aggregate in [aggregates[0], aggregates[2]] {
+            world.wait_for_effects("greedy", aggregate, &[1, 2]).await;
+        }
+        until("two are parked", async || world.parked().await.len() == 2).await;
+        let parked = world.parked().await;
+        let reasons: Vec<Reason> = parked.iter().map(|parked| parked.reason).collect();
+        assert_eq!(reasons, [Reason::Handler, Reason::Behind], "{}", world.label);
+        assert!(parked[0].error.contains("statement time-out"), "{}", parked[0].error);
+        assert!(parked[0].retry_at.is_some(), "it is tried again without being asked");
+        greedy.is_healed.store(true, Ordering::SeqCst);
+        world.wait_for_effects("greedy", aggregates[1], &[1, 2]).await;
         until("nothing is parked", async || world.parked().await.is_empty()).await;
         running.stop().await;
     }

@@ -187,8 +187,16 @@ impl World {
 
     pub(crate) async fn parked(&self) -> Vec<bus::parked::Parked> {
         let mut tx = self.reader.read().await.unwrap();
-        let all = bus::parked::Filter { limit: 10_000, ..Default::default() };
-        bus::parked::list(&mut tx, &all).await.unwrap()
+        let consumers = "SELECT consumer FROM parked GROUP BY consumer";
+        let consumers = tx.fetch_all(consumers, db::params![]).await.unwrap();
+        let mut all = Vec::new();
+        for row in &consumers {
+            let consumer: String = row.get("consumer").unwrap();
+            let filter = bus::parked::Filter { consumer: &consumer, limit: 10_000, ..Default::default() };
+            all.extend(bus::parked::list(&mut tx, &filter).await.unwrap());
+        }
+        all.sort_by_key(|parked| parked.id);
+        all
     }
 
     pub(crate) async fn wait_until_idle(&self, running: &Running) {

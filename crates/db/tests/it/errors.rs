@@ -184,6 +184,23 @@ async fn wait(ms: u64) {
 }
 
 #[tokio::test]
+async fn a_full_disk_of_a_server_is_remembered_until_a_write_succeeds() {
+    let Some(db) = postgres().await else { return };
+    assert_eq!(db.out_of_space(), None);
+    let mut tx = db.begin().await.unwrap();
+    let full = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100'; END $$";
+    let full = tx.execute(full, params![]).await.unwrap_err();
+    assert!(matches!(full, Error::Unavailable(_)), "{full:?}");
+    assert_eq!(db.out_of_space(), Some(full));
+    drop(tx);
+    let mut id = 1_000;
+    while db.out_of_space().is_some() {
+        add(&db, id).await.unwrap();
+        id += 1;
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_is_remembered_until_a_write_succeeds() {
     let db = sqlite().await;
     let fill = async |pages: &'static str| {

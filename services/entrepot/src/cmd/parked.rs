@@ -91,7 +91,7 @@ async fn list(config: &Config, consumer: Option<&str>, all: bool) -> Result<()> 
     let mut count = 0;
     for service in services {
         let db = compose::existing_database(config, service).await?;
-        let mut filter = Filter { heads_only: !all, limit: PAGE, ..Filter::default() };
+        let mut filter = Filter { consumer: service.name(), heads_only: !all, after: 0, limit: PAGE };
         loop {
             let mut tx = db.read().await.map_err(|error| Exit::database(service.name(), &error))?;
             let page = parked::list(&mut tx, &filter).await.map_err(|error| failed(service, &error))?;
