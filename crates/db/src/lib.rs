@@ -48,6 +48,7 @@ mod retry;
 mod row;
 mod schema;
 mod statement;
+mod statistics;
 pub mod testing;
 mod text;
 mod to_the_end;

@@ -145,3 +145,22 @@ async fn a_server_connection_that_died_is_replaced() {
     add(&db, 2).await.unwrap();
     assert!(has(&db, 2).await);
 }
+
+#[tokio::test]
+async fn a_table_that_has_grown_is_analyzed_once() {
+    for db in engines().await {
+        assert!(db.analyze_new_tables().await.unwrap().is_empty(), "an empty table has nothing to tell");
+        let mut tx = db.begin().await.unwrap();
+        tx.execute(
+            "INSERT INTO things (id, n) WITH RECURSIVE ids AS (SELECT CAST(1 AS BIGINT) AS id UNION ALL
+                 SELECT id + 1 FROM ids WHERE id < 5000) SELECT id, 0 FROM ids",
+            params![],
+        )
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+        let wanted: &[&str] = if db.engine() == db::Engine::Postgres { &["things"] } else { &[] };
+        assert_eq!(db.analyze_new_tables().await.unwrap(), wanted);
+        assert!(db.analyze_new_tables().await.unwrap().is_empty(), "the database knows it now");
+    }
+}

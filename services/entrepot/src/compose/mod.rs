@@ -5,6 +5,7 @@
 mod member;
 mod readiness;
 mod replay;
+mod statistics;
 mod stop;
 mod transport;
 
@@ -348,6 +349,10 @@ fn connect_bus(
             .spawn(&format!("consumer {}", member.service.name()), consuming.run(stages.bus.token().clone()));
         for (name, work) in member.background(bus, stages.bus.token()) {
             tasks.spawn(name, work);
+        }
+        if member.db.engine() == db::Engine::Postgres {
+            let keeping = statistics::keep(member.db.clone(), stages.bus.token().clone());
+            tasks.spawn(&format!("statistics {}", member.service.name()), keeping);
         }
     }
     let settings = bus::Settings {
