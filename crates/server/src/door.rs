@@ -24,7 +24,7 @@ use crate::body;
 use crate::call::{self, Abandoned, Handlers};
 use crate::connection::Connection;
 use crate::deadline::{Budgets, Deadline};
-use crate::gate::{Gate, Pass, SharedPace, hopeful, shed};
+use crate::gate::{Gate, Pass, SharedPace, crowded_response, hopeful, shed};
 use crate::methods::{Method, Methods};
 use crate::peer::{Peer, answer};
 use crate::places::StreamPlaces;
@@ -205,6 +205,19 @@ impl Door {
         self.inner.handlers.abort();
     }
 
+    /// The refusal of a call that would only take the place of another one: before anything is done for it.
+    fn crowded(&self, request: &Request<Body>) -> Option<Response<Body>> {
+        let path = request.uri().path();
+        let method = self.inner.methods.get(path).filter(|method| method.is_unary)?;
+        let connection = Connection::of(request.extensions())?;
+        let principal = Principal::from_headers(request.headers()).ok()?;
+        let gate = self.gate(method, &principal.kind)?;
+        gate.is_crowded_by(Some(connection.number)).then(|| {
+            count(path, reason::OVERLOADED.code);
+            crowded_response()
+        })
+    }
+
     async fn pass(self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let Some(method) = self.inner.methods.get(&path) else {
@@ -266,7 +279,21 @@ impl Door {
         Ok(call::unary(&inner.handlers, deadline, abandoned, request, serve).await)
     }
 
-    /// A place for the call. Health and reflection need none: they must answer when nothing else does.
+    /// Where the call gets its place. Health and reflection need none: they must answer when nothing else does.
+    fn gate(&self, method: &Method, caller: &str) -> Option<&Arc<Gate>> {
+        let inner = &self.inner;
+        if OPEN.contains(&method.service.as_str()) {
+            None
+        } else if caller == kind::SERVICE {
+            Some(&inner.services)
+        } else if method.is_read {
+            Some(&inner.reads)
+        } else {
+            Some(&inner.writes)
+        }
+    }
+
+    /// A place for the call.
     async fn enter(
         &self,
         call: &Call<'_>,
@@ -274,13 +301,8 @@ impl Door {
         connection: Option<&Connection>,
         deadline: Deadline,
     ) -> Result<Option<Pass>, Status> {
-        if OPEN.contains(&call.method.service.as_str()) {
-            return Ok(None);
-        }
-        if call.principal.kind == kind::SERVICE {
-            return self.inner.services.enter(pace, None, deadline).await.map(Some);
-        }
-        let gate = if call.method.is_read { &self.inner.reads } else { &self.inner.writes };
+        let Some(gate) = self.gate(call.method, &call.principal.kind) else { return Ok(None) };
+        let connection = connection.filter(|_| call.principal.kind != kind::SERVICE);
         let Some(connection) = connection else { return gate.enter(pace, None, deadline).await.map(Some) };
         loop {
             if tokio::time::timeout_at(deadline.at(), connection.unread.has_room()).await.is_err() {
@@ -351,6 +373,9 @@ impl Service<Request<Body>> for Door {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if let Some(refusal) = self.crowded(&request) {
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
         let door = self.clone();
         Box::pin(async move { Ok(door.pass(request).await) })
     }

@@ -5,13 +5,15 @@
 //! before the answer is refused without being read.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::{HeaderMap, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
+use tonic::body::Body;
 
 use crate::deadline::Deadline;
 use crate::pace::{Limit, Pace};
@@ -20,6 +22,9 @@ use crate::status::{DOMAIN, retry_later};
 
 /// When the first in the queue has waited for this long, the last is served first.
 const LATE: Duration = Duration::from_millis(100);
+
+/// A queue of no more calls than this is never crowded.
+const SHORT: usize = 32;
 
 /// The places of one class of calls.
 #[derive(Debug)]
@@ -37,22 +42,39 @@ pub(crate) struct Gate {
 struct State {
     limit: Limit,
     running: usize,
-    queue: VecDeque<Waiting>,
-    connections: HashMap<u64, Load>,
+    waiting: usize,
+    /// The number of the next call that waits.
+    next_number: u64,
+    /// By connection; calls without one, of this process, are together.
+    loads: HashMap<Option<u64>, Load>,
 }
 
 /// What one connection has at a gate.
 #[derive(Debug, Default)]
 struct Load {
     running: usize,
-    waiting: usize,
+    queue: VecDeque<Waiting>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    connection: Option<u64>,
+    /// Calls are numbered as they come.
+    number: u64,
     since: Instant,
     turn: oneshot::Sender<Result<Pass, Status>>,
+}
+
+/// A call in the queue; its caller may leave at any moment.
+struct Queued<'a> {
+    gate: &'a Gate,
+    connection: Option<u64>,
+    number: u64,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.gate.state().forget(self.connection, self.number);
+    }
 }
 
 /// The service time of a method, shared by its calls.
@@ -87,8 +109,21 @@ impl Gate {
     }
 
     fn new(class: &'static str, most: usize, share: Option<usize>, limit: Limit) -> Arc<Self> {
-        let state = State { limit, running: 0, queue: VecDeque::new(), connections: HashMap::new() };
+        let state = State { limit, running: 0, waiting: 0, next_number: 0, loads: HashMap::new() };
         Arc::new(Self { class, most, share, state: Mutex::new(state) })
+    }
+
+    /// Whether a call of `connection` would only take the place of another one in the queue: more calls wait than run,
+    /// the first of them for long, and its connection has no fewer of them than others. Then the call is refused before it is read,
+    /// which costs the least.
+    pub(crate) fn is_crowded_by(&self, connection: Option<u64>) -> bool {
+        let state = self.state();
+        if state.waiting < state.limit.places().max(SHORT) {
+            return false;
+        }
+        let own = state.loads.get(&connection).map_or(0, |load| load.queue.len());
+        let has_many = own > 0 && own * state.loads.len() >= state.waiting;
+        has_many && state.is_late(Instant::now())
     }
 
     /// A place for a call of `connection`, as soon as there is one.
@@ -100,17 +135,17 @@ impl Gate {
     ) -> Result<Pass, Status> {
         let usual = lock(pace).usual(Instant::now());
         let begin_by = deadline.at().checked_sub(usual).unwrap_or_else(Instant::now);
-        let turn = {
+        let (turn, _queued) = {
             let mut state = self.state();
             if state.running < state.limit.places() && state.may_run(connection, self.share) {
                 return Ok(state.admit(self, connection));
             }
             let (turn, result) = oneshot::channel();
-            state.wait(Waiting { connection, since: Instant::now(), turn });
-            if state.running + state.queue.len() > self.most {
+            let number = state.wait(connection, turn);
+            if state.running + state.waiting > self.most {
                 state.make_room();
             }
-            result
+            (result, Queued { gate: self, connection, number })
         };
         tokio::select! {
             biased;
@@ -124,10 +159,9 @@ impl Gate {
         let pressure = work
             .map(|work| lock(&work.pace).took(now.saturating_duration_since(work.began), work.budget, now));
         let mut state = self.state();
-        state.running -= 1;
-        state.change(connection, |load| load.running -= 1);
+        state.ran(connection);
         if let Some(pressure) = pressure {
-            let is_reached = !state.queue.is_empty() || state.running + 1 >= state.limit.places();
+            let is_reached = state.waiting > 0 || state.running + 1 >= state.limit.places();
             if state.limit.felt(pressure, is_reached, now) {
                 #[expect(clippy::cast_precision_loss, reason = "places are few")]
                 metrics::gauge!("grpc_server_places", "class" => self.class).set(state.limit.places() as f64);
@@ -141,91 +175,109 @@ impl Gate {
     }
 }
 
+impl Load {
+    fn may_run(&self, share: Option<usize>) -> bool {
+        share.is_none_or(|share| self.running < share)
+    }
+}
+
 impl State {
     fn may_run(&self, connection: Option<u64>, share: Option<usize>) -> bool {
-        let (Some(connection), Some(share)) = (connection, share) else { return true };
-        self.connections.get(&connection).is_none_or(|load| load.running < share)
+        connection.is_none() || self.loads.get(&connection).is_none_or(|load| load.may_run(share))
     }
 
     fn admit(&mut self, gate: &Arc<Gate>, connection: Option<u64>) -> Pass {
         self.running += 1;
-        self.change(connection, |load| load.running += 1);
+        self.loads.entry(connection).or_default().running += 1;
         Pass { gate: Some(Arc::clone(gate)), connection, work: None }
     }
 
-    fn wait(&mut self, waiting: Waiting) {
-        self.change(waiting.connection, |load| load.waiting += 1);
-        self.queue.push_back(waiting);
-    }
-
-    fn change(&mut self, connection: Option<u64>, change: impl FnOnce(&mut Load)) {
-        let Some(connection) = connection else { return };
-        let load = self.connections.entry(connection).or_default();
-        change(load);
-        if load.running == 0 && load.waiting == 0 {
-            self.connections.remove(&connection);
+    /// A call that ran has ended.
+    fn ran(&mut self, connection: Option<u64>) {
+        self.running -= 1;
+        if let Some(load) = self.loads.get_mut(&connection) {
+            load.running -= 1;
+            if load.running == 0 && load.queue.is_empty() {
+                self.loads.remove(&connection);
+            }
         }
     }
 
-    fn take(&mut self, index: usize) -> Option<Waiting> {
-        let waiting = self.queue.remove(index)?;
-        self.change(waiting.connection, |load| load.waiting -= 1);
-        Some(waiting)
+    fn wait(&mut self, connection: Option<u64>, turn: oneshot::Sender<Result<Pass, Status>>) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.waiting += 1;
+        let load = self.loads.entry(connection).or_default();
+        load.queue.push_back(Waiting { number, since: Instant::now(), turn });
+        number
+    }
+
+    /// Takes a call out of the queue.
+    fn take(&mut self, connection: Option<u64>, number: u64) -> Option<Waiting> {
+        let load = self.loads.get_mut(&connection)?;
+        let index = load.queue.binary_search_by_key(&number, |call| call.number).ok()?;
+        let taken = load.queue.remove(index)?;
+        self.waiting -= 1;
+        Some(taken)
+    }
+
+    /// The caller of a call in the queue left, if it is still there.
+    fn forget(&mut self, connection: Option<u64>, number: u64) {
+        self.take(connection, number);
+        if self.loads.get(&connection).is_some_and(|load| load.running == 0 && load.queue.is_empty()) {
+            self.loads.remove(&connection);
+        }
     }
 
     /// Gives the free places to those who wait.
     fn fill(&mut self, gate: &Arc<Gate>, now: Instant) {
-        while self.running < self.limit.places() {
-            while self.queue.front().is_some_and(|first| first.turn.is_closed()) {
-                self.take(0);
-            }
-            let Some(next) = self.next(gate.share, now) else { return };
-            let Some(waiting) = self.take(next) else { return };
-            let pass = self.admit(gate, waiting.connection);
+        while self.waiting > 0 && self.running < self.limit.places() {
+            let Some((connection, number)) = self.next(gate.share, now) else { return };
+            let Some(waiting) = self.take(connection, number) else { return };
+            let pass = self.admit(gate, connection);
             // its caller may have left in this moment
             if let Err(Ok(mut unused)) = waiting.turn.send(Ok(pass)) {
                 unused.gate = None;
-                self.running -= 1;
-                self.change(waiting.connection, |load| load.running -= 1);
+                self.ran(connection);
             }
         }
+    }
+
+    /// Whether the first in the queue has waited for long.
+    fn is_late(&self, now: Instant) -> bool {
+        let first = self.loads.values().filter_map(|load| load.queue.front()).min_by_key(|call| call.number);
+        first.is_some_and(|first| now.saturating_duration_since(first.since) > LATE)
+    }
+
+    fn most_waiting(&self) -> usize {
+        self.loads.values().map(|load| load.queue.len()).max().unwrap_or_default()
     }
 
     /// Who is next: the first, or the last when the first is late; of a connection with few that run before one with
     /// many.
-    fn next(&self, share: Option<usize>, now: Instant) -> Option<usize> {
-        let is_late = |first: &Waiting| now.saturating_duration_since(first.since) > LATE;
-        let can = |waiting: &Waiting| !waiting.turn.is_closed() && self.may_run(waiting.connection, share);
+    fn next(&self, share: Option<usize>, now: Instant) -> Option<(Option<u64>, u64)> {
+        let is_late = self.is_late(now);
         let fair = Some((self.limit.places() / 4).max(1));
-        let has_few = |waiting: &Waiting| can(waiting) && self.may_run(waiting.connection, fair);
-        if self.queue.front().is_some_and(is_late) {
-            self.queue.iter().rposition(has_few).or_else(|| self.queue.iter().rposition(can))
-        } else {
-            self.queue.iter().position(has_few).or_else(|| self.queue.iter().position(can))
-        }
+        let candidates = self.loads.iter().filter_map(|(connection, load)| {
+            if connection.is_some() && !load.may_run(share) {
+                return None;
+            }
+            let call = if is_late { load.queue.back() } else { load.queue.front() }?;
+            let order = if is_late { u64::MAX - call.number } else { call.number };
+            let has_many = connection.is_some() && !load.may_run(fair);
+            Some(((has_many, order), (*connection, call.number)))
+        });
+        candidates.min_by_key(|(order, _)| *order).map(|(_, call)| call)
     }
 
     /// Refuses the oldest call of the connection that has most of them waiting.
     fn make_room(&mut self) {
-        self.drop_abandoned();
-        let waiting = |connection: Option<u64>| {
-            connection.and_then(|number| self.connections.get(&number)).map_or(1, |load| load.waiting)
-        };
-        let most = self.queue.iter().map(|call| waiting(call.connection)).max();
-        let oldest = self.queue.iter().position(|call| Some(waiting(call.connection)) == most);
-        if let Some(refused) = oldest.and_then(|oldest| self.take(oldest)) {
+        let most = self.most_waiting();
+        let crowding = self.loads.iter().filter(|(_, load)| load.queue.len() == most);
+        let oldest =
+            crowding.filter_map(|(connection, load)| Some((load.queue.front()?.number, *connection))).min();
+        if let Some(refused) = oldest.and_then(|(number, connection)| self.take(connection, number)) {
             let _ = refused.turn.send(Err(crowded()));
-        }
-    }
-
-    fn drop_abandoned(&mut self) {
-        let mut index = 0;
-        while index < self.queue.len() {
-            if self.queue[index].turn.is_closed() {
-                self.take(index);
-            } else {
-                index += 1;
-            }
         }
     }
 }
@@ -259,8 +311,31 @@ fn hopeless(usual: Duration) -> Status {
     shed("DEADLINE", &text)
 }
 
+/// The same refusal, ready to be sent: in an overload most calls get it, and what they cost is taken from the others.
+pub(crate) fn crowded_response() -> Response<Body> {
+    static READY: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
+        let pauses = (0..8).map(|step| Duration::from_millis(PAUSE_MS + step * PAUSE_SPREAD_MS / 8));
+        pauses.map(|pause| crowded_for(pause).into_http::<Body>().headers().clone()).collect()
+    });
+    static REFUSED: AtomicUsize = AtomicUsize::new(0);
+    metrics::counter!("grpc_server_shed_total", "limit" => "CALLS").increment(1);
+    let mut response = Response::new(Body::default());
+    let number = REFUSED.fetch_add(1, Ordering::Relaxed);
+    if let Some(headers) = READY.get(number % READY.len()) {
+        response.headers_mut().clone_from(headers);
+    }
+    response
+}
+
+/// The answer to a call for which there is no room in the queue.
 fn crowded() -> Status {
-    shed("CALLS", "too many calls at once; the call had no effect, send it again later")
+    metrics::counter!("grpc_server_shed_total", "limit" => "CALLS").increment(1);
+    crowded_for(pause())
+}
+
+fn crowded_for(pause: Duration) -> Status {
+    let text = "too many calls at once; the call had no effect, send it again later";
+    retry_later(reason::OVERLOADED, DOMAIN, pause, text)
 }
 
 /// The refusal of a call for which there is no room.
@@ -269,10 +344,14 @@ pub(crate) fn shed(limit: &'static str, text: &str) -> Status {
     retry_later(reason::OVERLOADED, DOMAIN, pause(), text)
 }
 
+/// The shortest pause, and how much longer others are.
+const PAUSE_MS: u64 = 200;
+const PAUSE_SPREAD_MS: u64 = 300;
+
 /// 200 to 500 ms, another one each time: those who are refused together must not come back together.
 fn pause() -> Duration {
     static REFUSED: AtomicU64 = AtomicU64::new(0);
-    Duration::from_millis(200 + REFUSED.fetch_add(97, Ordering::Relaxed) % 300)
+    Duration::from_millis(PAUSE_MS + REFUSED.fetch_add(97, Ordering::Relaxed) % PAUSE_SPREAD_MS)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -352,6 +431,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn in_a_lasting_crowd_a_connection_with_many_is_refused_unread_and_one_with_few_is_not() {
+        let gate = Gate::new("test", 1000, None, Limit::fixed(1));
+        let _held = now(&gate, 1).await;
+        let mut crowd = Vec::new();
+        for _ in 0..SHORT {
+            crowd.push(waiting(&gate, 2).await);
+        }
+        assert!(!gate.is_crowded_by(Some(2)), "a burst is no crowd");
+        tokio::time::sleep_until(Instant::now() + LATE * 2).await;
+        assert!(gate.is_crowded_by(Some(2)));
+        assert!(!gate.is_crowded_by(Some(3)));
+        crowd.truncate(SHORT / 2);
+        assert!(!gate.is_crowded_by(Some(2)), "there is room again");
+        let said = Status::from_header_map(crowded_response().headers()).unwrap();
+        assert_eq!((reason(&said), said.message()), (reason(&crowded()), crowded().message()));
+        let pause =
+            |status: &Status| tonic_types::StatusExt::get_details_retry_info(status).unwrap().retry_delay;
+        assert!(pause(&said) >= Some(Duration::from_millis(PAUSE_MS)));
+    }
+
+    #[tokio::test]
     async fn a_caller_that_left_takes_no_place() {
         let gate = narrow();
         let held = now(&gate, 1).await;
@@ -360,7 +460,7 @@ mod tests {
         drop(held);
         assert!(poll!(&mut next).is_ready());
         assert_eq!(gate.state().running, 0);
-        assert!(gate.state().connections.is_empty());
+        assert!(gate.state().loads.is_empty());
     }
 
     #[tokio::test]

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Latency up to this is never taken for a queue: batches of writers and small disks need as much.
-const CALM: f64 = 0.25;
+/// Latency up to this, in seconds, is never taken for a queue: batches of writers and small disks need as much, and
+/// smaller batches cost more for each call.
+const CALM: f64 = 0.6;
+/// Or up to this part of the time that the callers wait, if that is less.
+const HASTE: f64 = 0.2;
 /// A method is under pressure when its calls take this many times as long as at best.
 const STRETCH: f64 = 8.0;
 /// What a call takes at best is forgotten this slowly, in seconds: an overload must not become the norm.
@@ -42,7 +45,8 @@ impl Pace {
             self.best + (took - self.best) * since.as_secs_f64().min(1.0) / NORM
         };
         self.seen = Some(now);
-        took / CALM.max(STRETCH * self.best).min(PATIENCE * budget).max(f64::EPSILON)
+        let calm = CALM.min(HASTE * budget);
+        took / calm.max(STRETCH * self.best).min(PATIENCE * budget).max(f64::EPSILON)
     }
 
     /// What a call usually takes. After a stall the memory of it fades, so that somebody gets in to find out.
@@ -157,7 +161,7 @@ mod tests {
         let saturated = |running: f64| (running / 400.0).max(0.005);
         run(&mut limit, &mut pace, &mut at, 1, |_| 0.005);
         run(&mut limit, &mut pace, &mut at, 20, saturated);
-        assert!((60..=160).contains(&limit.places()), "{}", limit.places());
+        assert!((160..=320).contains(&limit.places()), "{}", limit.places());
         // and rises again when it became ten times as fast
         run(&mut limit, &mut pace, &mut at, 20, |running| saturated(running) / 10.0);
         assert!(limit.places() > 400, "{}", limit.places());
