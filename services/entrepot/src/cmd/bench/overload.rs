@@ -25,6 +25,9 @@ const CONNECTIONS: usize = 16;
 const STEPS: [f64; 7] = [0.5, 0.8, 1.0, 1.5, 2.0, 5.0, 10.0];
 /// What is offered after the last step, to see how soon all is well again.
 const AFTER: f64 = 0.8;
+/// How often more is offered to find the peak, and by how much.
+const TRIES: usize = 10;
+const RAMP: f64 = 1.25;
 /// Calls are sent in bundles this often.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -74,7 +77,7 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
         let again = closed(stage.args.clients, lasting, placing(&clients, skus)).await;
         if again.rate() > peak.rate() { again } else { peak }
     };
-    let rate = peak.rate();
+    let rate = found(stage, &clients, peak.rate(), lasting).await?;
     let mut first_failure = peak.first_failure.clone();
     let mut steps = Vec::new();
     let mut recovered = None;
@@ -87,13 +90,12 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
         }
     }
     stage.drained().await?;
-    let best = steps.iter().filter(|step| step.load <= 1.0).map(|step| step.good_per_s).fold(0.0, f64::max);
     let good = |load: f64| steps.iter().find(|step| step.load >= load).map_or(0.0, |step| step.good_per_s);
     let shares = [
-        ("peak of closed callers, calls/s", rate),
-        ("peak of open callers, calls/s", best),
-        ("good at 2x, part of the peak", good(2.0) / best.max(1e-9)),
-        ("good at 10x, part of the peak", good(10.0) / best.max(1e-9)),
+        ("peak of closed callers, calls/s", peak.rate()),
+        ("peak of open callers, calls/s", rate),
+        ("good at 2x, part of the peak", good(2.0) / rate.max(1e-9)),
+        ("good at 10x, part of the peak", good(10.0) / rate.max(1e-9)),
         ("seconds until 95 % of what is offered is good again", recovered.unwrap_or(f64::INFINITY)),
     ];
     let pairs = Pairs { ours: vec![peak], reference: Vec::new() };
@@ -103,6 +105,28 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     outcome.audit_ok = Some(stage.audit().await?);
     outcome.steps = steps;
     Ok(outcome)
+}
+
+/// The most good calls per second that callers get who don't wait for each other: each try offers more than the one
+/// before, from `start` on, until a tenth of them is not good.
+async fn found(
+    stage: &Stage<'_>,
+    clients: &Arc<[Client]>,
+    start: f64,
+    lasting: Duration,
+) -> Result<f64, Status> {
+    let (mut rate, mut best) = (start, 0.0_f64);
+    for _ in 0..TRIES {
+        stage.drained().await?;
+        let fates = offered(clients, rate, lasting, stage.args.skus).await;
+        let good = step(1.0, rate, lasting, &fates, &mut None).good_per_s;
+        best = best.max(good);
+        if good < 0.9 * rate {
+            break;
+        }
+        rate *= RAMP;
+    }
+    Ok(best)
 }
 
 /// One call of a closed loop.
@@ -133,9 +157,10 @@ async fn offered(clients: &Arc<[Client]>, rate: f64, lasting: Duration, skus: us
         let due = (begun.elapsed().min(lasting).as_secs_f64() * rate) as usize;
         for caller in sent..due {
             let (client, sender) = (clients[caller % clients.len()].clone(), sender.clone());
-            tokio::spawn(async move {
+            // boxed: a task copies all of its future when it ends
+            tokio::spawn(Box::pin(async move {
                 let _ = sender.send(call(client, caller, skus).await);
-            });
+            }));
         }
         sent = sent.max(due);
     }
