@@ -29,7 +29,7 @@ pub(crate) struct PlaceQueue {
 
 impl PlaceQueue {
     pub(crate) fn new(waiting: usize) -> Self {
-        let limits = Limits { turns: 2, jobs: 64, weight: 2_000, waiting };
+        let limits = Limits { turns: 1, jobs: 128, weight: 2_000, waiting };
         Self {
             lookups: Batcher::new(limits),
             writes: Batcher::new(limits).weighing(|placement: &Placement| placement.order.lines.len()),
