@@ -130,7 +130,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 4_096, batch: 256, writers: 1, clock_tolerance_s: 30, max_vanishing_percent: 30 }
+        Self { queue: 4_096, batch: 256, writers: 2, clock_tolerance_s: 30, max_vanishing_percent: 30 }
     }
 }
 
