@@ -351,7 +351,7 @@ fn connect_bus(
             tasks.spawn(name, work);
         }
         if member.db.engine() == db::Engine::Postgres {
-            let keeping = statistics::keep(member.db.clone(), stages.bus.token().clone());
+            let keeping = statistics::keep(member.db.clone(), clock.clone(), stages.bus.token().clone());
             tasks.spawn(&format!("statistics {}", member.service.name()), keeping);
         }
     }
