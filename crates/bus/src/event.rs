@@ -13,11 +13,10 @@ pub const MAX_PAYLOAD: usize = 1_280 * 1024;
 /// The largest message that our topics take, in bytes: a payload and its headers, not compressed.
 pub(crate) const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 
-/// Something that happened to an aggregate, to be appended in the transaction that made it happen.
+/// Something that happened to an aggregate, to be appended in the transaction that made it happen. Its id is drawn when
+/// it is appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Identifies this event for ever.
-    pub id: Uuid,
     /// Where it goes.
     pub topic: Topic,
     /// Kind of aggregate, e.g. `order`.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use db::Tx;
 use uuid::Uuid;
 
-use crate::{Delivered, Event};
+use crate::Delivered;
+use crate::outbox::Appended;
 
 /// Events kept at most.
 const EVENTS: usize = 4_096;
@@ -35,19 +36,19 @@ struct Kept {
 }
 
 /// Keeps events for the relay once `tx` is committed, if there is one that leads in this process.
-pub(crate) fn keep<'a>(tx: &mut Tx, events: impl Iterator<Item = (&'a Event, Option<&'a str>)>) {
+pub(crate) fn keep(tx: &mut Tx, events: &[Appended<'_>]) {
     let fresh = tx.db().attached::<Fresh>();
     if fresh.is_wanted.load(Ordering::Relaxed) {
-        let events: Vec<Delivered> =
-            events.filter_map(|(event, traceparent)| delivered(event, traceparent)).collect();
+        let events: Vec<Delivered> = events.iter().filter_map(delivered).collect();
         tx.after_commit(move || fresh.keep(events));
     }
 }
 
 /// The event as its row would be read: with times in microseconds.
-fn delivered(event: &Event, traceparent: Option<&str>) -> Option<Delivered> {
+fn delivered(appended: &Appended<'_>) -> Option<Delivered> {
+    let Appended { id, event, traceparent } = appended;
     Some(Delivered {
-        id: event.id,
+        id: *id,
         topic: event.topic,
         aggregate_type: event.aggregate_type.to_owned(),
         aggregate: event.aggregate,

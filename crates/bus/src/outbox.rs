@@ -14,10 +14,10 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
     match events {
         [] => {}
         [event] => {
-            check(event)?;
             let traceparent = trace::current();
-            append_one(tx, event, traceparent.clone()).await?;
-            fresh::keep(tx, std::iter::once((event, traceparent.as_deref())));
+            let appended = Appended::new(event, traceparent.as_deref())?;
+            append_one(tx, &appended).await?;
+            fresh::keep(tx, &[appended]);
             tx.wake_on_commit();
         }
         [..] => {
@@ -30,6 +30,20 @@ pub async fn append(tx: &mut Tx, events: &[Event]) -> Result<(), Error> {
 
 /// An event, and the `traceparent` of what caused it.
 pub type Traced = (Event, Option<String>);
+
+/// An event on its way into the tables, with the id that it has from then on.
+pub(crate) struct Appended<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) event: &'a Event,
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+impl<'a> Appended<'a> {
+    fn new(event: &'a Event, traceparent: Option<&'a str>) -> Result<Self, Error> {
+        check(event)?;
+        Ok(Self { id: Uuid::now_v7(), event, traceparent })
+    }
+}
 
 /// The same as [`append`] for events of several traces: each carries the `traceparent` that it comes with.
 pub async fn append_traced(tx: &mut Tx, events: &[Traced]) -> Result<(), Error> {
@@ -55,42 +69,37 @@ pub fn parts_traced(tx: &mut Tx, events: &[Traced]) -> Result<Vec<Part>, Error> 
 /// Events of `tx` and the pointers to them, which the relay hears of after the commit.
 fn checked<'a>(
     tx: &mut Tx,
-    events: impl Iterator<Item = (&'a Event, Option<&'a str>)> + Clone,
+    events: impl Iterator<Item = (&'a Event, Option<&'a str>)>,
 ) -> Result<Vec<Part>, Error> {
-    let mut is_empty = true;
-    for (event, _) in events.clone() {
-        check(event)?;
-        is_empty = false;
-    }
-    if !is_empty {
-        fresh::keep(tx, events.clone());
+    let events: Vec<Appended<'_>> =
+        events.map(|(event, traceparent)| Appended::new(event, traceparent)).collect::<Result<_, _>>()?;
+    if !events.is_empty() {
+        fresh::keep(tx, &events);
         tx.wake_on_commit();
     }
-    Ok(parts_of(events))
+    Ok(parts_of(&events))
 }
 
-async fn append_one(tx: &mut Tx, event: &Event, traceparent: Option<String>) -> Result<(), Error> {
+async fn append_one(tx: &mut Tx, appended: &Appended<'_>) -> Result<(), Error> {
     tx.execute(
         "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
                              occurred_at, actor, traceparent)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-        columns(event, traceparent),
+        columns(appended),
     )
     .await?;
     tx.execute(
         "INSERT INTO outbox (aggregate, sequence) VALUES ($1, $2)",
-        params![event.aggregate, event.sequence],
+        params![appended.event.aggregate, appended.event.sequence],
     )
     .await?;
     Ok(())
 }
 
-fn parts_of<'a>(events: impl Iterator<Item = (&'a Event, Option<&'a str>)>) -> Vec<Part> {
-    let (mut rows, mut pointers) = (Vec::new(), Vec::new());
-    for (nth, (event, traceparent)) in (0_i64..).zip(events) {
-        rows.push(columns(event, traceparent.map(ToOwned::to_owned)));
-        pointers.push(params![nth, event.aggregate, event.sequence]);
-    }
+fn parts_of(events: &[Appended<'_>]) -> Vec<Part> {
+    let rows = events.iter().map(columns).collect();
+    let pointers = (0_i64..).zip(events);
+    let pointers = pointers.map(|(nth, of)| params![nth, of.event.aggregate, of.event.sequence]).collect();
     vec![
         Part::new(
             "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
@@ -139,9 +148,10 @@ fn check(event: &Event) -> Result<(), Error> {
     Ok(())
 }
 
-fn columns(event: &Event, traceparent: Option<String>) -> Vec<Value> {
+fn columns(appended: &Appended<'_>) -> Vec<Value> {
+    let Appended { id, event, traceparent } = appended;
     params![
-        event.id,
+        *id,
         event.topic.name(),
         event.aggregate_type,
         event.aggregate,
@@ -150,7 +160,7 @@ fn columns(event: &Event, traceparent: Option<String>) -> Vec<Value> {
         event.payload.clone(),
         event.occurred_at.as_microsecond(),
         event.actor.clone(),
-        traceparent,
+        traceparent.map(ToOwned::to_owned),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The one source of time.
+//! The one source of time, and of the ids that are drawn by it.
 //!
 //! Owns the difference between three kinds of time. `business()` is what due times, holds and opening hours are
 //! measured against; it may be virtual, and then moves only by [`Clock::advance_to`]. `shared()` is what several
@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 pub use followed::Follow;
 use followed::Followed;
@@ -120,6 +121,11 @@ impl Clock {
         }
     }
 
+    /// A new id that nobody has, ordered by wall time (UUID version 7). Whoever decides takes ids and draws none.
+    pub fn new_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+
     /// Sleeps for `duration` of wall time.
     #[expect(clippy::disallowed_methods, reason = "this is the clock that is to be asked")]
     pub async fn pause(&self, duration: Duration) {
@@ -192,6 +198,13 @@ mod tests {
         assert!(clock.wall().as_microsecond() - before.as_microsecond() > 3_500_000_000);
         assert!(clock.business().as_microsecond() - before.as_microsecond() < 3_000_000_000);
         assert!(clock.shared().as_microsecond() - before.as_microsecond() < 3_000_000_000);
+    }
+
+    #[test]
+    fn new_ids_ascend_also_where_business_time_stands_still() {
+        let clock = Clock::virtual_at(at("2011-12-01T08:00:00Z"));
+        let ids: Vec<Uuid> = (0..1_000).map(|_| clock.new_id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who and which: typed ids, and the codes that the retailer gives to nodes and goods.
 //!
 //! An id is a UUID inside and carries a prefix at the edge (`ord_0190...`), so that an order id can't be taken for a
-//! promise token. Parsing is strict: one spelling per id, so equal ids are equal texts.
+//! promise token. New ones are drawn by whoever calls (`clock`), never here. Parsing is strict: one spelling per id, so equal ids are equal texts.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -43,11 +43,6 @@ pub enum IdError {
     /// White space at an end.
     #[error("must not begin or end with white space")]
     Padded,
-}
-
-/// A new random id, ordered by time (UUID version 7). The only source of random ids.
-pub fn v7() -> Uuid {
-    Uuid::now_v7()
 }
 
 /// The id that a name always has within a namespace (UUID version 5): for ids that must come out equal when work is
@@ -103,11 +98,6 @@ macro_rules! typed_id {
             /// The id with this UUID.
             pub const fn new(uuid: Uuid) -> Self {
                 Self(uuid)
-            }
-
-            /// A new id that nobody has.
-            pub fn random() -> Self {
-                Self(v7())
             }
 
             /// The UUID, as it is stored.
@@ -288,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_id_reads_back_from_its_own_text() {
-        let id = OrderId::random();
+        let id = OrderId::new(derived("test", "a"));
         assert_eq!(id.to_string().parse::<OrderId>().unwrap(), id);
         assert_eq!(id.to_string().len(), 40);
     }

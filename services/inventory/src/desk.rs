@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
 use db::Tx;
-use domain::id::{self, OrderId, ReservationId};
+use domain::id::{OrderId, ReservationId};
 use domain::stock::reservation::{Line, Reservation, Shift, Step};
 use domain::stock::{Claim, shortages};
 use jiff::Timestamp;
@@ -120,7 +120,6 @@ impl Desk {
         let (event_type, body) = told.body(shown);
         let event = pb::InventoryEvent { body: Some(body) };
         let told = Event {
-            id: id::v7(),
             topic: Topic::Inventory,
             aggregate_type: "reservation",
             aggregate: next.id.uuid(),

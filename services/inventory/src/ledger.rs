@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bus::{Event, Topic};
 use contract::inventory::v1 as pb;
 use db::{Part, Tx, Value};
-use domain::id;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
 use domain::stock::reservation::Shift;
@@ -147,7 +146,6 @@ impl Ledger {
         };
         let body = pb::inventory_event::Body::PositionChanged(changed);
         Event {
-            id: id::v7(),
             topic: Topic::Inventory,
             aggregate_type: "position",
             aggregate: slot.key.aggregate(),

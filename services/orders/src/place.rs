@@ -178,7 +178,7 @@ impl Orders {
         now: Timestamp,
     ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
         let actor = caller.as_str();
-        let (id, draft) = (OrderId::random(), command.draft.clone());
+        let (id, draft) = (OrderId::new(self.clock.new_id()), command.draft.clone());
         let changed = Order::place(id, draft, promise.clone(), &self.policy, now).map_err(invalid)?;
         let reply = response(&changed.order);
         let record = command.call.record(&reply);

@@ -4,10 +4,9 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
-use domain::id::v7;
 use entrepot::clients::money;
 use flows::people::order_at;
-use flows::world::{NODE, People};
+use flows::world::{NODE, People, fresh};
 use tonic::{Code, Status};
 
 use super::Said::{Fields, No};
@@ -271,11 +270,10 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
         ttl: None,
     };
     let mut promises = web.clients.promise.clone();
-    let another = ful::HoldPromiseRequest { request_id: v7().to_string(), ..request.clone() };
+    let another = ful::HoldPromiseRequest { request_id: fresh(), ..request.clone() };
     let released = promises.hold_promise(another).await.expect("held").into_inner();
     let released = released.promise.unwrap_or_default().promise_token;
-    let release =
-        ful::ReleasePromiseRequest { request_id: v7().to_string(), promise_token: released.clone() };
+    let release = ful::ReleasePromiseRequest { request_id: fresh(), promise_token: released.clone() };
     promises.release_promise(release).await.expect("released");
     let held = promises.hold_promise(request).await.expect("held").into_inner();
     let held = held.promise.unwrap_or_default().promise_token;

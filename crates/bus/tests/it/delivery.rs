@@ -115,7 +115,8 @@ async fn a_view_sees_events_as_they_were_appended_after_their_effects() {
         .unwrap();
         tx.commit().await.unwrap();
         let seen = view.next().await.unwrap();
-        assert_eq!(seen.id, appended.id);
+        let mut tx = world.owner.read().await.unwrap();
+        assert_eq!(seen.id, bus::replay::read(&mut tx, aggregate, 1, 1).await.unwrap()[0].id);
         assert_eq!(seen.aggregate, aggregate);
         assert_eq!(seen.sequence, 1);
         assert_eq!(seen.event_type, appended.event_type);

@@ -107,7 +107,6 @@ async fn an_owner_replays_its_events_in_order_from_where_it_is_asked() {
         let mut tx = db.read().await.unwrap();
         let page = bus::replay::read(&mut tx, aggregate, 4, 3).await.unwrap();
         assert_eq!(page.iter().map(|event| event.sequence).collect::<Vec<_>>(), [4, 5, 6]);
-        assert_eq!(page[0].id, events[3].id);
         assert_eq!(page[0].payload, events[3].payload);
         assert!(bus::replay::read(&mut tx, aggregate, 10, 3).await.unwrap().is_empty());
     }

@@ -312,7 +312,6 @@ impl Consumer for Recorder {
 /// An event of an order.
 pub(crate) fn event(aggregate: Uuid, sequence: i64) -> Event {
     Event {
-        id: Uuid::now_v7(),
         topic: Topic::Orders,
         aggregate_type: "order",
         aggregate,

@@ -10,11 +10,14 @@ pub mod lifecycle;
 pub mod shares;
 
 mod cancel;
+mod clocks;
+mod event;
 mod follow;
 #[cfg(test)]
 mod laws;
 mod pay;
 mod place;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -22,17 +25,19 @@ use std::collections::BTreeSet;
 
 use crate::fulfillment::method::Method;
 use crate::id::{self, FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, RefundId, Sku};
-use crate::money::{Currency, Money};
-use crate::time::{Timestamp, after_ms};
-use crate::words;
+use crate::money::Currency;
+use crate::time::Timestamp;
 
 pub use buckets::{Buckets, Snapshot};
 pub use cancel::Outcome;
+pub use clocks::Policy;
+pub use event::Event;
 pub use follow::{Answer, WorkReport};
 pub use ledger::{Ledger, Refund, Tender, TenderState};
 pub use lifecycle::Status;
 pub use pay::{Hold, Payment};
 pub use place::{Draft, DraftLine, Flaw};
+pub use refusal::Refusal;
 pub use shares::{Amounts, Share};
 
 /// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.
@@ -102,33 +107,6 @@ impl Terms {
     /// The terms of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|terms| terms.name() == name)
-    }
-}
-
-/// The clocks of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// How long a prepaid order may be unpaid before its stock is given back, in milliseconds.
-    pub payment_ms: i64,
-    /// How much longer a payment still takes the stock again, in milliseconds.
-    pub grace_ms: i64,
-    /// How long before its end a hold is extended, in milliseconds.
-    pub hold_margin_ms: i64,
-    /// How long an order may have no work before fulfillment is asked for it, in milliseconds.
-    pub work_check_ms: i64,
-    /// How long an order with work may hear nothing of it before fulfillment is asked, in milliseconds.
-    pub progress_check_ms: i64,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            payment_ms: 15 * 60_000,
-            grace_ms: 5 * 60_000,
-            hold_margin_ms: 2 * 60_000,
-            work_check_ms: 5 * 60_000,
-            progress_check_ms: 6 * 3_600_000,
-        }
     }
 }
 
@@ -237,63 +215,6 @@ pub struct Order {
     pub cancels: i64,
 }
 
-/// What happened to an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// It exists; its stock is held.
-    Placed,
-    /// The last block is gone.
-    Unblocked,
-    /// Its stock is confirmed.
-    Confirmed,
-    /// Money came in.
-    Paid {
-        /// By which tender.
-        tender: String,
-        /// How much, in minor units.
-        amount_minor: i64,
-        /// Nothing is due any more.
-        in_full: bool,
-    },
-    /// Not paid in time: the claim is given up.
-    PaymentLapsed {
-        /// The claim.
-        token: PromiseToken,
-    },
-    /// Not paid within the grace: over.
-    Expired {
-        /// The claim, already given up.
-        token: PromiseToken,
-    },
-    /// The node is asked to give pieces up.
-    CancelRequested {
-        /// The number of the request in its order, from 1.
-        number: i64,
-        /// Pieces per line.
-        lines: Vec<(LineNo, i64)>,
-        /// Why.
-        reason: String,
-    },
-    /// Pieces were cancelled.
-    Cancelled {
-        /// All cancelled pieces of each line that has any.
-        lines: Vec<(LineNo, i64)>,
-        /// Why the last ones were.
-        reason: String,
-        /// The claim to give up, when no node ever had the order.
-        token: Option<PromiseToken>,
-    },
-    /// Work went on, or something else changed that has no event of its own.
-    Progressed {
-        /// The lines whose buckets changed.
-        lines: Vec<LineNo>,
-    },
-    /// Every piece is delivered or cancelled.
-    Completed,
-    /// Money is to be paid back.
-    RefundRequested(Refund),
-}
-
 /// An order after a transition, and what happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
@@ -301,98 +222,6 @@ pub struct Changed {
     pub order: Order,
     /// What happened, in order. The last one has the order's version as its sequence.
     pub events: Vec<Event>,
-}
-
-/// Why something can't be done to an order now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Nothing happens to its goods any more.
-    #[error("can't {step}: the order is {}", words::plain(.status.name()))]
-    Over {
-        /// What was to be done.
-        step: &'static str,
-        /// Where the order stands.
-        status: Status,
-    },
-    /// The order has no such line.
-    #[error("the order has no line {line}")]
-    UnknownLine {
-        /// The line.
-        line: LineNo,
-    },
-    /// More pieces were named than can still be cancelled.
-    #[error("only {} of line {line} can still be cancelled", words::counted(*.left, "piece"))]
-    NotCancellable {
-        /// The line.
-        line: LineNo,
-        /// What was asked.
-        asked: i64,
-        /// What is left.
-        left: i64,
-    },
-    /// Nothing is left to cancel, or all of it was asked for already.
-    #[error("nothing is left to cancel")]
-    NothingToCancel,
-    /// The order has no such tender.
-    #[error("the order has no tender {tender}")]
-    UnknownTender {
-        /// The tender.
-        tender: String,
-    },
-    /// The tender's amount is another.
-    #[error("tender {tender} is {due}, not {given}")]
-    AmountDiffers {
-        /// The tender.
-        tender: String,
-        /// Its amount.
-        due: Money,
-        /// What was given.
-        given: Money,
-    },
-    /// The tender can't go there from where it stands.
-    #[error(
-        "tender {tender} is {} and can't become {}",
-        words::plain(.from.name()),
-        words::plain(.to.name())
-    )]
-    TenderState {
-        /// The tender.
-        tender: String,
-        /// Where it stands.
-        from: TenderState,
-        /// What was reported.
-        to: TenderState,
-    },
-    /// The tender pays for goods that are on their way.
-    #[error("tender {tender} pays for goods that are not cancelled")]
-    TenderInUse {
-        /// The tender.
-        tender: String,
-    },
-    /// Stock must be held again before this payment releases the order.
-    #[error("the stock must be held again")]
-    NeedsHold,
-    /// Not the reservation of this order (any more).
-    #[error("the reservation is not the order's")]
-    OtherReservation,
-    /// Already confirmed.
-    #[error("the order is confirmed already")]
-    AlreadyConfirmed,
-    /// It is not time for that.
-    #[error("nothing is due")]
-    NotDue,
-    /// Another fulfillment order serves this order.
-    #[error("fulfillment order {given} does not serve the order")]
-    OtherFulfillment {
-        /// The one that reported.
-        given: FulfillmentId,
-    },
-    /// A fulfillment order reported quantities that can't be.
-    #[error("the quantities reported of line {line} do not add up")]
-    BadSnapshot {
-        /// The line.
-        line: LineNo,
-    },
 }
 
 impl Order {
@@ -434,51 +263,6 @@ impl Order {
     /// Fulfillment has it: no block is left and it did not expire.
     pub fn is_released(&self) -> bool {
         self.blocks.is_empty() && self.expired_at.is_none()
-    }
-
-    /// When time alone changes something: payment lapses, the order expires, a hold must be extended, nothing was heard
-    /// for long. Every order that is not over has such a time.
-    pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let payment = self.lapse_at().or(self.expire_at(policy));
-        let hold = self.extend_at(policy);
-        [payment, hold, self.check_at(policy)].into_iter().flatten().min()
-    }
-
-    /// When fulfillment is asked what became of the order, if nothing was heard until then.
-    pub fn check_at(&self, policy: &Policy) -> Option<Timestamp> {
-        (!self.status().is_over()).then(|| after_ms(self.updated_at, self.check_interval_ms(policy)))
-    }
-
-    /// How long the order waits for news before it asks, and before it asks again.
-    pub fn check_interval_ms(&self, policy: &Policy) -> i64 {
-        if self.fulfillment.is_none() { policy.work_check_ms } else { policy.progress_check_ms }
-    }
-
-    /// When its stock is given back for want of payment.
-    pub fn lapse_at(&self) -> Option<Timestamp> {
-        let waits = self.blocks.contains(&Block::Payment) && self.lapsed_at.is_none();
-        self.payment_due_at.filter(|_| waits && !self.status().is_over())
-    }
-
-    /// When it is over for want of payment.
-    pub fn expire_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let due = self.payment_due_at.filter(|_| self.status() == Status::PaymentLapsed)?;
-        Some(after_ms(due, policy.grace_ms))
-    }
-
-    /// When its hold must be extended: as long as its stock is held and not confirmed, also when a node works on it.
-    pub fn extend_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let buckets = self.buckets();
-        let holds = self.confirmed_at.is_none()
-            && matches!(self.status(), Status::Placed | Status::InFulfillment)
-            && buckets.reserved + buckets.in_work() > 0;
-        let at = after_ms(self.promise.held_until, -policy.hold_margin_ms);
-        holds.then_some(at).filter(|at| self.lapse_at().is_none_or(|lapse| *at < lapse))
-    }
-
-    /// The hold was extended. Tells nobody: nothing changed for anyone else.
-    pub fn hold_extended(&mut self, until: Timestamp) {
-        self.promise.held_until = self.promise.held_until.max(until);
     }
 
     fn line_mut(&mut self, no: LineNo) -> Result<&mut Line, Refusal> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::id::ReservationId;
+use crate::money::Money;
 use crate::time::from_micros;
 
 pub(super) const POLICY: Policy = Policy {
@@ -437,7 +438,9 @@ fn totals_are_recomputed() {
 #[test]
 fn an_order_of_free_goods_needs_no_tender() {
     let free = draft(&[(2, 0)], 0, Vec::new());
-    let changed = Order::place(OrderId::random(), free, promise("first"), &POLICY, at(0)).unwrap();
+    let changed =
+        Order::place(OrderId::new(id::derived("order", "free")), free, promise("first"), &POLICY, at(0))
+            .unwrap();
     assert!(changed.order.is_released());
     let none = draft(&[(2, 5)], 0, Vec::new());
     assert_eq!(none.flaws()[0].field, "tenders");

@@ -4,19 +4,24 @@
 //! `ENTREPOT__SECTION__KEY`, on the command line `--set section.key=value`. An unknown key is an error. Secrets can
 //! come from a file (`..._file`), and are never printed.
 
+mod bus;
 mod check;
 mod layers;
+mod network;
 mod secret;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service::About;
 
+pub use self::bus::{Bus, BusKind};
 pub use layers::{Layers, Setting, Source};
+pub use network::{Admin, Peers, Server};
 pub use secret::Secret;
+pub use storage::{Data, Database};
 
 /// All settings of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -84,7 +89,7 @@ impl Service {
     }
 
     /// The topic that it owns.
-    pub const fn topic(self) -> bus::Topic {
+    pub const fn topic(self) -> ::bus::Topic {
         self.about().topic
     }
 
@@ -108,307 +113,6 @@ pub struct Platform {
 impl Default for Platform {
     fn default() -> Self {
         Self { services: "inventory,fulfillment,orders".to_owned(), alone: false }
-    }
-}
-
-/// Where files are kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Data {
-    /// `SQLite` files, the lock of the running process and generated keys. Made when only its last part is missing.
-    pub directory: PathBuf,
-}
-
-impl Default for Data {
-    fn default() -> Self {
-        Self { directory: PathBuf::from("entrepot-data") }
-    }
-}
-
-/// Where state is kept.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Database {
-    /// `postgres://user:password@host:port/database`, one schema per service in it; empty: an `SQLite` file per
-    /// service in the data directory.
-    pub url: Secret,
-    /// A file that holds the url.
-    pub url_file: PathBuf,
-    /// Url for inventory alone; empty: `url`.
-    pub inventory_url: Secret,
-    /// Url for fulfillment alone; empty: `url`.
-    pub fulfillment_url: Secret,
-    /// Url for orders alone; empty: `url`.
-    pub orders_url: Secret,
-    /// Connections per service.
-    pub max_connections: u32,
-    /// PostgreSQL: a connection that gives no answer for this long is asked about on another one and, unless the server
-    /// still works on the statement, closed together with all that rest, ms.
-    pub answer_timeout_ms: u64,
-    /// Wait for a connection, ms.
-    pub acquire_timeout_ms: u64,
-    /// Wait for a lock, ms.
-    pub lock_timeout_ms: u64,
-    /// Longest statement, ms.
-    pub statement_timeout_ms: u64,
-    /// Longest pause inside a transaction, ms.
-    pub idle_in_tx_timeout_ms: u64,
-    /// Statements slower than this are logged, ms.
-    pub slow_statement_ms: u64,
-    /// Whether a connection to PostgreSQL may leave this machine. It has no TLS in this version: passwords and data
-    /// can be read on the way.
-    pub allow_unencrypted: bool,
-}
-
-impl Default for Database {
-    fn default() -> Self {
-        let options = db::Options::default();
-        Self {
-            url: Secret::default(),
-            url_file: PathBuf::new(),
-            inventory_url: Secret::default(),
-            fulfillment_url: Secret::default(),
-            orders_url: Secret::default(),
-            max_connections: 16,
-            answer_timeout_ms: options.answer_timeout_ms,
-            acquire_timeout_ms: options.acquire_timeout_ms,
-            lock_timeout_ms: options.lock_timeout_ms,
-            statement_timeout_ms: options.statement_timeout_ms,
-            idle_in_tx_timeout_ms: options.idle_in_tx_timeout_ms,
-            slow_statement_ms: options.slow_statement_ms,
-            allow_unencrypted: options.allow_unencrypted,
-        }
-    }
-}
-
-/// Which transport carries events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BusKind {
-    /// Within this process.
-    Local,
-    /// Over Kafka.
-    Kafka,
-}
-
-/// How events travel.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Bus {
-    /// `local` (all services in this process) or `kafka`.
-    pub kind: BusKind,
-    /// Whether databases that were used with Kafka may be used with the local bus. No other process may use them then.
-    pub leave_kafka: bool,
-    /// Kafka brokers, `host:port` separated by commas.
-    pub brokers: String,
-    /// Put before the names of topics and consumer groups, so that several platforms can share a broker.
-    pub prefix: String,
-    /// SASL user; empty: no SASL.
-    pub username: String,
-    /// SASL password.
-    pub password: Secret,
-    /// A file that holds the password.
-    pub password_file: PathBuf,
-    /// SASL mechanism: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    pub sasl_mechanism: String,
-    /// Whether to speak TLS with the broker (a build with the feature `ssl`).
-    pub tls: bool,
-    /// File of certificate authorities for TLS; empty: the system's.
-    pub ca_file: PathBuf,
-    /// How members of a group share partitions: `classic`, or `consumer` (brokers from 4.0 on).
-    pub group_protocol: String,
-    /// Name of this process among the members of its groups, the same after a restart, so that a quick one moves no
-    /// partitions; empty: none. Two processes of one name push each other out.
-    pub instance: String,
-    /// A member silent for so long is taken for dead, ms.
-    pub session_timeout_ms: u32,
-    /// Whether `serve` makes missing topics.
-    pub create_topics: bool,
-    /// Partitions of topics that are made; never change it later.
-    pub partitions: u32,
-    /// Copies of each partition of topics that are made.
-    pub replication: u32,
-    /// Copies that must have an event before it counts as published.
-    pub min_insync: u32,
-    /// How long the broker keeps events in topics that are made, h.
-    pub retention_hours: u32,
-    /// Events stay this many days with their owner, for replays and late joiners.
-    pub events_days: u32,
-    /// Replies to request ids stay this many hours.
-    pub inbox_hours: u32,
-    /// Term of the leases of relays and timers, ms; a successor takes over this much after a crash.
-    pub lease_ms: u32,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        let kept = bus::Settings::default();
-        Self {
-            kind: BusKind::Local,
-            leave_kafka: false,
-            brokers: "127.0.0.1:9092".to_owned(),
-            prefix: String::new(),
-            username: String::new(),
-            password: Secret::default(),
-            password_file: PathBuf::new(),
-            sasl_mechanism: "PLAIN".to_owned(),
-            tls: false,
-            ca_file: PathBuf::new(),
-            group_protocol: "classic".to_owned(),
-            instance: String::new(),
-            session_timeout_ms: 10_000,
-            create_topics: true,
-            partitions: 12,
-            replication: 1,
-            min_insync: 1,
-            retention_hours: 168,
-            events_days: kept.events_days,
-            inbox_hours: kept.inbox_hours,
-            lease_ms: kept.lease_ms,
-        }
-    }
-}
-
-/// The port that callers use: gRPC and gRPC-Web.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Whether addresses other than this machine's may be listened on. Callers are believed who they say they are, so
-    /// a proxy or a closed network must stand before it.
-    pub allow_non_loopback: bool,
-    /// Whether callers that name nobody may call everything.
-    pub allow_anonymous: bool,
-    /// Browser origins that may call, separated by commas: full origins, `loopback`, `*`.
-    pub cors_origins: String,
-    /// Names by which callers reach this server, also on the admin port, separated by commas: `orders.example.com`,
-    /// `*.example.com`, `*`. Loopback and the address that is called need no name.
-    pub hosts: String,
-    /// Deadline of a call that names none, ms.
-    pub default_deadline_ms: u64,
-    /// Longer deadlines are cut to this, ms.
-    pub max_deadline_ms: u64,
-    /// Calls of one class (reads, writes, calls of our own services) that run and wait at once. How many of them run
-    /// follows their latency.
-    pub max_in_flight: usize,
-    /// Reads of one connection that run at once; more of them wait. 0: a quarter of the connections to the database.
-    pub max_reads_per_connection: usize,
-    /// Open streams at once; half of them are for our own services.
-    pub max_open_streams: usize,
-    /// A stream that sent nothing for this long sends an empty message, so that nobody between takes it for dead, s.
-    pub stream_heartbeat_s: u64,
-    /// Unread answers of one connection, KiB; with more it begins no further call.
-    pub max_unread_per_connection_kib: usize,
-    /// Unread answers of all connections, KiB; with more the connection that holds most is closed.
-    pub max_unread_kib: usize,
-    /// An answer of which nothing was read for this long is reset, s.
-    pub stalled_answer_s: u64,
-    /// Connections at once.
-    pub max_connections: usize,
-    /// Calls at once on one connection.
-    pub max_streams_per_connection: u32,
-    /// A quiet connection is asked for a sign of life this often, s.
-    pub keepalive_interval_s: u64,
-    /// And closed without one within this, s.
-    pub keepalive_timeout_s: u64,
-    /// Connections are asked to reconnect after this, s.
-    pub max_connection_age_s: u64,
-    /// And closed this much later, s.
-    pub max_connection_age_grace_s: u64,
-    /// From "not ready" to "no new calls" at a shutdown, ms: time for a load balancer to look away.
-    pub shutdown_grace_ms: u64,
-    /// How long a shutdown waits for calls, s.
-    pub drain_limit_s: u64,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
-            allow_non_loopback: false,
-            allow_anonymous: true,
-            cors_origins: "loopback".to_owned(),
-            hosts: String::new(),
-            default_deadline_ms: 10_000,
-            max_deadline_ms: 60_000,
-            max_in_flight: 1_024,
-            max_reads_per_connection: 0,
-            max_open_streams: 20_000,
-            stream_heartbeat_s: 20,
-            max_unread_per_connection_kib: 4_096,
-            max_unread_kib: 65_536,
-            stalled_answer_s: 30,
-            max_connections: 10_000,
-            max_streams_per_connection: 128,
-            keepalive_interval_s: 20,
-            keepalive_timeout_s: 20,
-            max_connection_age_s: 1_800,
-            max_connection_age_grace_s: 300,
-            shutdown_grace_ms: 0,
-            drain_limit_s: 8,
-        }
-    }
-}
-
-/// The port that operators use: `/metrics`, `/livez`, `/readyz`, `/version`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Admin {
-    /// Whether there is one.
-    pub enabled: bool,
-    /// Address and port; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// `/readyz` fails when the oldest unpublished event is older than this, s; 0: it only tells, since orders can be
-    /// taken while the broker is away.
-    pub max_outbox_age_s: u64,
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { enabled: true, listen: SocketAddr::from(([127, 0, 0, 1], 7401)), max_outbox_age_s: 0 }
-    }
-}
-
-/// Services that run in other processes, `http://host:port`; empty: in this one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Peers {
-    /// Inventory, which fulfillment asks.
-    pub inventory: String,
-    /// Fulfillment, which orders asks.
-    pub fulfillment: String,
-    /// Orders, which nobody asks but for events that a consumer misses.
-    pub orders: String,
-    /// A connection on which nothing came for this long is asked for a sign of life, ms.
-    pub keepalive_interval_ms: u64,
-    /// Without one within this it is given up, ms.
-    pub keepalive_timeout_ms: u64,
-    /// Longest making of a connection, ms.
-    pub connect_timeout_ms: u64,
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        Self {
-            inventory: String::new(),
-            fulfillment: String::new(),
-            orders: String::new(),
-            keepalive_interval_ms: 2_000,
-            keepalive_timeout_ms: 2_000,
-            connect_timeout_ms: 2_000,
-        }
-    }
-}
-
-impl Peers {
-    /// How peers are reached.
-    pub fn options(&self) -> server::peer::Options {
-        server::peer::Options {
-            keepalive_interval: Duration::from_millis(self.keepalive_interval_ms),
-            keepalive_timeout: Duration::from_millis(self.keepalive_timeout_ms),
-            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
-        }
     }
 }
 

@@ -71,7 +71,7 @@ impl Fulfillment {
         let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
         let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
-        let token = PromiseToken::random();
+        let token = PromiseToken::new(self.clock.new_id());
         for _ in 0..PLANS {
             // Read before the plan is made: a node that changes in between is planned again.
             let node_version = self.network.version(&hold.node);

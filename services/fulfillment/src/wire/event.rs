@@ -1,11 +1,11 @@
-//! Events of fulfilment orders on the topic.
+//! Events of fulfillment orders on the topic.
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
 use contract::orders::v1::OrderCancelRequested;
 use domain::fulfillment::event::Notice;
 use domain::fulfillment::{Collector, Event, Pick, RejectReason, ShortReason, Units};
-use domain::id::{FulfillmentId, OrderId, PromiseToken, derived, v7};
+use domain::id::{FulfillmentId, OrderId, PromiseToken, derived};
 use jiff::Timestamp;
 use prost::Message as _;
 
@@ -19,7 +19,7 @@ macro_rules! named {
     };
 }
 
-/// An event with the fulfilment order as it was right after it.
+/// An event with the fulfillment order as it was right after it.
 pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp) -> bus::Event {
     let body = body(event);
     let event_type = type_name(&body);
@@ -31,7 +31,6 @@ pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp)
         order.flat_map(|order| &mut order.lines).for_each(|line| line.name.clear());
     }
     bus::Event {
-        id: v7(),
         topic: bus::Topic::Fulfillment,
         aggregate_type: "fulfillment_order",
         aggregate: stored.order.id.uuid(),
@@ -44,7 +43,7 @@ pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp)
 }
 
 /// The answer to a cancel request of an order that no node works on: all that it asks is cancelled. It is an aggregate
-/// of its own, of one event: there is no fulfilment order that could count versions.
+/// of its own, of one event: there is no fulfillment order that could count versions.
 pub(crate) fn cancelled_without_work(
     order: OrderId,
     asked: &OrderCancelRequested,
@@ -82,7 +81,6 @@ pub(crate) fn cancelled_without_work(
         body: Some(Body::Cancelled(cancelled)),
     };
     bus::Event {
-        id: v7(),
         topic: bus::Topic::Fulfillment,
         aggregate_type: "fulfillment_order",
         aggregate: derived("fulfillment.none", &format!("{order}|{}", asked.cancel_number)),

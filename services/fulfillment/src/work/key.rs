@@ -1,7 +1,7 @@
 //! The key under which pickup codes are hashed.
 
 use domain::fulfillment::code::Code;
-use domain::id::NodeId;
+use domain::id::{NodeId, Uuid};
 use hmac::{Hmac, Mac};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -15,8 +15,8 @@ impl Key {
         let mut block = [0_u8; 64];
         if secret.is_empty() {
             tracing::warn!("no secret for pickup codes is set: codes end with this process");
-            block[..16].copy_from_slice(domain::id::v7().as_bytes());
-            block[16..32].copy_from_slice(domain::id::v7().as_bytes());
+            block[..16].copy_from_slice(Uuid::new_v4().as_bytes());
+            block[16..32].copy_from_slice(Uuid::new_v4().as_bytes());
         } else {
             block[..32].copy_from_slice(&Sha256::digest(secret.as_bytes()));
         }

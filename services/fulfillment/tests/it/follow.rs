@@ -5,7 +5,7 @@ use std::time::Duration;
 use bus::{Bus, Event, Topic};
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
-use domain::id::{derived, v7};
+use domain::id::derived;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +38,6 @@ async fn tell(world: &World, atp: i64, version: i64) {
     let changed = stock::PositionChanged { position: Some(position), occurred_time: None };
     let body = Some(stock::inventory_event::Body::PositionChanged(changed));
     let event = Event {
-        id: v7(),
         topic: Topic::Inventory,
         aggregate_type: "position",
         aggregate: derived("position", "lon-1|A"),

@@ -2,12 +2,11 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
-use domain::id::v7;
 use jiff::SignedDuration;
 use tonic::Code;
 
 use crate::support::{
-    World, at, by, cart, engines, hold, minutes, place, reason, stamp, store, time, worlds,
+    World, at, by, cart, engines, hold, minutes, place, reason, stamp, store, time, v7, worlds,
 };
 
 fn put(nodes: Vec<pb::Node>) -> pb::PutNodesRequest {

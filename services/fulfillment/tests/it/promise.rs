@@ -2,13 +2,13 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
-use domain::id::{OrderId, v7};
+use domain::id::OrderId;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tonic::Code;
 
 use crate::support::{
-    World, at, by, cart, engines, hold, minutes, place, promises, reason, stamp, store, worlds,
+    World, at, by, cart, engines, hold, minutes, place, promises, reason, stamp, store, v7, worlds,
 };
 
 const SHOPPER: &str = "customer/1";
@@ -402,7 +402,7 @@ async fn a_shopper_may_extend_to_an_hour_in_all_and_the_stock_outlives_it() {
 async fn the_decision_behind_a_promise_can_be_read_back() {
     for world in two_stores().await {
         let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
-        let order = OrderId::random();
+        let order = OrderId::new(v7());
         let mut client = world.promises();
         client.confirm_promise(by(ORDERS, confirm(&promise, order))).await.unwrap();
         let by_order = pb::GetSourcingDecisionRequest {

@@ -1,12 +1,12 @@
 //! How promises end: what is given back when, and to whom it belongs meanwhile.
 
 use contract::fulfillment::v1 as pb;
-use domain::id::{OrderId, PromiseToken, v7};
+use domain::id::{OrderId, PromiseToken};
 use jiff::SignedDuration;
 use tonic::Code;
 
 use crate::react::{batch, of_order, of_orders, placed, shop, told};
-use crate::support::{World, at, by, hold, reason, stamp};
+use crate::support::{World, at, by, hold, reason, stamp, v7};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -39,7 +39,7 @@ async fn a_release_that_is_late_does_not_touch_the_stock_of_an_order() {
         world.inventory.go_down(false);
         assert_eq!((world.count(TASKS).await, world.inventory.held()), (1, 1), "to be given back later");
         // The order was placed before, and its word comes now: inventory has confirmed the claim for it.
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         assert_eq!(world.count(TASKS).await, 0);
         world.pass(SignedDuration::from_mins(1));
         world.run_due().await;
@@ -51,7 +51,7 @@ async fn a_release_that_is_late_does_not_touch_the_stock_of_an_order() {
 async fn a_call_to_release_looks_at_the_promise_first() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         let token: PromiseToken = promise.promise_token.parse().unwrap();
         let mut tx = world.db.begin().await.unwrap();
         tx.execute(
@@ -105,7 +105,7 @@ async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
             promise_token: promise.promise_token.clone(),
             expire_time: Some(stamp(at(until))),
         };
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         let longer = extend("2026-01-12T10:40:00Z");
         let same = world.promises().extend_promise(by(ORDERS, longer)).await.unwrap().into_inner();
         assert_eq!(same.promise.unwrap().state(), pb::PromiseState::Confirmed);
@@ -142,7 +142,7 @@ async fn a_promise_is_told_to_who_asked_for_it_to_services_and_to_operators() {
         };
         world.promises().extend_promise(by(ORDERS, extend)).await.unwrap();
         is_told(&world, &promise, pb::PromiseState::Live).await;
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         is_told(&world, &promise, pb::PromiseState::Confirmed).await;
         assert_eq!(reason(&release(&world, SHOPPER, &promise).await.unwrap_err()), "PROMISE_TAKEN");
     }
@@ -168,7 +168,7 @@ async fn an_order_that_is_late_still_finds_the_stock_of_its_promise() {
         let promise = held(&world).await;
         world.pass(SignedDuration::from_mins(20));
         world.run_due().await;
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         world.run_due().await;
         assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
     }
@@ -231,7 +231,7 @@ async fn state(world: &World, promise: &pb::Promise) -> pb::PromiseState {
 async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
     for world in shop().await {
         let promise = held(&world).await;
-        let (order, other) = (OrderId::random(), OrderId::random());
+        let (order, other) = (OrderId::new(v7()), OrderId::new(v7()));
         let request = confirm(&promise, order);
         let mut client = world.promises();
         world.pass(SignedDuration::from_mins(10));
@@ -257,7 +257,7 @@ async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
 async fn an_order_that_exists_goes_before_one_that_a_call_spoke_of() {
     for world in shop().await {
         let promise = held(&world).await;
-        let (spoken_of, order) = (OrderId::random(), OrderId::random());
+        let (spoken_of, order) = (OrderId::new(v7()), OrderId::new(v7()));
         let mut client = world.promises();
         client.confirm_promise(by(ORDERS, confirm(&promise, spoken_of))).await.unwrap();
         // Inventory has confirmed the claim for it, too.
@@ -275,7 +275,7 @@ async fn an_order_that_exists_goes_before_one_that_a_call_spoke_of() {
 async fn two_orders_of_one_batch_do_not_take_each_others_promise() {
     for world in shop().await {
         let promise = held(&world).await;
-        let (first, second) = (OrderId::random(), OrderId::random());
+        let (first, second) = (OrderId::new(v7()), OrderId::new(v7()));
         let events = [first, second].map(|order| of_orders(&world, order, placed(&promise, false)));
         batch(&world, &events).await.unwrap();
         assert_eq!(of_order(&world, first).await.state(), pb::FulfillmentState::Offered);
@@ -287,7 +287,7 @@ async fn two_orders_of_one_batch_do_not_take_each_others_promise() {
 async fn a_confirmed_promise_whose_order_never_comes_ends() {
     for world in shop().await {
         let promise = held(&world).await;
-        let request = confirm(&promise, OrderId::random());
+        let request = confirm(&promise, OrderId::new(v7()));
         world.promises().confirm_promise(by(ORDERS, request)).await.unwrap();
         assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:15:00Z")));
         world.pass(SignedDuration::from_mins(14));
@@ -304,7 +304,7 @@ async fn a_confirmed_promise_whose_order_never_comes_ends() {
 async fn work_that_ends_when_its_slot_is_forgotten_gives_nothing_back() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         // A long holiday went by before the node could have answered.
         let mut tx = world.db.begin().await.unwrap();
         tx.execute("DELETE FROM capacity_slots", db::params![]).await.unwrap();
@@ -337,7 +337,7 @@ async fn a_request_id_stays_with_its_request_also_when_its_promise_has_ended() {
 async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         held(&world).await;
         let mut tx = world.db.begin().await.unwrap();
         tx.execute("UPDATE promises SET method = 'ODD' WHERE state = 'LIVE'", db::params![]).await.unwrap();

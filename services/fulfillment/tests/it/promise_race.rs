@@ -4,10 +4,10 @@ use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body;
-use domain::id::{OrderId, v7};
+use domain::id::OrderId;
 
 use crate::react::{batch, of_order, of_orders, placed, told};
-use crate::support::{World, by, hold, patient_worlds, store};
+use crate::support::{World, by, hold, patient_worlds, store, v7};
 
 async fn held(world: &World) -> pb::Promise {
     let answer = world.promises().hold_promise(by("service/orders", hold("lon-1", &[("A", 1)]))).await;
@@ -33,7 +33,7 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
         world.stock(&[("lon-1", "A", 1_000)]).await;
         let mut rounds = Vec::new();
         for _ in 0..20 {
-            let begun = OrderId::random();
+            let begun = OrderId::new(v7());
             told(&world, begun, placed(&held(&world).await, false)).await;
             rounds.push((begun, held(&world).await, held(&world).await));
         }
@@ -42,8 +42,8 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
             // frees a place in the same slot.
             let lapsed = orders::OrderPaymentLapsed { promise_token: ended.promise_token.clone() };
             let events = [
-                of_orders(&world, OrderId::random(), Body::PaymentLapsed(lapsed)),
-                of_orders(&world, OrderId::random(), placed(fresh, false)),
+                of_orders(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)),
+                of_orders(&world, OrderId::new(v7()), placed(fresh, false)),
             ];
             let (applied, ()) = tokio::join!(batch(&world, &events), reject(&world, *begun));
             applied.expect("nobody waits in a circle");

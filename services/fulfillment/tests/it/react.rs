@@ -6,11 +6,11 @@ use contract::inventory::v1 as stock;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body;
 use contract::r#type::v1 as common;
-use domain::id::{OrderId, PromiseToken, v7};
+use domain::id::{OrderId, PromiseToken};
 use jiff::SignedDuration;
 use prost::Message as _;
 
-use crate::support::{World, at, by, hold, stamp, store, worlds};
+use crate::support::{World, at, by, hold, stamp, store, v7, worlds};
 
 pub(crate) async fn shop() -> Vec<World> {
     let worlds = worlds().await;
@@ -105,7 +105,7 @@ const WORK: &str = "SELECT COUNT(*) AS n FROM fulfillment_orders";
 #[tokio::test]
 async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
     for world in shop().await {
-        let (promise, order) = (held(&world).await, OrderId::random());
+        let (promise, order) = (held(&world).await, OrderId::new(v7()));
         told(&world, order, placed(&promise, false)).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
         assert_eq!(world.count(WORK).await, 1);
@@ -117,7 +117,7 @@ async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
 #[tokio::test]
 async fn a_blocked_order_becomes_work_when_its_last_block_is_gone() {
     for world in shop().await {
-        let (promise, order) = (held(&world).await, OrderId::random());
+        let (promise, order) = (held(&world).await, OrderId::new(v7()));
         told(&world, order, placed(&promise, true)).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Live);
         assert_eq!(world.count(WORK).await, 0);
@@ -133,17 +133,17 @@ async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up()
         let promise_token = |promise: &pb::Promise| promise.promise_token.clone();
         let first = held(&world).await;
         let lapsed = orders::OrderPaymentLapsed { promise_token: promise_token(&first) };
-        told(&world, OrderId::random(), Body::PaymentLapsed(lapsed)).await;
+        told(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)).await;
         let second = held(&world).await;
         let cancelled =
             orders::OrderCancelled { promise_token: promise_token(&second), ..Default::default() };
-        told(&world, OrderId::random(), Body::Cancelled(cancelled)).await;
+        told(&world, OrderId::new(v7()), Body::Cancelled(cancelled)).await;
         for promise in [&first, &second] {
             assert_eq!(state(&world, promise).await, pb::PromiseState::Released);
         }
         assert_eq!(world.taken().await, 0);
         let expired = orders::OrderExpired { promise_token: promise_token(&first) };
-        told(&world, OrderId::random(), Body::Expired(expired)).await;
+        told(&world, OrderId::new(v7()), Body::Expired(expired)).await;
         assert_eq!(world.taken().await, 0, "given up once");
     }
 }
@@ -151,7 +151,7 @@ async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up()
 #[tokio::test]
 async fn an_order_that_comes_after_its_promise_ended_takes_its_capacity_again() {
     for world in shop().await {
-        let (promise, order) = (held(&world).await, OrderId::random());
+        let (promise, order) = (held(&world).await, OrderId::new(v7()));
         world.pass(SignedDuration::from_mins(16));
         world.run_due().await;
         assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Expired, 0));
@@ -164,7 +164,7 @@ async fn an_order_that_comes_after_its_promise_ended_takes_its_capacity_again() 
 #[tokio::test]
 async fn a_promise_serves_one_order_only() {
     for world in shop().await {
-        let (promise, order, other) = (held(&world).await, OrderId::random(), OrderId::random());
+        let (promise, order, other) = (held(&world).await, OrderId::new(v7()), OrderId::new(v7()));
         told(&world, order, placed(&promise, false)).await;
         told(&world, other, placed(&promise, false)).await;
         assert_eq!(world.taken().await, 1);
@@ -205,7 +205,7 @@ async fn a_promise_serves_one_order_only() {
 #[tokio::test]
 async fn a_cancel_of_an_order_without_work_is_answered() {
     for world in shop().await {
-        let order = OrderId::random();
+        let order = OrderId::new(v7());
         for cancel_number in 1..=2 {
             let asked = orders::OrderCancelRequested {
                 cancel_number,
@@ -228,11 +228,11 @@ async fn a_cancel_of_an_order_without_work_is_answered() {
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [(1, 3), (2, 3)]);
         let same = |event: &pb::FulfillmentEvent| event.fulfillment_order.clone().unwrap().fulfillment_id;
-        assert_eq!(same(&answers[0]), same(&answers[1]), "an order follows one fulfilment order");
+        assert_eq!(same(&answers[0]), same(&answers[1]), "an order follows one fulfillment order");
     }
 }
 
-/// The newest fulfilment order of an order.
+/// The newest fulfillment order of an order.
 pub(crate) async fn of_order(world: &World, order: OrderId) -> pb::FulfillmentOrder {
     let request = pb::GetFulfillmentOrderRequest {
         key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
@@ -262,8 +262,9 @@ async fn events(world: &World, event_type: &'static str) -> Vec<pb::FulfillmentE
 #[tokio::test]
 async fn an_order_whose_promise_is_not_known_here_is_worked_on_all_the_same() {
     for world in shop().await {
-        let promise = pb::Promise { promise_token: PromiseToken::random().to_string(), ..Default::default() };
-        told(&world, OrderId::random(), placed(&promise, false)).await;
+        let promise =
+            pb::Promise { promise_token: PromiseToken::new(v7()).to_string(), ..Default::default() };
+        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
         assert_eq!(world.count(WORK).await, 1);
     }
 }

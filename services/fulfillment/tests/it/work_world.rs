@@ -1,5 +1,6 @@
 //! A shop with three nodes, a clock that the test moves, and orders that come as events.
 
+use crate::support::v7;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use contract::inventory::v1 as inventory;
 use contract::orders::v1 as orders;
 use contract::r#type::v1 as common;
 use db::testing::TestDb;
-use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId, derived, v7};
+use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId, derived};
 use fulfillment::{Config, Fulfillment, Peers, Secret};
 use jiff::{SignedDuration, Timestamp};
 use prost::Message as _;
@@ -37,7 +38,7 @@ pub(crate) fn reason(status: &Status) -> String {
     server::status::reason(status).unwrap_or_default()
 }
 
-/// One line of a fulfilment order.
+/// One line of a fulfillment order.
 pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::FulfillmentLine {
     let found = order.lines.iter().find(|l| l.line == line).unwrap().clone();
     let sum = found.to_pick + found.picked + found.ready + found.done + found.short + found.cancelled;
@@ -220,7 +221,7 @@ impl Shop {
     pub(crate) fn plan(&self, node: &str, quantities: &[i64]) -> Work {
         let token = PromiseToken::new(v7());
         Work {
-            order: OrderId::random().to_string(),
+            order: OrderId::new(v7()).to_string(),
             token,
             id: FulfillmentId::new(derived("fulfillment", &token.to_string())).to_string(),
             node: node.to_owned(),
@@ -382,7 +383,7 @@ impl Shop {
         store.get(Key::FulfillmentId(id.to_owned())).await.unwrap()
     }
 
-    /// All events of a fulfilment order.
+    /// All events of a fulfillment order.
     pub(crate) async fn events(&self, id: &str) -> Vec<AppendedEvent> {
         let id: FulfillmentId = id.parse().unwrap();
         let mut tx = self.db.read().await.unwrap();

@@ -3,7 +3,7 @@
 use bus::Topic;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
-use domain::id::{self, LineNo};
+use domain::id::LineNo;
 use domain::order::{Event, Line, Order};
 use domain::time::Timestamp;
 use prost::Message as _;
@@ -24,7 +24,6 @@ pub(crate) fn event(order: &Order, what: &Event, sequence: i64, actor: &str, now
         body: Some(body),
     };
     bus::Event {
-        id: id::v7(),
         topic: Topic::Orders,
         aggregate_type: AGGREGATE,
         aggregate: order.id.uuid(),

@@ -3,11 +3,11 @@
 use contract::orders::v1 as pb;
 use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
-use domain::id::v7;
+use domain::id::OrderId;
 use pb::TenderState;
 use tonic::Code;
 
-use crate::world::{World, fields, gbp, line, money, request, tender, worlds};
+use crate::world::{World, fields, gbp, line, money, request, tender, v7, worlds};
 
 type Change = fn(&mut pb::PlaceOrderRequest);
 type PaymentChange = fn(&mut pb::PayOrderRequest);
@@ -289,7 +289,7 @@ async fn bad_questions_are_named_by_field() {
         .await,
         ["filter.placed_from_time", "filter.placed_before_time"]
     );
-    let missing = pb::GetOrderRequest { order_id: domain::id::OrderId::random().to_string() };
+    let missing = pb::GetOrderRequest { order_id: OrderId::new(v7()).to_string() };
     let refused = world.client.clone().get_order(missing.clone()).await.unwrap_err();
     assert_eq!(server::status::facts(&refused)["order_id"], missing.order_id);
     assert_eq!(

@@ -2,13 +2,12 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
-use domain::id::v7;
 use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
 use pb::{CancelOutcome, OrderStatus, TenderState};
 use tonic::Code;
 
-use crate::world::{World, fields, minor, reason, refunds, worlds};
+use crate::world::{World, fields, minor, reason, refunds, v7, worlds};
 
 fn pieces(lines: &[(u32, i64)]) -> Vec<ful::HandedOverLine> {
     lines.iter().map(|(line, quantity)| ful::HandedOverLine { line: *line, quantity: *quantity }).collect()

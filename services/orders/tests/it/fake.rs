@@ -1,5 +1,6 @@
 //! Fulfillment's promises, as orders sees them: holds by request id, refusals on demand.
 
+use crate::world::v7;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use contract::fulfillment::v1::fulfillment_events_service_server::{
 };
 use contract::fulfillment::v1::promise_service_server::{PromiseService, PromiseServiceServer};
 use contract::r#type::v1::{StoredEvent, Window};
-use domain::id::{PromiseToken, Uuid, v7};
+use domain::id::{PromiseToken, Uuid};
 use domain::time::{after_ms, from_parts, to_parts};
 use prost_types::Timestamp as PbTimestamp;
 use server::{Peer, Reason, Violation};

@@ -1,12 +1,11 @@
 //! Paying, in time and too late.
 
 use contract::orders::v1 as pb;
-use domain::id::v7;
 use domain::time::after_ms;
 use pb::{OrderStatus, TenderState};
 use tonic::Code;
 
-use crate::world::{fields, gbp, line, minor, reason, refunds, request, tender, worlds};
+use crate::world::{fields, gbp, line, minor, reason, refunds, request, tender, v7, worlds};
 
 #[tokio::test]
 async fn a_payment_releases_the_order() {

@@ -4,12 +4,12 @@ use contract::fulfillment::v1::PromiseState;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::orders::v1::place_order_request::Fulfillment;
-use domain::id::{PromiseToken, v7};
+use domain::id::PromiseToken;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
 use tonic::Code;
 
-use crate::world::{fields, gbp, line, minor, reason, request, worlds, worlds_with};
+use crate::world::{fields, gbp, line, minor, reason, request, v7, worlds, worlds_with};
 
 #[tokio::test]
 async fn a_paid_order_is_released_with_all_that_a_node_needs() {
@@ -158,7 +158,7 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
         let refused = world.try_place(with("x2", same(), &token)).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "PROMISE_TAKEN"));
         assert_eq!(world.fake.promise(&token).state(), PromiseState::Live, "it is still the first order's");
-        let unknown = PromiseToken::random().to_string();
+        let unknown = PromiseToken::new(v7()).to_string();
         assert_eq!(
             fields(&world.try_place(with("x3", same(), &unknown)).await.unwrap_err()),
             ["promise_token"]
@@ -337,7 +337,7 @@ async fn a_refusal_that_says_ask_again_is_aborted() {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "NOT_HELD"));
         assert!(refused.message().contains("ask again with a new request_id"), "{}", refused.message());
         world.fake.end_at_once(false);
-        wanted.request_id = domain::id::v7().to_string();
+        wanted.request_id = v7().to_string();
         let order = world.try_place(wanted).await.unwrap();
         // A promise that is still being made.
         let mut wanted = request("2", vec![line("a", 1, 100)], TenderState::Captured);
@@ -362,7 +362,7 @@ async fn a_request_id_that_was_refused_is_free_also_for_another_body() {
         assert_eq!(world.try_place(other).await.unwrap(), order);
         assert_eq!(reason(&world.try_place(wanted).await.unwrap_err()), "REQUEST_ID_REUSED");
         let mut payment = pb::PayOrderRequest {
-            request_id: domain::id::v7().to_string(),
+            request_id: v7().to_string(),
             order_id: order.order_id.clone(),
             tender_id: "t1".to_owned(),
             state: TenderState::Captured.into(),

@@ -4,13 +4,13 @@ use bus::{Consumer as _, Delivered, Topic};
 use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as pb;
-use domain::id::{OrderId, v7};
+use domain::id::OrderId;
 use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
 use inv::inventory_event::Body as Stock;
 use pb::OrderStatus;
 
-use crate::world::{World, refunds, worlds};
+use crate::world::{World, refunds, v7, worlds};
 
 fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
@@ -146,7 +146,7 @@ async fn a_report_that_changes_nothing_is_a_step_and_no_event() {
 }
 
 #[tokio::test]
-async fn lost_stock_is_a_step_until_fulfilment_ends_its_work() {
+async fn lost_stock_is_a_step_until_fulfillment_ends_its_work() {
     for world in worlds().await {
         let order = world.paid().await;
         let refused = inv::ReservationRefused {
@@ -217,7 +217,7 @@ async fn what_can_not_be_is_poison() {
         let wrong = world.work_event(&order, State::ReadyForPickup, ready(), |l| l.ready = 1);
         assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         let mut unknown = order.clone();
-        unknown.order_id = OrderId::random().to_string();
+        unknown.order_id = OrderId::new(v7()).to_string();
         let wrong = world.work_event(&unknown, State::ReadyForPickup, ready(), |_| ());
         assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         world.confirm(&unknown).await; // anyone may confirm a promise for an order that never was

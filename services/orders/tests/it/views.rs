@@ -1,10 +1,11 @@
 //! Reading.
 
 use contract::orders::v1 as pb;
+use domain::id::OrderId;
 use pb::{OrderStatus, TenderState};
 use tonic::Code;
 
-use crate::world::{World, fields, line, reason, request, worlds};
+use crate::world::{World, fields, line, reason, request, v7, worlds};
 
 async fn list(world: &World, filter: pb::OrderFilter, page_size: i32, token: &str) -> pb::ListOrdersResponse {
     let page_token = token.to_owned();
@@ -143,10 +144,8 @@ async fn a_timeline_comes_by_page_with_actor_and_time() {
         let rest = world.client.clone().list_order_timeline(ask(first.next_page_token)).await.unwrap();
         let rest = rest.into_inner();
         assert_eq!((rest.entries[0].step.as_str(), rest.next_page_token.as_str()), ("EXPIRED", ""));
-        let unknown = pb::ListOrderTimelineRequest {
-            order_id: domain::id::OrderId::random().to_string(),
-            ..Default::default()
-        };
+        let unknown =
+            pb::ListOrderTimelineRequest { order_id: OrderId::new(v7()).to_string(), ..Default::default() };
         assert_eq!(
             world.client.clone().list_order_timeline(unknown).await.unwrap_err().code(),
             Code::NotFound
@@ -181,8 +180,7 @@ async fn events_are_replayed_from_a_sequence_on() {
 /// More orders than a page reads, written straight into the table: all of one customer and node, placed in the shop.
 async fn many_orders(world: &World, count: i64) {
     let mut tx = world.db.begin().await.unwrap();
-    let rows =
-        (0..count).map(|n| db::params![domain::id::v7(), format!("many-{n}"), domain::id::v7(), 1_000 + n]);
+    let rows = (0..count).map(|n| db::params![v7(), format!("many-{n}"), v7(), 1_000 + n]);
     tx.batch(
         "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
                 tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,

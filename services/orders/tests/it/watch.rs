@@ -1,11 +1,12 @@
 //! Watching.
 
 use contract::orders::v1 as pb;
+use domain::id::OrderId;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
 use tonic::{Code, Streaming};
 
-use crate::world::{World, reason, soon, worlds, worlds_with};
+use crate::world::{World, reason, soon, v7, worlds, worlds_with};
 
 async fn watch(world: &World, order: &pb::Order, after_version: i64) -> Streaming<pb::WatchOrderResponse> {
     let request = pb::WatchOrderRequest { order_id: order.order_id.clone(), after_version };
@@ -71,7 +72,6 @@ async fn watchers_are_counted_and_make_room_when_they_leave() {
     drop((one, two));
     let mut third = watch(&world, &order, 0).await;
     assert_eq!(next(&mut third).await.unwrap().version, 1);
-    let unknown =
-        pb::WatchOrderRequest { order_id: domain::id::OrderId::random().to_string(), after_version: 0 };
+    let unknown = pb::WatchOrderRequest { order_id: OrderId::new(v7()).to_string(), after_version: 0 };
     assert_eq!(world.client.clone().watch_order(unknown).await.unwrap_err().code(), Code::NotFound);
 }

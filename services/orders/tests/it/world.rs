@@ -15,7 +15,7 @@ use contract::orders::v1::order_service_client::OrderServiceClient;
 use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
 use db::testing::TestDb;
-use domain::id::{OrderId, PromiseToken, Uuid, v7};
+use domain::id::{OrderId, PromiseToken, Uuid};
 use domain::time::{Timestamp, after_ms};
 use orders::{Config, Orders};
 use prost::Message as _;
@@ -38,6 +38,11 @@ const SETS: db::testing::Sets<'static> = &[("bus", bus::MIGRATIONS), ("orders", 
 
 /// Ten years in seconds: later than any test.
 const NEVER: u32 = 315_360_000;
+
+/// A UUID that nobody has.
+pub(crate) fn v7() -> Uuid {
+    Uuid::now_v7()
+}
 
 /// A world on each engine, whose orders ask for nothing that they did not hear of.
 pub(crate) async fn worlds() -> Vec<World> {

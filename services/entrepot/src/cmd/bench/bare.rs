@@ -62,7 +62,7 @@ impl Bare {
     pub(crate) async fn reserve(&self, sku: &str) -> Result<(), db::Error> {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
-        let reservation = id::v7();
+        let reservation = Uuid::now_v7();
         let told = self.claim(&mut tx, reservation, &[sku.to_owned()]).await?;
         self.tell(&mut tx, told).await?;
         tx.commit().await
@@ -72,8 +72,8 @@ impl Bare {
     pub(crate) async fn place(&self, skus: &[String]) -> Result<(), db::Error> {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
-        let token = id::v7();
-        let order = id::v7();
+        let token = Uuid::now_v7();
+        let order = Uuid::now_v7();
         let mut told = self.claim(&mut tx, token, skus).await?;
         self.promise(&mut tx, token, order).await?;
         self.order(&mut tx, order, token, skus).await?;
@@ -86,7 +86,7 @@ impl Bare {
         tx.execute(
             "INSERT INTO inbox (scope, request_id, body_hash, reply, claimed_at) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT DO NOTHING",
-            params![ACTOR, id::v7(), vec![0_u8; 32], vec![0_u8; 64], self.now],
+            params![ACTOR, Uuid::now_v7(), vec![0_u8; 32], vec![0_u8; 64], self.now],
         )
         .await?;
         Ok(())
@@ -183,7 +183,7 @@ impl Bare {
                      $7, $8, $7, $7, 0, $9, 0, 0, 1)",
             params![
                 order,
-                format!("{}-{number}", id::v7()),
+                format!("{}-{number}", Uuid::now_v7()),
                 vec![0_u8; 32],
                 1_000 * count,
                 token,
@@ -266,7 +266,7 @@ impl Bare {
             params![
                 event.aggregate,
                 event.sequence,
-                id::v7(),
+                Uuid::now_v7(),
                 event.topic,
                 event.kind,
                 event.what,

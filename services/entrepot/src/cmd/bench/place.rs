@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use contract::orders::v1 as ord;
 use contract::r#type::v1::Method;
-use domain::id;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::in_turn;
 use super::outcome::Outcome;
@@ -52,9 +52,9 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize) -> ord::PlaceOrde
         tax: None,
     });
     ord::PlaceOrderRequest {
-        request_id: id::v7().to_string(),
+        request_id: Uuid::now_v7().to_string(),
         channel: "bench".to_owned(),
-        channel_order_id: id::v7().to_string(),
+        channel_order_id: Uuid::now_v7().to_string(),
         customer_ref: "bench".to_owned(),
         lines: lines.collect(),
         charges: Vec::new(),

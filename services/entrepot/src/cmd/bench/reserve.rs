@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use contract::inventory::v1 as inv;
-use domain::id;
 use tonic::Status;
+use uuid::Uuid;
 
 use super::in_turn;
 use super::outcome::Outcome;
@@ -35,8 +35,8 @@ pub(crate) fn pick(caller: usize, number: u64, skus: usize) -> String {
 
 fn request(sku: &str) -> inv::ReserveRequest {
     inv::ReserveRequest {
-        request_id: id::v7().to_string(),
-        reservation_id: format!("rsv_{}", id::v7()),
+        request_id: Uuid::now_v7().to_string(),
+        reservation_id: format!("rsv_{}", Uuid::now_v7()),
         lines: vec![inv::ReserveLine { line: 1, node_id: NODE.to_owned(), sku: sku.to_owned(), quantity: 1 }],
         ttl: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
     }

@@ -1,0 +1,302 @@
+//! An inventory that is played.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard};
+
+use contract::inventory::v1 as stock;
+use contract::inventory::v1::inventory_service_server::InventoryService;
+use futures_util::stream::BoxStream;
+use server::Violation;
+use tonic::{Code, Request, Response, Status};
+
+use crate::support::{START, at, stamp};
+
+/// One position of the played inventory.
+#[derive(Debug, Clone, Default)]
+struct Shelf {
+    on_hand: i64,
+    reserved: i64,
+    version: i64,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    shelves: BTreeMap<(String, String), Shelf>,
+    kits: Vec<stock::Sku>,
+    held: HashMap<String, Vec<stock::ReserveLine>>,
+    gone: HashSet<String>,
+    expires: HashMap<String, i64>,
+    /// Answers that are lost: the call takes effect, and its caller hears nothing.
+    lost: usize,
+    /// Calls that are turned away at the door.
+    shed: usize,
+    /// How long each reservation was asked for, in seconds.
+    ttl: HashMap<String, i64>,
+    is_down: bool,
+    /// Streams of positions begin and never end.
+    is_stuck: bool,
+}
+
+/// An inventory that is played: it reserves all or nothing, once per reservation id.
+#[derive(Debug, Default)]
+pub(crate) struct FakeInventory {
+    books: Mutex<Books>,
+}
+
+impl FakeInventory {
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap()
+    }
+
+    pub(crate) fn put(&self, node: &str, sku: &str, on_hand: i64) {
+        let mut all = self.books();
+        let position = all.shelves.entry((node.to_owned(), sku.to_owned())).or_default();
+        position.on_hand = on_hand;
+        position.version += 1;
+    }
+
+    pub(crate) fn put_kit(&self, sku: &str, parts: &[(&str, i64)]) {
+        let kit_parts = parts
+            .iter()
+            .map(|(sku, quantity)| stock::KitPart { sku: (*sku).to_owned(), quantity: *quantity })
+            .collect();
+        self.books().kits.push(stock::Sku { sku: sku.to_owned(), kit_parts, ..Default::default() });
+    }
+
+    pub(crate) fn lose_answers(&self, count: usize) {
+        self.books().lost = count;
+    }
+
+    /// The next calls to reserve are turned away, after those whose answers are lost.
+    pub(crate) fn shed(&self, count: usize) {
+        self.books().shed = count;
+    }
+
+    /// How long a reservation was asked for, in seconds.
+    pub(crate) fn ttl(&self, reservation: &str) -> Option<i64> {
+        self.books().ttl.get(reservation).copied()
+    }
+
+    pub(crate) fn get_stuck(&self) {
+        self.books().is_stuck = true;
+    }
+
+    pub(crate) fn go_down(&self, is_down: bool) {
+        self.books().is_down = is_down;
+    }
+
+    /// How many reservations hold stock.
+    pub(crate) fn held(&self) -> usize {
+        self.books().held.len()
+    }
+
+    /// Units reserved of a SKU at a node.
+    pub(crate) fn reserved(&self, node: &str, sku: &str) -> i64 {
+        self.books().shelves.get(&(node.to_owned(), sku.to_owned())).map_or(0, |shelf| shelf.reserved)
+    }
+
+    /// When a reservation ends by itself, in seconds since 1970.
+    pub(crate) fn expires(&self, reservation: &str) -> Option<i64> {
+        self.books().expires.get(reservation).copied()
+    }
+}
+
+fn reservation(id: &str, state: stock::ReservationState) -> stock::Reservation {
+    stock::Reservation { reservation_id: id.to_owned(), state: state.into(), ..Default::default() }
+}
+
+impl Books {
+    fn up(&self) -> Result<(), Status> {
+        if self.is_down { Err(Status::unavailable("down")) } else { Ok(()) }
+    }
+
+    fn reserve(&mut self, asked: &stock::ReserveRequest) -> Result<(), Status> {
+        let refused = |reason, message: &str, facts: Vec<(String, String)>| {
+            let reason = server::Reason {
+                name: reason,
+                code: Code::FailedPrecondition,
+                ..server::reason::CALLER_NOT_ALLOWED
+            };
+            server::status(reason, "inventory.entrepot", message.to_owned(), facts)
+        };
+        if self.gone.contains(&asked.reservation_id) {
+            return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));
+        }
+        if self.held.contains_key(&asked.reservation_id) {
+            return Ok(());
+        }
+        for (i, line) in asked.lines.iter().enumerate() {
+            if !self.shelves.keys().any(|(_, sku)| *sku == line.sku) {
+                let violation = Violation::new(format!("lines[{i}].sku"), "is unknown");
+                return Err(server::invalid("inventory.entrepot", vec![violation]));
+            }
+        }
+        for line in &asked.lines {
+            let key = (line.node_id.clone(), line.sku.clone());
+            let wanted: i64 = asked.lines.iter().filter(|l| l.sku == line.sku).map(|l| l.quantity).sum();
+            let available = self.shelves.get(&key).map_or(0, |shelf| shelf.on_hand - shelf.reserved);
+            if available < wanted {
+                let facts = vec![
+                    ("sku".to_owned(), line.sku.clone()),
+                    ("wanted".to_owned(), wanted.to_string()),
+                    ("available".to_owned(), available.to_string()),
+                ];
+                return Err(refused("NO_STOCK", "not enough", facts));
+            }
+        }
+        for line in &asked.lines {
+            if let Some(shelf) = self.shelves.get_mut(&(line.node_id.clone(), line.sku.clone())) {
+                shelf.reserved += line.quantity;
+                shelf.version += 1;
+            }
+        }
+        self.held.insert(asked.reservation_id.clone(), asked.lines.clone());
+        Ok(())
+    }
+}
+
+/// Calls that no test makes.
+macro_rules! unused_calls {
+    ($($name:ident($request:ident) -> $response:ident;)*) => { $(
+        fn $name<'s: 'f, 'f>(
+            &'s self,
+            _: Request<stock::$request>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<stock::$response>, Status>> + Send + 'f>>
+        where
+            Self: 'f,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
+        }
+    )* };
+}
+
+#[tonic::async_trait]
+impl InventoryService for FakeInventory {
+    type ImportStockStream = BoxStream<'static, Result<stock::ImportStockResponse, Status>>;
+    type StreamPositionsStream = BoxStream<'static, Result<stock::StreamPositionsResponse, Status>>;
+
+    async fn reserve(
+        &self,
+        request: Request<stock::ReserveRequest>,
+    ) -> Result<Response<stock::ReserveResponse>, Status> {
+        let asked = request.into_inner();
+        tokio::task::yield_now().await;
+        let mut books = self.books();
+        books.up()?;
+        if books.shed > 0 && books.lost == 0 {
+            books.shed -= 1;
+            return Err(Status::resource_exhausted("too many calls"));
+        }
+        let ttl = asked.ttl.map_or(0, |ttl| ttl.seconds);
+        if ttl > 7 * 24 * 3_600 {
+            return Err(Status::invalid_argument("ttl: must be at most 7 days"));
+        }
+        books.reserve(&asked)?;
+        books.ttl.insert(asked.reservation_id.clone(), ttl);
+        if books.lost > 0 {
+            books.lost -= 1;
+            return Err(Status::unavailable("the answer was lost"));
+        }
+        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
+        Ok(Response::new(stock::ReserveResponse { reservation }))
+    }
+
+    async fn release_reservation(
+        &self,
+        request: Request<stock::ReleaseReservationRequest>,
+    ) -> Result<Response<stock::ReleaseReservationResponse>, Status> {
+        let id = request.into_inner().reservation_id;
+        let mut books = self.books();
+        books.up()?;
+        for line in books.held.remove(&id).unwrap_or_default() {
+            if let Some(shelf) = books.shelves.get_mut(&(line.node_id, line.sku)) {
+                shelf.reserved -= line.quantity;
+            }
+        }
+        books.gone.insert(id.clone());
+        let reservation = Some(reservation(&id, stock::ReservationState::Released));
+        Ok(Response::new(stock::ReleaseReservationResponse { reservation }))
+    }
+
+    async fn extend_reservation(
+        &self,
+        request: Request<stock::ExtendReservationRequest>,
+    ) -> Result<Response<stock::ExtendReservationResponse>, Status> {
+        let asked = request.into_inner();
+        let mut books = self.books();
+        books.up()?;
+        if !books.held.contains_key(&asked.reservation_id) {
+            return Err(Status::failed_precondition("gone"));
+        }
+        let until = asked.expire_time.map_or(0, |until| until.seconds);
+        books.expires.insert(asked.reservation_id.clone(), until);
+        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
+        Ok(Response::new(stock::ExtendReservationResponse { reservation }))
+    }
+
+    async fn get_sku(
+        &self,
+        request: Request<stock::GetSkuRequest>,
+    ) -> Result<Response<stock::GetSkuResponse>, Status> {
+        let code = request.into_inner().sku;
+        let books = self.books();
+        books.up()?;
+        let plain = stock::Sku { sku: code.clone(), ..Default::default() };
+        let known = books.shelves.keys().any(|(_, sku)| *sku == code).then_some(plain);
+        let sku = books.kits.iter().find(|kit| kit.sku == code).cloned().or(known);
+        sku.map(|sku| Response::new(stock::GetSkuResponse { sku: Some(sku) }))
+            .ok_or_else(|| Status::not_found("no such sku"))
+    }
+
+    async fn stream_positions(
+        &self,
+        _: Request<stock::StreamPositionsRequest>,
+    ) -> Result<Response<Self::StreamPositionsStream>, Status> {
+        let books = self.books();
+        books.up()?;
+        if books.is_stuck {
+            return Ok(Response::new(Box::pin(futures_util::stream::pending())));
+        }
+        let positions = books
+            .shelves
+            .iter()
+            .map(|((node, sku), shelf)| stock::Position {
+                node_id: node.clone(),
+                sku: sku.clone(),
+                on_hand: shelf.on_hand,
+                reserved: shelf.reserved,
+                atp: (shelf.on_hand - shelf.reserved).max(0),
+                version: shelf.version,
+                update_time: Some(stamp(at(START))),
+                ..Default::default()
+            })
+            .collect();
+        let all = stock::StreamPositionsResponse { positions, kits: books.kits.clone() };
+        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(all)]))))
+    }
+
+    async fn import_stock(
+        &self,
+        _: Request<tonic::Streaming<stock::ImportStockRequest>>,
+    ) -> Result<Response<Self::ImportStockStream>, Status> {
+        Err(Status::unimplemented("import_stock"))
+    }
+
+    unused_calls! {
+        put_skus(PutSkusRequest) -> PutSkusResponse;
+        list_skus(ListSkusRequest) -> ListSkusResponse;
+        apply_snapshot(ApplySnapshotRequest) -> ApplySnapshotResponse;
+        apply_deltas(ApplyDeltasRequest) -> ApplyDeltasResponse;
+        close_snapshot(CloseSnapshotRequest) -> CloseSnapshotResponse;
+        adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
+        set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
+        consume_reservation(ConsumeReservationRequest) -> ConsumeReservationResponse;
+        confirm_reservation(ConfirmReservationRequest) -> ConfirmReservationResponse;
+        get_reservation(GetReservationRequest) -> GetReservationResponse;
+        get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
+        batch_get_availability(BatchGetAvailabilityRequest) -> BatchGetAvailabilityResponse;
+        list_availability(ListAvailabilityRequest) -> ListAvailabilityResponse;
+        list_movements(ListMovementsRequest) -> ListMovementsResponse;
+        audit(AuditRequest) -> AuditResponse;
+    }
+}
