@@ -107,7 +107,7 @@ impl People {
         answer.into_inner().order.unwrap_or_default()
     }
 
-    /// The newest fulfilment order of an order, once the store has it.
+    /// The newest fulfillment order of an order, once the store has it.
     pub async fn work_of(&self, order_id: &str) -> ful::FulfillmentOrder {
         let deadline = Instant::now() + PATIENCE;
         loop {

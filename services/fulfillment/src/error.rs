@@ -126,13 +126,13 @@ pub enum Error {
     /// Inventory did not answer as it should.
     #[error("inventory: {0}")]
     Peer(Box<Status>),
-    /// No such fulfilment order, or not one of the caller's.
-    #[error("there is no fulfilment order of {0}")]
+    /// No such fulfillment order, or not one of the caller's.
+    #[error("there is no fulfillment order of {0}")]
     FulfillmentNotFound(String),
-    /// The fulfilment order was changed by somebody else.
-    #[error("fulfilment order {0} changed meanwhile, load it again")]
+    /// The fulfillment order was changed by somebody else.
+    #[error("fulfillment order {0} changed meanwhile, load it again")]
     WorkChanged(FulfillmentId),
-    /// The fulfilment order does not allow it.
+    /// The fulfillment order does not allow it.
     #[error(transparent)]
     WorkRefused(#[from] fulfillment::Refusal),
     /// The code opens nothing at this node.
@@ -146,7 +146,7 @@ pub enum Error {
     )]
     OtherKey,
     /// No code was issued, or the last one was used.
-    #[error("fulfilment order {0} has no pickup code, the channel must issue one")]
+    #[error("fulfillment order {0} has no pickup code, the channel must issue one")]
     NoCode(FulfillmentId),
     /// A code that opened something before.
     #[error("this pickup code is void: it was used, a newer one was issued, or its work is over")]

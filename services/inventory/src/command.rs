@@ -56,7 +56,7 @@ pub(crate) enum Act {
     Extend { id: ReservationId, until: Timestamp },
     /// Time has passed.
     Expire { id: ReservationId },
-    /// A fulfilment order reports its quantities.
+    /// A fulfillment order reports its quantities.
     Settle(Settle),
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Confirm {
     pub(crate) is_fact: bool,
 }
 
-/// A fulfilment order reports.
+/// A fulfillment order reports.
 #[derive(Debug, Clone)]
 pub(crate) struct Settle {
     pub(crate) id: ReservationId,

@@ -2,7 +2,7 @@
 //!
 //! Owns `skus` and `kit_parts` (the master of what is sold), `positions`, `reservations` with their lines, the ledger
 //! `movements`, and `feed_rows`. Listens to orders (a placed order takes its claims, a lapsed, cancelled or expired
-//! one gives them up) and to fulfilment orders (what left, what was short, what was found at the shelf). Emits
+//! one gives them up) and to fulfillment orders (what left, what was short, what was found at the shelf). Emits
 //! `entrepot.inventory.v1`: each step of a reservation, and one absolute `PositionChanged` per position and batch.
 //!
 //! Always true:

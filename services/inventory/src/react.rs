@@ -1,4 +1,4 @@
-//! What inventory does when it is told: orders take or give up their claims, fulfilment orders report what became of
+//! What inventory does when it is told: orders take or give up their claims, fulfillment orders report what became of
 //! the goods.
 
 use async_trait::async_trait;
@@ -126,7 +126,7 @@ fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, Han
 }
 
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
-    let fo = event.fulfillment_order.ok_or_else(|| malformed("no fulfilment order in it"))?;
+    let fo = event.fulfillment_order.ok_or_else(|| malformed("no fulfillment order in it"))?;
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(malformed)?;
     let order: OrderId = fo.order_id.parse().map_err(malformed)?;
     let targets = fo.lines.iter().map(target).collect();

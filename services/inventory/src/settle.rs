@@ -1,4 +1,4 @@
-//! Settle: bring a reservation to the quantities that its fulfilment order reports, and take in what the store found
+//! Settle: bring a reservation to the quantities that its fulfillment order reports, and take in what the store found
 //! out about the stock.
 
 use domain::stock::movement::Kind;

@@ -137,7 +137,7 @@ fn keys(
     keys.into_iter().cloned().collect()
 }
 
-/// Whether a command on a reservation as it was seen will touch its positions. Most events of a fulfilment order do
+/// Whether a command on a reservation as it was seen will touch its positions. Most events of a fulfillment order do
 /// not, and neither does an ordinary confirmation: they need no locks on stock.
 fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
     let is_open = match reservation.state {

@@ -1,7 +1,7 @@
 //! Orders: what was bought, where its pieces are, and its money to the cent.
 //!
 //! Owns `orders`, `order_lines`, `order_tenders`, `order_charges`, `order_refunds`, `order_timeline`. Listens to the
-//! reservations of inventory and to the fulfilment orders. Emits `entrepot.orders.v1`.
+//! reservations of inventory and to the fulfillment orders. Emits `entrepot.orders.v1`.
 //!
 //! Always true: the buckets of a line sum to what was ordered; the status is computed from them, the blocks and the
 //! payment, never set; a channel's number makes one order for ever; money is asked back exactly, in the transaction

@@ -145,7 +145,7 @@ fn apply(open: &mut Open, told: Told, event: &Delivered, now: Timestamp) -> Resu
     match told {
         Told::Confirmed(_) => confirmed(open, event, now),
         Told::Lost { text, .. } => {
-            // Fulfilment ends its work, and that is what cancels the pieces.
+            // Fulfillment ends its work, and that is what cancels the pieces.
             open.note(steps::note("STOCK_LOST", text, actor, event.occurred_at));
             Ok(())
         }

@@ -27,7 +27,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             let wait = if order.blocks.is_empty() { "" } else { ", waits for payment" };
             ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), order.promise.node))
         }
-        Event::Unblocked => ("RELEASED", "released to fulfilment".to_owned()),
+        Event::Unblocked => ("RELEASED", "released to fulfillment".to_owned()),
         Event::Confirmed => ("CONFIRMED", "the stock is the order's".to_owned()),
         Event::Paid { tender, amount_minor, in_full } => {
             let rest = if *in_full { ", nothing is due" } else { "" };

@@ -179,7 +179,7 @@ impl Census {
     }
 }
 
-/// The states that a node's fulfilment order can be in.
+/// The states that a node's fulfillment order can be in.
 const STATES: [i32; 12] = [1, 2, 3, 4, 6, 8, 10, 11, 12, 13, 14, 15];
 
 /// A world with tea and cups in it.

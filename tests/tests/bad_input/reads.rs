@@ -211,7 +211,7 @@ fn point(latitude: f64, longitude: f64) -> Option<Place> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_of_fulfilment_name_the_bad_key() {
+async fn reads_of_fulfillment_name_the_bad_key() {
     let (world, ops) = shop().await;
     let near = async |request| ops.clients.promise.clone().list_nearby_availability(request).await;
     let good = ful::ListNearbyAvailabilityRequest {

@@ -134,7 +134,7 @@ async fn bad_reports_of_a_store_are_refused_and_the_work_stays_as_it_was() {
 
 type Work = ful::work_service_client::WorkServiceClient<entrepot::clients::Caller>;
 
-/// The verbs that need no more than the fulfilment order.
+/// The verbs that need no more than the fulfillment order.
 async fn verb(work: &Work, name: &str, request_id: String, fulfillment_id: String) -> Result<(), Status> {
     let mut work = work.clone();
     match name {

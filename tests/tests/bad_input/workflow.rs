@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use super::Said::{self, No};
 use super::{Census, FULFILLMENT, INVENTORY, ORDERS, flaw, is_refused, shop};
 
-/// All that a store can do to a fulfilment order.
+/// All that a store can do to a fulfillment order.
 const VERBS: [&str; 7] = ["accept", "reject", "start", "pick", "ready", "hand over", "put back"];
 
 /// How far the work has come, and what may happen there. Everything else is refused.

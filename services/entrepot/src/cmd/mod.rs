@@ -35,7 +35,7 @@ const SYSTEM_FILE: &str = "/etc/entrepot/entrepot.toml";
 /// The variable that names the settings file.
 const FILE_VARIABLE: &str = "ENTREPOT_CONFIG";
 
-/// Orders and fulfilment over every channel: one place to promise, hold, pick and hand over.
+/// Orders and fulfillment over every channel: one place to promise, hold, pick and hand over.
 #[derive(Debug, Parser)]
 #[command(name = "entrepot", version, about, max_term_width = 100)]
 struct Cli {

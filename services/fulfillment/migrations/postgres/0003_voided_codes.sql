@@ -1,4 +1,4 @@
--- Codes that opened a fulfilment order and do not any more: whoever shows one is told so, and is not taken for a guesser.
+-- Codes that opened a fulfillment order and do not any more: whoever shows one is told so, and is not taken for a guesser.
 CREATE TABLE voided_codes (
     node_id        TEXT   COLLATE "C" NOT NULL,
     digest         BYTEA  NOT NULL,

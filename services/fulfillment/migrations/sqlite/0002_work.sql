@@ -1,4 +1,4 @@
--- Work of the nodes. Lines of a fulfilment order keep their units in buckets that sum to what was asked.
+-- Work of the nodes. Lines of a fulfillment order keep their units in buckets that sum to what was asked.
 
 CREATE TABLE fulfillment_orders (
     fulfillment_id   BLOB    NOT NULL PRIMARY KEY,
@@ -81,7 +81,7 @@ CREATE TABLE work_feed (
 ) STRICT;
 CREATE INDEX work_feed_by_time ON work_feed (fed_at);
 
--- The one code that opens a fulfilment order; only its keyed hash is kept.
+-- The one code that opens a fulfillment order; only its keyed hash is kept.
 CREATE TABLE pickup_codes (
     fulfillment_id BLOB   NOT NULL PRIMARY KEY,
     node_id        TEXT   NOT NULL,

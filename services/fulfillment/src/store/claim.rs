@@ -54,7 +54,7 @@ pub(crate) async fn note_lost(tx: &mut Tx, token: PromiseToken, sku: &str) -> Re
     Ok(())
 }
 
-/// Forgets notes on claims whose orders came: their fulfilment orders tell what the notes did. At most `limit`.
+/// Forgets notes on claims whose orders came: their fulfillment orders tell what the notes did. At most `limit`.
 pub(crate) async fn prune(tx: &mut Tx, limit: i64) -> Result<u64, Error> {
     Ok(tx
         .execute(

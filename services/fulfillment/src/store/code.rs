@@ -8,13 +8,13 @@ use jiff::Timestamp;
 
 use crate::Error;
 
-/// The keyed hash of the one code of a fulfilment order.
+/// The keyed hash of the one code of a fulfillment order.
 pub(crate) struct Kept {
     pub(crate) digest: Vec<u8>,
     pub(crate) tries: Tries,
 }
 
-/// Keeps a new code; the last one of the fulfilment order is void.
+/// Keeps a new code; the last one of the fulfillment order is void.
 pub(crate) async fn keep(
     tx: &mut Tx,
     id: FulfillmentId,
@@ -42,7 +42,7 @@ pub(crate) async fn of(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Kept>, E
     row.map(|row| Ok(Kept { digest: row.get("digest")?, tries: Tries(row.get("wrong_tries")?) })).transpose()
 }
 
-/// The fulfilment order that a code opens at a node.
+/// The fulfillment order that a code opens at a node.
 pub(crate) async fn find(tx: &mut Tx, node: &NodeId, digest: &[u8]) -> Result<Option<FulfillmentId>, Error> {
     let row = tx
         .fetch_optional(
@@ -62,7 +62,7 @@ pub(crate) async fn count_wrong(tx: &mut Tx, id: FulfillmentId, tries: Tries) ->
     Ok(())
 }
 
-/// The code of a fulfilment order opens nothing any more. That it was one is remembered for a while.
+/// The code of a fulfillment order opens nothing any more. That it was one is remembered for a while.
 pub(crate) async fn void(tx: &mut Tx, id: FulfillmentId, now: Timestamp) -> Result<(), Error> {
     let code = tx
         .fetch_optional(
@@ -81,7 +81,7 @@ pub(crate) async fn void(tx: &mut Tx, id: FulfillmentId, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// The fulfilment order that a code opened at a node, and does not any more.
+/// The fulfillment order that a code opened at a node, and does not any more.
 pub(crate) async fn find_void(
     tx: &mut Tx,
     node: &NodeId,

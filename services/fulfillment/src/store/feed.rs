@@ -1,6 +1,6 @@
 //! The feed of each node's work: numbered without gaps, in the order of the commits.
 //!
-//! The counter row of a node is locked before its fulfilment orders and before any slot, by every transaction that
+//! The counter row of a node is locked before its fulfillment orders and before any slot, by every transaction that
 //! changes its work. So numbers become visible in order, and a batch of events can't wait for a store that waits for the
 //! batch.
 
@@ -81,7 +81,7 @@ pub(crate) async fn enter(
     Ok(())
 }
 
-/// Locks the counter of the node that works on a fulfilment order.
+/// Locks the counter of the node that works on a fulfillment order.
 pub(crate) async fn lock_of(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Feed>, Error> {
     let row = tx
         .lock_one(
@@ -123,7 +123,7 @@ pub(crate) async fn ends(tx: &mut Tx, node: &NodeId) -> Result<(i64, i64), Error
     row.map_or(Ok((0, 1)), |row| Ok((row.get("last")?, row.get("first")?)))
 }
 
-/// What came after a number, at most 25 entries, each with the fulfilment order as it is now.
+/// What came after a number, at most 25 entries, each with the fulfillment order as it is now.
 pub(crate) async fn after(tx: &mut Tx, node: &NodeId, seq: i64) -> Result<Vec<Entry>, Error> {
     let rows = tx
         .fetch_all(

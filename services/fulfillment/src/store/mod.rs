@@ -1,6 +1,6 @@
 //! All SQL of this service, by table. Every function takes the caller's transaction.
 //!
-//! Lock order: the feeds of nodes by code, with their fulfilment orders and the promises of those; promises without work
+//! Lock order: the feeds of nodes by code, with their fulfillment orders and the promises of those; promises without work
 //! by token, after the feeds or without any; then capacity slots by (node, work, slot), which are written at the end (see
 //! [`capacity::Changes`]).
 

@@ -1,6 +1,6 @@
-//! Fulfilment orders with their lines, pickup codes and missed look-ups.
+//! Fulfillment orders with their lines, pickup codes and missed look-ups.
 //!
-//! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfilment order takes it first (see
+//! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfillment order takes it first (see
 //! [`super::feed`]), so what is read after it is whole and does not move.
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::Error;
 
-/// A fulfilment order as it is stored.
+/// A fulfillment order as it is stored.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) order: Order,
@@ -25,7 +25,7 @@ pub(crate) struct Stored {
 /// The most lines that one page reads: a page of large orders has fewer orders.
 const MAX_LINES: i64 = 5_000;
 
-/// Selects fulfilment orders `w` with their lines `l`, for [`assemble`].
+/// Selects fulfillment orders `w` with their lines `l`, for [`assemble`].
 macro_rules! select_work {
     ($rest:literal) => {
         concat!(
@@ -50,7 +50,7 @@ impl Position {
     }
 }
 
-/// Stores fulfilment orders that are new.
+/// Stores fulfillment orders that are new.
 pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
     let mut rows = Vec::with_capacity(new.len());
     for stored in new {
@@ -177,7 +177,7 @@ fn buckets(b: &Buckets) -> Vec<Value> {
     params![b.to_pick, b.picked, b.ready, b.done, b.short, b.cancelled, b.put_back, b.restocked]
 }
 
-/// One fulfilment order.
+/// One fulfillment order.
 pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored>, Error> {
     let rows = tx
         .fetch_all(
@@ -192,7 +192,7 @@ pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored
     Ok(assemble(&rows)?.pop())
 }
 
-/// The id of the newest fulfilment order of an order.
+/// The id of the newest fulfillment order of an order.
 pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<FulfillmentId>, Error> {
     let row = tx
         .fetch_optional(
@@ -204,7 +204,7 @@ pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<Fulf
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
 }
 
-/// The id of the fulfilment order of a promise.
+/// The id of the fulfillment order of a promise.
 pub(crate) async fn of_promise(tx: &mut Tx, token: PromiseToken) -> Result<Option<FulfillmentId>, Error> {
     let row = tx
         .fetch_optional(
@@ -240,7 +240,7 @@ pub(crate) async fn open_work(
     page(tx, &found, limit).await
 }
 
-/// A page of a node's fulfilment orders in some states, oldest promise first. Each state is walked along its index: what a
+/// A page of a node's fulfillment orders in some states, oldest promise first. Each state is walked along its index: what a
 /// node has done in years is not read for one page of it.
 pub(crate) async fn in_states(
     tx: &mut Tx,
@@ -293,7 +293,7 @@ pub(crate) fn fitting(line_counts: impl Iterator<Item = i64>) -> usize {
     line_counts.enumerate().take_while(fits).count()
 }
 
-/// These fulfilment orders, the oldest promise first.
+/// These fulfillment orders, the oldest promise first.
 pub(crate) async fn many(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Stored>, Error> {
     let rows = tx
         .batch_fetch(
@@ -310,7 +310,7 @@ pub(crate) async fn many(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Stored>, Error
     assemble(&rows)
 }
 
-/// Fulfilment orders for which something is due, the oldest first.
+/// Fulfillment orders for which something is due, the oldest first.
 pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<FulfillmentId>, Error> {
     let rows = tx
         .fetch_all(
@@ -340,7 +340,7 @@ pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
 }
 
-/// What is due is looked at again later: the fulfilment order could not be moved.
+/// What is due is looked at again later: the fulfillment order could not be moved.
 pub(crate) async fn postpone(tx: &mut Tx, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
     tx.execute(
         "UPDATE fulfillment_orders SET due_at = $2 WHERE fulfillment_id = $1",
@@ -429,5 +429,5 @@ fn line(row: &Row) -> Result<Line, Error> {
 }
 
 fn corrupt(id: FulfillmentId, what: &str) -> Error {
-    Error::corrupt(format!("fulfilment order {id}: {what}"))
+    Error::corrupt(format!("fulfillment order {id}: {what}"))
 }

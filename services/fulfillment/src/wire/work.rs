@@ -1,4 +1,4 @@
-//! The work of the nodes: requests in, fulfilment orders and events out, and the tokens that callers hand back.
+//! The work of the nodes: requests in, fulfillment orders and events out, and the tokens that callers hand back.
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
@@ -23,7 +23,7 @@ use crate::work::key::Key;
 /// The most lines of one report.
 const MAX_LINES: usize = 1_000;
 
-/// Reads a verb on one fulfilment order.
+/// Reads a verb on one fulfillment order.
 pub(crate) fn on_work(
     who: &Principal,
     verb: &str,
@@ -239,7 +239,7 @@ fn state_number(state: State) -> i32 {
     pb::FulfillmentState::from_str_name(&name).unwrap_or(pb::FulfillmentState::Unspecified).into()
 }
 
-/// A fulfilment order as callers and events have it.
+/// A fulfillment order as callers and events have it.
 pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
     let order = &stored.order;
     let marks = &order.marks;

@@ -1,4 +1,4 @@
-//! The order asks, the fulfilment order decides: what is not handed over is cancelled, the answer is an event.
+//! The order asks, the fulfillment order decides: what is not handed over is cancelled, the answer is an event.
 
 use db::Tx;
 use domain::fulfillment::Units;

@@ -1,7 +1,7 @@
 //! A change of one fulfillment order: begun under the lock of its node's feed, saved with its events.
 //!
-//! A verb locks the node's feed, loads the fulfilment order, decides, saves, appends its events and commits. Each
-//! event carries the fulfilment order as it was right after it.
+//! A verb locks the node's feed, loads the fulfillment order, decides, saves, appends its events and commits. Each
+//! event carries the fulfillment order as it was right after it.
 
 use db::Tx;
 use domain::fulfillment::{Event, Order, Refusal};
@@ -21,7 +21,7 @@ pub(crate) struct By {
     pub(crate) trace: Option<String>,
 }
 
-/// A fulfilment order that is being changed under the lock of its node's feed.
+/// A fulfillment order that is being changed under the lock of its node's feed.
 pub(crate) struct Change {
     pub(crate) feed: Feed,
     pub(crate) stored: Stored,
@@ -36,7 +36,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Begins with a fulfilment order that is not stored yet; its number in the feed is drawn later.
+    /// Begins with a fulfillment order that is not stored yet; its number in the feed is drawn later.
     pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
         let feed = Feed { node: stored.order.node.clone(), seq: 0 };
         let By { actor, trace } = by.clone();
@@ -72,7 +72,7 @@ impl Change {
 }
 
 impl Fulfillment {
-    /// Locks and loads a fulfilment order.
+    /// Locks and loads a fulfillment order.
     pub(crate) async fn change(
         &self,
         tx: &mut Tx,
@@ -123,7 +123,7 @@ impl Fulfillment {
         Ok(())
     }
 
-    /// Saves fulfilment orders that are new, each with its events and its number in the feed of its node.
+    /// Saves fulfillment orders that are new, each with its events and its number in the feed of its node.
     pub(crate) async fn save_new(
         &self,
         tx: &mut Tx,

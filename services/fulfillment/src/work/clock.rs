@@ -11,10 +11,10 @@ use super::change::Change;
 use crate::store::work as store;
 use crate::{Error, Fulfillment};
 
-/// The most fulfilment orders looked at in one go.
+/// The most fulfillment orders looked at in one go.
 const BATCH: i64 = 100;
 
-/// The most that can be due at once for one fulfilment order: a warning, two reminders, two ends, with room.
+/// The most that can be due at once for one fulfillment order: a warning, two reminders, two ends, with room.
 const MOST_TICKS: usize = 8;
 
 /// When one that can't be moved is looked at again: many of them must not keep the others from their turn.
@@ -24,7 +24,7 @@ const LATER: SignedDuration = SignedDuration::from_mins(1);
 const CLOCK: &str = "service/fulfillment";
 
 impl Fulfillment {
-    /// Does what is due now. Answers for how many fulfilment orders something was done.
+    /// Does what is due now. Answers for how many fulfillment orders something was done.
     pub(crate) async fn work_due(&self, now: Timestamp) -> Result<usize, Error> {
         let mut tx = self.db.read().await?;
         let due = store::due(&mut tx, now, BATCH).await?;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::store::work::Position;
 use service::Call;
 
-/// A verb that needs no more than the fulfilment order.
+/// A verb that needs no more than the fulfillment order.
 pub(crate) struct OnWork {
     pub(crate) call: Call,
     pub(crate) id: FulfillmentId,
@@ -52,7 +52,7 @@ pub(crate) struct FindByCode {
     pub(crate) code: Code,
 }
 
-/// Which fulfilment order.
+/// Which fulfillment order.
 pub(crate) enum GetWork {
     /// This one.
     Of(FulfillmentId),
@@ -92,7 +92,7 @@ pub(crate) struct WatchWork {
     pub(crate) cursor: Option<Cursor>,
 }
 
-/// An order that was released to fulfilment: all that its node needs to know.
+/// An order that was released to fulfillment: all that its node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Released {
     /// The order.

@@ -51,7 +51,7 @@ impl Fulfillment {
     }
 }
 
-/// One fulfilment order per promise: its id follows from the token.
+/// One fulfillment order per promise: its id follows from the token.
 fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
     let line = |line: &ReleasedLine| Line {
         line: line.line,

@@ -1,4 +1,4 @@
-//! What the verbs of a store on one fulfilment order share.
+//! What the verbs of a store on one fulfillment order share.
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::Refusal;
@@ -12,7 +12,7 @@ use crate::{Error, Fulfillment};
 use service::{Call, Turn};
 
 impl Fulfillment {
-    /// A verb of a store on one fulfilment order: once per request id, repeated when others were in the way.
+    /// A verb of a store on one fulfillment order: once per request id, repeated when others were in the way.
     pub(crate) async fn work_verb(
         &self,
         call: &Call,

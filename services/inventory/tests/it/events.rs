@@ -1,4 +1,4 @@
-//! What inventory does when orders and fulfilment orders tell it something, and what it tells itself.
+//! What inventory does when orders and fulfillment orders tell it something, and what it tells itself.
 
 use bus::{Consumer as _, Delivered, Topic};
 use contract::fulfillment::v1 as ff;
@@ -58,7 +58,7 @@ fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
     of_order(orders::order_event::Body::Placed(placed))
 }
 
-/// A fulfilment order of one line.
+/// A fulfillment order of one line.
 fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event::Body) -> Delivered {
     let fulfillment_order = Some(ff::FulfillmentOrder {
         fulfillment_id: format!("ful_{}", Uuid::nil()),
@@ -194,7 +194,7 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
         assert_eq!(world.told(&unseen).await, ["Refused"]);
-        // its fulfilment order is cancelled, and there is nothing to give back
+        // its fulfillment order is cancelled, and there is nothing to give back
         let cancelled = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
         let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
         world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
@@ -241,7 +241,7 @@ async fn a_lapsed_a_cancelled_and_an_expired_order_give_their_claims_up() {
 }
 
 #[tokio::test]
-async fn a_fulfilment_order_settles_its_claims_by_absolute_quantities() {
+async fn a_fulfillment_order_settles_its_claims_by_absolute_quantities() {
     use ff::fulfillment_event::Body;
     for world in worlds().await {
         world.stock("n1", &[("A", 10)]).await;

@@ -109,7 +109,7 @@ CREATE TABLE order_refunds (
     CONSTRAINT order_refunds_amount CHECK (amount > 0)
 ) STRICT;
 
--- What happened, step by step, for people. Also fed by the events of the fulfilment order.
+-- What happened, step by step, for people. Also fed by the events of the fulfillment order.
 CREATE TABLE order_timeline (
     order_id    BLOB   NOT NULL,
     number      INTEGER NOT NULL,

@@ -1,4 +1,4 @@
-//! What fulfilment reports, as the order follows it.
+//! What fulfillment reports, as the order follows it.
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
@@ -21,7 +21,7 @@ pub(crate) struct Told {
 
 pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<Told, Error> {
     let unreadable = |what: &str| Error::from(Fault::Unreadable(format!("fulfillment event: {what}")));
-    let Some(fo) = event.fulfillment_order else { return Err(unreadable("no fulfilment order")) };
+    let Some(fo) = event.fulfillment_order else { return Err(unreadable("no fulfillment order")) };
     let Some(body) = event.body else { return Err(unreadable("nothing happened in it")) };
     let order: OrderId = fo.order_id.parse().map_err(|_| unreadable("order_id"))?;
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(|_| unreadable("fulfillment_id"))?;

@@ -45,7 +45,7 @@ pub(crate) struct Player<'a> {
     shops: HashMap<String, Clients>,
     queue: BinaryHeap<Reverse<(Timestamp, u64, Step)>>,
     queued: u64,
-    /// Fulfilment order of each sale, once the store has it.
+    /// Fulfillment order of each sale, once the store has it.
     work: Vec<Option<ful::FulfillmentOrder>>,
     seen: tokio::sync::mpsc::Receiver<ful::FulfillmentOrder>,
     waiting: HashMap<String, usize>,
