@@ -16,7 +16,7 @@ use crate::event::from_micros;
 use crate::replay::Failure;
 use crate::{Error, Topic, outbox};
 
-/// The most events that one page looks at.
+/// The most events that one page reads.
 const PAGE: i64 = 1_000;
 
 /// How a consumer asks the owner of a topic how far its aggregates are.
@@ -29,7 +29,7 @@ pub struct Asked {
     pub since: Timestamp,
     /// After this place in the list.
     pub after: Option<Cursor>,
-    /// Events to look at, at most 1,000.
+    /// Events to read, at most 1,000.
     pub limit: i64,
 }
 

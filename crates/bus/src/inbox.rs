@@ -1,6 +1,6 @@
 //! Request ids: the same request has one effect and one reply.
 //!
-//! A verb claims the id in its transaction, does its work, settles the reply and commits. A twin in flight waits on
+//! A verb claims the id in its transaction, does its work, settles the reply and commits. A duplicate in flight waits on
 //! the row (PostgreSQL) or on the writer (SQLite) and then finds the reply. The scope says who asked for what, e.g.
 //! `channel/web|orders.place`; ids of different callers never meet.
 

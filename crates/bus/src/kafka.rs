@@ -123,7 +123,7 @@ impl KafkaConfig {
 pub(crate) struct Cluster {
     config: KafkaConfig,
     clock: Clock,
-    /// Makes client ids unique: two members with the same one can rebalance for ever.
+    /// Makes client ids unique: two members with the same one can rebalance forever.
     process: Uuid,
     /// The last reset of each consumer and topic.
     resets: Mutex<Vec<OffsetReset>>,

@@ -1,7 +1,7 @@
 //! The transport within one process: the relay hands events straight to the consumers.
 //!
 //! An event is acknowledged when every registered consumer has committed or parked it, and all subscriptions have
-//! been told. Consumers of one relay work side by side; each of them takes one batch at a time.
+//! it. Consumers of one relay work side by side; each of them takes one batch at a time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

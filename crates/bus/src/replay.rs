@@ -95,7 +95,7 @@ pub fn nobody() -> Replay {
     Arc::new(|_, _, _| async { Ok(Vec::new()) }.boxed())
 }
 
-/// An event as `ReplayEvents` tells it.
+/// An event as `ReplayEvents` returns it.
 pub fn to_stored(event: &Delivered) -> StoredEvent {
     StoredEvent {
         event_id: event.id.to_string(),
@@ -112,7 +112,7 @@ pub fn to_stored(event: &Delivered) -> StoredEvent {
     }
 }
 
-/// An event as `ReplayEvents` told it, by the owner of `topic`.
+/// The event that `ReplayEvents` of the owner of `topic` returned.
 pub fn from_stored(topic: Topic, stored: StoredEvent) -> Result<Delivered, Error> {
     let unreadable = |what: &str| Error::Unreadable { what: format!("{what} of a replayed event") };
     let occurred = stored.occurred_time.ok_or_else(|| unreadable("occurred_time"))?;

@@ -28,8 +28,8 @@ pub(crate) struct Upkeep {
     pub(crate) clock: Clock,
     pub(crate) owner: &'static str,
     pub(crate) settings: Settings,
-    /// Whether the relay of this process leads: only then are rows pruned. Everybody measures, so that the age is
-    /// told also when nobody leads.
+    /// Whether the relay of this process leads: only then are rows pruned. Every process measures, so that the age is
+    /// known also when none leads.
     pub(crate) leads: Arc<AtomicBool>,
 }
 

@@ -121,7 +121,7 @@ impl Clock {
         }
     }
 
-    /// A new id that nobody has, ordered by wall time (UUID version 7). Whoever decides takes ids and draws none.
+    /// A new id that nobody has, ordered by wall time (UUID version 7). Rules take ids and draw none.
     pub fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }

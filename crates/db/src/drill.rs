@@ -1,4 +1,4 @@
-//! Fire drills: a debug build can be told to die at the n-th pass of a named place, as a `kill -9` there would.
+//! Fire drills: a debug build can be set to die at the n-th pass of a named place, as a `kill -9` there would.
 //!
 //! Places: `commit.before`, `commit.after` (every write transaction), `relay.published` (the transport has the events,
 //! the outbox still points at them), `consumer.committed` (the effect is durable, the transport does not know).

@@ -1,4 +1,4 @@
-//! What can go wrong with storage, told by what the caller can do about it.
+//! What can go wrong with storage, grouped by what the caller can do about it.
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -152,7 +152,7 @@ fn postgres(error: &PgDatabaseError) -> Error {
         // the schema changed under a prepared statement: unavailable drops the connection, the next one is right
         "26000" => Error::Unavailable("prepared statement is gone".into()),
         "0A000" if error.message().starts_with("cached plan") => {
-            Error::Unavailable("schema changed, statement must be prepared anew".into())
+            Error::Unavailable("schema changed, statement must be prepared again".into())
         }
         "25P03" => Error::Unavailable("transaction was idle for too long".into()),
         "25006" => Error::Unavailable("server is read-only".into()),

@@ -47,7 +47,7 @@ impl Migration {
 }
 
 impl Db {
-    /// Brings a set up to date and tells how many steps were applied. Any number of processes may do so at once.
+    /// Brings a set up to date and returns how many steps were applied. Any number of processes may do so at once.
     ///
     /// Refuses a schema written by a newer program and one whose applied steps differ from ours.
     pub async fn migrate(&self, set: &str, migrations: &Migrations) -> Result<u32> {

@@ -1,7 +1,7 @@
 //! A small pool of connections. Its rule: a connection returns to the shelf only when it is known to be clean.
 //!
 //! Our own, because a cancelled `begin()` of the driver's pool can leave a transaction open on a connection that goes
-//! back to the shelf; the next writer is then told "done" for rows that vanish. Here a lease that was dropped inside a
+//! back to the shelf; the next writer then gets "done" for rows that vanish. Here a lease that was dropped inside a
 //! transaction is rolled back before anyone else gets the connection, and one that was dropped in the middle of a
 //! statement is closed.
 

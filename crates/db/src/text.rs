@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::value::{Part, Type};
 
-/// Texts kept. Marked texts are `'static`, so a program has only so many; the limit guards against generated columns.
+/// Texts kept. Marked texts are `'static`, so a program has a fixed number of them; the limit guards against generated columns.
 const CACHE_LIMIT: usize = 4_096;
 
 struct Built {

@@ -21,8 +21,8 @@ use crate::writer::Turn;
 /// An open transaction. Dropped without [`Tx::commit`] it is rolled back.
 ///
 /// After a failed statement it is *aborted*, on both engines: every further statement and the commit are refused,
-/// unless [`Tx::rollback_to`] goes back to a savepoint. What was read in a write transaction may be told to others
-/// only after its commit.
+/// unless [`Tx::rollback_to`] goes back to a savepoint. What was read in a write transaction may be answered
+/// to callers only after its commit.
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Tx {
     db: Db,
@@ -77,7 +77,7 @@ impl Tx {
         self.db.engine()
     }
 
-    /// Runs a statement and tells how many rows it changed.
+    /// Runs a statement and returns how many rows it changed.
     pub async fn execute(&mut self, sql: &'static str, params: Vec<Value>) -> Result<u64> {
         let text = text::plain(self.engine(), sql)?;
         Ok(self.run(text, Params::Plain(params), Want::Count).await?.count())
@@ -215,7 +215,7 @@ impl Tx {
         self.done.after.push(Box::new(after));
     }
 
-    /// Whether a statement was under way when its future was dropped: whoever gave up waited for the database.
+    /// Whether a statement was under way when its future was dropped: the caller that gave up waited for the database.
     pub fn is_interrupted(&self) -> bool {
         self.state == State::Running
     }

@@ -2,7 +2,7 @@
 //!
 //! A task owns the order of turns: first come, first served. Transactions run one after another inside one outer
 //! transaction, each (but the first) in a savepoint. When nobody waits, or after [`MEMBERS`] or [`OPEN_FOR`], the outer
-//! transaction is committed with one flush, and only then is each of its members told so.
+//! transaction is committed with one flush, and only then does each of its members get its answer.
 //!
 //! The task runs every `BEGIN`, `SAVEPOINT` and `COMMIT` itself, so a caller that vanishes at any point cannot leave
 //! half of one behind: its [`Turn`] is dropped, which the task sees as a rollback. A turn that is held without running
@@ -25,7 +25,7 @@ const OPEN_FOR: Duration = Duration::from_millis(20);
 /// Callers that may wait for their turn before `begin` itself waits for a place in the queue.
 const QUEUE: usize = 1_024;
 
-/// The door to the writer task.
+/// A handle to the writer task.
 #[derive(Clone)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Request>,
@@ -41,12 +41,12 @@ type Waiter = oneshot::Sender<Result<Turn>>;
 
 /// The right to use the writer connection, until it is ended or dropped.
 pub(crate) struct Turn {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     ticket: u64,
     end: Option<oneshot::Sender<End>>,
 }
 
-/// The holder's last word. Dropping the sender instead means a rollback.
+/// How the holder ends its turn. Dropping the sender instead means a rollback.
 enum End {
     Commit(Member),
 }
@@ -57,7 +57,7 @@ struct Member {
 }
 
 /// What the task and the holder of the turn share.
-struct Desk {
+struct Shared {
     connection: Mutex<Connection>,
     /// The ticket that may use the connection.
     ticket: AtomicU64,
@@ -66,7 +66,7 @@ struct Desk {
     epoch: Instant,
 }
 
-impl Desk {
+impl Shared {
     fn now(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -75,17 +75,17 @@ impl Desk {
 impl Turn {
     /// The connection, while the turn lasts.
     pub(crate) async fn connection(&self) -> Result<MutexGuard<'_, Connection>> {
-        let connection = self.desk.connection.lock().await;
-        if self.desk.ticket.load(Ordering::Acquire) == self.ticket {
+        let connection = self.shared.connection.lock().await;
+        if self.shared.ticket.load(Ordering::Acquire) == self.ticket {
             Ok(connection)
         } else {
             Err(Error::Unavailable("transaction was idle for too long".into()))
         }
     }
 
-    /// Tells that a statement ended now.
+    /// Notes that a statement ended now.
     pub(crate) fn used(&self) {
-        self.desk.used.store(self.desk.now(), Ordering::Release);
+        self.shared.used.store(self.shared.now(), Ordering::Release);
     }
 
     /// Returns when the outer transaction is on disk.
@@ -109,13 +109,13 @@ impl Writer {
         idle: Duration,
     ) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let desk = Arc::new(Desk {
+        let shared = Arc::new(Shared {
             connection: Mutex::new(connection),
             ticket: AtomicU64::new(0),
             used: AtomicU64::new(0),
             epoch: Instant::now(),
         });
-        let task = Task { desk, address, requests, wakeups, acquire, idle, closing: None };
+        let task = Task { shared, address, requests, wakeups, acquire, idle, closing: None };
         tokio::spawn(task.run());
         Self { queue, acquire }
     }
@@ -144,7 +144,7 @@ impl Writer {
 }
 
 struct Task {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     address: Address,
     requests: mpsc::Receiver<Request>,
     wakeups: Arc<watch::Sender<u64>>,
@@ -180,9 +180,9 @@ impl Task {
         }
         self.requests.close();
         let closing = self.closing.take();
-        match Arc::try_unwrap(self.desk) {
-            Ok(desk) => desk.connection.into_inner().close().await,
-            Err(desk) => drop(desk),
+        match Arc::try_unwrap(self.shared) {
+            Ok(shared) => shared.connection.into_inner().close().await,
+            Err(shared) => drop(shared),
         }
         if let Some(done) = closing {
             let _ = done.send(());
@@ -249,11 +249,11 @@ impl Task {
 
     /// Gives the turn away and waits for its end.
     async fn turn(&self, waiter: Waiter) -> Option<End> {
-        let ticket = self.desk.ticket.load(Ordering::Acquire) + 1;
-        self.desk.ticket.store(ticket, Ordering::Release);
-        self.desk.used.store(self.desk.now(), Ordering::Release);
+        let ticket = self.shared.ticket.load(Ordering::Acquire) + 1;
+        self.shared.ticket.store(ticket, Ordering::Release);
+        self.shared.used.store(self.shared.now(), Ordering::Release);
         let (end, mut ended) = oneshot::channel();
-        let turn = Turn { desk: Arc::clone(&self.desk), ticket, end: Some(end) };
+        let turn = Turn { shared: Arc::clone(&self.shared), ticket, end: Some(end) };
         waiter.send(Ok(turn)).ok()?;
         let limit = u64::try_from(self.idle.as_millis()).unwrap_or(u64::MAX);
         loop {
@@ -261,12 +261,12 @@ impl Task {
                 return end.ok();
             }
             // A running statement holds the lock: look again later.
-            let Ok(_connection) = self.desk.connection.try_lock() else { continue };
-            let last = self.desk.used.load(Ordering::Acquire);
-            if self.desk.now().saturating_sub(last) < limit {
+            let Ok(_connection) = self.shared.connection.try_lock() else { continue };
+            let last = self.shared.used.load(Ordering::Acquire);
+            if self.shared.now().saturating_sub(last) < limit {
                 continue;
             }
-            self.desk.ticket.store(ticket + 1, Ordering::Release);
+            self.shared.ticket.store(ticket + 1, Ordering::Release);
             ended.close();
             tracing::warn!(
                 idle_ms = limit,
@@ -290,7 +290,7 @@ impl Task {
     }
 
     async fn step(&self, text: &'static str) -> Result<()> {
-        self.desk.connection.lock().await.control(text).await
+        self.shared.connection.lock().await.control(text).await
     }
 
     /// The outer commit is on disk: every member may know.
@@ -317,7 +317,7 @@ impl Task {
 
     /// After a failed step: end whatever is open, and take a new connection when this one no longer obeys.
     async fn recover(&self, error: &Error) {
-        let mut connection = self.desk.connection.lock().await;
+        let mut connection = self.shared.connection.lock().await;
         if !connection.is_lost() {
             let ended = connection.control("ROLLBACK").await;
             if matches!(error, Error::Retry(_)) || ended.is_ok() {

@@ -107,7 +107,7 @@ impl Refused {
 pub struct Offer {
     /// When work begins at the earliest.
     pub begin: Timestamp,
-    /// The slot whose capacity it takes; `None`: the node counts no capacity for this work.
+    /// The slot whose capacity it takes; `None`: the node limits no capacity for this activity.
     pub slot: Option<Slot>,
     /// When the goods are ready: an instant at which the node is open.
     pub ready: Timestamp,
@@ -191,7 +191,7 @@ fn first_begin(
     used: impl Fn(Timestamp) -> u32,
 ) -> Result<(Option<Slot>, Timestamp), Reason> {
     let open = openings.next_open(from).filter(|open| *open <= until).ok_or(Reason::NodeClosed)?;
-    match node.rule(method.rules().work) {
+    match node.rule(method.rules().activity) {
         None => Ok((None, open)),
         Some(rule) => rule
             .first_free(openings, open, until, used)

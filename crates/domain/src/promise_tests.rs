@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::NodeId;
 use crate::network::Kind;
-use crate::network::capacity::{Rule, Work};
+use crate::network::capacity::{Activity, Rule};
 use crate::network::hours::{Closure, Day, Hours, Interval, Zone};
 use crate::network::timetable::Timetable;
 use crate::place::LatLng;
@@ -32,7 +32,7 @@ fn shop() -> Node {
             cut_off_minute: Some(1_020),
             radius_m: Some(50_000),
         }],
-        capacity: vec![Rule::new(Work::Pick, 60, 4).unwrap()],
+        capacity: vec![Rule::new(Activity::Pick, 60, 4).unwrap()],
     }
 }
 
@@ -253,7 +253,7 @@ proptest! {
         }));
         node.services[0].preparation_minutes = preparation;
         node.services[0].cut_off_minute = cut_off;
-        node.capacity = vec![Rule::new(Work::Pick, 60, max).unwrap()];
+        node.capacity = vec![Rule::new(Activity::Pick, 60, max).unwrap()];
         let now = Timestamp::from_second(start).unwrap();
         let used = |slot: Timestamp| {
             let hour = slot.as_second().unsigned_abs() / 3_600;

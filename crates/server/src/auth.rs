@@ -1,7 +1,7 @@
 //! Who is calling, and what they may call.
 //!
 //! In this version the caller names itself in the metadata `x-entrepot-actor: kind/id` and is believed, so the
-//! listener must not be reachable by strangers (the binary refuses a non-loopback address unless told). The table
+//! listener must not be reachable by strangers (the binary refuses a non-loopback address unless a setting allows it). The table
 //! of method -> kinds is checked all the same: it fails closed, and a served method without a row stops the start.
 
 use std::collections::{HashMap, HashSet};

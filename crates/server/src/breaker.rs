@@ -23,7 +23,7 @@ struct State {
     is_probed: bool,
 }
 
-/// Leave to call; what became of the call is told to it.
+/// Permission to call, which takes the outcome of the call.
 #[derive(Debug)]
 pub(crate) struct Leave {
     breaker: Breaker,

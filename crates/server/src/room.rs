@@ -100,7 +100,7 @@ pub(crate) fn affordable(wanted: usize) -> usize {
     wanted.min(most)
 }
 
-/// The soft limit of open files; none where it is unlimited or not told.
+/// The soft limit of open files; none where it is unlimited or unknown.
 fn handles(limits: &str) -> Option<usize> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

@@ -29,7 +29,7 @@ pub enum Fault {
     /// Too many streams are open.
     #[error("too many streams are open, try again")]
     TooManyStreams,
-    /// The work was interrupted: asking again tells whether it was done.
+    /// The work was interrupted: the same request again shows whether it was done.
     #[error("interrupted, ask again with the same request_id")]
     Interrupted,
     /// The process stops.
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn told(fault: Fault) -> (Code, String) {
+    fn answer(fault: Fault) -> (Code, String) {
         let status = fault.status("test.entrepot");
         (status.code(), server::status::reason(&status).unwrap())
     }
@@ -200,20 +200,20 @@ mod tests {
             assert!(fault.is_unavailable() && !fault.is_retry());
             let kind = HandleError::from(fault.clone()).kind;
             assert_eq!(kind, HandleErrorKind::Outage, "the event is applied when it is back");
-            assert_eq!(told(fault), (Code::Unavailable, "STORAGE_UNAVAILABLE".to_owned()));
+            assert_eq!(answer(fault), (Code::Unavailable, "STORAGE_UNAVAILABLE".to_owned()));
         }
         let busy = || db::Error::Retry("deadlock".to_owned());
         for fault in [Fault::from(busy()), Fault::from(bus::Error::from(busy())), Fault::Raced] {
             assert!(fault.is_retry());
             assert_eq!(HandleError::from(fault.clone()).kind, HandleErrorKind::Outage);
-            assert_eq!(told(fault), (Code::Unavailable, "CONTENDED".to_owned()));
+            assert_eq!(answer(fault), (Code::Unavailable, "CONTENDED".to_owned()));
         }
         let id = Uuid::from_u128(7);
         let reused = Fault::from(bus::Error::RequestIdReused { request_id: id });
-        assert_eq!(told(reused), (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned()));
+        assert_eq!(answer(reused), (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned()));
         let flying = Fault::from(bus::Error::Unsettled { request_id: id });
-        assert_eq!(told(flying), (Code::Unavailable, "REQUEST_IN_PROGRESS".to_owned()));
+        assert_eq!(answer(flying), (Code::Unavailable, "REQUEST_IN_PROGRESS".to_owned()));
         assert_eq!(HandleError::from(Fault::unreadable("a row")).kind, HandleErrorKind::Poison);
-        assert_eq!(told(Fault::Stopping), (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
+        assert_eq!(answer(Fault::Stopping), (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
     }
 }

@@ -106,7 +106,7 @@ impl<K: Eq + Hash> Watcher<K> {
         let _ = self.changes.changed().await;
     }
 
-    /// All changes so far are seen; call it before reading, so that a change during the reading is looked at again.
+    /// All changes so far are seen; call it before reading, so that a change during the reading is read again.
     pub fn mark_seen(&mut self) {
         self.changes.mark_unchanged();
     }

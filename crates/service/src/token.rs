@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fault::Fault;
 
-/// Bytes in front of the body that tell a changed token.
+/// Bytes in front of the body that show a changed token.
 const CHECK: usize = 8;
 /// The longest token read.
 const MAX_CHARS: usize = 1_024;

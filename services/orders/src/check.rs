@@ -1,7 +1,7 @@
-//! An order that heard nothing for long asks fulfillment what became of it.
+//! An order without news for long asks fulfillment what became of it.
 //!
 //! Events that are lost leave no trace when no later one follows. If fulfillment has events that we miss, they are applied
-//! now. If it never heard of the order, the order's own events are sent again, each time until it has, and operators see
+//! now. If fulfillment does not know the order, the order's own events are sent again, each time until it does, and operators see
 //! an error and a metric meanwhile.
 
 use bus::{Consumer as _, Delivered, Topic, missed};
@@ -46,7 +46,7 @@ impl Orders {
         Ok(())
     }
 
-    /// Fulfillment never heard of the order.
+    /// Fulfillment does not know the order.
     async fn send_again(&self, order: &Order) -> Result<(), Error> {
         metrics::counter!("entrepot_orders_without_work_total").increment(1);
         tracing::error!(order_id = %order.id, status = %order.status(),

@@ -218,8 +218,8 @@ fn refused(refusal: &Refusal) -> Status {
     status(reason, DOMAIN, refusal.to_string(), facts)
 }
 
-/// The answer of another service, told on as it is: its reason and its facts name what the caller can change. What
-/// is its own trouble is told as such.
+/// The answer of another service, passed on unchanged: its reason and its facts name what the caller can change. A
+/// fault of its own becomes `PEER_FAILED`.
 fn passed_on(answer: &Status) -> Status {
     match answer.code() {
         Code::Internal | Code::Unknown | Code::Unimplemented | Code::DataLoss | Code::Unauthenticated => {

@@ -66,7 +66,7 @@ impl Orders {
             if is_live(&held, now) {
                 return promise(&held);
             }
-            // A twin of the call was faster, and what it held is an order's by now: to hold anew would take stock twice.
+            // A duplicate of the call was faster, and what it held is an order's by now: holding again would take stock twice.
             if held.state() == pb::PromiseState::Confirmed {
                 return Err(Error::PromiseTaken);
             }
@@ -128,7 +128,7 @@ pub(crate) fn ended(token: PromiseToken, state: pb::PromiseState) -> Error {
     }
 }
 
-/// What a refused look at a promise, or a refused extension, means to somebody who wants to place an order on it.
+/// What a refused read or extension of a promise means for an order that is to be placed on it.
 pub(crate) fn for_shopper(token: PromiseToken, error: Error) -> Error {
     let Error::Peer(answer) = error else { return error };
     if answer.code() == Code::NotFound {

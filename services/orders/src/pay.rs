@@ -30,7 +30,7 @@ impl Orders {
                 return Err(Error::field("amount.currency_code", text));
             }
             let hold = match self.hold_for(&seen, &command, call, now).await {
-                // A twin of this call was faster, and the order has what it held.
+                // A duplicate of this call was faster, and the order has what it held.
                 Err(Error::PromiseTaken) => continue,
                 hold => hold?,
             };
@@ -105,10 +105,10 @@ impl Orders {
             TenderState::Due | TenderState::Authorized | TenderState::Captured => None,
         };
         let actor = caller.as_str();
-        let told =
+        let note =
             said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
         let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
-        self.record(&mut tx, before, changed, told.into_iter().collect(), actor, now).await?;
+        self.record(&mut tx, before, changed, note.into_iter().collect(), actor, now).await?;
         call.finish(tx, &reply).await?;
         Ok(reply)
     }

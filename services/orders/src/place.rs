@@ -37,7 +37,7 @@ impl PlaceQueue {
     }
 }
 
-/// What to look for before anybody is asked to hold anything.
+/// What is looked up before any stock is held.
 #[derive(Debug, Clone)]
 struct LookupJob {
     request: inbox::Request,
@@ -88,10 +88,10 @@ impl Orders {
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
         let promise = match self.held(&command, until, now).await {
             Ok(promise) => promise,
-            // A twin may have been faster, and have what was to be held: then its answer is ours too.
+            // A duplicate may have been faster and hold the stock: then its answer is ours too.
             Err(error) => {
-                let twin = self.known(&command).await.ok().flatten();
-                return twin.ok_or(error);
+                let duplicate = self.known(&command).await.ok().flatten();
+                return duplicate.ok_or(error);
             }
         };
         let (placement, reply) = self.prepare(&command, &promise, caller, now)?;
@@ -126,7 +126,7 @@ impl Orders {
         if let Ok(known) = self.look(&looks).await {
             return known;
         }
-        // Each tries by itself, so that each is told its own error.
+        // Each tries by itself, so that each gets its own error.
         let mut known = Vec::with_capacity(looks.len());
         for look in looks {
             let one = self.look(std::slice::from_ref(&look)).await;
@@ -160,7 +160,7 @@ impl Orders {
             }
             Source::Token(token) => {
                 let unknown = |error| hold::for_shopper(*token, error);
-                // A look first: an order that can't be placed on a promise must not give it a longer life.
+                // Read first: an order that can't be placed on a promise must not give it a longer life.
                 fits(*token, &self.promise(*token).await.map_err(unknown)?, &command.draft, now)?;
                 let held = self.extend(*token, until).await.map_err(unknown)?;
                 fits(*token, &held, &command.draft, now)?;
@@ -204,7 +204,7 @@ impl Orders {
         wrote
     }
 
-    /// Writes placements in one transaction. One whose request id is taken: alone it is a twin; among others all are
+    /// Writes placements in one transaction. One whose request id is taken: alone it is a duplicate; among others all are
     /// to be written one by one.
     async fn write(&self, placements: &[Placement]) -> Result<Vec<Placed>, Error> {
         let mut news: Vec<New<'_>> = placements
@@ -238,8 +238,8 @@ impl Orders {
 
     /// Another request was faster. What we held ourselves goes back, if it is not the order's.
     async fn duplicate(&self, command: &Place, promise: &Promise) -> Result<pb::PlaceOrderResponse, Error> {
-        // Read where writers read, and told after the commit: with shared commits the other order may be ahead of us
-        // in the very commit that is under way.
+        // Read as a writer and answered after the commit: with shared commits the other order may be part of the very
+        // commit that is under way.
         let mut tx = self.db.begin().await?;
         let answer = answer_of_first(&mut tx, command).await;
         let owner = store::by_promise(&mut tx, promise.token.uuid()).await?;

@@ -1,4 +1,4 @@
-//! What other services told: stock that was confirmed or lost, and work at the nodes.
+//! Events of other services: stock that was confirmed or lost, and work at the nodes.
 //!
 //! A batch of events is applied together: its orders are locked at once, in the order of their ids (two consumers of
 //! this service never wait for each other in a circle), changed in memory one event after the other, and written with
@@ -46,52 +46,52 @@ impl Consumer for Orders {
     }
 }
 
-/// What an event says to us.
-enum Told {
-    /// The stock of an order is its own.
+/// What an event means for an order.
+enum Effect {
+    /// Its stock is confirmed.
     Confirmed(OrderId),
-    /// The stock of an order was lost.
+    /// Its stock was lost.
     Lost { order: OrderId, text: String },
-    /// A hold is gone: it ran out, or was given back.
-    RanOut,
-    /// Work went on at a node.
-    Work(Box<wire::Told>),
+    /// Its hold expired or was released.
+    HoldEnded,
+    /// A node worked on it.
+    Work(Box<wire::NodeReport>),
     /// Nothing.
-    Nothing,
+    None,
 }
 
-fn read(event: &Delivered) -> Result<Told, Error> {
+fn read(event: &Delivered) -> Result<Effect, Error> {
     match event.topic {
-        Topic::Orders => Ok(Told::Nothing),
+        Topic::Orders => Ok(Effect::None),
         Topic::Inventory => {
-            let told = InventoryEvent::decode(event.payload.clone())
+            let message = InventoryEvent::decode(event.payload.clone())
                 .map_err(|error| Fault::Unreadable(format!("inventory event: {error}")))?;
-            read_stock(told)
+            read_stock(message)
         }
         Topic::Fulfillment => {
-            let told = FulfillmentEvent::decode(event.payload.clone())
+            let message = FulfillmentEvent::decode(event.payload.clone())
                 .map_err(|error| Fault::Unreadable(format!("fulfillment event: {error}")))?;
-            Ok(Told::Work(Box::new(wire::report(told)?)))
+            Ok(Effect::Work(Box::new(wire::report(message)?)))
         }
     }
 }
 
-fn read_stock(told: InventoryEvent) -> Result<Told, Error> {
-    match told.body {
-        Some(Body::ReservationConfirmed(confirmed)) => Ok(Told::Confirmed(order_id(&confirmed.order_id)?)),
+fn read_stock(message: InventoryEvent) -> Result<Effect, Error> {
+    match message.body {
+        Some(Body::ReservationConfirmed(confirmed)) => Ok(Effect::Confirmed(order_id(&confirmed.order_id)?)),
         Some(Body::ReservationRefused(refused)) => {
             let order = order_id(&refused.order_id)?;
-            Ok(Told::Lost { order, text: format!("{}: {}", refused.reason, refused.sku) })
+            Ok(Effect::Lost { order, text: format!("{}: {}", refused.reason, refused.sku) })
         }
         // A promise that ends gives its stock back before the reservation itself runs out.
-        Some(Body::ReservationExpired(_) | Body::ReservationReleased(_)) => Ok(Told::RanOut),
+        Some(Body::ReservationExpired(_) | Body::ReservationReleased(_)) => Ok(Effect::HoldEnded),
         Some(
             Body::ReservationHeld(_)
             | Body::ReservationExtended(_)
             | Body::ReservationSettled(_)
             | Body::PositionChanged(_),
         )
-        | None => Ok(Told::Nothing),
+        | None => Ok(Effect::None),
     }
 }
 
@@ -101,26 +101,26 @@ fn order_id(text: &str) -> Result<OrderId, Error> {
 
 impl Orders {
     async fn apply_all(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Error> {
-        let told: Vec<Told> = events.iter().map(read).collect::<Result<_, _>>()?;
-        let ran_out = events.iter().zip(&told).filter(|(_, told)| matches!(told, Told::RanOut));
-        let holders = store::by_promises(tx, ran_out.map(|(event, _)| event.aggregate).collect()).await?;
+        let effects: Vec<Effect> = events.iter().map(read).collect::<Result<_, _>>()?;
+        let ended = events.iter().zip(&effects).filter(|(_, effect)| matches!(effect, Effect::HoldEnded));
+        let holders = store::by_promises(tx, ended.map(|(event, _)| event.aggregate).collect()).await?;
         let orders: Vec<Option<OrderId>> =
-            events.iter().zip(&told).map(|(event, told)| order_of(told, event, &holders)).collect();
+            events.iter().zip(&effects).map(|(event, effect)| order_of(effect, event, &holders)).collect();
         let ids: BTreeSet<OrderId> = orders.iter().copied().flatten().collect();
         let locked = store::lock_many(tx, &ids).await?;
         let mut open: HashMap<OrderId, Open> =
             locked.into_iter().map(|loaded| (loaded.order.id, Open::new(loaded))).collect();
         let now = self.clock.business();
-        for ((event, told), order) in events.iter().zip(told).zip(orders) {
+        for ((event, effect), order) in events.iter().zip(effects).zip(orders) {
             let Some(id) = order else { continue };
-            match (open.get_mut(&id), told) {
-                (Some(order), told) => {
-                    bus::trace::scope_sync(event.traceparent.clone(), || apply(order, told, event, now))?;
+            match (open.get_mut(&id), effect) {
+                (Some(order), effect) => {
+                    bus::trace::scope_sync(event.traceparent.clone(), || apply(order, effect, event, now))?;
                 }
-                (None, Told::Work(_)) => return Err(Error::NotFound(id.to_string())),
-                // Anyone who may confirm a promise may name an order that never was.
-                (None, Told::Confirmed(_) | Told::Lost { .. } | Told::RanOut | Told::Nothing) => {
-                    tracing::warn!(order_id = %id, "stock is told of for an order that does not exist");
+                (None, Effect::Work(_)) => return Err(Error::NotFound(id.to_string())),
+                // Who may confirm a promise may name an order that was never placed.
+                (None, Effect::Confirmed(_) | Effect::Lost { .. } | Effect::HoldEnded | Effect::None) => {
+                    tracing::warn!(order_id = %id, "ignored a stock event of an order that does not exist");
                 }
             }
         }
@@ -131,29 +131,29 @@ impl Orders {
     }
 }
 
-fn order_of(told: &Told, event: &Delivered, holders: &HashMap<Uuid, OrderId>) -> Option<OrderId> {
-    match told {
-        Told::Confirmed(order) | Told::Lost { order, .. } => Some(*order),
-        Told::RanOut => holders.get(&event.aggregate).copied(),
-        Told::Work(work) => Some(work.order),
-        Told::Nothing => None,
+fn order_of(effect: &Effect, event: &Delivered, holders: &HashMap<Uuid, OrderId>) -> Option<OrderId> {
+    match effect {
+        Effect::Confirmed(order) | Effect::Lost { order, .. } => Some(*order),
+        Effect::HoldEnded => holders.get(&event.aggregate).copied(),
+        Effect::Work(work) => Some(work.order),
+        Effect::None => None,
     }
 }
 
-fn apply(open: &mut Open, told: Told, event: &Delivered, now: Timestamp) -> Result<(), Error> {
+fn apply(open: &mut Open, effect: Effect, event: &Delivered, now: Timestamp) -> Result<(), Error> {
     let actor = event.actor.as_str();
-    match told {
-        Told::Confirmed(_) => confirmed(open, event, now),
-        Told::Lost { text, .. } => {
+    match effect {
+        Effect::Confirmed(_) => confirmed(open, event, now),
+        Effect::Lost { text, .. } => {
             // Fulfillment ends its work, and that is what cancels the pieces.
             open.note(steps::note("STOCK_LOST", text, actor, event.occurred_at));
             Ok(())
         }
-        Told::RanOut => {
-            ran_out(open, event, now);
+        Effect::HoldEnded => {
+            hold_ended(open, event, now);
             Ok(())
         }
-        Told::Work(work) => {
+        Effect::Work(work) => {
             let work = *work;
             let changed = open.order.clone().follow(&work.report, now)?;
             let note = Note {
@@ -166,7 +166,7 @@ fn apply(open: &mut Open, told: Told, event: &Delivered, now: Timestamp) -> Resu
             open.take(changed, vec![note], actor, now);
             Ok(())
         }
-        Told::Nothing => Ok(()),
+        Effect::None => Ok(()),
     }
 }
 
@@ -176,18 +176,18 @@ fn confirmed(open: &mut Open, event: &Delivered, now: Timestamp) -> Result<(), E
             open.take(changed, Vec::new(), &event.actor, now);
             Ok(())
         }
-        // Cancelled meanwhile, or an older promise of the order: that stock is given back by those who hold it.
+        // Cancelled meanwhile, or an older promise of the order: fulfillment releases that stock.
         Err(refusal @ (Refusal::Over { .. } | Refusal::OtherReservation | Refusal::AlreadyConfirmed)) => {
-            tracing::debug!(order_id = %open.order.id, %refusal, "confirmation passed over");
+            tracing::debug!(order_id = %open.order.id, %refusal, "ignored a confirmation");
             Ok(())
         }
         Err(refusal) => Err(refusal.into()),
     }
 }
 
-/// A hold is gone. If an unpaid order relied on it, its payment must hold stock anew; the stock of a released, lapsed
-/// or ended order is not the order's to lose.
-fn ran_out(open: &mut Open, event: &Delivered, now: Timestamp) {
+/// A hold has ended. If an unpaid order relied on it, its payment must hold stock again; a released, lapsed or ended
+/// order does not depend on its hold.
+fn hold_ended(open: &mut Open, event: &Delivered, now: Timestamp) {
     if open.order.promise.token.uuid() != event.aggregate {
         return;
     }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::store::{self, Change, Loaded, Note};
 use crate::{Orders, steps, wire};
 
-/// An order under change: as it was locked, as it is now, and what is to be told of it.
+/// An order under change: as it was locked, as it is now, and its new steps and events.
 pub(crate) struct Open {
     before: Loaded,
     pub(crate) order: Order,
@@ -23,9 +23,9 @@ impl Open {
         Self { order: before.order.clone(), before, notes: Vec::new(), events: Vec::new() }
     }
 
-    /// Takes over a transition. `told` are steps that have no event of the order.
-    pub(crate) fn take(&mut self, changed: Changed, told: Vec<Note>, actor: &str, now: Timestamp) {
-        self.notes.extend(told);
+    /// Takes over a transition. `notes` are steps without an event of the order.
+    pub(crate) fn take(&mut self, changed: Changed, notes: Vec<Note>, actor: &str, now: Timestamp) {
+        self.notes.extend(notes);
         self.notes.extend(steps::of(&changed.order, &changed.events, actor, now));
         self.events.extend(events(&changed, actor, now));
         self.order = changed.order;
@@ -75,12 +75,12 @@ impl Orders {
         tx: &mut Tx,
         before: Loaded,
         changed: Changed,
-        told: Vec<Note>,
+        notes: Vec<Note>,
         actor: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
         let mut open = Open::new(before);
-        open.take(changed, told, actor, now);
+        open.take(changed, notes, actor, now);
         self.write_open(tx, vec![open]).await
     }
 

@@ -1,5 +1,5 @@
 //! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed, and an order
-//! that heard nothing for long asks.
+//! without news for long asks.
 
 use std::collections::HashMap;
 
@@ -134,7 +134,7 @@ impl Orders {
         self.adjust(id, |_| ()).await
     }
 
-    /// A transition that time makes. That it is not due any more is fine: somebody was faster.
+    /// A transition that time makes. One that is not due any more was made by another process.
     async fn change(
         &self,
         id: OrderId,
@@ -172,7 +172,7 @@ impl Orders {
         db::retry(3, Error::is_retry, write).await
     }
 
-    /// Holds the stock of an order for longer. When it is gone: of an unpaid order it is held anew, and if that is
+    /// Holds the stock of an order for longer. When it is gone: of an unpaid order it is held again, and if that is
     /// refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
     async fn extend_hold(&self, order: &Order, now: Timestamp) -> Result<(), Error> {
         let until = after_ms(now, self.config.hold_ms(!order.is_released()));
@@ -188,13 +188,13 @@ impl Orders {
         if order.is_released() {
             return self.adjust(order.id, |order| order.hold_extended(until)).await;
         }
-        self.hold_anew(order, until, now).await
+        self.hold_again(order, until, now).await
     }
 
-    async fn hold_anew(&self, order: &Order, until: Timestamp, now: Timestamp) -> Result<(), Error> {
+    async fn hold_again(&self, order: &Order, until: Timestamp, now: Timestamp) -> Result<(), Error> {
         let key = format!("{}/{}/{}", order.id, order.promise.token, micros(order.promise.held_until));
         match self
-            .hold(&id::derived("orders.anew", &key).to_string(), &Wanted::left_of(order), until, now)
+            .hold(&id::derived("orders.again", &key).to_string(), &Wanted::left_of(order), until, now)
             .await
         {
             Ok(promise) => {
@@ -227,7 +227,7 @@ impl Orders {
         }
         let mut order = before.order.clone();
         order.hold_replaced(promise);
-        let note = steps::note("HELD_ANEW", "the hold was gone and was taken again".to_owned(), ACTOR, now);
+        let note = steps::note("HELD_AGAIN", "the hold had ended and was taken again".to_owned(), ACTOR, now);
         let change = Change { before: &before, order: &order, notes: &[note] };
         self.save(&mut tx, &[change], &[]).await?;
         tx.commit().await?;

@@ -1,5 +1,5 @@
-//! Watching an order: as it is now, then after each change. Changes that come faster than they are read are told as
-//! one: what is told is always the order as it is.
+//! Watching an order: as it is now, then after each change. Changes that come faster than they are read are sent as
+//! one, and each message is the order as it is then.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ struct Stand {
     poll: Duration,
     order: OrderId,
     watcher: Watcher<Uuid>,
-    /// The version told last.
+    /// The version sent last.
     after: i64,
     is_over: bool,
 }
@@ -43,11 +43,11 @@ impl Orders {
     }
 }
 
-type Told = Result<pb::WatchOrderResponse, Status>;
+type Message = Result<pb::WatchOrderResponse, Status>;
 
-async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
+async fn next(mut stand: Stand) -> Option<(Message, Stand)> {
     while !stand.is_over {
-        // Marked as seen before the order is read: a change during the reading is looked at again.
+        // Marked as seen before the order is read: a change during the reading is read again.
         stand.watcher.mark_seen();
         // boxed: it needs some KiB while it reads, and a stream waits most of the time
         match Box::pin(look(&mut stand)).await {
@@ -57,7 +57,7 @@ async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
             Ok(None) if stand.is_over => {}
             Ok(None) => {
                 let (clock, poll) = (stand.clock.clone(), stand.poll);
-                // Changes of other processes are looked for.
+                // Changes of other processes wake nobody here.
                 tokio::select! {
                     () = stand.watcher.changed() => {}
                     () = clock.pause(poll) => {}
@@ -72,7 +72,7 @@ async fn next(mut stand: Stand) -> Option<(Told, Stand)> {
     None
 }
 
-/// The order, if it has changed. Most looks find nothing new, so they begin with a glance.
+/// The order, if it has changed. Most reads find nothing new, so the version is read first.
 async fn look(stand: &mut Stand) -> Result<Option<Order>, Error> {
     let missing = || Error::NotFound(stand.order.to_string());
     let mut tx = stand.db.read().await?;

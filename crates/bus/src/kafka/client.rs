@@ -249,14 +249,14 @@ pub(super) async fn in_thread<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (answer, answered) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("kafka-wait".to_owned()).spawn(move || {
-        let _gone = tell.send(work());
+        let _gone = answer.send(work());
     });
     if thread.is_err() {
         return None;
     }
-    tokio::time::timeout(limit, told).await.ok()?.ok()
+    tokio::time::timeout(limit, answered).await.ok()?.ok()
 }
 
 #[cfg(test)]

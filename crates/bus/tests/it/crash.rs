@@ -88,7 +88,7 @@ async fn a_stopped_bus_has_given_up_its_lease_and_deleted_what_was_acknowledged(
     }
 }
 
-/// The same tables through connections that can be told from those of other tests.
+/// The same tables through connections that no other test has.
 async fn marked(database: &TestDb, mark: &str) -> Db {
     let join = if database.url().contains('?') { '&' } else { '?' };
     Db::open(&format!("{}{join}application_name={mark}", database.url()), database.options()).await.unwrap()

@@ -1,4 +1,4 @@
-//! What is told of an outbox whose transport acknowledges nothing.
+//! Metrics of an outbox whose transport acknowledges nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -97,7 +97,7 @@ async fn grows_old(
     for hours in 1..=2_i32 {
         assert!(clock.advance_to(clock.business() + SignedDuration::from_hours(1)));
         let age = f64::from(hours) * 3_600.0;
-        let old = async || gauges.of(measure::OUTBOX_AGE, outbox).is_some_and(|told| told >= age - 60.0);
+        let old = async || gauges.of(measure::OUTBOX_AGE, outbox).is_some_and(|seen| seen >= age - 60.0);
         until(outbox, old).await;
     }
     assert!(!bus::idle(owner).await.unwrap());

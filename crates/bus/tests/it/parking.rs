@@ -44,7 +44,7 @@ async fn a_poisonous_event_parks_with_the_later_ones_of_its_aggregate_while_othe
         let seen: Vec<(i64, Reason)> = parked.iter().map(|p| (p.event.sequence, p.reason)).collect();
         let behind = Reason::Behind;
         assert_eq!(seen, [(2, Reason::Handler), (3, behind), (4, behind), (5, behind)], "{}", world.label);
-        assert_eq!(parked[0].error, "told to fail");
+        assert_eq!(parked[0].error, "made to fail");
         assert_eq!(parked[0].attempts, 3);
 
         recorder.heal();

@@ -226,7 +226,7 @@ impl Running {
     }
 }
 
-/// Writes one row per event, and fails where it is told to.
+/// Writes one row per event, and fails where the test says so.
 pub(crate) struct Recorder {
     group: &'static str,
     follows: &'static [(Topic, &'static [&'static str])],
@@ -292,13 +292,13 @@ impl Consumer for Recorder {
         )
         .await?;
         if self.outage.load(Ordering::SeqCst) {
-            return Err(db::Error::Unavailable("told to be away".to_owned()).into());
+            return Err(db::Error::Unavailable("made to be away".to_owned()).into());
         }
         if self.fails.lock().unwrap().contains(&(event.aggregate, event.sequence)) {
             return Err(if self.retry {
-                HandleError::retry("told to fail")
+                HandleError::retry("made to fail")
             } else {
-                HandleError::poison("told to fail")
+                HandleError::poison("made to fail")
             });
         }
         Ok(())

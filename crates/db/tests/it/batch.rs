@@ -123,12 +123,12 @@ async fn rows_are_joined_locked_updated_and_ignored_on_conflict() {
         let delete = "DELETE FROM positions WHERE EXISTS
              (SELECT 1 FROM {rows} WHERE r.node = positions.node AND r.sku = positions.sku) RETURNING sku";
         assert_eq!(tx.batch_fetch(delete, KEYS, rows(0, 7)).await.unwrap().len(), 7);
-        let told = "UPDATE positions SET reserved = positions.reserved + r.reserved FROM {rows}
+        let update = "UPDATE positions SET reserved = positions.reserved + r.reserved FROM {rows}
              WHERE positions.node = r.node AND positions.sku = r.sku RETURNING positions.sku, positions.reserved";
-        let told = tx.batch_fetch(told, KEYS, rows(100, 102)).await.unwrap();
-        let mut told: Vec<i64> = told.iter().map(|row| row.get("reserved").unwrap()).collect();
-        told.sort_unstable();
-        assert_eq!(told, [200, 202]);
+        let rows = tx.batch_fetch(update, KEYS, rows(100, 102)).await.unwrap();
+        let mut reserved: Vec<i64> = rows.iter().map(|row| row.get("reserved").unwrap()).collect();
+        reserved.sort_unstable();
+        assert_eq!(reserved, [200, 202]);
         tx.commit().await.unwrap();
     }
 }

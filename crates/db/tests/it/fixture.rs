@@ -67,7 +67,7 @@ pub(crate) async fn count(db: &Db) -> i64 {
     tx.fetch_one("SELECT COUNT(*) AS c FROM things", params![]).await.unwrap().get("c").unwrap()
 }
 
-/// Runs a future for so many polls, then drops it where it stands: a caller that went away.
+/// Runs a future for some polls, then drops it unfinished: a caller that went away.
 pub(crate) struct Abandoned<F> {
     work: Option<Pin<Box<F>>>,
     polls: u32,

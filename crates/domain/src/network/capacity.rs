@@ -1,4 +1,4 @@
-//! How much work a node takes on: a number of orders per slot and kind of work.
+//! How much a node takes on: a number of orders per slot and activity.
 //!
 //! A business day is cut into slots of equal length from its start on, so after long nights and on the days when the
 //! clocks change the slots still follow each other without gap or overlap; the last one of a day may be shorter. A slot
@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::business_day::BusinessDay;
 use super::timetable::Openings;
-pub use crate::fulfillment::method::Work;
+pub use crate::fulfillment::method::Activity;
 
 /// Minutes of a slot that is the whole business day.
 const WHOLE_DAY: u16 = 1_440;
@@ -27,7 +27,7 @@ pub enum CapacityError {
 /// So many orders in each slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
-    work: Work,
+    activity: Activity,
     slot_minutes: u16,
     max_orders: u32,
 }
@@ -43,17 +43,17 @@ pub struct Slot {
 
 impl Rule {
     /// At most `max_orders` begin in each slot; none with 0.
-    pub fn new(work: Work, slot_minutes: u16, max_orders: u32) -> Result<Self, CapacityError> {
+    pub fn new(activity: Activity, slot_minutes: u16, max_orders: u32) -> Result<Self, CapacityError> {
         if (5..=WHOLE_DAY).contains(&slot_minutes) {
-            Ok(Self { work, slot_minutes, max_orders })
+            Ok(Self { activity, slot_minutes, max_orders })
         } else {
             Err(CapacityError::SlotLength)
         }
     }
 
-    /// The kind of work it limits.
-    pub const fn work(&self) -> Work {
-        self.work
+    /// The activity that it limits.
+    pub const fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// Length of a slot.

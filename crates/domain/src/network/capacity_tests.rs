@@ -17,7 +17,7 @@ fn slot_at(rule: Rule, hours: &Hours, at: Timestamp) -> Slot {
 #[test]
 fn slots_are_cut_from_the_local_midnight() {
     let hours = Hours::always(Zone::named("Asia/Kolkata").unwrap());
-    let rule = Rule::new(Work::Pick, 60, 4).unwrap();
+    let rule = Rule::new(Activity::Pick, 60, 4).unwrap();
     let slot = slot_at(rule, &hours, at("2026-01-12T05:10:00Z"));
     assert_eq!(slot, Slot { start: at("2026-01-12T04:30:00Z"), end: at("2026-01-12T05:30:00Z") });
 }
@@ -25,7 +25,7 @@ fn slots_are_cut_from_the_local_midnight() {
 #[test]
 fn a_full_slot_sends_the_work_to_the_next_one() {
     let hours = Hours::always(Zone::named("UTC").unwrap());
-    let rule = Rule::new(Work::Pick, 30, 2).unwrap();
+    let rule = Rule::new(Activity::Pick, 30, 2).unwrap();
     let now = at("2026-01-12T10:10:00Z");
     let full = at("2026-01-12T10:00:00Z");
     let (slot, begin) = rule
@@ -42,10 +42,10 @@ fn a_full_slot_sends_the_work_to_the_next_one() {
 #[test]
 fn no_capacity_means_no_slot() {
     let hours = Hours::always(Zone::named("UTC").unwrap());
-    let rule = Rule::new(Work::Pick, 60, 0).unwrap();
+    let rule = Rule::new(Activity::Pick, 60, 0).unwrap();
     let now = at("2026-01-12T10:10:00Z");
     assert_eq!(rule.first_free(Openings::from(&hours), now, at("2026-01-14T00:00:00Z"), |_| 0), None);
-    assert!(Rule::new(Work::Pick, 4, 1).is_err());
+    assert!(Rule::new(Activity::Pick, 4, 1).is_err());
 }
 
 /// Open every night from 18:00 to 02:00, on Saturdays to 04:00.
@@ -58,7 +58,7 @@ fn bar(zone: &str) -> Hours {
 #[test]
 fn a_slot_after_midnight_belongs_to_the_evening_before() {
     let hours = bar("Europe/Paris");
-    let rule = Rule::new(Work::Pick, 1_440, 10).unwrap();
+    let rule = Rule::new(Activity::Pick, 1_440, 10).unwrap();
     // Monday the 12th of January 2026, 02:00 to 02:00 local time.
     let night = Slot { start: at("2026-01-12T01:00:00Z"), end: at("2026-01-13T01:00:00Z") };
     for asked in ["2026-01-12T01:00:00Z", "2026-01-12T21:00:00Z", "2026-01-13T00:59:59Z"] {
@@ -70,7 +70,7 @@ fn a_slot_after_midnight_belongs_to_the_evening_before() {
 #[test]
 fn the_orders_of_one_night_fill_one_slot_of_a_day() {
     let hours = bar("Europe/Paris");
-    let rule = Rule::new(Work::Pick, 1_440, 1).unwrap();
+    let rule = Rule::new(Activity::Pick, 1_440, 1).unwrap();
     let evening = at("2026-01-12T17:00:00Z");
     let (slot, _) = rule.first_free(Openings::from(&hours), evening, evening, |_| 0).unwrap();
     let used = |start| u32::from(start == slot.start);
@@ -86,7 +86,7 @@ fn the_orders_of_one_night_fill_one_slot_of_a_day() {
 #[test]
 fn a_longer_night_and_a_longer_day_are_still_one_slot() {
     let hours = bar("Europe/London");
-    let rule = Rule::new(Work::Pick, 1_440, 1).unwrap();
+    let rule = Rule::new(Activity::Pick, 1_440, 1).unwrap();
     // Saturday the 24th of October 2026: 26 hours of business day, and the clocks go back in its night.
     let slot = slot_at(rule, &hours, at("2026-10-24T20:00:00Z"));
     assert_eq!(slot, Slot { start: at("2026-10-24T01:00:00Z"), end: at("2026-10-25T04:00:00Z") });
@@ -100,7 +100,7 @@ proptest! {
     fn slots_follow_each_other_also_when_the_clocks_change(
         hours in any_hours(), minutes in 5u16..=1_440, start in 1_767_225_600i64..1_830_000_000,
     ) {
-        let rule = Rule::new(Work::Pick, minutes, 1).unwrap();
+        let rule = Rule::new(Activity::Pick, minutes, 1).unwrap();
         let from = Timestamp::from_second(start).unwrap();
         let slot = slot_at(rule, &hours, from);
         prop_assert!(slot.start <= from && from < slot.end);

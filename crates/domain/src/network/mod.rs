@@ -14,7 +14,7 @@ use crate::fulfillment::method::Method;
 use crate::id::NodeId;
 use crate::name::check_name;
 use crate::place::LatLng;
-use capacity::{Rule, Work};
+use capacity::{Activity, Rule};
 use hours::Hours;
 
 /// What a node is.
@@ -62,10 +62,10 @@ pub enum NodeError {
     Name(crate::id::IdError),
     /// A duplicate method.
     #[error("each method at most once")]
-    MethodTwice,
-    /// A duplicate kind of work.
-    #[error("each kind of work at most once")]
-    WorkTwice,
+    DuplicateMethod,
+    /// A duplicate activity.
+    #[error("each activity at most once")]
+    DuplicateActivity,
     /// Not a minute of the day.
     #[error("cut-off must be a time of day from 00:00 to 24:00")]
     CutOff,
@@ -125,7 +125,7 @@ pub struct Node {
     pub hours: Hours,
     /// What it offers, each method at most once.
     pub services: Vec<Service>,
-    /// How much it takes on, each kind of work at most once; a kind that is not here has no limit.
+    /// How much it takes on, each activity at most once; one that is not here has no limit.
     pub capacity: Vec<Rule>,
 }
 
@@ -139,12 +139,12 @@ impl Node {
         for (i, service) in self.services.iter().enumerate() {
             service.check()?;
             if self.services[..i].iter().any(|other| other.method == service.method) {
-                return Err(NodeError::MethodTwice);
+                return Err(NodeError::DuplicateMethod);
             }
         }
         for (i, rule) in self.capacity.iter().enumerate() {
-            if self.capacity[..i].iter().any(|other| other.work() == rule.work()) {
-                return Err(NodeError::WorkTwice);
+            if self.capacity[..i].iter().any(|other| other.activity() == rule.activity()) {
+                return Err(NodeError::DuplicateActivity);
             }
         }
         Ok(())
@@ -155,9 +155,9 @@ impl Node {
         self.services.iter().find(|service| service.method == method)
     }
 
-    /// The limit on a kind of work.
-    pub fn rule(&self, work: Work) -> Option<&Rule> {
-        self.capacity.iter().find(|rule| rule.work() == work)
+    /// The limit on an activity.
+    pub fn rule(&self, activity: Activity) -> Option<&Rule> {
+        self.capacity.iter().find(|rule| rule.activity() == activity)
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
             position: LatLng::new(51.5, -0.1).unwrap(),
             hours: Hours::always(Zone::named("Europe/London").unwrap()),
             services: vec![pickup()],
-            capacity: vec![Rule::new(Work::Pick, 60, 3).unwrap()],
+            capacity: vec![Rule::new(Activity::Pick, 60, 3).unwrap()],
         }
     }
 
@@ -192,9 +192,9 @@ mod tests {
         assert_eq!(node().check(), Ok(()));
         assert!(node().service(Method::Pickup).is_some());
         let twice = Node { services: vec![pickup(), pickup()], ..node() };
-        assert_eq!(twice.check(), Err(NodeError::MethodTwice));
-        let rule = Rule::new(Work::Pick, 30, 1).unwrap();
-        assert_eq!(Node { capacity: vec![rule, rule], ..node() }.check(), Err(NodeError::WorkTwice));
+        assert_eq!(twice.check(), Err(NodeError::DuplicateMethod));
+        let rule = Rule::new(Activity::Pick, 30, 1).unwrap();
+        assert_eq!(Node { capacity: vec![rule, rule], ..node() }.check(), Err(NodeError::DuplicateActivity));
     }
 
     #[test]

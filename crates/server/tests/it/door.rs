@@ -151,8 +151,8 @@ async fn a_connection_of_half_messages_costs_no_other_its_call() {
     let mut honest = TcpStream::connect(running.address).await.unwrap();
     honest.write_all(&call[..call.len() - 3]).await.unwrap();
     let mut greedy = half_messages(&running, 50).await;
-    let told = async { greedy.read_u8().await.is_ok() };
-    assert!(tokio::time::timeout(PATIENCE, told).await.unwrap());
+    let answered = async { greedy.read_u8().await.is_ok() };
+    assert!(tokio::time::timeout(PATIENCE, answered).await.unwrap());
     honest.write_all(&call[call.len() - 3..]).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(PATIENCE, honest.read_to_end(&mut answer)).await.unwrap().unwrap();

@@ -45,7 +45,7 @@ pub(crate) struct Echo {
     pub(crate) waits: Arc<(AtomicUsize, AtomicUsize)>,
     /// What they wait for.
     pub(crate) gate: Arc<Gate>,
-    /// Told when a call for `ever` begins, and when its handler is gone.
+    /// Notified when a call for `ever` begins, and when its handler is gone.
     pub(crate) ever: Arc<(Notify, Notify)>,
 }
 

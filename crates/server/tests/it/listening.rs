@@ -264,10 +264,11 @@ async fn callers_that_never_send_their_message_take_no_places() {
     for _ in 0..6 {
         waiting.push(stalled(&running, &call).await);
     }
-    // all but two are told that there is no room to wait
+    // all but two are refused: there is no room to wait
     for _ in 0..4 {
-        let told = futures_util::future::select_all(waiting.iter().map(|stream| Box::pin(stream.readable())));
-        let (_, index, _) = told.await;
+        let answered =
+            futures_util::future::select_all(waiting.iter().map(|stream| Box::pin(stream.readable())));
+        let (_, index, _) = answered.await;
         let mut answer = Vec::new();
         waiting.swap_remove(index).read_to_end(&mut answer).await.unwrap();
         let answer = String::from_utf8_lossy(&answer).to_lowercase();

@@ -10,13 +10,13 @@ CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
 CREATE TABLE capacity_slots (
     node_id    TEXT NOT NULL,
-    work       TEXT NOT NULL,
+    activity   TEXT NOT NULL,
     slot_start INTEGER NOT NULL,
     used       INTEGER NOT NULL CHECK (used >= 0),
     updated_at INTEGER NOT NULL,
-    PRIMARY KEY (node_id, work, slot_start)
+    PRIMARY KEY (node_id, activity, slot_start)
 ) STRICT;
-CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, work, slot_start);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, activity, slot_start);
 CREATE INDEX capacity_slots_start ON capacity_slots (slot_start);
 
 CREATE TABLE promises (
@@ -28,7 +28,7 @@ CREATE TABLE promises (
     version       INTEGER NOT NULL CHECK (version >= 1),
     method        TEXT NOT NULL,
     node_id       TEXT NOT NULL,
-    work          TEXT NOT NULL,
+    activity      TEXT NOT NULL,
     slot_start    INTEGER,
     capacity_held INTEGER NOT NULL,
     ready_at      INTEGER NOT NULL,

@@ -1,4 +1,4 @@
-//! How full the slots of the nodes are, in memory: what promises go by between two looks at the database.
+//! How full the slots of the nodes are, in memory: what promises go by between two reads of the database.
 //!
 //! Counted are the orders that were written, and those that this process has planned and not written yet: so a rush of
 //! holds spreads over the slots at once, and does not queue up for the first one.
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use domain::network::capacity::{self, Work};
+use domain::network::capacity::{self, Activity};
 use jiff::Timestamp;
 
 use super::index::Key;
@@ -15,7 +15,7 @@ use crate::Fulfillment;
 use crate::store::capacity::SlotKey;
 
 /// A slot of a node, by numbers.
-pub(crate) type Slot = (Key, Work, i64);
+pub(crate) type Slot = (Key, Activity, i64);
 
 /// Orders taken per slot.
 #[derive(Debug, Default)]
@@ -37,8 +37,8 @@ pub(crate) struct Used<'a>(RwLockReadGuard<'a, Slots>);
 
 impl Used<'_> {
     /// How many orders a slot has taken.
-    pub(crate) fn of(&self, node: Key, work: Work, start: Timestamp) -> u32 {
-        let slot = (node, work, start.as_microsecond());
+    pub(crate) fn of(&self, node: Key, activity: Activity, start: Timestamp) -> u32 {
+        let slot = (node, activity, start.as_microsecond());
         let count = |of: &HashMap<Slot, u32>| of.get(&slot).copied().unwrap_or(0);
         count(&self.0.used).saturating_add(count(&self.0.planned))
     }
@@ -50,7 +50,7 @@ impl Load {
         Used(self.used.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// An order is planned in a slot. It is counted until [`Self::settle`] is told of it.
+    /// An order is planned in a slot. It is counted until [`Self::settle`] gets it.
     pub(crate) fn plan(&self, slot: Slot) {
         *self.write().planned.entry(slot).or_insert(0) += 1;
     }
@@ -102,7 +102,7 @@ impl Fulfillment {
 
     /// A slot by the numbers of this process.
     pub(crate) fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
-        Some((self.network.keys.find(&slot.node)?, work_named(slot)?, slot.start))
+        Some((self.network.keys.find(&slot.node)?, activity_named(slot)?, slot.start))
     }
 
     pub(crate) fn oldest_slot(&self) -> Timestamp {
@@ -110,10 +110,10 @@ impl Fulfillment {
     }
 }
 
-/// The kind of work of that name.
-fn work_named(slot: &SlotKey) -> Option<Work> {
+/// The activity of that name.
+fn activity_named(slot: &SlotKey) -> Option<Activity> {
     domain::fulfillment::method::Method::ALL
         .into_iter()
-        .map(|method| method.rules().work)
-        .find(|work| work.name() == slot.work)
+        .map(|method| method.rules().activity)
+        .find(|activity| activity.name() == slot.activity)
 }

@@ -230,8 +230,8 @@ impl Round<'_> {
         let node = &timed.node;
         let distance_m = self.place.map(|place| place.distance_m(node.position));
         let ask = Ask { method: self.method, now: self.now, distance_m };
-        let work = self.method.rules().work;
-        let used = |start| self.used.of(key, work, start);
+        let activity = self.method.rules().activity;
+        let used = |start| self.used.of(key, activity, start);
         let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
         Ok(Able { method: self.method, node: timed.node, offer, distance_m })
     }
@@ -249,9 +249,9 @@ impl Round<'_> {
     }
 
     fn facts(&self, key: Key, able: &Able) -> Facts {
-        let work = self.method.rules().work;
-        let load_percent = able.offer.slot.zip(able.node.rule(work)).map_or(0, |(slot, rule)| {
-            self.used.of(key, work, slot.start).saturating_mul(100) / rule.max_orders().max(1)
+        let activity = self.method.rules().activity;
+        let load_percent = able.offer.slot.zip(able.node.rule(activity)).map_or(0, |(slot, rule)| {
+            self.used.of(key, activity, slot.start).saturating_mul(100) / rule.max_orders().max(1)
         });
         let depth = self.stock.depth(key, self.needs);
         Facts { distance_m: able.distance_m, ready: able.offer.ready, load_percent, depth }

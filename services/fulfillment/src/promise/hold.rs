@@ -80,7 +80,7 @@ impl Fulfillment {
                 Err(refused) => return self.known_or(call, key, hold, refused, now).await.map(known),
             };
             let node = self.node(&hold.node);
-            let rule = node.as_ref().and_then(|node| node.rule(hold.method.rules().work));
+            let rule = node.as_ref().and_then(|node| node.rule(hold.method.rules().activity));
             let most = rule.map_or(i64::MAX, |rule| i64::from(rule.max_orders()));
             let name = node.as_ref().map(|node| node.name.clone()).unwrap_or_default();
             let promise = Stored {

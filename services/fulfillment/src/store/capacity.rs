@@ -8,25 +8,25 @@ use jiff::Timestamp;
 
 use crate::error::Error;
 
-/// A slot of a node for a kind of work.
+/// A slot of a node for an activity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct SlotKey {
     /// The node.
     pub(crate) node: String,
-    /// The name of the work.
-    pub(crate) work: String,
+    /// The name of the activity.
+    pub(crate) activity: String,
     /// When the slot begins, in microseconds.
     pub(crate) start: i64,
 }
 
 const COLUMNS: [(&str, Type); 3] =
-    [("node_id", Type::Text), ("work", Type::Text), ("slot_start", Type::BigInt)];
+    [("node_id", Type::Text), ("activity", Type::Text), ("slot_start", Type::BigInt)];
 
 fn key(row: &Row) -> Result<SlotKey, Error> {
-    Ok(SlotKey { node: row.get("node_id")?, work: row.get("work")?, start: row.get("slot_start")? })
+    Ok(SlotKey { node: row.get("node_id")?, activity: row.get("activity")?, start: row.get("slot_start")? })
 }
 
-/// Locks slots, making those that are not there, and tells how many orders each has taken.
+/// Locks slots, makes those that do not exist, and returns how many orders each has taken.
 pub(crate) async fn lock(
     tx: &mut Tx,
     slots: &BTreeSet<SlotKey>,
@@ -39,13 +39,13 @@ pub(crate) async fn lock(
     let missing = slots
         .iter()
         .filter(|slot| !found.contains_key(slot))
-        .map(|slot| params![slot.node.as_str(), slot.work.as_str(), slot.start, micros(now)])
+        .map(|slot| params![slot.node.as_str(), slot.activity.as_str(), slot.start, micros(now)])
         .collect();
     let (text, columns) = insert_rows!(
         "capacity_slots",
-        [node_id: Text, work: Text, slot_start: BigInt, updated_at: BigInt],
+        [node_id: Text, activity: Text, slot_start: BigInt, updated_at: BigInt],
         and "used" = "0",
-        "WHERE true ORDER BY r.node_id, r.work, r.slot_start ON CONFLICT (node_id, work, slot_start) DO NOTHING"
+        "WHERE true ORDER BY r.node_id, r.activity, r.slot_start ON CONFLICT (node_id, activity, slot_start) DO NOTHING"
     );
     tx.batch(text, columns, missing).await?;
     lock_existing(tx, slots).await
@@ -54,18 +54,18 @@ pub(crate) async fn lock(
 async fn lock_existing(tx: &mut Tx, slots: &BTreeSet<SlotKey>) -> Result<BTreeMap<SlotKey, i64>, Error> {
     let rows = tx
         .batch_fetch(
-            "SELECT c.node_id, c.work, c.slot_start, c.used FROM capacity_slots c
-               JOIN {rows} ON c.node_id = r.node_id AND c.work = r.work AND c.slot_start = r.slot_start
-              ORDER BY c.node_id, c.work, c.slot_start {lock:c}",
+            "SELECT c.node_id, c.activity, c.slot_start, c.used FROM capacity_slots c
+               JOIN {rows} ON c.node_id = r.node_id AND c.activity = r.activity AND c.slot_start = r.slot_start
+              ORDER BY c.node_id, c.activity, c.slot_start {lock:c}",
             &COLUMNS,
-            slots.iter().map(|slot| params![slot.node.as_str(), slot.work.as_str(), slot.start]).collect(),
+            slots.iter().map(|slot| params![slot.node.as_str(), slot.activity.as_str(), slot.start]).collect(),
         )
         .await?;
     rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
 }
 
 /// Adds to what slots have taken (less with negative numbers); `used` is what they have taken, under their locks. A slot
-/// never goes below zero: that would be an order given back twice, and is told.
+/// never goes below zero: that would be an order released twice, and is reported.
 pub(crate) async fn add(
     tx: &mut Tx,
     used: &BTreeMap<SlotKey, i64>,
@@ -73,18 +73,18 @@ pub(crate) async fn add(
     now: Timestamp,
 ) -> Result<(), Error> {
     for (slot, by) in by.iter().filter(|(slot, by)| used.get(slot).copied().unwrap_or(0) + **by < 0) {
-        tracing::error!(?slot, by, "more capacity is given back than was taken");
+        tracing::error!(?slot, by, "more capacity released than was taken");
         metrics::counter!("entrepot_capacity_below_zero_total").increment(1);
     }
     let (text, columns) = update_rows!(
         "capacity_slots",
-        keys [node_id: Text, work: Text, slot_start: BigInt],
+        keys [node_id: Text, activity: Text, slot_start: BigInt],
         given [by_orders: BigInt],
         [updated_at: BigInt],
         and "used = CASE WHEN capacity_slots.used + r.by_orders < 0 THEN 0 ELSE capacity_slots.used + r.by_orders END"
     );
     let row = |(slot, by): (&SlotKey, &i64)| {
-        params![slot.node.as_str(), slot.work.as_str(), slot.start, *by, micros(now)]
+        params![slot.node.as_str(), slot.activity.as_str(), slot.start, *by, micros(now)]
     };
     tx.batch(text, columns, by.iter().map(row).collect()).await?;
     Ok(())
@@ -115,7 +115,7 @@ impl Changes {
         }
         let slots: BTreeSet<SlotKey> = self.0.keys().cloned().collect();
         let mut used = lock_existing(tx, &slots).await?;
-        // A slot that was forgotten when it was long over takes nothing back.
+        // A slot that was pruned after its end takes nothing back.
         self.0.retain(|slot, by| *by > 0 || used.contains_key(slot));
         if self.0.keys().any(|slot| !used.contains_key(slot)) {
             used = lock(tx, &slots, now).await?;
@@ -132,10 +132,10 @@ pub(crate) async fn changed_after(tx: &mut Tx, mark: &Mark, limit: i64) -> Resul
     let (updated_at, slot) = mark;
     let rows = tx
         .fetch_all(
-            "SELECT node_id, work, slot_start, used, updated_at FROM capacity_slots
-              WHERE (updated_at, node_id, work, slot_start) > ($1, $2, $3, $4)
-              ORDER BY updated_at, node_id, work, slot_start LIMIT $5",
-            params![*updated_at, slot.node.as_str(), slot.work.as_str(), slot.start, limit],
+            "SELECT node_id, activity, slot_start, used, updated_at FROM capacity_slots
+              WHERE (updated_at, node_id, activity, slot_start) > ($1, $2, $3, $4)
+              ORDER BY updated_at, node_id, activity, slot_start LIMIT $5",
+            params![*updated_at, slot.node.as_str(), slot.activity.as_str(), slot.start, limit],
         )
         .await?;
     rows.iter().map(|row| Ok(((row.get("updated_at")?, key(row)?), row.get("used")?))).collect()
@@ -145,7 +145,7 @@ pub(crate) async fn changed_after(tx: &mut Tx, mark: &Mark, limit: i64) -> Resul
 pub(crate) async fn of_node(tx: &mut Tx, node: &str, from: i64) -> Result<Vec<(SlotKey, i64)>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT node_id, work, slot_start, used FROM capacity_slots
+            "SELECT node_id, activity, slot_start, used FROM capacity_slots
               WHERE node_id = $1 AND slot_start >= $2 LIMIT 5000",
             params![node, from],
         )
@@ -157,8 +157,8 @@ pub(crate) async fn of_node(tx: &mut Tx, node: &str, from: i64) -> Result<Vec<(S
 pub(crate) async fn prune(tx: &mut Tx, before: i64, limit: i64) -> Result<u64, Error> {
     Ok(tx
         .execute(
-            "DELETE FROM capacity_slots WHERE (node_id, work, slot_start) IN
-               (SELECT node_id, work, slot_start FROM capacity_slots WHERE slot_start < $1
+            "DELETE FROM capacity_slots WHERE (node_id, activity, slot_start) IN
+               (SELECT node_id, activity, slot_start FROM capacity_slots WHERE slot_start < $1
                  ORDER BY slot_start LIMIT $2)",
             params![before, limit],
         )

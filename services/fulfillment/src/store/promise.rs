@@ -71,7 +71,7 @@ impl Stored {
     pub(crate) fn slot(&self) -> Option<SlotKey> {
         self.slot_start.map(|start| SlotKey {
             node: self.node.to_string(),
-            work: self.method.rules().work.name().to_owned(),
+            activity: self.method.rules().activity.name().to_owned(),
             start,
         })
     }
@@ -201,7 +201,7 @@ fn values(promise: &Stored) -> Vec<Value> {
         promise.state.name(),
         promise.method.name(),
         promise.node.as_str(),
-        promise.method.rules().work.name(),
+        promise.method.rules().activity.name(),
         promise.slot_start,
         micros(promise.ready),
         micros(promise.keep_until),
@@ -219,7 +219,7 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<Vec<Prom
         "promises",
         [
             token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, method: Text, node_id: Text,
-            work: Text, slot_start: BigInt, ready_at: BigInt, keep_until: BigInt, lines: Bytes, decision: Bytes,
+            activity: Text, slot_start: BigInt, ready_at: BigInt, keep_until: BigInt, lines: Bytes, decision: Bytes,
             created_at: BigInt, expires_at: BigInt
         ],
         and "version, capacity_held" = "1, r.slot_start IS NOT NULL",
@@ -252,7 +252,7 @@ pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<S
     let rows = tx
         .batch_fetch(
             "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING'
-             RETURNING node_id, work, slot_start, capacity_held",
+             RETURNING node_id, activity, slot_start, capacity_held",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),
         )
@@ -370,7 +370,7 @@ fn held_slots(rows: &[Row]) -> Result<Vec<SlotKey>, Error> {
     let mut slots = Vec::with_capacity(rows.len());
     for row in rows {
         if let (true, Some(start)) = (row.get("capacity_held")?, row.get::<Option<i64>>("slot_start")?) {
-            slots.push(SlotKey { node: row.get("node_id")?, work: row.get("work")?, start });
+            slots.push(SlotKey { node: row.get("node_id")?, activity: row.get("activity")?, start });
         }
     }
     Ok(slots)

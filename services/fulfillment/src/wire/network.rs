@@ -277,7 +277,7 @@ fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Field
         fields.refuse(field("pickup_capacity_per_slot"), "must not be negative");
         return None;
     };
-    let rule = Rule::new(Method::Pickup.rules().work, minutes, max);
+    let rule = Rule::new(Method::Pickup.rules().activity, minutes, max);
     Some(vec![fields.take(field("capacity_slot"), rule)?])
 }
 

@@ -7,7 +7,7 @@ mod request;
 
 pub(crate) use event::event;
 pub(crate) use order::{order, step};
-pub(crate) use report::{Told, report};
+pub(crate) use report::{NodeReport, report};
 pub(crate) use request::{
     cancel_order, get_order, list_orders, list_timeline, lookup, pay_order, place_order, watch_order,
 };

@@ -9,9 +9,9 @@ use service::Fault;
 
 use crate::error::Error;
 
-/// A report, with the words for the timeline.
+/// A report of a node, with its text for the timeline.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
+pub(crate) struct NodeReport {
     pub(crate) order: OrderId,
     pub(crate) report: WorkReport,
     pub(crate) step: &'static str,
@@ -19,10 +19,10 @@ pub(crate) struct Told {
     pub(crate) node: String,
 }
 
-pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<Told, Error> {
+pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
     let unreadable = |what: &str| Error::from(Fault::Unreadable(format!("fulfillment event: {what}")));
-    let Some(fo) = event.fulfillment_order else { return Err(unreadable("no fulfillment order")) };
-    let Some(body) = event.body else { return Err(unreadable("nothing happened in it")) };
+    let Some(fo) = event.fulfillment_order else { return Err(unreadable("without a fulfillment order")) };
+    let Some(body) = event.body else { return Err(unreadable("without a body")) };
     let order: OrderId = fo.order_id.parse().map_err(|_| unreadable("order_id"))?;
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(|_| unreadable("fulfillment_id"))?;
     let accepted = is_accepted(fo.state());
@@ -41,7 +41,7 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<Told, Error> {
     let answer = answer(&body);
     let report =
         WorkReport { fulfillment, lines: lines.collect(), reason: reason(&body, &fo.end_reason), answer };
-    Ok(Told { order, report, step, text, node: fo.node_id })
+    Ok(NodeReport { order, report, step, text, node: fo.node_id })
 }
 
 fn is_accepted(state: pb::FulfillmentState) -> bool {
@@ -171,7 +171,7 @@ fn words(body: &Body) -> (&'static str, String) {
             ("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, plain(&c.reason)))
         }
         Body::CustomerNoticeDue(n) => {
-            ("NOTICE_DUE", format!("the customer is to be told: {}", plain(&n.template)))
+            ("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))
         }
         Body::AtRisk(r) => ("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
         Body::StockLost(s) => ("STOCK_LOST", format!("the stock of {} was lost", s.sku)),

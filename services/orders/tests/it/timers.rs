@@ -73,7 +73,7 @@ async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
         let now = world.get(&order).await;
         assert_ne!(now.promise_token, order.promise_token);
         assert_eq!((now.version, now.lines[0].buckets.unwrap().reserved), (1, 3));
-        assert_eq!(world.steps(&order).await, ["PLACED", "HELD_ANEW"]);
+        assert_eq!(world.steps(&order).await, ["PLACED", "HELD_AGAIN"]);
     }
 }
 

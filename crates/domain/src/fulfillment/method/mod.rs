@@ -90,8 +90,8 @@ pub struct Rules {
     pub proof: Option<Proof>,
     /// How long each step may take, unless the settings say otherwise.
     pub clocks: Clocks,
-    /// Which work of the node the method takes from its capacity.
-    pub work: Work,
+    /// Which activity of the node the method takes capacity of.
+    pub activity: Activity,
 }
 
 /// How long each step of a fulfillment order may take.
@@ -105,7 +105,7 @@ pub struct Clocks {
     pub reminders: [Option<SignedDuration>; Self::MAX_REMINDERS],
     /// The node confirms that goods are back on the shelf within this time, opening time or not.
     pub put_back: SignedDuration,
-    /// Work that is not finished this long after the promised time ends by itself.
+    /// Activity that is not finished this long after the promised time ends by itself.
     pub resolve: SignedDuration,
 }
 
@@ -152,14 +152,14 @@ pub enum Proof {
     PickupCode,
 }
 
-/// A kind of work that takes capacity of a node.
+/// What takes capacity of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Work {
+pub enum Activity {
     /// Pick an order and keep it for collection.
     Pick,
 }
 
-impl Work {
+impl Activity {
     /// The name on the wire and in SQL.
     pub const fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Clocks, Counts, Proof, Rules, Work};
+use super::{Activity, Clocks, Counts, Proof, Rules};
 
 /// What PICKUP prescribes.
 pub const RULES: Rules = Rules {
@@ -16,5 +16,5 @@ pub const RULES: Rules = Rules {
         put_back: SignedDuration::from_hours(24),
         resolve: SignedDuration::from_hours(24),
     },
-    work: Work::Pick,
+    activity: Activity::Pick,
 };

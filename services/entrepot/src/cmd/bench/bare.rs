@@ -25,7 +25,7 @@ pub(crate) struct Bare {
 }
 
 /// A row of `events` and its pointer.
-struct Told {
+struct Appended {
     aggregate: Uuid,
     sequence: i64,
     topic: &'static str,
@@ -63,8 +63,8 @@ impl Bare {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
         let reservation = Uuid::now_v7();
-        let told = self.claim(&mut tx, reservation, &[sku.to_owned()]).await?;
-        self.tell(&mut tx, told).await?;
+        let events = self.claim(&mut tx, reservation, &[sku.to_owned()]).await?;
+        self.append(&mut tx, events).await?;
         tx.commit().await
     }
 
@@ -74,11 +74,11 @@ impl Bare {
         self.remember(&mut tx).await?;
         let token = Uuid::now_v7();
         let order = Uuid::now_v7();
-        let mut told = self.claim(&mut tx, token, skus).await?;
+        let mut events = self.claim(&mut tx, token, skus).await?;
         self.promise(&mut tx, token, order).await?;
         self.order(&mut tx, order, token, skus).await?;
-        told.push(Self::placed(order, token, skus));
-        self.tell(&mut tx, told).await?;
+        events.push(Self::placed(order, token, skus));
+        self.append(&mut tx, events).await?;
         tx.commit().await
     }
 
@@ -93,8 +93,8 @@ impl Bare {
     }
 
     /// Takes one piece of each SKU, in order, with its ledger row and its reservation.
-    async fn claim(&self, tx: &mut Tx, reservation: Uuid, skus: &[String]) -> db::Result<Vec<Told>> {
-        let mut told = Vec::new();
+    async fn claim(&self, tx: &mut Tx, reservation: Uuid, skus: &[String]) -> db::Result<Vec<Appended>> {
+        let mut events = Vec::new();
         let mut movements = Vec::new();
         let mut lines = Vec::new();
         let mut sorted: Vec<&String> = skus.iter().collect();
@@ -124,7 +124,7 @@ impl Bare {
                 version
             ]);
             lines.push(params![reservation, index, index + 1, NODE, sku]);
-            told.push(changed(sku, on_hand, reserved, version));
+            events.push(changed(sku, on_hand, reserved, version));
         }
         tx.execute(
             "INSERT INTO reservations (reservation_id, state, until_at, version, created_at, updated_at)
@@ -147,13 +147,13 @@ impl Bare {
         )
         .await?;
         ledger(tx, movements).await?;
-        told.push(held(reservation, skus));
-        Ok(told)
+        events.push(held(reservation, skus));
+        Ok(events)
     }
 
     async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid) -> db::Result<()> {
         tx.execute(
-            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, method, node_id, work,
+            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, method, node_id, activity,
                     capacity_held, ready_at, keep_until, lines, decision, created_at, expires_at, order_id)
              VALUES ($1, $1, $2, $3, 'LIVE', 1, 'PICKUP', $4, 'PICKUP', (1 = 0), $5, $5, $6, $7, $5, $8, $9)",
             params![
@@ -227,7 +227,7 @@ impl Bare {
         Ok(())
     }
 
-    fn placed(order: Uuid, token: Uuid, skus: &[String]) -> Told {
+    fn placed(order: Uuid, token: Uuid, skus: &[String]) -> Appended {
         let lines = (1..).zip(skus).map(|(line, sku)| ord::WorkLine {
             line,
             sku: sku.clone(),
@@ -249,7 +249,7 @@ impl Bare {
             status: i32::from(ord::OrderStatus::Placed),
             body: Some(ord::order_event::Body::Placed(placed)),
         };
-        Told {
+        Appended {
             aggregate: order,
             sequence: 1,
             topic: "entrepot.orders.v1",
@@ -260,9 +260,9 @@ impl Bare {
     }
 
     /// One event per aggregate that changed, and the pointers to them.
-    async fn tell(&self, tx: &mut Tx, told: Vec<Told>) -> db::Result<()> {
-        let pointers = told.iter().map(|event| params![event.aggregate, event.sequence]).collect();
-        let rows = told.into_iter().map(|event| {
+    async fn append(&self, tx: &mut Tx, events: Vec<Appended>) -> db::Result<()> {
+        let pointers = events.iter().map(|event| params![event.aggregate, event.sequence]).collect();
+        let rows = events.into_iter().map(|event| {
             params![
                 event.aggregate,
                 event.sequence,
@@ -326,7 +326,7 @@ async fn ledger(tx: &mut Tx, movements: Vec<Vec<Value>>) -> db::Result<u64> {
     .await
 }
 
-fn held(reservation: Uuid, skus: &[String]) -> Told {
+fn held(reservation: Uuid, skus: &[String]) -> Appended {
     let lines = (1..).zip(skus).map(|(line, sku)| inv::ReservationLine {
         line,
         node_id: NODE.to_owned(),
@@ -346,7 +346,7 @@ fn held(reservation: Uuid, skus: &[String]) -> Told {
     stock_told(reservation, 1, "reservation", "entrepot.inventory.v1.ReservationHeld", body)
 }
 
-fn changed(sku: &str, on_hand: i64, reserved: i64, version: i64) -> Told {
+fn changed(sku: &str, on_hand: i64, reserved: i64, version: i64) -> Appended {
     let position = inv::Position {
         node_id: NODE.to_owned(),
         sku: sku.to_owned(),
@@ -370,7 +370,7 @@ fn stock_told(
     kind: &'static str,
     what: &'static str,
     body: inv::inventory_event::Body,
-) -> Told {
+) -> Appended {
     let payload = inv::InventoryEvent { body: Some(body) }.encode_to_vec();
-    Told { aggregate, sequence, topic: "entrepot.inventory.v1", kind, what, payload }
+    Appended { aggregate, sequence, topic: "entrepot.inventory.v1", kind, what, payload }
 }
