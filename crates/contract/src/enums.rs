@@ -11,18 +11,20 @@ use prost_types::{EnumDescriptorProto, FileDescriptorSet};
 /// A number that an enum does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown {
-    /// Full name of the enum.
-    pub name: &'static str,
+    /// Its path in this crate, such as `contract::entrepot::inventory::v1::Adjustment`.
+    path: &'static str,
     /// The number that was sent.
     pub number: i32,
 }
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, number } = self;
+        let Self { path, number } = self;
+        let name = path.replace("r#", "").replace("::", ".");
+        let name = name.strip_prefix("contract.").unwrap_or(&name);
         let short = name.rsplit('.').next().unwrap_or(name);
         write!(f, "{number} is not a known {short}; the known values are ")?;
-        let values = VALUES.get(*name).map_or(&[] as &[_], Vec::as_slice);
+        let values = VALUES.get(name).map_or(&[] as &[_], Vec::as_slice);
         for (index, (number, value)) in values.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{value} ({number})")?;
@@ -33,9 +35,9 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
-/// The value of the enum with this full name that has this number. 0 is a value: most fields require another.
-pub fn known<E: TryFrom<i32>>(name: &'static str, number: i32) -> Result<E, Unknown> {
-    E::try_from(number).map_err(|_| Unknown { name, number })
+/// The value of the enum that has this number. 0 is a value: most fields require another.
+pub fn known<E: TryFrom<i32>>(number: i32) -> Result<E, Unknown> {
+    E::try_from(number).map_err(|_| Unknown { path: std::any::type_name::<E>(), number })
 }
 
 /// The values of each enum but the unspecified one, by the full name of the enum.
@@ -58,15 +60,20 @@ static VALUES: LazyLock<HashMap<String, Vec<(i32, String)>>> = LazyLock::new(|| 
 mod tests {
     use super::*;
     use crate::inventory::v1::Adjustment;
+    use crate::r#type::v1::Method;
 
     #[test]
     fn an_unknown_number_is_refused_with_the_known_values() {
-        let name = "entrepot.inventory.v1.Adjustment";
-        assert_eq!(known::<Adjustment>(name, 2), Ok(Adjustment::Count));
-        let unknown = known::<Adjustment>(name, 99).unwrap_err().to_string();
+        assert_eq!(known(2), Ok(Adjustment::Count));
+        let unknown = known::<Adjustment>(99).unwrap_err().to_string();
         assert!(
             unknown.starts_with("99 is not a known Adjustment; the known values are ADJUSTMENT_DELTA (1), ")
         );
         assert!(unknown.ends_with("ADJUSTMENT_WRITE_OFF (5)"), "{unknown}");
+        let unknown = known::<Method>(-1).unwrap_err().to_string();
+        assert!(
+            unknown.starts_with("-1 is not a known Method; the known values are METHOD_PICKUP (1)"),
+            "{unknown}"
+        );
     }
 }

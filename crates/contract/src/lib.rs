@@ -1,7 +1,7 @@
 //! The contract, generated from `proto/` at build time: messages, clients and servers per package.
 //!
-//! Owns nothing but what `build.rs` makes, the buffers of its clients and servers ([`codec`]), and what an unknown number
-//! of an enum is answered with ([`enums`]); the words are explained in the `.proto` files.
+//! Owns nothing but what `build.rs` makes, the buffers of its clients and servers ([`codec`]), and the check of
+//! enum numbers in requests ([`enums`]); the words are explained in the `.proto` files.
 
 #![expect(
     missing_docs,

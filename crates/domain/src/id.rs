@@ -1,7 +1,8 @@
 //! Who and which: typed ids, and the codes that the retailer gives to nodes and goods.
 //!
 //! An id is a UUID inside and carries a prefix at the edge (`ord_0190...`), so that an order id can't be taken for a
-//! promise token. New ones are drawn by whoever calls (`clock`), never here. Parsing is strict: one spelling per id, so equal ids are equal texts.
+//! promise token. Callers pass new ids in (`Clock::new_id`); no id is drawn here. Parsing is strict: one spelling per
+//! id, so equal ids are equal texts.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -117,7 +117,7 @@ pub struct Money {
 }
 
 impl Money {
-    /// So many minor units.
+    /// This number of minor units.
     pub const fn new(minor: i64, currency: Currency) -> Self {
         Self { minor, currency }
     }
@@ -163,7 +163,7 @@ impl Money {
         Ok(Self { minor, ..self })
     }
 
-    /// So many times the amount, if it fits.
+    /// A multiple of the amount, if it fits.
     pub fn checked_mul(self, times: i64) -> Result<Self, MoneyError> {
         let minor = self.minor.checked_mul(times).ok_or(MoneyError::Overflow)?;
         Ok(Self { minor, ..self })
@@ -259,7 +259,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_sum_to_the_total(total in any::<i64>(), weights in prop::collection::vec(-5_i64..i64::MAX, 1..40)) {
-            // The smallest i64 has no positive twin, so its split can't be mirrored; no amount comes near it.
+            // The smallest i64 has no positive counterpart, so its split can't be mirrored; no amount comes near it.
             prop_assume!(total > i64::MIN);
             let parts = split(total, &weights);
             prop_assert_eq!(parts.iter().map(|p| i128::from(*p)).sum::<i128>(), i128::from(total));

@@ -23,7 +23,7 @@ impl Quantity {
     /// One unit.
     pub const ONE: Self = Self(1);
 
-    /// So many units.
+    /// This number of units.
     pub const fn new(units: i64) -> Result<Self, QuantityError> {
         if units <= 0 {
             Err(QuantityError::NotPositive)

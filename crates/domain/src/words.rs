@@ -35,7 +35,7 @@ mod tests {
             Stock::TooFew { kind: "WRITE_OFF", wanted: 2, available: 1 }.to_string(),
         ];
         let expected = [
-            "can't pick: the fulfillment order is ready for pickup",
+            "cannot pick: the fulfillment order is ready for pickup",
             "line 1 has 1 unit left, not 2",
             "neither picked nor reported short: 1 unit",
             "the promise cannot be extended: it is released",

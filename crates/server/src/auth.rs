@@ -134,13 +134,13 @@ pub enum TableError {
     #[error("the method {0} has no row in the role table")]
     Missing(String),
     /// A row for a method that does not exist.
-    #[error("the role table has a row for {0}, which no descriptor knows")]
+    #[error("the role table has a row for {0}, which no descriptor declares")]
     Unknown(String),
     /// Two rows for one method.
     #[error("the role table has two rows for {0}")]
     Twice(String),
     /// A row with a kind that no principal can have.
-    #[error("the role table lets `{1}` call {0}, which is no kind of principal")]
+    #[error("the role table lets `{1}` call {0}, which is not a kind of caller")]
     Kind(String, String),
 }
 

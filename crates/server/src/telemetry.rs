@@ -22,7 +22,7 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter has no meaning.
-    #[error("`{filter}` is no log filter ({why}); expected such as `info` or `info,orders=debug`")]
+    #[error("`{filter}` is not a log filter ({why}); expected such as `info` or `info,orders=debug`")]
     Filter {
         /// The filter as given.
         filter: String,
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_filter_without_meaning_is_named() {
         let error = init(Format::Text, "info,orders=loud").unwrap_err();
-        assert!(error.to_string().starts_with("`info,orders=loud` is no log filter"), "{error}");
+        assert!(error.to_string().starts_with("`info,orders=loud` is not a log filter"), "{error}");
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub enum Error {
     #[error("promise {0} does not exist")]
     PromiseNotFound(String),
     /// No such decision.
-    #[error("there is no sourcing decision of {0}")]
+    #[error("there is no sourcing decision for {0}")]
     DecisionNotFound(String),
     /// The node was changed since the caller read it.
     #[error("node {0} changed meanwhile, read it again")]
@@ -118,7 +118,7 @@ pub enum Error {
     #[error(transparent)]
     PromiseRefused(#[from] token::Refusal),
     /// A service builds an order upon it.
-    #[error("an order is being placed with promise {0}; if none comes of it, the promise ends by itself")]
+    #[error("an order is being placed with promise {0}; if that fails, the promise expires by itself")]
     PromiseTaken(PromiseToken),
     /// The view of the stock is not there yet.
     #[error("stock is still being read, try again")]
@@ -127,7 +127,7 @@ pub enum Error {
     #[error("inventory: {0}")]
     Peer(Box<Status>),
     /// No such fulfillment order, or not one of the caller's.
-    #[error("there is no fulfillment order of {0}")]
+    #[error("there is no fulfillment order for {0}")]
     FulfillmentNotFound(String),
     /// The fulfillment order was changed by somebody else.
     #[error("fulfillment order {0} changed meanwhile, load it again")]
@@ -175,7 +175,7 @@ pub enum Error {
 
 /// A cart that a node can't be promised for.
 #[derive(Debug, thiserror::Error)]
-#[error("{node} can't serve this cart by {}: {}", plain(&method.to_string()), list(.refused.reasons()))]
+#[error("{node} cannot serve this cart by {}: {}", plain(&method.to_string()), list(.refused.reasons()))]
 pub struct NotPromised {
     /// The node asked for.
     pub node: NodeId,

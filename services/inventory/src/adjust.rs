@@ -110,7 +110,7 @@ fn adjustment(
     let mut fields = Fields::default();
     let request = wire::request(&mut fields, principal, "adjust", &message.request_id, &message);
     fields.take("reason", check_name(&message.reason, 200));
-    let adjustment = contract::enums::known("entrepot.inventory.v1.Adjustment", message.adjustment);
+    let adjustment = contract::enums::known(message.adjustment);
     let kind = match fields.take("adjustment", adjustment) {
         Some(pb::Adjustment::Unspecified) => {
             fields.refuse("adjustment", "is required");

@@ -130,7 +130,7 @@ fn drafts(
 
 fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Option<Draft> {
     let prefix = format_args!("skus[{index}].");
-    let unit = contract::enums::known("entrepot.inventory.v1.Unit", sku.unit);
+    let unit = contract::enums::known(sku.unit);
     let unit = match fields.take(format_args!("{prefix}unit"), unit) {
         None | Some(pb::Unit::Unspecified | pb::Unit::Piece) => UNITS[0],
         Some(pb::Unit::WeighedPiece) => UNITS[1],

@@ -132,7 +132,7 @@ impl Feed<'_> {
     pub(crate) fn delta(&self, row: pb::DeltaRow) -> Result<Change, Fault> {
         check_text(&row.reference, MAX_REFERENCE).map_err(of("reference"))?;
         let key = self.key(row.node_id, row.sku)?;
-        let word = contract::enums::known::<pb::MovementKind>("entrepot.inventory.v1.MovementKind", row.kind)
+        let word = contract::enums::known::<pb::MovementKind>(row.kind)
             .map_err(|unknown| Fault::new("kind", unknown.to_string()))?;
         let kind = KINDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind);
         let kind = kind

@@ -132,14 +132,14 @@ pub enum Event {
         /// Where the fulfillment order stood.
         state: State,
     },
-    /// Somebody should tell the customer something.
+    /// The customer is to be notified.
     NoticeDue {
         /// What.
         notice: Notice,
     },
     /// The claim was lost before work began.
     StockLost {
-        /// The SKU that lacks, if known.
+        /// The SKU that ran out, if known.
         sku: String,
     },
 }

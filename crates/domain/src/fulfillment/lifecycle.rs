@@ -14,7 +14,7 @@ use crate::words;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Not in this state.
-    #[error("can't {step}: the fulfillment order is {}", words::plain(.state.name()))]
+    #[error("cannot {step}: the fulfillment order is {}", words::plain(.state.name()))]
     State {
         /// What was tried.
         step: &'static str,

@@ -24,7 +24,7 @@ pub enum CapacityError {
     SlotLength,
 }
 
-/// So many orders in each slot.
+/// A limit of orders per slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
     activity: Activity,

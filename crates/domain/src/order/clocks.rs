@@ -6,7 +6,7 @@ use crate::time::{Timestamp, after_ms};
 /// The clocks of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a prepaid order may be unpaid before its stock is given back, in milliseconds.
+    /// How long a prepaid order may be unpaid before its stock is released, in milliseconds.
     pub payment_ms: i64,
     /// How much longer a payment still takes the stock again, in milliseconds.
     pub grace_ms: i64,
@@ -31,7 +31,7 @@ impl Default for Policy {
 }
 
 impl Order {
-    /// When time alone changes something: payment lapses, the order expires, a hold must be extended, nothing was heard
+    /// When time alone changes something: payment lapses, the order expires, a hold must be extended, no news came
     /// for long. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
         let payment = self.lapse_at().or(self.expire_at(policy));
@@ -39,7 +39,7 @@ impl Order {
         [payment, hold, self.check_at(policy)].into_iter().flatten().min()
     }
 
-    /// When fulfillment is asked what became of the order, if nothing was heard until then.
+    /// When fulfillment is asked what became of the order, if no news came until then.
     pub fn check_at(&self, policy: &Policy) -> Option<Timestamp> {
         (!self.status().is_over()).then(|| after_ms(self.updated_at, self.check_interval_ms(policy)))
     }
@@ -49,7 +49,7 @@ impl Order {
         if self.fulfillment.is_none() { policy.work_check_ms } else { policy.progress_check_ms }
     }
 
-    /// When its stock is given back for want of payment.
+    /// When its stock is released for want of payment.
     pub fn lapse_at(&self) -> Option<Timestamp> {
         let waits = self.blocks.contains(&Block::Payment) && self.lapsed_at.is_none();
         self.payment_due_at.filter(|_| waits && !self.status().is_over())

@@ -48,7 +48,7 @@ impl TenderState {
         }
     }
 
-    /// Whether the provider may report `next` after this. A void is for ever; a failed try may be tried again.
+    /// Whether the provider may report `next` after this. A void is final; a failed try may be tried again.
     pub const fn may_become(self, next: Self) -> bool {
         match (self, next) {
             (Self::Due | Self::Failed, Self::Authorized | Self::Captured)

@@ -16,9 +16,9 @@ pub enum Status {
     Completed,
     /// No piece is left to deliver and none was delivered.
     Cancelled,
-    /// Not paid in time; the stock was given back, a payment within the grace takes it again.
+    /// Not paid in time; the stock was released, a payment within the grace takes it again.
     PaymentLapsed,
-    /// Not paid within the grace: over for ever.
+    /// Not paid within the grace: over for good.
     Expired,
 }
 

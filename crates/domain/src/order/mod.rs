@@ -2,7 +2,7 @@
 //!
 //! Quantities come first: each line has [`Buckets`] that always sum to what was ordered, and the [`Status`] is computed
 //! from them, from the blocks, the payment and the confirmation. Every transition consumes the order and returns it
-//! changed, with the events that tell of it, or refuses and says why.
+//! changed, with its events, or refuses and says why.
 
 pub mod buckets;
 pub mod ledger;
@@ -203,7 +203,7 @@ pub struct Order {
     pub updated_at: Timestamp,
     /// When a prepaid order is due to be paid.
     pub payment_due_at: Option<Timestamp>,
-    /// When its stock was given back for want of payment.
+    /// When its stock was released for want of payment.
     pub lapsed_at: Option<Timestamp>,
     /// When it was over for want of payment.
     pub expired_at: Option<Timestamp>,

@@ -9,7 +9,7 @@ use crate::words;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Nothing happens to its goods any more.
-    #[error("can't {step}: the order is {}", words::plain(.status.name()))]
+    #[error("cannot {step}: the order is {}", words::plain(.status.name()))]
     Over {
         /// What was to be done.
         step: &'static str,
@@ -53,7 +53,7 @@ pub enum Refusal {
     },
     /// The tender can't go there from where it stands.
     #[error(
-        "tender {tender} is {} and can't become {}",
+        "tender {tender} is {} and cannot become {}",
         words::plain(.from.name()),
         words::plain(.to.name())
     )]

@@ -474,10 +474,10 @@ fn refusals_are_said_in_words_and_with_the_currency() {
     let one = Refusal::NotCancellable { line: 2, asked: 3, left: 1 };
     assert_eq!(said(one), "only 1 piece of line 2 can still be cancelled");
     let over = Refusal::Over { step: "cancel", status: Status::Cancelled };
-    assert_eq!(said(over), "can't cancel: the order is cancelled");
+    assert_eq!(said(over), "cannot cancel: the order is cancelled");
     let (tender, from, to) = ("t1".to_owned(), TenderState::Captured, TenderState::Voided);
     assert_eq!(
         said(Refusal::TenderState { tender, from, to }),
-        "tender t1 is captured and can't become voided"
+        "tender t1 is captured and cannot become voided"
     );
 }

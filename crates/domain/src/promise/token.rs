@@ -34,9 +34,9 @@ pub enum State {
         /// The order.
         order: OrderId,
     },
-    /// Stock and capacity were given back.
+    /// Stock and capacity were released.
     Released,
-    /// Its time ran out; stock and capacity were given back.
+    /// Its time ran out; stock and capacity were released.
     Expired,
 }
 
@@ -69,7 +69,7 @@ pub enum Adopted {
     Held,
     /// It was confirmed for this order before.
     Again,
-    /// Its capacity had been given back: it is taken again, beyond the limit if need be.
+    /// Its capacity had been released: it is taken again, beyond the limit if need be.
     CapacityLost,
 }
 

@@ -29,7 +29,7 @@ pub enum Malformed {
     #[error("duplicate part {0}")]
     Twice(Sku),
     /// A kit can't contain itself.
-    #[error("{0} can't be a part of itself")]
+    #[error("{0} cannot be a part of itself")]
     Itself(Sku),
 }
 

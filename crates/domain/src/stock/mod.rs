@@ -25,7 +25,7 @@ pub const MAX_UNITS: i64 = 1_000_000_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The reservation is past the state in which this can be done.
-    #[error("{id} is {}, it can't {step}", words::plain(.state))]
+    #[error("{id} is {}, it cannot {step}", words::plain(.state))]
     Ended {
         /// Which reservation.
         id: ReservationId,
@@ -74,7 +74,7 @@ pub enum Refusal {
     },
     /// Consumed units can't become unconsumed.
     #[error(
-        "line {line} of {id} has {} consumed, it can't go back to {wanted}",
+        "line {line} of {id} has {} consumed, it cannot go back to {wanted}",
         words::counted(*.consumed, "unit")
     )]
     Backwards {
@@ -105,7 +105,7 @@ pub enum Refusal {
         available: i64,
     },
     /// The quantity makes no sense for this kind of movement.
-    #[error("{} can't take a quantity of {quantity}", words::plain(.kind))]
+    #[error("{} cannot take a quantity of {quantity}", words::plain(.kind))]
     Quantity {
         /// What was asked.
         kind: &'static str,

@@ -15,7 +15,7 @@ pub enum Kind {
     Snapshot,
     /// A reservation took a claim.
     Reserve,
-    /// A claim was given back.
+    /// A claim was released.
     Release,
     /// A claim ran out.
     Expire,

@@ -28,7 +28,7 @@ pub enum State {
     Confirmed,
     /// Nothing is left, and at least one unit left its node.
     Consumed,
-    /// Everything was given back.
+    /// Everything was released.
     Released,
     /// It ran out before it was confirmed.
     Expired,
@@ -82,7 +82,7 @@ pub struct Line {
     pub held: i64,
     /// Pieces that left the node.
     pub consumed: i64,
-    /// Pieces given back.
+    /// Pieces released.
     pub released: i64,
 }
 
@@ -191,13 +191,13 @@ impl Reservation {
         self.shifts(self.lines.iter().map(|line| line.held), Kind::Reserve, 1)
     }
 
-    /// Gives the claim to an order: no time limit from now on. What was claimed beyond `wants` is given back; no wants
+    /// Gives the claim to an order: no time limit from now on. What was claimed beyond `wants` is released; no wants
     /// at all mean everything. An expired reservation answers [`Refusal::Lost`]: its claims have to be taken again
     /// first ([`Reservation::lost`], [`Reservation::rehold`]).
     pub fn confirm(&mut self, order: OrderId, wants: &[Want]) -> Result<Step, Refusal> {
         match self.state {
             State::Held { .. } => {
-                // the work, where it was faster than the word of its order, has cut the line to what is wanted
+                // an event of the work that arrived before that of its order has cut the line to what is wanted
                 let wanted = self.wanted(wants, Line::taken)?;
                 let left = |(line, wanted): (&Line, i64)| {
                     if line.consumed + line.released > 0 { line.held } else { wanted }
@@ -343,8 +343,8 @@ impl Reservation {
     }
 
     /// Brings the lines to what fulfillment reports for its order, absolute. Goods that left are a fact, whatever the
-    /// state: they leave `on_hand` even when the claim was gone. Units given back never become claims again, and what
-    /// was never claimed cannot be given back.
+    /// state: they leave `on_hand` even when the claim was gone. Released units never become claims again, and what
+    /// was never claimed cannot be released.
     pub fn settle(&mut self, order: OrderId, targets: &[Target]) -> Result<Step, Refusal> {
         let mut next = self.lines.clone();
         let mut shifts = Vec::new();

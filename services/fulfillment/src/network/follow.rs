@@ -59,13 +59,13 @@ impl Fulfillment {
                 Ok(()) => failures = Failures::default(),
                 Err(error) => {
                     wait = wait.max(failures.another());
-                    tracing::warn!(%error, errors = failures.0, "nodes and capacity can't be read, trying again");
+                    tracing::warn!(%error, errors = failures.0, "nodes and capacity cannot be read, trying again");
                 }
             }
             if self.clock.wall().duration_since(pruned).unsigned_abs() >= PRUNE_EVERY {
                 pruned = self.clock.wall();
                 if let Err(error) = self.prune(self.clock.business()).await {
-                    tracing::warn!(%error, "what is over can't be forgotten, trying again later");
+                    tracing::warn!(%error, "what is over cannot be forgotten, trying again later");
                 }
             }
         }

@@ -48,7 +48,7 @@ pub(crate) fn node(node: &pb::Node, at: &str, fields: &mut Fields) -> Option<Nod
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
     let id = node_id(fields, &field("node_id"), &node.node_id);
     fields.take(field("name"), check_name(&node.name, Node::MAX_NAME));
-    let asked = fields.take(field("kind"), server::known::<pb::NodeKind>(node.kind));
+    let asked = fields.take(field("kind"), contract::enums::known::<pb::NodeKind>(node.kind));
     let kind = asked.and_then(kind);
     if asked.is_some() && kind.is_none() {
         fields.refuse(field("kind"), "must be one of the kinds of node");

@@ -41,7 +41,7 @@ pub(crate) fn on_work(
 pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<Reject, Error> {
     let mut fields = Fields::default();
     let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
-    let reason = match fields.take("reason", server::known(request.reason)) {
+    let reason = match fields.take("reason", contract::enums::known(request.reason)) {
         Some(pb::RejectReason::NotFound) => Some(RejectReason::NotFound),
         Some(pb::RejectReason::Damaged) => Some(RejectReason::Damaged),
         Some(pb::RejectReason::TooBusy) => Some(RejectReason::TooBusy),
@@ -83,7 +83,7 @@ fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> Pick {
     if line.picked <= 0 && line.short <= 0 {
         fields.refuse(field("picked"), "nothing is picked and nothing is short");
     }
-    let given = fields.take(field("short_reason"), server::known(line.short_reason));
+    let given = fields.take(field("short_reason"), contract::enums::known(line.short_reason));
     let reason = match given {
         Some(pb::ShortReason::NotFound) => Some(ShortReason::NotFound),
         Some(pb::ShortReason::Damaged) => Some(ShortReason::Damaged),
@@ -108,7 +108,7 @@ pub(crate) fn hand_over(
     let mut fields = Fields::default();
     let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
     let code = fields.take("code", Code::parse(&request.code));
-    let collector = match fields.take("collector", server::known(request.collector)) {
+    let collector = match fields.take("collector", contract::enums::known(request.collector)) {
         Some(pb::CollectorKind::Buyer) => Some(Collector::Buyer),
         Some(pb::CollectorKind::Delegate) => Some(Collector::Delegate),
         None => None,
@@ -174,7 +174,7 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
     }
     for (i, number) in request.states.iter().take(32).enumerate() {
         let field = format!("states[{i}]");
-        let Some(asked) = fields.take(&field, server::known::<pb::FulfillmentState>(*number)) else {
+        let Some(asked) = fields.take(&field, contract::enums::known::<pb::FulfillmentState>(*number)) else {
             continue;
         };
         match state_named(asked) {
@@ -302,10 +302,10 @@ mod tests {
     #[test]
     fn every_state_has_its_number_on_the_wire() {
         for state in State::ALL {
-            let number = server::known(state_number(state)).unwrap();
+            let number = contract::enums::known(state_number(state)).unwrap();
             assert_eq!(state_named(number), Some(state));
         }
         assert_eq!(state_named(pb::FulfillmentState::Unspecified), None);
-        assert!(server::known::<pb::FulfillmentState>(999).is_err());
+        assert!(contract::enums::known::<pb::FulfillmentState>(999).is_err());
     }
 }

@@ -36,7 +36,7 @@ impl Fulfillment {
                 Err(Error::Fault(fault @ (Fault::Db(_) | Fault::Bus(_)))) => return Err(fault.into()),
                 // One that can't be read or moved must not stop the clock of all others.
                 Err(error) => {
-                    tracing::error!(fulfillment_id = %id, %error, "what is due can't be done, trying again later");
+                    tracing::error!(fulfillment_id = %id, %error, "what is due cannot be done, trying again later");
                     self.postpone(id, now.saturating_add(LATER).unwrap_or(Timestamp::MAX)).await?;
                 }
             }

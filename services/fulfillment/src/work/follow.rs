@@ -38,7 +38,7 @@ impl Fulfillment {
             if self.clock.wall().duration_since(pruned) > PRUNE {
                 pruned = self.clock.wall();
                 if let Err(error) = self.prune_feed(self.clock.business()).await {
-                    tracing::warn!(%error, "the feeds can't be pruned, trying again later");
+                    tracing::warn!(%error, "the feeds cannot be pruned, trying again later");
                 }
             }
             let event = tokio::select! {
@@ -55,7 +55,7 @@ impl Fulfillment {
                     if self.work.hub.count() > 0
                         && let Err(error) = self.poll_feeds(&mut seen).await
                     {
-                        tracing::warn!(%error, "the feeds can't be read, trying again");
+                        tracing::warn!(%error, "the feeds cannot be read, trying again");
                     }
                 }
             }

@@ -60,7 +60,7 @@ fn draft(
     if !request.customer_ref.is_empty() {
         fields.text("customer_ref", &request.customer_ref, 64);
     }
-    let terms = fields.take("payment_terms", server::known(request.payment_terms));
+    let terms = fields.take("payment_terms", contract::enums::known(request.payment_terms));
     let terms = terms.and_then(|asked| terms_of(fields, asked));
     let currency = fields.currency("total", request.total.as_ref());
     let total = currency.and_then(|c| fields.minor("total", request.total.as_ref(), Some(c)));
@@ -167,15 +167,16 @@ fn tenders(fields: &mut Fields, tenders: &[pb::Tender], currency: Option<Currenc
         let kind = fields.text(format_args!("tenders[{i}].kind"), &tender.kind, 32);
         let provider_ref = fields.label(format_args!("tenders[{i}].provider_ref"), &tender.provider_ref, 128);
         let amount = fields.minor(format_args!("tenders[{i}].amount"), tender.amount.as_ref(), currency);
-        let state = match fields.take(format_args!("tenders[{i}].state"), server::known(tender.state))? {
-            pb::TenderState::Unspecified | pb::TenderState::Due => Some(TenderState::Due),
-            pb::TenderState::Authorized => Some(TenderState::Authorized),
-            pb::TenderState::Captured => Some(TenderState::Captured),
-            pb::TenderState::Voided | pb::TenderState::Failed => {
-                fields.refuse(format_args!("tenders[{i}].state"), "must be DUE, AUTHORIZED or CAPTURED");
-                None
-            }
-        };
+        let state =
+            match fields.take(format_args!("tenders[{i}].state"), contract::enums::known(tender.state))? {
+                pb::TenderState::Unspecified | pb::TenderState::Due => Some(TenderState::Due),
+                pb::TenderState::Authorized => Some(TenderState::Authorized),
+                pb::TenderState::Captured => Some(TenderState::Captured),
+                pb::TenderState::Voided | pb::TenderState::Failed => {
+                    fields.refuse(format_args!("tenders[{i}].state"), "must be DUE, AUTHORIZED or CAPTURED");
+                    None
+                }
+            };
         Some(Tender { id, kind, amount_minor: amount?, state: state?, provider_ref, claimed_minor: 0 })
     };
     let read: Vec<_> = tenders.iter().enumerate().map(read).collect();
@@ -195,7 +196,7 @@ fn source(fields: &mut Fields, source: Option<Fulfillment>) -> Option<Source> {
             let node = fields.take("destination.node_id", NodeId::new(destination.node_id.as_str()));
             let known = fields.take(
                 "destination.method",
-                server::known::<contract::r#type::v1::Method>(destination.method),
+                contract::enums::known::<contract::r#type::v1::Method>(destination.method),
             );
             let method = known.and_then(|known| fields.take("destination.method", method_of(known.into())));
             method.zip(node).map(|(method, node)| Source::Node { method, node })
@@ -209,7 +210,7 @@ pub(crate) fn pay_order(caller: &Principal, request: &pb::PayOrderRequest) -> Re
     let order = fields.take("order_id", request.order_id.parse::<OrderId>());
     let tender = fields.text("tender_id", &request.tender_id, 64);
     let provider_ref = fields.label("provider_ref", &request.provider_ref, 128);
-    let state = match fields.take("state", server::known(request.state)) {
+    let state = match fields.take("state", contract::enums::known(request.state)) {
         Some(pb::TenderState::Authorized) => Some(TenderState::Authorized),
         Some(pb::TenderState::Captured) => Some(TenderState::Captured),
         Some(pb::TenderState::Voided) => Some(TenderState::Voided),
@@ -283,7 +284,7 @@ pub(crate) fn list_orders(request: pb::ListOrdersRequest) -> Result<(Filter, i64
     }
     for (i, number) in given.statuses.iter().take(MAX_STATUSES).enumerate() {
         let field = format!("filter.statuses[{i}]");
-        let Some(asked) = fields.take(&field, server::known(*number)) else { continue };
+        let Some(asked) = fields.take(&field, contract::enums::known(*number)) else { continue };
         match status_of(asked) {
             Some(status) if filter.statuses.contains(&status) => {}
             Some(status) => filter.statuses.push(status),
