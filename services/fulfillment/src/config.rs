@@ -27,7 +27,7 @@ pub struct Config {
     pub hold_batch: usize,
     /// How often what other processes changed is read, in milliseconds.
     pub refresh_ms: u64,
-    /// How often the view of the stock is built anew, in seconds.
+    /// How often the view of the stock is rebuilt, in seconds.
     pub stock_view_rebuild_s: u64,
     /// How long promises that ended without an order, and slots that are over, are kept, in days.
     pub keep_ended_days: i64,

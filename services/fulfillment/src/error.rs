@@ -183,20 +183,20 @@ pub struct NotPromised {
     pub method: Method,
     /// Why not.
     pub refused: Refused,
-    /// What lacks, when stock lacks.
-    pub lack: Option<Lack>,
+    /// The SKU that ran out, when stock is the reason.
+    pub shortage: Option<Shortage>,
     /// The nearest nodes that can, best first.
     pub alternatives: Vec<NodeId>,
 }
 
-/// Stock that lacks.
+/// A SKU that ran out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
-    /// Of this SKU.
+pub struct Shortage {
+    /// The SKU.
     pub sku: String,
-    /// So many were asked for.
+    /// Units asked for.
     pub wanted: String,
-    /// So many are there.
+    /// Units available.
     pub available: String,
 }
 
@@ -215,10 +215,10 @@ impl NotPromised {
             ("method".to_owned(), self.method.to_string()),
             ("reasons".to_owned(), codes(self.refused.reasons())),
         ];
-        if let Some(lack) = &self.lack {
-            facts.push(("sku".to_owned(), lack.sku.clone()));
-            facts.push(("wanted".to_owned(), lack.wanted.clone()));
-            facts.push(("available".to_owned(), lack.available.clone()));
+        if let Some(shortage) = &self.shortage {
+            facts.push(("sku".to_owned(), shortage.sku.clone()));
+            facts.push(("wanted".to_owned(), shortage.wanted.clone()));
+            facts.push(("available".to_owned(), shortage.available.clone()));
         }
         let alternatives: Vec<&str> = self.alternatives.iter().map(NodeId::as_str).collect();
         facts.push(("alternatives".to_owned(), alternatives.join(",")));

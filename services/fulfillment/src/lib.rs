@@ -42,7 +42,7 @@ use tonic::service::Routes;
 pub use api::access;
 pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
 pub use connect::SERVICES;
-pub use error::{DOMAIN, Error, Lack, NotPromised, reason};
+pub use error::{DOMAIN, Error, NotPromised, Shortage, reason};
 pub use promise::follow::STOCK_TOPICS;
 pub use shape::ABOUT;
 pub use work::know_key::has_pickup_code_key;

@@ -93,7 +93,7 @@ impl Fulfillment {
             Some(Kind::EndUnclaimed) => {
                 self.end_unclaimed(PromiseToken::new(task.subject)).await.map_err(|error| error.to_string())
             }
-            None => Err(format!("nobody knows how to do {}", task.kind)),
+            None => Err(format!("unknown task kind {}", task.kind)),
         }
     }
 

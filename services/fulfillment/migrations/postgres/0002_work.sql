@@ -58,14 +58,14 @@ CREATE TABLE fulfillment_lines (
     CHECK (put_back + restocked <= cancelled)
 );
 
--- A claim that was lost may be told before the order that it belongs to: the row is where both meet.
+-- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (
     promise_token UUID   NOT NULL PRIMARY KEY,
     is_lost       BOOLEAN NOT NULL,
     sku           TEXT   NOT NULL
 );
 
--- The last number of each node's feed. Whoever changes work of the node locks this row first.
+-- The last number of each node's feed. A change of the node's work locks this row first.
 CREATE TABLE work_feeds (
     node_id TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
     seq     BIGINT NOT NULL

@@ -58,14 +58,14 @@ CREATE TABLE fulfillment_lines (
     CHECK (put_back + restocked <= cancelled)
 ) STRICT;
 
--- A claim that was lost may be told before the order that it belongs to: the row is where both meet.
+-- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (
     promise_token BLOB   NOT NULL PRIMARY KEY,
     is_lost       INTEGER NOT NULL,
     sku           TEXT   NOT NULL
 ) STRICT;
 
--- The last number of each node's feed. Whoever changes work of the node locks this row first.
+-- The last number of each node's feed. A change of the node's work locks this row first.
 CREATE TABLE work_feeds (
     node_id TEXT   NOT NULL PRIMARY KEY,
     seq     INTEGER NOT NULL

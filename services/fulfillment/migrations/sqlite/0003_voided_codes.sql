@@ -1,4 +1,4 @@
--- Codes that opened a fulfillment order and do not any more: whoever shows one is told so, and is not taken for a guesser.
+-- Codes that opened a fulfillment order once: they are answered as void and do not count as wrong guesses.
 CREATE TABLE voided_codes (
     node_id        TEXT    NOT NULL,
     digest         BLOB    NOT NULL,

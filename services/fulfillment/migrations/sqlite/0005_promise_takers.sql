@@ -1,2 +1,2 @@
--- The service that builds an order upon a promise. Whoever asked for it is still told about it, and changes it no more.
+-- The service that builds an order upon a promise. The creator of the promise can still read it, but not change it.
 ALTER TABLE promises ADD COLUMN taken_by TEXT;

@@ -16,9 +16,9 @@ use crate::work::change::By;
 use crate::work::command::Released;
 
 impl Fulfillment {
-    /// Orders that exist were placed on these promises; an order that exists goes before one that a call spoke of and that
-    /// has not come. Where a promise had ended, its stock may still be on the list
-    /// of what is to be given back: it is taken off, what becomes of it is between the order and inventory now.
+    /// Orders that exist were placed on these promises; an order that exists goes before one that a call named
+    /// and that has not come. Where a promise had ended, a task may be about to release its stock: the task is deleted,
+    /// since that stock is now the business of the order and inventory.
     pub(crate) async fn adopt(
         &self,
         tx: &mut Tx,

@@ -29,7 +29,7 @@ pub(crate) struct Unable {
     pub(crate) node: Option<NodeId>,
     /// Why.
     pub(crate) refused: Refused,
-    /// SKUs that lack stock.
+    /// SKUs that ran out.
     pub(crate) lacking: Vec<Sku>,
     /// Others that can.
     pub(crate) alternatives: Vec<Able>,

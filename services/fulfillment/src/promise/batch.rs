@@ -161,7 +161,7 @@ impl Takes {
         let mut ended = Vec::new();
         for stored in promise::by_request(tx, &keys).await? {
             match stored.state {
-                // The hold undid itself: the same request may hold anew, another one under its id may not.
+                // The hold undid itself: the same request may hold again, another one under its id may not.
                 State::Released | State::Expired
                     if bodies.contains(&(stored.request_key, stored.body_hash.as_slice())) =>
                 {
@@ -179,12 +179,12 @@ impl Takes {
         ended.sort_unstable();
         promise::detach(tx, &ended).await?;
         let used = capacity::lock(tx, &slots, now).await?;
-        // Last of all: whoever shut a node and was answered before this batch began is heeded.
+        // Read last, so that a node that was closed before this batch began counts as closed.
         let nodes = network::versions(tx, &codes).await?;
         Ok(Self { known, used, nodes })
     }
 
-    /// Decides each new promise in the order of arrival; `freed` is what the same transaction gave back.
+    /// Decides each new promise in the order of arrival; `freed` is what the same transaction released.
     fn decide(&self, jobs: &[Job], freed: &BTreeMap<SlotKey, i64>) -> Decided {
         let mut change: BTreeMap<SlotKey, i64> = freed.iter().map(|(slot, by)| (slot.clone(), -by)).collect();
         let mut first: HashMap<Uuid, &Stored> = HashMap::new();
@@ -192,8 +192,8 @@ impl Takes {
         for job in jobs {
             let Job::Take { promise, most, node_version } = job else { continue };
             let is_current = self.nodes.get(promise.node.as_str()) == Some(node_version);
-            let twin = first.get(&promise.request_key).copied();
-            outcome.push(if let Some(known) = twin.or_else(|| self.known.get(&promise.request_key)) {
+            let duplicate = first.get(&promise.request_key).copied();
+            outcome.push(if let Some(known) = duplicate.or_else(|| self.known.get(&promise.request_key)) {
                 Done::Known(Box::new(known.clone()))
             } else if !is_current {
                 Done::NodeChanged
@@ -232,7 +232,7 @@ impl Takes {
         if written.len() == new.len() {
             Ok(())
         } else {
-            // Another process writes the same request now: begin anew, and find it.
+            // Another process writes the same request now: start over and find it.
             Err(Fault::Raced.into())
         }
     }

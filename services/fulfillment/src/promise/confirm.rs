@@ -1,6 +1,6 @@
 //! `ConfirmPromise`: a promise becomes that of an order which is about to be placed.
 //!
-//! Whoever calls may be wrong about the order, or the order may never be placed. So a promise that was confirmed by a call
+//! The caller may name a wrong order, or the order may never be placed. So a promise that was confirmed by a call
 //! waits for its order with a clock, and its stock is only held for longer; inventory confirms it when the order comes.
 
 use contract::fulfillment::v1 as pb;

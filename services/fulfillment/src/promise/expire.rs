@@ -34,8 +34,8 @@ impl Fulfillment {
         .await
     }
 
-    /// Ends the promises whose time is over. Answers how many. The stock of a LIVE one ends by itself a little later:
-    /// given back here it would be gone for good, and an order on its way that was placed in time could not have it again.
+    /// Ends the promises whose time is over. Returns how many. The stock of a LIVE one expires by itself a little later:
+    /// released here it would be lost to an order that was placed in time and whose event is on its way.
     pub(crate) async fn expire_promises(&self, now: Timestamp) -> Result<usize, Error> {
         let mut ended = 0;
         loop {

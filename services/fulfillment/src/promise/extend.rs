@@ -17,9 +17,9 @@ use service::Call;
 
 impl Fulfillment {
     /// Moves the end of a promise. The new end is absolute, so a repeated call changes nothing more and needs no saved
-    /// reply. A service that extends it relies on it and holds it from then on: whoever asked for it can't give back what
-    /// an order is built upon. The stock of a promise that is an order's already is held for longer all the same:
-    /// inventory may not have heard of the order yet.
+    /// reply. A service that extends it relies on it and holds it from then on: its creator cannot release what an order
+    /// is built upon. The stock of a promise that is an order's already is held for longer all the same: the order's event
+    /// may not have reached inventory yet.
     pub(crate) async fn extend(
         &self,
         call: &Call,

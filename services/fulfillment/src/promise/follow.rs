@@ -61,7 +61,7 @@ impl Fulfillment {
         }
     }
 
-    /// Reads snapshots, each a while after the last one, for ever.
+    /// Reads snapshots, each a while after the last one, without end.
     async fn rebuild(&self) {
         let mut failures = Failures::default();
         loop {

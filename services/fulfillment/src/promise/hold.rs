@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::batch::{Done, Job};
 use crate::Fulfillment;
-use crate::error::{Error, Lack, NotPromised};
+use crate::error::{Error, NotPromised, Shortage};
 use crate::promise::command::HoldCommand;
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};
@@ -26,11 +26,11 @@ use service::{Call, Fault};
 /// How often a plan is made when slots turn out to be full.
 const PLANS: usize = 5;
 
-/// When inventory is busy, or a twin of the call is under way there, it is asked again: the call has the token's id.
+/// When inventory is busy, or a duplicate of the call is under way there, it is asked again: the call has the token's id.
 const RESERVE_AGAIN_AFTER: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
 
 /// How long capacity is kept for a promise whose stock is being asked for: longer than any call, far shorter than a
-/// promise, so that calls whose end nobody knows do not fill the slots.
+/// promise, so that calls with an unknown outcome do not fill the slots.
 const PENDING: SignedDuration = SignedDuration::from_secs(30);
 
 /// A promise that is written and may still need its stock.
@@ -110,7 +110,7 @@ impl Fulfillment {
             match self.write(Job::Take { promise: Box::new(promise.clone()), most, node_version }).await? {
                 Done::Taken => return Ok(Begun { promise, is_new: true }),
                 Done::Known(promise) => return same_body(*promise, call).map(known),
-                // Fuller than the view knew: look, and plan anew.
+                // Fuller than the view knew: read it and plan again.
                 Done::Full => self.refresh_node(&hold.node).await?,
                 // Another process changed or shut the node: learn of it, and plan with that.
                 Done::NodeChanged => self.relearn_node(&hold.node).await?,
@@ -202,9 +202,9 @@ impl Fulfillment {
         let state = answer.reservation.map(|reservation| reservation.state());
         match state {
             Some(stock::ReservationState::Held | stock::ReservationState::Confirmed) => Ok(()),
-            // The answer to an earlier call, whose stock was given back since.
+            // The answer to an earlier call, whose stock was released since.
             Some(_) | None => {
-                Err(Unreserved::Unknown(Status::aborted("the stock was reserved and given back")))
+                Err(Unreserved::Unknown(Status::aborted("the stock was reserved and released")))
             }
         }
     }
@@ -228,27 +228,27 @@ impl Fulfillment {
             return Error::field("lines", status.message());
         }
         if server::status::reason(&status).as_deref() != Some(Reason::NoStock.name()) {
-            // The stock of an earlier try ran out. That try is forgotten now: asked again, it begins anew.
+            // The stock of an earlier try expired. That try is deleted now: a repeated call starts over.
             return Error::Peer(Box::new(status));
         }
         let mut facts = server::status::facts(&status);
         let mut fact = |name: &str| facts.remove(name).unwrap_or_default();
-        let lack = Lack { sku: fact("sku"), wanted: fact("wanted"), available: fact("available") };
+        let shortage = Shortage { sku: fact("sku"), wanted: fact("wanted"), available: fact("available") };
         let refused = Refused::because(Reason::NoStock);
-        self.not_promised(hold, refused, Some(lack), self.clock.business())
+        self.not_promised(hold, refused, Some(shortage), self.clock.business())
     }
 
     fn not_promised(
         &self,
         hold: &HoldCommand,
         refused: Refused,
-        lack: Option<Lack>,
+        shortage: Option<Shortage>,
         now: Timestamp,
     ) -> Error {
         let alternatives = self.alternatives(&hold.node, hold.method, &hold.lines, now);
         let (node, method) = (hold.node.clone(), hold.method);
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
-        Error::NotPromised(Box::new(NotPromised { node, method, refused, lack, alternatives }))
+        Error::NotPromised(Box::new(NotPromised { node, method, refused, shortage, alternatives }))
     }
 }
 

@@ -41,7 +41,7 @@ impl Fulfillment {
         .await?;
         // The call is on record; trying it at once only makes the stock free sooner.
         if let Err(error) = self.run_task(Kind::ReleaseReservation, token.uuid()).await {
-            tracing::warn!(%error, promise_token = %token, "the stock of a released promise is given back later");
+            tracing::warn!(%error, promise_token = %token, "releasing the stock of a promise failed; retrying later");
         }
         Ok(reply)
     }

@@ -21,8 +21,8 @@ fn is_ours(who: &Principal) -> bool {
     who.kind == kind::SERVICE || who.kind == kind::OPS
 }
 
-/// A promise that lasts is changed by who holds it, by services and by operators. Whoever asked for one holds it until an
-/// order takes it.
+/// A promise that lasts is changed by its holder, by services and by operators. Its creator holds it until an order
+/// takes it.
 pub(crate) fn must_hold(call: &Call, promise: &Stored) -> Result<(), Error> {
     must_know(&call.who, promise)?;
     if is_ours(&call.who) || !promise.state.holds() {

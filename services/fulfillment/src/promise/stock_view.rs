@@ -15,7 +15,7 @@ use crate::network::index::Key;
 /// Most SKUs remembered as unknown.
 const MAX_UNKNOWN: usize = 10_000;
 
-/// So many of one SKU.
+/// A quantity of one SKU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Need {
     /// The item; never a kit.
@@ -232,8 +232,9 @@ impl Stock {
 
     /// The SKUs of which a node has too little.
     pub(crate) fn lacking<'a>(&self, node: Key, needs: &'a [Need]) -> Vec<&'a Sku> {
-        let lacks = |need: &&Need| self.figure(node, need.sku.as_str()).is_none_or(|f| f.atp < need.quantity);
-        needs.iter().filter(lacks).map(|need| &need.sku).collect()
+        let is_short =
+            |need: &&Need| self.figure(node, need.sku.as_str()).is_none_or(|f| f.atp < need.quantity);
+        needs.iter().filter(is_short).map(|need| &need.sku).collect()
     }
 
     /// What is known of an item at a node.

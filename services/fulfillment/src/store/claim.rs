@@ -1,5 +1,5 @@
-//! Notes on claims: a claim that was lost may be told before the order that it belongs to, and the row of its promise is
-//! where both meet.
+//! Notes on claims: the event of a lost claim may arrive before the order that it belongs to, and the row of its promise
+//! is where both meet.
 
 use std::collections::HashMap;
 

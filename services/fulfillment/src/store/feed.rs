@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     pub(crate) work: Stored,
 }
 
-/// Locks the counters of nodes that may be new, in the order of their codes, and draws so many numbers of each.
+/// Locks the counters of nodes that may be new, in the order of their codes, and draws numbers from each.
 /// Answers the last number of each.
 pub(crate) async fn draw(tx: &mut Tx, counts: &BTreeMap<NodeId, i64>) -> Result<HashMap<NodeId, i64>, Error> {
     let (text, columns) = insert_rows!(

@@ -1,4 +1,4 @@
-//! What is kept for whoever must answer for it later, and is told in no event.
+//! What is kept for later inquiries and appears in no event.
 
 use db::{Tx, params};
 use domain::time::micros;
@@ -6,7 +6,7 @@ use domain::time::micros;
 use super::work::Stored;
 use crate::Error;
 
-/// Keeps who collected, for whoever must answer for it later.
+/// Keeps who collected, for later inquiries.
 pub(crate) async fn handover(
     tx: &mut Tx,
     stored: &Stored,

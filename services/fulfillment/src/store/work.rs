@@ -1,6 +1,6 @@
 //! Fulfillment orders with their lines, pickup codes and missed look-ups.
 //!
-//! The node's row in `work_feeds` is *the* lock of its work: whoever changes a fulfillment order takes it first (see
+//! The node's row in `work_feeds` is *the* lock of its work: a change of a fulfillment order takes it first (see
 //! [`super::feed`]), so what is read after it is whole and does not move.
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};

@@ -76,12 +76,12 @@ pub(crate) enum Cursor {
     Listing {
         /// The last number of the feed when the list began.
         seq: i64,
-        /// The last work that was told.
+        /// The last work that was sent.
         after: Position,
     },
-    /// All up to this number was told.
+    /// All up to this number was sent.
     Live {
-        /// The last number told.
+        /// The last number sent.
         seq: i64,
     },
 }
@@ -120,7 +120,7 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    /// The promise it came with is another order's, and nothing that is told of this order may touch that: it gets a
+    /// The promise it came with is another order's, and no event of this order may touch that: it gets a
     /// token of its own, under which nothing was ever held.
     pub(crate) fn without_promise(self) -> Self {
         let token = PromiseToken::new(id::derived("promise.none", &format!("{}|{}", self.token, self.order)));

@@ -1,6 +1,6 @@
 //! What a pickup code opens, looked up under a throttle.
 //!
-//! A look-up only reads. Whoever missed too often waits; at a node that was missed at too often every look-up takes a
+//! A look-up only reads. A caller that missed too often waits; at a node with too many misses every look-up takes a
 //! little longer, so that guessing under many names stays slow and no shop is ever locked.
 
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Fulfillment {
             count("found");
             return Ok(wire::fulfillment_order(&found));
         }
-        // Nobody guessed it, so it is no miss.
+        // It was a valid code once, so it is not a guess.
         if store::find_void(&mut tx, &command.node, &digest).await?.is_some() {
             count("void");
             return Err(Error::CodeVoid);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::store::feed;
 use crate::{Error, Fulfillment};
 
-/// How often the feeds are looked at for commits of which nobody told.
+/// How often the feeds are read for commits of other processes.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How often what is old is taken out of the feeds.

@@ -3,7 +3,7 @@
 //! The last code that was issued counts. One that was void before is refused as such and is no try: two people who ask
 //! the channel for a code of the same order do not lock each other out.
 //!
-//! A wrong code counts for the fulfillment order that it was typed for, and for nothing else: five tries of so many codes
+//! A wrong code counts for the fulfillment order that it was typed for, and for nothing else: five tries among 32^8 codes
 //! find none, and what is typed for one order stops the handover of no other. Only look-ups by code, which name no order,
 //! are throttled for a caller and a node.
 //!

@@ -10,7 +10,7 @@ use crate::store::{code as store, work};
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
-    /// Issues a code for what the customer of an order collects; the last one is void. It is told once and not kept.
+    /// Issues a code for what the customer of an order collects; the last one is void. It is returned once and not kept.
     pub(crate) async fn issue_code(
         &self,
         who: &Principal,

@@ -1,5 +1,5 @@
 //! The node refuses the work: every unit is cancelled; what the reason means for the stock, inventory decides. What it
-//! says in its own words is kept here and told nowhere: it may name people.
+//! says in its own words is kept here and leaves in no event: it may name people.
 
 use contract::fulfillment::v1 as pb;
 use server::Principal;

@@ -89,7 +89,7 @@ impl Watcher {
         let Cursor::Live { seq } = self.cursor else { return Ok(()) };
         let entries = feed::after(&mut tx, &self.node, seq).await?;
         if entries.first().is_some_and(|first| first.seq != seq + 1) {
-            // What lies between is no longer kept: tell all open work anew.
+            // What lies between is no longer kept: send all open work again.
             self.cursor = start(&mut tx, &self.node).await?;
             return Box::pin(self.read()).await;
         }
