@@ -91,7 +91,7 @@ const EARLIER: [&str; 2] = [
 const OVERDUE: &str = "SELECT (SELECT COUNT(*) FROM orders.orders WHERE due_at <= $1)
           + (SELECT COUNT(*) FROM fulfillment.fulfillment_orders WHERE due_at <= $1) AS n";
 
-/// Of a machine that does ten things at once nobody is to be told that it is slow.
+/// A busy test machine is slow: no warnings about that.
 const PATIENT: [(&str, &str); 5] = [
     ("ENTREPOT__SERVER__DEFAULT_DEADLINE_MS", "60000"),
     ("ENTREPOT__DATABASE__ACQUIRE_TIMEOUT_MS", "60000"),
@@ -198,7 +198,7 @@ impl Processes {
         let deadline = Instant::now() + PATIENCE;
         while !self.is_ready(service).await {
             if self.exit_code(service) == Some(i32::from(Class::Broker.code())) {
-                // The broker was too busy to make topics in time; whoever runs the process starts it again.
+                // The broker was too busy to make topics in time; its supervisor starts it again.
                 self.spawn(service, None);
             }
             let died = self.has_died(service);

@@ -1,4 +1,4 @@
-//! Whether anything is still on its way, told by the tables of all services in one PostgreSQL database.
+//! Whether anything is still on its way, read from the tables of all services in one PostgreSQL database.
 
 use db::Db;
 

@@ -115,7 +115,7 @@ impl World {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let mut config = Config::embedded(folder.path());
         config.admin.enabled = false;
-        // Of a machine that does ten things at once nobody is to be told that it is slow.
+        // A busy test machine is slow: no warnings about that.
         config.server.default_deadline_ms = 60_000;
         config.database.answer_timeout_ms = 30_000;
         config.database.acquire_timeout_ms = 60_000;
@@ -237,7 +237,7 @@ impl People {
         self.clients.network.clone().put_nodes(request).await.expect("the node is made");
     }
 
-    /// Makes SKUs with so many pieces each at a node.
+    /// Makes SKUs with a number of pieces each at a node.
     pub async fn stock(&self, node_id: &str, stock: &[(&str, i64)]) {
         let skus = stock.iter().map(|(sku, _)| inv::Sku {
             sku: (*sku).to_owned(),

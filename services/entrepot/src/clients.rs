@@ -33,7 +33,7 @@ impl Interceptor for Named {
 /// Why a platform can't be called.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is no URI.
+    /// The address is not a URI.
     #[error("`{0}` is not an address; expected http://host:port")]
     Address(String),
     /// The name has characters that metadata can't carry.

@@ -1,6 +1,6 @@
 //! Whether what is due may be ended now.
 //!
-//! What a clock ends by mistake cannot be had back: orders expire, claims on stock lapse. So due times are judged by
+//! What a clock ends by mistake cannot be undone: orders expire, claims on stock lapse. So due times are judged by
 //! the database's time (`SQLite`: the machine's) beside a monotonic clock. When the two part, or when far more is due
 //! than usual, nothing is ended until the clock is back or an operator says `entrepot timers resume`.
 
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const RESUME: &str = "timers resume";
 /// How often a process compares its clock with the reference.
 const COMPARE: Duration = Duration::from_secs(1);
-/// So many times the busiest minute is more than usual.
+/// How many times the busiest minute is more than usual.
 const SURGE: usize = 10;
 /// How many minutes are remembered.
 const MINUTES: usize = 60;
@@ -225,7 +225,7 @@ async fn is_resumed(tx: &mut Tx) -> Result<bool, String> {
     lease::is_held(tx, RESUME).await.map_err(|error| error.to_string())
 }
 
-/// What operators read about a leap of so many microseconds.
+/// What operators read about a leap, in microseconds.
 pub(crate) fn leapt(engine: Engine, ahead: i64) -> String {
     let whose =
         if engine.has_own_clock() { "the clock of the database" } else { "the clock of this machine" };

@@ -15,5 +15,5 @@ mod timers;
 
 pub use cmd::run;
 
-/// Name and version, as told by `--version`, `/version` and the ready line.
+/// Name and version, as shown by `--version`, `/version` and the ready line.
 pub const VERSION: &str = concat!("entrepot ", env!("CARGO_PKG_VERSION"));

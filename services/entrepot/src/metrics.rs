@@ -9,7 +9,7 @@ pub const METRICS: &[Metric] = &[
     Metric(
         Counter,
         "entrepot_capacity_below_zero_total",
-        "Capacity slots that were given back more often than taken.",
+        "Capacity slots that were released more often than taken.",
     ),
     Metric(
         Gauge,
@@ -113,7 +113,7 @@ pub const METRICS: &[Metric] = &[
     Metric(
         Counter,
         "entrepot_promises_adopted_late_total",
-        "Promises whose order was heard of only after they had ended.",
+        "Promises whose order arrived after they had ended.",
     ),
     Metric(Counter, "entrepot_promises_expired_total", "Promises that expired."),
     Metric(Counter, "entrepot_promises_forgotten_total", "Promises whose records were deleted."),

@@ -2,7 +2,7 @@
 //!
 //! Each service keeps its due times in rows; the loop holds a lease, so that of several processes one acts, and looks
 //! again after each commit of its own process, at the next due time, and at a slow poll that sees the commits of
-//! others. On a virtual clock there are no loops: whoever moves the clock runs what is due.
+//! others. On a virtual clock there are no loops: the command that moves the clock runs what is due.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! What is known of SKUs without asking: that a code is a plain item. That never changes, so it needs no refresh;
-//! kits are read anew each time, since their parts may change.
+//! kits are read again each time, since their parts may change.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
@@ -16,7 +16,7 @@ use crate::command::{Command, Wanted};
 use crate::error::Error;
 use crate::store;
 
-/// The most codes remembered; a fuller memory starts anew.
+/// The most codes remembered; a fuller memory is emptied.
 const LIMIT: usize = 200_000;
 
 /// The memory.

@@ -1,4 +1,4 @@
-//! What reservations can be told to do: one type for callers, events and timers.
+//! Commands for reservations: one type for callers, events and timers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,7 +74,7 @@ impl Act {
         }
     }
 
-    /// Lines that may have to be claimed anew.
+    /// Lines that may have to be claimed again.
     pub(crate) fn claims(&self) -> &[Wanted] {
         match self {
             Self::Reserve { lines, .. } | Self::Confirm(Confirm { lines, .. }) => lines,
@@ -133,6 +133,6 @@ pub(crate) struct Finding {
 pub(crate) enum Found {
     /// Nothing, or not enough: the position waits for a count.
     Missing,
-    /// So many units that can't be sold; `None`: all that the report gives back.
+    /// This number of units cannot be sold; `None`: all that the report releases.
     Damaged(Option<i64>),
 }

@@ -53,7 +53,7 @@ impl Desk {
         self.carry(fresh, step, cause, Told::Confirmed(confirm.order))
     }
 
-    /// A caller is told; for an order that stands, the refusal is an event.
+    /// A caller gets the refusal as an error; for an order that stands it becomes an event.
     fn refused(
         &mut self,
         mut next: Reservation,

@@ -41,7 +41,7 @@ pub(crate) struct By<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
     Clean,
-    /// Only what the feeds have told: no new version, no event.
+    /// Only the marks of its feeds changed: no new version, no event.
     Touched,
     /// A new version, caused last by this actor.
     Changed(Arc<str>),

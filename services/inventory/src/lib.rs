@@ -115,7 +115,7 @@ pub const ACCESS: &[Access] = &[
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Callers that may wait in the queue; more are told to come back.
+    /// Callers that may wait in the queue; more are refused with a time to retry.
     pub queue: usize,
     /// Callers served by one transaction.
     pub batch: usize,

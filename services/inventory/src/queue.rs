@@ -18,9 +18,9 @@ use crate::catalogue::Catalogue;
 use crate::command::Command;
 use crate::desk::Outcome;
 use crate::error::Error;
-use crate::stock::{self, Care};
+use crate::stock::{self, Mode};
 
-/// How often a batch that lost a race is done again before its callers are told to come back.
+/// How often a batch that lost a race is done again before its callers are refused with a time to retry.
 const ATTEMPTS: u32 = 6;
 
 /// How many request ids are remembered to tell a likely repetition.
@@ -85,12 +85,12 @@ impl CommandQueue {
         metrics::histogram!("entrepot_inventory_batch_requests")
             .record(f64::from(u32::try_from(commands.len()).unwrap_or(u32::MAX)));
         let is_known = self.recent.lock().unwrap_or_else(PoisonError::into_inner).meet(&commands);
-        let care = if is_known { Care::Thorough } else { Care::Hopeful };
-        self.settle(catalogue, &commands, care).await
+        let mode = if is_known { Mode::Thorough } else { Mode::Optimistic };
+        self.settle(catalogue, &commands, mode).await
     }
 
-    async fn settle(&self, catalogue: &Catalogue, commands: &[Command], care: Care) -> Vec<Outcome> {
-        let error = match self.persist(catalogue, commands, care).await {
+    async fn settle(&self, catalogue: &Catalogue, commands: &[Command], mode: Mode) -> Vec<Outcome> {
+        let error = match self.persist(catalogue, commands, mode).await {
             Ok(outcomes) => return outcomes,
             Err(error) => error,
         };
@@ -101,7 +101,7 @@ impl CommandQueue {
         tracing::warn!(%error, requests = commands.len(), "a batch failed, its requests are tried one by one");
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
-            let alone = self.persist(catalogue, std::slice::from_ref(command), Care::Thorough).await;
+            let alone = self.persist(catalogue, std::slice::from_ref(command), Mode::Thorough).await;
             outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Fault::Interrupted.into()))));
         }
         outcomes
@@ -113,11 +113,11 @@ impl CommandQueue {
         &self,
         catalogue: &Catalogue,
         commands: &[Command],
-        mut care: Care,
+        mut mode: Mode,
     ) -> Result<Vec<Outcome>, Error> {
         let mut attempt = 1;
         loop {
-            let error = match self.once(catalogue, commands, care).await {
+            let error = match self.once(catalogue, commands, mode).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) => error,
             };
@@ -127,10 +127,10 @@ impl CommandQueue {
             }
             metrics::counter!("entrepot_inventory_batch_retries_total").increment(1);
             // the first race is the ordinary sign of a repeated request, so it costs no pause
-            if care == Care::Thorough || !matches!(error, Error::Fault(Fault::Raced)) {
+            if mode == Mode::Thorough || !matches!(error, Error::Fault(Fault::Raced)) {
                 self.clock.pause(Duration::from_millis(u64::from(attempt) * 7)).await;
             }
-            care = Care::Thorough;
+            mode = Mode::Thorough;
             attempt += 1;
         }
     }
@@ -139,10 +139,10 @@ impl CommandQueue {
         &self,
         catalogue: &Catalogue,
         commands: &[Command],
-        care: Care,
+        mode: Mode,
     ) -> Result<Vec<Outcome>, Error> {
         let mut tx = self.db.begin().await?;
-        let outcomes = stock::apply(&mut tx, catalogue, commands, self.clock.business(), care).await?;
+        let outcomes = stock::apply(&mut tx, catalogue, commands, self.clock.business(), mode).await?;
         tx.commit().await?;
         Ok(outcomes)
     }

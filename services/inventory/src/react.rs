@@ -1,5 +1,5 @@
-//! What inventory does when it is told: orders take or give up their claims, fulfillment orders report what became of
-//! the goods.
+//! Events that inventory follows: orders take or give up their claims, fulfillment orders report what became of the
+//! goods.
 
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
@@ -14,7 +14,7 @@ use prost::Message as _;
 use crate::Inventory;
 use crate::command::{Act, Cause, Command, Confirm, Finding, Found, Settle, Wanted};
 use crate::error::Error;
-use crate::stock::{self, Care};
+use crate::stock::{self, Mode};
 
 #[async_trait]
 impl Consumer for Inventory {
@@ -43,7 +43,7 @@ impl Consumer for Inventory {
             return Ok(());
         }
         let now = self.clock.business();
-        let outcomes = stock::apply(tx, &self.catalogue, &commands, now, Care::Thorough).await;
+        let outcomes = stock::apply(tx, &self.catalogue, &commands, now, Mode::Thorough).await;
         for (command, outcome) in commands.iter().zip(outcomes?) {
             match (outcome, &command.act) {
                 (Ok(_), _) => {}

@@ -24,30 +24,30 @@ use crate::store;
 
 /// How much is looked up before deciding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Care {
-    /// Requests and new reservations are taken for unseen; when an insert meets a row, [`Fault::Raced`] says so.
-    Hopeful,
+pub(crate) enum Mode {
+    /// Requests and reservations are assumed to be new; an insert that meets a row fails with [`Fault::Raced`].
+    Optimistic,
     /// Everything is looked up, after the locks.
     Thorough,
 }
 
-/// Decides and writes `commands` in their order. The caller commits, and only then tells the outcomes. A refusal is
+/// Decides and writes `commands` in their order. The caller commits, and only then answers with the outcomes. A refusal is
 /// an outcome; an error means that nothing of the batch may be committed.
 pub(crate) async fn apply(
     tx: &mut Tx,
     catalogue: &Catalogue,
     commands: &[Command],
     now: Timestamp,
-    care: Care,
+    mode: Mode,
 ) -> Result<Vec<Outcome>, Error> {
     let claims = catalogue.claims(tx, commands).await?;
     let only_new = commands.iter().all(|command| matches!(command.act, Act::Reserve { .. }));
-    let ids = if only_new && care == Care::Hopeful { Vec::new() } else { ids(commands) };
+    let ids = if only_new && mode == Mode::Optimistic { Vec::new() } else { ids(commands) };
     let seen = store::reservations::read(tx, &ids).await?;
     let keys = keys(commands, &claims, &seen, now);
     let ledger = Ledger::lock(tx, &keys, now).await?;
     let known = store::reservations::lock(tx, &ids).await?;
-    let mut answered = Answered::look(tx, commands, care).await?;
+    let mut answered = Answered::look(tx, commands, mode).await?;
 
     let mut desk = Desk::new(now, ledger, known);
     let mut outcomes = Vec::with_capacity(commands.len());
@@ -65,8 +65,8 @@ pub(crate) async fn apply(
         answered.note(command, &outcome);
         outcomes.push(outcome);
     }
-    if care == Care::Hopeful {
-        doubt(tx, commands, &outcomes).await?;
+    if mode == Mode::Optimistic {
+        verify_refusals(tx, commands, &outcomes).await?;
     }
     desk.write(tx, answered.now.into_values().flatten().collect()).await?;
     Ok(outcomes)
@@ -74,7 +74,7 @@ pub(crate) async fn apply(
 
 /// A refusal is only true if the request was not answered before, and the reservation is not there. What was granted
 /// needs no second look: its rows could not be inserted twice.
-async fn doubt(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]) -> Result<(), Error> {
+async fn verify_refusals(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]) -> Result<(), Error> {
     let refused =
         commands.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_err()).map(|(command, _)| command);
     let mut keys = Vec::new();
@@ -170,9 +170,9 @@ struct Answered<'a> {
 }
 
 impl<'a> Answered<'a> {
-    async fn look(tx: &mut Tx, commands: &'a [Command], care: Care) -> Result<Self, Error> {
+    async fn look(tx: &mut Tx, commands: &'a [Command], mode: Mode) -> Result<Self, Error> {
         let mut this = Self { before: HashMap::new(), now: HashMap::new() };
-        if care == Care::Hopeful {
+        if mode == Mode::Optimistic {
             return Ok(this);
         }
         let requests: Vec<_> = commands.iter().filter_map(|command| command.request.as_ref()).collect();

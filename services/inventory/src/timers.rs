@@ -6,7 +6,7 @@ use service::once;
 use crate::Inventory;
 use crate::command::{Act, Cause, Command};
 use crate::error::Error;
-use crate::stock::{self, Care};
+use crate::stock::{self, Mode};
 use crate::store::reservations;
 
 /// Claims that one transaction ends.
@@ -58,7 +58,7 @@ impl Inventory {
         let expire = |id: &_| Command { request: None, cause: cause.clone(), act: Act::Expire { id: *id } };
         let commands: Vec<Command> = due.iter().map(expire).collect();
         let mut tx = self.db.begin().await?;
-        stock::apply(&mut tx, &self.catalogue, &commands, now, Care::Thorough).await?;
+        stock::apply(&mut tx, &self.catalogue, &commands, now, Mode::Thorough).await?;
         tx.commit().await?;
         Ok(due.len())
     }

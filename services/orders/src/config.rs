@@ -14,7 +14,7 @@ pub struct Config {
     pub max_lines: usize,
     /// How many orders may wait at once to be looked up or written; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_waiting: usize,
-    /// How long a prepaid order may be unpaid before its stock is given back, in seconds.
+    /// How long a prepaid order may be unpaid before its stock is released, in seconds.
     pub payment_s: u32,
     /// How much longer a payment still takes the stock again, in seconds.
     pub payment_grace_s: u32,

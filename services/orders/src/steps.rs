@@ -34,7 +34,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             ("PAID", format!("{} by {tender}{rest}", amount(*amount_minor)))
         }
         Event::PaymentLapsed { .. } => {
-            ("PAYMENT_LAPSED", "not paid in time, the stock was given back".to_owned())
+            ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())
         }
         Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
         Event::CancelRequested { number, lines, reason } => {

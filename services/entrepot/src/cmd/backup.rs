@@ -92,7 +92,7 @@ pub(crate) fn restore(args: &RestoreArgs, config: &Config) -> Result<()> {
     for service in Service::ALL {
         let source = args.source.join(format!("{}.db", service.name()));
         if !source.is_file() {
-            let text = format!("{} is no backup: it has no {}.db", args.source.display(), service.name());
+            let text = format!("{} is not a backup: it has no {}.db", args.source.display(), service.name());
             return Err(Exit::new(Class::Directory, text));
         }
         let target = directory.path().join(format!("{}.db", service.name()));

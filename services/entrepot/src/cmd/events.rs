@@ -26,7 +26,7 @@ const LATE: SignedDuration = SignedDuration::from_secs(10);
 pub(crate) enum Command {
     /// Print events, oldest first, then wait for more.
     Tail(Args),
-    /// Publish kept events once more, for readers that lost them; whoever has them skips them.
+    /// Publish kept events once more, for readers that lost them; readers that have them skip them.
     Resend(resend::Args),
 }
 
@@ -227,9 +227,9 @@ mod tests {
             traceparent: None,
         };
         let bodies = Bodies::new().unwrap();
-        let told: Value = serde_json::from_str(&line(&event, true, Some(&bodies))).unwrap();
-        assert_eq!(told["body"]["orderId"], "ord_1");
-        assert_eq!(told["body"]["paid"]["amount"]["currencyCode"], "CNY");
+        let shown: Value = serde_json::from_str(&line(&event, true, Some(&bodies))).unwrap();
+        assert_eq!(shown["body"]["orderId"], "ord_1");
+        assert_eq!(shown["body"]["paid"]["amount"]["currencyCode"], "CNY");
         assert!(line(&event, false, Some(&bodies)).contains("OrderPaid"));
         let broken = Delivered { payload: vec![255].into(), ..event };
         assert!(bodies.of(&broken).as_str().unwrap().starts_with("cannot be read"));

@@ -243,7 +243,7 @@ fn load(cli: &Cli) -> Result<(Config, Vec<Setting>)> {
     layers.finish()
 }
 
-/// One line on standard output. A reader that has gone away is no error.
+/// One line on standard output. A reader that has gone away is not an error.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -17,7 +17,7 @@ const PORTION: i64 = 500;
 const PENDING: i64 = 5_000;
 /// How often it looks whether the relay has taken some.
 const POLL: Duration = Duration::from_millis(200);
-/// It gives up when the relay has taken nothing for so many looks.
+/// It gives up when the relay took nothing during this number of polls.
 const LOOKS: u32 = 150;
 
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ pub(super) async fn run(args: &Args, config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// How many events were made pending; the inner error: so many, up to this time, since no relay takes them.
+/// How many events were made pending; the inner error: this number, up to this time, since no relay takes them.
 async fn resend(
     db: &db::Db,
     clock: &Clock,

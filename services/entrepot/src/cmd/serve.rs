@@ -1,4 +1,4 @@
-//! `entrepot serve`: runs until it is told to stop.
+//! `entrepot serve`: runs until it is stopped.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Args {
 pub(crate) async fn run(config: Config) -> Result<()> {
     let began = Instant::now();
     let about = about(&config);
-    // before the ready line: whoever reads it may stop us at once
+    // before the ready line: its reader may stop us at once
     let mut signals = Signals::catch().map_err(|error| Exit::other("signals cannot be caught", &error))?;
     let platform = tokio::select! {
         started = Box::pin(Platform::start(config, Clock::system())) => started?,

@@ -147,7 +147,7 @@ pub(crate) async fn put_skus(clients: &Clients, skus: &[(String, String)]) -> Re
     Ok(())
 }
 
-/// Books changes of stock of `source`, each once for ever by its reference.
+/// Books changes of stock of `source`, each once by its reference.
 pub(crate) async fn book(clients: &Clients, source: &str, rows: &[inv::DeltaRow]) -> Result<(), Status> {
     for chunk in rows.chunks(1_000) {
         let mut request = inv::ApplyDeltasRequest {

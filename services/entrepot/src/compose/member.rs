@@ -78,7 +78,7 @@ async fn connect(config: &Config, service: Service) -> Result<Db> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         if !Path::new(path).is_absolute() {
             return Err(Exit::usage(format!(
-                "the database url `{url}` of {} is no absolute path",
+                "the database URL `{url}` of {} is not an absolute path",
                 service.name()
             )));
         }

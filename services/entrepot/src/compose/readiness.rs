@@ -34,7 +34,7 @@ pub(super) fn checks(
         let db = member.db.clone();
         readiness = readiness.check(&format!("database {name}"), move || answers(db.clone()));
         if let Some(service) = member.stock_view.clone() {
-            // Without inventory it is only told: orders with a token can be placed all the same.
+            // Inventory that is away is shown and nothing more: orders with a token can be placed all the same.
             readiness = readiness.check("stock view", move || {
                 std::future::ready(Ok(service.stock_view().unwrap_or_else(|why| why)))
             });

@@ -36,7 +36,7 @@ pub(super) async fn admit(config: &Config, service: Service, db: &db::Db) -> Res
         Admission::Refused { used } => Err(Exit::usage(format!(
             "the database of {} was used with bus.kind = {used}, and events that its log still holds would be lost on \
              bus.kind = {kind}: set bus.kind = {used}; or, when no other process uses this database, start with \
-             bus.leave_kafka = true, and services of this process fetch what they lack from each other",
+             bus.leave_kafka = true, and services of this process fetch the events that they miss from each other",
             service.name()
         ))),
     }

@@ -227,7 +227,7 @@ impl Config {
         ] {
             if !address.is_empty() && !address.starts_with("http://") {
                 return Err(Exit::usage(format!(
-                    "setting `peers.{name}`: `{address}` is no address; expected http://host:port"
+                    "setting `peers.{name}`: `{address}` is not an address; expected http://host:port"
                 )));
             }
         }

@@ -78,7 +78,7 @@ fn a_backup_never_overwrites_and_a_restore_needs_an_empty_directory() {
     assert!(
         refused(&mut entrepot(&["restore", &copy, "--data", &data]), 7).contains("has databases already")
     );
-    assert!(refused(&mut entrepot(&["restore", &data[..5], "--data", &data]), 7).contains("is no backup"));
+    assert!(refused(&mut entrepot(&["restore", &data[..5], "--data", &data]), 7).contains("is not a backup"));
     let none = home.path().join("none").display().to_string();
     assert!(
         refused(&mut entrepot(&["backup", &none, "--data", &home.path().display().to_string()]), 7)

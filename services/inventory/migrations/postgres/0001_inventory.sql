@@ -92,7 +92,7 @@ CREATE TABLE movements (
 -- What a snapshot that was taken earlier has not seen yet. Claims move no goods, so they cost nothing here.
 CREATE INDEX movements_of_goods ON movements (node_id, sku, occurred_at) WHERE delta_on_hand <> 0;
 
--- What was applied of each feed, for ever: a row that comes again does nothing. Two feeders may use one reference.
+-- What was applied of each feed, never deleted: a repeated row does nothing. Two feeders may use one reference.
 CREATE TABLE feed_rows (
     feeder     TEXT   NOT NULL COLLATE "C",
     source     TEXT   NOT NULL COLLATE "C",

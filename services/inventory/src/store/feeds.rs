@@ -1,4 +1,4 @@
-//! `feed_rows`: what was applied of each feed, for ever.
+//! `feed_rows`: what was applied of each feed, kept without end.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! A closed loop: so many callers, each with one call in flight, for so long.
+//! A closed loop: a number of callers, each with one call in flight, for a time.
 
 use std::future::Future;
 use std::sync::Arc;

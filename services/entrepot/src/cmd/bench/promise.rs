@@ -73,8 +73,8 @@ async fn build(stage: &Stage<'_>) -> Result<(), Status> {
             preparation_min: 30,
             capacity: Some(1_000),
         }));
-        let lacks = if index % 3 == 0 { None } else { u32::try_from(index % 5).ok() };
-        for line in (0..LINES).filter(|line| Some(*line) != lacks) {
+        let missing = if index % 3 == 0 { None } else { u32::try_from(index % 5).ok() };
+        for line in (0..LINES).filter(|line| Some(*line) != missing) {
             rows.push(inv::DeltaRow {
                 node_id: id.clone(),
                 sku: code(line),

@@ -52,13 +52,13 @@ pub(crate) async fn run(stage: &Stage<'_>) -> Result<Outcome, Status> {
     let pairs = Pairs { ours: vec![Round { micros: main.clone(), ..round }], reference: Vec::new() };
     let mut outcome = Outcome::of("propagate", stage.on(), 1, stage.args.skus, &pairs);
     let quantiles = |micros: &[u32]| Latency::of(micros.iter().map(|micros| u64::from(*micros)));
-    let told = quantiles(&stream);
-    outcome.more.insert("store_stream_p50_ms", told.p50);
-    outcome.more.insert("store_stream_p99_ms", told.p99);
+    let took = quantiles(&stream);
+    outcome.more.insert("store_stream_p50_ms", took.p50);
+    outcome.more.insert("store_stream_p99_ms", took.p99);
     if child.is_some() {
-        let told = quantiles(&other);
-        outcome.more.insert("other_process_p50_ms", told.p50);
-        outcome.more.insert("other_process_p99_ms", told.p99);
+        let took = quantiles(&other);
+        outcome.more.insert("other_process_p50_ms", took.p50);
+        outcome.more.insert("other_process_p99_ms", took.p99);
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of a bench")]
     {

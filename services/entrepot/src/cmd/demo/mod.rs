@@ -79,7 +79,7 @@ fn rate(text: &str) -> Result<f64, String> {
     if (0.0..=MAX_RATE).contains(&rate) { Ok(rate) } else { Err(format!("expected 0 to {MAX_RATE}")) }
 }
 
-/// After so many orders the stock of the retailer is delivered again.
+/// The stock of the retailer is replenished after this number of orders.
 const RESTOCK_ORDERS: f64 = 2_000.0;
 
 /// Plays the demo on a running platform.
@@ -113,7 +113,7 @@ impl Demo<'_> {
         Ok(figures)
     }
 
-    /// Goes on with orders after the table, until it is dropped. One node of each city is left to whoever tries it.
+    /// Goes on with orders after the table, until it is dropped. One node of each city is left to the person who tries it.
     async fn go_on(&self) -> Result<(), Status> {
         if self.args.rate <= 0.0 {
             return std::future::pending().await;
@@ -301,8 +301,8 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
         played = demo.play() => played.map_err(|status| exit::Exit::from_status(&status)),
         _ = server::shutdown::signal() => Err(setup::interrupted()),
     };
-    let told = played.and_then(|figures| tell(&args, &figures));
-    if told.is_ok() && !args.exit {
+    let outcome = played.and_then(|figures| print(&args, &figures));
+    if outcome.is_ok() && !args.exit {
         let at = platform.address();
         invite(&args);
         let at = at.trim_start_matches("http://");
@@ -327,7 +327,7 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     }
     platform.shutdown().await;
     drop(temporary);
-    told
+    outcome
 }
 
 /// Says what goes on, and where a visitor may work.
@@ -341,7 +341,7 @@ fn invite(args: &Args) {
     }
 }
 
-fn tell(args: &Args, figures: &Figures) -> exit::Result<()> {
+fn print(args: &Args, figures: &Figures) -> exit::Result<()> {
     if args.json {
         let text = serde_json::to_string(figures)
             .map_err(|error| exit::Exit::other("cannot write the figures", &error))?;

@@ -50,7 +50,7 @@ fn kind(index: usize) -> (NodeKind, &'static str) {
     }
 }
 
-/// The node of each city that is left to whoever tries the demo: no simulated store works there once the table is out.
+/// The node of each city that is left to the person who tries the demo: no simulated store works there once the table is out.
 pub(crate) fn left_alone() -> Vec<String> {
     CITIES.iter().map(|(code, ..)| format!("{code}-05")).collect()
 }

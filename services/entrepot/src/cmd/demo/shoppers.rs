@@ -31,7 +31,7 @@ pub(crate) async fn shop(clients: Clients, tally: Arc<Tally>, left: Arc<AtomicU6
     }
 }
 
-/// Places orders at a steady rate, for ever.
+/// Places orders at a steady rate, without end.
 pub(crate) async fn stroll(
     clients: Clients,
     tally: Arc<Tally>,

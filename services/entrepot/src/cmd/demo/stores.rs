@@ -53,7 +53,7 @@ impl Store {
             }
             self.busy.0.fetch_add(1, Ordering::SeqCst);
             if let Err(status) = self.work_off(work).await {
-                // The customer may cancel at any step: then the store is told no, and that is right.
+                // The customer may cancel at any step: then the store's call is refused, which is right.
                 if status.code() != Code::FailedPrecondition {
                     self.tally.fault(&format!("store: {:?} {}", status.code(), status.message()));
                 }

@@ -17,7 +17,7 @@ const PAIRS: usize = 1_000;
 pub(super) struct Report {
     applied: u64,
     known: u64,
-    /// Something newer is known: the figure that stays is no old one.
+    /// Something newer is known: the figure that stays is not an old one.
     stale: Vec<Refused>,
     refused: Vec<Refused>,
 }

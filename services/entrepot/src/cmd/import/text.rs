@@ -7,7 +7,7 @@ use encoding_rs::{Encoding, GBK, UTF_8, UTF_16BE, UTF_16LE};
 pub(super) type Wrong = (u64, String);
 
 /// The content as text. Without a name it must be UTF-8, or UTF-16 with its mark; anything else is named, never guessed:
-/// names read in a wrong encoding would be kept for ever.
+/// names read in a wrong encoding would be kept.
 pub(super) fn decode(content: &[u8], named: Option<&'static Encoding>) -> Result<String, Wrong> {
     let marked = Encoding::for_bom(content);
     if let (Some(named), Some((marked, _))) = (named, marked)

@@ -67,7 +67,7 @@ pub(crate) struct RefusedRow {
     pub(crate) reason: &'static str,
     /// The value that is wrong.
     pub(crate) value: String,
-    /// Minor units that the row was worth, 0 where that can't be told.
+    /// Minor units that the row was worth, 0 where that is unknown.
     pub(crate) worth: i64,
 }
 
@@ -370,9 +370,9 @@ mod tests {
              536590,POST,X,1,12/1/10 16:50,2,,United Kingdom\n\
              537",
         );
-        let told: Vec<(u64, &str)> = till.refused.iter().map(|row| (row.line, row.reason)).collect();
+        let found: Vec<(u64, &str)> = till.refused.iter().map(|row| (row.line, row.reason)).collect();
         assert_eq!(
-            told,
+            found,
             vec![
                 (2, "NO_GOODS"),
                 (5, "BAD_QUANTITY"),
@@ -393,8 +393,8 @@ mod tests {
              536590,,X,3,12/1/10 16:50,1,,United Kingdom\n536590,21777,X,-2,12/1/10 16:50,-5,,United Kingdom\n\
              536590,21777,X,1,12/1/10 16:50,-7,,United Kingdom\n",
         );
-        let told: Vec<(&str, i64)> = till.refused.iter().map(|row| (row.reason, row.worth)).collect();
-        assert_eq!(told, vec![("BAD_CODE", 300), ("NEGATIVE_PRICE", 0), ("NEGATIVE_PRICE", -700)]);
+        let found: Vec<(&str, i64)> = till.refused.iter().map(|row| (row.reason, row.worth)).collect();
+        assert_eq!(found, vec![("BAD_CODE", 300), ("NEGATIVE_PRICE", 0), ("NEGATIVE_PRICE", -700)]);
         assert_eq!(till.sold, 500);
     }
 

@@ -129,7 +129,7 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Plays until nothing is left to do. `progress` is told the sales placed so far.
+    /// Plays until nothing is left to do. `progress` gets the number of sales placed so far.
     pub(crate) async fn run(&mut self, progress: impl Fn(u64)) -> Result<(), Status> {
         while let Some(Reverse((at, _, step))) = self.queue.pop() {
             self.advance(at).await?;
