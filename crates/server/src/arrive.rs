@@ -19,14 +19,18 @@ use tonic::body::Body;
 use crate::MESSAGE_LIMIT;
 use crate::connection::Connection;
 use crate::deadline::{Deadline, not_arrived};
+use crate::gate::shed;
 use crate::reason;
 use crate::status::{DOMAIN, explained, retry_later, too_large};
 
 /// What precedes a message: whether it is compressed, and its length.
 const HEAD: usize = 5;
 
-/// The most bytes of messages that are not yet whole.
+/// The most bytes of messages that are not yet whole, and again of large ones that are and wait for their turn.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// A message of no more bytes may wait for its turn whatever others hold: places in the queue are limited.
+const SMALL: usize = 32 * 1024;
 
 /// The messages that are on their way. When there are too many or they are too large together, one of those makes room
 /// whose address, and of its connections whose connection, holds most: never that of a caller with few.
@@ -36,6 +40,21 @@ pub(crate) struct Arrivals {
     most_bytes: usize,
     bytes: Arc<AtomicUsize>,
     waiting: Arc<Mutex<Waiting>>,
+    /// Bytes of large messages whose calls wait for a place.
+    queued: Arc<AtomicUsize>,
+}
+
+/// Bytes of a message that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    of: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Where a message comes from: address and connection; none for a call within this process.
@@ -58,7 +77,27 @@ struct Half {
 impl Arrivals {
     /// At most `most` messages, each no larger than [`MESSAGE_LIMIT`], are waited for at once.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most: most.max(1), most_bytes: MOST_BYTES, bytes: Arc::default(), waiting: Arc::default() }
+        Self {
+            most: most.max(1),
+            most_bytes: MOST_BYTES,
+            bytes: Arc::default(),
+            waiting: Arc::default(),
+            queued: Arc::default(),
+        }
+    }
+
+    /// Counts a whole message while its call waits for a place. A large one is refused when others hold all there is
+    /// for such messages.
+    pub(crate) fn queue(&self, bytes: usize) -> Result<Queued, Status> {
+        let bytes = if bytes > SMALL { bytes } else { 0 };
+        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let queued = Queued { of: Arc::clone(&self.queued), bytes };
+        if bytes > 0 && before + bytes > self.most_bytes {
+            let text =
+                "too many large messages wait for their turn; the call had no effect, send it again later";
+            return Err(shed("MESSAGES", text));
+        }
+        Ok(queued)
     }
 
     /// The whole body of a request with one message, read by `deadline` at the latest.
@@ -238,6 +277,18 @@ mod tests {
         {
             assert_eq!(arrivals.whole(body(pieces, true), None, soon()).await.unwrap(), whole);
         }
+    }
+
+    #[tokio::test]
+    async fn large_messages_wait_for_their_turn_up_to_a_limit_and_small_ones_whatever_they_hold() {
+        let arrivals = Arrivals { most_bytes: 3 * SMALL, ..Arrivals::new(1) };
+        let first = arrivals.queue(2 * SMALL).unwrap();
+        let refusal = arrivals.queue(2 * SMALL).unwrap_err();
+        assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
+        let _small = arrivals.queue(SMALL).unwrap();
+        drop(first);
+        drop(arrivals.queue(2 * SMALL).unwrap());
+        assert_eq!(arrivals.queued.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]

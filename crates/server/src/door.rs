@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use hyper::body::Body as HttpBody;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::service::{Routes, RoutesBuilder};
@@ -269,7 +270,10 @@ impl Door {
         let Some(pace) = inner.paces.get(call.path) else { return Err(not_served(call.path)) };
         hopeful(pace, deadline)?;
         let request = self.whole(&call, request, connection.as_deref(), deadline).await?;
+        let size = HttpBody::size_hint(request.body()).exact().unwrap_or_default();
+        let queued = inner.arrivals.queue(usize::try_from(size).unwrap_or(usize::MAX))?;
         let pass = self.enter(&call, pace, connection.as_deref(), deadline).await?;
+        drop(queued);
         if let Some(connection) = &connection {
             connection.served();
         }

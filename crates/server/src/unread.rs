@@ -71,11 +71,15 @@ impl AllUnread {
         unread
     }
 
-    /// Closes the connection that holds most.
+    /// Closes the connection that holds most, unless those that are being closed already will make the room.
     fn make_room(&self) {
-        let open: Vec<Arc<Unread>> = lock(&self.connections).values().filter_map(Weak::upgrade).collect();
-        let held = |unread: &&Arc<Unread>| unread.bytes.load(Ordering::Relaxed);
-        if let Some(most) = open.iter().filter(|unread| !unread.close.is_cancelled()).max_by_key(held) {
+        let mut open: Vec<Arc<Unread>> = lock(&self.connections).values().filter_map(Weak::upgrade).collect();
+        open.retain(|unread| !unread.close.is_cancelled());
+        let held = |unread: &Arc<Unread>| unread.bytes.load(Ordering::Relaxed);
+        if open.iter().map(held).sum::<usize>() <= self.limits.in_all {
+            return;
+        }
+        if let Some(most) = open.iter().max_by_key(|unread| held(unread)) {
             metrics::counter!("grpc_server_shed_total", "limit" => "UNREAD").increment(1);
             most.close.cancel();
         }
@@ -350,6 +354,10 @@ mod tests {
             held.push((body.frame().await, body));
         }
         assert!(many.close.is_cancelled() && !few.close.is_cancelled());
+        // what the closed one holds is as good as free
+        let mut body = few.counted(answer(40_000), None);
+        held.push((body.frame().await, body));
+        assert!(!few.close.is_cancelled());
     }
 
     #[tokio::test]
