@@ -37,7 +37,7 @@ const METHODS: &[&str] = &["Pickup", "Express", "Scheduled", "Parcel", "CarryOut
 
 /// Where the engine is asked for outside the storage rooms, and how often. The list only gets shorter.
 const ENGINE_BRANCHES: &[(&str, usize)] = &[
-    // whoever opens the SQLite files is alone with them and need not wait for the last holder's lease
+    // a process that opens the SQLite files is alone with them and need not wait for the last holder's lease
     ("services/entrepot/src/timers.rs", 1),
 ];
 

@@ -15,7 +15,7 @@ fn entrepot(arguments: &[&str]) -> Output {
         .expect("the program runs")
 }
 
-fn told(output: &Output) -> Value {
+fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1, "one object and nothing else on standard output: {text}");
@@ -25,7 +25,7 @@ fn told(output: &Output) -> Value {
 
 #[test]
 fn the_demo_plays_its_orders_and_the_stock_laws_hold() {
-    let figures = told(&entrepot(&["demo", "--orders", "150", "--exit", "--json"]));
+    let figures = json(&entrepot(&["demo", "--orders", "150", "--exit", "--json"]));
     assert_eq!(figures["audit"]["ok"], true, "{figures}");
     assert_eq!(figures["asked"], 150);
     assert_eq!(figures["faults"], serde_json::json!({}), "{figures}");
@@ -79,7 +79,7 @@ fn a_replay_agrees_with_its_file_and_a_second_one_changes_nothing() {
 }
 
 fn replay(file: &Path, data: &Path) -> Value {
-    let report = told(&entrepot(&[
+    let report = json(&entrepot(&[
         "replay",
         &file.display().to_string(),
         "--data",

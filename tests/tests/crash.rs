@@ -23,7 +23,7 @@ const STOCK: i64 = 100_000;
 const SKUS: [&str; 3] = ["TEA", "CUP", "POT"];
 /// Cents for a piece of any of them.
 const PRICE: i64 = 100;
-/// Of a hundred orders, so many are cancelled in whole or in part, paid late, and rejected by the store.
+/// Of a hundred orders, how many are cancelled in whole or in part, paid late, and rejected by the store.
 const CANCELLED: u8 = 20;
 const PAID_LATE: u8 = 10;
 const REJECTED: u8 = 4;
@@ -156,7 +156,7 @@ async fn check_money(processes: &Processes, orders: &[ord::Order]) {
         };
         let refund = requested.refund.unwrap_or_default();
         *asked.entry(event.order_id).or_default() += minor(refund.amount.as_ref());
-        assert!(refunds.insert(refund.refund_id.clone()), "{} is told twice", refund.refund_id);
+        assert!(refunds.insert(refund.refund_id.clone()), "{} is reported twice", refund.refund_id);
     }
     let (mut cancelled, mut completed, mut partly) = (0, 0, 0);
     for order in orders {
@@ -164,8 +164,8 @@ async fn check_money(processes: &Processes, orders: &[ord::Order]) {
         let (kept, back) = (delivered(order) * PRICE, minor(order.refund_requested.as_ref()));
         assert_eq!(paid, total, "everything is paid in the end: {order:#?}");
         assert_eq!(back, paid - kept, "what was not handed over is paid back: {order:#?}");
-        let told = asked.get(&order.order_id).copied().unwrap_or_default();
-        assert_eq!(back, told, "each refund is told once: {order:#?}");
+        let refunded = asked.get(&order.order_id).copied().unwrap_or_default();
+        assert_eq!(back, refunded, "each refund is reported once: {order:#?}");
         let is_completed = order.status() == ord::OrderStatus::Completed;
         assert_eq!(is_completed, kept > 0, "{order:#?}");
         match (is_completed, back > 0) {

@@ -105,7 +105,7 @@ async fn one_request_id_thirty_two_ways_at_once_has_one_effect_and_equal_answers
     for _ in 0..32 {
         let (web, request) = (world.clients("channel/web"), request.clone());
         buyers.spawn(async move {
-            // A twin may be told to ask again with the same id; then it does.
+            // A duplicate may be refused with a time to retry; then it retries.
             loop {
                 match web.insist(request.clone()).await {
                     Err(status) if status.code() == Code::Aborted => {
@@ -157,6 +157,6 @@ async fn a_caller_who_vanishes_leaves_a_whole_order_or_none() {
     assert_eq!(tea.reserved, 150, "{tea:?}");
     ops.audit().await;
     let probe = web.place(order_at(NODE, &[("TEA", 1, 100)])).await;
-    assert_eq!(web.order(&probe.order_id).await.order_id, probe.order_id, "what is told is really there");
+    assert_eq!(web.order(&probe.order_id).await.order_id, probe.order_id, "an acknowledged order exists");
     world.stop().await;
 }

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use crate::shutdown::Shutdown;
 
 /// The background tasks of a process. A relay or timer that panics must not be missed in silence, so a panic
-/// begins the shutdown: the process ends with an error and is started again by whoever watches it.
+/// begins the shutdown: the process ends with an error and is started again by its supervisor.
 #[derive(Clone)]
 pub struct Tasks {
     inner: Arc<Inner>,

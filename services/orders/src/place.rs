@@ -211,7 +211,7 @@ impl Orders {
             .iter()
             .map(|p| New { order: &p.order, body_hash: &p.body_hash, notes: &p.notes })
             .collect();
-        // Everyone inserts in one order, so that twins in two batches wait for each other only one way round.
+        // Everyone inserts in one order, so that duplicates in two batches wait for each other only one way round.
         let number = |new: &New<'_>| (new.order.channel.clone(), new.order.channel_order_id.clone());
         news.sort_by_cached_key(number);
         let mut tx = self.db.begin().await?;

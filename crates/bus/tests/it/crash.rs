@@ -40,7 +40,7 @@ async fn two_relays_that_both_believe_to_lead_are_harmless() {
         let second = world.start(&[Recorder::new("twice")]);
         for _ in 0..25 {
             write(&world.owner, &aggregates, 1).await;
-            // whoever does not lead may now take over, while the other does not know it yet
+            // the process that does not lead may now take over, while the other does not know it yet
             let mut tx = world.owner.begin().await.unwrap();
             tx.execute("UPDATE leases SET until_at = 0", params![]).await.unwrap();
             tx.commit().await.unwrap();

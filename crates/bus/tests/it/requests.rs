@@ -83,8 +83,8 @@ async fn an_abandoned_request_can_be_made_again() {
         drop(tx);
         let mut tx = db.begin().await.unwrap();
         assert_eq!(inbox::claim(&mut tx, SCOPE, id, &BODY, now).await.unwrap(), Claim::First);
-        let twin = inbox::claim(&mut tx, SCOPE, id, &BODY, now).await;
-        assert!(matches!(twin, Err(Error::Unsettled { .. })), "{twin:?}");
+        let duplicate = inbox::claim(&mut tx, SCOPE, id, &BODY, now).await;
+        assert!(matches!(duplicate, Err(Error::Unsettled { .. })), "{duplicate:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two services on one bus: an owner of events, and whoever listens to them.
+//! Two services on one bus: an owner of events, and its readers.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

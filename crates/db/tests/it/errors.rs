@@ -17,9 +17,9 @@ async fn a_taken_key_is_a_duplicate_of_its_table() {
         let insert =
             "INSERT INTO orders (order_no, channel, ref, state) VALUES ($1, 'secret-channel', $2, 'PLACED')";
         tx.execute(insert, params![1_i64, "secret-ref"]).await.unwrap();
-        let twin = tx.execute(insert, params![2_i64, "secret-ref"]).await.unwrap_err();
-        assert!(twin.is_duplicate_in("orders"), "{twin}");
-        assert!(!twin.to_string().contains("secret"), "{twin}");
+        let duplicate = tx.execute(insert, params![2_i64, "secret-ref"]).await.unwrap_err();
+        assert!(duplicate.is_duplicate_in("orders"), "{duplicate}");
+        assert!(!duplicate.to_string().contains("secret"), "{duplicate}");
     }
 }
 

@@ -114,7 +114,7 @@ async fn while_the_database_is_away_callers_are_refused_at_once_and_served_after
     warm(&behind).await;
     proxy.freeze();
     add(&behind, 1).await.unwrap_err();
-    // one caller at a time tries to connect, whoever comes meanwhile is refused
+    // one caller at a time tries to connect, callers that come meanwhile are refused
     let trying = tokio::spawn({
         let behind = behind.clone();
         async move {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::{Config, Secret};
@@ -104,8 +103,8 @@ impl Layers {
 
     /// All of it as settings; files that hold secrets are read.
     pub fn finish(self) -> Result<(Config, Vec<Setting>)> {
-        let mut config =
-            Config::deserialize(Value::Table(self.values.clone())).map_err(|error| self.refused(&error))?;
+        let mut config = serde_path_to_error::deserialize::<_, Config>(Value::Table(self.values.clone()))
+            .map_err(|error| self.refused(&error))?;
         let secrets = [
             ("database.url", &mut config.database.url, &config.database.url_file),
             ("bus.password", &mut config.bus.password, &config.bus.password_file),
@@ -141,22 +140,13 @@ impl Layers {
         settings
     }
 
-    /// The first setting that is wrong also when it alone is set: the error over all of them does not say which.
-    fn refused(&self, error: &toml::de::Error) -> Exit {
-        let mut leaves = Vec::new();
-        flatten("", &self.values, &mut leaves);
-        for (path, value) in leaves {
-            let (Some(source), Ok(mut alone)) = (self.sources.get(&path), Self::new()) else { continue };
-            alone.put(&path, value, source.clone());
-            if let Err(error) = Config::deserialize(Value::Table(alone.values)) {
-                let text = error.message();
-                // the only type whose refusal does not say what it wants
-                let is_address = text.contains("socket address");
-                let wanted = if is_address { "; expected IP:PORT, such as 127.0.0.1:7400" } else { "" };
-                return Exit::usage(format!("setting `{path}` ({source}): {text}{wanted}"));
-            }
-        }
-        Exit::usage(format!("the settings cannot be read: {}", error.message()))
+    fn refused(&self, error: &serde_path_to_error::Error<toml::de::Error>) -> Exit {
+        let (path, text) = (error.path().to_string(), error.inner().message());
+        let source = self.sources.get(&path).unwrap_or(&Source::Default);
+        // the only type whose refusal does not say what it wants
+        let is_address = text.contains("socket address");
+        let wanted = if is_address { "; expected IP:PORT, such as 127.0.0.1:7400" } else { "" };
+        Exit::usage(format!("setting `{path}` ({source}): {text}{wanted}"))
     }
 
     fn lookup(&self, path: &str, source: &Source) -> Result<&Value> {
@@ -174,7 +164,7 @@ impl Layers {
     fn unknown(&self, path: &str, source: &Source) -> Exit {
         let mut leaves = Vec::new();
         flatten("", &self.values, &mut leaves);
-        let nearest = leaves.iter().map(|(known, _)| (distance(path, known), known)).min();
+        let nearest = leaves.iter().map(|(known, _)| (strsim::levenshtein(path, known), known)).min();
         let hint = match nearest {
             Some((away, known)) if away <= 4 => format!("did you mean `{known}`?"),
             Some(_) | None => "`entrepot config` lists all settings".to_owned(),
@@ -272,22 +262,6 @@ pub(super) fn flatten(prefix: &str, table: &Table, leaves: &mut Vec<(String, Val
             leaf => leaves.push((path, leaf.clone())),
         }
     }
-}
-
-/// How many letters must change to make one word the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

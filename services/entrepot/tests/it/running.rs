@@ -33,7 +33,7 @@ fn it_says_when_it_is_ready_and_stops_cleanly_when_told() {
         "entrepot_events_parked",
     ] {
         while !get(&admin, "/metrics").contains(figure) {
-            assert!(Instant::now() < until, "{figure} is not told");
+            assert!(Instant::now() < until, "{figure} is missing");
             std::thread::yield_now();
         }
     }
@@ -141,8 +141,8 @@ fn a_demo_that_is_interrupted_leaves_no_directory_behind() {
         // not before it serves: then the audit would open its files itself
         let serves = std::fs::read_to_string(data.join("entrepot.lock")).is_ok_and(|who| who.contains(':'));
         let audit = || run(&["audit", "--data", &data.display().to_string()]);
-        let told = if serves { text(&audit().stdout) } else { String::new() };
-        told.contains("ledger rows") && !told.contains(" 0 ledger rows")
+        let output = if serves { text(&audit().stdout) } else { String::new() };
+        output.contains("ledger rows") && !output.contains(" 0 ledger rows")
     };
     while !directory().is_some_and(plays) {
         assert!(Instant::now() < until, "the demo did not begin");
@@ -150,9 +150,9 @@ fn a_demo_that_is_interrupted_leaves_no_directory_behind() {
     }
     let killed = Command::new("kill").args(["-INT", &demo.id().to_string()]).status().unwrap();
     assert!(killed.success());
-    let mut told = String::new();
-    demo.stderr.take().unwrap().read_to_string(&mut told).unwrap();
-    assert_eq!(demo.wait().unwrap().code(), Some(1), "{told}");
-    assert!(told.contains("interrupted before the end"), "{told}");
+    let mut output = String::new();
+    demo.stderr.take().unwrap().read_to_string(&mut output).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(1), "{output}");
+    assert!(output.contains("interrupted before the end"), "{output}");
     assert_eq!(directory(), None);
 }

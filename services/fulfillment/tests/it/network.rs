@@ -102,8 +102,8 @@ async fn every_bad_field_of_a_node_is_named() {
     bad.methods = vec![99];
     bad.radius_m = -1;
     bad.capacity_slot = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let twin = pb::Node { time_zone: "Nowhere".to_owned(), ..store("lon-1", 51.0, 0.0) };
-    let nodes = vec![bad.clone(), twin];
+    let duplicate = pb::Node { time_zone: "Nowhere".to_owned(), ..store("lon-1", 51.0, 0.0) };
+    let nodes = vec![bad.clone(), duplicate];
     let refused = world.network().put_nodes(by("ops/it", put(nodes))).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();

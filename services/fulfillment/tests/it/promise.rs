@@ -299,7 +299,7 @@ async fn a_crash_between_capacity_and_stock_is_undone_by_time() {
         world.pass(SignedDuration::from_secs(30));
         world.run_due().await;
         assert_eq!((world.inventory.held(), world.taken().await), (0, 0));
-        // The hold undid itself, so the same request holds anew, under a new token.
+        // The hold undid itself, so the same request holds again, under a new token.
         assert_eq!(held(&world, &request).await.state(), pb::PromiseState::Live);
         assert_eq!((world.inventory.held(), world.taken().await), (1, 1));
     }
@@ -369,8 +369,8 @@ async fn a_release_is_told_the_same_when_it_is_repeated() {
         let first = world.promises().release_promise(by(SHOPPER, request.clone())).await.unwrap();
         let again = world.promises().release_promise(by(SHOPPER, request)).await.unwrap();
         assert_eq!(first.into_inner(), again.into_inner());
-        let anew = world.promises().release_promise(by(SHOPPER, release(&promise))).await.unwrap();
-        assert_eq!(anew.into_inner().promise.unwrap().state(), pb::PromiseState::Released);
+        let again = world.promises().release_promise(by(SHOPPER, release(&promise))).await.unwrap();
+        assert_eq!(again.into_inner().promise.unwrap().state(), pb::PromiseState::Released);
         assert_eq!((world.taken().await, world.inventory.held()), (0, 0));
     }
 }

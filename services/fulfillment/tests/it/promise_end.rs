@@ -5,7 +5,7 @@ use domain::id::{OrderId, PromiseToken};
 use jiff::SignedDuration;
 use tonic::Code;
 
-use crate::react::{batch, of_order, of_orders, placed, shop, told};
+use crate::react::{batch, deliver, of_order, of_orders, placed, shop};
 use crate::support::{World, at, by, hold, reason, stamp, v7};
 
 const SHOPPER: &str = "customer/1";
@@ -39,7 +39,7 @@ async fn a_release_that_is_late_does_not_touch_the_stock_of_an_order() {
         world.inventory.go_down(false);
         assert_eq!((world.count(TASKS).await, world.inventory.held()), (1, 1), "to be given back later");
         // The order was placed before, and its word comes now: inventory has confirmed the claim for it.
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         assert_eq!(world.count(TASKS).await, 0);
         world.pass(SignedDuration::from_mins(1));
         world.run_due().await;
@@ -51,7 +51,7 @@ async fn a_release_that_is_late_does_not_touch_the_stock_of_an_order() {
 async fn a_call_to_release_looks_at_the_promise_first() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         let token: PromiseToken = promise.promise_token.parse().unwrap();
         let mut tx = world.db.begin().await.unwrap();
         tx.execute(
@@ -105,7 +105,7 @@ async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
             promise_token: promise.promise_token.clone(),
             expire_time: Some(stamp(at(until))),
         };
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         let longer = extend("2026-01-12T10:40:00Z");
         let same = world.promises().extend_promise(by(ORDERS, longer)).await.unwrap().into_inner();
         assert_eq!(same.promise.unwrap().state(), pb::PromiseState::Confirmed);
@@ -118,15 +118,16 @@ async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
     }
 }
 
-/// What whoever may know a promise reads of it; to others it does not exist.
+/// What callers who may read a promise get; for others it does not exist.
 async fn is_told(world: &World, promise: &pb::Promise, wanted: pb::PromiseState) {
     for actor in [SHOPPER, ORDERS, "ops/it", "customer/2", "channel/app", "store/lon-1"] {
         let request = pb::GetPromiseTokenRequest { promise_token: promise.promise_token.clone() };
-        let told = world.promises().get_promise_token(by(actor, request)).await;
-        let told = told.map(|told| told.into_inner().promise.unwrap().state()).map_err(|no| reason(&no));
+        let answer = world.promises().get_promise_token(by(actor, request)).await;
+        let answer =
+            answer.map(|answer| answer.into_inner().promise.unwrap().state()).map_err(|no| reason(&no));
         let known = [SHOPPER, ORDERS, "ops/it"].contains(&actor);
         let wanted = if known { Ok(wanted) } else { Err("PROMISE_NOT_FOUND".to_owned()) };
-        assert_eq!(told, wanted, "{actor}");
+        assert_eq!(answer, wanted, "{actor}");
     }
 }
 
@@ -142,7 +143,7 @@ async fn a_promise_is_told_to_who_asked_for_it_to_services_and_to_operators() {
         };
         world.promises().extend_promise(by(ORDERS, extend)).await.unwrap();
         is_told(&world, &promise, pb::PromiseState::Live).await;
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         is_told(&world, &promise, pb::PromiseState::Confirmed).await;
         assert_eq!(reason(&release(&world, SHOPPER, &promise).await.unwrap_err()), "PROMISE_TAKEN");
     }
@@ -168,7 +169,7 @@ async fn an_order_that_is_late_still_finds_the_stock_of_its_promise() {
         let promise = held(&world).await;
         world.pass(SignedDuration::from_mins(20));
         world.run_due().await;
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         world.run_due().await;
         assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
     }
@@ -245,7 +246,7 @@ async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
         let no = client.confirm_promise(by(ORDERS, confirm(&promise, other))).await.unwrap_err();
         assert_eq!(reason(&no), "PROMISE_TAKEN");
         assert_eq!(reason(&release(&world, SHOPPER, &promise).await.unwrap_err()), "PROMISE_TAKEN");
-        told(&world, order, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
         world.pass(SignedDuration::from_mins(15));
         world.run_due().await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
@@ -261,9 +262,9 @@ async fn an_order_that_exists_goes_before_one_that_a_call_spoke_of() {
         let mut client = world.promises();
         client.confirm_promise(by(ORDERS, confirm(&promise, spoken_of))).await.unwrap();
         // Inventory has confirmed the claim for it, too.
-        told(&world, order, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
         assert_eq!(of_order(&world, order).await.state(), pb::FulfillmentState::Offered);
-        told(&world, spoken_of, placed(&promise, false)).await;
+        deliver(&world, spoken_of, placed(&promise, false)).await;
         assert_eq!(of_order(&world, spoken_of).await.end_reason, "STOCK_LOST");
         world.pass(SignedDuration::from_mins(10));
         world.run_due().await;
@@ -304,7 +305,7 @@ async fn a_confirmed_promise_whose_order_never_comes_ends() {
 async fn work_that_ends_when_its_slot_is_forgotten_gives_nothing_back() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         // A long holiday went by before the node could have answered.
         let mut tx = world.db.begin().await.unwrap();
         tx.execute("DELETE FROM capacity_slots", db::params![]).await.unwrap();
@@ -327,8 +328,8 @@ async fn a_request_id_stays_with_its_request_also_when_its_promise_has_ended() {
             pb::HoldPromiseRequest { request_id: first.request_id.clone(), ..hold("lon-1", &[("A", 1)]) };
         let no = world.promises().hold_promise(by(SHOPPER, other)).await.unwrap_err();
         assert_eq!(reason(&no), "REQUEST_ID_REUSED");
-        let anew = world.promises().hold_promise(by(SHOPPER, first)).await.unwrap().into_inner();
-        assert_ne!(anew.promise.unwrap().promise_token, promise.promise_token);
+        let again = world.promises().hold_promise(by(SHOPPER, first)).await.unwrap().into_inner();
+        assert_ne!(again.promise.unwrap().promise_token, promise.promise_token);
         assert_eq!((world.inventory.reserved("lon-1", "A"), world.taken().await), (3, 1));
     }
 }
@@ -337,7 +338,7 @@ async fn a_request_id_stays_with_its_request_also_when_its_promise_has_ended() {
 async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores() {
     for world in shop().await {
         let promise = held(&world).await;
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         held(&world).await;
         let mut tx = world.db.begin().await.unwrap();
         tx.execute("UPDATE promises SET method = 'ODD' WHERE state = 'LIVE'", db::params![]).await.unwrap();

@@ -6,7 +6,7 @@ use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body;
 use domain::id::OrderId;
 
-use crate::react::{batch, of_order, of_orders, placed, told};
+use crate::react::{batch, deliver, of_order, of_orders, placed};
 use crate::support::{World, by, hold, patient_worlds, store, v7};
 
 async fn held(world: &World) -> pb::Promise {
@@ -34,7 +34,7 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
         let mut rounds = Vec::new();
         for _ in 0..20 {
             let begun = OrderId::new(v7());
-            told(&world, begun, placed(&held(&world).await, false)).await;
+            deliver(&world, begun, placed(&held(&world).await, false)).await;
             rounds.push((begun, held(&world).await, held(&world).await));
         }
         for (begun, ended, fresh) in &rounds {

@@ -85,7 +85,7 @@ pub(crate) async fn batch(world: &World, events: &[Delivered]) -> Result<(), bus
     Ok(())
 }
 
-pub(crate) async fn told(world: &World, order: OrderId, body: Body) {
+pub(crate) async fn deliver(world: &World, order: OrderId, body: Body) {
     batch(world, &[of_orders(world, order, body)]).await.unwrap();
 }
 
@@ -106,10 +106,10 @@ const WORK: &str = "SELECT COUNT(*) AS n FROM fulfillment_orders";
 async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
     for world in shop().await {
         let (promise, order) = (held(&world).await, OrderId::new(v7()));
-        told(&world, order, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
         assert_eq!(world.count(WORK).await, 1);
-        told(&world, order, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
         assert_eq!((world.count(WORK).await, world.taken().await), (1, 1));
     }
 }
@@ -118,10 +118,10 @@ async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
 async fn a_blocked_order_becomes_work_when_its_last_block_is_gone() {
     for world in shop().await {
         let (promise, order) = (held(&world).await, OrderId::new(v7()));
-        told(&world, order, placed(&promise, true)).await;
+        deliver(&world, order, placed(&promise, true)).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Live);
         assert_eq!(world.count(WORK).await, 0);
-        told(&world, order, Body::Unblocked(orders::OrderUnblocked { work: Some(work(&promise)) })).await;
+        deliver(&world, order, Body::Unblocked(orders::OrderUnblocked { work: Some(work(&promise)) })).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
         assert_eq!(world.count(WORK).await, 1);
     }
@@ -133,17 +133,17 @@ async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up()
         let promise_token = |promise: &pb::Promise| promise.promise_token.clone();
         let first = held(&world).await;
         let lapsed = orders::OrderPaymentLapsed { promise_token: promise_token(&first) };
-        told(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)).await;
+        deliver(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)).await;
         let second = held(&world).await;
         let cancelled =
             orders::OrderCancelled { promise_token: promise_token(&second), ..Default::default() };
-        told(&world, OrderId::new(v7()), Body::Cancelled(cancelled)).await;
+        deliver(&world, OrderId::new(v7()), Body::Cancelled(cancelled)).await;
         for promise in [&first, &second] {
             assert_eq!(state(&world, promise).await, pb::PromiseState::Released);
         }
         assert_eq!(world.taken().await, 0);
         let expired = orders::OrderExpired { promise_token: promise_token(&first) };
-        told(&world, OrderId::new(v7()), Body::Expired(expired)).await;
+        deliver(&world, OrderId::new(v7()), Body::Expired(expired)).await;
         assert_eq!(world.taken().await, 0, "given up once");
     }
 }
@@ -155,7 +155,7 @@ async fn an_order_that_comes_after_its_promise_ended_takes_its_capacity_again() 
         world.pass(SignedDuration::from_mins(16));
         world.run_due().await;
         assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Expired, 0));
-        told(&world, order, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
         assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Confirmed, 1));
         assert_eq!(world.count(WORK).await, 1);
     }
@@ -165,8 +165,8 @@ async fn an_order_that_comes_after_its_promise_ended_takes_its_capacity_again() 
 async fn a_promise_serves_one_order_only() {
     for world in shop().await {
         let (promise, order, other) = (held(&world).await, OrderId::new(v7()), OrderId::new(v7()));
-        told(&world, order, placed(&promise, false)).await;
-        told(&world, other, placed(&promise, false)).await;
+        deliver(&world, order, placed(&promise, false)).await;
+        deliver(&world, other, placed(&promise, false)).await;
         assert_eq!(world.taken().await, 1);
         // The other order hears at once that it gets nothing, and nothing of it can touch the promise.
         let nothing = of_order(&world, other).await;
@@ -176,14 +176,14 @@ async fn a_promise_serves_one_order_only() {
         );
         assert_ne!(nothing.promise_token, promise.promise_token);
         assert_eq!(nothing.lines[0].cancelled, 3);
-        told(&world, other, placed(&promise, false)).await;
-        assert_eq!(world.count(WORK).await, 2, "told once");
+        deliver(&world, other, placed(&promise, false)).await;
+        assert_eq!(world.count(WORK).await, 2, "one work each");
         let asked = orders::OrderCancelRequested {
             cancel_number: 1,
             lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
             reason: "CUSTOMER".to_owned(),
         };
-        told(&world, other, Body::CancelRequested(asked)).await;
+        deliver(&world, other, Body::CancelRequested(asked)).await;
         // Inventory refuses the other order; that must not touch the first one's work.
         let reservation = stock::Reservation {
             reservation_id: promise.promise_token.replace("prm_", "rsv_"),
@@ -212,7 +212,7 @@ async fn a_cancel_of_an_order_without_work_is_answered() {
                 lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
                 reason: "CUSTOMER".to_owned(),
             };
-            told(&world, order, Body::CancelRequested(asked)).await;
+            deliver(&world, order, Body::CancelRequested(asked)).await;
         }
         let answers = events(&world, "entrepot.fulfillment.v1.FulfillmentCancelled").await;
         let numbers = answers.iter().map(|event| {
@@ -264,7 +264,7 @@ async fn an_order_whose_promise_is_not_known_here_is_worked_on_all_the_same() {
     for world in shop().await {
         let promise =
             pb::Promise { promise_token: PromiseToken::new(v7()).to_string(), ..Default::default() };
-        told(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         assert_eq!(world.count(WORK).await, 1);
     }
 }

@@ -104,11 +104,11 @@ async fn a_store_that_was_offline_gets_all_it_missed() {
         }
         assert!(missed.iter().all(|order| order.node_id == "N1"));
         let newest = missed.iter().rfind(|order| order.fulfillment_id == second.id).unwrap();
-        assert_eq!(newest.state(), State::Accepted, "the work is told as it is now");
+        assert_eq!(newest.state(), State::Accepted, "the work is sent as it is now");
         drop(stream);
 
         let mut stream = shop.watch("N1", &token).await;
-        assert!(stream.next().await.item.is_none(), "nothing is told twice");
+        assert!(stream.next().await.item.is_none(), "nothing is sent twice");
         let fourth = shop.placed("N1", &[1]).await;
         let item = stream.next().await.item.unwrap();
         assert_eq!(item.fulfillment_order.unwrap().fulfillment_id, fourth.id);
@@ -158,7 +158,7 @@ async fn a_token_older_than_the_feed_starts_with_all_open_work() {
         let mut stream = shop.watch("N1", &old).await;
         let item = stream.next().await.item.unwrap();
         assert_eq!(item.fulfillment_order.unwrap().fulfillment_id, open.id);
-        assert!(stream.next().await.item.is_none(), "what is over is not told again");
+        assert!(stream.next().await.item.is_none(), "what is over is not sent again");
     }
 }
 

@@ -21,8 +21,8 @@ async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
             let b = buckets(&rejected, 1);
             assert_eq!((b.to_pick, b.cancelled, b.put_back), (0, 2, 0));
             let events = shop.events(&work.id).await;
-            let Some(Body::Rejected(told)) = &events[1].body.body else { panic!("{:?}", events[1].body) };
-            assert_eq!(told.reason(), reason);
+            let Some(Body::Rejected(event)) = &events[1].body.body else { panic!("{:?}", events[1].body) };
+            assert_eq!(event.reason(), reason);
         }
         let kept = "SELECT COUNT(*) AS n FROM work_notes WHERE note = 'as said' AND actor = 'store/N1'";
         assert_eq!(shop.count(kept).await, 5);
@@ -149,10 +149,10 @@ async fn a_cancel_is_decided_by_where_the_units_are() {
         store.hand_over(&ready.id, &code, &[(1, 1)]).await.unwrap();
         shop.cancel(&ready, 7, &[(1, 2)]).await;
         let events = shop.events(&ready.id).await;
-        let Some(Body::Cancelled(told)) = &events.last().unwrap().body.body else {
+        let Some(Body::Cancelled(event)) = &events.last().unwrap().body.body else {
             panic!("{:?}", events.last())
         };
-        assert_eq!((told.cancel_number, told.lines[0].quantity, told.refused[0].quantity), (7, 1, 1));
+        assert_eq!((event.cancel_number, event.lines[0].quantity, event.refused[0].quantity), (7, 1, 1));
         let order = shop.get(&ready.id).await;
         assert_eq!((order.state(), buckets(&order, 1).put_back), (State::Done, 1));
         assert_eq!(
@@ -162,8 +162,8 @@ async fn a_cancel_is_decided_by_where_the_units_are() {
         );
         shop.cancel(&ready, 8, &[(1, 1)]).await;
         let events = shop.events(&ready.id).await;
-        let Some(Body::CancelRefused(told)) = &events.last().unwrap().body.body else { panic!() };
-        assert_eq!((told.cancel_number, told.lines[0].quantity, told.reason.as_str()), (8, 1, "DONE"));
+        let Some(Body::CancelRefused(event)) = &events.last().unwrap().body.body else { panic!() };
+        assert_eq!((event.cancel_number, event.lines[0].quantity, event.reason.as_str()), (8, 1, "DONE"));
     }
 }
 
@@ -179,7 +179,7 @@ async fn a_lost_claim_ends_work_that_has_not_begun() {
         shop.claim_lost(&early).await;
         shop.release(&early).await;
         let order = shop.get(&early.id).await;
-        assert_eq!(order.end_reason, "STOCK_LOST", "told before the order came");
+        assert_eq!(order.end_reason, "STOCK_LOST", "lost before the order came");
         assert_eq!(shop.events(&early.id).await.len(), 2);
 
         let begun = shop.ready("N1", &[1]).await;

@@ -394,14 +394,14 @@ impl Shop {
             )
             .await
             .unwrap();
-        let told = |row: &db::Row| AppendedEvent {
+        let event = |row: &db::Row| AppendedEvent {
             event_type: row.get("event_type").unwrap(),
             sequence: row.get("sequence").unwrap(),
             actor: row.get("actor").unwrap(),
             trace: row.get("traceparent").unwrap(),
             body: pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice()).unwrap(),
         };
-        rows.iter().map(told).collect()
+        rows.iter().map(event).collect()
     }
 
     /// The payloads of all events.
@@ -413,7 +413,7 @@ impl Shop {
 
     /// What the customer should have heard.
     pub(crate) async fn notices(&self, id: &str) -> Vec<String> {
-        let bodies = self.events(id).await.into_iter().filter_map(|told| told.body.body);
+        let bodies = self.events(id).await.into_iter().filter_map(|event| event.body.body);
         bodies
             .filter_map(|body| match body {
                 pb::fulfillment_event::Body::CustomerNoticeDue(due) => Some(due.template),

@@ -82,7 +82,7 @@ impl World {
     }
 
     /// The types of the events of one reservation.
-    async fn told(&self, reservation: &str) -> Vec<String> {
+    async fn events_of(&self, reservation: &str) -> Vec<String> {
         let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
         let mut tx = self.db.read().await.unwrap();
         let rows = tx
@@ -153,7 +153,7 @@ async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() 
         assert_eq!((confirmed.state(), confirmed.version), (Confirmed, 2));
         assert_eq!((world.stands("n1", "A").await, world.stands("n1", "B").await), ((10, 3), (10, 0)));
         world.tell(&[placed(&id, &[(1, "A", 3)])]).await;
-        assert_eq!(world.told(&id).await, ["Held", "Confirmed"]);
+        assert_eq!(world.events_of(&id).await, ["Held", "Confirmed"]);
         world.at(10_000).await;
         assert_eq!(world.reservation(&id).await.state(), Confirmed);
         world.check().await;
@@ -169,9 +169,9 @@ async fn work_that_ends_before_its_order_is_heard_of_loses_no_claim() {
         let body = || ff::fulfillment_event::Body::TimedOut(ff::FulfillmentTimedOut::default());
         world.tell(&[fo(&given_up, line(2, 2), body()), fo(&short, line(3, 1), body())]).await;
         world.tell(&[placed(&given_up, &[(1, "A", 2)]), placed(&short, &[(1, "A", 3)])]).await;
-        assert_eq!(world.told(&given_up).await, ["Held", "Settled"]);
+        assert_eq!(world.events_of(&given_up).await, ["Held", "Settled"]);
         assert_eq!(world.reservation(&given_up).await.state(), Released);
-        assert_eq!(world.told(&short).await, ["Held", "Settled", "Confirmed"]);
+        assert_eq!(world.events_of(&short).await, ["Held", "Settled", "Confirmed"]);
         assert_eq!(world.stands("n1", "A").await, (10, 2));
         world.check().await;
     }
@@ -186,27 +186,27 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         world.tell(&[placed(&lucky, &[(1, "A", 2)])]).await;
         world.held(1).await;
         world.tell(&[placed(&late, &[(1, "A", 1)])]).await;
-        assert_eq!(world.told(&lucky).await, ["Held", "Expired", "Confirmed"]);
-        assert_eq!(world.told(&late).await, ["Held", "Expired", "Refused"]);
+        assert_eq!(world.events_of(&lucky).await, ["Held", "Expired", "Confirmed"]);
+        assert_eq!(world.events_of(&late).await, ["Held", "Expired", "Refused"]);
         assert_eq!(world.reservation(&late).await.state(), Expired);
 
         // one that nobody has ever seen is claimed at once, if the stock is there
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
-        assert_eq!(world.told(&unseen).await, ["Refused"]);
+        assert_eq!(world.events_of(&unseen).await, ["Refused"]);
         // its fulfillment order is cancelled, and there is nothing to give back
         let cancelled = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
         let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
         world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
-        assert_eq!((world.told(&unseen).await.len(), world.told(&late).await.len()), (1, 3));
+        assert_eq!((world.events_of(&unseen).await.len(), world.events_of(&late).await.len()), (1, 3));
         let cancelled = orders::OrderCancelled { promise_token: token(&lucky), ..Default::default() };
         world.tell(&[of_order(orders::order_event::Body::Cancelled(cancelled))]).await;
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
-        assert_eq!(world.told(&unseen).await, ["Held", "Confirmed"]);
+        assert_eq!(world.events_of(&unseen).await, ["Held", "Confirmed"]);
         // what its order gave up is not lost to it
         world.tell(&[placed(&lucky, &[(1, "A", 2)])]).await;
-        assert_eq!(world.told(&lucky).await.last().unwrap(), "Released");
+        assert_eq!(world.events_of(&lucky).await.last().unwrap(), "Released");
         world.check().await;
     }
 }
@@ -232,7 +232,7 @@ async fn a_lapsed_a_cancelled_and_an_expired_order_give_their_claims_up() {
             .await;
         for id in [a, b, c] {
             assert_eq!(world.reservation(&id).await.state(), Released);
-            assert_eq!(world.told(&id).await, ["Held", "Released"]);
+            assert_eq!(world.events_of(&id).await, ["Held", "Released"]);
         }
         assert_eq!(world.stands("n1", "A").await, (9, 1));
         assert_eq!(world.reservation(&kept).await.version, 1);
@@ -266,7 +266,7 @@ async fn a_fulfillment_order_settles_its_claims_by_absolute_quantities() {
         world.tell(&[fo(&id, done, Body::HandedOver(ff::FulfillmentHandedOver::default()))]).await;
         assert_eq!(world.stands("n1", "A").await, (7, 0));
         assert_eq!(world.reservation(&id).await.state(), Consumed);
-        assert_eq!(world.told(&id).await, ["Held", "Confirmed", "Settled", "Settled"]);
+        assert_eq!(world.events_of(&id).await, ["Held", "Confirmed", "Settled", "Settled"]);
         world.check().await;
     }
 }

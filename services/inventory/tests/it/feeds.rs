@@ -213,7 +213,7 @@ async fn a_repeated_request_is_answered_when_the_first_answer_is_durable() {
         let db = world.db.db();
         let machine = Clock::system();
         let pause = || machine.pause(Duration::from_millis(20));
-        // on SQLite those who wait for this transaction share one commit: the request, its twin and an open end
+        // on SQLite those who wait for this transaction share one commit: the request, its duplicate and an open end
         let before = db.begin().await.unwrap();
         let send = || {
             let (mut client, request) = (world.client(), request.clone());
@@ -221,7 +221,7 @@ async fn a_repeated_request_is_answered_when_the_first_answer_is_durable() {
         };
         let first = send();
         pause().await;
-        let twin = send();
+        let duplicate = send();
         pause().await;
         let end = tokio::spawn({
             let db = db.clone();
@@ -231,11 +231,11 @@ async fn a_repeated_request_is_answered_when_the_first_answer_is_durable() {
         before.commit().await.unwrap();
         let end = end.await.unwrap().unwrap();
         pause().await;
-        if twin.is_finished() {
+        if duplicate.is_finished() {
             assert_eq!(world.stands("n1", "A").await, (5, 0), "the answer came before its commit");
         }
         end.commit().await.unwrap();
-        assert_eq!(twin.await.unwrap(), first.await.unwrap());
+        assert_eq!(duplicate.await.unwrap(), first.await.unwrap());
         assert_eq!(world.stands("n1", "A").await, (5, 0));
     }
 }

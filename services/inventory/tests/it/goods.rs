@@ -216,7 +216,7 @@ async fn staff_correct_and_the_ledger_tells_it_newest_first() {
             }
             request.page_token = page.next_page_token;
         }
-        let told: Vec<_> =
+        let events: Vec<_> =
             rows.iter().map(|row| (row.kind(), row.delta_on_hand, row.on_hand_after)).collect();
         let expected = [
             (MovementKind::WriteOff, -2, 5),
@@ -225,7 +225,7 @@ async fn staff_correct_and_the_ledger_tells_it_newest_first() {
             (MovementKind::Adjustment, -1, 9),
             (MovementKind::Count, 10, 10),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(events, expected);
         assert_eq!((rows[0].actor.as_str(), rows[0].reason.as_str()), ("service/fulfillment", "test"));
         request.sku = "B".to_owned();
         request.page_token = "00".to_owned();

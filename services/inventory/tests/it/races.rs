@@ -91,21 +91,21 @@ async fn the_same_request_many_times_at_once_has_one_effect_and_one_answer() {
         let clients = [world.client(), other.client.clone()];
         for _ in 0..5 {
             let request = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
-            let twins = (0..32).map(|n| tokio::spawn(call(clients[n % 2].clone(), request.clone())));
-            let answers = join_all(twins.collect::<Vec<_>>()).await;
+            let duplicates = (0..32).map(|n| tokio::spawn(call(clients[n % 2].clone(), request.clone())));
+            let answers = join_all(duplicates.collect::<Vec<_>>()).await;
             let first = answers[0].as_ref().unwrap().as_ref().unwrap();
             assert!(answers.iter().all(|answer| answer.as_ref().unwrap().as_ref().unwrap() == first));
         }
-        // the same id with another body, at once: one of them is served, the others are told
+        // the same id with another body, at once: one of them is served, the others are refused
         let ours = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
         let bodies = (1..=8)
             .map(|units| pb::ReserveRequest { lines: vec![line(1, "n1", "A", units)], ..ours.clone() });
         let answers = bodies.enumerate().map(|(n, body)| tokio::spawn(call(clients[n % 2].clone(), body)));
         let answers = join_all(answers.collect::<Vec<_>>()).await;
-        let (served, told): (Vec<_>, Vec<_>) =
+        let (served, refused): (Vec<_>, Vec<_>) =
             answers.into_iter().map(Result::unwrap).partition(Result::is_ok);
         assert_eq!(served.len(), 1);
-        for refused in told {
+        for refused in refused {
             let refused = refused.unwrap_err();
             assert_eq!(
                 (refused.code(), reason(&refused).as_str()),

@@ -14,7 +14,7 @@ async fn watch(world: &World, order: &pb::Order, after_version: i64) -> Streamin
 }
 
 async fn next(stream: &mut Streaming<pb::WatchOrderResponse>) -> Option<pb::Order> {
-    soon(stream.message()).await.unwrap().map(|told| told.order.unwrap())
+    soon(stream.message()).await.unwrap().map(|message| message.order.unwrap())
 }
 
 #[tokio::test]
