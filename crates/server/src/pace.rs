@@ -27,9 +27,20 @@ pub(crate) struct Pace {
     /// What it takes at best, in seconds.
     best: f64,
     seen: Option<Instant>,
+    /// Calls that came too late by what is usual.
+    late: u32,
 }
 
+/// One in so many calls that come too late is let in.
+const PROBE: u32 = 16;
+
 impl Pace {
+    /// Counts a call that comes too late; answers whether it is let in to find out what it takes.
+    pub(crate) fn is_probe(&mut self) -> bool {
+        self.late = self.late.wrapping_add(1);
+        self.late.is_multiple_of(PROBE)
+    }
+
     /// Counts a call whose caller waits for `budget`; answers how much pressure it was under: 1 is what is bearable.
     pub(crate) fn took(&mut self, took: Duration, budget: Duration, now: Instant) -> f64 {
         let (took, budget) = (took.as_secs_f64(), budget.as_secs_f64());
