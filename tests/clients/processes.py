@@ -49,7 +49,14 @@ class Platform:
         return f"127.0.0.1:{self.ports[service]}"
 
     def settings(self, service):
-        return {
+        """Of a process, or of a command, which listens nowhere."""
+        own = {}
+        if service in SERVICES:
+            own = {
+                "ENTREPOT__SERVER__LISTEN": self.address(service),
+                "ENTREPOT__ADMIN__LISTEN": f"127.0.0.1:{self.admin_ports[service]}",
+            }
+        return own | {
             "ENTREPOT__DATABASE__URL": urlunsplit(urlsplit(self.server)._replace(path=f"/{self.database}")),
             "ENTREPOT__BUS__KIND": "kafka",
             "ENTREPOT__BUS__BROKERS": self.broker,
@@ -57,8 +64,6 @@ class Platform:
             "ENTREPOT__BUS__PARTITIONS": "3",
             "ENTREPOT__SECRETS__PICKUP_CODE_KEY": "a key for tests only",
             "ENTREPOT__DATA__DIRECTORY": str(Path(self.directory.name) / service),
-            "ENTREPOT__SERVER__LISTEN": self.address(service),
-            "ENTREPOT__ADMIN__LISTEN": f"127.0.0.1:{self.admin_ports[service]}",
             "ENTREPOT__PEERS__INVENTORY": f"http://{self.address('inventory')}",
             "ENTREPOT__PEERS__FULFILLMENT": f"http://{self.address('fulfillment')}",
             "ENTREPOT__PEERS__ORDERS": f"http://{self.address('orders')}",
@@ -67,19 +72,32 @@ class Platform:
     def __enter__(self):
         self._sql(f'CREATE DATABASE "{self.database}"')
         try:
-            for service in SERVICES:
-                self.running[service] = self._spawn(service)
-            for service in SERVICES:
-                self._wait_until_ready(service)
+            self.start()
         except BaseException:
-            self._stop(show=True)
+            self._end(show=True)
             raise
         return self
 
     def __exit__(self, failure, *_):
-        codes = self._stop(show=failure is not None)
+        codes = self._end(show=failure is not None)
         if failure is None and any(code != 0 for code in codes.values()):
             raise AssertionError(f"after SIGTERM the services ended with {codes}")
+
+    def start(self):
+        for service in SERVICES:
+            self.running[service] = self._spawn(service)
+        for service in SERVICES:
+            self._wait_until_ready(service)
+
+    def run(self, *arguments):
+        """Runs a command of an operator beside the processes; answers what it prints."""
+        environment = {**os.environ, **self.settings("command")}
+        return subprocess.run([self.binary, *arguments], env=environment, check=True, capture_output=True, text=True).stdout
+
+    def admin(self, service, path):
+        """What a process answers on its operators' port."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_ports[service]}{path}", timeout=10) as answer:
+            return answer.read().decode()
 
     def _spawn(self, service):
         with open(Path(self.directory.name) / f"{service}.log", "wb") as log:
@@ -92,7 +110,7 @@ class Platform:
                 stderr=subprocess.STDOUT,
             )
 
-    def _stop(self, show):
+    def stop(self, show=False):
         """Stops all; answers with their exit codes and shows the end of their logs if asked."""
         for process in self.running.values():
             process.send_signal(signal.SIGTERM)
@@ -106,6 +124,10 @@ class Platform:
             if show or codes[service] != 0:
                 print(f"--- the last lines of {service}:")
                 print((Path(self.directory.name) / f"{service}.log").read_text(errors="replace")[-4000:])
+        return codes
+
+    def _end(self, show):
+        codes = self.stop(show)
         self._sql(f'DROP DATABASE "{self.database}" WITH (FORCE)')
         self.directory.cleanup()
         return codes

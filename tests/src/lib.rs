@@ -2,6 +2,7 @@
 //!
 //! Everything goes through the public API. Only [`rest`] looks into the tables, to tell when nothing is on its way.
 
+pub mod broker_path;
 pub mod people;
 pub mod processes;
 pub mod proxy;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
+use crate::proxy::Proxy;
 use crate::rest;
 use crate::world::People;
 
@@ -108,6 +109,8 @@ pub struct Processes {
     prefix: String,
     folder: TempDir,
     ports: BTreeMap<&'static str, (u16, u16)>,
+    /// Where services reach each other, if not at their own ports.
+    peers: BTreeMap<&'static str, String>,
     running: BTreeMap<&'static str, Child>,
 }
 
@@ -119,6 +122,34 @@ impl Processes {
 
     /// Starts them on a broker of one's own.
     pub async fn on(broker: String) -> Option<Self> {
+        let mut all = Self::at_rest(broker).await?;
+        all.begin().await;
+        Some(all)
+    }
+
+    /// Starts them so that they call each other through proxies, one in front of each service.
+    pub async fn behind_proxies() -> Option<(Self, BTreeMap<&'static str, Proxy>)> {
+        let mut all = Self::at_rest(broker()?).await?;
+        let mut proxies = BTreeMap::new();
+        for (service, (port, _)) in &all.ports {
+            let proxy = Proxy::to(&format!("127.0.0.1:{port}")).await;
+            all.peers.insert(service, format!("http://{}", proxy.address()));
+            proxies.insert(*service, proxy);
+        }
+        all.begin().await;
+        Some((all, proxies))
+    }
+
+    async fn begin(&mut self) {
+        for service in SERVICES {
+            self.spawn(service, None);
+        }
+        for service in SERVICES {
+            self.until_ready(service).await;
+        }
+    }
+
+    async fn at_rest(broker: String) -> Option<Self> {
         let database = db::testing::own_database().await?;
         let tables = Db::open(&database.url(), &Options { max_connections: 2, ..Options::default() }).await;
         let tables = tables.expect("the database opens");
@@ -126,14 +157,8 @@ impl Processes {
         let folder = tempfile::tempdir().expect("the temporary folder is writable");
         let ports = SERVICES.map(|service| (service, (free_port(), free_port())));
         let ports = BTreeMap::from(ports);
-        let mut all = Self { tables, database, broker, prefix, folder, ports, running: BTreeMap::new() };
-        for service in SERVICES {
-            all.spawn(service, None);
-        }
-        for service in SERVICES {
-            all.until_ready(service).await;
-        }
-        Some(all)
+        let (peers, running) = (BTreeMap::new(), BTreeMap::new());
+        Some(Self { tables, database, broker, prefix, folder, ports, peers, running })
     }
 
     /// Starts one process. With a drill, such as `commit.after/7`, it dies there by itself.
@@ -144,20 +169,15 @@ impl Processes {
             .open(self.log(service))
             .expect("the log can be written");
         let (port, admin) = self.ports[service];
-        let address = |of: &str| format!("http://127.0.0.1:{}", self.ports[of].0);
-        let mut command = Command::new(binary());
+        let own = |of: &str| format!("http://127.0.0.1:{}", self.ports[of].0);
+        let address = |of: &str| self.peers.get(of).cloned().unwrap_or_else(|| own(of));
+        let mut command = self.command(&["serve", "--services", service]);
         command
-            .args(["serve", "--services", service])
-            .env("ENTREPOT__DATABASE__URL", self.database.url())
             .env("ENTREPOT__DATABASE__MAX_CONNECTIONS", "8")
             .envs(PATIENT)
-            .env("ENTREPOT__BUS__KIND", "kafka")
-            .env("ENTREPOT__BUS__BROKERS", &self.broker)
-            .env("ENTREPOT__BUS__PREFIX", &self.prefix)
             .env("ENTREPOT__BUS__PARTITIONS", "3")
             .env("ENTREPOT__BUS__LEASE_MS", "1500")
             .env("ENTREPOT__BUS__INSTANCE", service)
-            .env("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "a key for tests only")
             .env("ENTREPOT__DATA__DIRECTORY", self.folder.path().join(service))
             .env("ENTREPOT__SERVER__LISTEN", format!("127.0.0.1:{port}"))
             .env("ENTREPOT__ADMIN__LISTEN", format!("127.0.0.1:{admin}"))
@@ -172,6 +192,26 @@ impl Processes {
         }
         let child = command.spawn().expect("target/debug/entrepot runs");
         self.running.insert(service, child);
+    }
+
+    /// The program on the database and the broker of these processes.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .env("ENTREPOT__DATABASE__URL", self.database.url())
+            .env("ENTREPOT__BUS__KIND", "kafka")
+            .env("ENTREPOT__BUS__BROKERS", &self.broker)
+            .env("ENTREPOT__BUS__PREFIX", &self.prefix)
+            .env("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "a key for tests only");
+        command
+    }
+
+    /// Runs a command of an operator beside them, to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        let command = command.env("ENTREPOT__DATA__DIRECTORY", self.folder.path().join("command"));
+        command.output().expect("target/debug/entrepot runs")
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -215,17 +255,9 @@ impl Processes {
         self.ask(service, "/readyz").await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
-    /// What a process answers on its operators' port.
-    async fn ask(&self, service: &str, path: &str) -> Option<String> {
-        let ask = async {
-            let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.ports[service].1)).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        tokio::time::timeout(Duration::from_secs(2), ask).await.ok()?.ok()
+    /// What a process answers on its operators' port; none while it does not.
+    pub async fn ask(&self, service: &str, path: &str) -> Option<String> {
+        fetch(&format!("127.0.0.1:{}", self.ports[service].1), path).await
     }
 
     /// A metric of a process, summed over its labels; none while it has never been set.
@@ -370,8 +402,21 @@ impl Drop for Processes {
     }
 }
 
+/// What a platform answers on its operators' port, at `host:port`; none while it does not.
+pub async fn fetch(admin: &str, path: &str) -> Option<String> {
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect(admin).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    tokio::time::timeout(Duration::from_secs(10), ask).await.ok()?.ok()
+}
+
 /// A port below those that the kernel gives to outgoing connections: nobody takes it while its process is dead.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: AtomicU16 = AtomicU16::new(0);
     const RANGE: u32 = 12_000;
     let first = std::process::id().wrapping_mul(31) % RANGE;

@@ -16,6 +16,7 @@ use entrepot::exit::Class;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::broker_path::BrokerPath;
 use crate::processes::{broker, fresh_prefix};
 use crate::proxy::Proxy;
 use crate::rest;
@@ -90,6 +91,14 @@ impl World {
             config.database.answer_timeout_ms = Options::default().answer_timeout_ms;
         };
         Some((Self::tuned(Clock::system(), stand, tune).await, proxy))
+    }
+
+    /// On PostgreSQL and on Kafka behind a proxy; none, said loudly, where either is missing.
+    pub async fn kafka_behind_proxy() -> Option<(Self, BrokerPath)> {
+        let path = BrokerPath::to(&broker()?).await;
+        let database = Some(db::testing::own_database().await?);
+        let stand = Stand { database, broker: Some(path.proxy.address().to_string()) };
+        Some((Self::with(Clock::system(), stand).await, path))
     }
 
     /// On PostgreSQL and Kafka, in one process; none, said loudly, where either is missing.

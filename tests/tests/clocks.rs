@@ -1,13 +1,15 @@
 //! Clocks that leap, and far more that is due than usual: nothing ends by mistake.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clock::Clock;
 use contract::orders::v1 as ord;
 use entrepot::config::Service;
 use flows::people::{order_at, pause, unpaid};
+use flows::processes::binary;
 use flows::world::{NODE, PATIENCE, World};
 
 const HOUR: i64 = 3_600_000_000;
@@ -70,12 +72,18 @@ async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
     for order in &orders {
         assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
     }
-    for service in Service::ALL {
-        let mut tx = world.platform.database(service).unwrap().begin().await.unwrap();
-        let term = Duration::from_mins(10);
-        bus::lease::take(&mut tx, "timers resume", "ops/test", term).await.unwrap();
-        tx.commit().await.unwrap();
-    }
+    let resume = |actor: &str| {
+        let data = world.platform.data_directory();
+        let mut command = Command::new(binary());
+        command.args(["timers", "resume", "--actor", actor, "--data"]).arg(data).output().unwrap()
+    };
+    let refused = resume("somebody");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--actor somebody"), "{refused:?}");
+    assert!(why().contains("more than 2 are due at once"), "nobody has said that they may go on");
+    let resumed = resume("ops/test");
+    assert!(resumed.status.success(), "{resumed:?}");
+    assert!(String::from_utf8_lossy(&resumed.stdout).contains("go on within a second"), "{resumed:?}");
     for order in &orders {
         web.order_when(&order.order_id, |order| order.status() != ord::OrderStatus::Placed).await;
     }

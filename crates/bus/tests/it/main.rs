@@ -4,6 +4,10 @@
 
 #[cfg(feature = "kafka")]
 mod broker;
+#[cfg(feature = "kafka")]
+#[path = "../../../../tests/src/broker_path.rs"]
+#[expect(unreachable_pub, reason = "it is a public module of another crate")]
+mod broker_path;
 mod crash;
 mod delivery;
 mod gaps;

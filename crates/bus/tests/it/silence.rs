@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 use bus::{KafkaConfig, Topic};
 use clock::Clock;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::broker::topics;
+use crate::broker_path::BrokerPath;
 use crate::proxy::Proxy;
 use crate::world::{Recorder, SETS, Wire, World, some_aggregates, until, write};
 
-/// The broker behind a proxy. Its answers name the proxy as its address, so that no client goes around it.
+/// A way to the broker that can lose connections, and the settings that go over it.
 struct Path {
     proxy: Proxy,
     config: KafkaConfig,
@@ -26,75 +23,9 @@ struct Path {
 
 impl Path {
     async fn to(config: &KafkaConfig) -> Self {
-        let broker = config.brokers.clone();
-        let named = advertised(&broker).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let translator = listener.local_addr().unwrap();
-        let proxy = Proxy::to(&translator.to_string()).await;
-        let shown = address("127.0.0.1", proxy.address().port());
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(server) = TcpStream::connect(&broker).await else { continue };
-                let _ = (client.set_nodelay(true), server.set_nodelay(true));
-                let (mut from_client, to_client) = client.into_split();
-                let (from_server, mut to_server) = server.into_split();
-                let (named, shown) = (named.clone(), shown.clone());
-                tokio::spawn(async move {
-                    let asking = tokio::io::copy(&mut from_client, &mut to_server);
-                    let answering = translate(from_server, to_client, &named, &shown);
-                    tokio::select! {
-                        _ = asking => {}
-                        _ = answering => {}
-                    }
-                });
-            }
-        });
+        let proxy = BrokerPath::to(&config.brokers).await.proxy;
         let config = KafkaConfig { brokers: proxy.address().to_string(), ..config.clone() };
         Self { proxy, config }
-    }
-}
-
-/// Host and port as they stand in answers of the broker, whatever the version of the answer.
-fn address(host: &str, port: u16) -> Vec<u8> {
-    [host.as_bytes(), &i32::from(port).to_be_bytes()].concat()
-}
-
-/// How the broker names itself. The host must have the length of `127.0.0.1`.
-async fn advertised(broker: &str) -> Vec<u8> {
-    let broker = broker.to_owned();
-    let asked = tokio::task::spawn_blocking(move || {
-        let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &broker).create().unwrap();
-        let metadata = client.fetch_metadata(Some("none"), Duration::from_secs(30)).unwrap();
-        let broker = &metadata.brokers()[0];
-        (broker.host().to_owned(), u16::try_from(broker.port()).unwrap())
-    });
-    let (host, port) = asked.await.unwrap();
-    assert_eq!(host, "127.0.0.1");
-    address(&host, port)
-}
-
-/// Carries answers, with the address in them replaced.
-async fn translate(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    named: &[u8],
-    shown: &[u8],
-) -> std::io::Result<()> {
-    loop {
-        let length = from.read_u32().await?;
-        let mut answer = vec![0; usize::try_from(length).unwrap()];
-        from.read_exact(&mut answer).await?;
-        let places: Vec<usize> = answer
-            .windows(named.len())
-            .enumerate()
-            .filter(|(_, at)| at == &named)
-            .map(|(at, _)| at)
-            .collect();
-        for at in places {
-            answer[at..at + shown.len()].copy_from_slice(shown);
-        }
-        to.write_u32(length).await?;
-        to.write_all(&answer).await?;
     }
 }
 

@@ -136,7 +136,7 @@ fn a_demo_that_is_interrupted_leaves_no_directory_behind() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let until = Instant::now() + Duration::from_mins(1);
+    let until = Instant::now() + Duration::from_mins(3);
     let plays = |data: PathBuf| {
         // not before it serves: then the audit would open its files itself
         let serves = std::fs::read_to_string(data.join("entrepot.lock")).is_ok_and(|who| who.contains(':'));
