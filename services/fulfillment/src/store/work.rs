@@ -340,11 +340,11 @@ pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
     row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
 }
 
-/// What is due is looked at again later: the fulfillment order could not be moved.
-pub(crate) async fn postpone(tx: &mut Tx, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
+/// When the clocks look at a fulfillment order next: it could not be moved, or nothing is due yet.
+pub(crate) async fn set_due(tx: &mut Tx, id: FulfillmentId, due: Option<Timestamp>) -> Result<(), Error> {
     tx.execute(
         "UPDATE fulfillment_orders SET due_at = $2 WHERE fulfillment_id = $1",
-        params![id.uuid(), micros(until)],
+        params![id.uuid(), due.map(micros)],
     )
     .await?;
     Ok(())

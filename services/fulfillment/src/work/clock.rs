@@ -46,7 +46,7 @@ impl Fulfillment {
 
     async fn postpone(&self, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        store::postpone(&mut tx, id, until).await?;
+        store::set_due(&mut tx, id, Some(until)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -60,6 +60,10 @@ impl Fulfillment {
         let mut tx = self.db.begin().await?;
         let mut change = self.change(&mut tx, id, CLOCK, now).await?;
         if !pass(&mut change, now)? {
+            // Settings that lengthen a clock move what was written as due: left as it is, it would be looked at for ever.
+            let due = change.stored.order.next_due().map(|(due, _)| due);
+            store::set_due(&mut tx, id, due).await?;
+            tx.commit().await?;
             return Ok(false);
         }
         self.save(&mut tx, &mut change).await?;

@@ -32,3 +32,18 @@ async fn an_offer_and_a_pickup_end_within_seconds_where_the_settings_say_so() {
         assert_eq!(shop.get(&work.id).await.end_reason, "EXPIRED");
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_longer_is_looked_at_once_and_not_for_ever() {
+    for shop in Shop::all_with(|config| config.clocks.first_reminder_s = 5).await {
+        let work = shop.ready("N1", &[1]).await;
+        let slower = shop.restarted(|config| config.clocks.first_reminder_s = 3_600).await.unwrap();
+        slower.pass(SignedDuration::from_secs(5));
+        slower.tick().await;
+        let due = slower.service().next_due().await.unwrap().unwrap();
+        assert!(due > slower.now(), "{due} is over and nothing was done");
+        slower.pass(SignedDuration::from_secs(3_600));
+        slower.tick().await;
+        assert_eq!(slower.notices(&work.id).await, ["PICKUP_READY", "PICKUP_REMINDER_1"]);
+    }
+}
