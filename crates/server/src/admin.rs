@@ -31,6 +31,9 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2);
 const HEADERS: Duration = Duration::from_secs(10);
 /// Connections at once; then the oldest that asked nothing yet makes room for the next.
 const CONNECTIONS: usize = 64;
+/// A connection ends after this, so that callers who ask and do not read cannot have all of them for ever. A scraper or
+/// probe connects again.
+const AGE: Duration = Duration::from_mins(1);
 /// How often histograms are folded, so that an unscraped process does not grow.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -139,11 +142,18 @@ async fn accept(
             continue;
         };
         let Some(place) = room.enter() else { continue };
-        connections.spawn(connection(stream, place, router.clone(), hosts.clone(), stop.clone()));
+        connections.spawn(connection(stream, place, router.clone(), hosts.clone(), stop.clone(), AGE));
     }
 }
 
-async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Hosts, stop: Shutdown) {
+async fn connection(
+    stream: TcpStream,
+    place: Place,
+    router: Router,
+    hosts: Hosts,
+    stop: Shutdown,
+    age: Duration,
+) {
     let Ok(local) = stream.local_addr() else { return };
     let service = service_fn(|request: Request<Incoming>| {
         let foreign = hosts.foreign(&request, local.ip());
@@ -167,9 +177,12 @@ async fn connection(stream: TcpStream, place: Place, router: Router, hosts: Host
     tokio::select! {
         _ = connection.as_mut() => return,
         () = place.needed() => return,
-        () = stop.begun() => connection.as_mut().graceful_shutdown(),
+        () = stop.begun() => {}
+        () = tokio::time::sleep_until(Instant::now() + age) => {}
     }
-    let _ = connection.await;
+    connection.as_mut().graceful_shutdown();
+    // a caller that asks and does not read would keep its place for ever
+    let _ = tokio::time::timeout(CHECK_LIMIT, connection).await;
 }
 
 async fn upkeep(stop: Shutdown) {
@@ -225,5 +238,21 @@ mod tests {
         let (is_ready, lines) = readiness.report().await;
         assert!(!is_ready);
         assert_eq!(lines, "database: FAILED no answer within 20 ms\n");
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_with_its_age_though_its_caller_does_not_read() {
+        use tokio::io::AsyncWriteExt as _;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let router = Router::new().route("/large", get(|| async { "x".repeat(4_000_000) }));
+        let place = Room::new(1).enter().unwrap();
+        let hosts = Hosts::new(Vec::<String>::new());
+        let age = Duration::from_millis(50);
+        let served = tokio::spawn(connection(stream, place, router, hosts, Shutdown::new(), age));
+        caller.write_all(&b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(10)).await.unwrap();
+        tokio::time::timeout(Duration::from_mins(1), served).await.unwrap().unwrap();
     }
 }
