@@ -40,20 +40,27 @@ pub(crate) struct Arrivals {
     most_bytes: usize,
     bytes: Arc<AtomicUsize>,
     waiting: Arc<Mutex<Waiting>>,
-    /// Bytes of large messages whose calls wait for a place.
-    queued: Arc<AtomicUsize>,
+    /// Bytes of large messages whose calls wait for a place, by connection.
+    queued: Arc<Mutex<HashMap<u64, usize>>>,
 }
 
 /// Bytes of a message that waits for its turn.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    of: Arc<AtomicUsize>,
+    of: Arc<Mutex<HashMap<u64, usize>>>,
+    connection: u64,
     bytes: usize,
 }
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut queued = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = queued.get_mut(&self.connection) {
+            *own -= self.bytes;
+            if *own == 0 {
+                queued.remove(&self.connection);
+            }
+        }
     }
 }
 
@@ -86,18 +93,25 @@ impl Arrivals {
         }
     }
 
-    /// Counts a whole message while its call waits for a place. A large one is refused when others hold all there is
-    /// for such messages.
-    pub(crate) fn queue(&self, bytes: usize) -> Result<Queued, Status> {
-        let bytes = if bytes > SMALL { bytes } else { 0 };
-        let before = self.queued.fetch_add(bytes, Ordering::Relaxed);
-        let queued = Queued { of: Arc::clone(&self.queued), bytes };
-        if bytes > 0 && before + bytes > self.most_bytes {
+    /// Counts a whole message of a connection while its call waits for a place; small ones need no count. A large one is
+    /// refused when its connection has a quarter of all there is for such messages, or when all is taken and its
+    /// connection has no less than others.
+    pub(crate) fn queue(&self, bytes: usize, connection: u64) -> Result<Option<Queued>, Status> {
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = queued.get(&connection).copied().unwrap_or_default();
+        let total = queued.values().sum::<usize>() + bytes;
+        let is_greedy = own > 0 && own + bytes > self.most_bytes / 4;
+        let has_most = own > 0 && own >= total / (queued.len() + 1);
+        if is_greedy || (total > self.most_bytes && has_most) || total > 4 * self.most_bytes {
             let text =
                 "too many large messages wait for their turn; the call had no effect, send it again later";
             return Err(shed("MESSAGES", text));
         }
-        Ok(queued)
+        queued.insert(connection, own + bytes);
+        Ok(Some(Queued { of: Arc::clone(&self.queued), connection, bytes }))
     }
 
     /// The whole body of a request with one message, read by `deadline` at the latest.
@@ -281,14 +295,16 @@ mod tests {
 
     #[tokio::test]
     async fn large_messages_wait_for_their_turn_up_to_a_limit_and_small_ones_whatever_they_hold() {
-        let arrivals = Arrivals { most_bytes: 3 * SMALL, ..Arrivals::new(1) };
-        let first = arrivals.queue(2 * SMALL).unwrap();
-        let refusal = arrivals.queue(2 * SMALL).unwrap_err();
-        assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"));
-        let _small = arrivals.queue(SMALL).unwrap();
-        drop(first);
-        drop(arrivals.queue(2 * SMALL).unwrap());
-        assert_eq!(arrivals.queued.load(Ordering::Relaxed), 0);
+        let large = 2 * SMALL;
+        let arrivals = Arrivals { most_bytes: 6 * large, ..Arrivals::new(1) };
+        let first = arrivals.queue(large, 1).unwrap();
+        let refusal = arrivals.queue(large, 1).unwrap_err();
+        assert_eq!(reason(&refusal).as_deref(), Some("OVERLOADED"), "a connection has a quarter");
+        assert!(arrivals.queue(SMALL, 1).unwrap().is_none());
+        let others: Vec<_> = (2..8).map(|number| arrivals.queue(large, number).unwrap()).collect();
+        assert!(arrivals.queue(large, 2).is_err(), "it is not one with less");
+        drop((first, others));
+        assert!(arrivals.queued.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -271,7 +271,10 @@ impl Door {
         hopeful(pace, deadline)?;
         let request = self.whole(&call, request, connection.as_deref(), deadline).await?;
         let size = HttpBody::size_hint(request.body()).exact().unwrap_or_default();
-        let queued = inner.arrivals.queue(usize::try_from(size).unwrap_or(usize::MAX))?;
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        // a call of our own services belongs to one from outside that was let in already
+        let outside = connection.as_ref().filter(|_| call.principal.kind != kind::SERVICE);
+        let queued = outside.map(|connection| inner.arrivals.queue(size, connection.number)).transpose()?;
         let pass = self.enter(&call, pace, connection.as_deref(), deadline).await?;
         drop(queued);
         if let Some(connection) = &connection {
