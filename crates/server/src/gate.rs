@@ -118,12 +118,14 @@ impl Gate {
     /// which costs the least.
     pub(crate) fn is_crowded_by(&self, connection: Option<u64>) -> bool {
         let state = self.state();
-        if state.waiting < state.limit.places().max(SHORT) {
+        let places = state.limit.places();
+        if state.waiting < places.max(SHORT) || state.running < places {
             return false;
         }
         let own = state.loads.get(&connection).map_or(0, |load| load.queue.len());
-        let has_many = own > 0 && own * state.loads.len() >= state.waiting;
-        has_many && state.is_late(Instant::now())
+        let queues = state.loads.values().filter(|load| !load.queue.is_empty()).count();
+        let has_many = own > 0 && own * queues >= state.waiting;
+        has_many && state.is_late(self.share, Instant::now())
     }
 
     /// A place for a call of `connection`, as soon as there is one.
@@ -243,9 +245,11 @@ impl State {
         }
     }
 
-    /// Whether the first in the queue has waited for long.
-    fn is_late(&self, now: Instant) -> bool {
-        let first = self.loads.values().filter_map(|load| load.queue.front()).min_by_key(|call| call.number);
+    /// Whether the first in the queue has waited for long; not one that waits for others of its own connection.
+    fn is_late(&self, share: Option<usize>, now: Instant) -> bool {
+        let may_run =
+            self.loads.iter().filter(|(connection, load)| connection.is_none() || load.may_run(share));
+        let first = may_run.filter_map(|(_, load)| load.queue.front()).min_by_key(|call| call.number);
         first.is_some_and(|first| now.saturating_duration_since(first.since) > LATE)
     }
 
@@ -256,7 +260,7 @@ impl State {
     /// Who is next: the first, or the last when the first is late; of a connection with few that run before one with
     /// many.
     fn next(&self, share: Option<usize>, now: Instant) -> Option<(Option<u64>, u64)> {
-        let is_late = self.is_late(now);
+        let is_late = self.is_late(share, now);
         let fair = Some((self.limit.places() / 4).max(1));
         let candidates = self.loads.iter().filter_map(|(connection, load)| {
             if connection.is_some() && !load.may_run(share) {
@@ -444,6 +448,8 @@ mod tests {
         tokio::time::sleep_until(Instant::now() + LATE * 2).await;
         assert!(gate.is_crowded_by(Some(2)));
         assert!(!gate.is_crowded_by(Some(3)));
+        let _one = waiting(&gate, 4).await;
+        assert!(!gate.is_crowded_by(Some(4)), "others crowd it out, it crowds nobody");
         crowd.truncate(SHORT / 2);
         assert!(!gate.is_crowded_by(Some(2)), "there is room again");
         let said = Status::from_header_map(crowded_response().headers()).unwrap();
@@ -451,6 +457,18 @@ mod tests {
         let pause =
             |status: &Status| tonic_types::StatusExt::get_details_retry_info(status).unwrap().retry_delay;
         assert!(pause(&said) >= Some(Duration::from_millis(PAUSE_MS)));
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_for_their_own_connection_make_nobody_late() {
+        let gate = Gate::new("test", 100, Some(1), Limit::fixed(2));
+        let (_own, other) = (now(&gate, 1).await, now(&gate, 2).await);
+        let _more = (waiting(&gate, 1).await, waiting(&gate, 1).await);
+        tokio::time::sleep_until(Instant::now() + LATE * 2).await;
+        let (mut first, mut second) = (waiting(&gate, 3).await, waiting(&gate, 4).await);
+        drop(other);
+        assert!(poll!(&mut second).is_pending());
+        assert!(poll!(&mut first).is_ready(), "the first comes first");
     }
 
     #[tokio::test]
