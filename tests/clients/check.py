@@ -236,4 +236,5 @@ def main():
         read_the_bus(platform.broker, platform.topics, orders, order_id)
 
 
-main()
+if __name__ == "__main__":
+    main()

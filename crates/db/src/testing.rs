@@ -79,6 +79,11 @@ impl TestDb {
     }
 }
 
+/// How tests use a database: on a machine that runs many of them, callers wait long for their turn.
+fn usual() -> Options {
+    Options { acquire_timeout_ms: 60_000, ..Options::default() }
+}
+
 /// A database on each engine.
 pub async fn engines(sets: Sets<'_>) -> Vec<TestDb> {
     let mut all = vec![sqlite(sets).await];
@@ -88,7 +93,7 @@ pub async fn engines(sets: Sets<'_>) -> Vec<TestDb> {
 
 /// The same, whose transactions wait for locks as long as it takes: one that fails was in a circle of others.
 pub async fn patient_engines(sets: Sets<'_>) -> Vec<TestDb> {
-    let patient = Options { lock_timeout_ms: 120_000, statement_timeout_ms: 120_000, ..Options::default() };
+    let patient = Options { lock_timeout_ms: 120_000, statement_timeout_ms: 120_000, ..usual() };
     let mut all = vec![sqlite(sets).await];
     all.extend(postgres_with(patient, sets).await);
     all
@@ -102,7 +107,7 @@ pub async fn sqlite(sets: Sets<'_>) -> TestDb {
     let folder = std::env::temp_dir().join(format!("entrepot-test-{}", Uuid::new_v4().simple()));
     std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
     let url = format!("sqlite://{}/test.db", folder.display());
-    make(url, Options::default(), Place::Folder(folder), sets).await
+    make(url, usual(), Place::Folder(folder), sets).await
 }
 
 /// A PostgreSQL database; none where [`part`] says that the test is skipped there.
@@ -110,7 +115,7 @@ pub async fn sqlite(sets: Sets<'_>) -> TestDb {
 /// # Panics
 /// When no server is named, or the one that is cannot be used.
 pub async fn postgres(sets: Sets<'_>) -> Option<TestDb> {
-    postgres_with(Options::default(), sets).await
+    postgres_with(usual(), sets).await
 }
 
 async fn postgres_with(options: Options, sets: Sets<'_>) -> Option<TestDb> {

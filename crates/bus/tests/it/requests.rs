@@ -26,7 +26,7 @@ async fn place(db: &Db, id: Uuid, body: [u8; 32], aggregate: Uuid) -> Result<Vec
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_request_32_times_at_once_has_one_effect_and_equal_replies() {
-    for db in db::testing::engines(SETS).await {
+    for db in db::testing::patient_engines(SETS).await {
         for _ in 0..5 {
             let (id, aggregate) = (Uuid::new_v4(), Uuid::new_v4());
             let callers: Vec<_> = (0..32)

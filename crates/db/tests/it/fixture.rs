@@ -43,6 +43,11 @@ pub(crate) async fn engines() -> Vec<TestDb> {
     testing::engines(&[("things", MIGRATIONS)]).await
 }
 
+/// The same, where a transaction that fails was in a circle of others.
+pub(crate) async fn patient_engines() -> Vec<TestDb> {
+    testing::patient_engines(&[("things", MIGRATIONS)]).await
+}
+
 pub(crate) async fn sqlite() -> TestDb {
     testing::sqlite(&[("things", MIGRATIONS)]).await
 }
