@@ -1,6 +1,6 @@
 //! Watchers of rows, woken after each commit that changes theirs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,8 @@ pub struct Hub<K: Eq + Hash> {
 struct Inner<K> {
     by_key: HashMap<K, watch::Sender<()>>,
     /// Changed in a transaction that is not committed yet.
-    pending: Vec<K>,
+    /// Each key once, however often its transaction is tried.
+    pending: HashSet<K>,
     count: usize,
     /// Hears how many watchers there are.
     gauge: fn(usize),
@@ -43,7 +44,7 @@ pub struct Watcher<K: Eq + Hash> {
 impl<K: Eq + Hash + Clone> Hub<K> {
     /// Room for `max` watchers.
     pub fn new(max: usize) -> Self {
-        let inner = Inner { by_key: HashMap::new(), pending: Vec::new(), count: 0, gauge: drop };
+        let inner = Inner { by_key: HashMap::new(), pending: HashSet::new(), count: 0, gauge: drop };
         Self { inner: Arc::new(Mutex::new(inner)), max }
     }
 
