@@ -277,9 +277,7 @@ impl Door {
         let queued = outside.map(|connection| inner.arrivals.queue(size, connection.number)).transpose()?;
         let pass = self.enter(&call, pace, connection.as_deref(), deadline).await?;
         drop(queued);
-        if let Some(connection) = &connection {
-            connection.served();
-        }
+        served(&call, connection.as_deref());
         let abandoned = if call.method.is_read { Abandoned::Ends } else { Abandoned::GoesOn };
         let (routes, pace) = (self.routes.clone(), Arc::clone(pace));
         let serve = |request| holding(pass, (pace, deadline), answer(routes, request));
@@ -337,9 +335,7 @@ impl Door {
         let Some(place) = inner.streams.enter(call.principal) else {
             return Err(shed("STREAMS", "too many open streams; close some, or open this one later"));
         };
-        if let Some(connection) = &connection {
-            connection.served();
-        }
+        served(&call, connection.as_deref());
         let routes = self.routes.clone();
         let response = call::streaming(&inner.handlers, request, |request| answer(routes, request)).await;
         // an empty message of health or reflection would mean something
@@ -413,6 +409,14 @@ async fn holding(
         place.begin(pace, deadline);
     }
     work.await
+}
+
+/// The connection is used. Health and reflection do not count: they cost nothing and would keep a place among the
+/// connections for long.
+fn served(call: &Call<'_>, connection: Option<&Connection>) {
+    if let Some(connection) = connection.filter(|_| !OPEN.contains(&call.method.service.as_str())) {
+        connection.served();
+    }
 }
 
 /// One call that runs; it stops counting also when its handler panics or is ended.
