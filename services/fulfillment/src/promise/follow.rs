@@ -107,7 +107,16 @@ impl Fulfillment {
         let asked = tokio::time::timeout(SILENCE, inventory.stream_positions(request));
         let mut chunks = asked.await.map_err(silent)?.map_err(peer)?.into_inner();
         loop {
-            let next = tokio::time::timeout(SILENCE, chunks.message()).await.map_err(silent)?;
+            // a sign of life without positions does not count: who sends nothing else is stuck
+            let next = async {
+                loop {
+                    match chunks.message().await? {
+                        Some(chunk) if chunk.positions.is_empty() && chunk.kits.is_empty() => {}
+                        next => return Ok(next),
+                    }
+                }
+            };
+            let next = tokio::time::timeout(SILENCE, next).await.map_err(silent)?;
             let Some(chunk) = next.map_err(peer)? else { break };
             let positions: Vec<Position> =
                 chunk.positions.into_iter().filter_map(|position| self.position(position)).collect();
