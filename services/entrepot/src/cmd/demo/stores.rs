@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use clock::Clock;
 use contract::fulfillment::v1 as ful;
@@ -36,19 +37,40 @@ pub(crate) struct Store {
     pub(crate) rng: fastrand::Rng,
 }
 
+/// How long a store waits before it opens its stream again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl Store {
-    /// Watches and works.
+    /// Watches and works until it is aborted; a stream that ends is opened again where it was.
     pub(crate) async fn run(mut self) {
-        let request = ful::WatchWorkRequest { node_id: self.node_id.clone(), resume_token: String::new() };
-        let mut stream = match self.pad.work.clone().watch_work(request).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) => return self.tally.fault(&format!("watch: {}", status.message())),
-        };
+        let mut last = String::new();
         let mut begun = HashSet::new();
-        while let Ok(Some(change)) = stream.message().await {
+        loop {
+            if let Err(status) = self.watch(&mut last, &mut begun).await
+                && status.code() != Code::Unavailable
+            {
+                self.tally.fault(&format!("watch: {}", status.message()));
+                last.clear();
+            }
+            self.clock.pause(AGAIN).await;
+        }
+    }
+
+    /// Works off what one stream brings; `last` is the token of its last item, `begun` what is worked on or was.
+    async fn watch(&mut self, last: &mut String, begun: &mut HashSet<String>) -> Result<(), Status> {
+        let request = ful::WatchWorkRequest { node_id: self.node_id.clone(), resume_token: last.clone() };
+        let mut stream = self.pad.work.clone().watch_work(request).await?.into_inner();
+        while let Some(change) = stream.message().await? {
+            if !change.resume_token.is_empty() {
+                last.clone_from(&change.resume_token);
+            }
             let Some(work) = change.item.and_then(|item| item.fulfillment_order) else { continue };
             self.tally.seen(&work.order_id, self.clock.wall());
-            if work.state() != ful::FulfillmentState::Offered || !begun.insert(work.fulfillment_id.clone()) {
+            if work.state() != ful::FulfillmentState::Offered {
+                begun.remove(&work.fulfillment_id);
+                continue;
+            }
+            if !begun.insert(work.fulfillment_id.clone()) {
                 continue;
             }
             self.busy.0.fetch_add(1, Ordering::SeqCst);
@@ -60,6 +82,7 @@ impl Store {
             }
             self.busy.0.fetch_sub(1, Ordering::SeqCst);
         }
+        Ok(())
     }
 
     async fn work_off(&mut self, work: ful::FulfillmentOrder) -> Result<(), Status> {
