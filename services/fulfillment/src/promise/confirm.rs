@@ -7,7 +7,7 @@ use contract::fulfillment::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
 use jiff::{SignedDuration, Timestamp};
 
-use super::token::{locked, save};
+use super::token::{locked, refuse_and_release, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
@@ -45,7 +45,10 @@ impl Fulfillment {
                 Turn::Answered(reply) => return Ok(reply),
             };
             let mut stored = locked(&mut tx, token).await?;
-            stored.state = stored.state.confirm(order, now)?;
+            stored.state = match stored.state.confirm(order, now) {
+                Ok(confirmed) => confirmed,
+                Err(refusal) => return refuse_and_release(tx, &stored, now, refusal).await,
+            };
             save(&mut tx, &mut stored).await?;
             store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;
             let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tonic::Code;
 
 use super::rights::{must_hold, take};
-use super::token::{locked, save};
+use super::token::{locked, refuse_and_release, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store::promise::Stored;
@@ -40,7 +40,10 @@ impl Fulfillment {
             let mut tx = self.db.begin().await?;
             let mut stored = locked(&mut tx, token).await?;
             must_hold(call, &stored)?;
-            let extended = self.extended(&stored, call, until)?;
+            let extended = match self.extended(&stored, call, until) {
+                Ok(extended) => extended,
+                Err(refusal) => return refuse_and_release(tx, &stored, self.clock.business(), refusal).await,
+            };
             if take(call, &mut stored) || extended != stored.state {
                 stored.state = extended;
                 save(&mut tx, &mut stored).await?;

@@ -2,6 +2,7 @@
 
 use db::Tx;
 use domain::id::PromiseToken;
+use domain::promise::token::Refusal;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -42,4 +43,19 @@ pub(crate) async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Chan
 pub(crate) async fn release_stock(tx: &mut Tx, tokens: &[PromiseToken], now: Timestamp) -> Result<(), Error> {
     let subjects: Vec<Uuid> = tokens.iter().map(|token| token.uuid()).collect();
     task::add(tx, Kind::ReleaseReservation.name(), &subjects, now).await
+}
+
+/// Refuses a call for which the stock was held for longer already. If the promise ended meanwhile, nobody else would free
+/// its stock before the new time.
+pub(crate) async fn refuse_and_release<T>(
+    mut tx: Tx,
+    stored: &Stored,
+    now: Timestamp,
+    refusal: Refusal,
+) -> Result<T, Error> {
+    if !stored.state.holds() {
+        release_stock(&mut tx, &[stored.token], now).await?;
+        tx.commit().await?;
+    }
+    Err(refusal.into())
 }

@@ -1,12 +1,13 @@
 //! An inventory that is played.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_service_server::InventoryService;
 use futures_util::stream::BoxStream;
 use server::Violation;
+use tokio::sync::Notify;
 use tonic::{Code, Request, Response, Status};
 
 use crate::support::{START, at, stamp};
@@ -33,8 +34,17 @@ struct Books {
     /// How long each reservation was asked for, in seconds.
     ttl: HashMap<String, i64>,
     is_down: bool,
+    /// The next extension is done, and answered when its test says so.
+    extension: Option<Pause>,
     /// Streams of positions begin and never end.
     is_stuck: bool,
+}
+
+/// A call that waits: it says so, and goes on when it is told to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pause {
+    pub(crate) reached: Arc<Notify>,
+    pub(crate) go_on: Arc<Notify>,
 }
 
 /// An inventory that is played: it reserves all or nothing, once per reservation id.
@@ -75,6 +85,10 @@ impl FakeInventory {
     /// How long a reservation was asked for, in seconds.
     pub(crate) fn ttl(&self, reservation: &str) -> Option<i64> {
         self.books().ttl.get(reservation).copied()
+    }
+
+    pub(crate) fn pause_extension(&self) -> Pause {
+        self.books().extension.insert(Pause::default()).clone()
     }
 
     pub(crate) fn get_stuck(&self) {
@@ -223,13 +237,20 @@ impl InventoryService for FakeInventory {
         request: Request<stock::ExtendReservationRequest>,
     ) -> Result<Response<stock::ExtendReservationResponse>, Status> {
         let asked = request.into_inner();
-        let mut books = self.books();
-        books.up()?;
-        if !books.held.contains_key(&asked.reservation_id) {
-            return Err(Status::failed_precondition("gone"));
+        let pause = {
+            let mut books = self.books();
+            books.up()?;
+            if !books.held.contains_key(&asked.reservation_id) {
+                return Err(Status::failed_precondition("gone"));
+            }
+            let until = asked.expire_time.map_or(0, |until| until.seconds);
+            books.expires.insert(asked.reservation_id.clone(), until);
+            books.extension.take()
+        };
+        if let Some(pause) = pause {
+            pause.reached.notify_one();
+            pause.go_on.notified().await;
         }
-        let until = asked.expire_time.map_or(0, |until| until.seconds);
-        books.expires.insert(asked.reservation_id.clone(), until);
         let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
         Ok(Response::new(stock::ExtendReservationResponse { reservation }))
     }

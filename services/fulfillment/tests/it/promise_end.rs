@@ -349,3 +349,26 @@ async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores()
         assert_eq!(world.count(timed_out).await, 1);
     }
 }
+
+#[tokio::test]
+async fn a_promise_that_ends_while_its_stock_is_held_for_longer_leaves_no_stock_behind() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let pause = world.inventory.pause_extension();
+        let extend = pb::ExtendPromiseRequest {
+            request_id: v7().to_string(),
+            promise_token: promise.promise_token.clone(),
+            expire_time: Some(stamp(at("2026-01-12T10:25:00Z"))),
+        };
+        let mut client = world.promises();
+        let asked = tokio::spawn(async move { client.extend_promise(by(ORDERS, extend)).await });
+        pause.reached.notified().await;
+        world.pass(SignedDuration::from_mins(60));
+        world.run_due().await;
+        pause.go_on.notify_one();
+        let no = asked.await.unwrap().unwrap_err();
+        assert_eq!(no.code(), tonic::Code::FailedPrecondition);
+        world.run_due().await;
+        assert_eq!(world.inventory.held(), 0, "nobody else would free it");
+    }
+}
