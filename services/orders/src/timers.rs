@@ -192,7 +192,9 @@ impl Orders {
     }
 
     async fn hold_again(&self, order: &Order, until: Timestamp, now: Timestamp) -> Result<(), Error> {
-        let key = format!("{}/{}/{}", order.id, order.promise.token, micros(order.promise.held_until));
+        // with its version: what is left of the order may be less at the next try, and an id belongs to one request
+        let held_until = micros(order.promise.held_until);
+        let key = format!("{}/{}/{held_until}/{}", order.id, order.promise.token, order.version);
         match self
             .hold(&id::derived("orders.again", &key).to_string(), &Wanted::left_of(order), until, now)
             .await
