@@ -190,8 +190,12 @@ impl Orders {
 
     async fn write_all(&self, placements: Vec<Placement>) -> Vec<Result<Placed, Error>> {
         if placements.len() > 1 {
-            match self.write(&placements).await {
+            match db::retry(2, is_in_the_way, || self.write(&placements)).await {
                 Ok(wrote) => return wrote.into_iter().map(Ok).collect(),
+                // One by one each would wait as long again, and all that come after them.
+                Err(Error::Fault(Fault::Db(error))) if error.is_outage() => {
+                    return placements.iter().map(|_| Err(Fault::Db(error.clone()).into())).collect();
+                }
                 Err(error) => tracing::debug!(%error, "orders of a batch are placed one by one"),
             }
         }
@@ -249,6 +253,11 @@ impl Orders {
         }
         answer
     }
+}
+
+/// Somebody else has what the batch would lock.
+fn is_in_the_way(error: &Error) -> bool {
+    matches!(error, Error::Fault(Fault::Db(error)) if error.is_retry())
 }
 
 async fn answer_of_first(tx: &mut Tx, command: &Place) -> Result<pb::PlaceOrderResponse, Error> {

@@ -47,6 +47,11 @@ impl Fulfillment {
         if jobs.len() > 1 {
             match self.try_batch(&jobs).await {
                 Ok(done) => return done.into_iter().map(Ok).collect(),
+                // One by one each would wait as long again, and all that come after them.
+                Err(Error::Fault(Fault::Db(error))) if error.is_outage() => {
+                    self.settle_load(&jobs, Vec::new());
+                    return jobs.iter().map(|_| Err(Fault::Db(error.clone()).into())).collect();
+                }
                 // One of them may be poison: it must not take the others with it.
                 Err(error) => {
                     tracing::warn!(%error, jobs = jobs.len(), "a batch of holds failed, writing them one by one");
