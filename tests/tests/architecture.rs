@@ -16,13 +16,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bus", &["clock", "contract", "db"]),
     ("server", &["clock"]),
     ("service", &["bus", "clock", "contract", "db", "domain", "server"]),
+    // the stream of a node's work, which several services feed
+    ("work_feed", &["bus", "clock", "db", "domain", "service"]),
     ("inventory", SERVICE),
     ("orders", SERVICE),
     ("fulfillment", SERVICE),
     ("entrepot", EVERYTHING),
     ("flows", TESTS),
 ];
-const SERVICE: &[&str] = &["bus", "clock", "contract", "db", "domain", "server", "service"];
+const SERVICE: &[&str] = &["bus", "clock", "contract", "db", "domain", "server", "service", "work_feed"];
 const EVERYTHING: &[&str] =
     &["bus", "clock", "contract", "db", "domain", "fulfillment", "inventory", "orders", "server", "service"];
 

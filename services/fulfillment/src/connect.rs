@@ -44,11 +44,10 @@ impl Fulfillment {
         bus: &Bus,
         stop: &CancellationToken,
     ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
-        let (stock, network, work) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let [stock, network, work, upkeep] = std::array::from_fn(|_| Arc::clone(self));
         let stock_events = bus.subscribe(STOCK_TOPICS);
         let work_events = bus.subscribe(&[Topic::Fulfillment]);
-        let stops = [stop.clone(), stop.clone(), stop.clone()];
-        let [stop_stock, stop_network, stop_work] = stops;
+        let [stop_stock, stop_network, stop_work, stop_upkeep] = std::array::from_fn(|_| stop.clone());
         vec![
             (
                 "fulfillment.stock",
@@ -56,6 +55,7 @@ impl Fulfillment {
             ),
             ("fulfillment.network", Box::pin(async move { network.follow_network(stop_network).await })),
             ("fulfillment.work", Box::pin(async move { work.follow_work(stop_work, work_events).await })),
+            ("fulfillment.upkeep", Box::pin(async move { upkeep.keep_work(stop_upkeep).await })),
         ]
     }
 }

@@ -85,6 +85,7 @@ pub const MIGRATIONS: &Migrations = &[
         postgres: include_str!("../migrations/postgres/0006_pickup_code_key.sql"),
         sqlite: include_str!("../migrations/sqlite/0006_pickup_code_key.sql"),
     },
+    work_feed::migration(7),
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.
@@ -112,10 +113,10 @@ pub struct Fulfillment {
 }
 
 impl Fulfillment {
-    /// The service on its database, with its network read. Drive [`Self::follow_stock`], [`Self::follow_network`] and
-    /// [`Self::follow_work`] beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
+    /// The service on its database, with its network read. Drive [`Self::background`] beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
     pub async fn new(db: Db, clock: Clock, config: Config, peers: Peers) -> Result<Arc<Self>, Error> {
         let inventory = server::peer::acting(peers.inventory, &Principal::service("fulfillment"));
+        let work = work::state::WorkState::new(&config, &db, &clock);
         let service = Self {
             db,
             clock,
@@ -125,7 +126,7 @@ impl Fulfillment {
             load: network::load::Load::default(),
             holds: promise::combiner::queue(&config),
             weights: config.sourcing.weights(),
-            work: work::state::WorkState::new(&config),
+            work,
             config,
         };
         service.know_key().await?;

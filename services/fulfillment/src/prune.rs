@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Error;
-use crate::store::{claim, code, feed};
+use crate::store::{claim, code};
 use crate::{Fulfillment, store};
 
 /// The most rows of a kind that are forgotten in one go.
@@ -35,7 +35,7 @@ impl Fulfillment {
         loop {
             let mut tx = self.db.begin().await?;
             let some = [
-                feed::prune(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
+                work_feed::rows::prune(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
                 claim::prune(&mut tx, PRUNE_AT_ONCE).await?,
                 code::prune_void(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
                 code::prune_misses(&mut tx, before(window), PRUNE_AT_ONCE).await?,

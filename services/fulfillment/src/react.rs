@@ -1,6 +1,6 @@
 //! What other services tell: orders that are released, cancelled or lapse, and claims that are lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
@@ -128,12 +128,12 @@ impl Fulfillment {
 /// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
 /// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
 async fn lock_all(tx: &mut Tx, reactions: &[Reaction]) -> Result<(), Error> {
-    let (mut nodes, mut tokens) = (BTreeMap::new(), BTreeSet::new());
+    let (mut nodes, mut tokens) = (BTreeSet::new(), BTreeSet::new());
     let (mut orders, mut claims, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
     for reaction in reactions {
         match reaction {
             Reaction::Released(order) => {
-                nodes.insert(order.node.clone(), 0);
+                nodes.insert(order.node.clone());
                 tokens.insert(order.token);
             }
             Reaction::GivenUp(token, _) => {
@@ -149,11 +149,8 @@ async fn lock_all(tx: &mut Tx, reactions: &[Reaction]) -> Result<(), Error> {
     if is_plain {
         return Ok(());
     }
-    for node in store::feed::nodes_of(tx, &orders, &claims).await? {
-        nodes.insert(node, 0);
-    }
-    // No number is drawn yet; a node without a feed gets one.
-    store::feed::draw(tx, &nodes).await?;
+    nodes.extend(store::feed::nodes_of(tx, &orders, &claims).await?);
+    work_feed::rows::lock(tx, nodes).await?;
     store::promise::lock_many(tx, tokens.into_iter()).await?;
     Ok(())
 }

@@ -65,22 +65,6 @@ CREATE TABLE claim_notes (
     sku           TEXT   NOT NULL
 );
 
--- The last number of each node's feed. A change of the node's work locks this row first.
-CREATE TABLE work_feeds (
-    node_id TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
-    seq     BIGINT NOT NULL
-);
-
--- What changed at a node, in the order of the commits.
-CREATE TABLE work_feed (
-    node_id        TEXT   COLLATE "C" NOT NULL,
-    seq            BIGINT NOT NULL,
-    fulfillment_id UUID   NOT NULL,
-    fed_at         BIGINT NOT NULL,
-    PRIMARY KEY (node_id, seq)
-);
-CREATE INDEX work_feed_by_time ON work_feed (fed_at);
-
 -- The one code that opens a fulfillment order; only its keyed hash is kept.
 CREATE TABLE pickup_codes (
     fulfillment_id UUID   NOT NULL PRIMARY KEY,

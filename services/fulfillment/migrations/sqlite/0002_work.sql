@@ -65,22 +65,6 @@ CREATE TABLE claim_notes (
     sku           TEXT   NOT NULL
 ) STRICT;
 
--- The last number of each node's feed. A change of the node's work locks this row first.
-CREATE TABLE work_feeds (
-    node_id TEXT   NOT NULL PRIMARY KEY,
-    seq     INTEGER NOT NULL
-) STRICT;
-
--- What changed at a node, in the order of the commits.
-CREATE TABLE work_feed (
-    node_id        TEXT   NOT NULL,
-    seq            INTEGER NOT NULL,
-    fulfillment_id BLOB   NOT NULL,
-    fed_at         INTEGER NOT NULL,
-    PRIMARY KEY (node_id, seq)
-) STRICT;
-CREATE INDEX work_feed_by_time ON work_feed (fed_at);
-
 -- The one code that opens a fulfillment order; only its keyed hash is kept.
 CREATE TABLE pickup_codes (
     fulfillment_id BLOB   NOT NULL PRIMARY KEY,

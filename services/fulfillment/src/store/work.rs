@@ -1,7 +1,9 @@
 //! Fulfillment orders with their lines, pickup codes and missed look-ups.
 //!
-//! The node's row in `work_feeds` is *the* lock of its work: a change of a fulfillment order takes it first (see
-//! [`super::feed`]), so what is read after it is whole and does not move.
+//! The node's row in `work_feeds` is *the* lock of its work: a transaction that changes a fulfillment order takes it first
+//! (see [`super::feed`]), so what is read after it is whole and does not move.
+
+use std::collections::HashMap;
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
@@ -9,6 +11,7 @@ use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
 use uuid::Uuid;
+use work_feed::Position;
 
 use crate::Error;
 
@@ -34,20 +37,6 @@ macro_rules! select_work {
             $rest
         )
     };
-}
-
-/// Where a page of work goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) promised: Timestamp,
-    pub(crate) id: Uuid,
-}
-
-impl Position {
-    /// Before all work.
-    pub(crate) fn start() -> Self {
-        Self { promised: Timestamp::MIN, id: Uuid::nil() }
-    }
 }
 
 /// Stores fulfillment orders that are new.
@@ -192,6 +181,25 @@ pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored
     Ok(assemble(&rows)?.pop())
 }
 
+/// How many of these fulfillment orders, in their order, one page reads: at least one.
+pub(crate) async fn fitting_of(tx: &mut Tx, ids: &[Uuid]) -> Result<usize, Error> {
+    if ids.len() < 2 {
+        return Ok(ids.len());
+    }
+    let rows = tx
+        .batch_fetch(
+            "SELECT w.fulfillment_id, w.line_count FROM fulfillment_orders w JOIN {rows} ON w.fulfillment_id = r.id",
+            &[("id", Type::Uuid)],
+            ids.iter().map(|id| params![*id]).collect(),
+        )
+        .await?;
+    let mut counts: HashMap<Uuid, i64> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        counts.insert(row.get("fulfillment_id")?, row.get("line_count")?);
+    }
+    Ok(fitting(ids.iter().map(|id| counts.get(id).copied().unwrap_or(0))))
+}
+
 /// The id of the newest fulfillment order of an order.
 pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<FulfillmentId>, Error> {
     let row = tx
@@ -234,7 +242,7 @@ pub(crate) async fn open_work(
             "SELECT promised_at, fulfillment_id, line_count FROM fulfillment_orders
               WHERE node_id = $1 AND is_work AND (promised_at, fulfillment_id) > ($2, $3)
               ORDER BY promised_at, fulfillment_id LIMIT $4",
-            params![node.as_str(), micros(after.promised), after.id, limit.saturating_add(1)],
+            params![node.as_str(), micros(after.at), after.id, limit.saturating_add(1)],
         )
         .await?;
     page(tx, &found, limit).await
@@ -256,13 +264,7 @@ pub(crate) async fn in_states(
                 "SELECT promised_at, fulfillment_id, line_count FROM fulfillment_orders
                   WHERE node_id = $1 AND state = $2 AND (promised_at, fulfillment_id) > ($3, $4)
                   ORDER BY promised_at, fulfillment_id LIMIT $5",
-                params![
-                    node.as_str(),
-                    state.name(),
-                    micros(after.promised),
-                    after.id,
-                    limit.saturating_add(1)
-                ],
+                params![node.as_str(), state.name(), micros(after.at), after.id, limit.saturating_add(1)],
             )
             .await?;
         found.extend(rows);

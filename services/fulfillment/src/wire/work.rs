@@ -5,16 +5,16 @@ use domain::fulfillment::code::Code;
 use domain::fulfillment::{Collector, Line, Pick, RejectReason, ShortReason, State, Units};
 use domain::id::{FulfillmentId, IdError, NodeId, OrderId, check_text};
 use domain::name::check_name;
-use jiff::Timestamp;
 use prost::Message;
 use server::Principal;
 
 use service::{Call, Fields};
+use work_feed::{Cursor, Position};
 
-use super::token::{cursor, page_context, page_position};
+use super::token::{page_context, page_position};
 use super::{method_number, timestamp};
 use crate::error::Error;
-use crate::store::work::{Position, Stored};
+use crate::store::work::Stored;
 use crate::work::command::{
     FindByCode, GetWork, HandOver, IssueCode, ListWork, OnWork, PickLines, Reject, WatchWork,
 };
@@ -189,7 +189,7 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
     states.sort_unstable();
     let node = fields.finish(node)?;
     let after = match request.page_token.as_str() {
-        "" => Position::start(),
+        "" => Position::START,
         token => page_position(&page_context(&node, &states), token)
             .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
     };
@@ -207,7 +207,7 @@ pub(crate) fn watch_work(request: &pb::WatchWorkRequest) -> Result<WatchWork, Er
     let cursor = match request.resume_token.as_str() {
         "" => None,
         token => Some(
-            cursor(&node, token)
+            Cursor::of_token(&node, token)
                 .ok_or_else(|| Error::field("resume_token", "is not one of this node's stream"))?,
         ),
     };
@@ -286,13 +286,14 @@ fn line(line: &Line) -> pb::FulfillmentLine {
     }
 }
 
-/// A change of a node's work.
-pub(crate) fn work_item(stored: &Stored, seq: i64, fed: Timestamp) -> pb::WorkItem {
-    pb::WorkItem {
-        feed_sequence: seq,
-        fulfillment_order: Some(fulfillment_order(stored)),
-        feed_time: Some(timestamp(fed)),
-    }
+/// What a watcher gets.
+pub(crate) fn watched(message: work_feed::Message<Stored>) -> pb::WatchWorkResponse {
+    let item = message.item.map(|item| pb::WorkItem {
+        feed_sequence: item.seq,
+        fulfillment_order: Some(fulfillment_order(&item.work)),
+        feed_time: Some(timestamp(item.time)),
+    });
+    pb::WatchWorkResponse { item, resume_token: message.resume_token }
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Fulfillment {
         let request = CancelRequest { number: asked.cancel_number, lines: &lines, reason: &asked.reason };
         change.apply(|order, now| Ok(order.cancel(request, now)))?;
         self.save_among(tx, &mut change, slots).await?;
-        self.work.hub.pending([change.feed.node]);
+        self.work.room.pending([change.stored.order.node]);
         Ok(())
     }
 }

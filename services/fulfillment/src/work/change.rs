@@ -7,9 +7,10 @@ use db::Tx;
 use domain::fulfillment::{Event, Order, Refusal};
 use domain::id::FulfillmentId;
 use jiff::Timestamp;
+use work_feed::{Feed, rows};
 
 use crate::store::capacity::Changes;
-use crate::store::feed::{self, Feed};
+use crate::store::feed::{self, KIND};
 use crate::store::work::Stored;
 use crate::store::{code, record, work as store};
 use crate::{Error, Fulfillment};
@@ -23,12 +24,12 @@ pub(crate) struct By {
 
 /// A fulfillment order that is being changed under the lock of its node's feed.
 pub(crate) struct Change {
-    pub(crate) feed: Feed,
     pub(crate) stored: Stored,
     pub(crate) now: Timestamp,
     /// What the actor says in its own words; empty: nothing. It is kept, and no event tells it.
     pub(crate) note: String,
-    before: Option<Order>,
+    /// The locked feed, and the fulfillment order as it was loaded; none: it is new.
+    loaded: Option<(Feed, Order)>,
     actor: String,
     /// The trace of what caused it.
     trace: Option<String>,
@@ -38,9 +39,8 @@ pub(crate) struct Change {
 impl Change {
     /// Begins with a fulfillment order that is not stored yet; its number in the feed is drawn later.
     pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
-        let feed = Feed { node: stored.order.node.clone(), seq: 0 };
         let By { actor, trace } = by.clone();
-        Self { feed, stored, now, note: String::new(), before: None, actor, trace, events: Vec::new() }
+        Self { stored, now, note: String::new(), loaded: None, actor, trace, events: Vec::new() }
     }
 
     /// Lets the order go on; its event is kept with the order as it is then.
@@ -84,9 +84,9 @@ impl Fulfillment {
         let feed = feed::lock_of(tx, id).await?.ok_or_else(missing)?;
         let mut stored = store::load(tx, id).await?.ok_or_else(missing)?;
         stored.order.clocks = self.work.clocks;
-        let before = Some(stored.order.clone());
+        let loaded = Some((feed, stored.order.clone()));
         let (actor, trace) = (actor.to_owned(), bus::trace::current());
-        Ok(Change { feed, stored, now, note: String::new(), before, actor, trace, events: Vec::new() })
+        Ok(Change { stored, now, note: String::new(), loaded, actor, trace, events: Vec::new() })
     }
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
@@ -103,9 +103,10 @@ impl Fulfillment {
         change: &mut Change,
         slots: &mut Changes,
     ) -> Result<(), Error> {
-        let Some(before) = change.before.as_ref().filter(|_| !change.events.is_empty()) else {
+        if change.events.is_empty() {
             return Ok(());
-        };
+        }
+        let Some((feed, before)) = change.loaded.as_mut() else { return Ok(()) };
         let order = &change.stored.order;
         store::update(tx, before, &change.stored).await?;
         if order.state().is_over() && !before.state().is_over() {
@@ -117,7 +118,7 @@ impl Fulfillment {
         if !change.note.is_empty() {
             record::note(tx, &change.stored, &change.note, &change.actor).await?;
         }
-        feed::append(tx, &mut change.feed, order.id, change.now).await?;
+        feed.append(tx, KIND, order.id.uuid(), change.now).await?;
         bus::outbox::append(tx, &change.events).await?;
         change.tell();
         Ok(())
@@ -127,30 +128,21 @@ impl Fulfillment {
     pub(crate) async fn save_new(
         &self,
         tx: &mut Tx,
-        changes: &mut [Change],
+        changes: &[Change],
         slots: &mut Changes,
     ) -> Result<(), Error> {
-        let mut counts = std::collections::BTreeMap::new();
-        for change in changes.iter() {
-            *counts.entry(change.feed.node.clone()).or_insert(0_i64) += 1;
+        let mut entries = Vec::with_capacity(changes.len());
+        for Change { stored, now, .. } in changes {
+            entries.push((&stored.order.node, stored.order.id.uuid(), *now));
         }
-        let mut last = feed::draw(tx, &counts).await?;
-        // The numbers of a node are given from the last one down, so the changes are walked backwards.
-        for change in changes.iter_mut().rev() {
-            let missing = || Error::corrupt(format!("no feed of node {}", change.feed.node));
-            let next = last.get_mut(&change.feed.node).ok_or_else(missing)?;
-            change.feed.seq = *next;
-            *next -= 1;
-        }
+        rows::append_new(tx, KIND, &entries).await?;
         store::insert(tx, &changes.iter().map(|change| &change.stored).collect::<Vec<_>>()).await?;
-        feed::enter(tx, changes.iter().map(|change| (&change.feed, change.stored.order.id, change.now)))
-            .await?;
         let of = |change: &Change| {
             let trace = change.trace.clone();
             change.events.clone().into_iter().map(move |event| (event, trace.clone()))
         };
         bus::outbox::append_traced(tx, &changes.iter().flat_map(of).collect::<Vec<_>>()).await?;
-        for change in changes.iter() {
+        for change in changes {
             let order = &change.stored.order;
             if order.state().is_over() {
                 self.free_capacity(tx, order.token, slots).await?;

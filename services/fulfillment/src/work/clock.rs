@@ -68,7 +68,7 @@ impl Fulfillment {
         }
         self.save(&mut tx, &mut change).await?;
         tx.commit().await?;
-        self.work.hub.wake(&change.feed.node);
+        self.work.room.wake(&change.stored.order.node);
         Ok(true)
     }
 }

@@ -7,8 +7,8 @@ use domain::fulfillment::{Collector, Pick, RejectReason, State, Units};
 use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use jiff::Timestamp;
 
-use crate::store::work::Position;
 use service::Call;
+use work_feed::{Cursor, Position};
 
 /// A verb that needs no more than the fulfillment order.
 pub(crate) struct OnWork {
@@ -67,23 +67,6 @@ pub(crate) struct ListWork {
     pub(crate) states: Vec<State>,
     pub(crate) size: usize,
     pub(crate) after: Position,
-}
-
-/// Where a stream goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cursor {
-    /// Lists the open work; changes after `seq` come then.
-    Listing {
-        /// The last number of the feed when the list began.
-        seq: i64,
-        /// The last work that was sent.
-        after: Position,
-    },
-    /// All up to this number was sent.
-    Live {
-        /// The last number sent.
-        seq: i64,
-    },
 }
 
 /// Asks for a node's stream.

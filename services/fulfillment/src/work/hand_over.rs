@@ -64,7 +64,7 @@ impl Fulfillment {
         record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
         let reply = wire::fulfillment_order(&change.stored);
         command.call.finish(tx, &reply).await?;
-        self.work.hub.wake(&change.feed.node);
+        self.work.room.wake(&change.stored.order.node);
         Ok(reply)
     }
 

@@ -34,7 +34,7 @@ impl Fulfillment {
         store::keep(&mut tx, id, &node, &self.work.key.digest(&node, &code), now).await?;
         self.save(&mut tx, &mut change).await?;
         tx.commit().await?;
-        self.work.hub.wake(&node);
+        self.work.room.wake(&node);
         Ok((code, id))
     }
 

@@ -43,9 +43,9 @@ impl Fulfillment {
             }
             changes.push(change);
         }
-        self.save_new(tx, &mut changes, slots).await?;
+        self.save_new(tx, &changes, slots).await?;
         for change in changes {
-            self.work.hub.pending([change.feed.node]);
+            self.work.room.pending([change.stored.order.node]);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ impl Fulfillment {
             return Ok(());
         }
         self.save_among(tx, &mut change, slots).await?;
-        self.work.hub.pending([change.feed.node]);
+        self.work.room.pending([change.stored.order.node]);
         Ok(())
     }
 }

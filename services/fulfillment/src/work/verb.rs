@@ -43,7 +43,7 @@ impl Fulfillment {
         self.save(&mut tx, &mut change).await?;
         let reply = wire::fulfillment_order(&change.stored);
         call.finish(tx, &reply).await?;
-        self.work.hub.wake(&change.feed.node);
+        self.work.room.wake(&change.stored.order.node);
         Ok(reply)
     }
 }

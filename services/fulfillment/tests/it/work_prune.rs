@@ -11,9 +11,9 @@ async fn the_feed_forgets_however_much_is_old() {
         let work = shop.placed("N1", &[1]).await;
         // A busy week: far more than is forgotten in one transaction.
         shop.alter(
-            "INSERT INTO work_feed (node_id, seq, fulfillment_id, fed_at)
+            "INSERT INTO work_feed (node_id, seq, kind, item_id, fed_at)
              WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 2501)
-             SELECT f.node_id, n.i, f.fulfillment_id, f.fed_at FROM work_feed f CROSS JOIN n",
+             SELECT f.node_id, n.i, f.kind, f.item_id, f.fed_at FROM work_feed f CROSS JOIN n",
         )
         .await;
         shop.alter("UPDATE work_feeds SET seq = 2501").await;

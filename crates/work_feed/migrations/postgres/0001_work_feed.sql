@@ -1,0 +1,31 @@
+-- The feed of each node's work.
+
+-- The last number of each node's feed. A transaction that changes work of the node locks this row first.
+CREATE TABLE work_feeds (
+    node_id TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    seq     BIGINT NOT NULL
+);
+
+-- What changed at a node, in the order of the commits. The body is empty where the kind has tables of its own.
+CREATE TABLE work_feed (
+    node_id TEXT   COLLATE "C" NOT NULL,
+    seq     BIGINT NOT NULL,
+    kind    TEXT   COLLATE "C" NOT NULL,
+    item_id UUID   NOT NULL,
+    body    BYTEA,
+    fed_at  BIGINT NOT NULL,
+    PRIMARY KEY (node_id, seq)
+);
+CREATE INDEX work_feed_by_time ON work_feed (fed_at);
+
+-- Open work of the kinds that have no tables in this database.
+CREATE TABLE relayed_work (
+    node_id TEXT   COLLATE "C" NOT NULL,
+    kind    TEXT   COLLATE "C" NOT NULL,
+    item_id UUID   NOT NULL,
+    sort_at BIGINT NOT NULL,
+    body    BYTEA  NOT NULL,
+    fed_at  BIGINT NOT NULL,
+    PRIMARY KEY (node_id, kind, item_id)
+);
+CREATE INDEX relayed_work_by_place ON relayed_work (node_id, kind, sort_at, item_id);
