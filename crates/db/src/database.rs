@@ -16,11 +16,9 @@ use crate::connection::{Address, Connection, Params, Server, Want};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::plan::Plans;
-use crate::pool::{Lease, Pool};
+use crate::pool::Pool;
 use crate::remote::Remote;
 use crate::text::is_name;
-use crate::to_the_end::to_the_end;
-use crate::tx::{Link, Mode, Tx};
 use crate::writer::Writer;
 
 /// A disk counts as full for this long after the last write that failed for it.
@@ -32,7 +30,8 @@ const STATEMENTS: usize = 512;
 /// Rows are found by key, many with one prepared statement. A plan made while a table was empty reads all of it, and
 /// stays in use after the table has grown until the next ANALYZE: so these plans are not offered, but for surveys.
 /// A bitmap scan collects all that an index finds before it sorts it, where a page needs the first rows along the index.
-const AVOIDED: [&str; 4] = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"];
+pub(crate) const AVOIDED: [&str; 4] =
+    ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan"];
 /// The server's end of a connection: a statement whose caller closed the connection ends within a second (PostgreSQL
 /// 14 and later on Linux), and what a silent network left behind within about 20.
 const NOTICES_LOSS: [(&str, &str); 5] = [
@@ -43,7 +42,7 @@ const NOTICES_LOSS: [(&str, &str); 5] = [
     ("tcp_user_timeout", "10s"),
 ];
 /// How much longer than the server's own limit an answer may stay out: the server ends the statement first, if it can.
-const NETWORK: Duration = Duration::from_secs(5);
+pub(crate) const NETWORK: Duration = Duration::from_secs(5);
 
 /// How a database is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,13 +86,13 @@ impl Default for Options {
 
 /// A database. Cheap to clone.
 #[derive(Clone)]
-pub struct Db(Arc<Shared>);
+pub struct Db(pub(crate) Arc<Shared>);
 
-struct Shared {
-    engine: Engine,
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
     options: Options,
-    write: Write,
-    readers: Pool,
+    pub(crate) write: Write,
+    pub(crate) readers: Pool,
     wakeups: Arc<watch::Sender<u64>>,
     /// Why the last write failed, if the disk was full.
     full: Mutex<Option<(Error, Instant)>>,
@@ -101,7 +100,7 @@ struct Shared {
     plans: OnceLock<Plans>,
 }
 
-enum Write {
+pub(crate) enum Write {
     Postgres(Pool),
     Sqlite(Writer),
 }
@@ -160,51 +159,7 @@ impl Db {
         &self.0.options
     }
 
-    /// Begins a write transaction. PostgreSQL: READ COMMITTED. `SQLite`: waits for the turn of the one writer, in order.
-    ///
-    /// The begin itself is never cancelled half-way: a caller that goes away leaves nothing open.
-    pub async fn begin(&self) -> Result<Tx> {
-        let started = Instant::now();
-        let link = match &self.0.write {
-            Write::Sqlite(writer) => Link::Writer(writer.begin().await?),
-            Write::Postgres(pool) => Link::Pooled(begin_pooled(pool, "BEGIN").await?),
-        };
-        metrics::histogram!("entrepot_db_begin_seconds", "engine" => self.0.engine.name())
-            .record(started.elapsed().as_secs_f64());
-        Ok(Tx::new(self.clone(), link, Mode::Write))
-    }
-
-    /// Reads, without waiting for writers; each statement sees what is committed by then.
-    pub async fn read(&self) -> Result<Tx> {
-        let readers = &self.0.readers;
-        let lease = readers.lease(readers.permit().await?).await?;
-        Ok(Tx::new(self.clone(), Link::Pooled(lease), Mode::Read))
-    }
-
-    /// Reads, without waiting for writers; all statements see the same moment. Keep it short.
-    pub async fn snapshot(&self) -> Result<Tx> {
-        let text = match self.0.engine {
-            Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            Engine::Sqlite => "BEGIN DEFERRED",
-        };
-        let lease = begin_pooled(&self.0.readers, text).await?;
-        Ok(Tx::new(self.clone(), Link::Pooled(lease), Mode::Snapshot))
-    }
-
-    /// The same for questions about whole tables: a statement may take `limit`, and the planner is free to read all
-    /// rows. It holds back the clean-up of old row versions as long as it is open.
-    pub async fn survey(&self, limit: Duration) -> Result<Tx> {
-        let mut tx = self.snapshot().await?;
-        if self.0.engine == Engine::Postgres {
-            let ms = limit.as_millis().max(1);
-            let free = AVOIDED.map(|plan| format!("SET LOCAL {plan} = on")).join("; ");
-            tx.control(format!("SET LOCAL statement_timeout = '{ms}ms'; {free}")).await?;
-            tx.be_patient(limit + NETWORK)?;
-        }
-        Ok(tx)
-    }
-
-    /// Signalled after each commit whose transaction asked for it with [`Tx::wake_on_commit`].
+    /// Signalled after each commit whose transaction asked for it with [`crate::Tx::wake_on_commit`].
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.wakeups.subscribe()
     }
@@ -215,30 +170,6 @@ impl Db {
         let mut attached = self.0.attached.lock().unwrap_or_else(PoisonError::into_inner);
         let found = attached.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(T::default()));
         Arc::clone(found).downcast().unwrap_or_default()
-    }
-
-    /// Writes a copy of the whole database, taken at one moment, to a new file. `SQLite` only.
-    pub async fn backup_to(&self, path: &Path) -> Result<()> {
-        if self.0.engine == Engine::Postgres {
-            return Err(Error::misuse("back up PostgreSQL with its own tools"));
-        }
-        let text = path.to_str().ok_or_else(|| Error::misuse("path is not UTF-8"))?;
-        // an empty file is taken over as it is: the copy is private from its first byte on
-        private_file(text)?;
-        let mut tx = self.read().await?;
-        tx.execute("VACUUM INTO $1", crate::params![text]).await?;
-        let synced = tokio::fs::File::open(path).await;
-        match synced {
-            Ok(file) => file.sync_all().await,
-            Err(error) => Err(error),
-        }
-        .map_err(|error| Error::Unavailable(format!("backup: {}", error.kind())))
-    }
-
-    /// Whether the database answers: for readiness probes.
-    pub async fn ping(&self) -> Result<()> {
-        let mut tx = self.read().await?;
-        tx.fetch_one("SELECT 1 AS one", Vec::new()).await.map(|_| ())
     }
 
     /// That the disk is full, as a write found it. Forgotten at the first commit that comes 5 s later: small writes may
@@ -283,29 +214,6 @@ impl Db {
     }
 }
 
-/// Begins to the end, so that a caller that goes away cannot stop it between question and answer: the lease then comes
-/// back to nobody, is dropped, and rolls back.
-async fn begin_pooled(pool: &Pool, text: &'static str) -> Result<Lease> {
-    let permit = pool.permit().await?;
-    let pool = pool.clone();
-    to_the_end(async move {
-        let mut lease = pool.lease(permit).await?;
-        lease.busy = true;
-        if let Err(error) = lease.connection()?.control(text).await {
-            if !error.is_lost() {
-                return Err(error);
-            }
-            lease.replace().await?;
-            lease.busy = true;
-            lease.connection()?.control(text).await?;
-        }
-        lease.busy = false;
-        lease.in_tx = true;
-        Ok(lease)
-    })
-    .await
-}
-
 fn sqlite_address(path: &str, read_only: bool) -> Result<Address> {
     if !Path::new(path).is_absolute() {
         return Err(Error::misuse("sqlite url needs an absolute path"));
@@ -333,7 +241,7 @@ fn sqlite_address(path: &str, read_only: bool) -> Result<Address> {
 }
 
 /// A new file is readable by its owner only; its companions inherit that.
-fn private_file(path: &str) -> Result<()> {
+pub(crate) fn private_file(path: &str) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]

@@ -32,6 +32,7 @@
 //! | payload | `BYTEA` | `BLOB` | `Vec<u8>` |
 //! | measure | `DOUBLE PRECISION` | `REAL` | `f64` |
 
+mod begin;
 mod bind;
 mod connection;
 mod database;

@@ -1,5 +1,6 @@
 //! The shape of a service, by which a process runs it without knowing which one it is.
 
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,15 +23,28 @@ pub struct About {
     /// The gRPC services that it serves, by full name.
     pub serves: &'static [&'static str],
     /// Who may call what.
-    pub access: fn() -> Vec<Access>,
+    pub access: &'static [Access],
     /// The domain of its errors.
     pub domain: &'static str,
     /// The reasons that its calls can be refused with, besides those of every service.
     pub reasons: &'static [Reason],
 }
 
-/// Why what is due could not be done, for the log.
-pub type Failure = String;
+/// Why what is due could not be done, for the log. Any error becomes one by `?`.
+#[derive(Debug, Clone)]
+pub struct Failure(String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Work that runs beside the calls, by name.
 pub type Task = (&'static str, BoxFuture<'static, ()>);
@@ -63,7 +77,7 @@ pub trait Service: Consumer {
 }
 
 /// The gRPC services of a service, for callers in this process.
-pub fn peer(service: Arc<dyn Service>) -> Peer {
+pub fn peer(service: Arc<impl Service + ?Sized>) -> Peer {
     let mut routes = RoutesBuilder::default();
     service.add_routes(&mut routes);
     server::peer::local(routes.routes().prepare())

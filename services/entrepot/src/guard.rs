@@ -13,6 +13,7 @@ use clock::{Clock, Follow};
 use db::{Db, Engine, Tx};
 use jiff::Timestamp;
 use service::Service;
+use service::shape::Failure;
 use tokio_util::sync::CancellationToken;
 
 /// The lease that an operator takes so that everything due is ended while it lasts.
@@ -66,7 +67,7 @@ impl Guard {
     }
 
     /// Something is due by business time. Answers whether it may be ended now.
-    pub(crate) async fn admits(&mut self, service: &dyn Service) -> Result<bool, String> {
+    pub(crate) async fn admits(&mut self, service: &dyn Service) -> Result<bool, Failure> {
         let why = self.objection(service).await?;
         let name = service.name();
         metrics::gauge!("entrepot_timers_paused", "service" => name).set(f64::from(u8::from(why.is_some())));
@@ -95,8 +96,8 @@ impl Guard {
         self.usual.add(self.usual.begun.elapsed().as_secs() / 60, count);
     }
 
-    async fn objection(&self, service: &dyn Service) -> Result<Option<String>, String> {
-        let mut tx = self.db.read().await.map_err(|error| error.to_string())?;
+    async fn objection(&self, service: &dyn Service) -> Result<Option<String>, Failure> {
+        let mut tx = self.db.read().await?;
         let followed = follow(&mut tx, &self.clock).await?;
         if let Follow::Leapt(ahead) = followed {
             return Ok(Some(leapt(self.db.engine(), ahead)));
@@ -164,7 +165,7 @@ pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
                 }
                 was_off = off.is_some();
             }
-            Err(error) => tracing::debug!(error, "the clock could not be compared with the database's"),
+            Err(error) => tracing::debug!(%error, "the clock could not be compared with the database's"),
         }
         tokio::select! {
             () = stop.cancelled() => break,
@@ -174,8 +175,8 @@ pub(crate) async fn compare(db: Db, clock: Clock, stop: CancellationToken) {
 }
 
 /// Reads the reference once.
-pub(crate) async fn once(db: &Db, clock: &Clock) -> Result<(), String> {
-    let mut tx = db.read().await.map_err(|error| error.to_string())?;
+pub(crate) async fn once(db: &Db, clock: &Clock) -> Result<(), Failure> {
+    let mut tx = db.read().await?;
     follow(&mut tx, clock).await?;
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("entrepot_clock_machine_ahead_seconds").set(machine_ahead(clock) as f64 / 1_000_000.0);
@@ -203,11 +204,11 @@ fn machine_off(engine: Engine, ahead: i64) -> Option<String> {
     })
 }
 
-async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, String> {
+async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, Failure> {
     let asked = Instant::now();
     let reference = if tx.engine().has_own_clock() {
-        let now = tx.now().await.map_err(|error| error.to_string())?;
-        Timestamp::from_microsecond(now).map_err(|error| error.to_string())?
+        let now = tx.now().await?;
+        Timestamp::from_microsecond(now)?
     } else {
         // one process and one machine: its clock is the reference
         clock.wall()
@@ -221,8 +222,8 @@ async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, String> {
     }
 }
 
-async fn is_resumed(tx: &mut Tx) -> Result<bool, String> {
-    lease::is_held(tx, RESUME).await.map_err(|error| error.to_string())
+async fn is_resumed(tx: &mut Tx) -> Result<bool, Failure> {
+    Ok(lease::is_held(tx, RESUME).await?)
 }
 
 /// What operators read about a leap, in microseconds.

@@ -10,6 +10,7 @@ use bus::lease::Keeper;
 use clock::Clock;
 use jiff::Timestamp;
 use service::Service;
+use service::shape::Failure;
 use tokio_util::sync::CancellationToken;
 
 use crate::guard::Guard;
@@ -49,7 +50,7 @@ pub(crate) async fn run(
             Err(error) => {
                 errors += 1;
                 metrics::counter!("entrepot_timer_errors_total", "service" => service.name()).increment(1);
-                tracing::warn!(service = service.name(), error, errors, "what is due is tried again");
+                tracing::warn!(service = service.name(), %error, errors, "what is due is tried again");
                 Duration::from_millis(50 * 2_u64.pow(errors.min(6)))
             }
         };
@@ -70,8 +71,8 @@ async fn turn(
     clock: &Clock,
     lease: &mut Keeper,
     guard: &mut Guard,
-) -> Result<Duration, String> {
-    if lease.hold().await.map_err(|error| error.to_string())?.is_none() {
+) -> Result<Duration, Failure> {
+    if lease.hold().await?.is_none() {
         return Ok(POLL);
     }
     match service.next_due().await? {

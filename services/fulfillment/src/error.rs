@@ -99,6 +99,9 @@ pub enum Error {
     /// No such node.
     #[error("node {0} does not exist")]
     NodeNotFound(String),
+    /// A store may not change another node.
+    #[error("a store may not change {0}")]
+    NotYourNode(NodeId),
     /// No such promise.
     #[error("promise {0} does not exist")]
     PromiseNotFound(String),
@@ -246,6 +249,7 @@ impl Error {
         let fact = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
         match self {
             Self::NodeNotFound(node) | Self::NodeChanged(node) => fact("node_id", node),
+            Self::NotYourNode(node) => fact("node_id", node.as_str()),
             Self::PromiseNotFound(token) => fact("promise_token", token),
             Self::PromiseTaken(token) => fact("promise_token", &token.to_string()),
             Self::NotPromised(refused) => refused.facts(),
@@ -303,6 +307,7 @@ impl From<Error> for Status {
             Error::CodeVoid => reason::PICKUP_CODE_VOID,
             Error::WrongCode { .. } => reason::WRONG_PICKUP_CODE,
             Error::NodeNotFound(_) => reason::NODE_NOT_FOUND,
+            Error::NotYourNode(_) => reason::NOT_YOUR_NODE,
             Error::PromiseNotFound(_) => reason::PROMISE_NOT_FOUND,
             Error::DecisionNotFound(_) => reason::DECISION_NOT_FOUND,
             Error::NodeChanged(_) => reason::NODE_CHANGED,

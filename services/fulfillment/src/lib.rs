@@ -14,12 +14,12 @@
 mod api;
 mod backoff;
 mod config;
-mod connect;
 mod error;
 mod network;
 mod promise;
 mod prune;
 mod react;
+mod rights;
 mod shape;
 mod store;
 mod tasks;
@@ -37,14 +37,12 @@ use domain::id::NodeId;
 use domain::network::Node;
 use domain::sourcing::cost::Weights;
 use server::{Peer, Principal};
-use tonic::service::Routes;
 
-pub use api::access;
 pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
-pub use connect::SERVICES;
 pub use error::{DOMAIN, Error, NotPromised, Shortage, reason};
 pub use promise::follow::STOCK_TOPICS;
-pub use shape::ABOUT;
+pub use rights::ACCESS;
+pub use shape::{ABOUT, SERVICES};
 pub use work::know_key::has_pickup_code_key;
 
 /// The tables of this service.
@@ -113,7 +111,7 @@ pub struct Fulfillment {
 }
 
 impl Fulfillment {
-    /// The service on its database, with its network read. Drive [`Self::background`] beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
+    /// The service on its database, with its network read. Drive its background tasks beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
     pub async fn new(db: Db, clock: Clock, config: Config, peers: Peers) -> Result<Arc<Self>, Error> {
         let inventory = server::peer::acting(peers.inventory, &Principal::service("fulfillment"));
         let work = work::state::WorkState::new(&config, &db, &clock);
@@ -134,11 +132,9 @@ impl Fulfillment {
         Ok(Arc::new(service))
     }
 
-    /// What it answers over gRPC.
-    pub fn routes(self: &Arc<Self>) -> Routes {
-        let mut routes = Routes::builder();
-        self.add_routes(&mut routes);
-        routes.routes()
+    /// Its gRPC services, for callers in this process.
+    pub fn peer(self: &Arc<Self>) -> Peer {
+        service::shape::peer(Arc::clone(self))
     }
 
     /// A node of the network, as this process knows it.

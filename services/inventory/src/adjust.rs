@@ -12,6 +12,7 @@ use crate::Inventory;
 use crate::error::Error;
 use crate::goods::{self, Change, Verdict};
 use crate::ledger::Slot;
+use crate::rights::own_node;
 use crate::wire;
 
 /// The most settings of safety stock at once.
@@ -127,7 +128,7 @@ fn adjustment(
     let (Some(request), Some(key)) = (request, key) else {
         return Err(Error::field("request_id", "is required"));
     };
-    wire::own_node(principal, &key.node)?;
+    own_node(principal, &key.node)?;
     let reference = request.id.to_string();
     let change = Change {
         key,
@@ -168,6 +169,6 @@ fn settings(
         });
     }
     fields.done()?;
-    changes.iter().try_for_each(|change| wire::own_node(principal, &change.key.node))?;
+    changes.iter().try_for_each(|change| own_node(principal, &change.key.node))?;
     Ok((request.ok_or_else(|| Error::field("request_id", "is required"))?, changes))
 }

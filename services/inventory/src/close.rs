@@ -14,6 +14,7 @@ use crate::Inventory;
 use crate::error::Error;
 use crate::goods::{self, Change};
 use crate::ledger::Slot;
+use crate::rights::own_node;
 use crate::row::{Feed, MAX_REFERENCE, MAX_SOURCE};
 use crate::store::positions::{self, Vanishing};
 use crate::wire;
@@ -104,7 +105,7 @@ impl Inventory {
         let (Some(request), Some(node)) = (request, node) else {
             return Err(Error::field("request_id", "is required"));
         };
-        wire::own_node(principal, &node)?;
+        own_node(principal, &node)?;
         let reference = format!("{}:{}", message.source, message.reference);
         Ok((request, Close { node, at, reference, force: message.force }))
     }

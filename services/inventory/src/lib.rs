@@ -13,7 +13,7 @@
 //! - A claim ends once: consumed, released or expired; what was released before it was taken stays released.
 //! - The same request id has one effect and one answer.
 //!
-//! Callers' commands on reservations go through one queue ([`Inventory::background`]): what waits is decided in one
+//! Callers' commands on reservations go through one queue, served by its background tasks: what waits is decided in one
 //! transaction, so a hot SKU costs one row lock per batch. Absent on purpose: prices, orders, people, nodes (any
 //! well-formed node may hold stock).
 
@@ -37,6 +37,7 @@ mod queue;
 mod react;
 mod release;
 mod reserve;
+mod rights;
 mod row;
 mod settle;
 mod shape;
@@ -50,18 +51,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
-use contract::inventory::v1::inventory_events_service_server::InventoryEventsServiceServer;
-use contract::inventory::v1::inventory_service_server::InventoryServiceServer;
 use db::Db;
-use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use server::auth::kind::{ALL, CHANNEL, OPS, SERVICE, STORE};
-use server::{Access, Peer, StreamPlaces};
-use tokio_util::sync::CancellationToken;
-use tonic::service::RoutesBuilder;
+use server::{Peer, StreamPlaces};
 
 pub use error::{DOMAIN, Error, reason};
-pub use shape::ABOUT;
+pub use rights::ACCESS;
+pub use shape::{ABOUT, SERVICES};
 
 use catalogue::Catalogue;
 use queue::CommandQueue;
@@ -76,40 +72,6 @@ pub const MIGRATIONS: &db::Migrations = &[db::Migration {
 
 /// The name under which [`MIGRATIONS`] are recorded.
 pub const MIGRATION_SET: &str = "inventory";
-
-/// The gRPC services served.
-pub const SERVICES: &[&str] =
-    &["entrepot.inventory.v1.InventoryService", "entrepot.inventory.v1.InventoryEventsService"];
-
-const WORKERS: &[&str] = &[SERVICE, OPS];
-const FEEDERS: &[&str] = &[SERVICE, OPS, CHANNEL, STORE];
-
-/// Who may call what.
-pub const ACCESS: &[Access] = &[
-    Access::to("/entrepot.inventory.v1.InventoryService/PutSkus", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/GetSku", ALL),
-    Access::to("/entrepot.inventory.v1.InventoryService/ListSkus", ALL),
-    Access::to("/entrepot.inventory.v1.InventoryService/ApplySnapshot", FEEDERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ApplyDeltas", FEEDERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ImportStock", FEEDERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/CloseSnapshot", FEEDERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/AdjustStock", &[SERVICE, OPS, STORE]),
-    Access::to("/entrepot.inventory.v1.InventoryService/SetSafetyStock", &[SERVICE, OPS, STORE]),
-    Access::to("/entrepot.inventory.v1.InventoryService/Reserve", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ConfirmReservation", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ReleaseReservation", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ConsumeReservation", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ExtendReservation", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/GetReservation", &[SERVICE, OPS, STORE, CHANNEL]),
-    Access::to("/entrepot.inventory.v1.InventoryService/GetAvailability", ALL),
-    Access::to("/entrepot.inventory.v1.InventoryService/BatchGetAvailability", ALL),
-    Access::to("/entrepot.inventory.v1.InventoryService/ListAvailability", ALL),
-    Access::to("/entrepot.inventory.v1.InventoryService/StreamPositions", FEEDERS),
-    Access::to("/entrepot.inventory.v1.InventoryService/ListMovements", &[SERVICE, OPS, STORE]),
-    Access::to("/entrepot.inventory.v1.InventoryService/Audit", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryEventsService/ReplayEvents", WORKERS),
-    Access::to("/entrepot.inventory.v1.InventoryEventsService/ListHeads", WORKERS),
-];
 
 /// The settings of this service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +114,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// The service on a database that has its tables and those of `bus`. Callers of reservations are answered while
-    /// [`Inventory::background`] runs.
+    /// its background tasks run.
     pub fn new(db: Db, clock: Clock, config: &Config) -> Arc<Self> {
         let queue = CommandQueue::new(db.clone(), clock.clone(), config.queue, config.batch);
         Arc::new(Self {
@@ -168,27 +130,8 @@ impl Inventory {
         })
     }
 
-    /// Adds the gRPC services.
-    pub fn routes(self: &Arc<Self>, routes: &mut RoutesBuilder) {
-        routes.add_service(server::limited!(InventoryServiceServer::from_arc(Arc::clone(self))));
-        routes.add_service(server::limited!(InventoryEventsServiceServer::from_arc(Arc::clone(self))));
-    }
-
-    /// This service for callers in the same process.
+    /// Its gRPC services, for callers in this process.
     pub fn peer(self: &Arc<Self>) -> Peer {
-        server::peer::local(server::limited!(InventoryServiceServer::from_arc(Arc::clone(self))))
-    }
-
-    /// What runs beside the calls until `stop`: the queue of reservations, which is served to its end.
-    pub fn background(
-        self: &Arc<Self>,
-        stop: &CancellationToken,
-    ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
-        let writer = |_| {
-            let (service, stop) = (Arc::clone(self), stop.clone());
-            let queue = async move { service.queue.serve(&service.catalogue, &stop).await };
-            ("inventory.queue", Box::pin(queue) as BoxFuture<'static, ()>)
-        };
-        (0..self.writers).map(writer).collect()
+        service::shape::peer(Arc::clone(self))
     }
 }

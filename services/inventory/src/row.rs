@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use server::Principal;
 
 use crate::goods::{Change, Verdict};
+use crate::rights::own_node;
 use crate::store::feeds::{FeedKey, FeedRow};
-use crate::wire::{self, KINDS};
+use crate::wire::KINDS;
 
 /// The most units that a feed may report of one position.
 pub(crate) const MAX_REPORTED: i64 = 1_000_000_000;
@@ -197,7 +198,7 @@ impl Feed<'_> {
 
     fn key(&self, node: String, sku: String) -> Result<Key, Fault> {
         let node = NodeId::new(node).map_err(of("node_id"))?;
-        wire::own_node(self.who, &node)
+        own_node(self.who, &node)
             .map_err(|error| Fault { reason: "NOT_YOUR_NODE", ..Fault::new("node_id", error.to_string()) })?;
         Ok(Key { node, sku: Sku::new(sku).map_err(of("sku"))? })
     }

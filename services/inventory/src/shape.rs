@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bus::{Bus, Topic};
+use contract::inventory::v1::inventory_events_service_server::InventoryEventsServiceServer;
+use contract::inventory::v1::inventory_service_server::InventoryServiceServer;
 use domain::time::Timestamp;
 use service::shape::{Failure, Task};
 use service::{About, Service};
@@ -11,7 +13,12 @@ use tonic::async_trait;
 use tonic::service::RoutesBuilder;
 
 use crate::error::{DOMAIN, reason};
-use crate::{ACCESS, Inventory, MIGRATIONS, SERVICES};
+use crate::rights::ACCESS;
+use crate::{Inventory, MIGRATIONS};
+
+/// The gRPC services served.
+pub const SERVICES: &[&str] =
+    &["entrepot.inventory.v1.InventoryService", "entrepot.inventory.v1.InventoryEventsService"];
 
 /// What is known of inventory before it runs.
 pub const ABOUT: About = About {
@@ -19,7 +26,7 @@ pub const ABOUT: About = About {
     topic: Topic::Inventory,
     migrations: MIGRATIONS,
     serves: SERVICES,
-    access: || ACCESS.to_vec(),
+    access: ACCESS,
     domain: DOMAIN,
     reasons: reason::ALL,
 };
@@ -31,22 +38,29 @@ impl Service for Inventory {
     }
 
     fn add_routes(self: Arc<Self>, routes: &mut RoutesBuilder) {
-        Inventory::routes(&self, routes);
+        routes
+            .add_service(server::limited!(InventoryServiceServer::from_arc(Arc::clone(&self))))
+            .add_service(server::limited!(InventoryEventsServiceServer::from_arc(self)));
     }
 
     fn background(self: Arc<Self>, _: &Bus, stop: &CancellationToken) -> Vec<Task> {
-        Inventory::background(&self, stop)
+        let writer = |_| -> Task {
+            let (service, stop) = (Arc::clone(&self), stop.clone());
+            let queue = async move { service.queue.serve(&service.catalogue, &stop).await };
+            ("inventory.queue", Box::pin(queue))
+        };
+        (0..self.writers).map(writer).collect()
     }
 
     async fn run_due(&self, now: Timestamp) -> Result<usize, Failure> {
-        Inventory::run_due(self, now).await.map_err(|error| error.to_string())
+        Ok(Inventory::run_due(self, now).await?)
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Failure> {
-        Inventory::overdue(self, now, limit).await.map_err(|error| error.to_string())
+        Ok(Inventory::overdue(self, now, limit).await?)
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Failure> {
-        Inventory::next_due(self).await.map_err(|error| error.to_string())
+        Ok(Inventory::next_due(self).await?)
     }
 }

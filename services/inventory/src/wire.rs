@@ -52,14 +52,6 @@ pub(crate) fn key(fields: &mut Fields, prefix: impl Display, node: String, sku: 
     Some(Key { node: node?, sku: sku? })
 }
 
-/// A store speaks for its own node alone.
-pub(crate) fn own_node(principal: &Principal, node: &NodeId) -> Result<(), Error> {
-    if principal.kind == server::auth::kind::STORE && principal.id != node.as_str() {
-        return Err(Error::NotYourNode(node.clone()));
-    }
-    Ok(())
-}
-
 fn command(principal: &Principal, request: Option<Call>, act: Act) -> Command {
     Command { request, cause: Cause::now(principal.as_str()), act }
 }

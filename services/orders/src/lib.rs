@@ -22,6 +22,7 @@ mod pay;
 mod place;
 mod react;
 mod record;
+mod rights;
 mod shape;
 mod steps;
 mod store;
@@ -32,25 +33,19 @@ mod wire;
 
 use std::sync::Arc;
 
-use bus::{Bus, Topic};
 use clock::Clock;
 use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
 use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
-use contract::orders::v1::order_events_service_server::OrderEventsServiceServer;
-use contract::orders::v1::order_service_server::OrderServiceServer;
 use db::Db;
 use domain::id::Uuid;
 use domain::order::Policy;
-use futures_util::future::BoxFuture;
-use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
-use server::{Access, Peer};
+use server::Peer;
 use service::Hub;
-use tokio_util::sync::CancellationToken;
-use tonic::service::RoutesBuilder;
 
 pub use config::{Config, MOST_LINES};
 pub use error::{DOMAIN, Error, reason};
-pub use shape::ABOUT;
+pub use rights::ACCESS;
+pub use shape::{ABOUT, SERVICES};
 
 /// The tables of orders.
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {
@@ -59,41 +54,6 @@ pub const MIGRATIONS: &db::Migrations = &[db::Migration {
     postgres: include_str!("../migrations/postgres/0001_orders.sql"),
     sqlite: include_str!("../migrations/sqlite/0001_orders.sql"),
 }];
-
-/// The services that [`Orders::routes`] adds.
-pub const SERVICES: &[&str] = &["entrepot.orders.v1.OrderService", "entrepot.orders.v1.OrderEventsService"];
-
-/// Who may call what.
-pub const ACCESS: &[Access] = &[
-    Access::to(
-        "/entrepot.orders.v1.OrderService/PlaceOrder",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to(
-        "/entrepot.orders.v1.OrderService/PayOrder",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to("/entrepot.orders.v1.OrderService/CancelOrder", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
-    Access::to(
-        "/entrepot.orders.v1.OrderService/GetOrder",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to(
-        "/entrepot.orders.v1.OrderService/GetOrderByChannelId",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to("/entrepot.orders.v1.OrderService/ListOrders", &[CHANNEL, STORE, OPS, SERVICE, ANONYMOUS]),
-    Access::to(
-        "/entrepot.orders.v1.OrderService/ListOrderTimeline",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to(
-        "/entrepot.orders.v1.OrderService/WatchOrder",
-        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS],
-    ),
-    Access::to("/entrepot.orders.v1.OrderEventsService/ReplayEvents", &[SERVICE, OPS]),
-    Access::to("/entrepot.orders.v1.OrderEventsService/ListHeads", &[SERVICE, OPS]),
-];
 
 /// The service.
 pub struct Orders {
@@ -121,40 +81,8 @@ impl Orders {
         Arc::new(Self { db, clock, config, policy, promises, work_events, queue, watchers })
     }
 
-    /// Adds its gRPC services.
-    pub fn routes(self: &Arc<Self>, routes: &mut RoutesBuilder) {
-        routes
-            .add_service(server::limited!(OrderServiceServer::from_arc(Arc::clone(self))))
-            .add_service(server::limited!(OrderEventsServiceServer::from_arc(Arc::clone(self))));
-    }
-
     /// Its gRPC services, for callers in this process.
     pub fn peer(self: &Arc<Self>) -> Peer {
-        let mut routes = RoutesBuilder::default();
-        self.routes(&mut routes);
-        server::peer::local(routes.routes().prepare())
-    }
-
-    /// What runs beside the requests: watchers learn of changes made by other processes.
-    pub fn background(
-        self: &Arc<Self>,
-        bus: &Bus,
-        stop: &CancellationToken,
-    ) -> Vec<(&'static str, BoxFuture<'static, ()>)> {
-        let follow = Arc::clone(self).follow(bus.subscribe(&[Topic::Orders]), stop.clone());
-        vec![("orders.watchers", Box::pin(follow))]
-    }
-
-    async fn follow(self: Arc<Self>, mut changes: bus::Subscription, stop: CancellationToken) {
-        loop {
-            let change = tokio::select! {
-                () = stop.cancelled() => return,
-                change = changes.next() => change,
-            };
-            match change {
-                Ok(event) => self.watchers.wake(&event.aggregate),
-                Err(bus::Missed) => self.watchers.wake_all(),
-            }
-        }
+        service::shape::peer(Arc::clone(self))
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use bus::{Bus, Topic};
+use contract::orders::v1::order_events_service_server::OrderEventsServiceServer;
+use contract::orders::v1::order_service_server::OrderServiceServer;
 use domain::time::Timestamp;
 use service::shape::{Failure, Task};
 use service::{About, Service};
@@ -11,7 +13,11 @@ use tonic::async_trait;
 use tonic::service::RoutesBuilder;
 
 use crate::error::{DOMAIN, reason};
-use crate::{ACCESS, MIGRATIONS, Orders, SERVICES};
+use crate::rights::ACCESS;
+use crate::{MIGRATIONS, Orders};
+
+/// The gRPC services served.
+pub const SERVICES: &[&str] = &["entrepot.orders.v1.OrderService", "entrepot.orders.v1.OrderEventsService"];
 
 /// What is known of orders before it runs.
 pub const ABOUT: About = About {
@@ -19,7 +25,7 @@ pub const ABOUT: About = About {
     topic: Topic::Orders,
     migrations: MIGRATIONS,
     serves: SERVICES,
-    access: || ACCESS.to_vec(),
+    access: ACCESS,
     domain: DOMAIN,
     reasons: reason::ALL,
 };
@@ -31,22 +37,25 @@ impl Service for Orders {
     }
 
     fn add_routes(self: Arc<Self>, routes: &mut RoutesBuilder) {
-        Orders::routes(&self, routes);
+        routes
+            .add_service(server::limited!(OrderServiceServer::from_arc(Arc::clone(&self))))
+            .add_service(server::limited!(OrderEventsServiceServer::from_arc(self)));
     }
 
     fn background(self: Arc<Self>, bus: &Bus, stop: &CancellationToken) -> Vec<Task> {
-        Orders::background(&self, bus, stop)
+        let follow = self.follow(bus.subscribe(&[Topic::Orders]), stop.clone());
+        vec![("orders.watchers", Box::pin(follow))]
     }
 
     async fn run_due(&self, now: Timestamp) -> Result<usize, Failure> {
-        Orders::run_due(self, now).await.map_err(|error| error.to_string())
+        Ok(Orders::run_due(self, now).await?)
     }
 
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Failure> {
-        Orders::overdue(self, now, limit).await.map_err(|error| error.to_string())
+        Ok(Orders::overdue(self, now, limit).await?)
     }
 
     async fn next_due(&self) -> Result<Option<Timestamp>, Failure> {
-        Orders::next_due(self).await.map_err(|error| error.to_string())
+        Ok(Orders::next_due(self).await?)
     }
 }

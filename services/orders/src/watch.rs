@@ -1,6 +1,7 @@
 //! Watching an order: as it is now, then after each change. Changes that come faster than they are read are sent as
 //! one, and each message is the order as it is then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::orders::v1 as pb;
@@ -9,6 +10,7 @@ use domain::order::Order;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use service::Watcher;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::error::Error;
@@ -28,6 +30,20 @@ struct Stand {
 }
 
 impl Orders {
+    /// Wakes the watchers for changes that other processes made, until `stop`.
+    pub(crate) async fn follow(self: Arc<Self>, mut changes: bus::Subscription, stop: CancellationToken) {
+        loop {
+            let change = tokio::select! {
+                () = stop.cancelled() => return,
+                change = changes.next() => change,
+            };
+            match change {
+                Ok(event) => self.watchers.wake(&event.aggregate),
+                Err(bus::Missed) => self.watchers.wake_all(),
+            }
+        }
+    }
+
     /// The order after each change, until it is over. Begins with the order as it is, unless the caller has seen it.
     pub(crate) async fn watch(
         &self,

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use server::listen::{Dropped, Listener};
 use server::task::Tasks;
 use server::{Door, Hosts, Peer, UnreadLimits, admin, door, listen};
+use service::shape::Failure;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -326,7 +327,7 @@ fn build_door(config: &Config, members: &[Member], stages: &Stages) -> Result<Do
     }
     let services: Vec<&str> =
         members.iter().flat_map(|member| member.service.about().serves.iter().copied()).collect();
-    let access = members.iter().flat_map(|member| (member.service.about().access)()).collect();
+    let access = members.iter().flat_map(|member| member.service.about().access.iter().copied()).collect();
     let offer = door::Offer { routes, services: &services, descriptors: &[contract::DESCRIPTORS], access };
     Door::new(offer, &limits, stages.intake.clone())
         .map_err(|error| Exit::other("the port cannot be opened", &error))
@@ -391,6 +392,6 @@ fn start_timers(config: &Config, clock: &Clock, members: &[Member], tasks: &Task
     }
 }
 
-fn due_failed(member: &Member, error: &str) -> Exit {
+fn due_failed(member: &Member, error: &Failure) -> Exit {
     Exit::new(Class::Other, format!("what is due in {} cannot be run: {error}", member.service.name()))
 }

@@ -18,7 +18,7 @@ const KINDS: [&str; 6] = [CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
 fn roles() -> String {
     let mut rows: Vec<Access> = orders::ACCESS.to_vec();
     rows.extend(inventory::ACCESS.iter().copied());
-    rows.extend(fulfillment::access());
+    rows.extend(fulfillment::ACCESS.iter().copied());
     let mut services: BTreeMap<&str, Vec<(&str, &[&str])>> = BTreeMap::new();
     for row in &rows {
         let (service, method) = row.method.trim_start_matches('/').rsplit_once('/').expect("a method's path");

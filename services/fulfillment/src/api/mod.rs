@@ -5,22 +5,10 @@ mod promise;
 mod work;
 
 use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsService;
-use server::auth::{Access, kind};
 use service::Fields;
 
 use crate::Fulfillment;
 use crate::error::Error;
-
-/// Who may call the gap requests.
-const EVENTS: &[Access] = &[
-    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ReplayEvents", &[kind::SERVICE, kind::OPS]),
-    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ListHeads", &[kind::SERVICE, kind::OPS]),
-];
-
-/// Who may call what, of all that this service offers.
-pub fn access() -> Vec<Access> {
-    [network::ACCESS, promise::ACCESS, work::ACCESS, EVENTS].concat()
-}
 
 service::serve_events!(
     Fulfillment,

@@ -4,29 +4,16 @@ use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::network_service_server::NetworkService;
 use domain::id::NodeId;
 use server::Principal;
-use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use super::page_size;
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::network::rights::own_node;
+use crate::rights::own_node;
 use crate::verb::{self, both};
 use crate::wire::network as wire;
 use crate::wire::token::{nodes_after, nodes_token};
 use service::Fields;
-
-const WRITE: &[&str] = &[kind::OPS, kind::SERVICE];
-const CLOSE: &[&str] = &[kind::OPS, kind::STORE, kind::SERVICE];
-
-/// Who may call what.
-pub(super) const ACCESS: &[Access] = &[
-    Access::to("/entrepot.fulfillment.v1.NetworkService/PutNodes", WRITE),
-    Access::to("/entrepot.fulfillment.v1.NetworkService/GetNode", kind::ALL),
-    Access::to("/entrepot.fulfillment.v1.NetworkService/ListNodes", kind::ALL),
-    Access::to("/entrepot.fulfillment.v1.NetworkService/CloseNode", CLOSE),
-    Access::to("/entrepot.fulfillment.v1.NetworkService/ReopenNode", CLOSE),
-];
 
 /// The most nodes of one call.
 const MOST_NODES: usize = 100;

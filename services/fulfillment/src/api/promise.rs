@@ -5,32 +5,14 @@ use contract::fulfillment::v1::get_sourcing_decision_request::Key;
 use contract::fulfillment::v1::promise_service_server::PromiseService;
 use domain::id::{DecisionId, OrderId, PromiseToken};
 use server::Principal;
-use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::promise::rights;
+use crate::rights;
 use crate::verb::{self, both};
 use crate::wire::promise as wire;
 use crate::wire::{instant, promise_token};
-
-const READ: &[&str] =
-    &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE, kind::ANONYMOUS];
-const HOLD: &[&str] = &[kind::CUSTOMER, kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE];
-const STAFF: &[&str] = &[kind::CHANNEL, kind::STORE, kind::OPS, kind::SERVICE];
-
-/// Who may call what.
-pub(super) const ACCESS: &[Access] = &[
-    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromise", READ),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/HoldPromise", HOLD),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/ConfirmPromise", &[kind::SERVICE, kind::OPS]),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/ReleasePromise", HOLD),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/ExtendPromise", HOLD),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromiseToken", HOLD),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/GetSourcingDecision", STAFF),
-    Access::to("/entrepot.fulfillment.v1.PromiseService/ListNearbyAvailability", READ),
-];
 
 #[tonic::async_trait]
 impl PromiseService for Fulfillment {

@@ -3,31 +3,11 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::work_service_server::WorkService;
 use server::Principal;
-use server::auth::{Access, kind};
 use tonic::{Request, Response, Status};
 
 use crate::Fulfillment;
 use crate::wire::work as wire;
 use crate::work::watch::WorkStream;
-
-const STORE: &[&str] = &[kind::STORE, kind::OPS];
-const READ: &[&str] = &[kind::STORE, kind::OPS, kind::SERVICE, kind::CHANNEL];
-
-/// Who may call what.
-pub(crate) const ACCESS: &[Access] = &[
-    Access::to("/entrepot.fulfillment.v1.WorkService/WatchWork", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/ListWork", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/GetFulfillmentOrder", READ),
-    Access::to("/entrepot.fulfillment.v1.WorkService/AcceptWork", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/RejectWork", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/StartPicking", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/PickLines", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/MarkReady", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/IssuePickupCode", &[kind::CHANNEL, kind::OPS]),
-    Access::to("/entrepot.fulfillment.v1.WorkService/FindByPickupCode", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/HandOver", STORE),
-    Access::to("/entrepot.fulfillment.v1.WorkService/ConfirmPutBack", STORE),
-];
 
 #[tonic::async_trait]
 impl WorkService for Fulfillment {

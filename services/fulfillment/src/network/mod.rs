@@ -5,4 +5,3 @@ mod follow;
 pub(crate) mod index;
 pub(crate) mod load;
 mod nodes;
-pub(crate) mod rights;

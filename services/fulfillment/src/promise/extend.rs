@@ -7,10 +7,10 @@ use domain::promise::token::{Refusal, State};
 use jiff::Timestamp;
 use tonic::Code;
 
-use super::rights::{must_hold, take};
 use super::token::{locked, refuse_and_release, save};
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::rights::must_hold;
 use crate::store::promise::Stored;
 use crate::wire::{promise as wire, timestamp};
 use service::Call;
@@ -80,4 +80,14 @@ impl Fulfillment {
 
 fn answer(stored: &Stored) -> pb::ExtendPromiseResponse {
     pb::ExtendPromiseResponse { promise: Some(wire::stored(stored)) }
+}
+
+/// Lets a service that relies on a promise hold it from now on. Answers whether that is new.
+fn take(call: &Call, promise: &mut Stored) -> bool {
+    let is_new =
+        call.is_service() && call.who.as_str() != promise.taken_by.as_deref().unwrap_or(&promise.owner);
+    if is_new {
+        promise.taken_by = Some(call.who.to_string());
+    }
+    is_new
 }

@@ -15,6 +15,5 @@ mod hold;
 mod nearby;
 mod read;
 mod release;
-pub(crate) mod rights;
 pub(crate) mod stock_view;
 mod token;

@@ -3,10 +3,10 @@
 use contract::fulfillment::v1 as pb;
 use domain::id::PromiseToken;
 
-use super::rights::must_hold;
 use super::token::{give_back, locked, release_stock};
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::rights::must_hold;
 use crate::store::capacity::Changes;
 use crate::tasks::Kind;
 use crate::wire::promise as wire;

@@ -10,11 +10,10 @@ use server::Principal;
 
 use super::command::FindByCode;
 use super::misses::{Admitted, Scopes};
-use super::rights::may_work;
 use crate::store::{code as store, work};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
-use service::Outage;
+use service::{Outage, speaks_for};
 
 /// How much longer a look-up takes at a node that was missed at too often.
 const SLOWLY: Duration = Duration::from_millis(500);
@@ -29,7 +28,7 @@ impl Fulfillment {
         who: &Principal,
         command: &FindByCode,
     ) -> Result<pb::FulfillmentOrder, Error> {
-        if !may_work(who, &command.node) {
+        if !speaks_for(who, &command.node) {
             return Err(Error::CodeNotFound);
         }
         let now = self.clock.business();

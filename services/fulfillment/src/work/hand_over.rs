@@ -14,12 +14,11 @@ use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::fulfillment::code::{Code, Tries};
 use server::Principal;
-use service::{Turn, once};
+use service::{Turn, once, speaks_for};
 
 use super::change::Change;
 use super::command::HandOver;
 use super::key::same;
-use super::rights::may_work;
 use crate::store::{code as store, record};
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
@@ -47,7 +46,7 @@ impl Fulfillment {
             Turn::Answered(saved) => return answer(&saved),
         };
         let mut change = self.change(&mut tx, command.id, who.as_str(), now).await?;
-        if !may_work(who, &change.stored.order.node) {
+        if !speaks_for(who, &change.stored.order.node) {
             return Err(Error::FulfillmentNotFound(command.id.to_string()));
         }
         // What may happen at all is decided before the code, so that a look at the code is never for nothing.

@@ -17,7 +17,6 @@ mod pick;
 mod put_back;
 mod ready;
 mod reject;
-pub(crate) mod rights;
 pub(crate) mod state;
 mod stock_lost;
 mod verb;

@@ -6,10 +6,9 @@ use domain::id::FulfillmentId;
 use server::Principal;
 
 use super::change::Change;
-use super::rights::may_work;
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
-use service::{Call, Turn};
+use service::{Call, Turn, speaks_for};
 
 impl Fulfillment {
     /// A verb of a store on one fulfillment order: once per request id, repeated when others were in the way.
@@ -36,7 +35,7 @@ impl Fulfillment {
             Turn::Answered(reply) => return Ok(reply),
         };
         let mut change = self.change(&mut tx, id, principal.as_str(), now).await?;
-        may_work(principal, &change.stored.order.node)
+        speaks_for(principal, &change.stored.order.node)
             .then_some(())
             .ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
         act(&mut change)?;

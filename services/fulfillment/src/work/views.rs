@@ -2,9 +2,9 @@
 
 use contract::fulfillment::v1 as pb;
 use server::Principal;
+use service::speaks_for;
 
 use super::command::{GetWork, ListWork};
-use super::rights::may_work;
 use crate::store::work as store;
 use crate::wire::fitting;
 use crate::wire::work as wire;
@@ -25,7 +25,7 @@ impl Fulfillment {
             Some(id) => store::load(&mut tx, id).await?,
             None => None,
         };
-        let visible = stored.filter(|stored| may_work(who, &stored.order.node));
+        let visible = stored.filter(|stored| speaks_for(who, &stored.order.node));
         let stored = visible.ok_or(Error::FulfillmentNotFound(asked))?;
         Ok(wire::fulfillment_order(&stored))
     }
@@ -35,7 +35,7 @@ impl Fulfillment {
         who: &Principal,
         list: &ListWork,
     ) -> Result<pb::ListWorkResponse, Error> {
-        if !may_work(who, &list.node) || self.node(&list.node).is_none() {
+        if !speaks_for(who, &list.node) || self.node(&list.node).is_none() {
             return Err(Error::NodeNotFound(list.node.to_string()));
         }
         let limit = i64::try_from(list.size).unwrap_or(i64::MAX);

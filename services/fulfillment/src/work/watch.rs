@@ -9,12 +9,12 @@ use db::Tx;
 use domain::id::NodeId;
 use futures_util::{Stream, StreamExt as _};
 use server::Principal;
+use service::speaks_for;
 use tonic::Status;
 use uuid::Uuid;
 use work_feed::{Entry, Kind, Open, Position, Read};
 
 use super::command::WatchWork;
-use super::rights::may_work;
 use crate::store::feed::KIND;
 use crate::store::work::{self as store, Stored};
 use crate::wire::work as wire;
@@ -69,7 +69,7 @@ impl Fulfillment {
     /// Opens the stream of a node's work.
     pub(crate) async fn watch_work(&self, who: &Principal, command: WatchWork) -> Result<WorkStream, Error> {
         let WatchWork { node, cursor } = command;
-        if !may_work(who, &node) || self.node(&node).is_none() {
+        if !speaks_for(who, &node) || self.node(&node).is_none() {
             return Err(Error::NodeNotFound(node.to_string()));
         }
         let messages = self.work.room.watch(node, cursor).await?;

@@ -21,7 +21,7 @@ async fn reject(world: &World, order: OrderId) {
         reason: pb::RejectReason::TooBusy.into(),
         note: String::new(),
     };
-    let mut client = WorkServiceClient::new(server::peer::local(world.fulfillment.routes()));
+    let mut client = WorkServiceClient::new(world.fulfillment.peer());
     client.reject_work(by("store/lon-1", request)).await.unwrap();
 }
 

@@ -237,9 +237,8 @@ pub(crate) async fn of_order(world: &World, order: OrderId) -> pb::FulfillmentOr
     let request = pb::GetFulfillmentOrderRequest {
         key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
     };
-    let mut client = contract::fulfillment::v1::work_service_client::WorkServiceClient::new(
-        server::peer::local(world.fulfillment.routes()),
-    );
+    let mut client =
+        contract::fulfillment::v1::work_service_client::WorkServiceClient::new(world.fulfillment.peer());
     let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
     work.fulfillment_order.unwrap()
 }

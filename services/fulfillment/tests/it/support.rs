@@ -90,7 +90,7 @@ impl World {
     }
 
     pub(crate) fn network(&self) -> NetworkServiceClient<Peer> {
-        NetworkServiceClient::new(server::peer::local(self.fulfillment.routes()))
+        NetworkServiceClient::new(self.fulfillment.peer())
     }
 
     pub(crate) async fn put(&self, nodes: Vec<pb::Node>) -> Vec<pb::Node> {
@@ -153,7 +153,7 @@ async fn process_with(
 }
 
 pub(crate) fn promises(service: &Arc<Fulfillment>) -> PromiseServiceClient<Peer> {
-    PromiseServiceClient::new(server::peer::local(service.routes()))
+    PromiseServiceClient::new(service.peer())
 }
 
 /// A request in somebody's name.

@@ -10,6 +10,7 @@ use inventory::{Config, Inventory};
 use jiff::Timestamp;
 use pb::inventory_service_client::InventoryServiceClient;
 use server::{Peer, Principal, Shutdown};
+use service::Service as _;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -28,7 +29,9 @@ impl Service {
     pub(crate) fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
         let inventory = Inventory::new(db, clock.clone(), config);
         let shutdown = Shutdown::new();
-        let work = inventory.background(shutdown.token()).into_iter().map(|(_, work)| work);
+        let bus = bus::Bus::local(clock.clone());
+        let work = Arc::clone(&inventory).background(&bus, shutdown.token());
+        let work = work.into_iter().map(|(_, work)| work);
         let task = tokio::spawn(async move { drop(join_all(work).await) });
         let peer = server::peer::acting(inventory.peer(), &Principal::service("fulfillment"));
         Self { client: InventoryServiceClient::new(peer), inventory, shutdown, task }

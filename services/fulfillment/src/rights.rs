@@ -1,0 +1,79 @@
+//! Who may call what, and which nodes, work and promises a caller may touch.
+
+use domain::id::NodeId;
+use domain::promise::token::Refusal;
+use server::auth::kind::{ALL, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
+use server::{Access, Principal};
+use service::{Call, speaks_for};
+
+use crate::error::Error;
+use crate::store::promise::Stored;
+
+const WORKERS: &[&str] = &[SERVICE, OPS];
+const CLOSERS: &[&str] = &[SERVICE, OPS, STORE];
+const STORES: &[&str] = &[STORE, OPS];
+const STAFF: &[&str] = &[CHANNEL, STORE, OPS, SERVICE];
+const HOLDERS: &[&str] = &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE];
+
+/// The kinds of callers of each method.
+pub const ACCESS: &[Access] = &[
+    Access::to("/entrepot.fulfillment.v1.NetworkService/PutNodes", WORKERS),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/GetNode", ALL),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/ListNodes", ALL),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/CloseNode", CLOSERS),
+    Access::to("/entrepot.fulfillment.v1.NetworkService/ReopenNode", CLOSERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromise", ALL),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/HoldPromise", HOLDERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ConfirmPromise", WORKERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ReleasePromise", HOLDERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ExtendPromise", HOLDERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromiseToken", HOLDERS),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/GetSourcingDecision", STAFF),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ListNearbyAvailability", ALL),
+    Access::to("/entrepot.fulfillment.v1.WorkService/WatchWork", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/ListWork", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/GetFulfillmentOrder", STAFF),
+    Access::to("/entrepot.fulfillment.v1.WorkService/AcceptWork", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/RejectWork", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/StartPicking", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/PickLines", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/MarkReady", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/IssuePickupCode", &[CHANNEL, OPS]),
+    Access::to("/entrepot.fulfillment.v1.WorkService/FindByPickupCode", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/HandOver", STORES),
+    Access::to("/entrepot.fulfillment.v1.WorkService/ConfirmPutBack", STORES),
+    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ReplayEvents", WORKERS),
+    Access::to("/entrepot.fulfillment.v1.FulfillmentEventsService/ListHeads", WORKERS),
+];
+
+/// A store changes its own node alone.
+pub(crate) fn own_node(who: &Principal, node: &NodeId) -> Result<(), Error> {
+    if speaks_for(who, node) { Ok(()) } else { Err(Error::NotYourNode(node.clone())) }
+}
+
+/// A promise is visible to its creator, to services and to operators. To others it does not exist.
+pub(crate) fn must_know(who: &Principal, promise: &Stored) -> Result<(), Error> {
+    if is_ours(who) || who.as_str() == promise.owner {
+        Ok(())
+    } else {
+        Err(Error::PromiseNotFound(promise.token.to_string()))
+    }
+}
+
+fn is_ours(who: &Principal) -> bool {
+    who.kind == SERVICE || who.kind == OPS
+}
+
+/// A promise that lasts is changed by its holder, by services and by operators. Its creator holds it until an order
+/// takes it.
+pub(crate) fn must_hold(call: &Call, promise: &Stored) -> Result<(), Error> {
+    must_know(&call.who, promise)?;
+    if is_ours(&call.who) || !promise.state.holds() {
+        return Ok(());
+    }
+    match (promise.order(), &promise.taken_by) {
+        (Some(order), _) => Err(Refusal::OtherOrder(order).into()),
+        (None, Some(_)) => Err(Error::PromiseTaken(promise.token)),
+        (None, None) => Ok(()),
+    }
+}
