@@ -105,7 +105,7 @@ pub struct Fulfillment {
     pub(crate) network: network::index::Network,
     pub(crate) atp: promise::stock_view::View,
     pub(crate) load: network::load::Load,
-    pub(crate) holds: promise::combiner::HoldQueue,
+    pub(crate) holds: promise::queue::HoldQueue,
     pub(crate) weights: Weights,
     pub(crate) work: work::state::WorkState,
 }
@@ -122,7 +122,7 @@ impl Fulfillment {
             network: network::index::Network::default(),
             atp: promise::stock_view::View::default(),
             load: network::load::Load::default(),
-            holds: promise::combiner::queue(&config),
+            holds: promise::queue::queue(&config),
             weights: config.sourcing.weights(),
             work,
             config,

@@ -23,8 +23,9 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl InventoryService for Inventory {
     async fn put_skus(&self, request: Request<pb::PutSkusRequest>) -> Answer<pb::PutSkusResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.put_skus(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let command = wire::put_skus(&who, request.into_inner(), self.clock.business())?;
+        Ok(Response::new(self.put_skus(command).await?))
     }
 
     async fn get_sku(&self, request: Request<pb::GetSkuRequest>) -> Answer<pb::GetSkuResponse> {
@@ -40,16 +41,20 @@ impl InventoryService for Inventory {
         &self,
         request: Request<pb::ApplySnapshotRequest>,
     ) -> Answer<pb::ApplySnapshotResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.apply_snapshot(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let (now, tolerance) = (self.clock.business(), self.clock_tolerance);
+        let command = wire::feed::apply_snapshot(&who, request.into_inner(), now, tolerance)?;
+        Ok(Response::new(self.apply_snapshot(&who, command).await?))
     }
 
     async fn apply_deltas(
         &self,
         request: Request<pb::ApplyDeltasRequest>,
     ) -> Answer<pb::ApplyDeltasResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.apply_deltas(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let (now, tolerance) = (self.clock.business(), self.clock_tolerance);
+        let command = wire::feed::apply_deltas(&who, request.into_inner(), now, tolerance)?;
+        Ok(Response::new(self.apply_deltas(&who, command).await?))
     }
 
     type ImportStockStream = Pin<Box<dyn Stream<Item = Result<pb::ImportStockResponse, Status>> + Send>>;
@@ -66,24 +71,28 @@ impl InventoryService for Inventory {
         &self,
         request: Request<pb::CloseSnapshotRequest>,
     ) -> Answer<pb::CloseSnapshotResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.close_snapshot(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let (now, tolerance) = (self.clock.business(), self.clock_tolerance);
+        let command = wire::feed::close_snapshot(&who, request.into_inner(), now, tolerance)?;
+        Ok(Response::new(self.close_snapshot(&who, command).await?))
     }
 
     async fn adjust_stock(
         &self,
         request: Request<pb::AdjustStockRequest>,
     ) -> Answer<pb::AdjustStockResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.adjust(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let command = wire::adjust_stock(&who, request.into_inner(), self.clock.business())?;
+        Ok(Response::new(self.adjust(&who, command).await?))
     }
 
     async fn set_safety_stock(
         &self,
         request: Request<pb::SetSafetyStockRequest>,
     ) -> Answer<pb::SetSafetyStockResponse> {
-        let principal = Principal::of(&request);
-        Ok(Response::new(self.set_safety_stock(&principal, request.into_inner()).await?))
+        let who = Principal::of(&request);
+        let command = wire::set_safety_stock(&who, request.into_inner(), self.clock.business())?;
+        Ok(Response::new(self.set_safety_stock(&who, command).await?))
     }
 
     async fn reserve(&self, request: Request<pb::ReserveRequest>) -> Answer<pb::ReserveResponse> {

@@ -1,13 +1,19 @@
-//! Commands for reservations: one type for callers, events and timers.
+//! What can be asked of the stock, as the verbs take it: well formed, not yet decided. Callers, events and timers ask alike.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::id::{FulfillmentId, OrderId, ReservationId};
-use domain::stock::Key;
+use domain::damage::Damage;
+use domain::id::{FulfillmentId, NodeId, OrderId, ReservationId};
+use domain::stock::feed::Stale;
+use domain::stock::movement::Kind;
 use domain::stock::reservation::{Target, Want};
+use domain::stock::{Key, Refusal};
 use jiff::Timestamp;
 use service::Call;
+
+use crate::store::feeds::FeedRow;
+use crate::store::skus::Item;
 
 /// Who makes something happen, as the ledger and the events tell it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,4 +141,57 @@ pub(crate) enum Found {
     Missing,
     /// This number of units cannot be sold; `None`: all that the report releases.
     Damaged(Option<i64>),
+}
+
+/// A change of stock itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) key: Key,
+    pub(crate) kind: Kind,
+    /// As [`domain::stock::Position::post`] takes it; of a snapshot: the units counted.
+    pub(crate) quantity: i64,
+    pub(crate) reason: String,
+    pub(crate) reference: String,
+    /// When it happened (at the source).
+    pub(crate) at: Timestamp,
+    /// Present when a feed reported it.
+    pub(crate) feed: Option<FeedRow>,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The position is as the change says.
+    Applied,
+    /// It was applied before.
+    Duplicate,
+    /// Its key was used before for something else.
+    Reused {
+        /// What that was, for people.
+        before: String,
+    },
+    /// Something newer was applied before.
+    Stale(Stale),
+    /// No such SKU.
+    UnknownSku,
+    /// No such SKU, and the code looks like a broken one.
+    Damaged(Damage),
+    /// A kit has no stock of its own.
+    IsKit,
+    /// A rule said no.
+    Refused(Refusal),
+}
+
+/// A snapshot to be closed.
+pub(crate) struct Close {
+    pub(crate) node: NodeId,
+    pub(crate) at: Timestamp,
+    pub(crate) reference: String,
+    pub(crate) force: bool,
+}
+
+/// An item as it is to be, with the version that the caller has seen.
+pub(crate) struct Draft {
+    pub(crate) item: Item,
+    pub(crate) etag: Option<i64>,
 }

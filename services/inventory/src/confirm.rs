@@ -5,25 +5,26 @@ use contract::inventory::v1 as pb;
 use domain::stock::Refusal;
 use domain::stock::reservation::{Line, Reservation, Step};
 
+use crate::batch::{Batch, Outcome};
 use crate::command::{Cause, Confirm};
-use crate::desk::{Desk, Outcome, Told};
 use crate::error::{self, Error};
+use crate::wire::ReservationEvent;
 
-impl Desk {
+impl Batch {
     pub(crate) fn confirm(
         &mut self,
         confirm: &Confirm,
         lines: Result<Vec<Line>, Error>,
         cause: &Cause,
     ) -> Outcome {
-        let told = Told::Confirmed(confirm.order);
+        let event = ReservationEvent::Confirmed(confirm.order);
         let Some(mut next) = self.find(confirm.id).cloned() else {
             return self.claim_at_once(confirm, lines?, cause);
         };
         match next.confirm(confirm.order, &confirm.wants) {
-            Ok(step) => self.carry(next, step, cause, told),
+            Ok(step) => self.carry(next, step, cause, event),
             Err(Refusal::Lost { .. }) => match self.take_again(&mut next, confirm) {
-                Ok(step) => self.carry(next, step, cause, told),
+                Ok(step) => self.carry(next, step, cause, event),
                 Err(refusal) => self.refused(next, confirm, refusal, cause),
             },
             Err(refusal) => self.refused(next, confirm, refusal.into(), cause),
@@ -48,9 +49,9 @@ impl Desk {
             none.version = 0;
             return self.refused(none, confirm, refusal, cause);
         }
-        self.carry(fresh.clone(), Step::Changed(shifts), cause, Told::Held)?;
+        self.carry(fresh.clone(), Step::Changed(shifts), cause, ReservationEvent::Held)?;
         let step = fresh.confirm(confirm.order, &[])?;
-        self.carry(fresh, step, cause, Told::Confirmed(confirm.order))
+        self.carry(fresh, step, cause, ReservationEvent::Confirmed(confirm.order))
     }
 
     /// A caller gets the refusal as an error; for an order that stands it becomes an event.
@@ -75,6 +76,6 @@ impl Desk {
         }
         tracing::warn!(reservation_id = %confirm.id, order_id = %confirm.order, reason, "the claims of an order are lost");
         let step = next.refuse();
-        self.carry(next, step, cause, Told::Refused { order: confirm.order, reason, sku })
+        self.carry(next, step, cause, ReservationEvent::Refused { order: confirm.order, reason, sku })
     }
 }

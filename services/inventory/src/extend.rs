@@ -3,13 +3,14 @@
 use domain::id::ReservationId;
 use jiff::Timestamp;
 
+use crate::batch::{Batch, Outcome};
 use crate::command::Cause;
-use crate::desk::{Desk, Outcome, Told};
+use crate::wire::ReservationEvent;
 
-impl Desk {
+impl Batch {
     pub(crate) fn extend(&mut self, id: ReservationId, until: Timestamp, cause: &Cause) -> Outcome {
         let mut next = self.get(id)?;
         let step = next.extend(until)?;
-        self.carry(next, step, cause, Told::Extended)
+        self.carry(next, step, cause, ReservationEvent::Extended)
     }
 }

@@ -18,11 +18,12 @@ use service::once;
 use tonic::Status;
 
 use crate::Inventory;
+use crate::change;
+use crate::command::{Change, Verdict};
 use crate::error::Error;
-use crate::goods::{self, Change};
-use crate::items::MAX_NAME;
-use crate::row::{self, Fault, Feed};
 use crate::store;
+use crate::wire::MAX_NAME;
+use crate::wire::feed::{Fault, Feed, results};
 
 /// Rows of one transaction.
 const CHUNK: usize = 500;
@@ -93,7 +94,7 @@ impl Import {
         let changes: Vec<Change> = good.iter().map(|row| row.change.clone()).collect();
         let work = || self.once(&good, &changes, now);
         let verdicts = db::retry(once::ATTEMPTS, Error::is_retry, work).await?;
-        Ok(row::results(&read, first, verdicts))
+        Ok(results(&read, first, verdicts))
     }
 
     fn read(&self, mut row: pb::ImportStockRequest, now: Timestamp) -> Result<Row, Fault> {
@@ -109,12 +110,7 @@ impl Import {
         Ok(Row { change: feed.import(row)?, name: Some(name).filter(|name| !name.is_empty()) })
     }
 
-    async fn once(
-        &self,
-        rows: &[&Row],
-        changes: &[Change],
-        now: Timestamp,
-    ) -> Result<Vec<goods::Verdict>, Error> {
+    async fn once(&self, rows: &[&Row], changes: &[Change], now: Timestamp) -> Result<Vec<Verdict>, Error> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
@@ -125,7 +121,7 @@ impl Import {
         let named: BTreeMap<&Sku, &str> = named.collect();
         let named: Vec<(&Sku, &str)> = named.into_iter().collect();
         store::skus::create(&mut tx, &named, now).await?;
-        let (verdicts, _) = goods::apply(&mut tx, changes, &Arc::from(self.who.as_str()), now).await?;
+        let (verdicts, _) = change::apply(&mut tx, changes, &Arc::from(self.who.as_str()), now).await?;
         tx.commit().await?;
         Ok(verdicts)
     }

@@ -4,38 +4,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bus::{Event, Topic};
-use contract::inventory::v1 as pb;
+use bus::Event;
 use db::{Part, Tx, Value};
+use domain::stock::Key;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
 use domain::stock::reservation::Shift;
-use domain::stock::{Key, Position};
 use jiff::Timestamp;
-use prost::Message as _;
 
 use crate::error::Error;
+use crate::store::movements::By;
+use crate::store::positions::Slot;
 use crate::{store, wire};
-
-/// One position as it is stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Slot {
-    pub(crate) key: Key,
-    pub(crate) position: Position,
-    pub(crate) marks: Marks,
-    pub(crate) version: i64,
-    pub(crate) last_movement: i64,
-    pub(crate) updated_at: Timestamp,
-}
-
-/// Who changes a position, why and on behalf of what.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct By<'a> {
-    pub(crate) actor: &'a Arc<str>,
-    pub(crate) reason: &'a str,
-    pub(crate) reference: &'a str,
-    pub(crate) at: Timestamp,
-}
 
 /// What is to be written of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +106,7 @@ impl Ledger {
             match mark {
                 Mark::Clean => continue,
                 Mark::Touched => {}
-                Mark::Changed(actor) => events.push(self.changed(slot, actor)),
+                Mark::Changed(actor) => events.push(wire::position_changed(slot, actor, self.now)),
             }
             rows.push(store::positions::values(slot));
         }
@@ -137,23 +117,5 @@ impl Ledger {
     /// The positions as they are now.
     pub(crate) fn into_slots(self) -> Vec<Slot> {
         self.slots
-    }
-
-    fn changed(&self, slot: &Slot, actor: &str) -> Event {
-        let changed = pb::PositionChanged {
-            position: Some(wire::position(slot)),
-            occurred_time: Some(wire::timestamp(self.now)),
-        };
-        let body = pb::inventory_event::Body::PositionChanged(changed);
-        Event {
-            topic: Topic::Inventory,
-            aggregate_type: "position",
-            aggregate: slot.key.aggregate(),
-            sequence: slot.version,
-            event_type: "entrepot.inventory.v1.PositionChanged",
-            payload: pb::InventoryEvent { body: Some(body) }.encode_to_vec(),
-            occurred_at: self.now,
-            actor: actor.to_owned(),
-        }
     }
 }

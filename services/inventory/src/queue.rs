@@ -14,9 +14,9 @@ use domain::id::Uuid;
 use service::{Batcher, Fault, Limits};
 use tokio_util::sync::CancellationToken;
 
+use crate::batch::Outcome;
 use crate::catalogue::Catalogue;
 use crate::command::Command;
-use crate::desk::Outcome;
 use crate::error::Error;
 use crate::stock::{self, Mode};
 

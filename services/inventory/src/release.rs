@@ -3,10 +3,11 @@
 use domain::id::ReservationId;
 use domain::stock::reservation::{Reservation, Step};
 
+use crate::batch::{Batch, Outcome};
 use crate::command::Cause;
-use crate::desk::{Desk, Outcome, Told};
+use crate::wire::ReservationEvent;
 
-impl Desk {
+impl Batch {
     /// A release that comes before its reserve leaves a tombstone, so that the reserve finds it and is refused.
     ///
     /// A caller means the claim of a promise: one that an order has taken meanwhile is not the caller's any more. Only
@@ -18,13 +19,13 @@ impl Desk {
         unless_confirmed: bool,
         cause: &Cause,
     ) -> Outcome {
-        let told = Told::Released { reason };
+        let event = ReservationEvent::Released { reason };
         if let Some(mut next) = self.find(id).cloned() {
             let step = if unless_confirmed { next.let_go()? } else { next.release() };
-            self.carry(next, step, cause, told)
+            self.carry(next, step, cause, event)
         } else {
             let tombstone = Reservation::tombstone(id, self.now);
-            self.carry(tombstone, Step::Changed(Vec::new()), cause, told)
+            self.carry(tombstone, Step::Changed(Vec::new()), cause, event)
         }
     }
 
@@ -32,6 +33,6 @@ impl Desk {
     pub(crate) fn expire(&mut self, id: ReservationId, cause: &Cause) -> Outcome {
         let mut next = self.get(id)?;
         let step = next.expire(self.now);
-        self.carry(next, step, cause, Told::Expired)
+        self.carry(next, step, cause, ReservationEvent::Expired)
     }
 }

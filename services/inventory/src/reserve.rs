@@ -7,12 +7,13 @@ use domain::stock::reservation::{Line, Reservation, State, Step};
 use domain::time;
 use prost::Message as _;
 
+use crate::batch::{Batch, Outcome};
 use crate::command::Cause;
-use crate::desk::{Desk, Outcome, Told};
 use crate::error::Error;
 use crate::wire;
+use crate::wire::ReservationEvent;
 
-impl Desk {
+impl Batch {
     pub(crate) fn reserve(
         &mut self,
         id: ReservationId,
@@ -28,7 +29,7 @@ impl Desk {
         fits(&fresh)?;
         let shifts = fresh.taking();
         self.grant(&fresh.lines, &shifts)?;
-        self.carry(fresh, Step::Changed(shifts), cause, Told::Held)
+        self.carry(fresh, Step::Changed(shifts), cause, ReservationEvent::Held)
     }
 }
 

@@ -5,19 +5,20 @@ use domain::stock::movement::Kind;
 use domain::stock::reservation::{Reservation, Step};
 use service::Fault;
 
+use crate::batch::{Batch, Outcome};
 use crate::command::{Cause, Finding, Found, Settle};
-use crate::desk::{Desk, Outcome, Told};
 use crate::error::Error;
-use crate::ledger::By;
+use crate::store::movements::By;
+use crate::wire::ReservationEvent;
 
-impl Desk {
+impl Batch {
     pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Outcome {
         let mut next = self.get(settle.id)?;
         let step = next.settle(settle.order, &settle.targets)?;
         let given_back = given_back(&step);
         let after = next.clone();
-        let told = Told::Settled { fulfillment: settle.fulfillment.to_string() };
-        let shown = self.carry(next, step, cause, told)?;
+        let event = ReservationEvent::Settled { fulfillment: settle.fulfillment.to_string() };
+        let shown = self.carry(next, step, cause, event)?;
         for finding in &settle.findings {
             self.found(&after, finding, &given_back, cause)?;
         }

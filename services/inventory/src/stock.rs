@@ -1,7 +1,7 @@
 //! The core: many commands on reservations in one transaction.
 //!
 //! Positions are locked first, in one order, and everything is decided under those locks. So it is right with any
-//! number of processes, and a hot SKU costs one row lock per batch instead of one per buyer. The combiner, the
+//! number of processes, and a hot SKU costs one row lock per batch instead of one per buyer. The queue, the
 //! consumer and the timers all come through here.
 
 use std::collections::{BTreeSet, HashMap};
@@ -15,9 +15,9 @@ use domain::stock::reservation::{Line, Reservation, State, Step};
 use jiff::Timestamp;
 use service::{Call, Fault, once};
 
+use crate::batch::{Batch, Outcome};
 use crate::catalogue::Catalogue;
 use crate::command::{Act, Command, Confirm};
-use crate::desk::{Desk, Outcome};
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::store;
@@ -49,12 +49,12 @@ pub(crate) async fn apply(
     let known = store::reservations::lock(tx, &ids).await?;
     let mut answered = Answered::look(tx, commands, mode).await?;
 
-    let mut desk = Desk::new(now, ledger, known);
+    let mut batch = Batch::new(now, ledger, known);
     let mut outcomes = Vec::with_capacity(commands.len());
     for (command, claims) in commands.iter().zip(claims) {
         let outcome = match answered.repeated(command) {
             Some(outcome) => outcome,
-            None => desk.decide(command, claims),
+            None => batch.decide(command, claims),
         };
         if let Err(Error::Fault(
             fault @ (Fault::Raced | Fault::Unreadable(_) | Fault::Bus(_) | Fault::Db(_)),
@@ -68,7 +68,7 @@ pub(crate) async fn apply(
     if mode == Mode::Optimistic {
         verify_refusals(tx, commands, &outcomes).await?;
     }
-    desk.write(tx, answered.now.into_values().flatten().collect()).await?;
+    batch.write(tx, answered.now.into_values().flatten().collect()).await?;
     Ok(outcomes)
 }
 
@@ -93,7 +93,7 @@ async fn verify_refusals(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]
     if store::reservations::any(tx, &ids).await? { Err(Fault::Raced.into()) } else { Ok(()) }
 }
 
-impl Desk {
+impl Batch {
     fn decide(&mut self, command: &Command, claims: Result<Vec<Line>, Error>) -> Outcome {
         match &command.act {
             Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.cause),
@@ -193,11 +193,11 @@ impl<'a> Answered<'a> {
         if let Some(before) = self.before.get(&request.id)
             && let Some((_, saved)) = before.iter().find(|(scope, _)| *scope == request.scope)
         {
-            return Some(saved.clone().and_then(|reply| told_again(&reply)));
+            return Some(saved.clone().and_then(|reply| saved_answer(&reply)));
         }
         let earlier = self.now.get(&request.id)?.iter().find(|earlier| earlier.scope == request.scope)?;
         if earlier.body_hash == request.hash {
-            Some(told_again(&earlier.reply))
+            Some(saved_answer(&earlier.reply))
         } else {
             Some(Err(Fault::RequestIdReused(request.id).into()))
         }
@@ -215,7 +215,7 @@ impl<'a> Answered<'a> {
     }
 }
 
-fn told_again(reply: &[u8]) -> Outcome {
+fn saved_answer(reply: &[u8]) -> Outcome {
     let reply: pb::ReserveResponse = once::reply(reply)?;
     Ok(reply.reservation.ok_or_else(|| Fault::unreadable("a kept answer without a reservation"))?)
 }

@@ -14,7 +14,7 @@ use tonic::Status;
 
 use crate::Inventory;
 use crate::error::Error;
-use crate::ledger::Slot;
+use crate::store::positions::Slot;
 use crate::store::{movements, positions, reservations, skus};
 use crate::wire;
 

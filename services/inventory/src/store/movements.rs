@@ -1,14 +1,25 @@
 //! `movements`: the ledger. Rows are only ever added.
 
+use std::sync::Arc;
+
 use db::{Part, Row, Tx, Type, Value, insert_rows, params};
 use domain::stock::Key;
 use domain::stock::movement::{Entry, Kind};
 use domain::time::micros;
 use jiff::Timestamp;
 
+use super::positions::Slot;
 use super::{time, unreadable};
 use crate::error::Error;
-use crate::ledger::{By, Slot};
+
+/// Who changes a position, why and on behalf of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct By<'a> {
+    pub(crate) actor: &'a Arc<str>,
+    pub(crate) reason: &'a str,
+    pub(crate) reference: &'a str,
+    pub(crate) at: Timestamp,
+}
 
 /// One row of the ledger.
 #[derive(Debug, Clone)]

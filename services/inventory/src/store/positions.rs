@@ -11,7 +11,17 @@ use jiff::Timestamp;
 
 use super::{key, maybe_time, time, unreadable};
 use crate::error::Error;
-use crate::ledger::Slot;
+
+/// One position as it is stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) key: Key,
+    pub(crate) position: Position,
+    pub(crate) marks: Marks,
+    pub(crate) version: i64,
+    pub(crate) last_movement: i64,
+    pub(crate) updated_at: Timestamp,
+}
 
 const KEY: &[(&str, Type)] = &[("node_id", Type::Text), ("sku", Type::Text)];
 

@@ -1,4 +1,4 @@
-//! Goods: the one way in which stock itself changes, for feeds, imports and staff alike.
+//! The one way in which stock itself changes, for feeds, imports and staff alike.
 //!
 //! Each change gets its verdict; what is refused leaves no trace, what was applied before is not applied again, and
 //! what is older than what is known does nothing.
@@ -8,56 +8,19 @@ use std::sync::Arc;
 
 use bus::outbox;
 use db::Tx;
-use domain::damage::{self, Damage};
-use domain::stock::feed::Stale;
+use domain::damage;
+use domain::stock::Key;
 use domain::stock::movement::Kind;
-use domain::stock::{Key, Refusal};
 use jiff::Timestamp;
 use service::Fault;
 
+use crate::command::{Change, Verdict};
 use crate::error::Error;
-use crate::ledger::{By, Ledger, Slot};
+use crate::ledger::Ledger;
 use crate::store;
 use crate::store::feeds::{FeedKey, FeedRow};
-
-/// One change.
-#[derive(Debug, Clone)]
-pub(crate) struct Change {
-    pub(crate) key: Key,
-    pub(crate) kind: Kind,
-    /// As [`domain::stock::Position::post`] takes it; of a snapshot: the units counted.
-    pub(crate) quantity: i64,
-    pub(crate) reason: String,
-    pub(crate) reference: String,
-    /// When it happened (at the source).
-    pub(crate) at: Timestamp,
-    /// Present when a feed reported it.
-    pub(crate) feed: Option<FeedRow>,
-}
-
-/// What became of a change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The position is as the change says.
-    Applied,
-    /// It was applied before.
-    Duplicate,
-    /// Its key was used before for something else.
-    Reused {
-        /// What that was, for people.
-        before: String,
-    },
-    /// Something newer was applied before.
-    Stale(Stale),
-    /// No such SKU.
-    UnknownSku,
-    /// No such SKU, and the code looks like a broken one.
-    Damaged(Damage),
-    /// A kit has no stock of its own.
-    IsKit,
-    /// A rule said no.
-    Refused(Refusal),
-}
+use crate::store::movements::By;
+use crate::store::positions::Slot;
 
 /// Decides and writes `changes` in their order. The caller commits. Also answers the positions as they are now.
 pub(crate) async fn apply(

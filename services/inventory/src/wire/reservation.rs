@@ -1,64 +1,36 @@
-//! proto <-> domain, both ways, and nothing else. Every bad field of a request is named at once.
+//! Requests on reservations, and reservations in answers.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
-use domain::id::{self, NodeId, OrderId, ReservationId, Sku, Uuid};
+use domain::id::{self, OrderId, ReservationId, Uuid};
 use domain::quantity::Quantity;
-use domain::stock::Key;
-use domain::stock::kit::Kit;
-use domain::stock::movement::Kind;
 use domain::stock::reservation::{LONGEST_HOLD, Line, Reservation, State};
 use domain::time;
 use jiff::Timestamp;
-use pb::inventory_event::Body;
-use prost::Message;
 use server::Principal;
-pub(crate) use service::wire::timestamp;
 use service::{Call, Fields};
 
+use super::{MAX_LINES, call, key, timestamp};
 use crate::command::{Act, Cause, Command, Confirm, Wanted};
 use crate::error::Error;
-use crate::ledger::Slot;
-use crate::store;
 
-/// The most lines of a reservation, and rows of a feed.
-pub(crate) const MAX_LINES: usize = 1_000;
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = LONGEST_HOLD.unsigned_abs();
-
-/// The call of a verb of inventory.
-pub(crate) fn request(
-    fields: &mut Fields,
-    principal: &Principal,
-    verb: &str,
-    request_id: &str,
-    message: &impl Message,
-) -> Option<Call> {
-    Call::read(fields, principal, &format!("inventory.{verb}"), request_id, message)
-}
 
 fn reservation_id(fields: &mut Fields, text: &str) -> ReservationId {
     let id = fields.take("reservation_id", text.parse::<ReservationId>());
     id.unwrap_or(ReservationId::new(Uuid::nil()))
 }
 
-/// A position named by a row: `prefix` is `lines[3].` or empty.
-pub(crate) fn key(fields: &mut Fields, prefix: impl Display, node: String, sku: String) -> Option<Key> {
-    let node = fields.take(format_args!("{prefix}node_id"), NodeId::new(node));
-    let sku = fields.take(format_args!("{prefix}sku"), Sku::new(sku));
-    Some(Key { node: node?, sku: sku? })
-}
-
-fn command(principal: &Principal, request: Option<Call>, act: Act) -> Command {
-    Command { request, cause: Cause::now(principal.as_str()), act }
+fn command(principal: &Principal, call: Option<Call>, act: Act) -> Command {
+    Command { request: call, cause: Cause::now(principal.as_str()), act }
 }
 
 pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Result<Command, Error> {
     let mut fields = Fields::default();
-    let request = request(&mut fields, principal, "reserve", &message.request_id, &message);
+    let call = call(&mut fields, principal, "reserve", &message.request_id, &message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     let ttl = ttl(&mut fields, message.ttl.as_ref());
     fields.count("lines", message.lines.len(), MAX_LINES);
@@ -76,7 +48,7 @@ pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Res
         }
     }
     fields.done()?;
-    Ok(command(principal, request, Act::Reserve { id, lines, ttl }))
+    Ok(command(principal, call, Act::Reserve { id, lines, ttl }))
 }
 
 fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
@@ -95,13 +67,13 @@ pub(crate) fn confirm(
     message: &pb::ConfirmReservationRequest,
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
-    let request = request(&mut fields, principal, "confirm", &message.request_id, message);
+    let call = call(&mut fields, principal, "confirm", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     let order = fields.take("order_id", message.order_id.parse::<OrderId>());
     fields.done()?;
     let order = order.unwrap_or(OrderId::new(Uuid::nil()));
     let confirm = Confirm { id, order, wants: Vec::new(), lines: Vec::new(), is_fact: false };
-    Ok(command(principal, request, Act::Confirm(confirm)))
+    Ok(command(principal, call, Act::Confirm(confirm)))
 }
 
 pub(crate) fn release(
@@ -109,11 +81,11 @@ pub(crate) fn release(
     message: pb::ReleaseReservationRequest,
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
-    let request = request(&mut fields, principal, "release", &message.request_id, &message);
+    let call = call(&mut fields, principal, "release", &message.request_id, &message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     fields.check(is_reason(&message.reason), "reason", "must be 1 to 63 of A-Z 0-9 _");
     fields.done()?;
-    Ok(command(principal, request, Act::Release { id, reason: message.reason, unless_confirmed: true }))
+    Ok(command(principal, call, Act::Release { id, reason: message.reason, unless_confirmed: true }))
 }
 
 fn is_reason(text: &str) -> bool {
@@ -126,7 +98,7 @@ pub(crate) fn consume(
     message: &pb::ConsumeReservationRequest,
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
-    let request = request(&mut fields, principal, "consume", &message.request_id, message);
+    let call = call(&mut fields, principal, "consume", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     fields.count("lines", message.lines.len(), MAX_LINES);
     let mut units = Vec::with_capacity(message.lines.len().min(MAX_LINES));
@@ -136,7 +108,7 @@ pub(crate) fn consume(
         units.extend(quantity.map(|quantity| (line.line, quantity.get())));
     }
     fields.done()?;
-    Ok(command(principal, request, Act::Consume { id, units }))
+    Ok(command(principal, call, Act::Consume { id, units }))
 }
 
 pub(crate) fn extend(
@@ -145,14 +117,14 @@ pub(crate) fn extend(
     now: Timestamp,
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
-    let request = request(&mut fields, principal, "extend", &message.request_id, message);
+    let call = call(&mut fields, principal, "extend", &message.request_id, message);
     let id = reservation_id(&mut fields, &message.reservation_id);
     let until = fields.required_time("expire_time", message.expire_time);
     let latest = time::after_ms(now, i64::try_from(MAX_TTL.as_millis()).unwrap_or(i64::MAX));
     let is_near = until.is_none_or(|until| until <= latest);
     fields.check(is_near, "expire_time", "must be at most 7 days from now");
     fields.done()?;
-    Ok(command(principal, request, Act::Extend { id, until: until.unwrap_or(now) }))
+    Ok(command(principal, call, Act::Extend { id, until: until.unwrap_or(now) }))
 }
 
 pub(crate) fn reservation_key(text: &str) -> Result<ReservationId, Error> {
@@ -189,89 +161,5 @@ fn line(line: &Line) -> pb::ReservationLine {
         consumed: line.consumed,
         released: line.released,
         kit_sku: line.kit.as_ref().map(|kit| kit.as_str().to_owned()).unwrap_or_default(),
-    }
-}
-
-/// The reservation that an event was built around.
-pub(crate) fn reservation_of(body: Body) -> Option<pb::Reservation> {
-    match body {
-        Body::ReservationHeld(it) => it.reservation,
-        Body::ReservationConfirmed(it) => it.reservation,
-        Body::ReservationRefused(it) => it.reservation,
-        Body::ReservationExtended(it) => it.reservation,
-        Body::ReservationSettled(it) => it.reservation,
-        Body::ReservationReleased(it) => it.reservation,
-        Body::ReservationExpired(it) => it.reservation,
-        Body::PositionChanged(_) => None,
-    }
-}
-
-pub(crate) fn position(slot: &Slot) -> pb::Position {
-    let position = &slot.position;
-    pb::Position {
-        node_id: slot.key.node.as_str().to_owned(),
-        sku: slot.key.sku.as_str().to_owned(),
-        on_hand: position.on_hand,
-        reserved: position.reserved,
-        safety_stock: position.safety_stock,
-        in_transit: position.in_transit,
-        quarantine: position.quarantine,
-        atp: position.atp(),
-        count_blocked: position.count_blocked,
-        version: slot.version,
-        update_time: Some(timestamp(slot.updated_at)),
-    }
-}
-
-/// Each kind of movement with its word on the wire.
-pub(crate) const KINDS: [(Kind, pb::MovementKind); 14] = [
-    (Kind::Receipt, pb::MovementKind::Receipt),
-    (Kind::Sale, pb::MovementKind::Sale),
-    (Kind::Adjustment, pb::MovementKind::Adjustment),
-    (Kind::Count, pb::MovementKind::Count),
-    (Kind::Snapshot, pb::MovementKind::Snapshot),
-    (Kind::Reserve, pb::MovementKind::Reserve),
-    (Kind::Release, pb::MovementKind::Release),
-    (Kind::Expire, pb::MovementKind::Expire),
-    (Kind::Consume, pb::MovementKind::Consume),
-    (Kind::Quarantine, pb::MovementKind::Quarantine),
-    (Kind::ReleaseQuarantine, pb::MovementKind::ReleaseQuarantine),
-    (Kind::WriteOff, pb::MovementKind::WriteOff),
-    (Kind::CountBlock, pb::MovementKind::CountBlock),
-    (Kind::SafetyStock, pb::MovementKind::SafetyStock),
-];
-
-pub(crate) fn movement(key: &Key, row: store::movements::Movement) -> pb::Movement {
-    let kind = KINDS.iter().find(|(kind, _)| *kind == row.entry.kind);
-    let name = format!("{}\n{}\n{}", key.node, key.sku, row.number);
-    pb::Movement {
-        movement_id: id::MovementId::new(id::derived("movement", &name)).to_string(),
-        node_id: key.node.as_str().to_owned(),
-        sku: key.sku.as_str().to_owned(),
-        kind: kind.map_or(pb::MovementKind::Unspecified, |(_, word)| *word).into(),
-        delta_on_hand: row.entry.delta_on_hand,
-        delta_reserved: row.entry.delta_reserved,
-        on_hand_after: row.entry.on_hand_after,
-        reserved_after: row.entry.reserved_after,
-        reason: row.reason,
-        actor: row.actor,
-        reference: row.reference,
-        occurred_time: Some(timestamp(row.occurred_at)),
-        position_version: row.position_version,
-    }
-}
-
-pub(crate) fn sku(item: store::skus::Item) -> pb::Sku {
-    let unit = if item.unit == store::skus::UNITS[1] { pb::Unit::WeighedPiece } else { pb::Unit::Piece };
-    let parts = item.kit.iter().flat_map(Kit::parts);
-    pb::Sku {
-        kit_parts: parts.map(|p| pb::KitPart { sku: p.sku.to_string(), quantity: p.per_kit }).collect(),
-        sku: item.sku.into_string(),
-        name: item.name,
-        unit: unit.into(),
-        handling_class: item.handling_class,
-        weight_g: item.weight_g,
-        etag: item.version.to_string(),
-        update_time: Some(timestamp(item.updated_at)),
     }
 }

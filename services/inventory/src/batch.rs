@@ -1,28 +1,29 @@
-//! The desk of one transaction: the reservations and positions it has locked, what the verbs decide about them, and
-//! the events of that. Each verb adds its decision here in its own file.
+//! The batch of one transaction: the reservations and positions it has locked, what the verbs decide about them, and
+//! the events of that. Each verb adds its decision in its own file.
 
 use std::collections::{BTreeSet, HashMap};
 
 use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
 use db::Tx;
-use domain::id::{OrderId, ReservationId};
+use domain::id::ReservationId;
 use domain::stock::reservation::{Line, Reservation, Shift, Step};
 use domain::stock::{Claim, shortages};
 use jiff::Timestamp;
-use pb::inventory_event::Body;
 use prost::Message as _;
 use service::Fault;
 
 use crate::command::Cause;
 use crate::error::Error;
-use crate::ledger::{By, Ledger};
+use crate::ledger::Ledger;
+use crate::store::movements::By;
+use crate::wire::ReservationEvent;
 use crate::{store, wire};
 
 /// What became of one command.
 pub(crate) type Outcome = Result<pb::Reservation, Error>;
 
-/// A reservation at the desk.
+/// A reservation of the batch.
 struct Record {
     reservation: Reservation,
     /// It has a row already.
@@ -32,27 +33,16 @@ struct Record {
     lines: BTreeSet<usize>,
 }
 
-/// What the event of a change tells besides the reservation.
-pub(crate) enum Told<'a> {
-    Held,
-    Confirmed(OrderId),
-    Refused { order: OrderId, reason: &'static str, sku: String },
-    Extended,
-    Settled { fulfillment: String },
-    Released { reason: &'a str },
-    Expired,
-}
-
 /// Everything that one transaction works on.
-pub(crate) struct Desk {
+pub(crate) struct Batch {
     pub(crate) now: Timestamp,
     pub(crate) ledger: Ledger,
     records: HashMap<ReservationId, Record>,
     events: Vec<outbox::Traced>,
 }
 
-impl Desk {
-    /// A desk with what was locked.
+impl Batch {
+    /// A batch with what was locked.
     pub(crate) fn new(now: Timestamp, ledger: Ledger, known: HashMap<ReservationId, Reservation>) -> Self {
         let record = |(id, reservation)| {
             (id, Record { reservation, is_stored: true, is_changed: false, lines: BTreeSet::new() })
@@ -98,18 +88,18 @@ impl Desk {
         next: Reservation,
         step: Step,
         cause: &Cause,
-        told: Told<'_>,
+        event: ReservationEvent<'_>,
     ) -> Result<pb::Reservation, Error> {
         let mut shown = wire::reservation(&next);
         let Step::Changed(shifts) = step else { return Ok(shown) };
-        let reason = match &told {
-            Told::Released { reason } => reason,
-            Told::Held
-            | Told::Confirmed(_)
-            | Told::Refused { .. }
-            | Told::Extended
-            | Told::Settled { .. }
-            | Told::Expired => "",
+        let reason = match &event {
+            ReservationEvent::Released { reason } => reason,
+            ReservationEvent::Held
+            | ReservationEvent::Confirmed(_)
+            | ReservationEvent::Refused { .. }
+            | ReservationEvent::Extended
+            | ReservationEvent::Settled { .. }
+            | ReservationEvent::Expired => "",
         };
         let by = By { actor: &cause.actor, reason, reference: &shown.reservation_id, at: self.now };
         for shift in &shifts {
@@ -117,20 +107,20 @@ impl Desk {
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
             self.ledger.shift(place, shift, by).map_err(Fault::unreadable)?;
         }
-        let (event_type, body) = told.body(shown);
-        let event = pb::InventoryEvent { body: Some(body) };
-        let told = Event {
+        let (event_type, body) = event.body(shown);
+        let message = pb::InventoryEvent { body: Some(body) };
+        let event = Event {
             topic: Topic::Inventory,
             aggregate_type: "reservation",
             aggregate: next.id.uuid(),
             sequence: next.version,
             event_type,
-            payload: event.encode_to_vec(),
+            payload: message.encode_to_vec(),
             occurred_at: self.now,
             actor: cause.actor.as_ref().to_owned(),
         };
-        self.events.push((told, cause.trace.clone()));
-        shown = event.body.and_then(wire::reservation_of).unwrap_or_default();
+        self.events.push((event, cause.trace.clone()));
+        shown = message.body.and_then(wire::reservation_of).unwrap_or_default();
         let fresh = || Record {
             reservation: next.clone(),
             is_stored: false,
@@ -183,48 +173,4 @@ fn nothing(lines: &[Line], shifts: &[Shift], line: &Line) -> Error {
     let wanted = same.fold(0_i64, |sum, shift| sum.saturating_add(shift.reserved));
     let key = &line.position;
     Error::NoStock { sku: key.sku.clone(), node: key.node.clone(), wanted, available: 0 }
-}
-
-impl Told<'_> {
-    fn body(self, reservation: pb::Reservation) -> (&'static str, Body) {
-        let reservation = Some(reservation);
-        match self {
-            Self::Held => (
-                "entrepot.inventory.v1.ReservationHeld",
-                Body::ReservationHeld(pb::ReservationHeld { reservation }),
-            ),
-            Self::Confirmed(order) => (
-                "entrepot.inventory.v1.ReservationConfirmed",
-                Body::ReservationConfirmed(pb::ReservationConfirmed {
-                    reservation,
-                    order_id: order.to_string(),
-                }),
-            ),
-            Self::Refused { order, reason, sku } => (
-                "entrepot.inventory.v1.ReservationRefused",
-                Body::ReservationRefused(pb::ReservationRefused {
-                    reservation,
-                    order_id: order.to_string(),
-                    reason: reason.to_owned(),
-                    sku,
-                }),
-            ),
-            Self::Extended => (
-                "entrepot.inventory.v1.ReservationExtended",
-                Body::ReservationExtended(pb::ReservationExtended { reservation }),
-            ),
-            Self::Settled { fulfillment } => (
-                "entrepot.inventory.v1.ReservationSettled",
-                Body::ReservationSettled(pb::ReservationSettled { reservation, fulfillment_id: fulfillment }),
-            ),
-            Self::Released { reason } => (
-                "entrepot.inventory.v1.ReservationReleased",
-                Body::ReservationReleased(pb::ReservationReleased { reservation, reason: reason.to_owned() }),
-            ),
-            Self::Expired => (
-                "entrepot.inventory.v1.ReservationExpired",
-                Body::ReservationExpired(pb::ReservationExpired { reservation }),
-            ),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Rows of feeds and imports. Each row is read by itself, so that a bad one does not refuse the others.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
@@ -9,18 +10,24 @@ use domain::stock::movement::Kind;
 use domain::time::{self, micros};
 use jiff::Timestamp;
 use server::Principal;
+use service::{Call, Fields};
 
-use crate::goods::{Change, Verdict};
+use super::stock::KINDS;
+use super::{MAX_LINES, call, complete};
+use crate::command::{Change, Close, Verdict};
+use crate::error::Error;
 use crate::rights::own_node;
 use crate::store::feeds::{FeedKey, FeedRow};
-use crate::wire::KINDS;
 
 /// The most units that a feed may report of one position.
-pub(crate) const MAX_REPORTED: i64 = 1_000_000_000;
+const MAX_REPORTED: i64 = 1_000_000_000;
 /// The longest name of a source.
-pub(crate) const MAX_SOURCE: usize = 64;
+const MAX_SOURCE: usize = 64;
 /// The longest reference.
-pub(crate) const MAX_REFERENCE: usize = 200;
+const MAX_REFERENCE: usize = 200;
+
+/// A row of a call, or its verdict where it cannot be read.
+pub(crate) type Row = Result<Change, pb::RowResult>;
 
 /// What all rows of one call have in common.
 #[derive(Debug, Clone, Copy)]
@@ -227,7 +234,87 @@ impl Feed<'_> {
 
 impl Fault {
     /// Names the field of the request.
-    pub(crate) fn refuse(self, fields: &mut service::Fields) {
+    pub(crate) fn refuse(self, fields: &mut Fields) {
         fields.refuse(self.field, self.text);
+    }
+}
+
+/// Reads a snapshot.
+pub(crate) fn apply_snapshot(
+    who: &Principal,
+    message: pb::ApplySnapshotRequest,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(Call, Vec<Row>), Error> {
+    let mut fields = Fields::default();
+    let call = call(&mut fields, who, "snapshot", &message.request_id, &message);
+    fields.take("source", check_text(&message.source, MAX_SOURCE));
+    fields.take("reference", check_text(&message.reference, MAX_REFERENCE));
+    let feed = Feed { who, source: &message.source, now, tolerance };
+    let at = feed.source_time(message.source_time.as_ref());
+    let at = at.map_err(|fault| fault.refuse(&mut fields)).unwrap_or(now);
+    fields.count("rows", message.rows.len(), MAX_LINES);
+    fields.done()?;
+    let read = message.rows.into_iter().map(|row| feed.snapshot(&message.reference, at, row));
+    let mut rows = numbered(read);
+    refuse_repeated(&mut rows);
+    complete(call, Some(rows))
+}
+
+/// Reads changes.
+pub(crate) fn apply_deltas(
+    who: &Principal,
+    message: pb::ApplyDeltasRequest,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(Call, Vec<Row>), Error> {
+    let mut fields = Fields::default();
+    let call = call(&mut fields, who, "deltas", &message.request_id, &message);
+    fields.take("source", check_text(&message.source, MAX_SOURCE));
+    fields.count("rows", message.rows.len(), MAX_LINES);
+    fields.done()?;
+    let feed = Feed { who, source: &message.source, now, tolerance };
+    let rows = numbered(message.rows.into_iter().map(|row| feed.delta(row)));
+    complete(call, Some(rows))
+}
+
+/// Reads the end of a full snapshot.
+pub(crate) fn close_snapshot(
+    who: &Principal,
+    message: pb::CloseSnapshotRequest,
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(Call, Close), Error> {
+    let mut fields = Fields::default();
+    let call = call(&mut fields, who, "close", &message.request_id, &message);
+    fields.take("source", check_text(&message.source, MAX_SOURCE));
+    fields.take("reference", check_text(&message.reference, MAX_REFERENCE));
+    let node = fields.take("node_id", NodeId::new(message.node_id));
+    let feed = Feed { who, source: &message.source, now, tolerance };
+    let at = feed.source_time(message.source_time.as_ref());
+    let at = at.map_err(|fault| fault.refuse(&mut fields)).unwrap_or(now);
+    fields.done()?;
+    let (call, node) = complete(call, node)?;
+    own_node(who, &node)?;
+    let reference = format!("{}:{}", message.source, message.reference);
+    Ok((call, Close { node, at, reference, force: message.force }))
+}
+
+fn numbered(rows: impl Iterator<Item = Result<Change, Fault>>) -> Vec<Row> {
+    (0..).zip(rows).map(|(number, row)| row.map_err(|fault| fault.result(number))).collect()
+}
+
+/// A snapshot cannot say two things of one position, and which of them is right is not ours to choose.
+fn refuse_repeated(rows: &mut [Row]) {
+    let mut counts: HashMap<Key, u32> = HashMap::with_capacity(rows.len());
+    for change in rows.iter().flatten() {
+        *counts.entry(change.key.clone()).or_default() += 1;
+    }
+    for (number, row) in (0..).zip(rows) {
+        if row.as_ref().is_ok_and(|change| counts.get(&change.key).is_some_and(|rows| *rows > 1)) {
+            let fault =
+                Fault::new("sku", "duplicate: another row has the same node and sku; send their sum once");
+            *row = Err(fault.result(number));
+        }
     }
 }
