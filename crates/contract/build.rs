@@ -10,8 +10,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let mut files = Vec::new();
-    for service in ["type", "orders", "inventory", "fulfillment"] {
-        for entry in fs::read_dir(root.join("entrepot").join(service).join("v1"))? {
+    for package in fs::read_dir(root.join("entrepot"))? {
+        for entry in fs::read_dir(package?.path().join("v1"))? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "proto") {
                 files.push(path);

@@ -17,31 +17,30 @@ impl Topic {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Orders, Self::Inventory, Self::Fulfillment];
 
+    /// Name, owner and message: the one list that a new topic is added to.
+    const fn row(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Orders => ("entrepot.orders.v1", "orders", "entrepot.orders.v1.OrderEvent"),
+            Self::Inventory => ("entrepot.inventory.v1", "inventory", "entrepot.inventory.v1.InventoryEvent"),
+            Self::Fulfillment => {
+                ("entrepot.fulfillment.v1", "fulfillment", "entrepot.fulfillment.v1.FulfillmentEvent")
+            }
+        }
+    }
+
     /// The name on the wire and in the database.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Orders => "entrepot.orders.v1",
-            Self::Inventory => "entrepot.inventory.v1",
-            Self::Fulfillment => "entrepot.fulfillment.v1",
-        }
+        self.row().0
     }
 
     /// The service that owns the topic and keeps its events.
     pub const fn owner(self) -> &'static str {
-        match self {
-            Self::Orders => "orders",
-            Self::Inventory => "inventory",
-            Self::Fulfillment => "fulfillment",
-        }
+        self.row().1
     }
 
     /// Full name of the message that every payload on this topic is.
     pub const fn message(self) -> &'static str {
-        match self {
-            Self::Orders => "entrepot.orders.v1.OrderEvent",
-            Self::Inventory => "entrepot.inventory.v1.InventoryEvent",
-            Self::Fulfillment => "entrepot.fulfillment.v1.FulfillmentEvent",
-        }
+        self.row().2
     }
 
     /// The topic of that name.

@@ -1,11 +1,19 @@
-//! The owner's answer to a consumer that misses events.
+//! A consumer that misses events asks their owner, and the owner answers.
 
 use bus::heads::Asked;
 use bus::replay;
 use clock::Clock;
+use contract::codec::Lean;
+use contract::orders::v1::{ListHeadsRequest, ListHeadsResponse, ReplayEventsRequest, ReplayEventsResponse};
 use contract::r#type::v1::{Head, StoredEvent};
 use db::Db;
+use domain::id::Uuid;
+use prost::Message;
 use prost_types::Timestamp;
+use server::Peer;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Request, Status};
 
 use crate::fault::Fault;
 use crate::fields::Fields;
@@ -38,6 +46,45 @@ pub async fn heads(
     let mut tx = db.read().await?;
     let page = bus::heads::read(&mut tx, asked, clock.business()).await?;
     Ok(page.into_wire())
+}
+
+/// Asks the owner of a topic for stored events; `service` is the full name of its events service. The messages of these
+/// services are the same in every package (a test compares them).
+pub async fn ask_events(
+    peer: Peer,
+    service: &'static str,
+    aggregate: Uuid,
+    from_sequence: i64,
+    page_size: i32,
+) -> Result<Vec<StoredEvent>, Status> {
+    let request = ReplayEventsRequest { aggregate_id: aggregate.to_string(), from_sequence, page_size };
+    let answer: ReplayEventsResponse = ask(peer, service, "ReplayEvents", request).await?;
+    Ok(answer.events)
+}
+
+/// Asks the owner of a topic how far its aggregates are: heads, next page token, end of the list.
+pub async fn ask_heads(
+    peer: Peer,
+    service: &'static str,
+    changed_since: Timestamp,
+    page_size: i32,
+    page_token: String,
+) -> Result<(Vec<Head>, String, Option<Timestamp>), Status> {
+    let request = ListHeadsRequest { changed_since: Some(changed_since), page_size, page_token };
+    let answer: ListHeadsResponse = ask(peer, service, "ListHeads", request).await?;
+    Ok((answer.heads, answer.next_page_token, answer.until_time))
+}
+
+async fn ask<Q, A>(peer: Peer, service: &str, method: &str, request: Q) -> Result<A, Status>
+where
+    Q: Message + Send + Sync + 'static,
+    A: Message + Default + Send + Sync + 'static,
+{
+    let path = PathAndQuery::try_from(format!("/{service}/{method}"))
+        .map_err(|error| Status::internal(error.to_string()))?;
+    let mut client = Grpc::new(peer);
+    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(client.unary(Request::new(request), path, Lean::default()).await?.into_inner())
 }
 
 /// Serves the events of a service, which has the fields `db` and `clock` and an `Error` with `faults!`:

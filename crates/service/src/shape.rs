@@ -22,6 +22,10 @@ pub struct About {
     pub migrations: &'static db::Migrations,
     /// The gRPC services that it serves, by full name.
     pub serves: &'static [&'static str],
+    /// The one of them that answers consumers which miss events.
+    pub events: &'static str,
+    /// The services that it asks, by name.
+    pub asks: &'static [&'static str],
     /// Who may call what.
     pub access: &'static [Access],
     /// The domain of its errors.

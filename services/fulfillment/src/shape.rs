@@ -33,6 +33,8 @@ pub const ABOUT: About = About {
     topic: Topic::Fulfillment,
     migrations: MIGRATIONS,
     serves: SERVICES,
+    events: "entrepot.fulfillment.v1.FulfillmentEventsService",
+    asks: &["inventory"],
     access: ACCESS,
     domain: DOMAIN,
     reasons: reason::ALL,

@@ -26,6 +26,8 @@ pub const ABOUT: About = About {
     topic: Topic::Inventory,
     migrations: MIGRATIONS,
     serves: SERVICES,
+    events: "entrepot.inventory.v1.InventoryEventsService",
+    asks: &[],
     access: ACCESS,
     domain: DOMAIN,
     reasons: reason::ALL,

@@ -25,6 +25,8 @@ pub const ABOUT: About = About {
     topic: Topic::Orders,
     migrations: MIGRATIONS,
     serves: SERVICES,
+    events: "entrepot.orders.v1.OrderEventsService",
+    asks: &["fulfillment"],
     access: ACCESS,
     domain: DOMAIN,
     reasons: reason::ALL,

@@ -4,16 +4,15 @@ use server::Reason;
 use server::reason::code_name;
 
 use super::say;
+use crate::config::Service;
 use crate::exit::Result;
 
 /// The reasons by error domain, in the order of the list.
-const ALL: [(&str, &[Reason]); 5] = [
-    (server::status::DOMAIN, server::reason::ALL),
-    ("every service", service::reason::ALL),
-    (inventory::ABOUT.domain, inventory::ABOUT.reasons),
-    (fulfillment::ABOUT.domain, fulfillment::ABOUT.reasons),
-    (orders::ABOUT.domain, orders::ABOUT.reasons),
-];
+fn all() -> impl Iterator<Item = (&'static str, &'static [Reason])> {
+    let of_all = [(server::status::DOMAIN, server::reason::ALL), ("every service", service::reason::ALL)];
+    let of_one = |service: Service| (service.about().domain, service.about().reasons);
+    of_all.into_iter().chain(Service::ALL.into_iter().map(of_one))
+}
 
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         markdown();
         return Ok(());
     }
-    for (domain, reasons) in ALL {
+    for (domain, reasons) in all() {
         for reason in reasons {
             if args.json { json(domain, reason) } else { lines(domain, reason) }
         }
@@ -73,7 +72,7 @@ fn markdown() {
         "by the reason; messages are for people and change. `BadRequest` names every bad field, `RetryInfo` says when to",
     );
     say("send a call again. Send it with the same `request_id`: it takes effect once.");
-    for (domain, reasons) in ALL {
+    for (domain, reasons) in all() {
         say(&format!("\n## {domain}\n"));
         say("| reason | code | when | what to do | retry |");
         say("| --- | --- | --- | --- | --- |");
@@ -92,7 +91,7 @@ mod tests {
     #[test]
     fn a_reason_means_the_same_wherever_it_is_declared() {
         let mut known: HashMap<&str, &Reason> = HashMap::new();
-        for (domain, reasons) in ALL {
+        for (domain, reasons) in all() {
             let mut names: Vec<&str> = reasons.iter().map(|reason| reason.name).collect();
             names.dedup();
             assert_eq!(names.len(), reasons.len(), "{domain} declares a reason twice");

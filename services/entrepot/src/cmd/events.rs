@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use bus::{Delivered, Topic};
+use bus::Delivered;
 use clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -188,18 +188,15 @@ impl Bodies {
     }
 
     fn read(&self, event: &Delivered) -> std::result::Result<Value, Box<dyn std::error::Error>> {
-        let name = match event.topic {
-            Topic::Orders => "entrepot.orders.v1.OrderEvent",
-            Topic::Inventory => "entrepot.inventory.v1.InventoryEvent",
-            Topic::Fulfillment => "entrepot.fulfillment.v1.FulfillmentEvent",
-        };
-        let message = self.0.get_message_by_name(name).ok_or("no such message")?;
+        let message = self.0.get_message_by_name(event.topic.message()).ok_or("no such message")?;
         Ok(serde_json::to_value(DynamicMessage::decode(message, event.payload.clone())?)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bus::Topic;
+
     use super::*;
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) enum Command {
     List {
         #[command(flatten)]
         place: Place,
-        /// Only this consumer (inventory, fulfillment or orders).
+        /// Only this consumer (the name of a service).
         #[arg(long, value_name = "NAME")]
         consumer: Option<String>,
         /// Also the events that wait behind the first.
@@ -50,7 +50,7 @@ pub(crate) enum Command {
 pub(crate) struct Choice {
     #[command(flatten)]
     place: Place,
-    /// The consumer: inventory, fulfillment or orders.
+    /// The consumer: the name of a service.
     consumer: String,
     /// The aggregate, as `parked list` shows it.
     #[arg(value_parser = super::ids::aggregate)]

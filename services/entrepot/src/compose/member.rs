@@ -40,12 +40,11 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
         let member = match service {
             Service::Inventory => inventory(config, clock, db),
             Service::Fulfillment => {
-                let peer = peer_of(Service::Inventory, &config.peers.inventory, &members, service, config)?;
+                let peer = peer_of(Service::Inventory, &members, service, config)?;
                 fulfillment(config, clock, db, peer).await?
             }
             Service::Orders => {
-                let peer =
-                    peer_of(Service::Fulfillment, &config.peers.fulfillment, &members, service, config)?;
+                let peer = peer_of(Service::Fulfillment, &members, service, config)?;
                 orders(config, clock, db, peer)
             }
         };
@@ -114,19 +113,12 @@ pub(super) fn readers(config: &Config) -> usize {
     usize::try_from(readers).unwrap_or(usize::MAX)
 }
 
-/// The peer that `asking` asks, under its own name: a service of this process if it runs here, else the one at
-/// `address`.
-fn peer_of(
-    asked: Service,
-    address: &str,
-    members: &[Member],
-    asking: Service,
-    config: &Config,
-) -> Result<Peer> {
+/// The peer that `asking` asks, under its own name: a service of this process if it runs here, else the one at its address.
+fn peer_of(asked: Service, members: &[Member], asking: Service, config: &Config) -> Result<Peer> {
     let here = members.iter().find(|member| member.service == asked);
     let plain = match here {
         Some(member) => member.peer(),
-        None => peer::remote_named(asked.name(), address, config.peers.options())
+        None => peer::remote_named(asked.name(), config.peers.address(asked), config.peers.options())
             .map_err(|error| Exit::usage(format!("setting `peers.{}`: {error}", asked.name())))?,
     };
     Ok(peer::acting(plain, &Principal::service(asking.name())))
@@ -134,7 +126,7 @@ fn peer_of(
 
 fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
     let built = Inventory::new(db.clone(), clock.clone(), &config.inventory);
-    Member { service: Service::Inventory, db, paused: Paused::default(), stock_view: None, running: built }
+    Member::new(Service::Inventory, db, built)
 }
 
 async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) -> Result<Member> {
@@ -155,21 +147,19 @@ async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) ->
     let built = Fulfillment::new(db.clone(), clock.clone(), settings, peers)
         .await
         .map_err(|error| Exit::other("fulfillment cannot start", &error))?;
-    Ok(Member {
-        service: Service::Fulfillment,
-        db,
-        paused: Paused::default(),
-        stock_view: Some(Arc::clone(&built)),
-        running: built,
-    })
+    Ok(Member { stock_view: Some(Arc::clone(&built)), ..Member::new(Service::Fulfillment, db, built) })
 }
 
 fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Member {
     let built = Orders::new(db.clone(), clock.clone(), config.orders.clone(), fulfillment);
-    Member { service: Service::Orders, db, paused: Paused::default(), stock_view: None, running: built }
+    Member::new(Service::Orders, db, built)
 }
 
 impl Member {
+    fn new(service: Service, db: Db, running: Arc<dyn service::Service>) -> Self {
+        Self { service, db, paused: Paused::default(), running, stock_view: None }
+    }
+
     pub(super) fn add_routes(&self, routes: &mut RoutesBuilder) {
         Arc::clone(&self.running).add_routes(routes);
     }

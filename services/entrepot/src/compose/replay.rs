@@ -7,12 +7,9 @@ use bus::heads::{Asked, Page};
 use bus::replay::Failure;
 use bus::{Delivered, Owners, Topic};
 use clock::Clock;
-use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
-use contract::inventory::v1::inventory_events_service_client::InventoryEventsServiceClient;
-use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
-use contract::r#type::v1::StoredEvent;
 use futures_util::FutureExt as _;
 use server::{Peer, Principal, peer};
+use service::replay::{ask_events, ask_heads};
 use uuid::Uuid;
 
 use super::Member;
@@ -33,11 +30,7 @@ pub(super) fn from_owners(config: &Config, clock: &Clock, members: &[Member]) ->
     let mut owners = HashMap::new();
     for service in Service::ALL {
         let here = members.iter().find(|member| member.service == service);
-        let address = match service {
-            Service::Inventory => &config.peers.inventory,
-            Service::Fulfillment => &config.peers.fulfillment,
-            Service::Orders => &config.peers.orders,
-        };
+        let address = config.peers.address(service);
         if let Some(member) = here {
             owners.insert(service.topic(), Owner::Here(member.db.clone(), clock.clone()));
         } else if !address.is_empty() {
@@ -78,36 +71,9 @@ async fn ask(
             Ok(bus::replay::read(&mut tx, aggregate, from, i64::from(PAGE)).await?)
         }
         Some(Owner::There(service, peer)) => {
-            let stored = fetch(service, peer, aggregate, from).await?;
+            let stored = ask_events(peer, service.about().events, aggregate, from, PAGE).await?;
             stored.into_iter().map(|event| Ok(bus::replay::from_stored(topic, event)?)).collect()
         }
-    }
-}
-
-/// The same question in the three packages that own a topic.
-macro_rules! replay_from {
-    ($client:ident, $package:ident, $peer:expr, $aggregate:expr, $from:expr) => {{
-        let request = contract::$package::v1::ReplayEventsRequest {
-            aggregate_id: $aggregate.to_string(),
-            from_sequence: $from,
-            page_size: PAGE,
-        };
-        $client::new($peer).replay_events(request).await.map(|answer| answer.into_inner().events)
-    }};
-}
-
-async fn fetch(
-    service: Service,
-    peer: Peer,
-    aggregate: Uuid,
-    from: i64,
-) -> std::result::Result<Vec<StoredEvent>, tonic::Status> {
-    match service {
-        Service::Inventory => replay_from!(InventoryEventsServiceClient, inventory, peer, aggregate, from),
-        Service::Fulfillment => {
-            replay_from!(FulfillmentEventsServiceClient, fulfillment, peer, aggregate, from)
-        }
-        Service::Orders => replay_from!(OrderEventsServiceClient, orders, peer, aggregate, from),
     }
 }
 
@@ -118,27 +84,16 @@ async fn list(owner: Option<Owner>, topic: Topic, asked: Asked) -> std::result::
             let mut tx = db.read().await?;
             Ok(bus::heads::read(&mut tx, asked, clock.business()).await?)
         }
-        Some(Owner::There(service, peer)) => fetch_heads(service, peer, asked).await,
-    }
-}
-
-/// The same question in the three packages that own a topic.
-macro_rules! heads_from {
-    ($client:ident, $package:ident, $peer:expr, $asked:expr) => {{
-        let request = contract::$package::v1::ListHeadsRequest {
-            changed_since: Some($asked.since_wire()),
-            page_size: i32::try_from($asked.limit).unwrap_or(i32::MAX),
-            page_token: $asked.after.map(|after| after.token()).unwrap_or_default(),
-        };
-        let answer = $client::new($peer).list_heads(request).await?.into_inner();
-        Ok(Page::from_wire(answer.heads, &answer.next_page_token, answer.until_time)?)
-    }};
-}
-
-async fn fetch_heads(service: Service, peer: Peer, asked: Asked) -> std::result::Result<Page, Failure> {
-    match service {
-        Service::Inventory => heads_from!(InventoryEventsServiceClient, inventory, peer, asked),
-        Service::Fulfillment => heads_from!(FulfillmentEventsServiceClient, fulfillment, peer, asked),
-        Service::Orders => heads_from!(OrderEventsServiceClient, orders, peer, asked),
+        Some(Owner::There(service, peer)) => {
+            let (heads, next, until) = ask_heads(
+                peer,
+                service.about().events,
+                asked.since_wire(),
+                i32::try_from(asked.limit).unwrap_or(i32::MAX),
+                asked.after.map(|after| after.token()).unwrap_or_default(),
+            )
+            .await?;
+            Ok(Page::from_wire(heads, &next, until)?)
+        }
     }
 }

@@ -147,12 +147,8 @@ impl Config {
 
     fn check_databases(&self) -> Result<()> {
         let database = &self.database;
-        for (path, url) in [
-            ("url", &database.url),
-            ("inventory_url", &database.inventory_url),
-            ("fulfillment_url", &database.fulfillment_url),
-            ("orders_url", &database.orders_url),
-        ] {
+        let own = Service::ALL.map(|service| (format!("{}_url", service.name()), database.own_url(service)));
+        for (path, url) in [("url".to_owned(), &database.url)].into_iter().chain(own) {
             if url.is_empty() {
                 continue;
             }
@@ -206,25 +202,19 @@ impl Config {
     }
 
     fn check_peers(&self) -> Result<()> {
-        let asks = [
-            (Service::Fulfillment, Service::Inventory, &self.peers.inventory),
-            (Service::Orders, Service::Fulfillment, &self.peers.fulfillment),
-        ];
-        for (asking, asked, address) in asks {
-            if self.runs(asking) && !self.runs(asked) && address.is_empty() {
-                return Err(Exit::usage(format!(
-                    "{} asks {}, which does not run here; set peers.{} = \"http://host:port\"",
-                    asking.name(),
-                    asked.name(),
-                    asked.name()
-                )));
+        for asking in self.services() {
+            for asked in asking.about().asks.iter().filter_map(|name| Service::parse(name)) {
+                if !self.runs(asked) && self.peers.address(asked).is_empty() {
+                    return Err(Exit::usage(format!(
+                        "{} asks {}, which does not run here; set peers.{} = \"http://host:port\"",
+                        asking.name(),
+                        asked.name(),
+                        asked.name()
+                    )));
+                }
             }
         }
-        for (name, address) in [
-            ("inventory", &self.peers.inventory),
-            ("fulfillment", &self.peers.fulfillment),
-            ("orders", &self.peers.orders),
-        ] {
+        for (name, address) in Service::ALL.map(|service| (service.name(), self.peers.address(service))) {
             if !address.is_empty() && !address.starts_with("http://") {
                 return Err(Exit::usage(format!(
                     "setting `peers.{name}`: `{address}` is not an address; expected http://host:port"

@@ -112,7 +112,7 @@ pub struct Platform {
 
 impl Default for Platform {
     fn default() -> Self {
-        Self { services: "inventory,fulfillment,orders".to_owned(), alone: false }
+        Self { services: Service::ALL.map(Service::name).join(","), alone: false }
     }
 }
 
@@ -212,11 +212,7 @@ impl Config {
 
     /// The url of the database of `service`.
     pub fn database_url(&self, service: Service) -> String {
-        let own = match service {
-            Service::Inventory => &self.database.inventory_url,
-            Service::Fulfillment => &self.database.fulfillment_url,
-            Service::Orders => &self.database.orders_url,
-        };
+        let own = self.database.own_url(service);
         let given = if own.is_empty() { &self.database.url } else { own };
         if given.is_empty() { self.sqlite_url(service) } else { given.reveal().to_owned() }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Service;
+
 /// The port that callers use: gRPC and gRPC-Web.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -138,6 +140,15 @@ impl Default for Peers {
 }
 
 impl Peers {
+    /// Where a service runs; empty: in this process, or nowhere that is known.
+    pub fn address(&self, service: Service) -> &str {
+        match service {
+            Service::Inventory => &self.inventory,
+            Service::Fulfillment => &self.fulfillment,
+            Service::Orders => &self.orders,
+        }
+    }
+
     /// How peers are reached.
     pub fn options(&self) -> server::peer::Options {
         server::peer::Options {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Secret, Service};
 
 /// Where files are kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,17 @@ pub struct Database {
     /// Whether a connection to PostgreSQL may leave this machine. It has no TLS in this version: passwords and data
     /// can be read on the way.
     pub allow_unencrypted: bool,
+}
+
+impl Database {
+    /// The url of one service alone; empty: `url`.
+    pub fn own_url(&self, service: Service) -> &Secret {
+        match service {
+            Service::Inventory => &self.inventory_url,
+            Service::Fulfillment => &self.fulfillment_url,
+            Service::Orders => &self.orders_url,
+        }
+    }
 }
 
 impl Default for Database {

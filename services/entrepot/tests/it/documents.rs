@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bus::Topic;
 use bus::event::PREFIXES;
+use entrepot::config::Service;
 use prost_reflect::DescriptorPool;
 use server::Access;
 use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
@@ -16,9 +17,8 @@ const KINDS: [&str; 6] = [CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
 
 /// Who may call what, a table for each gRPC service.
 fn roles() -> String {
-    let mut rows: Vec<Access> = orders::ACCESS.to_vec();
-    rows.extend(inventory::ACCESS.iter().copied());
-    rows.extend(fulfillment::ACCESS.iter().copied());
+    let rows: Vec<Access> =
+        Service::ALL.iter().flat_map(|service| service.about().access.iter().copied()).collect();
     let mut services: BTreeMap<&str, Vec<(&str, &[&str])>> = BTreeMap::new();
     for row in &rows {
         let (service, method) = row.method.trim_start_matches('/').rsplit_once('/').expect("a method's path");
@@ -83,4 +83,26 @@ fn who_may_call_what_is_what_the_role_tables_say() {
 #[test]
 fn topics_and_their_events_are_those_of_the_contract() {
     check("topics", &topics());
+}
+
+/// One client asks the owners of all topics: `service::replay`.
+#[test]
+fn every_package_answers_for_missed_events_alike() {
+    let pool = DescriptorPool::decode(contract::DESCRIPTORS).unwrap();
+    let shape = |service: Service| {
+        let events = pool.get_service_by_name(service.about().events).unwrap();
+        let mut lines = Vec::new();
+        for method in events.methods() {
+            for message in [method.input(), method.output()] {
+                let fields =
+                    message.fields().map(|field| format!("{field:?}").replace(message.full_name(), ""));
+                lines.push((method.name().to_owned(), message.name().to_owned(), fields.collect::<Vec<_>>()));
+            }
+        }
+        lines
+    };
+    let [first, rest @ ..] = Service::ALL;
+    for service in rest {
+        assert_eq!(shape(service), shape(first), "{}", service.name());
+    }
 }
