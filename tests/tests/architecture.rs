@@ -37,6 +37,12 @@ const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "
 /// The ways goods reach a customer.
 const METHODS: &[&str] = &["Pickup", "Express", "Scheduled", "Parcel", "CarryOut"];
 
+/// The most lines of a file that people write.
+const MOST_LINES: usize = 500;
+
+/// Words that this code base has a plain one for, see the glossary of ARCHITECTURE.md.
+const QUIRKS: &[&str] = &["told", "so many", "anew", "whoever", "fulfilment", "can not", "nobody knows how"];
+
 /// Where the engine is asked for outside the storage rooms, and how often. The list only gets shorter.
 const ENGINE_BRANCHES: &[(&str, usize)] = &[
     // a process that opens the SQLite files is alone with them and need not wait for the last holder's lease
@@ -197,6 +203,58 @@ fn files_are_named_after_what_is_in_them() {
             }
         }
     }
+}
+
+/// Path and text of everything that people write here: code, contract, settings, pages.
+fn texts() -> Vec<(String, String)> {
+    let root = root();
+    let is_text = |path: &PathBuf| {
+        let kind = path.extension().map(|kind| kind.to_string_lossy().into_owned()).unwrap_or_default();
+        ["rs", "proto", "sql", "md", "toml", "py", "js", "go"].contains(&kind.as_str())
+            && !path
+                .components()
+                .any(|part| ["google", "node_modules"].iter().any(|name| part.as_os_str() == *name))
+    };
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&root).expect("below the root").to_string_lossy().into_owned();
+        (name, fs::read_to_string(&path).expect("UTF-8 text"))
+    };
+    let rooms = ["crates", "services", "tests", "proto", "deploy"];
+    let pages = ["ARCHITECTURE.md", "README.md"].map(|page| root.join(page));
+    let all = rooms.iter().flat_map(|room| files(&root.join(room))).chain(pages);
+    all.filter(is_text).map(read).collect()
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_hold() {
+    let long: Vec<String> = texts()
+        .iter()
+        .filter(|(path, _)| Path::new(path).extension().is_none_or(|kind| kind != "md"))
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MOST_LINES)
+        .map(|(path, lines)| format!("{path} has {lines} lines"))
+        .collect();
+    assert!(long.is_empty(), "split by subject: {long:#?}");
+}
+
+#[test]
+fn texts_use_the_words_of_the_field() {
+    let is_word = |text: &str, at: usize, length: usize| {
+        let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        !inside(text[..at].chars().next_back()) && !inside(text[at + length..].chars().next())
+    };
+    let mut found = Vec::new();
+    for (path, text) in texts() {
+        let is_this_list = path == "tests/tests/architecture.rs";
+        for (number, line) in text.lines().enumerate().filter(|_| !is_this_list) {
+            let lower = line.to_lowercase();
+            let quirk = QUIRKS
+                .iter()
+                .find(|quirk| lower.match_indices(**quirk).any(|(at, _)| is_word(&lower, at, quirk.len())));
+            found.extend(quirk.map(|quirk| format!("{path}:{}: `{quirk}`", number + 1)));
+        }
+    }
+    assert!(found.is_empty(), "write what a reader outside this project would: {found:#?}");
 }
 
 #[test]

@@ -73,8 +73,8 @@ impl Serving {
 
     /// Asks it to stop, and expects a clean end.
     fn stop(mut self) {
-        let told = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
-        assert!(told.success());
+        let sent = Command::new("kill").arg(self.0.id().to_string()).status().expect("kill runs");
+        assert!(sent.success());
         assert!(self.0.wait().expect("it ends").success(), "a clean end");
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Pace {
     late: u32,
 }
 
-/// One in so many calls that come too late is let in.
+/// One in this number of calls that come too late is let in.
 const PROBE: u32 = 16;
 
 impl Pace {

@@ -7,7 +7,7 @@
 //! Owns, in the database of its host, `work_feeds` (the last number of each node), `work_feed` (the changes) and
 //! `relayed_work`. Knows no kind and no message.
 //!
-//! Always true: the numbers of a node have no gaps and become visible in order, because whoever appends holds the row of
+//! Always true: the numbers of a node have no gaps and become visible in order, because each appender holds the row of
 //! the node's last number ([`Feed`]) until the commit; a number is never used twice; a watcher that asks for numbers that
 //! are no longer kept gets all open work again.
 //!

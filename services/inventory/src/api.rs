@@ -101,15 +101,6 @@ impl InventoryService for Inventory {
         Ok(Response::new(pb::ReserveResponse { reservation }))
     }
 
-    async fn confirm_reservation(
-        &self,
-        request: Request<pb::ConfirmReservationRequest>,
-    ) -> Answer<pb::ConfirmReservationResponse> {
-        let command = wire::confirm(&Principal::of(&request), request.get_ref())?;
-        let reservation = Some(self.queue.submit(command).await?);
-        Ok(Response::new(pb::ConfirmReservationResponse { reservation }))
-    }
-
     async fn release_reservation(
         &self,
         request: Request<pb::ReleaseReservationRequest>,
@@ -117,15 +108,6 @@ impl InventoryService for Inventory {
         let command = wire::release(&Principal::of(&request), request.into_inner())?;
         let reservation = Some(self.queue.submit(command).await?);
         Ok(Response::new(pb::ReleaseReservationResponse { reservation }))
-    }
-
-    async fn consume_reservation(
-        &self,
-        request: Request<pb::ConsumeReservationRequest>,
-    ) -> Answer<pb::ConsumeReservationResponse> {
-        let command = wire::consume(&Principal::of(&request), request.get_ref())?;
-        let reservation = Some(self.queue.submit(command).await?);
-        Ok(Response::new(pb::ConsumeReservationResponse { reservation }))
     }
 
     async fn extend_reservation(

@@ -56,8 +56,6 @@ pub(crate) enum Act {
         /// An order may have it by now: then it stays.
         unless_confirmed: bool,
     },
-    /// Goods left.
-    Consume { id: ReservationId, units: Vec<(u32, i64)> },
     /// A later end.
     Extend { id: ReservationId, until: Timestamp },
     /// Time has passed.
@@ -73,7 +71,6 @@ impl Act {
             Self::Reserve { id, .. }
             | Self::Confirm(Confirm { id, .. })
             | Self::Release { id, .. }
-            | Self::Consume { id, .. }
             | Self::Extend { id, .. }
             | Self::Expire { id }
             | Self::Settle(Settle { id, .. }) => *id,
@@ -84,11 +81,7 @@ impl Act {
     pub(crate) fn claims(&self) -> &[Wanted] {
         match self {
             Self::Reserve { lines, .. } | Self::Confirm(Confirm { lines, .. }) => lines,
-            Self::Release { .. }
-            | Self::Consume { .. }
-            | Self::Extend { .. }
-            | Self::Expire { .. }
-            | Self::Settle(_) => &[],
+            Self::Release { .. } | Self::Extend { .. } | Self::Expire { .. } | Self::Settle(_) => &[],
         }
     }
 }
@@ -113,8 +106,6 @@ pub(crate) struct Confirm {
     pub(crate) wants: Vec<Want>,
     /// What to claim when the reservation does not exist (any more); empty: that is an error.
     pub(crate) lines: Vec<Wanted>,
-    /// The order is placed already, nobody waits for an answer: a refusal becomes an event.
-    pub(crate) is_fact: bool,
 }
 
 /// A fulfillment order reports.

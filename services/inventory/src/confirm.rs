@@ -54,7 +54,7 @@ impl Batch {
         self.carry(fresh, step, cause, ReservationEvent::Confirmed(confirm.order))
     }
 
-    /// A caller gets the refusal as an error; for an order that stands it becomes an event.
+    /// The order stands already and nobody waits for an answer: the refusal becomes an event.
     fn refused(
         &mut self,
         mut next: Reservation,
@@ -71,9 +71,6 @@ impl Batch {
             }
             _ => return Err(refusal),
         };
-        if !confirm.is_fact {
-            return Err(refusal);
-        }
         tracing::warn!(reservation_id = %confirm.id, order_id = %confirm.order, reason, "the claims of an order are lost");
         let step = next.refuse();
         self.carry(next, step, cause, ReservationEvent::Refused { order: confirm.order, reason, sku })

@@ -26,7 +26,6 @@ mod change;
 mod close;
 mod command;
 mod confirm;
-mod consume;
 mod error;
 mod extend;
 mod feed;

@@ -122,7 +122,7 @@ fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, Han
         lines.push(Wanted { line: line.line, position, units: line.quantity });
     }
     let wants = lines.iter().map(|line| Want { line: line.line, units: line.units }).collect();
-    Ok(Act::Confirm(Confirm { id: reservation(&work.promise_token)?, order, wants, lines, is_fact: true }))
+    Ok(Act::Confirm(Confirm { id: reservation(&work.promise_token)?, order, wants, lines }))
 }
 
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {

@@ -101,7 +101,6 @@ impl Batch {
             Act::Release { id, reason, unless_confirmed } => {
                 self.release(*id, reason, *unless_confirmed, &command.cause)
             }
-            Act::Consume { id, units } => self.consume(*id, units, &command.cause),
             Act::Extend { id, until } => self.extend(*id, *until, &command.cause),
             Act::Expire { id } => self.expire(*id, &command.cause),
             Act::Settle(settle) => self.settle(settle, &command.cause),
@@ -151,7 +150,7 @@ fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
             reservation.state == State::Expired
                 || matches!(step, Ok(Step::Changed(shifts)) if !shifts.is_empty())
         }
-        Act::Release { .. } | Act::Consume { .. } => is_open,
+        Act::Release { .. } => is_open,
         Act::Expire { .. } => reservation.state.until().is_some_and(|until| until <= now),
         Act::Settle(settle) => {
             let step = reservation.clone().settle(settle.order, &settle.targets);

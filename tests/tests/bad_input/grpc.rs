@@ -370,7 +370,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("inventory.v1.InventoryService/SetSafetyStock", &["customer", "channel"]),
     ("inventory.v1.InventoryService/Reserve", &["customer", "channel", "store"]),
     ("inventory.v1.InventoryService/ReleaseReservation", &["customer", "channel", "store"]),
-    ("inventory.v1.InventoryService/ConsumeReservation", &["customer", "channel", "store"]),
+    ("inventory.v1.InventoryService/ExtendReservation", &["customer", "channel", "store"]),
     ("inventory.v1.InventoryService/Audit", &["customer", "channel", "store"]),
     ("fulfillment.v1.NetworkService/PutNodes", &["customer", "channel", "store"]),
     ("fulfillment.v1.NetworkService/CloseNode", &["customer", "channel"]),

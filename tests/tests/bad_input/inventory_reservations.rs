@@ -98,37 +98,12 @@ async fn a_bad_reservation_is_refused_and_claims_nothing() {
     world.stop().await;
 }
 
-const CONFIRM: &[Row<inv::ConfirmReservationRequest>] = &[
-    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
-    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
-    ("no order", |r| r.order_id.clear(), Fields(&["order_id"])),
-    ("a reservation for an order", |r| r.order_id = nobody("rsv_"), Fields(&["order_id"])),
-];
-
 const RELEASE: &[Row<inv::ReleaseReservationRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
     ("no reason", |r| r.reason.clear(), Fields(&["reason"])),
     ("reason in lower case", |r| r.reason = "why".to_owned(), Fields(&["reason"])),
     ("reason of 64", |r| r.reason = "R".repeat(64), Fields(&["reason"])),
-];
-
-const CONSUME: &[Row<inv::ConsumeReservationRequest>] = &[
-    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
-    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
-    ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
-    ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
-    ("line that is not there", |r| r.lines[0].line = 9, No(Code::FailedPrecondition, "LINE_NOT_FOUND")),
-    ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
-    ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
-    ("more than is claimed", |r| r.lines[0].quantity = 4, No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
-    (
-        "more than is claimed, in parts",
-        |r| r.lines = vec![r.lines[0]; 4],
-        No(Code::FailedPrecondition, "TOO_MANY_UNITS"),
-    ),
 ];
 
 const EXTEND: &[Row<inv::ExtendReservationRequest>] = &[
@@ -169,13 +144,6 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
     let held = extend(past).await.expect("an earlier end changes nothing").into_inner().reservation;
     assert_eq!(held, now);
 
-    let good = inv::ConsumeReservationRequest {
-        request_id: request_id.clone(),
-        reservation_id: reservation_id.clone(),
-        lines: vec![inv::ConsumeLine { line: 1, quantity: 1 }],
-    };
-    let consume = async |request| stock.clone().consume_reservation(request).await;
-    refused_only(INVENTORY, &good, CONSUME, &consume).await;
     let good = inv::ReleaseReservationRequest {
         request_id: request_id.clone(),
         reservation_id: reservation_id.clone(),
@@ -183,27 +151,8 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
     };
     let release = async |request| stock.clone().release_reservation(request).await;
     refused_only(INVENTORY, &good, RELEASE, &release).await;
-    let confirmed = inv::ConfirmReservationRequest { request_id, reservation_id, order_id: nobody("ord_") };
-    let confirm = async |request| stock.clone().confirm_reservation(request).await;
-    refused_only(INVENTORY, &confirmed, CONFIRM, &confirm).await;
     assert_eq!(Census::of(&ops).await, before);
 
-    refused(INVENTORY, confirmed.clone(), &[], &confirm).await;
-    let other: &[Row<inv::ConfirmReservationRequest>] = &[(
-        "another order",
-        |r| r.order_id = format!("ord_{}", fresh()),
-        No(Code::FailedPrecondition, "RESERVATION_TAKEN"),
-    )];
-    refused_only(
-        INVENTORY,
-        &inv::ConfirmReservationRequest { request_id: fresh(), ..confirmed },
-        other,
-        &confirm,
-    )
-    .await;
-    let kept: &[Row<inv::ReleaseReservationRequest>] =
-        &[("of an order", |_| (), No(Code::FailedPrecondition, "RESERVATION_CONFIRMED"))];
-    refused_only(INVENTORY, &good, kept, &release).await;
     ops.audit().await;
     world.stop().await;
 }
@@ -227,18 +176,6 @@ async fn a_reservation_that_is_over_takes_no_more_commands() {
     };
     let over = No(Code::FailedPrecondition, "RESERVATION_RELEASED");
     is_refused("reserve", INVENTORY, over, stock.clone().reserve(reserve).await);
-    let consume = inv::ConsumeReservationRequest {
-        request_id: fresh(),
-        reservation_id: reservation_id.clone(),
-        lines: vec![inv::ConsumeLine { line: 1, quantity: 1 }],
-    };
-    is_refused("consume", INVENTORY, over, stock.clone().consume_reservation(consume).await);
-    let confirm = inv::ConfirmReservationRequest {
-        request_id: fresh(),
-        reservation_id: reservation_id.clone(),
-        order_id: nobody("ord_"),
-    };
-    is_refused("confirm", INVENTORY, over, stock.clone().confirm_reservation(confirm).await);
     let extend =
         inv::ExtendReservationRequest { request_id: fresh(), reservation_id, expire_time: at(86_400, 0) };
     is_refused("extend", INVENTORY, over, stock.clone().extend_reservation(extend).await);

@@ -142,7 +142,7 @@ pub(super) fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// So many empty messages in a field: two bytes each.
+/// Empty messages in a field: two bytes each.
 pub(super) fn empties(number: u32, count: usize) -> Vec<u8> {
     field(number, &[]).repeat(count)
 }

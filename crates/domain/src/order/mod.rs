@@ -53,14 +53,11 @@ pub enum Block {
     Remorse,
     /// Stock was lost.
     Stock,
-    /// Waits for consent to a delay.
-    DelayConsent,
 }
 
 impl Block {
     /// Every reason to wait.
-    pub const ALL: [Self; 6] =
-        [Self::Payment, Self::Fraud, Self::Address, Self::Remorse, Self::Stock, Self::DelayConsent];
+    pub const ALL: [Self; 5] = [Self::Payment, Self::Fraud, Self::Address, Self::Remorse, Self::Stock];
 
     /// The name in storage and on the wire.
     pub const fn name(self) -> &'static str {
@@ -70,7 +67,6 @@ impl Block {
             Self::Address => "ADDRESS",
             Self::Remorse => "REMORSE",
             Self::Stock => "STOCK",
-            Self::DelayConsent => "DELAY_CONSENT",
         }
     }
 

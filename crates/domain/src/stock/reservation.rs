@@ -309,39 +309,6 @@ impl Reservation {
         }
     }
 
-    /// Goods leave their nodes now: `(line number, units)`, whole kits for a kit.
-    pub fn consume(&mut self, units: &[(u32, i64)]) -> Result<Step, Refusal> {
-        match self.state {
-            State::Held { .. } | State::Confirmed => {}
-            State::Expired => return Err(Refusal::Lost { id: self.id }),
-            State::Consumed | State::Released => return Err(self.ended("be consumed")),
-        }
-        let mut next = self.lines.clone();
-        let mut shifts = Vec::new();
-        for &(number, wanted) in units {
-            let mut known = false;
-            for (index, line) in next.iter_mut().enumerate().filter(|(_, line)| line.line == number) {
-                known = true;
-                let left = line.held / line.per_unit;
-                if wanted <= 0 || wanted > left {
-                    return Err(Refusal::TooMany { id: self.id, line: number, wanted, left });
-                }
-                let pieces = wanted * line.per_unit;
-                line.held -= pieces;
-                line.consumed += pieces;
-                shifts.push(Shift { line: index, kind: Kind::Consume, on_hand: -pieces, reserved: -pieces });
-            }
-            if !known {
-                return Err(Refusal::UnknownLine { id: self.id, line: number });
-            }
-        }
-        if shifts.is_empty() {
-            return Ok(Step::Unchanged);
-        }
-        self.lines = next;
-        Ok(self.settled(shifts))
-    }
-
     /// Brings the lines to what fulfillment reports for its order, absolute. Goods that left are a fact, whatever the
     /// state: they leave `on_hand` even when the claim was gone. Released units never become claims again, and what
     /// was never claimed cannot be released.

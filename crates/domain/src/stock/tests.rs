@@ -35,13 +35,18 @@ fn held(quantities: &[i64], until: i64) -> Reservation {
     Reservation::hold(id(1), lines, at(until), at(0)).unwrap()
 }
 
+/// The one line of such a reservation, with units that left and units that were released.
+fn target(consumed: i64, released: i64) -> Target {
+    Target { line: 1, quantity: 2, consumed, released }
+}
+
 /// One reservation of two units in each state.
 fn in_state(state: &str) -> Reservation {
     let mut reservation = held(&[2], 100);
     match state {
         "HELD" => {}
         "CONFIRMED" => drop(reservation.confirm(order(1), &[]).unwrap()),
-        "CONSUMED" => drop(reservation.consume(&[(1, 2)]).unwrap()),
+        "CONSUMED" => drop(reservation.settle(order(1), &[target(2, 0)]).unwrap()),
         "RELEASED" => drop(reservation.release()),
         "EXPIRED" => drop(reservation.expire(at(100))),
         other => panic!("no state {other}"),
@@ -68,7 +73,7 @@ fn word(outcome: &Result<Step, Refusal>) -> &'static str {
 #[test]
 fn every_command_in_every_state_has_its_answer() {
     type Command = (&'static str, fn(&mut Reservation) -> Result<Step, Refusal>);
-    let commands: [Command; 12] = [
+    let commands: [Command; 10] = [
         ("confirm", |r| r.confirm(order(1), &[])),
         ("confirm for another order", |r| r.confirm(order(2), &[])),
         ("rehold", |r| r.rehold(order(1), &[])),
@@ -78,40 +83,14 @@ fn every_command_in_every_state_has_its_answer() {
         ("release", |r| Ok(r.release())),
         ("expire when due", |r| Ok(r.expire(at(100)))),
         ("expire too early", |r| Ok(r.expire(at(99)))),
-        ("consume", |r| r.consume(&[(1, 1)])),
-        ("consume too many", |r| r.consume(&[(1, 3)])),
-        ("settle", |r| r.settle(order(1), &[Target { line: 1, quantity: 2, consumed: 1, released: 1 }])),
+        ("settle", |r| r.settle(order(1), &[target(1, 1)])),
     ];
     let table = [
-        (
-            "HELD",
-            ["done", "done", "ended", "done", "same", "done", "done", "done", "same", "done", "many", "done"],
-        ),
-        (
-            "CONFIRMED",
-            [
-                "same", "other", "ended", "same", "same", "kept", "done", "same", "same", "done", "many",
-                "done",
-            ],
-        ),
-        (
-            "CONSUMED",
-            [
-                "done", "done", "ended", "ended", "ended", "same", "same", "same", "same", "ended", "ended",
-                "back",
-            ],
-        ),
-        (
-            "RELEASED",
-            [
-                "ended", "ended", "ended", "ended", "ended", "same", "same", "same", "same", "ended",
-                "ended", "done",
-            ],
-        ),
-        (
-            "EXPIRED",
-            ["lost", "lost", "done", "lost", "lost", "done", "done", "same", "same", "lost", "lost", "done"],
-        ),
+        ("HELD", ["done", "done", "ended", "done", "same", "done", "done", "done", "same", "done"]),
+        ("CONFIRMED", ["same", "other", "ended", "same", "same", "kept", "done", "same", "same", "done"]),
+        ("CONSUMED", ["done", "done", "ended", "ended", "ended", "same", "same", "same", "same", "back"]),
+        ("RELEASED", ["ended", "ended", "ended", "ended", "ended", "same", "same", "same", "same", "done"]),
+        ("EXPIRED", ["lost", "lost", "done", "lost", "lost", "done", "done", "same", "same", "done"]),
     ];
     for (state, answers) in table {
         for ((name, command), answer) in commands.iter().zip(answers) {
@@ -235,10 +214,13 @@ fn an_order_gives_back_what_it_does_not_want() {
 fn the_parts_of_a_kit_are_consumed_by_whole_kits() {
     let part = |name: &str, per_unit| Line::part(1, at_store(name), sku("kit"), per_unit, 3).unwrap();
     let mut reservation = Reservation::hold(id(1), vec![part("a", 1), part("b", 4)], at(9), at(0)).unwrap();
-    let Step::Changed(shifts) = reservation.consume(&[(1, 2)]).unwrap() else { panic!("nothing changed") };
+    let two_kits = [Target { line: 1, quantity: 3, consumed: 2, released: 0 }];
+    let Step::Changed(shifts) = reservation.settle(order(1), &two_kits).unwrap() else {
+        panic!("nothing changed")
+    };
     assert_eq!(shifts.iter().map(|shift| shift.on_hand).collect::<Vec<_>>(), [-2, -8]);
-    assert!(matches!(reservation.consume(&[(1, 2)]), Err(Refusal::TooMany { left: 1, .. })));
-    assert!(matches!(reservation.consume(&[(2, 1)]), Err(Refusal::UnknownLine { line: 2, .. })));
+    let unknown = [Target { line: 2, quantity: 1, consumed: 1, released: 0 }];
+    assert!(matches!(reservation.settle(order(1), &unknown), Err(Refusal::UnknownLine { line: 2, .. })));
 }
 
 #[test]
@@ -342,7 +324,6 @@ enum Command {
     Extend(usize, i64),
     Release(usize),
     Expire(i64),
-    Consume(usize, i64),
     Settle(usize, i64, i64, i64),
     Trim(usize, i64),
 }
@@ -357,7 +338,6 @@ fn command() -> impl Strategy<Value = Command> {
         (which.clone(), 1..90i64).prop_map(|(n, until)| Command::Extend(n, until)),
         which.clone().prop_map(Command::Release),
         (0..90i64).prop_map(Command::Expire),
-        (which.clone(), 0..6i64).prop_map(|(n, units)| Command::Consume(n, units)),
         (which.clone(), 1..9i64, -1..6i64, -1..6i64).prop_map(|(n, q, c, r)| Command::Settle(n, q, c, r)),
         (which, 0..9i64).prop_map(|(n, units)| Command::Trim(n, units)),
     ]
@@ -422,7 +402,6 @@ impl World {
                     self.step(n, |r| Ok(r.expire(at(now))));
                 }
             }
-            Command::Consume(n, units) => self.step(n, |r| r.consume(&[(1, units)])),
             Command::Settle(n, quantity, consumed, released) => {
                 self.step(n, |r| r.settle(order(1), &[Target { line: 1, quantity, consumed, released }]));
             }

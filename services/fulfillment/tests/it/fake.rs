@@ -40,7 +40,7 @@ struct Books {
     is_stuck: bool,
 }
 
-/// A call that waits: it says so, and goes on when it is told to.
+/// A call that waits: it says so, and goes on when the test says so.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pause {
     pub(crate) reached: Arc<Notify>,
@@ -311,8 +311,6 @@ impl InventoryService for FakeInventory {
         close_snapshot(CloseSnapshotRequest) -> CloseSnapshotResponse;
         adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
         set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
-        consume_reservation(ConsumeReservationRequest) -> ConsumeReservationResponse;
-        confirm_reservation(ConfirmReservationRequest) -> ConfirmReservationResponse;
         get_reservation(GetReservationRequest) -> GetReservationResponse;
         get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
         batch_get_availability(BatchGetAvailabilityRequest) -> BatchGetAvailabilityResponse;

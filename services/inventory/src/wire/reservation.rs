@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
-use domain::id::{self, OrderId, ReservationId, Uuid};
+use domain::id::{self, ReservationId, Uuid};
 use domain::quantity::Quantity;
 use domain::stock::reservation::{LONGEST_HOLD, Line, Reservation, State};
 use domain::time;
@@ -13,7 +13,7 @@ use server::Principal;
 use service::{Call, Fields};
 
 use super::{MAX_LINES, call, key, timestamp};
-use crate::command::{Act, Cause, Command, Confirm, Wanted};
+use crate::command::{Act, Cause, Command, Wanted};
 use crate::error::Error;
 
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -62,20 +62,6 @@ fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
     ttl.unwrap_or(MIN_TTL)
 }
 
-pub(crate) fn confirm(
-    principal: &Principal,
-    message: &pb::ConfirmReservationRequest,
-) -> Result<Command, Error> {
-    let mut fields = Fields::default();
-    let call = call(&mut fields, principal, "confirm", &message.request_id, message);
-    let id = reservation_id(&mut fields, &message.reservation_id);
-    let order = fields.take("order_id", message.order_id.parse::<OrderId>());
-    fields.done()?;
-    let order = order.unwrap_or(OrderId::new(Uuid::nil()));
-    let confirm = Confirm { id, order, wants: Vec::new(), lines: Vec::new(), is_fact: false };
-    Ok(command(principal, call, Act::Confirm(confirm)))
-}
-
 pub(crate) fn release(
     principal: &Principal,
     message: pb::ReleaseReservationRequest,
@@ -91,24 +77,6 @@ pub(crate) fn release(
 fn is_reason(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     (1..=63).contains(&text.len()) && text.bytes().all(plain)
-}
-
-pub(crate) fn consume(
-    principal: &Principal,
-    message: &pb::ConsumeReservationRequest,
-) -> Result<Command, Error> {
-    let mut fields = Fields::default();
-    let call = call(&mut fields, principal, "consume", &message.request_id, message);
-    let id = reservation_id(&mut fields, &message.reservation_id);
-    fields.count("lines", message.lines.len(), MAX_LINES);
-    let mut units = Vec::with_capacity(message.lines.len().min(MAX_LINES));
-    for (index, line) in message.lines.iter().take(MAX_LINES).enumerate() {
-        fields.check(line.line > 0, format_args!("lines[{index}].line"), "must be at least 1");
-        let quantity = fields.take(format_args!("lines[{index}].quantity"), Quantity::new(line.quantity));
-        units.extend(quantity.map(|quantity| (line.line, quantity.get())));
-    }
-    fields.done()?;
-    Ok(command(principal, call, Act::Consume { id, units }))
 }
 
 pub(crate) fn extend(

@@ -1,6 +1,6 @@
 //! What inventory does when orders and fulfillment orders tell it something, and what it tells itself.
 
-use bus::{Consumer as _, Delivered, Topic};
+use bus::{Delivered, Topic};
 use contract::fulfillment::v1 as ff;
 use contract::inventory::v1 as pb;
 use contract::orders::v1 as orders;
@@ -10,32 +10,13 @@ use futures_util::future::join_all;
 use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
 use prost::Message as _;
 
-use crate::world::{World, after, line, reserve, rsv, worlds};
+use crate::world::{World, delivered, line, reserve, rsv, token, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
-
-fn delivered(topic: Topic, payload: Vec<u8>) -> Delivered {
-    Delivered {
-        id: Uuid::new_v4(),
-        topic,
-        aggregate_type: "order".to_owned(),
-        aggregate: Uuid::new_v4(),
-        sequence: 1,
-        event_type: String::new(),
-        payload: payload.into(),
-        occurred_at: after(0),
-        actor: "channel/web".to_owned(),
-        traceparent: None,
-    }
-}
 
 fn of_order(body: orders::order_event::Body) -> Delivered {
     let event = orders::OrderEvent { order_id: ORDER.to_owned(), body: Some(body), ..Default::default() };
     delivered(Topic::Orders, event.encode_to_vec())
-}
-
-fn token(reservation: &str) -> String {
-    reservation.replace("rsv_", "prm_")
 }
 
 fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> orders::WorkRequest {
@@ -75,14 +56,8 @@ fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event:
 }
 
 impl World {
-    async fn tell(&self, events: &[Delivered]) {
-        let mut tx = self.db.begin().await.unwrap();
-        self.service.inventory.handle_batch(&mut tx, events).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-
     /// The types of the events of one reservation.
-    async fn events_of(&self, reservation: &str) -> Vec<String> {
+    pub(crate) async fn events_of(&self, reservation: &str) -> Vec<String> {
         let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
         let mut tx = self.db.read().await.unwrap();
         let rows = tx

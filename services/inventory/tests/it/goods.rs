@@ -88,7 +88,7 @@ async fn a_snapshot_does_not_undo_what_happened_after_it_was_taken() {
         world.items(&["A"]).await;
         world.snapshot(snapshot("s1", -100, &[("A", 10)])).await;
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
-        world.consume(&id, &[(1, 2)]).await.unwrap();
+        world.hand_over(&id, &[(1, 2, 2)]).await;
         // the shop counted 10 before those two left
         assert_eq!(verdicts(&world.snapshot(snapshot("s2", -10, &[("A", 10)])).await), [Applied]);
         assert_eq!(world.stands("n1", "A").await, (8, 0));

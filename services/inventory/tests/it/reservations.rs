@@ -19,12 +19,12 @@ async fn a_claim_goes_from_held_to_consumed_and_takes_the_goods_along() {
         assert_eq!((world.stands("n1", "A").await, world.atp("n1", "A").await), ((10, 4), 6));
 
         let id = held.reservation_id.as_str();
-        let confirmed = world.confirm(id, ORDER).await.unwrap();
+        let confirmed = world.confirm(id, ORDER).await;
         assert_eq!((confirmed.state(), confirmed.expire_time), (Confirmed, None));
-        let partly = world.consume(id, &[(1, 3)]).await.unwrap();
+        let partly = world.hand_over(id, &[(1, 4, 3)]).await;
         assert_eq!((partly.state(), partly.lines[0].held, partly.lines[0].consumed), (Confirmed, 1, 3));
         assert_eq!(world.stands("n1", "A").await, (7, 1));
-        let whole = world.consume(id, &[(1, 1)]).await.unwrap();
+        let whole = world.hand_over(id, &[(1, 4, 4)]).await;
         assert_eq!((whole.state(), whole.version), (Consumed, 4));
         assert_eq!(world.stands("n1", "A").await, (6, 0));
         assert_eq!(world.reservation(id).await, whole);
@@ -96,26 +96,6 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         let other = pb::ExtendReservationRequest { expire_time: Some(proto(after(3_000))), ..extend };
         assert_eq!(reason(&client.extend_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
 
-        let confirm = pb::ConfirmReservationRequest {
-            request_id: fresh(),
-            reservation_id: id.clone(),
-            order_id: ORDER.to_owned(),
-        };
-        let first = client.confirm_reservation(confirm.clone()).await.unwrap().into_inner();
-        assert_eq!(client.confirm_reservation(confirm.clone()).await.unwrap().into_inner(), first);
-        let other = pb::ConfirmReservationRequest { order_id: OTHER.to_owned(), ..confirm };
-        assert_eq!(reason(&client.confirm_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
-
-        let lines = vec![pb::ConsumeLine { line: 1, quantity: 1 }];
-        let consume =
-            pb::ConsumeReservationRequest { request_id: fresh(), reservation_id: id.clone(), lines };
-        let first = client.consume_reservation(consume.clone()).await.unwrap().into_inner();
-        assert_eq!(client.consume_reservation(consume.clone()).await.unwrap().into_inner(), first);
-        let lines = vec![pb::ConsumeLine { line: 1, quantity: 2 }];
-        let other = pb::ConsumeReservationRequest { lines, ..consume };
-        assert_eq!(reason(&client.consume_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
-        assert_eq!(world.stands("n1", "A").await, (9, 3));
-
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
         let release = pb::ReleaseReservationRequest {
             request_id: fresh(),
@@ -126,7 +106,7 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         assert_eq!(client.release_reservation(release.clone()).await.unwrap().into_inner(), first);
         let other = pb::ReleaseReservationRequest { reason: "OTHER".to_owned(), ..release };
         assert_eq!(reason(&client.release_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
-        assert_eq!(world.stands("n1", "A").await, (9, 3));
+        assert_eq!(world.stands("n1", "A").await, (10, 4));
         world.check().await;
     }
 }
@@ -174,7 +154,7 @@ async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
             expire_time: Some(proto(after(1_000))),
         };
         world.client().extend_reservation(extend).await.unwrap();
-        world.confirm(&confirmed, ORDER).await.unwrap();
+        world.confirm(&confirmed, ORDER).await;
         assert_eq!(world.service.inventory.next_due().await.unwrap(), Some(after(900)));
         assert_eq!(world.at(899).await, 0);
         assert_eq!(world.stands("n1", "A").await, (9, 6));
@@ -184,25 +164,6 @@ async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
         assert_eq!(world.at(1_000).await, 1);
         assert_eq!(world.reservation(&confirmed).await.state(), Confirmed);
         assert_eq!(world.service.inventory.next_due().await.unwrap(), None);
-        world.check().await;
-    }
-}
-
-#[tokio::test]
-async fn an_expired_claim_is_confirmed_if_the_stock_is_still_there() {
-    for world in worlds().await {
-        world.stock("n1", &[("A", 3)]).await;
-        let lucky = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
-        world.at(900).await;
-        assert_eq!(world.confirm(&lucky, ORDER).await.unwrap().state(), Confirmed);
-        assert_eq!(world.stands("n1", "A").await, (3, 2));
-
-        let late = world.hold(vec![line(1, "n1", "A", 1)]).await.unwrap().reservation_id;
-        world.at(1_800).await;
-        world.hold(vec![line(1, "n1", "A", 1)]).await.unwrap();
-        let refused = world.confirm(&late, OTHER).await.unwrap_err();
-        assert_eq!(reason(&refused), "NO_STOCK");
-        assert_eq!(world.reservation(&late).await.state(), Expired);
         world.check().await;
     }
 }
@@ -221,7 +182,7 @@ async fn a_kit_is_claimed_by_its_parts() {
         assert_eq!(world.atp("n1", "K").await, 0);
         let short = world.hold(vec![line(1, "n1", "K", 1)]).await.unwrap_err();
         assert_eq!(server::status::facts(&short)["sku"], "A");
-        world.consume(&held.reservation_id, &[(7, 1)]).await.unwrap();
+        world.hand_over(&held.reservation_id, &[(7, 2, 1), (8, 3, 0)]).await;
         assert_eq!((world.stands("n1", "A").await, world.stands("n1", "B").await), ((4, 4), (7, 4)));
         world.check().await;
     }
@@ -283,7 +244,12 @@ async fn a_claim_too_large_for_its_events_is_refused() {
 #[tokio::test]
 async fn what_does_not_exist_is_not_found() {
     for world in worlds().await {
-        let missing = world.confirm(&rsv(), ORDER).await.unwrap_err();
+        let extend = pb::ExtendReservationRequest {
+            request_id: fresh(),
+            reservation_id: rsv(),
+            expire_time: Some(proto(after(1_000))),
+        };
+        let missing = world.client().extend_reservation(extend).await.unwrap_err();
         assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "RESERVATION_NOT_FOUND"));
         let get = pb::GetReservationRequest { reservation_id: rsv() };
         assert_eq!(world.client().get_reservation(get).await.unwrap_err().code(), Code::NotFound);
@@ -308,17 +274,19 @@ async fn an_ended_claim_takes_no_more_commands() {
     for world in worlds().await {
         world.stock("n1", &[("A", 9)]).await;
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
-        assert_eq!(reason(&world.consume(&id, &[(1, 3)]).await.unwrap_err()), "TOO_MANY_UNITS");
-        assert_eq!(reason(&world.consume(&id, &[(2, 1)]).await.unwrap_err()), "LINE_NOT_FOUND");
         let released = world.release(&id).await.unwrap();
         assert_eq!(world.release(&id).await.unwrap(), released);
-        for refused in [world.confirm(&id, ORDER).await, world.consume(&id, &[(1, 1)]).await] {
-            let refused = refused.unwrap_err();
-            assert_eq!(
-                (refused.code(), reason(&refused).as_str()),
-                (Code::FailedPrecondition, "RESERVATION_RELEASED")
-            );
-        }
+        let extend = pb::ExtendReservationRequest {
+            request_id: fresh(),
+            reservation_id: id.clone(),
+            expire_time: Some(proto(after(1_000))),
+        };
+        let refused = world.client().extend_reservation(extend).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::FailedPrecondition, "RESERVATION_RELEASED")
+        );
+        assert_eq!(world.confirm(&id, ORDER).await.state(), Released);
         world.check().await;
     }
 }
@@ -328,8 +296,13 @@ async fn the_claim_of_an_order_is_not_given_back_by_the_end_of_its_promise() {
     for world in worlds().await {
         world.stock("n1", &[("A", 9)]).await;
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
-        world.confirm(&id, ORDER).await.unwrap();
-        assert_eq!(reason(&world.confirm(&id, OTHER).await.unwrap_err()), "RESERVATION_TAKEN");
+        world.confirm(&id, ORDER).await;
+        world.confirm(&id, OTHER).await;
+        assert_eq!(
+            world.events_of(&id).await,
+            ["Held", "Confirmed", "Refused"],
+            "another order cannot take it"
+        );
         let kept = world.release(&id).await.unwrap_err();
         assert_eq!(
             (kept.code(), reason(&kept).as_str()),

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bus::{Consumer as _, Delivered, Topic};
 use clock::Clock;
 use contract::inventory::v1 as pb;
+use contract::{fulfillment::v1 as fulfillment, orders::v1 as orders};
 use db::testing::{self, TestDb};
 use futures_util::future::join_all;
 use inventory::{Config, Inventory};
 use jiff::Timestamp;
 use pb::inventory_service_client::InventoryServiceClient;
+use prost::Message as _;
 use server::{Peer, Principal, Shutdown};
 use service::Service as _;
 use tokio::task::JoinHandle;
@@ -96,6 +99,27 @@ pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
 
 pub(crate) fn reserve(id: &str, lines: Vec<pb::ReserveLine>) -> pb::ReserveRequest {
     pb::ReserveRequest { request_id: fresh(), reservation_id: id.to_owned(), lines, ttl: Some(seconds(900)) }
+}
+
+/// An event of another service.
+pub(crate) fn delivered(topic: Topic, payload: Vec<u8>) -> Delivered {
+    Delivered {
+        id: Uuid::new_v4(),
+        topic,
+        aggregate_type: "order".to_owned(),
+        aggregate: Uuid::new_v4(),
+        sequence: 1,
+        event_type: String::new(),
+        payload: payload.into(),
+        occurred_at: after(0),
+        actor: "channel/web".to_owned(),
+        traceparent: None,
+    }
+}
+
+/// The token of the promise that a reservation belongs to.
+pub(crate) fn token(reservation: &str) -> String {
+    reservation.replace("rsv_", "prm_")
 }
 
 /// The reason of a refusal.
@@ -195,25 +219,42 @@ impl World {
         Ok(self.client().release_reservation(request).await?.into_inner().reservation.unwrap())
     }
 
-    pub(crate) async fn confirm(&self, id: &str, order: &str) -> Result<pb::Reservation, Status> {
-        let request = pb::ConfirmReservationRequest {
-            request_id: fresh(),
-            reservation_id: id.to_owned(),
-            order_id: order.to_owned(),
-        };
-        Ok(self.client().confirm_reservation(request).await?.into_inner().reservation.unwrap())
+    /// The reservation after an order was placed that takes all of it.
+    pub(crate) async fn confirm(&self, id: &str, order: &str) -> pb::Reservation {
+        let work =
+            orders::WorkRequest { promise_token: token(id), node_id: "n1".to_owned(), ..Default::default() };
+        let placed = orders::OrderPlaced { work: Some(work), ..Default::default() };
+        let body = Some(orders::order_event::Body::Placed(placed));
+        let event = orders::OrderEvent { order_id: order.to_owned(), body, ..Default::default() };
+        self.tell(&[delivered(Topic::Orders, event.encode_to_vec())]).await;
+        self.reservation(id).await
     }
 
-    pub(crate) async fn consume(&self, id: &str, lines: &[(u32, i64)]) -> Result<pb::Reservation, Status> {
-        let request = pb::ConsumeReservationRequest {
-            request_id: fresh(),
-            reservation_id: id.to_owned(),
-            lines: lines
-                .iter()
-                .map(|(line, quantity)| pb::ConsumeLine { line: *line, quantity: *quantity })
-                .collect(),
+    /// The reservation after its node handed over: of each line its units, and how many of them left.
+    pub(crate) async fn hand_over(&self, id: &str, lines: &[(u32, i64, i64)]) -> pb::Reservation {
+        let line = |(line, quantity, done): &(u32, i64, i64)| fulfillment::FulfillmentLine {
+            line: *line,
+            quantity: *quantity,
+            done: *done,
+            ..Default::default()
         };
-        Ok(self.client().consume_reservation(request).await?.into_inner().reservation.unwrap())
+        let fulfillment_order = Some(fulfillment::FulfillmentOrder {
+            fulfillment_id: format!("ful_{}", Uuid::nil()),
+            order_id: format!("ord_{}", Uuid::nil()),
+            promise_token: token(id),
+            lines: lines.iter().map(line).collect(),
+            ..Default::default()
+        });
+        let event = fulfillment::FulfillmentEvent { fulfillment_order, body: None };
+        self.tell(&[delivered(Topic::Fulfillment, event.encode_to_vec())]).await;
+        self.reservation(id).await
+    }
+
+    /// Events reach the service in one transaction, as the bus brings them.
+    pub(crate) async fn tell(&self, events: &[Delivered]) {
+        let mut tx = self.db.begin().await.unwrap();
+        self.service.inventory.handle_batch(&mut tx, events).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     /// Moves the clock and lets the timers run.

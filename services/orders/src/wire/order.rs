@@ -110,7 +110,6 @@ fn block(block: Block) -> pb::Block {
         Block::Address => pb::Block::Address,
         Block::Remorse => pb::Block::Remorse,
         Block::Stock => pb::Block::Stock,
-        Block::DelayConsent => pb::Block::DelayConsent,
     }
 }
 
