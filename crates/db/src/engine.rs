@@ -18,6 +18,14 @@ impl Engine {
         }
     }
 
+    /// Whether plans follow statistics of the tables, which somebody has to gather, and not the indexes alone.
+    pub fn has_statistics(self) -> bool {
+        match self {
+            Self::Postgres => true,
+            Self::Sqlite => false,
+        }
+    }
+
     /// Whether the database has a clock of its own; the time of a file is that of the one process that owns it.
     pub fn has_own_clock(self) -> bool {
         match self {

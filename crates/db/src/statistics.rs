@@ -4,7 +4,6 @@
 //! Until then each lookup reads all that came before it, so a new deployment looks earlier.
 
 use crate::database::Db;
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::params;
 
@@ -17,7 +16,7 @@ impl Db {
     /// Has the tables of this schema analyzed that have grown and never were, and answers their names. Tables that
     /// another process analyzes at the moment are left to it. `SQLite` plans by its indexes alone: it has none.
     pub async fn analyze_new_tables(&self) -> Result<Vec<String>> {
-        if self.engine() != Engine::Postgres {
+        if !self.engine().has_statistics() {
             return Ok(Vec::new());
         }
         let new = self.never_analyzed().await?;

@@ -351,7 +351,7 @@ fn connect_bus(
         for (name, work) in member.background(bus, stages.bus.token()) {
             tasks.spawn(name, work);
         }
-        if member.db.engine() == db::Engine::Postgres {
+        if member.db.engine().has_statistics() {
             let keeping = statistics::keep(member.db.clone(), clock.clone(), stages.bus.token().clone());
             tasks.spawn(&format!("statistics {}", member.service.name()), keeping);
         }

@@ -126,7 +126,7 @@ fn near_zone(name: &str, why: &HoursError) -> String {
     let nearest = zones.available().map(|zone| (likeness(zone.as_str()), zone.to_string()));
     match nearest.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(&a.1))) {
         Some((likeness, zone)) if likeness >= ALIKE => format!("{why}; did you mean {zone}?"),
-        Some(_) | None => format!("{why}, such as Europe/London"),
+        Some(_) | None => why.to_string(),
     }
 }
 

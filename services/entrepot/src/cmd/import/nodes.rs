@@ -42,11 +42,16 @@ pub(super) fn refuse_unknown(sheet: &mut Sheet, known: &BTreeSet<String>) {
         if known.contains(node) {
             return true;
         }
-        let nearest = nearest(node, known).map_or_else(String::new, |near| format!("; is it {near}?"));
+        let message = if node.is_empty() {
+            "node_id: the cell is empty".to_owned()
+        } else {
+            let nearest = nearest(node, known).map_or_else(String::new, |near| format!("; is it {near}?"));
+            format!("node_id: there is no node {node}{nearest}")
+        };
         refused.push(Refused {
             line: row.line,
             reason: "UNKNOWN_NODE".to_owned(),
-            message: format!("node_id: there is no node {node}{nearest}"),
+            message,
             place: Some((node.clone(), row.request.sku.clone())),
         });
         false
