@@ -19,7 +19,7 @@ fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 1, "one object and nothing else on standard output: {text}");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}{text}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_str(lines[0]).expect("it is JSON")
 }
 
