@@ -351,7 +351,7 @@ const PARK_COLUMNS: &[(&str, Type)] = &[
     ("retry_at", Type::BigInt),
 ];
 
-/// Records that a parked event failed again.
+/// Records that the first parked event of an aggregate failed again. Those behind it wait for it and for nothing else.
 pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -> Result<(), Error> {
     tx.execute(
         "UPDATE parked SET reason = $5, error = $6, attempts = attempts + $7, retry_at = $8
@@ -366,6 +366,14 @@ pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -
             parking.attempts,
             parking.retry_at.map(Timestamp::as_microsecond),
         ],
+    )
+    .await?;
+    // an event behind it may have been the first one before: its time would wake the aggregate at every look
+    tx.execute(
+        "UPDATE parked SET reason = 'BEHIND', retry_at = NULL
+          WHERE consumer = $1 AND topic = $2 AND aggregate = $3 AND sequence > $4
+            AND (retry_at IS NOT NULL OR reason <> 'BEHIND')",
+        params![consumer, parking.event.topic.name(), parking.event.aggregate, parking.event.sequence,],
     )
     .await?;
     Ok(())

@@ -114,3 +114,53 @@ async fn a_gap_whose_owner_was_away_heals_when_it_is_back() {
         running.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisonous_event_that_fills_a_gap_waits_for_an_operator_with_all_that_is_behind_it() {
+    for world in worlds().await {
+        let aggregate = some_aggregates(1)[0];
+        write(&world.owner, &[aggregate], 5).await;
+        lose(&world.owner, aggregate, 3).await;
+        lose(&world.owner, aggregate, 4).await;
+        let is_away = Arc::new(AtomicBool::new(true));
+        let (owners, gone) = (world.owners(), is_away.clone());
+        let replay: Replay = Arc::new(move |topic, aggregate, from| {
+            if gone.load(Ordering::SeqCst) {
+                async { Err("connection refused".into()) }.boxed()
+            } else {
+                owners(topic, aggregate, from)
+            }
+        });
+        let recorder = Recorder::failing("filled", &[(aggregate, 3)]);
+        let running = world.start_with(std::slice::from_ref(&recorder), &replay, Settings::default());
+        until("the gap is parked", async || {
+            world.parked().await.first().is_some_and(|head| head.retry_at.is_some())
+        })
+        .await;
+        is_away.store(false, Ordering::SeqCst);
+        until("the missing events are parked and the first one failed", async || {
+            world.parked().await.iter().any(|parked| parked.reason == Reason::Handler)
+        })
+        .await;
+        let mut parked = world.parked().await;
+        parked.sort_by_key(|parked| parked.event.sequence);
+        let seen: Vec<_> = parked.iter().map(|p| (p.event.sequence, p.reason, p.retry_at)).collect();
+        let waits = |sequence| (sequence, Reason::Behind, None);
+        assert_eq!(seen, [(3, Reason::Handler, None), waits(4), waits(5)], "{}", world.label);
+
+        recorder.heal();
+        let decision = Decision {
+            consumer: "filled",
+            aggregate,
+            actor: "ops/7",
+            note: "mended",
+            at: world.clock.wall(),
+        };
+        let mut tx = world.reader.begin().await.unwrap();
+        parked::retry(&mut tx, &decision).await.unwrap();
+        tx.commit().await.unwrap();
+        world.wait_for_effects("filled", aggregate, &[1, 2, 3, 4, 5]).await;
+        until("none is parked", async || world.parked().await.is_empty()).await;
+        running.stop().await;
+    }
+}
