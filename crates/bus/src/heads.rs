@@ -18,6 +18,9 @@ use crate::{Error, Topic, outbox};
 
 /// The most events that one page reads.
 const PAGE: i64 = 1_000;
+/// An event may be queued this long after another one that happened later, in microseconds: what happened so shortly
+/// before the oldest pending event may be pending too.
+const OVERLAP: i64 = 5_000_000;
 
 /// How a consumer asks the owner of a topic how far its aggregates are.
 pub type Heads = Arc<dyn Fn(Topic, Asked) -> BoxFuture<'static, Result<Page, Failure>> + Send + Sync>;
@@ -157,7 +160,7 @@ impl Page {
 pub async fn read(tx: &mut Tx, asked: Asked, now: Timestamp) -> Result<Page, Error> {
     let oldest = outbox::oldest(tx).await?;
     let end = now.as_microsecond().saturating_add(1);
-    let end = oldest.map_or(end, |oldest| oldest.as_microsecond().min(end));
+    let end = oldest.map_or(end, |oldest| oldest.as_microsecond().saturating_sub(OVERLAP).min(end));
     let after = asked.after.unwrap_or(Cursor {
         at: asked.since.as_microsecond(),
         aggregate: Uuid::nil(),

@@ -1,6 +1,6 @@
 //! Names of the metrics of this crate.
 
-/// Gauge by `outbox`: seconds since the oldest pending event happened. Each process with the relay sets it.
+/// Gauge by `outbox`: for how many seconds the oldest pending event waits. Each process with the relay sets it.
 pub const OUTBOX_AGE: &str = "entrepot_outbox_age_seconds";
 /// Gauge by `outbox`: events not yet acknowledged.
 pub const OUTBOX_PENDING: &str = "entrepot_outbox_pending";

@@ -3,10 +3,11 @@
 //! A gap is seen at the next event. The last event of an aggregate has no next one.
 
 use db::{Db, Tx, params};
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::event::Key;
-use crate::{Consumer, Delivered, Error, HandleError, Topic, applied};
+use crate::{Consumer, Delivered, Error, HandleError, Topic, applied, outbox};
 
 /// The last sequence that a consumer applied of an aggregate; 0 when none.
 pub async fn mark(tx: &mut Tx, consumer: &str, topic: Topic, aggregate: Uuid) -> Result<i64, Error> {
@@ -49,19 +50,25 @@ pub async fn apply(db: &Db, consumer: &dyn Consumer, events: &[Delivered]) -> Re
 
 /// The most events of one aggregate that are sent again.
 const MOST: i64 = 1_000;
+/// When the oldest pending event has waited longer, the transport is away or behind.
+const BEHIND: SignedDuration = SignedDuration::from_secs(10);
 
 /// Sends the kept events of an aggregate again, in order: for a consumer that seems not to have got them. Those who did
-/// pass over them. Says how many.
-pub async fn send_again(tx: &mut Tx, aggregate: Uuid) -> Result<u64, Error> {
+/// pass over them. Says how many. None: the outbox waits for the transport, so that the events may wait there
+/// themselves, and nothing is sent. `now` is the owner's business time.
+pub async fn send_again(tx: &mut Tx, aggregate: Uuid, now: Timestamp) -> Result<Option<u64>, Error> {
+    if outbox::oldest(tx).await?.is_some_and(|oldest| now.duration_since(oldest) > BEHIND) {
+        return Ok(None);
+    }
     let sent = tx
         .execute(
-            "INSERT INTO outbox (aggregate, sequence)
-             SELECT e.aggregate, e.sequence FROM events e WHERE e.aggregate = $1 ORDER BY e.sequence LIMIT $2",
-            params![aggregate, MOST],
+            "INSERT INTO outbox (aggregate, sequence, queued_at)
+             SELECT e.aggregate, e.sequence, $3 FROM events e WHERE e.aggregate = $1 ORDER BY e.sequence LIMIT $2",
+            params![aggregate, MOST, now.as_microsecond()],
         )
         .await?;
     if sent > 0 {
         tx.wake_on_commit();
     }
-    Ok(sent)
+    Ok(Some(sent))
 }

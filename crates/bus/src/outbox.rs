@@ -89,8 +89,12 @@ async fn append_one(tx: &mut Tx, appended: &Appended<'_>) -> Result<(), Error> {
     )
     .await?;
     tx.execute(
-        "INSERT INTO outbox (aggregate, sequence) VALUES ($1, $2)",
-        params![appended.event.aggregate, appended.event.sequence],
+        "INSERT INTO outbox (aggregate, sequence, queued_at) VALUES ($1, $2, $3)",
+        params![
+            appended.event.aggregate,
+            appended.event.sequence,
+            appended.event.occurred_at.as_microsecond()
+        ],
     )
     .await?;
     Ok(())
@@ -99,7 +103,9 @@ async fn append_one(tx: &mut Tx, appended: &Appended<'_>) -> Result<(), Error> {
 fn parts_of(events: &[Appended<'_>]) -> Vec<Part> {
     let rows = events.iter().map(columns).collect();
     let pointers = (0_i64..).zip(events);
-    let pointers = pointers.map(|(nth, of)| params![nth, of.event.aggregate, of.event.sequence]).collect();
+    let pointers = pointers.map(|(nth, Appended { event, .. })| {
+        params![nth, event.aggregate, event.sequence, event.occurred_at.as_microsecond()]
+    });
     vec![
         Part::new(
             "INSERT INTO events (event_id, topic, aggregate_type, aggregate, sequence, event_type, payload,
@@ -122,13 +128,20 @@ fn parts_of(events: &[Appended<'_>]) -> Vec<Part> {
             rows,
         ),
         Part::new(
-            "INSERT INTO outbox (aggregate, sequence)
-             SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
-            &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
-            pointers,
+            "INSERT INTO outbox (aggregate, sequence, queued_at)
+             SELECT r.aggregate, r.sequence, r.queued_at FROM {rows} ORDER BY r.nth",
+            POINTER_COLUMNS,
+            pointers.collect(),
         ),
     ]
 }
+
+const POINTER_COLUMNS: &[(&str, Type)] = &[
+    ("nth", Type::BigInt),
+    ("aggregate", Type::Uuid),
+    ("sequence", Type::BigInt),
+    ("queued_at", Type::BigInt),
+];
 
 fn check(event: &Event) -> Result<(), Error> {
     if event.payload.len() > MAX_PAYLOAD {
@@ -164,21 +177,6 @@ fn columns(appended: &Appended<'_>) -> Vec<Value> {
     ]
 }
 
-/// The oldest pending events, each with the id of its pointer.
-pub(crate) async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<Row>, Error> {
-    let rows = tx
-        .fetch_all(
-            "SELECT o.id, e.event_id, e.topic, e.aggregate_type, e.aggregate, e.sequence, e.event_type, e.payload,
-                    e.occurred_at, e.actor, e.traceparent
-               FROM outbox o
-               JOIN events e ON e.aggregate = o.aggregate AND e.sequence = o.sequence
-              ORDER BY o.id LIMIT $1",
-            params![limit],
-        )
-        .await?;
-    Ok(rows)
-}
-
 /// Where a resending goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resent {
@@ -189,12 +187,13 @@ pub struct Resent {
 }
 
 /// Makes one portion of the owner's events pending again, oldest first, so that the relay publishes them once more;
-/// consumers skip what they have. `after` is [`Resent::last`] of the portion before.
+/// consumers skip what they have. `after` is [`Resent::last`] of the portion before, `now` is the owner's business time.
 pub async fn resend(
     tx: &mut Tx,
     since: Timestamp,
     after: Option<(i64, i64, Uuid)>,
     limit: i64,
+    now: Timestamp,
 ) -> Result<Resent, Error> {
     let (at, sequence, aggregate) = after.unwrap_or((since.as_microsecond(), 0, Uuid::nil()));
     let rows = tx
@@ -211,12 +210,13 @@ pub async fn resend(
     for (nth, row) in (0_i64..).zip(&rows) {
         let (aggregate, sequence) = (row.get::<Uuid>("aggregate")?, row.get::<i64>("sequence")?);
         last = Some((row.get("occurred_at")?, sequence, aggregate));
-        pointers.push(params![nth, aggregate, sequence]);
+        pointers.push(params![nth, aggregate, sequence, now.as_microsecond()]);
     }
     let count = tx
         .batch(
-            "INSERT INTO outbox (aggregate, sequence) SELECT r.aggregate, r.sequence FROM {rows} ORDER BY r.nth",
-            &[("nth", Type::BigInt), ("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            "INSERT INTO outbox (aggregate, sequence, queued_at)
+             SELECT r.aggregate, r.sequence, r.queued_at FROM {rows} ORDER BY r.nth",
+            POINTER_COLUMNS,
             pointers,
         )
         .await?;
@@ -279,10 +279,11 @@ pub async fn is_empty(tx: &mut Tx) -> Result<bool, Error> {
     Ok(tx.fetch_optional("SELECT id FROM outbox LIMIT 1", params![]).await?.is_none())
 }
 
-/// When the oldest event happened that waits to be acknowledged.
+/// Since when the oldest event waits to be acknowledged, in business time: since it happened, or since it was queued
+/// once more.
 pub async fn oldest(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
-    let rows = pending(tx, 1).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let micros = row.get::<i64>("occurred_at")?;
+    let row = tx.fetch_optional("SELECT queued_at FROM outbox ORDER BY id LIMIT 1", params![]).await?;
+    let Some(row) = row else { return Ok(None) };
+    let micros = row.get::<i64>("queued_at")?;
     Ok(Some(Timestamp::from_microsecond(micros).unwrap_or(Timestamp::UNIX_EPOCH)))
 }

@@ -80,6 +80,16 @@ pub struct Relay {
 /// Ids that were to be deleted, and whether they are.
 type Deleted = (Vec<i64>, Result<(), Error>);
 
+/// What is to be published next.
+#[derive(Default)]
+struct Window {
+    /// The pointers of the events.
+    ids: Vec<i64>,
+    events: Vec<Arc<Delivered>>,
+    /// Pointers whose events are neither fresh nor stored: the events were pruned while they were queued once more.
+    orphans: Vec<Pointer>,
+}
+
 /// How one turn of the loop ended.
 enum Turn {
     /// There may be more.
@@ -201,9 +211,10 @@ impl Relay {
             return Ok(Turn::Follows);
         }
         self.start_deletion();
-        let (ids, events) = read(&self.db, &self.hidden, &self.fresh).await?;
+        let Window { ids, events, orphans } = read(&self.db, &self.hidden, &self.fresh).await?;
+        self.give_up(&orphans);
         if events.is_empty() {
-            return Ok(Turn::Idle);
+            return Ok(if orphans.is_empty() { Turn::Idle } else { Turn::Busy });
         }
         let taken = self.publish(&events, stop).await?;
         if taken > 0 {
@@ -215,6 +226,16 @@ impl Relay {
         self.settled.extend_from_slice(&ids[..taken]);
         self.hidden.extend(&ids[..taken]);
         Ok(if taken == ids.len() { Turn::Busy } else { Turn::Held })
+    }
+
+    /// Pointers without an event would fill the window in the end, and no event would leave any more.
+    fn give_up(&mut self, orphans: &[Pointer]) {
+        let Some(first) = orphans.first() else { return };
+        tracing::error!(outbox = self.owner, pointers = orphans.len(), aggregate = %first.aggregate,
+            sequence = first.sequence, "pending events are no longer kept and cannot be published");
+        let ids = orphans.iter().map(|orphan| orphan.id);
+        self.settled.extend(ids.clone());
+        self.hidden.extend(ids);
     }
 
     /// Hands events over while the last ones are being deleted. Answers how many were acknowledged.
@@ -334,11 +355,7 @@ fn keeper(db: &Db, clock: &Clock, holder: String, settings: &Settings) -> Keeper
 
 /// The oldest pending events but for those that are acknowledged, and the ids of their pointers. Those stay until
 /// their deletion is through: only their pointers are read again.
-async fn read(
-    db: &Db,
-    hidden: &HashSet<i64>,
-    fresh: &Fresh,
-) -> Result<(Vec<i64>, Vec<Arc<Delivered>>), Error> {
+async fn read(db: &Db, hidden: &HashSet<i64>, fresh: &Fresh) -> Result<Window, Error> {
     let limit = i64::try_from(WINDOW + hidden.len()).unwrap_or(i64::MAX);
     let mut tx = db.read().await?;
     let mut pointers = outbox::pointers(&mut tx, limit).await?;
@@ -364,8 +381,17 @@ async fn read(
         }
     }
     drop(tx);
-    let found = pointers.iter().zip(fresh);
-    Ok(found.filter_map(|(to, event)| Some((to.id, event.or_else(|| read.remove(&to.id))?))).unzip())
+    let mut window = Window::default();
+    for (pointer, event) in pointers.into_iter().zip(fresh) {
+        match event.or_else(|| read.remove(&pointer.id)) {
+            Some(event) => {
+                window.ids.push(pointer.id);
+                window.events.push(event);
+            }
+            None => window.orphans.push(pointer),
+        }
+    }
+    Ok(window)
 }
 
 async fn pause(clock: &Clock, wait: Duration, stop: &CancellationToken) {

@@ -107,7 +107,7 @@ pub const METRICS: &[Metric] = &[
     Metric(
         Gauge,
         "entrepot_outbox_age_seconds",
-        "Seconds since the oldest unpublished event happened, by outbox.",
+        "For how many seconds the oldest unpublished event waits, by outbox.",
     ),
     Metric(Gauge, "entrepot_outbox_pending", "Events that the transport has not acknowledged, by outbox."),
     Metric(

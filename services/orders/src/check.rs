@@ -1,13 +1,14 @@
 //! An order without news for long asks fulfillment what became of it.
 //!
 //! Events that are lost leave no trace when no later one follows. If fulfillment has events that we miss, they are applied
-//! now. If fulfillment does not know the order, the order's own events are sent again, each time until it does, and operators see
-//! an error and a metric meanwhile.
+//! now. If fulfillment does not know the order, the order's own events are sent again, at growing intervals until it does, and
+//! operators see an error and a metric meanwhile.
 
 use bus::{Consumer as _, Delivered, Topic, missed};
 use contract::fulfillment::v1::ReplayEventsRequest;
 use domain::id::FulfillmentId;
 use domain::order::Order;
+use domain::time::Timestamp;
 use service::Fault;
 
 use crate::Orders;
@@ -17,10 +18,12 @@ use crate::error::Error;
 const PAGE: i32 = 100;
 
 impl Orders {
-    /// Asks for the work of an order. An order that is not released has none yet.
-    pub(crate) async fn check_work(&self, order: &Order) -> Result<(), Error> {
+    /// Asks for the work of an order, and says how long the order then waits for news, in milliseconds. An order that is
+    /// not released has no work yet.
+    pub(crate) async fn check_work(&self, order: &Order, now: Timestamp) -> Result<i64, Error> {
+        let interval = order.check_interval_ms(&self.policy);
         if !order.is_released() {
-            return Ok(());
+            return Ok(interval);
         }
         let work = order.fulfillment.unwrap_or_else(|| FulfillmentId::of_promise(order.promise.token));
         let mut tx = self.db.read().await?;
@@ -36,25 +39,30 @@ impl Orders {
         let events = events.map(|event| bus::replay::from_stored(Topic::Fulfillment, event));
         let events = events.collect::<Result<Vec<Delivered>, bus::Error>>()?;
         if events.is_empty() && mark == 0 {
-            return self.send_again(order).await;
+            let is_sent = self.send_again(order, now).await?;
+            return Ok(if is_sent { order.patience_ms(&self.policy, now) } else { interval });
         }
         let applied = missed::apply(&self.db, self, &events).await.map_err(|error| not_applied(&error))?;
         if applied > 0 {
             metrics::counter!("entrepot_orders_missed_events_total").increment(applied as u64);
             tracing::warn!(order_id = %order.id, applied, "events of the order's work had not arrived");
         }
-        Ok(())
+        Ok(interval)
     }
 
-    /// Fulfillment does not know the order.
-    async fn send_again(&self, order: &Order) -> Result<(), Error> {
+    /// Fulfillment does not know the order. False: its events are not sent again, since the outbox still waits for the
+    /// transport, and they may wait there.
+    async fn send_again(&self, order: &Order, now: Timestamp) -> Result<bool, Error> {
+        let mut tx = self.db.begin().await?;
+        if missed::send_again(&mut tx, order.id.uuid(), now).await?.is_none() {
+            tracing::debug!(order_id = %order.id, "fulfillment has no work for this order, whose events may be pending");
+            return Ok(false);
+        }
+        tx.commit().await?;
         metrics::counter!("entrepot_orders_without_work_total").increment(1);
         tracing::error!(order_id = %order.id, status = %order.status(),
-            "fulfillment has no work for this order; sending the order's events again");
-        let mut tx = self.db.begin().await?;
-        missed::send_again(&mut tx, order.id.uuid()).await?;
-        tx.commit().await?;
-        Ok(())
+            "fulfillment has no work for this order, whose events are sent again");
+        Ok(true)
     }
 }
 

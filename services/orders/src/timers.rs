@@ -92,11 +92,8 @@ impl Orders {
             Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
             Some(Due::Check) => {
-                if !is_away {
-                    self.check_work(&order).await?;
-                }
-                let wait = order.check_interval_ms(&self.policy);
-                self.postpone(id, after_ms(now, if is_away { LATER_MS } else { wait })).await
+                let wait = if is_away { LATER_MS } else { self.check_work(&order, now).await? };
+                self.postpone(id, after_ms(now, wait)).await
             }
         }
     }

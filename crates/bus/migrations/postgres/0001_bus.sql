@@ -15,11 +15,13 @@ CREATE TABLE events (
 CREATE INDEX events_occurred_at ON events (occurred_at);
 
 -- Events not yet acknowledged by the transport. The id is drawn after the lock on the aggregate is held, so that
--- per aggregate id order is commit order: never draw ids in advance, never raise the sequence's cache.
+-- per aggregate id order is commit order: never draw ids in advance, never raise the sequence's cache. queued_at is
+-- business time: when the event happened, or when it was queued once more.
 CREATE TABLE outbox (
     id        BIGINT GENERATED ALWAYS AS IDENTITY (CACHE 1) PRIMARY KEY,
     aggregate UUID   NOT NULL,
-    sequence  BIGINT NOT NULL
+    sequence  BIGINT NOT NULL,
+    queued_at BIGINT NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 -- Requests already answered: scope is who asked for what.

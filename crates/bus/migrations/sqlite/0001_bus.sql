@@ -14,11 +14,13 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_occurred_at ON events (occurred_at);
 
--- Events not yet acknowledged by the transport. AUTOINCREMENT: an id must not be used twice after a delete.
+-- Events not yet acknowledged by the transport. AUTOINCREMENT: an id must not be used twice after a delete. queued_at
+-- is business time: when the event happened, or when it was queued once more.
 CREATE TABLE outbox (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     aggregate BLOB    NOT NULL,
-    sequence  INTEGER NOT NULL
+    sequence  INTEGER NOT NULL,
+    queued_at INTEGER NOT NULL
 ) STRICT;
 
 -- Requests already answered: scope is who asked for what.

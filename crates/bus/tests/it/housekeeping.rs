@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bus::lease::{self, Keeper};
-use bus::{Admission, Settings, admit, outbox};
+use bus::{Admission, Settings, admit, heads, missed, outbox};
 use clock::Clock;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -149,7 +149,10 @@ async fn events_are_published_once_more_portion_by_portion_and_skipped_by_who_ha
         let (mut count, mut after) = (0, None);
         loop {
             let mut tx = world.owner.begin().await.unwrap();
-            let resent = bus::outbox::resend(&mut tx, Timestamp::UNIX_EPOCH, after, 2).await.unwrap();
+            let resent =
+                bus::outbox::resend(&mut tx, Timestamp::UNIX_EPOCH, after, 2, world.clock.business())
+                    .await
+                    .unwrap();
             tx.commit().await.unwrap();
             count += resent.count;
             after = resent.last;
@@ -164,5 +167,89 @@ async fn events_are_published_once_more_portion_by_portion_and_skipped_by_who_ha
         world.wait_until_idle(&running).await;
         running.stop().await;
         assert!(world.parked().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn events_that_are_published_once_more_wait_from_then_on_and_not_since_they_happened() {
+    for db in db::testing::engines(SETS).await {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (long_ago, now) = (at("2030-01-01T00:00:00Z"), at("2030-01-09T00:00:00Z"));
+        let mut tx = db.begin().await.unwrap();
+        outbox::append(&mut tx, &[bus::Event { occurred_at: long_ago, ..event(Uuid::new_v4(), 1) }])
+            .await
+            .unwrap();
+        assert_eq!(outbox::oldest(&mut tx).await.unwrap(), Some(long_ago));
+        tx.execute("DELETE FROM outbox", db::params![]).await.unwrap();
+        assert_eq!(outbox::oldest(&mut tx).await.unwrap(), None);
+        outbox::resend(&mut tx, long_ago, None, 10, now).await.unwrap();
+        assert_eq!(outbox::oldest(&mut tx).await.unwrap(), Some(now));
+    }
+}
+
+#[tokio::test]
+async fn what_still_waits_in_the_outbox_is_not_sent_again() {
+    for db in db::testing::engines(SETS).await {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (lost, other) = (Uuid::new_v4(), Uuid::new_v4());
+        let happened = |aggregate, sequence| bus::Event {
+            occurred_at: at("2030-01-01T00:00:00Z"),
+            ..event(aggregate, sequence)
+        };
+        let mut tx = db.begin().await.unwrap();
+        outbox::append(&mut tx, &[happened(lost, 1), happened(lost, 2)]).await.unwrap();
+        let later = at("2030-01-01T00:05:00Z");
+        assert_eq!(missed::send_again(&mut tx, lost, later).await.unwrap(), None);
+        assert_eq!(outbox::count(&mut tx).await.unwrap(), 2);
+        tx.execute("DELETE FROM outbox", db::params![]).await.unwrap();
+        assert_eq!(
+            missed::send_again(&mut tx, lost, later).await.unwrap(),
+            Some(2),
+            "the transport lost them"
+        );
+        assert_eq!(outbox::count(&mut tx).await.unwrap(), 2);
+        let much_later = at("2030-01-01T00:10:00Z");
+        for aggregate in [lost, other] {
+            let sent = missed::send_again(&mut tx, aggregate, much_later).await.unwrap();
+            assert_eq!(sent, None, "they wait where they were queued once more");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_queued_after_one_that_happened_later_is_not_yet_listed_as_published() {
+    for db in db::testing::engines(SETS).await {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (old, second) = (Uuid::new_v4(), Uuid::new_v4());
+        let happened = |aggregate, time: &str| bus::Event { occurred_at: at(time), ..event(aggregate, 1) };
+        let mut tx = db.begin().await.unwrap();
+        outbox::append(&mut tx, &[happened(old, "2030-01-01T00:00:00Z")]).await.unwrap();
+        tx.execute("DELETE FROM outbox", db::params![]).await.unwrap();
+        let pending =
+            [happened(Uuid::new_v4(), "2030-01-01T01:00:01Z"), happened(second, "2030-01-01T01:00:00Z")];
+        outbox::append(&mut tx, &pending).await.unwrap();
+        let asked = heads::Asked::since(Timestamp::UNIX_EPOCH);
+        let page = heads::read(&mut tx, asked, at("2030-01-02T00:00:00Z")).await.unwrap();
+        let listed: Vec<Uuid> = page.heads.iter().map(|head| head.aggregate).collect();
+        assert_eq!(listed, [old]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pointers_without_an_event_do_not_stop_the_relay() {
+    for world in worlds().await {
+        let mut tx = world.owner.begin().await.unwrap();
+        let gone: Vec<_> = (1..=600).map(|sequence| event(Uuid::new_v4(), sequence)).collect();
+        outbox::append(&mut tx, &gone).await.unwrap();
+        tx.execute("DELETE FROM events", db::params![]).await.unwrap();
+        tx.commit().await.unwrap();
+        let aggregates = some_aggregates(2);
+        write(&world.owner, &aggregates, 2).await;
+        let running = world.start(&[Recorder::new("unharmed")]);
+        for aggregate in &aggregates {
+            world.wait_for_effects("unharmed", *aggregate, &[1, 2]).await;
+        }
+        world.wait_until_idle(&running).await;
+        running.stop().await;
     }
 }

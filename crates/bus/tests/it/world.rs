@@ -358,7 +358,8 @@ pub(crate) fn some_aggregates(count: usize) -> Vec<Uuid> {
 pub(crate) async fn send_all_again(db: &Db) {
     let mut tx = db.begin().await.unwrap();
     tx.execute(
-        "INSERT INTO outbox (aggregate, sequence) SELECT aggregate, sequence FROM events ORDER BY sequence",
+        "INSERT INTO outbox (aggregate, sequence, queued_at)
+         SELECT aggregate, sequence, occurred_at FROM events ORDER BY sequence",
         params![],
     )
     .await

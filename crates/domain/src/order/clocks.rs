@@ -1,7 +1,7 @@
 //! What time alone changes in an order, and when.
 
 use super::{Block, Order, Status};
-use crate::time::{Timestamp, after_ms};
+use crate::time::{Timestamp, after_ms, micros};
 
 /// The clocks of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,13 @@ impl Order {
         if self.fulfillment.is_none() { policy.work_check_ms } else { policy.progress_check_ms }
     }
 
+    /// How long the order waits for news after its events were sent again: as long as it has waited by then, so that a
+    /// reader that is far behind is not given ever more to read. At most as long as an order whose work is known.
+    pub fn patience_ms(&self, policy: &Policy, now: Timestamp) -> i64 {
+        let waited = micros(now).saturating_sub(micros(self.updated_at)) / 1_000;
+        waited.min(policy.progress_check_ms).max(self.check_interval_ms(policy))
+    }
+
     /// When its stock is released for want of payment.
     pub fn lapse_at(&self) -> Option<Timestamp> {
         let waits = self.blocks.contains(&Block::Payment) && self.lapsed_at.is_none();
@@ -74,5 +81,24 @@ impl Order {
     /// The hold was extended. Tells nobody: nothing changed for anyone else.
     pub fn hold_extended(&mut self, until: Timestamp) {
         self.promise.held_until = self.promise.held_until.max(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, order};
+    use super::*;
+    use crate::order::TenderState;
+
+    #[test]
+    fn an_order_whose_events_are_sent_again_waits_twice_as_long_each_time() {
+        let policy = Policy { work_check_ms: 300_000, progress_check_ms: 3_600_000, ..Policy::default() };
+        let order = order(&[(1, 100)], 0, &[TenderState::Captured]);
+        let (mut checks, mut second) = (Vec::new(), 300);
+        for _ in 0..6 {
+            checks.push(second / 60);
+            second += order.patience_ms(&policy, at(second)) / 1_000;
+        }
+        assert_eq!(checks, [5, 10, 20, 40, 80, 140]);
     }
 }

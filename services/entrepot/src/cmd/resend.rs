@@ -62,7 +62,8 @@ async fn resend(
     let (mut count, mut after) = (0, None);
     loop {
         let mut tx = db.begin().await?;
-        let resent = outbox::resend(&mut tx, since, after, PORTION).await.map_err(database)?;
+        let resent =
+            outbox::resend(&mut tx, since, after, PORTION, clock.business()).await.map_err(database)?;
         tx.commit().await?;
         count += resent.count;
         let Some(last) = resent.last else { return Ok(Ok(count)) };

@@ -261,7 +261,8 @@ impl Bare {
 
     /// One event per aggregate that changed, and the pointers to them.
     async fn append(&self, tx: &mut Tx, events: Vec<Appended>) -> db::Result<()> {
-        let pointers = events.iter().map(|event| params![event.aggregate, event.sequence]).collect();
+        let pointers =
+            events.iter().map(|event| params![event.aggregate, event.sequence, self.now]).collect();
         let rows = events.into_iter().map(|event| {
             params![
                 event.aggregate,
@@ -295,8 +296,9 @@ impl Bare {
         )
         .await?;
         tx.batch(
-            "INSERT INTO outbox (aggregate, sequence) SELECT r.aggregate, r.sequence FROM {rows}",
-            &[("aggregate", Type::Uuid), ("sequence", Type::BigInt)],
+            "INSERT INTO outbox (aggregate, sequence, queued_at)
+             SELECT r.aggregate, r.sequence, r.queued_at FROM {rows}",
+            &[("aggregate", Type::Uuid), ("sequence", Type::BigInt), ("queued_at", Type::BigInt)],
             pointers,
         )
         .await?;
