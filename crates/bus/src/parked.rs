@@ -289,6 +289,11 @@ impl<'a> Parking<'a> {
     }
 }
 
+/// No database keeps a NUL, and an event whose parking fails is tried for ever.
+fn storable(error: &str) -> String {
+    error.replace('\0', "\u{fffd}")
+}
+
 /// Parks events; those parked already stay as they are.
 pub(crate) async fn park(
     tx: &mut Tx,
@@ -314,7 +319,7 @@ pub(crate) async fn park(
                 event.actor.as_str(),
                 event.traceparent.clone(),
                 parking.reason.name(),
-                parking.error.as_str(),
+                storable(&parking.error),
                 parking.attempts,
                 now.as_microsecond(),
                 parking.retry_at.map(Timestamp::as_microsecond),
@@ -362,7 +367,7 @@ pub(crate) async fn failed(tx: &mut Tx, consumer: &str, parking: &Parking<'_>) -
             parking.event.aggregate,
             parking.event.sequence,
             parking.reason.name(),
-            parking.error.as_str(),
+            storable(&parking.error),
             parking.attempts,
             parking.retry_at.map(Timestamp::as_microsecond),
         ],

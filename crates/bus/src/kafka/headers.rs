@@ -69,7 +69,12 @@ fn text<'m>(message: &'m BorrowedMessage<'_>, key: &str) -> Result<&'m str, Stri
         .find(|header| header.key == key)
         .and_then(|header| header.value)
         .ok_or_else(|| format!("no header {key}"))?;
-    std::str::from_utf8(value).map_err(|_| format!("header {key} is not text"))
+    match std::str::from_utf8(value) {
+        // no database keeps it
+        Ok(text) if text.contains('\0') => Err(format!("header {key} holds a NUL")),
+        Ok(text) => Ok(text),
+        Err(_) => Err(format!("header {key} is not text")),
+    }
 }
 
 fn parsed<T: std::str::FromStr>(message: &BorrowedMessage<'_>, key: &str) -> Result<T, String> {

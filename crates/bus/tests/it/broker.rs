@@ -8,7 +8,7 @@ use bus::{KafkaConfig, Topic};
 use clock::Clock;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
-use rdkafka::message::{Headers as _, Message as _, OwnedMessage};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -132,13 +132,15 @@ async fn a_message_that_is_no_event_goes_to_the_dead_letters_and_events_flow_on(
     producer.send(garbage, Duration::from_secs(30)).await.unwrap();
     let tombstone: FutureRecord<'_, str, [u8]> = FutureRecord::to(&topic).key("gone").partition(1);
     producer.send(tombstone, Duration::from_secs(30)).await.unwrap();
+    let nul = FutureRecord::to(&topic).key("zero").payload(b"".as_slice()).partition(1).headers(with_nul());
+    producer.send(nul, Duration::from_secs(30)).await.unwrap();
     let running = world.start(&[Recorder::new("reader")]);
     let aggregates = some_aggregates(6);
     write(&world.owner, &aggregates, 2).await;
     for aggregate in &aggregates {
         world.wait_for_effects("reader", *aggregate, &[1, 2]).await;
     }
-    let mut dead = read(&config, &config.dead_letters("reader"), 2).await;
+    let mut dead = read(&config, &config.dead_letters("reader"), 3).await;
     running.stop().await;
     dead.sort_by_key(|message| message.key().unwrap_or_default().to_vec());
     assert_eq!(dead[0].key(), Some(b"gone".as_slice()));
@@ -147,6 +149,25 @@ async fn a_message_that_is_no_event_goes_to_the_dead_letters_and_events_flow_on(
     assert_eq!(headers(&dead[1])["entrepot-error"], "no headers");
     assert_eq!(headers(&dead[1])["entrepot-topic"], topic);
     assert_eq!(headers(&dead[1])["entrepot-partition"], "0");
+    assert_eq!(headers(&dead[2])["entrepot-error"], "header ce_actor holds a NUL");
+}
+
+/// The headers of an event whose actor no database can keep.
+fn with_nul() -> OwnedHeaders {
+    let id = Uuid::new_v4().to_string();
+    [
+        ("ce_specversion", "1.0"),
+        ("ce_id", id.as_str()),
+        ("ce_type", "entrepot.orders.v1.OrderPlaced"),
+        ("ce_subject", id.as_str()),
+        ("ce_time", "2030-01-01T00:00:00Z"),
+        // a gap, so that it is parked
+        ("ce_sequence", "7"),
+        ("ce_aggregatetype", "order"),
+        ("ce_actor", "foreign\0actor"),
+    ]
+    .into_iter()
+    .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

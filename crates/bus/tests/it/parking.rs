@@ -381,3 +381,33 @@ async fn a_batch_that_fails_is_applied_one_by_one_and_only_the_bad_event_parks()
         relaying.await.unwrap();
     }
 }
+
+/// Fails with a text that no database keeps.
+struct Unspeakable;
+
+#[async_trait]
+impl Consumer for Unspeakable {
+    fn group(&self) -> &'static str {
+        "unspeakable"
+    }
+
+    fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
+        &[(Topic::Orders, &[])]
+    }
+
+    async fn handle(&self, _: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
+        Err(HandleError::poison(format!("version {}\0 is bad", event.sequence)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_parked_whatever_characters_its_error_has() {
+    for world in worlds().await {
+        let aggregate = some_aggregates(1)[0];
+        let running = world.start_any(Arc::new(Unspeakable));
+        write(&world.owner, &[aggregate], 1).await;
+        until("it is parked", async || world.parked().await.len() == 1).await;
+        assert_eq!(world.parked().await[0].error, "version 1\u{fffd} is bad", "{}", world.label);
+        running.stop().await;
+    }
+}
