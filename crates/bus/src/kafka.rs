@@ -4,6 +4,7 @@
 //! older one. One consumer per group and process; offsets are committed after the effects are, and are only a hint,
 //! since `applied` knows what was done.
 
+mod backlog;
 mod client;
 mod dead;
 mod follow;
@@ -22,6 +23,7 @@ use clock::Clock;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub(crate) use backlog::Backlog;
 pub(crate) use follow::Follower;
 pub(crate) use outlet::Outlet;
 pub(crate) use receive::receive;

@@ -15,6 +15,8 @@ mod slow;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+#[cfg(feature = "kafka")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -49,6 +51,9 @@ pub(crate) struct Runner {
     busy: AtomicUsize,
     /// Events that the log still holds for this consumer; unknown counts as many.
     lag: Arc<AtomicI64>,
+    /// What the whole group has still to read, where a log can say so.
+    #[cfg(feature = "kafka")]
+    backlog: OnceLock<crate::kafka::Backlog>,
     /// Wakes the comparison with the owners.
     doubt: tokio::sync::Notify,
     /// Comparisons that ended well.
@@ -127,6 +132,8 @@ impl Runner {
             turn: tokio::sync::Mutex::new(()),
             busy: AtomicUsize::new(0),
             lag: Arc::new(AtomicI64::new(0)),
+            #[cfg(feature = "kafka")]
+            backlog: OnceLock::new(),
             doubt: tokio::sync::Notify::new(),
             comparisons: Arc::new(AtomicU64::new(0)),
         }
@@ -141,6 +148,13 @@ impl Runner {
     #[cfg(feature = "kafka")]
     pub(crate) fn lag(&self) -> Arc<AtomicI64> {
         Arc::clone(&self.lag)
+    }
+
+    /// Names who can say what the whole group has still to read.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn ask_about_backlog(&self, backlog: crate::kafka::Backlog) {
+        // the same one is named again when the consumer is started again
+        let _is_new = self.backlog.set(backlog);
     }
 
     /// How often it was compared with the owners.

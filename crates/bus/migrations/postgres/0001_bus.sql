@@ -53,12 +53,14 @@ CREATE TABLE comparisons (
     PRIMARY KEY (consumer, topic)
 );
 
--- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by.
+-- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by. youngest
+-- is the broker's time of the youngest record before next_offset, in milliseconds.
 CREATE TABLE log_positions (
     consumer    TEXT   NOT NULL COLLATE "C",
     topic       TEXT   NOT NULL COLLATE "C",
     partition   BIGINT NOT NULL,
     next_offset BIGINT NOT NULL,
+    youngest    BIGINT NOT NULL,
     PRIMARY KEY (consumer, topic, partition)
 );
 

@@ -52,12 +52,14 @@ CREATE TABLE comparisons (
     PRIMARY KEY (consumer, topic)
 ) STRICT, WITHOUT ROWID;
 
--- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by.
+-- How far each consumer has read the log of a broker: what a log that was cut or made again is recognized by. youngest
+-- is the broker's time of the youngest record before next_offset, in milliseconds.
 CREATE TABLE log_positions (
     consumer    TEXT    NOT NULL,
     topic       TEXT    NOT NULL,
     partition   INTEGER NOT NULL,
     next_offset INTEGER NOT NULL,
+    youngest    INTEGER NOT NULL,
     PRIMARY KEY (consumer, topic, partition)
 ) STRICT, WITHOUT ROWID;
 

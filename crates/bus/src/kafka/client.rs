@@ -1,7 +1,7 @@
 //! Settings of the clients, and what they tell us.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -153,8 +153,8 @@ pub(super) struct Watch {
     prefix: String,
     lag: Arc<AtomicI64>,
     heard: Mutex<Instant>,
-    /// Partitions were assigned since it was asked last.
-    is_assigned: AtomicBool,
+    /// Assigned since it was asked last, by topic and number.
+    assigned: Mutex<Vec<(String, i32)>>,
 }
 
 impl Watch {
@@ -166,13 +166,13 @@ impl Watch {
             prefix: config.prefix.clone(),
             lag,
             heard: Mutex::new(Instant::now()),
-            is_assigned: AtomicBool::new(false),
+            assigned: Mutex::default(),
         }
     }
 
-    /// Whether partitions were assigned since the last call.
-    pub(super) fn was_assigned(&self) -> bool {
-        self.is_assigned.swap(false, Ordering::Relaxed)
+    /// The partitions assigned since the last call.
+    pub(super) fn take_assigned(&self) -> Vec<(String, i32)> {
+        std::mem::take(&mut *self.assigned.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether the client is stuck: it gives no statistics, or it lags and brings nothing, although it was polled
@@ -216,8 +216,10 @@ impl ClientContext for Watch {
 
 impl ConsumerContext for Watch {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if matches!(rebalance, Rebalance::Assign(_)) {
-            self.is_assigned.store(true, Ordering::Relaxed);
+        if let Rebalance::Assign(partitions) = rebalance {
+            let partitions = partitions.elements();
+            let partitions = partitions.iter().map(|of| (of.topic().to_owned(), of.partition()));
+            self.assigned.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions);
         }
     }
 

@@ -135,8 +135,8 @@ impl Outlet {
             let record = FutureRecord::to(&topic)
                 .key(&key)
                 .payload(event.payload.as_ref())
-                .headers(headers::write(event))
-                .timestamp(event.occurred_at.as_millisecond());
+                // its time is that of the publication: by it records are kept, and a topic made again is recognized
+                .headers(headers::write(event));
             match producer.send_result(record) {
                 Ok(ack) => acks.push(ack),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => break,

@@ -12,6 +12,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::client::{Watch, in_thread};
 use super::dead::{DeadLetters, Unreadable};
 use super::place::Places;
@@ -40,13 +41,22 @@ enum End {
 struct Catch {
     events: Vec<Arc<Delivered>>,
     unreadable: Vec<Unreadable>,
-    /// The last offset of each partition.
-    offsets: HashMap<(String, i32), i64>,
+    /// How far each partition was read.
+    reached: HashMap<(String, i32), Reached>,
+}
+
+/// The end of what was read of a partition.
+struct Reached {
+    /// The last offset.
+    offset: i64,
+    /// The time of the youngest record, in milliseconds.
+    youngest: i64,
 }
 
 /// Receives for one consumer until asked to stop.
 pub(crate) async fn receive(cluster: &Arc<Cluster>, runner: &Runner, stop: &CancellationToken) {
     let mut dead = DeadLetters::new(cluster, runner.group());
+    runner.ask_about_backlog(Backlog::new(cluster, runner.group(), &runner.topics()));
     let mut places = Places::new(runner.db().clone(), runner.group());
     while !stop.is_cancelled() {
         match join(cluster, runner) {
@@ -93,9 +103,7 @@ async fn session(
     let mut dirty = false;
     let mut since = Instant::now();
     loop {
-        if member.context().was_assigned() {
-            places.assigned();
-        }
+        take_over(cluster, member, places);
         let first = tokio::select! {
             () = stop.cancelled() => return End::Stopped,
             first = member.recv() => Some(first),
@@ -113,9 +121,11 @@ async fn session(
                     return End::Stopped;
                 }
                 store(member, &catch);
-                for ((topic, partition), offset) in &catch.offsets {
+                // they may have been assigned just before these records came
+                take_over(cluster, member, places);
+                for ((topic, partition), reached) in &catch.reached {
                     if let Ok(topic) = cluster.config.topic_of(topic) {
-                        places.settled(topic, *partition, *offset);
+                        places.settled((topic, *partition), reached.offset, reached.youngest);
                     }
                 }
                 dirty = true;
@@ -135,6 +145,16 @@ async fn session(
             dirty = false;
         }
         places.keep(cluster, runner, member).await;
+    }
+}
+
+/// Notes which partitions were assigned since the last time.
+fn take_over(cluster: &Cluster, member: &Member, places: &mut Places) {
+    let assigned = member.context().take_assigned();
+    if !assigned.is_empty() {
+        let known =
+            |(topic, partition): (String, i32)| Some((cluster.config.topic_of(&topic).ok()?, partition));
+        places.assigned(assigned.into_iter().filter_map(known));
     }
 }
 
@@ -160,7 +180,15 @@ fn take(cluster: &Cluster, message: &BorrowedMessage<'_>, catch: &mut Catch) {
         Ok(event) => catch.events.push(Arc::new(event)),
         Err(why) => catch.unreadable.push(Unreadable { message: message.detach(), why }),
     }
-    catch.offsets.insert((message.topic().to_owned(), message.partition()), message.offset());
+    let youngest = message.timestamp().to_millis().unwrap_or(i64::MAX);
+    catch
+        .reached
+        .entry((message.topic().to_owned(), message.partition()))
+        .and_modify(|reached| {
+            reached.offset = message.offset();
+            reached.youngest = reached.youngest.max(youngest);
+        })
+        .or_insert(Reached { offset: message.offset(), youngest });
 }
 
 async fn settle(
@@ -176,8 +204,8 @@ async fn settle(
 }
 
 fn store(member: &Member, catch: &Catch) {
-    for ((topic, partition), offset) in &catch.offsets {
-        if let Err(error) = member.store_offset(topic, *partition, *offset) {
+    for ((topic, partition), reached) in &catch.reached {
+        if let Err(error) = member.store_offset(topic, *partition, reached.offset) {
             // given up meanwhile: its next owner skips what is applied
             tracing::debug!(%error, topic, partition, "offset not stored");
         }

@@ -28,6 +28,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 const ARRIVAL: Duration = Duration::from_secs(3);
 /// Between two pages, so that a long list takes no one's time.
 const BREATH: Duration = Duration::from_millis(20);
+/// For this long the whole group may still read what the log held: a member that died is replaced long before.
+#[cfg(feature = "kafka")]
+const BACKLOG: Duration = Duration::from_mins(5);
 /// A transaction may commit so much later than its events happened.
 const LATE: SignedDuration = SignedDuration::from_mins(2);
 /// Events behind the end of the log at which a consumer counts as caught up.
@@ -139,6 +142,8 @@ impl Runner {
         }
         self.clock.pause(ARRIVAL).await;
         let missing = self.missing(topic, suspects).await?;
+        #[cfg(feature = "kafka")]
+        let missing = self.missing_after_all(topic, missing).await?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -170,6 +175,15 @@ impl Runner {
             }
         }
         Ok(self.process(&batch, stop).await?)
+    }
+
+    /// Those that are still missing when every member of the group has read what the log holds now: a member may be
+    /// slow, or have died a moment ago.
+    #[cfg(feature = "kafka")]
+    async fn missing_after_all(&self, topic: Topic, missing: Vec<Missing>) -> Result<Vec<Missing>, Failure> {
+        let Some(backlog) = self.backlog.get().filter(|_| !missing.is_empty()) else { return Ok(missing) };
+        backlog.is_read_within(BACKLOG).await;
+        self.missing(topic, missing.into_iter().map(|missing| missing.head).collect()).await
     }
 
     /// Those of the heads that this consumer has neither applied nor parked.
