@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{from_micros, micros_of};
 
@@ -24,7 +25,8 @@ pub enum Follow {
 
 #[derive(Debug)]
 pub(crate) struct Followed {
-    anchor: Instant,
+    /// When it began, since the machine was started.
+    anchor: Duration,
     /// Business time at the anchor, in microseconds since the epoch.
     base: AtomicI64,
     state: Mutex<State>,
@@ -40,12 +42,12 @@ struct State {
 
 impl Followed {
     pub(crate) fn from(start: Timestamp) -> Self {
-        Self { anchor: Instant::now(), base: AtomicI64::new(start.as_microsecond()), state: Mutex::default() }
+        Self { anchor: since_start(), base: AtomicI64::new(start.as_microsecond()), state: Mutex::default() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         let base = self.base.load(Ordering::SeqCst);
-        from_micros(base.saturating_add(micros_of(self.anchor.elapsed())))
+        from_micros(base.saturating_add(micros_of(since_start().saturating_sub(self.anchor))))
     }
 
     /// The reference said `at`; the answer took `took`.
@@ -79,6 +81,16 @@ impl Followed {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long the machine runs, the time in which it was suspended included. `Instant` stands still meanwhile, so that
+/// the reference would seem to leap when the machine wakes up.
+fn since_start() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let id = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let id = ClockId::Monotonic;
+    Duration::try_from(clock_gettime(id)).unwrap_or_default()
 }
 
 #[cfg(test)]
