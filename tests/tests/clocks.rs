@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use clock::Clock;
 use contract::orders::v1 as ord;
+use domain::time::after_ms;
 use entrepot::config::Service;
 use flows::people::{order_at, pause, unpaid};
 use flows::processes::binary;
@@ -18,6 +19,20 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
+        pause().await;
+    }
+}
+
+/// Until another process may, or may not, take over what is due in orders.
+async fn until_free(world: &World, free: bool) {
+    let db = world.platform.database(Service::Orders).expect("orders runs here");
+    let is_held = async || {
+        let mut tx = db.read().await.expect("the database answers");
+        bus::lease::is_held(&mut tx, "timers").await.expect("the database answers")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while is_held().await == free {
+        assert!(Instant::now() < deadline, "never: the lease of the timers is free: {free}");
         pause().await;
     }
 }
@@ -38,11 +53,15 @@ async fn a_leaping_clock_ends_nothing_and_its_return_goes_on() {
     shift.store(HOUR, Ordering::SeqCst);
     until("the leap is seen", || clock.leap().is_some()).await;
     assert!(clock.business().as_microsecond() - placed.as_microsecond() < HOUR / 12, "time did not leap");
+    let paused = || world.platform.paused(Service::Orders).is_some();
+    until("the timers wait for the clock", paused).await;
+    until_free(&world, true).await;
     world.settle().await;
     assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 2);
     shift.store(0, Ordering::SeqCst);
     until("the clock is back", || clock.leap().is_none()).await;
+    until_free(&world, false).await;
     let paid = web.pay(&order).await;
     web.order_when(&paid.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
     world.stop().await;
@@ -67,6 +86,8 @@ async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
     }
     let why = || world.platform.paused(Service::Orders).unwrap_or_default();
     until("the timers wait for the clock", || why().contains("the clock of this machine leapt back")).await;
+    let due = after_ms(clock.business(), 1_100);
+    until("all are due", || clock.business() > due).await;
     shift.store(0, Ordering::SeqCst);
     until("the timers wait for an operator", || why().contains("more than 2 are due at once")).await;
     for order in &orders {
@@ -88,5 +109,23 @@ async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
         web.order_when(&order.order_id, |order| order.status() != ord::OrderStatus::Placed).await;
     }
     until("the timers go on", || world.platform.paused(Service::Orders).is_none()).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_due_while_the_clock_runs_on_is_ended_however_much_it_is() {
+    let world = World::on_clock(Clock::system(), |config| {
+        config.orders.payment_s = 2;
+        config.timers.most_at_once = 1;
+    })
+    .await;
+    let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
+    ops.stock(NODE, &[("TEA", 9)]).await;
+    let lines = [("TEA", 1, 500)];
+    let placing = (0..6).map(|_| web.place(unpaid(order_at(NODE, &lines))));
+    for order in futures_util::future::join_all(placing).await {
+        web.order_when(&order.order_id, |order| order.status() != ord::OrderStatus::Placed).await;
+    }
+    assert_eq!(world.platform.paused(Service::Orders), None);
     world.stop().await;
 }

@@ -44,6 +44,13 @@ pub async fn take(tx: &mut Tx, name: &str, holder: &str, term: Duration) -> Resu
     .transpose()
 }
 
+/// Takes the lease `name` also from somebody else who has it: the last one to ask has it.
+pub async fn take_over(tx: &mut Tx, name: &str, holder: &str, term: Duration) -> Result<(), Error> {
+    tx.execute("UPDATE leases SET until_at = 0 WHERE name = $1 AND holder <> $2", params![name, holder])
+        .await?;
+    take(tx, name, holder, term).await.map(|_| ())
+}
+
 /// Whether somebody holds the lease `name`.
 pub async fn is_held(tx: &mut Tx, name: &str) -> Result<bool, Error> {
     let sql = "SELECT 1 AS held FROM leases WHERE name = $1 AND until_at > {now}";

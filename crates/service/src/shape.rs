@@ -73,7 +73,13 @@ pub trait Service: Consumer {
     /// Does what is due; answers how much that was. Safe to run in several processes at once.
     async fn run_due(&self, now: Timestamp) -> Result<usize, Failure>;
 
-    /// How much is due, counted up to `limit`.
+    /// Does of what is due only what ends nothing, while endings wait: holds are extended, peers are called again.
+    async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Failure> {
+        let _nothing_due = now;
+        Ok(0)
+    }
+
+    /// How much of what is due ends something, counted up to `limit`.
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Failure>;
 
     /// When something is due next.

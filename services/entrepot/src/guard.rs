@@ -1,8 +1,10 @@
 //! Whether what is due may be ended now.
 //!
 //! What a clock ends by mistake cannot be undone: orders expire, claims on stock lapse. So due times are judged by
-//! the database's time (`SQLite`: the machine's) beside a monotonic clock. When the two part, or when far more is due
-//! than usual, nothing is ended until the clock is back or an operator says `entrepot timers resume`.
+//! the database's time (`SQLite`: the machine's) beside a monotonic clock. When the two part, nothing is ended until the
+//! clock is back. What came due before this process could compare them (it did not run yet, or they had parted) may be
+//! due by mistake: when that is far more than usual, nothing is ended until an operator says `entrepot timers resume`.
+//! What comes due later is due because the time has passed, however much it is.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +52,10 @@ pub(crate) struct Guard {
     clock: Clock,
     paused: Paused,
     usual: Usual,
+    /// What was due by then may be due by mistake. None: the clock has leapt, the next look after it says.
+    unproven: Option<Timestamp>,
+    /// How many endings were due at the last look that admitted them.
+    ending: usize,
 }
 
 /// How much ended in each of the last minutes, and what may always end at once; 0: anything.
@@ -63,51 +69,74 @@ struct Usual {
 impl Guard {
     pub(crate) fn new(db: Db, clock: Clock, paused: Paused, most_at_once: usize) -> Self {
         let usual = Usual { floor: most_at_once, begun: Instant::now(), minutes: VecDeque::new() };
-        Self { db, clock, paused, usual }
+        let unproven = Some(clock.business());
+        Self { db, clock, paused, usual, unproven, ending: 0 }
     }
 
     /// Something is due by business time. Answers whether it may be ended now.
     pub(crate) async fn admits(&mut self, service: &dyn Service) -> Result<bool, Failure> {
         let why = self.objection(service).await?;
-        let name = service.name();
-        metrics::gauge!("entrepot_timers_paused", "service" => name).set(f64::from(u8::from(why.is_some())));
         let admitted = why.is_none();
-        let text = why.clone().unwrap_or_default();
-        if self.paused.set(why) {
-            if admitted {
-                tracing::info!(service = name, "timers go on");
-            } else {
-                tracing::error!(service = name, why = text, "timers are paused: nothing is ended");
-            }
-        }
+        self.show(service, why, "");
         Ok(admitted)
     }
 
-    /// Nothing is due.
-    pub(crate) fn rest(&self, service: &dyn Service) {
-        if self.paused.set(None) {
-            metrics::gauge!("entrepot_timers_paused", "service" => service.name()).set(0.0);
-            tracing::info!(service = service.name(), "timers go on: nothing is due any more");
+    /// Nothing is ended here now, because of `why`.
+    pub(crate) fn rest(&mut self, service: &dyn Service, why: &str) {
+        self.unproven.get_or_insert(self.clock.business());
+        self.show(service, None, why);
+    }
+
+    /// The clock has leapt by `ahead` microseconds.
+    pub(crate) fn leapt(&mut self, service: &dyn Service, ahead: i64) {
+        self.unproven = None;
+        self.show(service, Some(leapt(self.db.engine(), ahead)), "");
+    }
+
+    /// Whether what is due waits.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.why().is_some()
+    }
+
+    /// So much was done; of that, what was due to end was ended.
+    pub(crate) fn ended(&mut self, done: usize) {
+        self.usual.add(self.usual.begun.elapsed().as_secs() / 60, done.min(self.ending));
+    }
+
+    fn show(&self, service: &dyn Service, why: Option<String>, goes_on: &str) {
+        let name = service.name();
+        metrics::gauge!("entrepot_timers_paused", "service" => name).set(f64::from(u8::from(why.is_some())));
+        let text = why.clone();
+        if self.paused.set(why) {
+            if let Some(why) = text {
+                tracing::error!(service = name, why, "timers are paused: nothing is ended");
+            } else {
+                tracing::info!(service = name, why = goes_on, "timers go on");
+            }
         }
     }
 
-    /// So much was ended.
-    pub(crate) fn ended(&mut self, count: usize) {
-        self.usual.add(self.usual.begun.elapsed().as_secs() / 60, count);
-    }
-
-    async fn objection(&self, service: &dyn Service) -> Result<Option<String>, Failure> {
+    async fn objection(&mut self, service: &dyn Service) -> Result<Option<String>, Failure> {
         let mut tx = self.db.read().await?;
         let followed = follow(&mut tx, &self.clock).await?;
         if let Follow::Leapt(ahead) = followed {
+            self.unproven = None;
             return Ok(Some(leapt(self.db.engine(), ahead)));
         }
+        let now = self.clock.business();
+        let unproven = *self.unproven.get_or_insert(now);
         let most = self.usual.most();
         if most == 0 || is_resumed(&mut tx).await? {
+            self.ending = usize::MAX;
             return Ok(None);
         }
         drop(tx);
-        let due = service.overdue(self.clock.business(), most.saturating_add(1)).await?;
+        self.ending = service.overdue(now, most.saturating_add(1)).await?;
+        let due = if self.ending > most {
+            service.overdue(unproven, most.saturating_add(1)).await?
+        } else {
+            self.ending
+        };
         Ok((due > most).then(|| {
             format!(
                 "more than {most} are due at once, ten times the usual; if the clock is right, end them with \
@@ -137,7 +166,7 @@ impl Usual {
 
 /// Lets the timers of a database end everything that is due, for `term`, and take a clock that leapt for right.
 pub(crate) async fn resume(tx: &mut Tx, actor: &str, term: Duration) -> Result<(), bus::Error> {
-    lease::take(tx, RESUME, actor, term).await.map(|_| ())
+    lease::take_over(tx, RESUME, actor, term).await
 }
 
 /// Compares the clock with the reference until `stop`, so that business time follows the database's in every process.

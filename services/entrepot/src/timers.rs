@@ -57,7 +57,7 @@ pub(crate) async fn run(
         tokio::select! {
             () = stop.cancelled() => break,
             () = clock.pause(pause) => {}
-            Ok(()) = committed.changed(), if errors == 0 => clock.pause(GATHER).await,
+            Ok(()) = committed.changed(), if errors == 0 && !guard.is_paused() => clock.pause(GATHER).await,
         }
     }
     if let Err(error) = lease.release().await {
@@ -72,12 +72,21 @@ async fn turn(
     lease: &mut Keeper,
     guard: &mut Guard,
 ) -> Result<Duration, Failure> {
+    if let Some(ahead) = clock.leap() {
+        // this process does not know the time; another one may
+        guard.leapt(service, ahead);
+        lease.release().await?;
+        service.run_upkeep(clock.business()).await?;
+        return Ok(PAUSED);
+    }
     if lease.hold().await?.is_none() {
+        guard.rest(service, "another process runs what is due");
         return Ok(POLL);
     }
     match service.next_due().await? {
         Some(due) if due <= clock.business() => {
             if !guard.admits(service).await? {
+                service.run_upkeep(clock.business()).await?;
                 return Ok(PAUSED);
             }
             // the guard may have set the clock
@@ -90,7 +99,7 @@ async fn turn(
             Ok(if done > 0 { Duration::ZERO } else { STUCK })
         }
         later => {
-            guard.rest(service);
+            guard.rest(service, "nothing is due any more");
             Ok(later.map_or(POLL, |due| until(clock.business(), due).min(POLL)))
         }
     }

@@ -74,6 +74,10 @@ impl Service for Fulfillment {
         Ok(Fulfillment::run_due(self, now).await?)
     }
 
+    async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Failure> {
+        Ok(Fulfillment::run_upkeep(self, now).await?)
+    }
+
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Failure> {
         Ok(Fulfillment::overdue(self, now, limit).await?)
     }

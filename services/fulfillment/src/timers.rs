@@ -17,7 +17,12 @@ impl Fulfillment {
         Ok(ended? + worked? + made?)
     }
 
-    /// How much ends at `now`, counted up to `limit` of each kind. Calls to peers end nothing.
+    /// Does what is due and ends nothing: calls to peers are made again.
+    pub async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Error> {
+        self.run_tasks(now).await
+    }
+
+    /// How much ends at `now`, counted up to `limit` of each kind. Calls to peers, warnings and reminders end nothing.
     pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut tx = self.db.read().await?;

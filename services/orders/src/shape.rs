@@ -53,6 +53,10 @@ impl Service for Orders {
         Ok(Orders::run_due(self, now).await?)
     }
 
+    async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Failure> {
+        Ok(Orders::run_upkeep(self, now).await?)
+    }
+
     async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Failure> {
         Ok(Orders::overdue(self, now, limit).await?)
     }

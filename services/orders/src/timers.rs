@@ -30,12 +30,25 @@ enum Due {
 impl Orders {
     /// Does what is due, and answers how often something was done.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
+        self.run(now, true).await
+    }
+
+    /// Does what is due and ends nothing: holds are extended, orders without news ask.
+    pub async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Error> {
+        self.run(now, false).await
+    }
+
+    async fn run(&self, now: Timestamp, ends: bool) -> Result<usize, Error> {
         let mut done = 0;
         let mut seen: HashMap<OrderId, u32> = HashMap::new();
         let mut is_away = false;
         loop {
             let mut tx = self.db.read().await?;
-            let due = store::due(&mut tx, now, BATCH).await?;
+            let due = if ends {
+                store::due(&mut tx, now, BATCH).await?
+            } else {
+                store::due_upkeep(&mut tx, now, self.expired_before(now), BATCH).await?
+            };
             drop(tx);
             if due.is_empty() {
                 return Ok(done);
@@ -67,11 +80,18 @@ impl Orders {
         Ok(())
     }
 
-    /// How much is due at `now`, counted up to `limit`.
+    /// How many orders lapse or expire at `now`, counted up to `limit`. What else is due ends nothing.
     pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
         let mut tx = self.db.read().await?;
-        let due = store::overdue(&mut tx, now, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        let due =
+            store::overdue(&mut tx, now, self.expired_before(now), i64::try_from(limit).unwrap_or(i64::MAX))
+                .await?;
         Ok(usize::try_from(due).unwrap_or(usize::MAX))
+    }
+
+    /// An order whose payment was due by then expires by `now`.
+    fn expired_before(&self, now: Timestamp) -> Timestamp {
+        after_ms(now, -self.policy.grace_ms)
     }
 
     /// When something is due next.

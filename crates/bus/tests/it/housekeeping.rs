@@ -37,6 +37,9 @@ async fn a_lease_has_one_holder_and_a_new_epoch_with_each_new_one() {
         lease::give_up(&mut tx, "x", "b").await.unwrap();
         assert_eq!(lease::take(&mut tx, "x", "a", TERM).await.unwrap().unwrap().epoch, 3);
         assert!(lease::take(&mut tx, "y", "b", TERM).await.unwrap().is_some());
+        lease::take_over(&mut tx, "y", "c", TERM).await.unwrap();
+        assert!(lease::take(&mut tx, "y", "b", TERM).await.unwrap().is_none());
+        assert!(lease::take(&mut tx, "y", "c", TERM).await.unwrap().is_some());
     }
 }
 

@@ -162,8 +162,9 @@ pub struct Secrets {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timers {
-    /// The most that a service ends at once, or ten times the busiest minute of the last hour if that is more. When more
-    /// is due, nothing ends until `entrepot timers resume`; 0: no limit.
+    /// The most that a service ends of what was due before its start or before the end of a leap of its clock, or ten times
+    /// the busiest minute of the last hour if that is more. When more is due, nothing ends until `entrepot timers resume`;
+    /// 0: no limit.
     pub most_at_once: usize,
 }
 

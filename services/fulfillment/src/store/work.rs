@@ -324,10 +324,16 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<F
     rows.iter().map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).collect()
 }
 
-/// For how many fulfillment orders something is due, counted up to `limit`.
+/// How many fulfillment orders, or their put-backs, end now, counted up to `limit`: an offer times out, work that was
+/// late already is given up, goods are kept no longer. Warnings and reminders end nothing.
 pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
     let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM fulfillment_orders
-                WHERE due_at IS NOT NULL AND due_at <= $1 LIMIT $2) AS d";
+                WHERE due_at IS NOT NULL AND due_at <= $1
+                  AND (put_back_due_at <= $1
+                       OR state = 'OFFERED' AND accept_due_at <= $1
+                       OR state IN ('ACCEPTED', 'PICKING') AND (is_at_risk OR promised_at <= $1)
+                       OR state IN ('READY_FOR_PICKUP', 'PARTLY_COLLECTED') AND keep_until <= $1)
+                LIMIT $2) AS d";
     Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
 }
 

@@ -115,6 +115,15 @@ pub(crate) async fn lock_many(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Ve
     many(tx, &rows).await
 }
 
+/// Whether the payment of an order lapses by $1, or the order expires because its payment was due by $2.
+macro_rules! ends {
+    () => {
+        "(payment_due_at IS NOT NULL
+          AND (blocks LIKE '%PAYMENT%' AND lapsed_at IS NULL AND payment_due_at <= $1
+               OR status = 'PAYMENT_LAPSED' AND payment_due_at <= $2))"
+    };
+}
+
 /// Orders for which time changes something now.
 pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = tx
@@ -126,10 +135,39 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<O
     rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
 }
 
-/// For how many orders time changes something now, counted up to `limit`.
-pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
-    let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM orders WHERE due_at <= $1 LIMIT $2) AS d";
-    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
+/// Orders of which something is due now that ends nothing; `expired` is the last payment time that is too late.
+pub(crate) async fn due_upkeep(
+    tx: &mut Tx,
+    now: Timestamp,
+    expired: Timestamp,
+    limit: i64,
+) -> Result<Vec<OrderId>, Error> {
+    let rows = tx
+        .fetch_all(
+            concat!(
+                "SELECT order_id FROM orders WHERE due_at <= $1 AND NOT ",
+                ends!(),
+                " ORDER BY due_at, order_id LIMIT $3"
+            ),
+            params![micros(now), micros(expired), limit],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
+}
+
+/// How many orders lapse or expire now, counted up to `limit`; `expired` is the last payment time that is too late.
+pub(crate) async fn overdue(
+    tx: &mut Tx,
+    now: Timestamp,
+    expired: Timestamp,
+    limit: i64,
+) -> Result<i64, Error> {
+    let sql = concat!(
+        "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM orders WHERE due_at <= $1 AND ",
+        ends!(),
+        " LIMIT $3) AS d"
+    );
+    Ok(tx.fetch_one(sql, params![micros(now), micros(expired), limit]).await?.get("due")?)
 }
 
 /// When the next order is due.

@@ -8,8 +8,8 @@ mod save;
 pub(crate) use insert::{New, insert, rest_of};
 pub(crate) use list::{Filter, Position, Step, page, timeline};
 pub(crate) use load::{
-    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, glance, load, lock, lock_many,
-    many, next_due, overdue,
+    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, due_upkeep, glance, load, lock,
+    lock_many, many, next_due, overdue,
 };
 pub(crate) use save::{Change, Note, changes_of, postpone};
 

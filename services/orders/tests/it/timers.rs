@@ -166,3 +166,25 @@ async fn an_order_finds_the_events_of_its_work_that_were_lost() {
         assert_eq!((world.get(&order).await, world.steps(&order).await), (found, steps));
     }
 }
+
+#[tokio::test]
+async fn only_lapses_and_expiries_count_as_endings_and_a_hold_is_extended_while_they_wait() {
+    for world in worlds().await {
+        let paid = world.paid().await;
+        let unpaid = world.unpaid().await;
+        let ends = async |minutes: i64| {
+            world.orders.overdue(after_ms(world.now(), minutes * 60_000), 9).await.unwrap()
+        };
+        assert_eq!(ends(14).await, 0);
+        assert_eq!(ends(18).await, 1, "the payment lapses; the hold of the paid order only must be extended");
+        assert_eq!(ends(600).await, 1, "the order without news only asks");
+        world.clock.advance_to(after_ms(world.now(), 18 * 60_000));
+        assert_eq!(world.orders.run_upkeep(world.now()).await.unwrap(), 1);
+        assert_eq!(world.fake.extensions(), 1);
+        assert_eq!(world.get(&unpaid).await.status(), OrderStatus::Placed, "its end waits");
+        world.pass(0).await;
+        assert_eq!(world.get(&unpaid).await.status(), OrderStatus::PaymentLapsed);
+        assert_eq!((ends(1).await, ends(3).await), (0, 1), "it expires when the grace is over");
+        assert_eq!(world.get(&paid).await.status(), OrderStatus::Placed);
+    }
+}
