@@ -17,6 +17,7 @@ use clock::Clock;
 use db::{Db, Engine};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fresh::Fresh;
@@ -32,6 +33,9 @@ const WINDOW: usize = 500;
 const CHUNK: usize = 50;
 /// When this many bytes of events have been read, no more are.
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// A transport that takes nothing for this long is taken for away.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long things are kept, and how leadership is found.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Relay {
     settings: Settings,
     keeper: Keeper,
     ready: watch::Sender<bool>,
+    /// When a transport that was away was asked last.
+    looked: Instant,
     /// Acknowledged, but not deleted yet.
     settled: Vec<i64>,
     /// The deletion under way.
@@ -115,6 +121,7 @@ impl Relay {
             settings,
             keeper,
             ready: watch::Sender::new(false),
+            looked: Instant::now(),
             settled: Vec::new(),
             deletion: None,
             hidden: HashSet::new(),
@@ -131,8 +138,8 @@ impl Relay {
         self
     }
 
-    /// Turns true when the transport is warm: the first event will not wait for it. A service may report ready
-    /// before that; its events wait in the outbox.
+    /// Whether the transport is warm: the next event will not wait for it. A service may report ready without that;
+    /// its events wait in the outbox.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
@@ -162,9 +169,13 @@ impl Relay {
                 Ok(Turn::Busy) => errors = 0,
                 Ok(Turn::Idle) => {
                     errors = 0;
+                    self.look_for_transport().await;
                     self.rest(&mut wake, &stop).await;
                 }
-                Ok(Turn::Follows) => pause(&self.clock, Duration::from_millis(500), &stop).await,
+                Ok(Turn::Follows) => {
+                    self.look_for_transport().await;
+                    pause(&self.clock, Duration::from_millis(500), &stop).await;
+                }
                 Ok(Turn::Held) => pause(&self.clock, Duration::from_millis(200), &stop).await,
                 Err(error) => {
                     errors += 1;
@@ -179,19 +190,33 @@ impl Relay {
     }
 
     async fn prepare(&mut self, stop: &CancellationToken) {
-        match &mut self.outlet {
-            Outlet::Local(_) => {}
+        let is_warm = match &mut self.outlet {
+            Outlet::Local(_) => true,
             #[cfg(feature = "kafka")]
             Outlet::Kafka(outlet) => outlet.warm(stop).await,
-        }
+        };
         if self.db.engine() == Engine::Sqlite
             && let Err(error) = self.keeper.seize().await
         {
             tracing::warn!(outbox = self.owner, %error, "the lease could not be taken yet");
         }
-        if !stop.is_cancelled() {
+        if is_warm && !stop.is_cancelled() {
             self.ready.send_replace(true);
         }
+    }
+
+    /// Asks a transport that was away, now and then, while there is nothing to publish.
+    async fn look_for_transport(&mut self) {
+        if *self.ready.borrow() || self.looked.elapsed() < SILENCE {
+            return;
+        }
+        let is_warm = match &mut self.outlet {
+            Outlet::Local(_) => true,
+            #[cfg(feature = "kafka")]
+            Outlet::Kafka(outlet) => outlet.is_answered().await,
+        };
+        self.looked = Instant::now();
+        self.ready.send_replace(is_warm);
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<Turn, Error> {
@@ -218,6 +243,9 @@ impl Relay {
         }
         let taken = self.publish(&events, stop).await?;
         if taken > 0 {
+            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        }
+        if taken > 0 {
             db::drill::pass("relay.published");
         }
         for event in events.iter().take(taken) {
@@ -242,6 +270,7 @@ impl Relay {
     async fn publish(&mut self, events: &[Arc<Delivered>], stop: &CancellationToken) -> Result<usize, Error> {
         let outlet = &mut self.outlet;
         let keeper = &mut self.keeper;
+        let (clock, ready) = (&self.clock, &self.ready);
         let publishing = async {
             let sending = async {
                 match &mut *outlet {
@@ -250,9 +279,15 @@ impl Relay {
                     Outlet::Kafka(outlet) => outlet.publish(events, stop).await,
                 }
             };
+            let silence = async {
+                clock.pause(SILENCE).await;
+                ready.send_replace(false);
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 taken = sending => Some(taken),
                 () = keeper.keep() => None,
+                () = silence => None,
             }
         };
         let deletion = &mut self.deletion;

@@ -35,21 +35,25 @@ impl Outlet {
         Self { cluster, owner, producer: None, made: Instant::now() }
     }
 
-    /// Connects, so that the first event need not wait for metadata and a producer id.
-    pub(crate) async fn warm(&mut self, stop: &CancellationToken) {
+    /// Connects, so that the first event need not wait for metadata and a producer id. Answers whether the broker did.
+    pub(crate) async fn warm(&mut self, stop: &CancellationToken) -> bool {
         let until = Instant::now() + WARM;
         while Instant::now() < until && !stop.is_cancelled() {
-            if let Some(producer) = self.connected() {
-                let known = in_thread(WARM, move || {
-                    producer.client().fetch_metadata(None, Duration::from_secs(3)).is_ok()
-                });
-                if known.await == Some(true) {
-                    return;
-                }
+            if self.is_answered().await {
+                return true;
             }
             self.cluster.clock.pause(Duration::from_millis(200)).await;
         }
         complain(self.owner, "events wait in the outbox", &"the broker does not answer");
+        false
+    }
+
+    /// Whether the broker answers now.
+    pub(crate) async fn is_answered(&mut self) -> bool {
+        let Some(producer) = self.connected() else { return false };
+        let known =
+            in_thread(WARM, move || producer.client().fetch_metadata(None, Duration::from_secs(3)).is_ok());
+        known.await == Some(true)
     }
 
     /// Connects again after a time in which another process led: connections that were at rest may be forgotten by
