@@ -9,9 +9,10 @@ use bus::Topic;
 use contract::orders::v1 as ord;
 use db::testing::own_database;
 use entrepot::clients::Clients;
+use flows::broker_path::BrokerPath;
 use flows::people::{order_at, pause};
 use flows::processes::{Processes, binary, broker, fetch, free_port, fresh_prefix};
-use flows::world::{NODE, PATIENCE};
+use flows::world::{NODE, PATIENCE, People};
 
 use crate::log;
 
@@ -88,9 +89,14 @@ impl Drop for Serving {
 
 /// All services on one database, with these settings for the bus.
 fn serve(url: &str, data: &Path, bus: &[(&str, &str)]) -> Command {
+    serve_at("127.0.0.1:0", "127.0.0.1:0", url, data, bus)
+}
+
+/// The same on these ports.
+fn serve_at(listen: &str, admin: &str, url: &str, data: &Path, bus: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary());
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+        .args(["serve", "--listen", listen, "--admin", admin, "--data"])
         .arg(data)
         .env("ENTREPOT__DATABASE__URL", url)
         .env("ENTREPOT__SECRETS__PICKUP_CODE_KEY", "a key for tests only")
@@ -118,6 +124,12 @@ async fn a_database_that_was_used_with_kafka_is_not_served_with_the_local_bus_un
     for words in ["was used with bus.kind = kafka", "set bus.kind = kafka", "bus.leave_kafka = true"] {
         assert!(said.contains(words), "{said}");
     }
+    let other = fresh_prefix();
+    let topics: &[(&str, &str)] = &[("KIND", "kafka"), ("BROKERS", &broker), ("PREFIX", &other)];
+    let refused = serve(&url, data.path(), topics).output().expect("it runs");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains(&format!("was used with bus.kind = kafka, bus.prefix = \"{prefix}\"")), "{said}");
     let leave: &[(&str, &str)] = &[("KIND", "local"), ("LEAVE_KAFKA", "true")];
     starts(serve(&url, data.path(), leave));
     // and from then on the local bus is the one that was used
@@ -172,4 +184,35 @@ async fn a_demo_with_rate_0_only_serves_after_its_table() {
     clock::Clock::system().pause(Duration::from_millis(1_500)).await;
     assert_eq!(placed(&admin).await, before, "nobody orders any more");
     demo.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_platform_starts_without_the_broker_and_makes_its_topics_when_that_is_back() {
+    let (Some(broker), Some(database)) = (broker(), own_database().await) else { return };
+    let data = tempfile::tempdir().expect("the temporary folder is writable");
+    let way = BrokerPath::to(&broker).await;
+    way.proxy.refuse();
+    let (address, prefix) = (way.proxy.address().to_string(), fresh_prefix());
+    let (listen, admin) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let kafka: &[(&str, &str)] =
+        &[("KIND", "kafka"), ("BROKERS", &address), ("PREFIX", &prefix), ("PARTITIONS", "3")];
+    let mut command = serve_at(&listen, &admin, &database.url(), data.path(), kafka);
+    let serving = Serving::after(command.spawn().expect("it runs"), " ready: gRPC ");
+    let page = fetch(&admin, "/readyz").await.expect("it answers");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("topics: ok not checked yet"), "{page}");
+    assert!(page.contains("broker: ok does not answer"), "{page}");
+    let web = People::new(&format!("http://{listen}"), "channel/web");
+    let ops = People::new(&format!("http://{listen}"), "ops/test");
+    ops.put_node(NODE).await;
+    way.proxy.heal();
+    let deadline = Instant::now() + PATIENCE;
+    let works = |page: &str| page.contains("topics: ok in place") && page.contains("broker: ok connected");
+    while !works(&fetch(&admin, "/readyz").await.expect("it answers")) {
+        assert!(Instant::now() < deadline, "never: the topics are in place");
+        pause().await;
+    }
+    ops.stock(NODE, &[("TEA", 1)]).await;
+    let order = web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
+    web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
+    serving.stop();
 }

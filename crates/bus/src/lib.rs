@@ -52,7 +52,7 @@ pub use replay::{Owners, Replay};
 pub use subscription::{Missed, Subscription};
 pub use topic::Topic;
 pub use upkeep::prune;
-pub use used::{Admission, admit};
+pub use used::{Admission, Used, admit};
 
 /// The tables of this crate; each service's database has them under the name [`MIGRATION_SET`].
 pub const MIGRATIONS: &db::Migrations = &[db::Migration {

@@ -66,8 +66,9 @@ CREATE TABLE log_positions (
 
 -- The transport that this database was used with last.
 CREATE TABLE transport (
-    id   BIGINT PRIMARY KEY CHECK (id = 1),
-    kind TEXT   NOT NULL COLLATE "C"
+    id     BIGINT PRIMARY KEY CHECK (id = 1),
+    kind   TEXT   NOT NULL COLLATE "C",
+    prefix TEXT   NOT NULL COLLATE "C"
 );
 
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.

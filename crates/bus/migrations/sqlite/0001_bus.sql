@@ -65,8 +65,9 @@ CREATE TABLE log_positions (
 
 -- The transport that this database was used with last.
 CREATE TABLE transport (
-    id   INTEGER PRIMARY KEY CHECK (id = 1),
-    kind TEXT    NOT NULL
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    kind   TEXT    NOT NULL,
+    prefix TEXT    NOT NULL
 ) STRICT;
 
 -- Events that a consumer could not apply, and those of the same aggregate that wait behind them.

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bus::lease::{self, Keeper};
-use bus::{Admission, Settings, admit, heads, missed, outbox};
+use bus::{Admission, Settings, Used, admit, heads, missed, outbox};
 use clock::Clock;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -126,15 +126,19 @@ async fn both_engines_have_the_same_tables() {
 #[tokio::test]
 async fn a_database_remembers_its_transport_and_leaves_kafka_only_when_it_may() {
     for db in db::testing::engines(SETS).await {
-        let refused = Admission::Refused { used: "kafka".to_owned() };
-        let switched = |from: &str| Admission::Switched { from: from.to_owned() };
-        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
-        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
-        assert_eq!(admit(&db, "kafka", false).await.unwrap(), switched("local"));
-        assert_eq!(admit(&db, "local", false).await.unwrap(), refused);
-        assert_eq!(admit(&db, "kafka", false).await.unwrap(), Admission::Admitted, "it is as before");
-        assert_eq!(admit(&db, "local", true).await.unwrap(), switched("kafka"));
-        assert_eq!(admit(&db, "local", false).await.unwrap(), Admission::Admitted);
+        let (local, kafka, other) = (Used::local(), Used::new("kafka", ""), Used::new("kafka", "other."));
+        let refused = |used: &Used| Admission::Refused { used: used.clone() };
+        let switched = |from: &Used| Admission::Switched { from: from.clone() };
+        assert_eq!(admit(&db, &local, false).await.unwrap(), Admission::Admitted);
+        assert_eq!(admit(&db, &local, false).await.unwrap(), Admission::Admitted);
+        assert_eq!(admit(&db, &kafka, false).await.unwrap(), switched(&local));
+        assert_eq!(admit(&db, &local, false).await.unwrap(), refused(&kafka));
+        assert_eq!(admit(&db, &other, false).await.unwrap(), refused(&kafka), "those are other topics");
+        assert_eq!(admit(&db, &kafka, false).await.unwrap(), Admission::Admitted, "it is as before");
+        assert_eq!(admit(&db, &other, true).await.unwrap(), switched(&kafka));
+        assert_eq!(admit(&db, &kafka, false).await.unwrap(), refused(&other));
+        assert_eq!(admit(&db, &local, true).await.unwrap(), switched(&other));
+        assert_eq!(admit(&db, &local, false).await.unwrap(), Admission::Admitted);
     }
 }
 

@@ -85,13 +85,21 @@ impl Platform {
         server::trace::carry_with(|trace, work| Box::pin(bus::trace::scope(Some(trace), work)));
         let directory = open_directory(config, &clock)?;
         let ports = Ports::take(config).await?;
-        let bus = transport::connect(config, &clock).await?;
+        // first of all the databases say whether this bus may be used; then its topics are made
         let members = Box::pin(member::build(config, &clock)).await?;
+        let (bus, topics) = transport::connect(config, &clock).await?;
         Box::pin(set_clock(&clock, &members)).await?;
         let stages = Stages::new();
         let tasks = Tasks::new(stages.shutdown.clone());
         let door = build_door(config, &members, &stages)?;
         let relays = connect_bus(config, &clock, &bus, &members, &tasks, &stages)?;
+        if topics.pending().is_some() {
+            let stop = stages.bus.token().clone();
+            tasks.spawn(
+                "topics",
+                transport::keep_applying(config.clone(), clock.clone(), topics.clone(), stop),
+            );
+        }
         let warm_relays: Vec<_> = relays.iter().map(|(_, relay)| relay.ready()).collect();
         for (name, relay) in relays {
             tasks.spawn(&format!("relay {name}"), relay.run(stages.bus.token().clone()));
@@ -101,7 +109,7 @@ impl Platform {
         }
         let admin = ports.admin.as_ref().map(|(_, address)| *address);
         if let Some((listener, _)) = ports.admin {
-            let readiness = readiness::checks(config, &clock, &bus, &members, &warm_relays);
+            let readiness = readiness::checks(config, &clock, &bus, &topics, &members, &warm_relays);
             let (shutdown, stop) = (stages.shutdown.clone(), stages.admin.clone());
             let hosts = hosts(config);
             tasks.spawn("admin", async move {
@@ -109,7 +117,7 @@ impl Platform {
             });
         }
         let listening = tokio::spawn(ports.listener.run(door.clone(), stages.intake.clone()));
-        transport::wait_warm(warm_relays, BROKER_WAIT).await;
+        topics.wait_warm(warm_relays, BROKER_WAIT).await;
         door.set_serving(true).await;
         let platform = Self {
             address: ports.address,

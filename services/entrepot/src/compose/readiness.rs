@@ -10,6 +10,7 @@ use server::admin::Readiness;
 use tokio::sync::watch;
 
 use super::Member;
+use super::transport::Topics;
 use crate::config::{BusKind, Config};
 use crate::guard::{self, Paused};
 
@@ -18,6 +19,7 @@ pub(super) fn checks(
     config: &Config,
     clock: &Clock,
     bus: &Bus,
+    topics: &Topics,
     members: &[Member],
     relays: &[watch::Receiver<bool>],
 ) -> Readiness {
@@ -53,11 +55,23 @@ pub(super) fn checks(
         }
     }
     if config.bus.kind == BusKind::Kafka {
-        let relays = relays.to_vec();
+        let (relays, at_start) = (relays.to_vec(), topics.clone());
+        // once it was waited for, a broker that is away is shown and nothing more: orders can be taken meanwhile
         readiness = readiness.check("broker", move || {
             let warm = relays.iter().all(|relay| *relay.borrow());
-            async move { if warm { Ok("connected".to_owned()) } else { Err("not connected yet".to_owned()) } }
+            std::future::ready(match (warm, at_start.has_waited()) {
+                (true, _) => Ok("connected".to_owned()),
+                (false, true) => Ok("does not answer; events wait in their outboxes".to_owned()),
+                (false, false) => Err("not connected yet".to_owned()),
+            })
         });
+        if config.bus.create_topics {
+            let topics = topics.clone();
+            readiness = readiness.check("topics", move || {
+                let pending = topics.pending().map(|why| format!("not checked yet: {why}"));
+                std::future::ready(Ok(pending.unwrap_or_else(|| "in place".to_owned())))
+            });
+        }
         let bus = bus.clone();
         // an alarm for people: what was lost comes from its owners, and orders can be taken meanwhile
         readiness = readiness.check("event log", move || {

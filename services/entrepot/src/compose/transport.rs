@@ -1,49 +1,106 @@
 //! The bus that the settings ask for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{Admission, Bus};
+use bus::{Admission, Bus, Used};
 use clock::Clock;
 use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
+/// What a start without the broker leaves for later.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Topics {
+    /// Why the topics still have to be made or checked: the broker was away.
+    pending: Arc<Mutex<Option<String>>>,
+    /// The start has waited for the broker, in vain or not.
+    has_waited: Arc<AtomicBool>,
+}
+
+impl Topics {
+    /// Why they may be missing; None: they are in place.
+    pub(super) fn pending(&self) -> Option<String> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg(feature = "kafka")]
+    fn set(&self, why: Option<String>) {
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Whether the start has waited for the broker as long as it does.
+    pub(super) fn has_waited(&self) -> bool {
+        self.has_waited.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every relay's transport is warm, at most `limit`, and not for a broker that just did not answer.
+    pub(super) async fn wait_warm(&self, relays: Vec<watch::Receiver<bool>>, limit: Duration) {
+        if self.pending().is_none() {
+            wait_warm(relays, limit).await;
+        }
+        self.has_waited.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Connects to the bus; on Kafka, makes missing topics where the settings allow it.
-pub(super) async fn connect(config: &Config, clock: &Clock) -> Result<Bus> {
+pub(super) async fn connect(config: &Config, clock: &Clock) -> Result<(Bus, Topics)> {
     match config.bus.kind {
-        BusKind::Local => Ok(Bus::local(clock.clone())),
+        BusKind::Local => Ok((Bus::local(clock.clone()), Topics::default())),
         BusKind::Kafka => kafka::connect(config, clock).await,
     }
 }
 
 /// Remembers with the data which bus is used, and refuses one on which events of the last would be lost.
 pub(super) async fn admit(config: &Config, service: Service, db: &db::Db) -> Result<()> {
-    let kind = match config.bus.kind {
-        BusKind::Local => "local",
-        BusKind::Kafka => "kafka",
+    let wanted = match config.bus.kind {
+        BusKind::Local => Used::local(),
+        BusKind::Kafka => Used::new("kafka", &config.bus.prefix),
     };
-    let admission = bus::admit(db, kind, config.bus.leave_kafka)
+    let to = named(&wanted);
+    let admission = bus::admit(db, &wanted, config.bus.leave_kafka)
         .await
         .map_err(|error| Exit::other(&format!("database of {}", service.name()), &error))?;
     match admission {
         Admission::Admitted => Ok(()),
         Admission::Switched { from } => {
-            tracing::warn!(service = service.name(), from, to = kind, "the bus is another one than before");
+            let from = named(&from);
+            tracing::warn!(service = service.name(), from, to, "the bus is another one than before");
             Ok(())
         }
         Admission::Refused { used } => Err(Exit::usage(format!(
-            "the database of {} was used with bus.kind = {used}, and events that its log still holds would be lost on \
-             bus.kind = {kind}: set bus.kind = {used}; or, when no other process uses this database, start with \
-             bus.leave_kafka = true, and services of this process fetch the events that they miss from each other",
-            service.name()
+            "the database of {} was used with {used}, and events that its log still holds would be lost on {to}: set \
+             {used}; or, when no other process uses this database, start with bus.leave_kafka = true, and services of \
+             this process fetch the events that they miss from each other",
+            service.name(),
+            used = named(&used)
         ))),
     }
 }
 
+/// A bus in the words of the settings.
+fn named(used: &Used) -> String {
+    if used.kind == "kafka" {
+        format!("bus.kind = {}, bus.prefix = \"{}\"", used.kind, used.prefix)
+    } else {
+        format!("bus.kind = {}", used.kind)
+    }
+}
+
+/// Makes the topics as soon as the broker answers, if it did not at the start.
+pub(super) async fn keep_applying(config: Config, clock: Clock, topics: Topics, stop: CancellationToken) {
+    #[cfg(feature = "kafka")]
+    kafka::keep_applying(&config, &clock, &topics, &stop).await;
+    #[cfg(not(feature = "kafka"))]
+    drop((config, clock, topics, stop));
+}
+
 /// Waits until every relay's transport is warm, at most `limit`.
-pub(super) async fn wait_warm(relays: Vec<watch::Receiver<bool>>, limit: Duration) {
+async fn wait_warm(relays: Vec<watch::Receiver<bool>>, limit: Duration) {
     let warm = join_all(relays.into_iter().map(|mut relay| async move {
         // an error means that the relay has ended, and then there is nothing to wait for
         let _ = relay.wait_for(|ready| *ready).await;
@@ -58,28 +115,88 @@ pub(crate) mod kafka {
     //! Kafka as the settings describe it.
 
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use bus::kafka::{Applied, GroupProtocol, apply_topics};
     use bus::{Bus, KafkaConfig, Subscription, Topic};
     use clock::Clock;
+    use tokio_util::sync::CancellationToken;
 
+    use super::Topics;
     use crate::config::{Config, Service};
     use crate::exit::{Class, Exit, Result};
 
-    pub(super) async fn connect(config: &Config, clock: &Clock) -> Result<Bus> {
+    /// A broker that is away is asked again after this long, and then after twice as long each time.
+    const AGAIN: Duration = Duration::from_secs(1);
+    /// The longest wait between two tries.
+    const SELDOM: Duration = Duration::from_secs(30);
+
+    /// Events wait in the outbox while the broker is away, so only topics of another shape keep the process from
+    /// starting.
+    pub(super) async fn connect(config: &Config, clock: &Clock) -> Result<(Bus, Topics)> {
+        let topics = Topics::default();
         if config.bus.create_topics {
-            apply(config).await?;
+            match ask(config).await {
+                Ok(applied) => expect_partitions(&applied)?,
+                Err(exit) => later(&topics, &exit),
+            }
         }
-        Bus::kafka(clock.clone(), settings(config)).map_err(|error| Exit::bus("Kafka", &error))
+        let bus = Bus::kafka(clock.clone(), settings(config)).map_err(|error| Exit::bus("Kafka", &error))?;
+        Ok((bus, topics))
+    }
+
+    pub(super) async fn keep_applying(
+        config: &Config,
+        clock: &Clock,
+        topics: &Topics,
+        stop: &CancellationToken,
+    ) {
+        let mut wait = AGAIN;
+        while topics.pending().is_some() {
+            let applied = async {
+                clock.pause(wait).await;
+                apply(config).await
+            };
+            let applied = tokio::select! {
+                () = stop.cancelled() => return,
+                applied = applied => applied,
+            };
+            match applied {
+                Ok(_) => {
+                    topics.set(None);
+                    tracing::info!("the topics are in place");
+                }
+                Err(exit) => later(topics, &exit),
+            }
+            wait = (wait * 2).min(SELDOM);
+        }
+    }
+
+    fn later(topics: &Topics, exit: &Exit) {
+        tracing::warn!(
+            why = exit.message,
+            "topics are made or checked later, and until then events may wait in their outboxes; \
+             `entrepot topics apply` does it now"
+        );
+        topics.set(Some(exit.message.clone()));
     }
 
     /// Makes missing topics; a topic of another shape is an error.
     pub(crate) async fn apply(config: &Config) -> Result<Vec<Applied>> {
+        let applied = ask(config).await?;
+        expect_partitions(&applied)?;
+        Ok(applied)
+    }
+
+    async fn ask(config: &Config) -> Result<Vec<Applied>> {
         let groups = Service::ALL.map(Service::name);
-        let applied = apply_topics(&settings(config), &groups)
+        apply_topics(&settings(config), &groups)
             .await
-            .map_err(|error| Exit::bus(&format!("Kafka at {}", config.bus.brokers), &error))?;
-        for topic in &applied {
+            .map_err(|error| Exit::bus(&format!("Kafka at {}", config.bus.brokers), &error))
+    }
+
+    fn expect_partitions(applied: &[Applied]) -> Result<()> {
+        for topic in applied {
             if let Applied::OtherPartitions { topic, found, wanted } = topic {
                 return Err(Exit::new(
                     Class::Broker,
@@ -89,7 +206,7 @@ pub(crate) mod kafka {
                 ));
             }
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// The events of these topics from now on, for a process that runs no service.
@@ -155,10 +272,11 @@ pub(crate) mod kafka {
     use bus::Bus;
     use clock::Clock;
 
+    use super::Topics;
     use crate::config::Config;
     use crate::exit::{Exit, Result};
 
-    pub(super) async fn connect(_: &Config, _: &Clock) -> Result<Bus> {
+    pub(super) async fn connect(_: &Config, _: &Clock) -> Result<(Bus, Topics)> {
         Err(missing())
     }
 

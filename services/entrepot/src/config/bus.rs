@@ -22,7 +22,8 @@ pub enum BusKind {
 pub struct Bus {
     /// `local` (all services in this process) or `kafka`.
     pub kind: BusKind,
-    /// Whether databases that were used with Kafka may be used with the local bus. No other process may use them then.
+    /// Whether databases that were used with Kafka may be used with the local bus or with another `prefix`. No other
+    /// process may use them then.
     pub leave_kafka: bool,
     /// Kafka brokers, `host:port` separated by commas.
     pub brokers: String,
