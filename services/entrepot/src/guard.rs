@@ -56,7 +56,14 @@ pub(crate) struct Guard {
     unproven: Option<Timestamp>,
     /// How many endings were due at the last look that admitted them.
     ending: usize,
+    /// Whether this process has seen its machine's clock agree with the database's. From then on its own monotonic clock
+    /// knows a leap.
+    has_agreed: bool,
 }
+
+/// A process that begins while its machine's clock is further off the database's than this ends nothing: it cannot know
+/// which of them has leapt.
+const APART_S: u64 = 300;
 
 /// How much ended in each of the last minutes, and what may always end at once; 0: anything.
 #[derive(Debug)]
@@ -70,7 +77,7 @@ impl Guard {
     pub(crate) fn new(db: Db, clock: Clock, paused: Paused, most_at_once: usize) -> Self {
         let usual = Usual { floor: most_at_once, begun: Instant::now(), minutes: VecDeque::new() };
         let unproven = Some(clock.business());
-        Self { db, clock, paused, usual, unproven, ending: 0 }
+        Self { db, clock, paused, usual, unproven, ending: 0, has_agreed: false }
     }
 
     /// Something is due by business time. Answers whether it may be ended now.
@@ -122,6 +129,13 @@ impl Guard {
         if let Follow::Leapt(ahead) = followed {
             self.unproven = None;
             return Ok(Some(leapt(self.db.engine(), ahead)));
+        }
+        if !self.has_agreed && !self.clock.is_virtual() {
+            let apart = apart(self.db.engine(), machine_ahead(&self.clock));
+            if apart.is_some() && !is_resumed(&mut tx).await? {
+                return Ok(apart);
+            }
+            self.has_agreed = true;
         }
         let now = self.clock.business();
         let unproven = *self.unproven.get_or_insert(now);
@@ -233,6 +247,18 @@ fn machine_off(engine: Engine, ahead: i64) -> Option<String> {
     })
 }
 
+/// Why a process that has just begun ends nothing, if it does; `ahead` is by how much its machine is, in microseconds.
+fn apart(engine: Engine, ahead: i64) -> Option<String> {
+    let seconds = ahead.unsigned_abs() / 1_000_000;
+    (engine.has_own_clock() && seconds >= APART_S).then(|| {
+        format!(
+            "when this process began, the clocks of its machine and of the database were {seconds} s apart, and one of \
+             them may have leapt; nothing expires until they agree; if the database's is right, say so with `entrepot \
+             timers resume`, and set the machine's"
+        )
+    })
+}
+
 async fn follow(tx: &mut Tx, clock: &Clock) -> Result<Follow, Failure> {
     let asked = Instant::now();
     let reference = if tx.engine().has_own_clock() {
@@ -277,6 +303,16 @@ mod tests {
         let ahead = machine_off(Engine::Postgres, 75_000_000).unwrap();
         assert!(ahead.contains("75 s ahead of the database's") && ahead.contains("chronyc"), "{ahead}");
         assert!(machine_off(Engine::Postgres, -75_000_000).unwrap().contains("75 s behind"));
+    }
+
+    #[test]
+    fn a_process_that_begins_while_the_clocks_are_far_apart_ends_nothing() {
+        assert_eq!(apart(Engine::Postgres, 299_000_000), None);
+        assert_eq!(apart(Engine::Sqlite, 3_600_000_000), None, "there is one clock");
+        for ahead in [3_600_000_000, -3_600_000_000] {
+            let why = apart(Engine::Postgres, ahead).unwrap();
+            assert!(why.contains("3600 s apart") && why.contains("timers resume"), "{why}");
+        }
     }
 
     #[test]
