@@ -25,6 +25,7 @@ async fn events_that_readers_lost_are_published_once_more_and_change_nothing_her
     let order = web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
     let order = web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
     processes.settle().await;
+    let order = web.order(&order.order_id).await;
     let events = processes.events(Topic::Orders).await.len();
     for since in ["all", "1h"] {
         let output = processes.run(&["events", "resend", "--topic", "orders", "--since", since]);
