@@ -178,14 +178,15 @@ impl Gate {
 }
 
 impl Load {
-    fn may_run(&self, share: Option<usize>) -> bool {
-        share.is_none_or(|share| self.running < share)
+    /// Whether another call of it may run; those of this process, without a connection, have no share.
+    fn may_run(&self, connection: Option<u64>, share: Option<usize>) -> bool {
+        connection.is_none() || share.is_none_or(|share| self.running < share)
     }
 }
 
 impl State {
     fn may_run(&self, connection: Option<u64>, share: Option<usize>) -> bool {
-        connection.is_none() || self.loads.get(&connection).is_none_or(|load| load.may_run(share))
+        self.loads.get(&connection).is_none_or(|load| load.may_run(connection, share))
     }
 
     fn admit(&mut self, gate: &Arc<Gate>, connection: Option<u64>) -> Pass {
@@ -199,9 +200,14 @@ impl State {
         self.running -= 1;
         if let Some(load) = self.loads.get_mut(&connection) {
             load.running -= 1;
-            if load.running == 0 && load.queue.is_empty() {
-                self.loads.remove(&connection);
-            }
+        }
+        self.drop_idle(connection);
+    }
+
+    /// Forgets a connection that has no call here.
+    fn drop_idle(&mut self, connection: Option<u64>) {
+        if self.loads.get(&connection).is_some_and(|load| load.running == 0 && load.queue.is_empty()) {
+            self.loads.remove(&connection);
         }
     }
 
@@ -226,9 +232,7 @@ impl State {
     /// The caller of a call in the queue left, if it is still there.
     fn forget(&mut self, connection: Option<u64>, number: u64) {
         self.take(connection, number);
-        if self.loads.get(&connection).is_some_and(|load| load.running == 0 && load.queue.is_empty()) {
-            self.loads.remove(&connection);
-        }
+        self.drop_idle(connection);
     }
 
     /// Gives the free places to those who wait.
@@ -247,8 +251,7 @@ impl State {
 
     /// Whether the first in the queue has waited for long; not one that waits for others of its own connection.
     fn is_late(&self, share: Option<usize>, now: Instant) -> bool {
-        let may_run =
-            self.loads.iter().filter(|(connection, load)| connection.is_none() || load.may_run(share));
+        let may_run = self.loads.iter().filter(|(connection, load)| load.may_run(**connection, share));
         let first = may_run.filter_map(|(_, load)| load.queue.front()).min_by_key(|call| call.number);
         first.is_some_and(|first| now.saturating_duration_since(first.since) > LATE)
     }
@@ -263,12 +266,12 @@ impl State {
         let is_late = self.is_late(share, now);
         let fair = Some((self.limit.places() / 4).max(1));
         let candidates = self.loads.iter().filter_map(|(connection, load)| {
-            if connection.is_some() && !load.may_run(share) {
+            if !load.may_run(*connection, share) {
                 return None;
             }
             let call = if is_late { load.queue.back() } else { load.queue.front() }?;
             let order = if is_late { u64::MAX - call.number } else { call.number };
-            let has_many = connection.is_some() && !load.may_run(fair);
+            let has_many = !load.may_run(*connection, fair);
             Some(((has_many, order), (*connection, call.number)))
         });
         candidates.min_by_key(|(order, _)| *order).map(|(_, call)| call)
