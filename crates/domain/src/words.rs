@@ -37,7 +37,7 @@ mod tests {
         let expected = [
             "cannot pick: the fulfillment order is ready for pickup",
             "line 1 has 1 unit left, not 2",
-            "neither picked nor reported short: 1 unit",
+            "1 unit neither picked nor reported short",
             "the promise cannot be extended: it is released",
             "write off of 2 units: only 1 is available",
         ];

@@ -94,7 +94,7 @@ impl Principal {
             return Ok(Self::anonymous());
         };
         if given.next().is_some() {
-            return Err(unauthenticated("is given twice"));
+            return Err(unauthenticated("duplicate"));
         }
         let text = first.to_str().map_err(|_| unauthenticated("is not ASCII text"))?;
         Self::parse(text).map_err(|why| unauthenticated(&why))

@@ -170,7 +170,7 @@ impl Service<Request<Body>> for Remote {
         let (name, breaker) = (Arc::clone(&self.name), self.breaker.clone());
         Box::pin(async move {
             let Some(leave) = breaker.leave(Instant::now()) else {
-                let why = "calls before this one found nobody; it is tried again every second";
+                let why = "earlier calls could not connect; one call a second tries again";
                 return Err(unreachable_peer(&name, PAUSE, why));
             };
             let (first, copy) = doubled(request).await;

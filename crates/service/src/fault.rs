@@ -21,7 +21,7 @@ pub enum Fault {
     #[error("request_id {0} was already used with another body")]
     RequestIdReused(Uuid),
     /// The same request is in flight.
-    #[error("request_id {0} is in progress, ask again")]
+    #[error("request_id {0} is in progress; send it again later")]
     InProgress(Uuid),
     /// A queue is full.
     #[error("too many requests are waiting, try again")]
@@ -30,7 +30,7 @@ pub enum Fault {
     #[error("too many streams are open, try again")]
     TooManyStreams,
     /// The work was interrupted: the same request again shows whether it was done.
-    #[error("interrupted, ask again with the same request_id")]
+    #[error("interrupted; send it again with the same request_id")]
     Interrupted,
     /// The process stops.
     #[error("the service is stopping")]

@@ -35,7 +35,7 @@ pub mod reason {
         PAST_CUT_OFF: FailedPrecondition, No, "no cut-off of the node lies ahead within the horizon",
             "choose another node";
         CAPACITY_FULL: FailedPrecondition, No, "every slot of the node within the horizon is full",
-            "choose another node, or ask again later";
+            "choose another node, or try again later";
         OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius",
             "choose another node";
         METHOD_NOT_OFFERED: FailedPrecondition, No, "the node, or this version, does not offer the method",

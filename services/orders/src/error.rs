@@ -86,13 +86,13 @@ pub enum Error {
         state: PromiseState,
     },
     /// Every hold that was made for this request ended before it was used.
-    #[error("the stock could not be held; ask again with a new request_id")]
+    #[error("the stock could not be held; send it again with a new request_id")]
     NotHeld,
     /// A rule says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The order changed while the peers were asked.
-    #[error("the order changed meanwhile, ask again")]
+    #[error("the order changed meanwhile; read it and decide again")]
     ChangedMeanwhile,
     /// Another service said no, or could not be reached.
     #[error("{}", .0.message())]
@@ -164,13 +164,13 @@ fn state_name(state: PromiseState) -> &'static str {
 /// Why nothing can be placed on a promise, and what to do.
 fn not_live(state: PromiseState) -> String {
     match state {
-        PromiseState::Pending => "the promise is still being made, ask again".to_owned(),
+        PromiseState::Pending => "the promise is still being made; send it again".to_owned(),
         PromiseState::Unspecified
         | PromiseState::Live
         | PromiseState::Confirmed
         | PromiseState::Released
         | PromiseState::Expired => {
-            format!("the promise has ended ({}), ask for a new one", words::plain(state_name(state)))
+            format!("the promise has ended ({}); hold a new one", words::plain(state_name(state)))
         }
     }
 }
@@ -225,7 +225,7 @@ fn passed_on(answer: &Status) -> Status {
         Code::Internal | Code::Unknown | Code::Unimplemented | Code::DataLoss | Code::Unauthenticated => {
             tracing::error!(code = ?answer.code(), message = answer.message(), "another service failed");
             let delay = Duration::from_secs(1);
-            retry_later(server::reason::PEER_FAILED, DOMAIN, delay, "another service failed, ask again")
+            retry_later(server::reason::PEER_FAILED, DOMAIN, delay, "another service failed; send it again")
         }
         code => Status::with_details(code, answer.message(), bytes::Bytes::copy_from_slice(answer.details())),
     }

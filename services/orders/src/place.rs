@@ -317,7 +317,7 @@ fn fits(
     if wanted.eq(held) {
         Ok(())
     } else {
-        Err(Error::field("promise_token", "holds other lines than the order has"))
+        Err(Error::field("promise_token", "holds different lines from the order"))
     }
 }
 

@@ -50,7 +50,7 @@ pub enum Refusal {
         step: &'static str,
     },
     /// Units are still on the shelf.
-    #[error("neither picked nor reported short: {}", words::counted(*.left, "unit"))]
+    #[error("{} neither picked nor reported short", words::counted(*.left, "unit"))]
     StillToPick {
         /// How many.
         left: i64,

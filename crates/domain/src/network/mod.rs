@@ -61,10 +61,10 @@ pub enum NodeError {
     #[error("name {0}")]
     Name(crate::id::IdError),
     /// A duplicate method.
-    #[error("each method at most once")]
+    #[error("duplicate method")]
     DuplicateMethod,
     /// A duplicate activity.
-    #[error("each activity at most once")]
+    #[error("duplicate activity")]
     DuplicateActivity,
     /// Not a minute of the day.
     #[error("cut-off must be a time of day from 00:00 to 24:00")]

@@ -25,7 +25,7 @@ pub const MAX_UNITS: i64 = 1_000_000_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The reservation is past the state in which this can be done.
-    #[error("{id} is {}, it cannot {step}", words::plain(.state))]
+    #[error("{id} cannot {step}: it is {}", words::plain(.state))]
     Ended {
         /// Which reservation.
         id: ReservationId,
@@ -74,7 +74,7 @@ pub enum Refusal {
     },
     /// Consumed units can't become unconsumed.
     #[error(
-        "line {line} of {id} has {} consumed, it cannot go back to {wanted}",
+        "line {line} of {id} has {} consumed and cannot go back to {wanted}",
         words::counted(*.consumed, "unit")
     )]
     Backwards {
@@ -113,7 +113,7 @@ pub enum Refusal {
         quantity: i64,
     },
     /// A quantity left the range that positions can hold.
-    #[error("the quantity leaves the range of a position")]
+    #[error("the position would exceed its range")]
     Overflow,
 }
 

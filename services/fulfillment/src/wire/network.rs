@@ -150,7 +150,7 @@ fn exceptions(
         intervals.sort_by_key(|interval| interval.opens());
         let day = fields.take(format_args!("{at}.spans"), Day::new(intervals))?;
         if exceptions.insert(date, day).is_some() {
-            fields.refuse(format_args!("{at}.date"), "is given twice");
+            fields.refuse(format_args!("{at}.date"), "duplicate");
         }
         label(&exception.name, &format!("{at}.name"), fields);
     }
@@ -216,7 +216,7 @@ pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, fields: &mut Fie
 
 fn services(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Vec<Service>> {
     if node.methods.is_empty() {
-        fields.refuse(field("methods"), "at least one");
+        fields.refuse(field("methods"), "must name at least one");
     }
     let preparation = match node.preparation.map(duration) {
         None => Some(DEFAULT_PREPARATION),
@@ -250,7 +250,7 @@ fn services(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Field
             continue;
         };
         if node.methods[..i].contains(number) {
-            fields.refuse(at, "is given twice");
+            fields.refuse(at, "duplicate");
             continue;
         }
         // A node may say that it offers more than this version can promise.

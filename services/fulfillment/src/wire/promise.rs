@@ -24,10 +24,10 @@ const MOST_LINES: usize = 1_000;
 /// Checks the lines of a cart.
 pub(crate) fn lines(lines: &[pb::CartLine], fields: &mut Fields) -> Vec<Line> {
     if lines.is_empty() {
-        fields.refuse("lines", "at least one");
+        fields.refuse("lines", "must name at least one");
     }
     if lines.len() > MOST_LINES {
-        fields.refuse("lines", format!("at most {MOST_LINES}"));
+        fields.refuse("lines", format!("must be at most {MOST_LINES}"));
         return Vec::new();
     }
     let mut seen = std::collections::HashSet::with_capacity(lines.len());
@@ -36,7 +36,7 @@ pub(crate) fn lines(lines: &[pb::CartLine], fields: &mut Fields) -> Vec<Line> {
         if line.line == 0 {
             fields.refuse(format_args!("lines[{i}].line"), "must be at least 1");
         } else if !seen.insert(line.line) {
-            fields.refuse(format_args!("lines[{i}].line"), "is given twice");
+            fields.refuse(format_args!("lines[{i}].line"), "duplicate");
         }
         let sku = fields.take(format_args!("lines[{i}].sku"), Sku::new(line.sku.as_str()));
         let quantity = fields.take(format_args!("lines[{i}].quantity"), Quantity::new(line.quantity));

@@ -65,7 +65,7 @@ pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Res
     let mut fields = Fields::default();
     let id: Option<FulfillmentId> = fields.take("fulfillment_id", request.fulfillment_id.parse());
     count(&mut fields, request.lines.len(), 1);
-    twice(&mut fields, request.lines.iter().map(|line| line.line));
+    duplicates(&mut fields, request.lines.iter().map(|line| line.line));
     let lines = request.lines.iter().take(MAX_LINES).enumerate();
     let lines = lines.map(|(i, line)| pick_line(&mut fields, i, line)).collect();
     let call = Call::read(&mut fields, who, "work.pick", &request.request_id, request);
@@ -121,7 +121,7 @@ pub(crate) fn hand_over(
         fields.take("collector_ref", check_text(&request.collector_ref, 64));
     }
     count(&mut fields, request.lines.len(), 0);
-    twice(&mut fields, request.lines.iter().map(|line| line.line));
+    duplicates(&mut fields, request.lines.iter().map(|line| line.line));
     for (i, line) in request.lines.iter().enumerate() {
         if line.quantity < 1 {
             fields.refuse(format_args!("lines[{i}].quantity"), "must be at least 1");
@@ -170,7 +170,7 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
     }
     let mut states = Vec::new();
     if request.states.len() > 32 {
-        fields.refuse("states", "at most 32");
+        fields.refuse("states", "must be at most 32");
     }
     for (i, number) in request.states.iter().take(32).enumerate() {
         let field = format!("states[{i}]");
@@ -220,11 +220,11 @@ fn count(fields: &mut Fields, lines: usize, least: usize) {
     }
 }
 
-fn twice(fields: &mut Fields, lines: impl Iterator<Item = u32>) {
+fn duplicates(fields: &mut Fields, lines: impl Iterator<Item = u32>) {
     let mut seen = std::collections::HashSet::new();
     for (i, line) in lines.enumerate().take(MAX_LINES) {
         if !seen.insert(line) {
-            fields.refuse(format_args!("lines[{i}].line"), "is named twice");
+            fields.refuse(format_args!("lines[{i}].line"), "duplicate");
         }
     }
 }

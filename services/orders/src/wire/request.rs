@@ -251,7 +251,7 @@ pub(crate) fn cancel_order(
             fields.refuse(format_args!("lines[{i}].line"), "must be at least 1");
         }
         if lines.iter().any(|(no, _)| *no == line.line) {
-            fields.refuse(format_args!("lines[{i}].line"), "must be named once");
+            fields.refuse(format_args!("lines[{i}].line"), "duplicate");
         }
         lines.extend(quantity.map(|q| (line.line, q.get())));
     }

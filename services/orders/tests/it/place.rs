@@ -335,7 +335,7 @@ async fn a_refusal_that_says_ask_again_is_aborted() {
         world.fake.end_at_once(true);
         let refused = world.try_place(wanted.clone()).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "NOT_HELD"));
-        assert!(refused.message().contains("ask again with a new request_id"), "{}", refused.message());
+        assert!(refused.message().contains("send it again with a new request_id"), "{}", refused.message());
         world.fake.end_at_once(false);
         wanted.request_id = v7().to_string();
         let order = world.try_place(wanted).await.unwrap();
