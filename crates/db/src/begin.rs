@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::database::{AVOIDED, Db, NETWORK, Write, private_file};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::pool::{Lease, Pool};
+use crate::pool::{Lease, Permit, Pool};
+use crate::share;
 use crate::to_the_end::to_the_end;
 use crate::tx::{Link, Mode, Tx};
 
@@ -18,7 +19,7 @@ impl Db {
         let started = Instant::now();
         let link = match &self.0.write {
             Write::Sqlite(writer) => Link::Writer(writer.begin().await?),
-            Write::Postgres(pool) => Link::Pooled(begin_pooled(pool, "BEGIN").await?),
+            Write::Postgres(pool) => Link::Pooled(begin_pooled(pool, pool.permit().await?, "BEGIN").await?),
         };
         metrics::histogram!("entrepot_db_begin_seconds", "engine" => self.0.engine.name())
             .record(started.elapsed().as_secs_f64());
@@ -28,7 +29,7 @@ impl Db {
     /// Reads, without waiting for writers; each statement sees what is committed by then.
     pub async fn read(&self) -> Result<Tx> {
         let readers = &self.0.readers;
-        let lease = readers.lease(readers.permit().await?).await?;
+        let lease = readers.lease(shared(readers).await?).await?;
         Ok(Tx::new(self.clone(), Link::Pooled(lease), Mode::Read))
     }
 
@@ -38,7 +39,8 @@ impl Db {
             Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Engine::Sqlite => "BEGIN DEFERRED",
         };
-        let lease = begin_pooled(&self.0.readers, text).await?;
+        let readers = &self.0.readers;
+        let lease = begin_pooled(readers, shared(readers).await?, text).await?;
         Ok(Tx::new(self.clone(), Link::Pooled(lease), Mode::Snapshot))
     }
 
@@ -80,10 +82,16 @@ impl Db {
     }
 }
 
+/// A permit of the readers, once the share that the task reads by has a turn. Nobody but others of the same share is to
+/// blame for that wait, so it has no limit.
+async fn shared(readers: &Pool) -> Result<Permit> {
+    let turn = share::turn().await;
+    Ok(readers.permit().await?.of_share(turn))
+}
+
 /// Begins to the end, so that a caller that goes away cannot stop it between question and answer: the lease then comes
 /// back to nobody, is dropped, and rolls back.
-async fn begin_pooled(pool: &Pool, text: &'static str) -> Result<Lease> {
-    let permit = pool.permit().await?;
+async fn begin_pooled(pool: &Pool, permit: Permit, text: &'static str) -> Result<Lease> {
     let pool = pool.clone();
     to_the_end(async move {
         let mut lease = pool.lease(permit).await?;

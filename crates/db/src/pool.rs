@@ -50,7 +50,20 @@ pub(crate) struct Lease {
 struct Held {
     connection: Connection,
     born: Instant,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
+}
+
+/// A turn at a connection.
+pub(crate) struct Permit {
+    _of_pool: OwnedSemaphorePermit,
+    /// Of the share of the readers, if the task has one.
+    _of_share: Option<OwnedSemaphorePermit>,
+}
+
+impl Permit {
+    pub(crate) fn of_share(self, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _of_share: turn, ..self }
+    }
 }
 
 impl Pool {
@@ -60,17 +73,17 @@ impl Pool {
     }
 
     /// A turn at a connection, first come first served.
-    pub(crate) async fn permit(&self) -> Result<OwnedSemaphorePermit> {
+    pub(crate) async fn permit(&self) -> Result<Permit> {
         let permit = Arc::clone(&self.0.permits).acquire_owned();
         match tokio::time::timeout(self.0.acquire, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok(Permit { _of_pool: permit, _of_share: None }),
             Ok(Err(_)) => Err(Error::Unavailable("database is closed".into())),
             Err(_) => Err(Error::Unavailable("no connection became free in time".into())),
         }
     }
 
     /// The connection for a permit: from the shelf or a new one.
-    pub(crate) async fn lease(&self, permit: OwnedSemaphorePermit) -> Result<Lease> {
+    pub(crate) async fn lease(&self, permit: Permit) -> Result<Lease> {
         while let Some(mut rested) = self.take() {
             let usable = match rested.connection.is_trusted() {
                 Trust::Full => true,
@@ -89,7 +102,7 @@ impl Pool {
         self.0.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn hold(&self, connection: Connection, born: Instant, permit: OwnedSemaphorePermit) -> Lease {
+    fn hold(&self, connection: Connection, born: Instant, permit: Permit) -> Lease {
         let held = Some(Box::new(Held { connection, born, permit }));
         Lease { pool: Arc::clone(&self.0), held, in_tx: false, busy: false, broken: false }
     }

@@ -19,8 +19,8 @@ use tonic::body::Body;
 use crate::MESSAGE_LIMIT;
 use crate::connection::Connection;
 use crate::deadline::{Deadline, not_arrived};
-use crate::gate::shed;
 use crate::reason;
+use crate::shed::shed;
 use crate::status::{DOMAIN, explained, retry_later, too_large};
 
 /// What precedes a message: whether it is compressed, and its length.

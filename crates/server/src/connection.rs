@@ -1,9 +1,10 @@
 //! The connection that a call came by: what it holds decides who makes room when there is too little.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
+use tokio::sync::Semaphore;
 
 use crate::room::Place;
 use crate::unread::Unread;
@@ -18,11 +19,22 @@ pub(crate) struct Connection {
     /// Its answers that were not read yet.
     pub(crate) unread: Arc<Unread>,
     place: Place,
+    reads: OnceLock<StreamReads>,
 }
+
+/// The turns at which the streams of one connection read; in the extensions of a request for a stream, unless it came from
+/// within this process.
+#[derive(Debug, Clone)]
+pub struct StreamReads(pub Arc<Semaphore>);
 
 impl Connection {
     pub(crate) fn new(address: IpAddr, place: Place, unread: Arc<Unread>) -> Self {
-        Self { number: place.number(), address, unread, place }
+        Self { number: place.number(), address, unread, place, reads: OnceLock::new() }
+    }
+
+    /// The turns of its streams, `most` at once.
+    pub(crate) fn reads(&self, most: usize) -> StreamReads {
+        self.reads.get_or_init(|| StreamReads(Arc::new(Semaphore::new(most)))).clone()
     }
 
     /// The connection of a request; a call within this process has none.

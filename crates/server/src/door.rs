@@ -25,11 +25,12 @@ use crate::body;
 use crate::call::{self, Abandoned, Handlers};
 use crate::connection::Connection;
 use crate::deadline::{Budgets, Deadline};
-use crate::gate::{Gate, Pass, SharedPace, crowded_response, hopeful, shed};
-use crate::methods::{Method, Methods};
+use crate::gate::{Gate, Pass, SharedPace, hopeful};
+use crate::methods::{Method, Methods, OPEN};
 use crate::peer::{Peer, answer};
 use crate::places::StreamPlaces;
 use crate::reason;
+use crate::shed::{crowded_response, shed};
 use crate::shutdown::Shutdown;
 use crate::status::{DOMAIN, status};
 use crate::trace;
@@ -45,7 +46,7 @@ pub struct Limits {
     /// Calls of one class (reads, writes, calls of our own services) that may run and wait at once; more are refused,
     /// to be sent again. How many of them run follows their latency. Of as many more the message may be on its way.
     pub max_in_flight: usize,
-    /// Reads of one connection that run at once; more of them wait.
+    /// Reads of one connection that run at once, and as many of its streams; more of them wait.
     pub max_reads_per_connection: usize,
     /// Streams that may be open at once; half of them are for our own services.
     pub max_open_streams: usize,
@@ -98,13 +99,6 @@ pub enum Error {
     Service(String),
 }
 
-/// Open to everyone, with no row in the role table.
-const OPEN: [&str; 3] = [
-    "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection",
-    "grpc.reflection.v1alpha.ServerReflection",
-];
-
 /// All services of this process behind the checks that each call passes.
 #[derive(Clone)]
 pub struct Door {
@@ -126,6 +120,7 @@ struct Inner {
     services: Arc<Gate>,
     streams: StreamPlaces,
     heartbeat: Duration,
+    reads_per_connection: usize,
     health: HealthReporter,
     served: Vec<String>,
     shutdown: Shutdown,
@@ -170,6 +165,7 @@ impl Door {
             services: Gate::fixed("services", limits.max_in_flight),
             streams: StreamPlaces::new(limits.max_open_streams),
             heartbeat: limits.stream_heartbeat,
+            reads_per_connection: limits.max_reads_per_connection.max(1),
             health,
             served: offer.services.iter().map(|name| (*name).to_owned()).collect(),
             shutdown,
@@ -224,7 +220,7 @@ impl Door {
         let Some(method) = self.inner.methods.get(&path) else {
             return refused("unknown", &not_served(&path));
         };
-        let principal = match self.admit(&path, &method.service, &request) {
+        let principal = match self.admit(&path, method, &request) {
             Ok(principal) => principal,
             Err(refusal) => return refused(&path, &refusal),
         };
@@ -255,9 +251,9 @@ impl Door {
         response
     }
 
-    fn admit(&self, path: &str, service: &str, request: &Request<Body>) -> Result<Principal, Status> {
+    fn admit(&self, path: &str, method: &Method, request: &Request<Body>) -> Result<Principal, Status> {
         let principal = Principal::from_headers(request.headers())?;
-        if !OPEN.contains(&service) {
+        if !method.is_open() {
             self.inner.table.check(path, &principal)?;
         }
         Ok(principal)
@@ -284,10 +280,10 @@ impl Door {
         Ok(call::unary(&inner.handlers, deadline, abandoned, request, serve).await)
     }
 
-    /// Where the call gets its place. Health and reflection need none: they must answer when nothing else does.
+    /// Where the call gets its place; none is needed for those that must answer when nothing else does.
     fn gate(&self, method: &Method, caller: &str) -> Option<&Arc<Gate>> {
         let inner = &self.inner;
-        if OPEN.contains(&method.service.as_str()) {
+        if method.is_open() {
             None
         } else if caller == kind::SERVICE {
             Some(&inner.services)
@@ -337,9 +333,13 @@ impl Door {
         };
         served(&call, connection.as_deref());
         let routes = self.routes.clone();
+        let mut request = request;
+        if let Some(connection) = connection {
+            request.extensions_mut().insert(connection.reads(inner.reads_per_connection));
+        }
         let response = call::streaming(&inner.handlers, request, |request| answer(routes, request)).await;
         // an empty message of health or reflection would mean something
-        let heartbeat = (!OPEN.contains(&call.method.service.as_str())).then_some(inner.heartbeat);
+        let heartbeat = (!call.method.is_open()).then_some(inner.heartbeat);
         Ok(response.map(|source| body::stream(source, &inner.shutdown, heartbeat, place)))
     }
 
@@ -414,7 +414,7 @@ async fn holding(
 /// The connection is used. Health and reflection do not count: they cost nothing and would keep a place among the
 /// connections for long.
 fn served(call: &Call<'_>, connection: Option<&Connection>) {
-    if let Some(connection) = connection.filter(|_| !OPEN.contains(&call.method.service.as_str())) {
+    if let Some(connection) = connection.filter(|_| !call.method.is_open()) {
         connection.served();
     }
 }

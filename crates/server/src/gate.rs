@@ -5,20 +5,16 @@
 //! before the answer is refused without being read.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{HeaderMap, Response};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::body::Body;
 
 use crate::deadline::Deadline;
 use crate::pace::{Limit, Pace};
-use crate::reason;
-use crate::status::{DOMAIN, retry_later};
+use crate::shed::{crowded, hopeless};
 
 /// When the first in the queue has waited for this long, the last is served first.
 const LATE: Duration = Duration::from_millis(100);
@@ -312,57 +308,6 @@ pub(crate) fn hopeful(pace: &SharedPace, deadline: Deadline) -> Result<(), Statu
     if deadline.left() >= usual || pace.is_probe() { Ok(()) } else { Err(hopeless(usual)) }
 }
 
-fn hopeless(usual: Duration) -> Status {
-    let text = format!(
-        "the deadline is too near: this method usually takes {} ms at the moment; the call had no effect, send it again later",
-        usual.as_millis()
-    );
-    shed("DEADLINE", &text)
-}
-
-/// The same refusal, ready to be sent: in an overload most calls get it, and what they cost is taken from the others.
-pub(crate) fn crowded_response() -> Response<Body> {
-    static READY: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
-        let pauses = (0..8).map(|step| Duration::from_millis(PAUSE_MS + step * PAUSE_SPREAD_MS / 8));
-        pauses.map(|pause| crowded_for(pause).into_http::<Body>().headers().clone()).collect()
-    });
-    static REFUSED: AtomicUsize = AtomicUsize::new(0);
-    metrics::counter!("grpc_server_shed_total", "limit" => "CALLS").increment(1);
-    let mut response = Response::new(Body::default());
-    let number = REFUSED.fetch_add(1, Ordering::Relaxed);
-    if let Some(headers) = READY.get(number % READY.len()) {
-        response.headers_mut().clone_from(headers);
-    }
-    response
-}
-
-/// The answer to a call for which there is no room in the queue.
-fn crowded() -> Status {
-    metrics::counter!("grpc_server_shed_total", "limit" => "CALLS").increment(1);
-    crowded_for(pause())
-}
-
-fn crowded_for(pause: Duration) -> Status {
-    let text = "too many calls at once; the call had no effect, send it again later";
-    retry_later(reason::OVERLOADED, DOMAIN, pause, text)
-}
-
-/// The refusal of a call for which there is no room.
-pub(crate) fn shed(limit: &'static str, text: &str) -> Status {
-    metrics::counter!("grpc_server_shed_total", "limit" => limit).increment(1);
-    retry_later(reason::OVERLOADED, DOMAIN, pause(), text)
-}
-
-/// The shortest pause, and how much longer others are.
-const PAUSE_MS: u64 = 200;
-const PAUSE_SPREAD_MS: u64 = 300;
-
-/// 200 to 500 ms, another one each time: those who are refused together must not come back together.
-fn pause() -> Duration {
-    static REFUSED: AtomicU64 = AtomicU64::new(0);
-    Duration::from_millis(PAUSE_MS + REFUSED.fetch_add(97, Ordering::Relaxed) % PAUSE_SPREAD_MS)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -455,11 +400,6 @@ mod tests {
         assert!(!gate.is_crowded_by(Some(4)), "others crowd it out, it crowds nobody");
         crowd.truncate(SHORT / 2);
         assert!(!gate.is_crowded_by(Some(2)), "there is room again");
-        let said = Status::from_header_map(crowded_response().headers()).unwrap();
-        assert_eq!((reason(&said), said.message()), (reason(&crowded()), crowded().message()));
-        let pause =
-            |status: &Status| tonic_types::StatusExt::get_details_retry_info(status).unwrap().retry_delay;
-        assert!(pause(&said) >= Some(Duration::from_millis(PAUSE_MS)));
     }
 
     #[tokio::test]

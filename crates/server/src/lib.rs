@@ -30,6 +30,7 @@ pub mod peer;
 mod places;
 pub mod reason;
 mod room;
+mod shed;
 pub mod shutdown;
 pub mod status;
 pub mod task;
@@ -39,6 +40,7 @@ mod unread;
 mod weigh;
 
 pub use auth::{Access, Principal};
+pub use connection::StreamReads;
 pub use deadline::Deadline;
 pub use door::Door;
 pub use driven::{Driven, driven};

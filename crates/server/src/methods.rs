@@ -21,6 +21,20 @@ pub struct Method {
     pub is_read: bool,
 }
 
+/// The services that are open to everyone.
+pub(crate) const OPEN: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
+impl Method {
+    /// Of health or reflection: open to everyone, with no row in the role table. They must answer when nothing else does.
+    pub(crate) fn is_open(&self) -> bool {
+        OPEN.contains(&self.service.as_str())
+    }
+}
+
 /// All methods of some descriptor sets by their path, `/package.Service/Method`.
 #[derive(Debug, Clone, Default)]
 pub struct Methods {
@@ -43,7 +57,8 @@ impl Methods {
                         let is_read = method.options.as_ref().is_some_and(changes_nothing);
                         let service = name.clone();
                         let input = method.input_type().trim_start_matches('.').to_owned();
-                        by_path.insert(path, Method { service, is_unary, is_asked_once, input, is_read });
+                        let method = Method { service, is_unary, is_asked_once, input, is_read };
+                        by_path.insert(path, method);
                     }
                 }
             }

@@ -20,6 +20,7 @@ pub mod reason;
 pub mod replay;
 pub mod rights;
 pub mod shape;
+pub mod streams;
 pub mod token;
 pub mod wire;
 
@@ -31,3 +32,4 @@ pub use once::{Call, Turn};
 pub use outage::Outage;
 pub use rights::speaks_for;
 pub use shape::{About, Service};
+pub use streams::streamed;

@@ -164,7 +164,7 @@ impl InventoryService for Inventory {
             // held as long as the stream lives
             let _: &StreamPlace = &place;
         });
-        Ok(Response::new(Box::pin(server::driven(positions))))
+        Ok(Response::new(Box::pin(service::streamed(request.extensions(), positions))))
     }
 
     async fn list_movements(

@@ -83,7 +83,8 @@ impl OrderService for Orders {
         request: Request<pb::WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
         let (order, after) = wire::watch_order(request.get_ref()).map_err(Error::from)?;
-        Ok(Response::new(Box::pin(server::driven(self.watch(order, after).await?))))
+        let changes = self.watch(order, after).await?;
+        Ok(Response::new(Box::pin(service::streamed(request.extensions(), changes))))
     }
 }
 

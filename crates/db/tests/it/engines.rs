@@ -1,6 +1,9 @@
 //! How the engines are set up.
 
+use std::sync::Arc;
+
 use db::params;
+use tokio::sync::Semaphore;
 
 use crate::fixture::{add, count, engines, has, postgres, sqlite};
 
@@ -162,5 +165,21 @@ async fn a_table_that_has_grown_is_analyzed_once() {
         let wanted: &[&str] = if db.engine() == db::Engine::Postgres { &["things"] } else { &[] };
         assert_eq!(db.analyze_new_tables().await.unwrap(), wanted);
         assert!(db.analyze_new_tables().await.unwrap().is_empty(), "the database knows it now");
+    }
+}
+
+#[tokio::test]
+async fn reads_of_one_share_take_turns_and_leave_the_readers_to_others() {
+    for db in engines().await {
+        let turns = Arc::new(Semaphore::new(1));
+        let read = || Box::pin(db::within_share(Arc::clone(&turns), db.read()));
+        let first = read().await.unwrap();
+        let mut second = Box::pin(db::within_share(Arc::clone(&turns), db.snapshot()));
+        assert!(futures_util::poll!(&mut second).is_pending(), "both would read at once");
+        drop(db.read().await.unwrap());
+        drop(first);
+        drop(second.await.unwrap());
+        // an ended read gives its turn back
+        drop(read().await.unwrap());
     }
 }

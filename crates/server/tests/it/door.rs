@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::Code;
 
-use crate::echo::{Echo, LOOK, PATIENCE, SAY, SERVICE, WATCH, ask, say, send, until, watch, watch_as};
+use crate::echo::{self, Echo, LOOK, PATIENCE, SAY, SERVICE, WATCH, ask, say, send, until, watch, watch_as};
 use crate::listening::{Running, client, http1, start, start_with, web_call};
 
 /// A connection of HTTP/2 whose answers are read only when somebody asks for them.
@@ -313,4 +313,17 @@ async fn work_that_cannot_be_done_by_its_deadline_is_refused_unread() {
     let retry = tonic_types::StatusExt::get_details_retry_info(&refused);
     assert!(retry.unwrap().retry_delay.is_some());
     assert_eq!(echo.begun(), begun);
+}
+
+#[tokio::test]
+async fn the_streams_of_one_connection_share_turns_at_reading() {
+    let limits = Limits { max_reads_per_connection: 3, ..Limits::default() };
+    let running = start_with(&Echo::default(), Config::default(), &limits);
+    let (one, other) = (client(&running), client(&running));
+    let turns = async |peer| watch(peer, "turns").await.unwrap().message().await.unwrap().unwrap();
+    watch(&one, "a turn").await.unwrap();
+    assert_eq!(turns(&one).await, "Some(2)");
+    assert_eq!(turns(&other).await, "Some(3)", "another connection has turns of its own");
+    let door = echo::door(&Echo::default(), &limits, &Shutdown::new());
+    assert_eq!(turns(&door.peer()).await, "None", "a call of this process has no share");
 }

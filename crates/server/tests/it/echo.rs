@@ -176,7 +176,16 @@ impl tonic::server::ServerStreamingService<String> for Watch {
     type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
-        let first = futures_util::stream::iter([Ok(large(&request.into_inner()))]);
+        let turns = request.extensions().get::<server::StreamReads>();
+        let text = match (request.get_ref().as_str(), turns) {
+            ("turns", turns) => format!("{:?}", turns.map(|turns| turns.0.available_permits())),
+            ("a turn", Some(turns)) => {
+                turns.0.try_acquire().expect("no turn is left").forget();
+                String::new()
+            }
+            (text, _) => large(text),
+        };
+        let first = futures_util::stream::iter([Ok(text)]);
         let endless = first.chain(futures_util::stream::pending());
         Box::pin(async move { Ok(Response::new(endless.boxed())) })
     }

@@ -30,7 +30,8 @@ pub struct Server {
     /// Calls of one class (reads, writes, calls of our own services) that run and wait at once. How many of them run
     /// follows their latency.
     pub max_in_flight: usize,
-    /// Reads of one connection that run at once; more of them wait. 0: a quarter of the connections to the database.
+    /// Calls of one connection that read at once, and as many of its streams; more of them wait. 0: a quarter of the
+    /// connections to the database.
     pub max_reads_per_connection: usize,
     /// Open streams at once; half of them are for our own services.
     pub max_open_streams: usize,

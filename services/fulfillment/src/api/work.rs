@@ -19,7 +19,8 @@ impl WorkService for Fulfillment {
     ) -> Result<Response<Self::WatchWorkStream>, Status> {
         let who = Principal::of(&request);
         let command = wire::watch_work(request.get_ref())?;
-        Ok(Response::new(Box::pin(server::driven(Self::watch_work(self, &who, command).await?))))
+        let messages = Self::watch_work(self, &who, command).await?;
+        Ok(Response::new(Box::pin(service::streamed(request.extensions(), messages))))
     }
 
     async fn list_work(
