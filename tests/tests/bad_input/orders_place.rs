@@ -289,7 +289,7 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
     token(&mut over, &released);
     let said = No(Code::FailedPrecondition, "PROMISE_NOT_LIVE");
     let over = is_refused("a released one", ORDERS, said, web.try_place(over).await);
-    assert_eq!(over.message(), "the promise has ended (released), ask for a new one");
+    assert_eq!(over.message(), "the promise has ended (released); hold a new one");
     web.place(with(good_order())).await;
     world.settle().await;
     let again = with(order_at(NODE, &[("TEA", 1, 100), ("CUP", 2, 250)]));

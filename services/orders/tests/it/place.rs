@@ -169,7 +169,7 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
         world.fake.expire(&token);
         let refused = world.try_place(with("x4", same(), &token)).await.unwrap_err();
         assert_eq!(reason(&refused), "PROMISE_NOT_LIVE");
-        assert_eq!(refused.message(), "the promise has ended (expired), ask for a new one");
+        assert_eq!(refused.message(), "the promise has ended (expired); hold a new one");
         let facts = server::status::facts(&refused);
         assert_eq!((&facts["promise_token"], facts["state"].as_str()), (&token, "EXPIRED"));
     }
@@ -188,7 +188,7 @@ async fn a_promise_that_ends_while_it_is_looked_at_is_told_as_one_that_has_ended
             (refused.code(), reason(&refused).as_str()),
             (Code::FailedPrecondition, "PROMISE_NOT_LIVE")
         );
-        assert_eq!(refused.message(), "the promise has ended (expired), ask for a new one");
+        assert_eq!(refused.message(), "the promise has ended (expired); hold a new one");
         assert_eq!(server::status::facts(&refused)["promise_token"], held);
     }
 }
