@@ -28,10 +28,19 @@ pub mod kind {
     pub const OPS: &str = "ops";
     /// Another service of ours.
     pub const SERVICE: &str = "service";
+    /// Somebody who carries goods; the id is the courier's or the partner's name for it.
+    pub const COURIER: &str = "courier";
+    /// A machine without a person: a locker, a gate, a scale.
+    pub const DEVICE: &str = "device";
+    /// A company that works for us: logistics, repair.
+    pub const PARTNER: &str = "partner";
+    /// A payment provider, or the service that speaks for one.
+    pub const PAYMENT: &str = "payment";
     /// Nobody in particular.
     pub const ANONYMOUS: &str = "anonymous";
     /// All of them, for methods open to everyone.
-    pub const ALL: &[&str] = &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
+    pub const ALL: &[&str] =
+        &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, COURIER, DEVICE, PARTNER, PAYMENT, ANONYMOUS];
 }
 
 /// Who is calling.
@@ -76,9 +85,13 @@ impl Principal {
         if !kind::ALL.contains(&kind) {
             return Err(format!("the kind is not one of {}", kind::ALL.join(", ")));
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._:@+-".contains(c);
+        // it goes into events: a mail address has no place there
+        if id.contains('@') {
+            return Err("the id must be an opaque handle, not a mail address".to_owned());
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._:+-".contains(c);
         if id.is_empty() || id.len() > 128 || !id.chars().all(plain) {
-            return Err("the id must be 1 to 128 of A-Z a-z 0-9 . _ : @ + -".to_owned());
+            return Err("the id must be 1 to 128 of A-Z a-z 0-9 . _ : + -".to_owned());
         }
         Ok(Self::new(kind, id))
     }
@@ -225,6 +238,8 @@ mod tests {
         for bad in ["", "store", "store/", "king/1", "Store/1", "store/a b", "store/a/b", "store/\u{4e2d}"] {
             assert!(Principal::parse(bad).is_err(), "{bad:?}");
         }
+        let personal = Principal::parse("customer/joe@example.com").unwrap_err();
+        assert_eq!(personal, "the id must be an opaque handle, not a mail address");
         assert!(Principal::parse(&format!("store/{}", "x".repeat(129))).is_err());
     }
 

@@ -10,7 +10,7 @@ use server::Principal;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::error::Error;
-use crate::{Orders, wire};
+use crate::{Orders, rights, wire};
 
 type Changes = Pin<Box<dyn Stream<Item = Result<pb::WatchOrderResponse, Status>> + Send>>;
 
@@ -21,7 +21,10 @@ impl OrderService for Orders {
         request: Request<pb::PlaceOrderRequest>,
     ) -> Result<Response<pb::PlaceOrderResponse>, Status> {
         let caller = Principal::of(&request);
-        let command = wire::place_order(&caller, request.into_inner(), &self.config).map_err(Error::from)?;
+        let mut request = request.into_inner();
+        rights::complete(&caller, &mut request);
+        let command = wire::place_order(&caller, request, &self.config).map_err(Error::from)?;
+        rights::may_place(&caller, &command.call, &command.draft)?;
         Ok(Response::new(self.place(command, &caller).await?))
     }
 
@@ -48,6 +51,7 @@ impl OrderService for Orders {
         request: Request<pb::GetOrderRequest>,
     ) -> Result<Response<pb::GetOrderResponse>, Status> {
         let order = self.get(wire::get_order(request.get_ref()).map_err(Error::from)?).await?;
+        rights::must_own(&Principal::of(&request), &order)?;
         Ok(Response::new(pb::GetOrderResponse { order: Some(wire::order(&order)) }))
     }
 
@@ -56,6 +60,7 @@ impl OrderService for Orders {
         request: Request<pb::GetOrderByChannelIdRequest>,
     ) -> Result<Response<pb::GetOrderByChannelIdResponse>, Status> {
         let order = self.get_by_channel(wire::lookup(request.get_ref()).map_err(Error::from)?).await?;
+        rights::must_own(&Principal::of(&request), &order)?;
         Ok(Response::new(pb::GetOrderByChannelIdResponse { order: Some(wire::order(&order)) }))
     }
 
@@ -73,6 +78,10 @@ impl OrderService for Orders {
         request: Request<pb::ListOrderTimelineRequest>,
     ) -> Result<Response<pb::ListOrderTimelineResponse>, Status> {
         let (order, limit) = wire::list_timeline(request.get_ref()).map_err(Error::from)?;
+        let caller = Principal::of(&request);
+        if caller.kind == server::auth::kind::CUSTOMER {
+            rights::must_own(&caller, &self.get(order).await?)?;
+        }
         Ok(Response::new(self.timeline(order, limit, &request.get_ref().page_token).await?))
     }
 
@@ -83,7 +92,7 @@ impl OrderService for Orders {
         request: Request<pb::WatchOrderRequest>,
     ) -> Result<Response<Self::WatchOrderStream>, Status> {
         let (order, after) = wire::watch_order(request.get_ref()).map_err(Error::from)?;
-        let changes = self.watch(order, after).await?;
+        let changes = self.watch(&Principal::of(&request), order, after).await?;
         Ok(Response::new(Box::pin(service::streamed(request.extensions(), changes))))
     }
 }

@@ -8,7 +8,7 @@ use service::{Call, Turn};
 
 use crate::command::Cancel;
 use crate::error::Error;
-use crate::{Orders, store, wire};
+use crate::{Orders, rights, store, wire};
 
 impl Orders {
     /// Cancels pieces, or asks the node for them.
@@ -22,7 +22,7 @@ impl Orders {
             return Ok(reply);
         }
         let now = self.clock.business();
-        self.find_as_of(command.order, now).await?;
+        rights::must_own(caller, &self.find_as_of(command.order, now).await?)?;
         let write = || self.write_cancel(&command, call, caller, now);
         let reply = db::retry(3, Error::is_retry, write).await?;
         self.watchers.wake(&command.order.uuid());

@@ -18,6 +18,8 @@ pub mod reason {
     server::reasons! {
         ORDER_NOT_FOUND: NotFound, No, "no order has this id, or this number of the channel",
             "check the id, or channel and channel_order_id";
+        NOT_YOUR_MONEY: PermissionDenied, No, "a store reports the payment of an order that it does not hand over against payment",
+            "payments of other orders are reported by their channel or provider";
         CHANNEL_ORDER_ID_TAKEN: AlreadyExists, No, "the channel used this channel_order_id for another order",
             "read that order, or send a new channel_order_id";
         PROMISE_TAKEN: FailedPrecondition, No, "the promise token belongs to another order",
@@ -71,6 +73,9 @@ pub enum Error {
         /// Its own number.
         number: String,
     },
+    /// A store reports money that is not paid at its own handover.
+    #[error("a store reports only what is paid at its own handover")]
+    NotYourMoney,
     /// The channel used this number for another order.
     #[error("the channel used this channel_order_id for {0}, which is another order")]
     ChannelIdTaken(OrderId),
@@ -130,6 +135,7 @@ impl From<Error> for Status {
                 let facts = vec![("channel", channel), ("channel_order_id", number)];
                 known(reason::ORDER_NOT_FOUND, facts)
             }
+            Error::NotYourMoney => plain(reason::NOT_YOUR_MONEY),
             Error::ChannelIdTaken(order) => {
                 known(reason::CHANNEL_ORDER_ID_TAKEN, vec![("order_id", order.to_string())])
             }

@@ -10,7 +10,7 @@ use service::{Call, Turn};
 use crate::command::Pay;
 use crate::error::Error;
 use crate::hold::{self, Wanted};
-use crate::{Orders, steps, store, wire};
+use crate::{Orders, rights, steps, store, wire};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
 const ATTEMPTS: u32 = 3;
@@ -25,6 +25,7 @@ impl Orders {
         for _ in 0..ATTEMPTS {
             let now = self.clock.business();
             let seen = self.find_as_of(command.order, now).await?;
+            rights::may_pay(caller, &seen)?;
             if seen.currency != command.currency {
                 let text = format!("must be {}, the currency of the order", seen.currency);
                 return Err(Error::field("amount.currency_code", text));

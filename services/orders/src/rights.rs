@@ -1,18 +1,71 @@
-//! Who may call what.
+//! Who may call what, and whose orders a caller may see, change or pay.
 
-use server::Access;
-use server::auth::kind::{ALL, ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
+use contract::orders::v1::PlaceOrderRequest;
+use domain::order::{Draft, Order, Terms};
+use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, PAYMENT, SERVICE, STORE};
+use server::{Access, Principal};
+use service::{Call, speaks_for};
+
+use crate::error::Error;
+
+const PAYERS: &[&str] = &[PAYMENT, CHANNEL, OPS, STORE, SERVICE, ANONYMOUS];
+const READERS: &[&str] = &[CUSTOMER, PAYMENT, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
+const BUYERS: &[&str] = &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
 
 /// The kinds of callers of each method.
 pub const ACCESS: &[Access] = &[
-    Access::to("/entrepot.orders.v1.OrderService/PlaceOrder", ALL),
-    Access::to("/entrepot.orders.v1.OrderService/PayOrder", ALL),
+    Access::to("/entrepot.orders.v1.OrderService/PlaceOrder", BUYERS),
+    Access::to("/entrepot.orders.v1.OrderService/PayOrder", PAYERS),
     Access::to("/entrepot.orders.v1.OrderService/CancelOrder", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
-    Access::to("/entrepot.orders.v1.OrderService/GetOrder", ALL),
-    Access::to("/entrepot.orders.v1.OrderService/GetOrderByChannelId", ALL),
+    Access::to("/entrepot.orders.v1.OrderService/GetOrder", READERS),
+    Access::to("/entrepot.orders.v1.OrderService/GetOrderByChannelId", READERS),
     Access::to("/entrepot.orders.v1.OrderService/ListOrders", &[CHANNEL, STORE, OPS, SERVICE, ANONYMOUS]),
-    Access::to("/entrepot.orders.v1.OrderService/ListOrderTimeline", ALL),
-    Access::to("/entrepot.orders.v1.OrderService/WatchOrder", ALL),
+    Access::to("/entrepot.orders.v1.OrderService/ListOrderTimeline", READERS),
+    Access::to("/entrepot.orders.v1.OrderService/WatchOrder", READERS),
     Access::to("/entrepot.orders.v1.OrderEventsService/ReplayEvents", &[SERVICE, OPS]),
     Access::to("/entrepot.orders.v1.OrderEventsService/ListHeads", &[SERVICE, OPS]),
 ];
+
+/// A customer sees and changes its own orders alone; those of others do not exist for it.
+pub(crate) fn must_own(who: &Principal, order: &Order) -> Result<(), Error> {
+    if who.kind != CUSTOMER || who.id == order.customer_ref {
+        Ok(())
+    } else {
+        Err(Error::NotFound(order.id.to_string()))
+    }
+}
+
+/// A store reports money for what it hands over itself and is paid then; who else reports money reports all of it.
+pub(crate) fn may_pay(who: &Principal, order: &Order) -> Result<(), Error> {
+    let at_handover = order.terms == Terms::PayAtHandover && speaks_for(who, &order.promise.node);
+    if who.kind != STORE || at_handover { Ok(()) } else { Err(Error::NotYourMoney) }
+}
+
+/// A customer takes no number of a channel: the request id numbers its order. It buys for itself.
+pub(crate) fn complete(who: &Principal, request: &mut PlaceOrderRequest) {
+    if who.kind != CUSTOMER {
+        return;
+    }
+    if request.channel_order_id.is_empty() {
+        request.channel_order_id.clone_from(&request.request_id);
+    }
+    if request.customer_ref.is_empty() {
+        request.customer_ref.clone_from(&who.id);
+    }
+}
+
+/// Orders are numbered by their channel: another channel takes none of its numbers, and a customer takes none at all.
+pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(), Error> {
+    match who.kind.as_str() {
+        CHANNEL if who.id != draft.channel => {
+            Err(Error::field("channel", format!("must be {}, the channel that calls", who.id)))
+        }
+        CUSTOMER if draft.channel_order_id.parse() != Ok(call.id) => {
+            Err(Error::field("channel_order_id", "must be empty: only a channel numbers orders"))
+        }
+        CUSTOMER if draft.customer_ref != who.id => {
+            Err(Error::field("customer_ref", format!("must be {}, the customer that calls", who.id)))
+        }
+        _ => Ok(()),
+    }
+}

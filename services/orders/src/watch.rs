@@ -9,12 +9,13 @@ use domain::id::{OrderId, Uuid};
 use domain::order::Order;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use server::Principal;
 use service::Watcher;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::error::Error;
-use crate::{Orders, store, wire};
+use crate::{Orders, rights, store, wire};
 use clock::Clock;
 
 /// Where a stream stands.
@@ -47,11 +48,12 @@ impl Orders {
     /// The order after each change, until it is over. Begins with the order as it is, unless the caller has seen it.
     pub(crate) async fn watch(
         &self,
+        who: &Principal,
         order: OrderId,
         after: i64,
     ) -> Result<impl Stream<Item = Result<pb::WatchOrderResponse, Status>> + Send + use<>, Error> {
         let watcher = self.watchers.join(order.uuid())?;
-        self.find(order).await?;
+        rights::must_own(who, &self.find(order).await?)?;
         let poll = Duration::from_millis(self.config.watch_poll_ms.max(10));
         let (db, clock) = (self.db.clone(), self.clock.clone());
         let stand = Stand { db, clock, poll, order, watcher, after, is_over: false };

@@ -11,9 +11,7 @@ use bus::event::PREFIXES;
 use entrepot::config::Service;
 use prost_reflect::DescriptorPool;
 use server::Access;
-use server::auth::kind::{ANONYMOUS, CHANNEL, CUSTOMER, OPS, SERVICE, STORE};
-
-const KINDS: [&str; 6] = [CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
+use server::auth::kind;
 
 /// Who may call what, a table for each gRPC service.
 fn roles() -> String {
@@ -26,10 +24,11 @@ fn roles() -> String {
     }
     let mut text = String::new();
     for (service, methods) in services {
-        let head = KINDS.map(|kind| format!("`{kind}`")).join(" | ");
-        let _ = write!(text, "\n| `{service}` | {head} |\n| --- |{}\n", " :-: |".repeat(KINDS.len()));
+        let head = kind::ALL.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" | ");
+        let _ = write!(text, "\n| `{service}` | {head} |\n| --- |{}\n", " :-: |".repeat(kind::ALL.len()));
         for (method, kinds) in methods {
-            let marks = KINDS.map(|kind| if kinds.contains(&kind) { "x" } else { "" }).join(" | ");
+            let marks = kind::ALL.iter().map(|kind| if kinds.contains(kind) { "x" } else { "" });
+            let marks = marks.collect::<Vec<_>>().join(" | ");
             let _ = writeln!(text, "| `{method}` | {marks} |");
         }
     }

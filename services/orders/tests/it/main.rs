@@ -9,6 +9,7 @@ mod fake;
 mod pay;
 mod place;
 mod react;
+mod rights;
 mod schema;
 mod timers;
 mod views;

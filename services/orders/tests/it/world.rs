@@ -121,6 +121,13 @@ pub(crate) fn request(
     }
 }
 
+/// A request of this caller.
+pub(crate) fn by<T>(actor: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("x-entrepot-actor", actor.parse().unwrap());
+    request
+}
+
 impl World {
     fn new(db: TestDb, config: Config) -> Self {
         let clock = Clock::virtual_at("2011-12-01T09:00:00Z".parse().unwrap());
@@ -157,8 +164,9 @@ impl World {
     }
 
     pub(crate) async fn try_place(&self, request: pb::PlaceOrderRequest) -> Result<pb::Order, Status> {
-        let mut request = Request::new(request);
-        request.metadata_mut().insert("x-entrepot-actor", "channel/web".parse().unwrap());
+        let channel = server::Principal::parse(&format!("channel/{}", request.channel));
+        let actor = channel.map_or("ops/it".to_owned(), |channel| channel.to_string());
+        let request = by(&actor, request);
         Ok(self.client.clone().place_order(request).await?.into_inner().order.unwrap())
     }
 
