@@ -5,6 +5,7 @@
 //! gathers, and a single caller never waits for others.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -183,6 +184,35 @@ impl<J: Send, A: Send> Batcher<J, A> {
     }
 }
 
+/// Does jobs together and, if that fails, one by one, so that a job that cannot be done fails alone.
+///
+/// An error that `is_for_all` answers every job at once. An outage is one: tried one by one, each job would wait as
+/// long again, and everything that is queued behind them too.
+pub async fn together<'a, J, A, E, F>(
+    jobs: &'a [J],
+    is_for_all: impl Fn(&E) -> bool,
+    work: impl Fn(&'a [J]) -> F,
+) -> Vec<Result<A, E>>
+where
+    E: Clone + Display + From<Fault>,
+    F: Future<Output = Result<Vec<A>, E>>,
+{
+    let error = match work(jobs).await {
+        Ok(answers) => return answers.into_iter().map(Ok).collect(),
+        Err(error) => error,
+    };
+    if jobs.len() == 1 || is_for_all(&error) {
+        return jobs.iter().map(|_| Err(error.clone())).collect();
+    }
+    tracing::debug!(%error, jobs = jobs.len(), "a batch failed; its jobs are tried one by one");
+    let mut answers = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let alone = work(std::slice::from_ref(job)).await;
+        answers.push(alone.and_then(|mut one| one.pop().ok_or_else(|| Fault::Interrupted.into())));
+    }
+    answers
+}
+
 /// Answers callers, a few at a time.
 async fn answer<A>(mut answers: Vec<(oneshot::Sender<A>, A)>) {
     while !answers.is_empty() {
@@ -241,6 +271,42 @@ mod tests {
         let (last, ()) = join(asked, served).await;
         assert!(matches!(last, Ok(2) | Err(Fault::Stopping)), "{last:?}");
         assert!(matches!(batcher.submit(1).await, Err(Fault::Stopping)));
+    }
+
+    /// Does what is not 0; a batch with a 99 meets an outage. `asked` counts the transactions.
+    async fn halved(asked: &Mutex<usize>, jobs: &[usize]) -> Result<Vec<usize>, Fault> {
+        *asked.lock().unwrap() += 1;
+        tokio::task::yield_now().await;
+        if jobs.contains(&99) {
+            return Err(db::Error::Unavailable("connection lost".to_owned()).into());
+        }
+        if jobs.contains(&0) {
+            return Err(Fault::unreadable("a job"));
+        }
+        Ok(jobs.iter().map(|job| job / 2).collect())
+    }
+
+    #[tokio::test]
+    async fn a_job_that_cannot_be_done_fails_alone() {
+        let asked = Mutex::new(0);
+        let answers = together(&[2, 0, 6], Fault::is_outage, |jobs| halved(&asked, jobs));
+        let answers = answers.await;
+        assert!(matches!(answers[..], [Ok(1), Err(Fault::Unreadable(_)), Ok(3)]), "{answers:?}");
+        assert_eq!(*asked.lock().unwrap(), 4, "once together, then one by one");
+    }
+
+    #[tokio::test]
+    async fn an_outage_answers_all_at_once_and_a_job_by_itself_is_tried_once() {
+        for (jobs, is_outage) in [(&[2, 99, 6][..], true), (&[0][..], false), (&[99][..], true)] {
+            let asked = Mutex::new(0);
+            let answers = together(jobs, Fault::is_outage, |jobs| halved(&asked, jobs));
+            let answers = answers.await;
+            assert_eq!(answers.len(), jobs.len());
+            let is_as_said =
+                |answer: &Result<_, Fault>| answer.as_ref().is_err_and(|it| it.is_outage() == is_outage);
+            assert!(answers.iter().all(is_as_said), "{answers:?}");
+            assert_eq!(*asked.lock().unwrap(), 1);
+        }
     }
 
     #[tokio::test]

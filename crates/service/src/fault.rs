@@ -76,9 +76,21 @@ impl Fault {
         }
     }
 
-    /// Whether the database is away.
-    pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Db(db::Error::Unavailable(_)))
+    /// Whether nothing is wrong with what was asked: the database or the broker is away, too slow or locked by others.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Db(error) => error.is_outage(),
+            Self::Bus(error) => error.is_outage(),
+            Self::Invalid(_)
+            | Self::RequestIdReused(_)
+            | Self::InProgress(_)
+            | Self::QueueFull
+            | Self::TooManyStreams
+            | Self::Interrupted
+            | Self::Stopping
+            | Self::Raced
+            | Self::Unreadable(_) => false,
+        }
     }
 
     /// The status, in the error domain of a service.
@@ -177,6 +189,11 @@ macro_rules! faults {
             pub(crate) fn is_retry(&self) -> bool {
                 matches!(self, Self::Fault(fault) if fault.is_retry())
             }
+
+            /// Whether nothing is wrong with what was asked: what it needs is away.
+            pub(crate) fn is_outage(&self) -> bool {
+                matches!(self, Self::Fault(fault) if fault.is_outage())
+            }
         }
     };
 }
@@ -197,7 +214,7 @@ mod tests {
     fn one_condition_has_one_reason_whoever_noticed() {
         let away = || db::Error::Unavailable("connection lost".to_owned());
         for fault in [Fault::from(away()), Fault::from(bus::Error::from(away()))] {
-            assert!(fault.is_unavailable() && !fault.is_retry());
+            assert!(fault.is_outage() && !fault.is_retry());
             let kind = HandleError::from(fault.clone()).kind;
             assert_eq!(kind, HandleErrorKind::Outage, "the event is applied when it is back");
             assert_eq!(answer(fault), (Code::Unavailable, "STORAGE_UNAVAILABLE".to_owned()));

@@ -24,7 +24,7 @@ pub mod streams;
 pub mod token;
 pub mod wire;
 
-pub use batch::{Batcher, Limits};
+pub use batch::{Batcher, Limits, together};
 pub use fault::Fault;
 pub use fields::Fields;
 pub use hub::{Hub, Watcher};

@@ -94,7 +94,7 @@ pub mod reason {
 }
 
 /// Named by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No such node.
     #[error("node {0} does not exist")]
@@ -177,7 +177,7 @@ pub enum Error {
 }
 
 /// A cart that a node can't be promised for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{node} cannot serve this cart by {}: {}", plain(&method.to_string()), list(.refused.reasons()))]
 pub struct NotPromised {
     /// The node asked for.

@@ -135,13 +135,6 @@ impl Error {
 
 service::faults!(Error);
 
-impl Error {
-    /// Whether the database is away.
-    pub(crate) fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Fault(fault) if fault.is_unavailable())
-    }
-}
-
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let text = error.to_string();

@@ -89,22 +89,14 @@ impl CommandQueue {
         self.settle(catalogue, &commands, mode).await
     }
 
-    async fn settle(&self, catalogue: &Catalogue, commands: &[Command], mode: Mode) -> Vec<Outcome> {
-        let error = match self.persist(catalogue, commands, mode).await {
-            Ok(outcomes) => return outcomes,
-            Err(error) => error,
+    async fn settle<'c>(&self, catalogue: &Catalogue, commands: &'c [Command], mode: Mode) -> Vec<Outcome> {
+        let whole = commands.len();
+        let persist = |commands: &'c [Command]| {
+            let mode = if commands.len() == whole { mode } else { Mode::Thorough };
+            self.persist(catalogue, commands, mode)
         };
-        let is_shared = error.is_retry() || error.is_unavailable();
-        if is_shared || commands.len() == 1 {
-            return commands.iter().map(|_| Err(error.clone())).collect();
-        }
-        tracing::warn!(%error, requests = commands.len(), "a batch failed, its requests are tried one by one");
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for command in commands {
-            let alone = self.persist(catalogue, std::slice::from_ref(command), Mode::Thorough).await;
-            outcomes.push(alone.and_then(|mut one| one.pop().unwrap_or(Err(Fault::Interrupted.into()))));
-        }
-        outcomes
+        let outcomes = service::together(commands, is_in_the_way, persist).await;
+        outcomes.into_iter().map(Result::flatten).collect()
     }
 
     /// Does the batch until it is neither raced nor cut off; the request ids make that safe even when it is unknown
@@ -121,7 +113,7 @@ impl CommandQueue {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(error) => error,
             };
-            let again = error.is_retry() || error.is_unavailable();
+            let again = is_in_the_way(&error);
             if !again || attempt == ATTEMPTS {
                 return Err(error);
             }
@@ -146,4 +138,9 @@ impl CommandQueue {
         tx.commit().await?;
         Ok(outcomes)
     }
+}
+
+/// Whether the same commands may succeed later: another writer was faster, or the database does not work.
+fn is_in_the_way(error: &Error) -> bool {
+    error.is_retry() || error.is_outage()
 }

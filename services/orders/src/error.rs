@@ -60,7 +60,7 @@ pub mod reason {
 }
 
 /// What can go wrong, by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// No such order.
     #[error("{0} does not exist")]

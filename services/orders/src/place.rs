@@ -123,16 +123,8 @@ impl Orders {
     }
 
     async fn look_all(&self, looks: Vec<LookupJob>) -> Vec<Result<Known, Error>> {
-        if let Ok(known) = self.look(&looks).await {
-            return known;
-        }
-        // Each tries by itself, so that each gets its own error.
-        let mut known = Vec::with_capacity(looks.len());
-        for look in looks {
-            let one = self.look(std::slice::from_ref(&look)).await;
-            known.push(one.and_then(|mut one| one.pop().unwrap_or(Ok(Known::Nothing))));
-        }
-        known
+        let known = service::together(&looks, Error::is_outage, |looks| self.look(looks)).await;
+        known.into_iter().map(Result::flatten).collect()
     }
 
     async fn look(&self, looks: &[LookupJob]) -> Result<Vec<Result<Known, Error>>, Error> {
@@ -189,23 +181,15 @@ impl Orders {
     }
 
     async fn write_all(&self, placements: Vec<Placement>) -> Vec<Result<Placed, Error>> {
-        if placements.len() > 1 {
-            match db::retry(2, is_in_the_way, || self.write(&placements)).await {
-                Ok(wrote) => return wrote.into_iter().map(Ok).collect(),
-                // One by one each would wait as long again, and all that come after them.
-                Err(Error::Fault(Fault::Db(error))) if error.is_outage() => {
-                    return placements.iter().map(|_| Err(Fault::Db(error.clone()).into())).collect();
-                }
-                Err(error) => tracing::debug!(%error, "orders of a batch are placed one by one"),
-            }
+        let write = |placements| self.write_again(placements);
+        service::together(&placements, Error::is_outage, write).await
+    }
+
+    async fn write_again(&self, placements: &[Placement]) -> Result<Vec<Placed>, Error> {
+        match placements {
+            [_] => db::retry(3, Error::is_retry, || self.write(placements)).await,
+            [..] => db::retry(2, is_in_the_way, || self.write(placements)).await,
         }
-        let mut wrote = Vec::with_capacity(placements.len());
-        for placement in placements {
-            let alone = || async { self.write(std::slice::from_ref(&placement)).await };
-            let one = db::retry(3, Error::is_retry, alone).await;
-            wrote.push(one.map(|one| one.first().copied().unwrap_or(Placed::Duplicate)));
-        }
-        wrote
     }
 
     /// Writes placements in one transaction. One whose request id is taken: alone it is a duplicate; among others all are

@@ -44,29 +44,9 @@ impl Fulfillment {
     async fn write_batch(&self, jobs: Vec<Job>) -> Vec<Result<Done, Error>> {
         metrics::histogram!("entrepot_hold_batch_jobs")
             .record(f64::from(u32::try_from(jobs.len()).unwrap_or(0)));
-        if jobs.len() > 1 {
-            match self.try_batch(&jobs).await {
-                Ok(done) => return done.into_iter().map(Ok).collect(),
-                // One by one each would wait as long again, and all that come after them.
-                Err(Error::Fault(Fault::Db(error))) if error.is_outage() => {
-                    self.settle_load(&jobs, Vec::new());
-                    return jobs.iter().map(|_| Err(Fault::Db(error.clone()).into())).collect();
-                }
-                // One of them may be poison: it must not take the others with it.
-                Err(error) => {
-                    tracing::warn!(%error, jobs = jobs.len(), "a batch of holds failed, writing them one by one");
-                }
-            }
-        }
-        let mut answers = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let job = [job];
-            let done = self.try_batch(&job).await;
-            if done.is_err() {
-                self.settle_load(&job, Vec::new());
-            }
-            answers.push(done.map(|mut done| done.pop().unwrap_or(Done::Forgotten)));
-        }
+        let answers = service::together(&jobs, Error::is_outage, |jobs| self.try_batch(jobs)).await;
+        let failed = jobs.iter().zip(&answers).filter(|(_, done)| done.is_err());
+        self.settle_load(failed.map(|(job, _)| job), Vec::new());
         answers
     }
 
@@ -78,14 +58,14 @@ impl Fulfillment {
             Ok(written)
         })
         .await?;
-        self.settle_load(jobs, used);
+        self.settle_load(jobs.iter(), used);
         count(&done);
         Ok(done)
     }
 
     /// The plans of these jobs are written or given up; takes in what slots have taken.
-    fn settle_load(&self, jobs: &[Job], used: Vec<(SlotKey, i64)>) {
-        let plans = jobs.iter().filter_map(|job| match job {
+    fn settle_load<'a>(&self, jobs: impl Iterator<Item = &'a Job>, used: Vec<(SlotKey, i64)>) {
+        let plans = jobs.filter_map(|job| match job {
             Job::Take { promise, .. } => self.slot_number(&promise.slot()?),
             Job::Grant(..) | Job::Forget(_) => None,
         });
