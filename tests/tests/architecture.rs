@@ -190,6 +190,21 @@ fn every_crate_inherits_the_lints_and_versions() {
 }
 
 #[test]
+fn the_rules_obey_every_clippy_setting_of_the_workspace() {
+    // the reasons may differ
+    let settings = |path: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(root().join(path)).expect("UTF-8 settings");
+        text.lines()
+            .map(|line| line.split(", reason").next().unwrap_or(line).trim().to_owned())
+            .filter(|line| !line.starts_with('#'))
+            .collect()
+    };
+    let (all, domain) = (settings("clippy.toml"), settings("crates/domain/clippy.toml"));
+    let missing: Vec<&String> = all.difference(&domain).collect();
+    assert!(missing.is_empty(), "crates/domain/clippy.toml replaces clippy.toml and lacks {missing:#?}");
+}
+
+#[test]
 fn files_are_named_after_what_is_in_them() {
     for room in ["crates", "services", "tests", "proto"] {
         for path in files(&root().join(room)) {

@@ -5,22 +5,7 @@ use pb::Adjustment;
 use pb::RowVerdict::Applied;
 use tonic::Status;
 
-use crate::world::{World, after, fresh, proto, reason, worlds};
-
-fn snapshot(second: i64, rows: &[(&str, i64)]) -> pb::ApplySnapshotRequest {
-    let row = |(sku, on_hand): &(&str, i64)| pb::SnapshotRow {
-        node_id: "n1".to_owned(),
-        sku: (*sku).to_owned(),
-        on_hand: *on_hand,
-    };
-    pb::ApplySnapshotRequest {
-        request_id: fresh(),
-        source: "erp".to_owned(),
-        reference: "full".to_owned(),
-        source_time: Some(proto(after(second))),
-        rows: rows.iter().map(row).collect(),
-    }
-}
+use crate::world::{World, after, fresh, proto, reason, snapshot, worlds};
 
 fn close(second: i64, force: bool) -> pb::CloseSnapshotRequest {
     pb::CloseSnapshotRequest {
@@ -50,12 +35,12 @@ impl World {
 async fn what_a_full_snapshot_does_not_name_is_set_to_0() {
     for world in worlds().await {
         world.items(&["A", "B", "C", "D"]).await;
-        world.apply(snapshot(-100, &[("A", 40), ("B", 40), ("C", 5), ("D", 6)])).await;
+        world.apply(snapshot("full", -100, &[("A", 40), ("B", 40), ("C", 5), ("D", 6)])).await;
         // the picture is older than this sale, and than this figure
-        world.apply(snapshot(-20, &[("D", 6)])).await;
+        world.apply(snapshot("full", -20, &[("D", 6)])).await;
         world.adjust("n1", "C", Adjustment::Delta, 1).await.unwrap();
-        world.apply(snapshot(-50, &[("A", 41)])).await;
-        world.apply(snapshot(-50, &[("B", 40)])).await;
+        world.apply(snapshot("full", -50, &[("A", 41)])).await;
+        world.apply(snapshot("full", -50, &[("B", 40)])).await;
         let request = close(-50, false);
         let cleared = world.close(request.clone()).await.unwrap();
         assert_eq!(cleared, [("C".to_owned(), 6, 1)], "all but what came after the picture");
@@ -71,8 +56,8 @@ async fn what_a_full_snapshot_does_not_name_is_set_to_0() {
 async fn too_much_that_vanishes_needs_force() {
     for world in worlds().await {
         world.items(&["A", "B", "C"]).await;
-        world.apply(snapshot(-100, &[("A", 1), ("B", 98), ("C", 1)])).await;
-        world.apply(snapshot(-50, &[("B", 98)])).await;
+        world.apply(snapshot("full", -100, &[("A", 1), ("B", 98), ("C", 1)])).await;
+        world.apply(snapshot("full", -50, &[("B", 98)])).await;
         // two of a hundred units, and two of three positions
         let refused = world.close(close(-50, false)).await.unwrap_err();
         assert_eq!(reason(&refused), "TOO_MUCH_VANISHES");
@@ -88,7 +73,7 @@ async fn too_much_that_vanishes_needs_force() {
 async fn a_snapshot_that_was_never_sent_closes_nothing() {
     for world in worlds().await {
         world.items(&["A"]).await;
-        world.apply(snapshot(-100, &[("A", 5)])).await;
+        world.apply(snapshot("full", -100, &[("A", 5)])).await;
         let refused = world.close(close(-10, true)).await.unwrap_err();
         assert_eq!(reason(&refused), "SNAPSHOT_NOT_FOUND");
         let store = world.acting("store", "n2").close_snapshot(close(-100, true)).await.unwrap_err();
@@ -104,9 +89,9 @@ async fn a_large_node_is_closed_in_several_calls() {
         let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
         world.items(&codes).await;
         let rows: Vec<(&str, i64)> = codes.iter().map(|code| (*code, 1)).collect();
-        world.apply(snapshot(-100, &rows[..1_000])).await;
-        world.apply(snapshot(-100, &rows[1_000..])).await;
-        world.apply(snapshot(-50, &rows[..1])).await;
+        world.apply(snapshot("full", -100, &rows[..1_000])).await;
+        world.apply(snapshot("full", -100, &rows[1_000..])).await;
+        world.apply(snapshot("full", -50, &rows[..1])).await;
         let mut sizes = Vec::new();
         loop {
             let answer = world.client().close_snapshot(close(-50, true)).await.unwrap().into_inner();

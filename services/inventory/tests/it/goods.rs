@@ -6,22 +6,7 @@ use pb::RowVerdict::{Applied, Duplicate, Refused, Stale};
 use pb::{Adjustment, MovementKind};
 use tonic::Code;
 
-use crate::world::{World, after, fields, fresh, item, kit, line, proto, reason, worlds};
-
-fn snapshot(reference: &str, second: i64, rows: &[(&str, i64)]) -> pb::ApplySnapshotRequest {
-    let row = |(sku, on_hand): &(&str, i64)| pb::SnapshotRow {
-        node_id: "n1".to_owned(),
-        sku: (*sku).to_owned(),
-        on_hand: *on_hand,
-    };
-    pb::ApplySnapshotRequest {
-        request_id: fresh(),
-        source: "erp".to_owned(),
-        reference: reference.to_owned(),
-        source_time: Some(proto(after(second))),
-        rows: rows.iter().map(row).collect(),
-    }
-}
+use crate::world::{World, after, fields, fresh, item, kit, line, proto, reason, snapshot, worlds};
 
 fn delta(reference: &str, second: i64, delta: i64) -> pb::DeltaRow {
     pb::DeltaRow {

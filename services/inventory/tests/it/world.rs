@@ -93,6 +93,22 @@ pub(crate) fn line(line: u32, node: &str, sku: &str, quantity: i64) -> pb::Reser
     pb::ReserveLine { line, node_id: node.to_owned(), sku: sku.to_owned(), quantity }
 }
 
+/// Figures of node n1, as one snapshot of the ERP.
+pub(crate) fn snapshot(reference: &str, second: i64, rows: &[(&str, i64)]) -> pb::ApplySnapshotRequest {
+    let row = |(sku, on_hand): &(&str, i64)| pb::SnapshotRow {
+        node_id: "n1".to_owned(),
+        sku: (*sku).to_owned(),
+        on_hand: *on_hand,
+    };
+    pb::ApplySnapshotRequest {
+        request_id: fresh(),
+        source: "erp".to_owned(),
+        reference: reference.to_owned(),
+        source_time: Some(proto(after(second))),
+        rows: rows.iter().map(row).collect(),
+    }
+}
+
 pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
