@@ -33,6 +33,15 @@ use crate::trace;
 /// How much longer than the deadline a peer that does not answer is waited for.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// Set on the answer to a call that was sent twice, see [`was_resent`].
+pub const RESENT: &str = "x-entrepot-resent";
+
+/// Whether a refused call was sent twice because its first connection broke. What became of the first sending is unknown,
+/// so the refusal of the second one does not say that nothing happened.
+pub fn was_resent(refusal: &Status) -> bool {
+    refusal.metadata().contains_key(RESENT)
+}
+
 /// A service that generated clients can call. Its error is a named type, not a box: with a boxed one the futures of
 /// generated clients cannot be spawned.
 pub type Peer = BoxCloneSyncService<Request<Body>, Response<Body>, Status>;
@@ -175,7 +184,12 @@ impl Service<Request<Body>> for Remote {
             };
             let (first, copy) = doubled(request).await;
             let outcome = match ask(ready, first, deadline).await {
-                Err(Failure::Broken(_)) if let Some(copy) = copy => ask(channel, copy, deadline).await,
+                Err(Failure::Broken(_)) if let Some(copy) = copy => {
+                    ask(channel, copy, deadline).await.map(|mut answer| {
+                        answer.headers_mut().insert(RESENT, HeaderValue::from_static("1"));
+                        answer
+                    })
+                }
                 outcome => outcome,
             };
             match outcome {

@@ -1,5 +1,6 @@
 //! A peer whose connection breaks, goes silent or is not there.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,6 +29,28 @@ const GO_AWAY: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0
 #[tokio::test]
 async fn a_call_that_met_a_goaway_is_sent_once_more_on_a_new_connection() {
     let running = start(&Echo::default(), Config::default());
+    let (address, connections) = every_other_one_breaks(running.address).await;
+    let peer = peer::remote_named("orders", &format!("http://{address}"), Options::default()).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, say(&peer, "hello")).await.expect("it ends");
+    assert_eq!(answer.unwrap(), "hello");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_says_whether_the_call_was_sent_twice() {
+    let running = start(&Echo::default(), Config::default());
+    let (address, connections) = every_other_one_breaks(running.address).await;
+    let peer = peer::remote_named("orders", &format!("http://{address}"), Options::default()).unwrap();
+    let refused = tokio::time::timeout(PATIENCE, say(&peer, "refuse")).await.expect("it ends").unwrap_err();
+    assert_eq!(reason(&refused).as_deref(), Some("NO_STOCK"));
+    assert!(peer::was_resent(&refused), "the first sending may have had its effect: {refused:?}");
+    let refused = tokio::time::timeout(PATIENCE, say(&peer, "refuse")).await.expect("it ends").unwrap_err();
+    assert!(!peer::was_resent(&refused), "{refused:?}");
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+/// A proxy whose first, third and so on connection breaks with its first call.
+async fn every_other_one_breaks(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = proxy.local_addr().unwrap();
     let connections = Arc::new(AtomicUsize::new(0));
@@ -45,14 +68,11 @@ async fn a_call_that_met_a_goaway_is_sent_once_more_on_a_new_connection() {
                 stream.shutdown().await.unwrap();
                 continue;
             }
-            let mut server = TcpStream::connect(running.address).await.unwrap();
+            let mut server = TcpStream::connect(to).await.unwrap();
             tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut server).await });
         }
     });
-    let peer = peer::remote_named("orders", &format!("http://{address}"), Options::default()).unwrap();
-    let answer = tokio::time::timeout(PATIENCE, say(&peer, "hello")).await.expect("it ends");
-    assert_eq!(answer.unwrap(), "hello");
-    assert_eq!(connections.load(Ordering::SeqCst), 2);
+    (address, connections)
 }
 
 #[tokio::test]
@@ -111,7 +131,7 @@ async fn while_a_peer_is_silent_callers_fail_at_once_and_go_on_when_it_is_back()
 }
 
 /// Passes bytes on, except while it is silent; connections of a silent time stay silent.
-async fn frozen_while(mut is_silent: watch::Receiver<bool>, mut stream: TcpStream, to: std::net::SocketAddr) {
+async fn frozen_while(mut is_silent: watch::Receiver<bool>, mut stream: TcpStream, to: SocketAddr) {
     if *is_silent.borrow() {
         return std::future::pending().await;
     }

@@ -263,8 +263,10 @@ enum Unreserved {
 }
 
 impl Unreserved {
-    /// What inventory's answer means; `is_first`: the stock was not asked for before.
+    /// What inventory's answer means; `is_first`: the stock was not asked for before. A call that its peer sent twice is not
+    /// the first one.
     fn by(status: Status, is_first: bool) -> Self {
+        let is_first = is_first && !server::peer::was_resent(&status);
         match status.code() {
             Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound => Self::Refused(status),
             Code::ResourceExhausted
