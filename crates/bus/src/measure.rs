@@ -16,7 +16,7 @@ pub const APPLIED: &str = "entrepot_events_applied_total";
 pub const REPEATED: &str = "entrepot_events_repeated_total";
 /// Counter by `consumer` and `reason`: events parked.
 pub const PARKED_TOTAL: &str = "entrepot_events_parked_total";
-/// Gauge by `consumer`: events parked now.
+/// Gauge by `consumer`: events parked now, counted to [`crate::parked::MOST_COUNTED`].
 pub const PARKED: &str = "entrepot_events_parked";
 /// Counter by `consumer` and `healed`: gaps met.
 pub const GAPS: &str = "entrepot_event_gaps_total";

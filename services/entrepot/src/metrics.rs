@@ -63,7 +63,11 @@ pub const METRICS: &[Metric] = &[
         "entrepot_events_missed_total",
         "Aggregates whose newest events never came and were fetched from their owner, by consumer and topic.",
     ),
-    Metric(Gauge, "entrepot_events_parked", "Events parked now, by consumer."),
+    Metric(
+        Gauge,
+        "entrepot_events_parked",
+        "Events parked now, by consumer; 1000 stands for that many or more.",
+    ),
     Metric(Counter, "entrepot_events_parked_total", "Events parked, by consumer and reason."),
     Metric(Counter, "entrepot_events_published_total", "Events that the transport acknowledged, by topic."),
     Metric(

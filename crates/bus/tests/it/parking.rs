@@ -198,6 +198,11 @@ async fn a_page_of_parked_events_reads_no_more_than_it_shows() {
             }
             assert_eq!(shown, if heads_only { 1 } else { 3_000 });
         }
+        assert_eq!(
+            parked::count(&mut tx, "two").await.unwrap(),
+            parked::MOST_COUNTED,
+            "and counts no further"
+        );
         for plan in db.plans() {
             assert_eq!(plan.whole_read(), None, "{plan:?}");
             assert!(plan.rows_read() <= 1_000, "{plan:?}");
