@@ -6,7 +6,7 @@ use contract::inventory::v1 as pb;
 use db::Tx;
 use domain::id::{NodeId, Sku};
 use domain::stock::Key;
-use domain::stock::kit::Kit;
+use domain::stock::kit::{Kit, MAX_PARTS};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use jiff::Timestamp;
 use service::{Fields, token};
@@ -20,6 +20,8 @@ use crate::wire;
 
 /// The most pairs of one question, and positions of one chunk.
 const MAX_PAIRS: usize = 1_000;
+/// The most positions that one question reads, with the parts of its kits.
+const MAX_POSITIONS: usize = 5_000;
 /// The most positions that a page about a kit reads: a kit of many parts has fewer nodes on a page.
 const MAX_READ: i64 = 2_000;
 
@@ -215,14 +217,19 @@ async fn list_kit(
 
 /// What can be promised of each of `keys`, kits by their parts; 0 where nothing is known.
 async fn availabilities(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Vec<pb::Availability>, Error> {
-    let codes: BTreeSet<&Sku> = keys.iter().map(|key| &key.sku).collect();
-    let kits = skus::kits(tx, codes).await?;
+    let codes: Vec<&Sku> = keys.iter().map(|key| &key.sku).collect::<BTreeSet<_>>().into_iter().collect();
+    let mut kits: HashMap<Sku, Kit> = HashMap::new();
+    for codes in codes.chunks(MAX_POSITIONS / MAX_PARTS) {
+        kits.extend(skus::kits(tx, codes.iter().copied()).await?);
+        fits(kits.values().map(|kit| kit.parts().len()).sum())?;
+    }
     let mut wanted: BTreeSet<Key> = BTreeSet::new();
     for key in keys {
         match kits.get(&key.sku) {
             None => drop(wanted.insert(key.clone())),
             Some(kit) => wanted.extend(parts(kit, &key.node)),
         }
+        fits(wanted.len())?;
     }
     let wanted: Vec<Key> = wanted.into_iter().collect();
     let found = positions::read(tx, &wanted).await?;
@@ -232,6 +239,16 @@ async fn availabilities(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Vec
         None => slots.get(key).map_or_else(|| of_nothing(key, now), |slot| of_slot(slot, now)),
     };
     Ok(keys.iter().map(one).collect())
+}
+
+/// Refuses what would read too many rows in one transaction.
+fn fits(positions: usize) -> Result<(), Error> {
+    if positions <= MAX_POSITIONS {
+        return Ok(());
+    }
+    let text =
+        format!("with the parts of kits these are more than {MAX_POSITIONS} positions; send fewer pairs");
+    Err(Error::field("pairs", text))
 }
 
 fn parts<'a>(kit: &'a Kit, node: &'a NodeId) -> impl Iterator<Item = Key> + 'a {

@@ -338,6 +338,38 @@ async fn availability_is_told_for_many_and_by_node() {
 }
 
 #[tokio::test]
+async fn a_question_about_too_many_parts_of_kits_is_refused() {
+    for world in worlds().await {
+        let parts: Vec<String> = (0..20).map(|n| format!("part-{n:02}")).collect();
+        let parts: Vec<(&str, i64)> = parts.iter().map(|part| (part.as_str(), 1)).collect();
+        world.items(&parts.iter().map(|(part, _)| *part).collect::<Vec<_>>()).await;
+        let kits: Vec<pb::Sku> = (0..251).map(|n| kit(&format!("kit-{n:03}"), &parts)).collect();
+        for some in kits.chunks(50) {
+            let request = pb::PutSkusRequest { request_id: fresh(), skus: some.to_vec() };
+            world.client().put_skus(request).await.unwrap();
+        }
+        let ask = async |pairs: Vec<pb::NodeSku>| {
+            world.client().batch_get_availability(pb::BatchGetAvailabilityRequest { pairs }).await
+        };
+        let at_nodes = |count| (0..count).map(|n| pair(&format!("n-{n:03}"), "kit-000")).collect();
+        let many = |count| kits.iter().take(count).map(|kit| pair("n1", &kit.sku)).collect();
+        // the parts of all kits are the same 20 positions, yet each kit's list of parts is read
+        assert_eq!(ask(many(250)).await.unwrap().get_ref().availabilities.len(), 250);
+        assert_eq!(ask(at_nodes(250)).await.unwrap().get_ref().availabilities.len(), 250);
+        for pairs in [many(251), at_nodes(251)] {
+            let refused = ask(pairs).await.unwrap_err();
+            assert_eq!(fields(&refused), ["pairs"]);
+        }
+        let plain = (0..1_000).map(|n| pair(&format!("n-{n:03}"), "part-00")).collect();
+        assert_eq!(ask(plain).await.unwrap().get_ref().availabilities.len(), 1_000, "no kits, no parts");
+    }
+}
+
+fn pair(node: &str, sku: &str) -> pb::NodeSku {
+    pb::NodeSku { node_id: node.to_owned(), sku: sku.to_owned() }
+}
+
+#[tokio::test]
 async fn no_page_reads_a_whole_table_and_a_kit_of_many_parts_has_shorter_pages() {
     for world in worlds().await {
         let parts: Vec<String> = (0..20).map(|n| format!("part-{n:02}")).collect();

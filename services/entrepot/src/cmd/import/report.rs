@@ -10,7 +10,7 @@ use crate::cmd::say;
 use crate::exit::{Exit, Result};
 
 /// Positions of one question.
-const PAIRS: usize = 1_000;
+const PAIRS: usize = 250;
 
 /// The verdicts of a file.
 #[derive(Debug, Default)]
