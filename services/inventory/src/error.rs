@@ -33,14 +33,6 @@ pub mod reason {
             "read the reservation";
         RESERVATION_CONFIRMED: FailedPrecondition, No, "an order has the reservation",
             "cancel the order instead";
-        RESERVATION_TAKEN: FailedPrecondition, No, "another order has the reservation",
-            "reserve again under another id";
-        LINE_NOT_FOUND: FailedPrecondition, No, "the reservation has no line of this number",
-            "read the reservation's lines";
-        TOO_MANY_UNITS: FailedPrecondition, No, "the line has fewer units left than asked",
-            "ask for at most the fact `available`";
-        ALREADY_CONSUMED: FailedPrecondition, No, "more units of the line have left than reported",
-            "report it: two services disagree";
         TOO_FEW_UNITS: FailedPrecondition, No, "the position has fewer units than are to be taken from it",
             "count the position";
         EMPTY: InvalidArgument, No, "nothing was asked for",
@@ -152,7 +144,10 @@ impl From<Error> for Status {
                 ];
                 (reason::NO_STOCK, facts)
             }
-            Error::Refused(refusal) => refused(&refusal),
+            Error::Refused(refusal) => match refused(&refusal) {
+                Some(known) => known,
+                None => return Fault::unreadable(refusal).status(DOMAIN),
+            },
             Error::SkuNotFound(sku) => (reason::SKU_NOT_FOUND, vec![fact("sku", &sku)]),
             Error::ReservationNotFound(id) => {
                 (reason::RESERVATION_NOT_FOUND, vec![fact("reservation_id", &id)])
@@ -184,29 +179,18 @@ fn fact(name: &str, value: &dyn std::fmt::Display) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 
-fn refused(refusal: &Refusal) -> (Reason, Facts) {
-    match refusal {
+/// The reason and the facts. `None` for what only events can ask: no caller waits for an answer to it.
+fn refused(refusal: &Refusal) -> Option<(Reason, Facts)> {
+    Some(match refusal {
         Refusal::Ended { id, state, .. } => {
             (ended(state), vec![fact("reservation_id", id), fact("state", state)])
         }
         Refusal::Lost { id } => (reason::RESERVATION_EXPIRED, vec![fact("reservation_id", id)]),
         Refusal::Confirmed { id } => (reason::RESERVATION_CONFIRMED, vec![fact("reservation_id", id)]),
-        Refusal::OtherOrder { id } => (reason::RESERVATION_TAKEN, vec![fact("reservation_id", id)]),
-        Refusal::UnknownLine { id, line } => {
-            (reason::LINE_NOT_FOUND, vec![fact("reservation_id", id), fact("line", line)])
-        }
-        Refusal::TooMany { id, line, wanted, left } => {
-            let facts = vec![
-                fact("reservation_id", id),
-                fact("line", line),
-                fact("wanted", wanted),
-                fact("available", left),
-            ];
-            (reason::TOO_MANY_UNITS, facts)
-        }
-        Refusal::Backwards { id, line, .. } => {
-            (reason::ALREADY_CONSUMED, vec![fact("reservation_id", id), fact("line", line)])
-        }
+        Refusal::OtherOrder { .. }
+        | Refusal::UnknownLine { .. }
+        | Refusal::TooMany { .. }
+        | Refusal::Backwards { .. } => return None,
         Refusal::TooFew { wanted, available, .. } => {
             (reason::TOO_FEW_UNITS, vec![fact("wanted", wanted), fact("available", available)])
         }
@@ -215,7 +199,7 @@ fn refused(refusal: &Refusal) -> (Reason, Facts) {
             (reason::QUANTITY_OUT_OF_RANGE, vec![fact("quantity", quantity)])
         }
         Refusal::Overflow => (reason::QUANTITY_OVERFLOW, Vec::new()),
-    }
+    })
 }
 
 /// The reason why a reservation in this state takes no more commands.

@@ -242,6 +242,28 @@ async fn a_claim_too_large_for_its_events_is_refused() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_is_over_cannot_be_extended() {
+    for world in worlds().await {
+        world.items(&["A"]).await;
+        world.stock("n1", &[("A", 9)]).await;
+        let gone = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
+        world.confirm(&gone, ORDER).await;
+        world.hand_over(&gone, &[(1, 2, 2)]).await;
+        let lapsed = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
+        world.at(900).await;
+        for (id, expected) in [(gone, "RESERVATION_CONSUMED"), (lapsed, "RESERVATION_EXPIRED")] {
+            let extend = pb::ExtendReservationRequest {
+                request_id: fresh(),
+                reservation_id: id,
+                expire_time: Some(proto(after(2_000))),
+            };
+            let refused = world.client().extend_reservation(extend).await.unwrap_err();
+            assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, expected));
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_exist_is_not_found() {
     for world in worlds().await {
         let extend = pb::ExtendReservationRequest {
