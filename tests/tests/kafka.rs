@@ -100,11 +100,14 @@ async fn a_hold_that_runs_out_is_counted_and_its_stock_is_free() {
     let ops = processes.people("ops/test");
     ops.put_node(NODE).await;
     ops.stock(NODE, &[("TEA", 10)]).await;
-    let line = inv::ReserveLine { line: 1, node_id: NODE.to_owned(), sku: "TEA".to_owned(), quantity: 4 };
+    let reservation = inv::NewReservation {
+        reservation_id: format!("rsv_{}", fresh()),
+        node_id: NODE.to_owned(),
+        lines: vec![inv::ReserveLine { line: 1, sku: "TEA".to_owned(), quantity: 4 }],
+    };
     let request = inv::ReserveRequest {
         request_id: fresh(),
-        reservation_id: format!("rsv_{}", fresh()),
-        lines: vec![line],
+        reservations: vec![reservation],
         ttl: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
     };
     ops.clients.inventory.clone().reserve(request).await.expect("reserved");

@@ -108,7 +108,7 @@ impl Fulfillment {
         }
         let request = stock::ReleaseReservationRequest {
             request_id: id::derived("promise.release", &token.uuid().to_string()).to_string(),
-            reservation_id: ReservationId::new(token.uuid()).to_string(),
+            reservation_ids: vec![ReservationId::new(token.uuid()).to_string()],
             reason: "PROMISE_ENDED".to_owned(),
         };
         match self.inventory.clone().release_reservation(request).await {

@@ -97,8 +97,8 @@ impl InventoryService for Inventory {
 
     async fn reserve(&self, request: Request<pb::ReserveRequest>) -> Answer<pb::ReserveResponse> {
         let command = wire::reserve(&Principal::of(&request), request.into_inner())?;
-        let reservation = Some(self.queue.submit(command).await?);
-        Ok(Response::new(pb::ReserveResponse { reservation }))
+        let reservations = self.queue.submit(command).await?;
+        Ok(Response::new(pb::ReserveResponse { reservations }))
     }
 
     async fn release_reservation(
@@ -106,8 +106,8 @@ impl InventoryService for Inventory {
         request: Request<pb::ReleaseReservationRequest>,
     ) -> Answer<pb::ReleaseReservationResponse> {
         let command = wire::release(&Principal::of(&request), request.into_inner())?;
-        let reservation = Some(self.queue.submit(command).await?);
-        Ok(Response::new(pb::ReleaseReservationResponse { reservation }))
+        let reservations = self.queue.submit(command).await?;
+        Ok(Response::new(pb::ReleaseReservationResponse { reservations }))
     }
 
     async fn extend_reservation(
@@ -115,8 +115,8 @@ impl InventoryService for Inventory {
         request: Request<pb::ExtendReservationRequest>,
     ) -> Answer<pb::ExtendReservationResponse> {
         let command = wire::extend(&Principal::of(&request), request.get_ref(), self.clock.business())?;
-        let reservation = Some(self.queue.submit(command).await?);
-        Ok(Response::new(pb::ExtendReservationResponse { reservation }))
+        let reservations = self.queue.submit(command).await?;
+        Ok(Response::new(pb::ExtendReservationResponse { reservations }))
     }
 
     async fn get_reservation(

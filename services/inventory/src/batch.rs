@@ -7,8 +7,8 @@ use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
 use db::Tx;
 use domain::id::ReservationId;
-use domain::stock::reservation::{Line, Reservation, Shift, Step};
-use domain::stock::{Claim, shortages};
+use domain::stock::reservation::{Reservation, Shift, Step};
+use domain::stock::{Claim, Key, Refusal, shortages};
 use jiff::Timestamp;
 use prost::Message as _;
 use service::Fault;
@@ -20,8 +20,8 @@ use crate::store::movements::By;
 use crate::wire::ReservationEvent;
 use crate::{store, wire};
 
-/// What became of one command.
-pub(crate) type Outcome = Result<pb::Reservation, Error>;
+/// What became of one command: the reservations that it meant, as they are after it.
+pub(crate) type Outcome = Result<Vec<pb::Reservation>, Error>;
 
 /// A reservation of the batch.
 struct Record {
@@ -60,25 +60,22 @@ impl Batch {
         self.find(id).cloned().ok_or(Error::ReservationNotFound(id))
     }
 
-    /// Sees whether the positions can give these claims, all or nothing.
-    pub(crate) fn grant(&self, lines: &[Line], shifts: &[Shift]) -> Result<(), Error> {
-        let mut claims = Vec::with_capacity(shifts.len());
-        for shift in shifts {
-            let line = &lines[shift.line];
-            match self.ledger.place(&line.position) {
-                Some(position) => claims.push(Claim { position, quantity: shift.reserved }),
-                None => return Err(nothing(lines, shifts, line)),
+    /// Sees whether the positions can give what these reservations take, all or nothing: claims of one position add up.
+    pub(crate) fn grant(&self, taking: &[Taking<'_>]) -> Result<(), Error> {
+        let mut claims = Vec::with_capacity(taking.iter().map(|(_, shifts)| shifts.len()).sum());
+        for (reservation, shifts) in taking {
+            for shift in *shifts {
+                let key = &reservation.lines[shift.line].position;
+                match self.ledger.place(key) {
+                    Some(position) => claims.push(Claim { position, quantity: shift.reserved }),
+                    None => return Err(no_stock(taking, key, 0)),
+                }
             }
         }
         let short = shortages(&claims, |place| self.ledger.slot(place).position.atp());
         let Some(first) = short.first() else { return Ok(()) };
         let key = &self.ledger.slot(first.position).key;
-        Err(Error::NoStock {
-            sku: key.sku.clone(),
-            node: key.node.clone(),
-            wanted: first.wanted,
-            available: first.available,
-        })
+        Err(no_stock(taking, key, first.available))
     }
 
     /// Carries out what a verb decided: positions, ledger, the new state and its event. `next` is the reservation
@@ -106,6 +103,11 @@ impl Batch {
             let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Fault::Raced)?;
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
             self.ledger.shift(place, shift, by).map_err(Fault::unreadable)?;
+        }
+        if matches!(event, ReservationEvent::Settled { .. }) {
+            let is_changed = |index: &usize| shifts.iter().any(|shift| shift.line == *index);
+            let mut index = 0..shown.lines.len();
+            shown.lines.retain(|_| index.next().is_some_and(|index| is_changed(&index)));
         }
         let (event_type, body) = event.body(shown);
         let message = pb::InventoryEvent { body: Some(body) };
@@ -167,10 +169,25 @@ impl Batch {
     }
 }
 
-/// There is no such position, so nothing of it can be had.
-fn nothing(lines: &[Line], shifts: &[Shift], line: &Line) -> Error {
-    let same = shifts.iter().filter(|shift| lines[shift.line].position == line.position);
-    let wanted = same.fold(0_i64, |sum, shift| sum.saturating_add(shift.reserved));
-    let key = &line.position;
-    Error::NoStock { sku: key.sku.clone(), node: key.node.clone(), wanted, available: 0 }
+/// What a reservation takes from its positions.
+pub(crate) type Taking<'a> = (&'a Reservation, &'a [Shift]);
+
+/// The shifts of one position, each with the reservation it is of.
+fn at<'a>(taking: &[Taking<'a>], key: &Key) -> impl Iterator<Item = (&'a Reservation, &'a Shift)> {
+    let each =
+        taking.iter().flat_map(|(reservation, shifts)| shifts.iter().map(move |shift| (*reservation, shift)));
+    each.filter(move |(reservation, shift)| reservation.lines[shift.line].position == *key)
+}
+
+/// A position cannot give what is wanted of it by all of them; names the first line that wants it.
+fn no_stock(taking: &[Taking<'_>], key: &Key, available: i64) -> Error {
+    let Some((first, shift)) = at(taking, key).next() else { return Refusal::Empty.into() };
+    Error::NoStock {
+        reservation: first.id,
+        line: first.lines[shift.line].line,
+        sku: key.sku.clone(),
+        node: key.node.clone(),
+        wanted: at(taking, key).fold(0, |sum, (_, shift)| sum.saturating_add(shift.reserved)),
+        available,
+    }
 }

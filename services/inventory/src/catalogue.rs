@@ -26,22 +26,23 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    /// The lines that each command wants to claim, kits as their parts; an error per command for unknown SKUs.
+    /// The lines that each command wants to claim for each of its reservations, kits as their parts; an error per command
+    /// for unknown SKUs.
     pub(crate) async fn claims(
         &self,
         tx: &mut Tx,
         commands: &[Command],
-    ) -> Result<Vec<Result<Vec<Line>, Error>>, Error> {
+    ) -> Result<Vec<Result<Vec<Vec<Line>>, Error>>, Error> {
         let unsure = self.unsure(commands);
         let kits = if unsure.is_empty() { HashMap::new() } else { self.ask(tx, &unsure).await? };
-        Ok(commands.iter().map(|command| lines(command.act.claims(), &unsure, &kits)).collect())
+        Ok(commands.iter().map(|command| of_command(command, &unsure, &kits)).collect())
     }
 
     /// Codes that may be kits or not exist.
     fn unsure(&self, commands: &[Command]) -> BTreeSet<Sku> {
         let plain = self.plain.read().unwrap_or_else(PoisonError::into_inner);
-        let wanted =
-            commands.iter().flat_map(|command| command.act.claims()).map(|wanted| &wanted.position.sku);
+        let claims = commands.iter().flat_map(|command| command.act.reservations());
+        let wanted = claims.flat_map(|(_, lines)| lines).map(|wanted| &wanted.position.sku);
         wanted.filter(|sku| !plain.contains(*sku)).cloned().collect()
     }
 
@@ -67,13 +68,31 @@ impl Catalogue {
     }
 }
 
+fn of_command(
+    command: &Command,
+    unsure: &BTreeSet<Sku>,
+    known: &HashMap<Sku, Option<Kit>>,
+) -> Result<Vec<Vec<Line>>, Error> {
+    let mut violations = Vec::new();
+    let mut claims = Vec::new();
+    for (claim, (_, wanted)) in command.act.reservations().enumerate() {
+        let lines = lines(wanted, unsure, known, |line| {
+            let text = format!("sku {} does not exist", wanted[line].position.sku);
+            violations.push(Violation::new(format!("reservations[{claim}].lines[{line}].sku"), text));
+        });
+        claims.push(lines?);
+    }
+    if violations.is_empty() { Ok(claims) } else { Err(Fault::Invalid(violations).into()) }
+}
+
+/// The lines of one claim; `unknown` hears the index of each whose SKU does not exist.
 fn lines(
     wanted: &[Wanted],
     unsure: &BTreeSet<Sku>,
     known: &HashMap<Sku, Option<Kit>>,
+    mut unknown: impl FnMut(usize),
 ) -> Result<Vec<Line>, Error> {
     let mut lines = Vec::with_capacity(wanted.len());
-    let mut violations = Vec::new();
     for (index, wanted) in wanted.iter().enumerate() {
         let Wanted { line, position, units } = wanted;
         let kit = if unsure.contains(&position.sku) { known.get(&position.sku) } else { Some(&None) };
@@ -86,11 +105,8 @@ fn lines(
                     lines.push(part.ok_or(Refusal::Overflow)?);
                 }
             }
-            None => {
-                let text = format!("sku {} does not exist", position.sku);
-                violations.push(Violation::new(format!("lines[{index}].sku"), text));
-            }
+            None => unknown(index),
         }
     }
-    if violations.is_empty() { Ok(lines) } else { Err(Fault::Invalid(violations).into()) }
+    Ok(lines)
 }

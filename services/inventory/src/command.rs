@@ -45,19 +45,19 @@ pub(crate) struct Command {
 /// What to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    /// Take claims for a while.
-    Reserve { id: ReservationId, lines: Vec<Wanted>, ttl: Duration },
+    /// Take claims for a while, all of them or none.
+    Reserve { claims: Vec<NewClaim>, ttl: Duration },
     /// Give the claims to an order.
     Confirm(Confirm),
-    /// Give back what is held.
+    /// Give back what is held, of all of them or of none.
     Release {
-        id: ReservationId,
+        ids: Vec<ReservationId>,
         reason: String,
         /// An order may have it by now: then it stays.
         unless_confirmed: bool,
     },
-    /// A later end.
-    Extend { id: ReservationId, until: Timestamp },
+    /// A later end, for all of them or for none.
+    Extend { ids: Vec<ReservationId>, until: Timestamp },
     /// Time has passed.
     Expire { id: ReservationId },
     /// A fulfillment order reports its quantities.
@@ -65,25 +65,24 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    /// The reservation that is meant.
-    pub(crate) fn id(&self) -> ReservationId {
-        match self {
-            Self::Reserve { id, .. }
-            | Self::Confirm(Confirm { id, .. })
-            | Self::Release { id, .. }
-            | Self::Extend { id, .. }
-            | Self::Expire { id }
-            | Self::Settle(Settle { id, .. }) => *id,
-        }
+    /// The reservations that are meant, each with the lines that may have to be claimed for it.
+    pub(crate) fn reservations(&self) -> impl Iterator<Item = (ReservationId, &[Wanted])> {
+        let (claims, ids, single): (&[NewClaim], &[ReservationId], _) = match self {
+            Self::Reserve { claims, .. } => (claims, &[], None),
+            Self::Release { ids, .. } | Self::Extend { ids, .. } => (&[], ids, None),
+            Self::Confirm(Confirm { id, lines, .. }) => (&[], &[], Some((*id, lines.as_slice()))),
+            Self::Expire { id } | Self::Settle(Settle { id, .. }) => (&[], &[], Some((*id, [].as_slice()))),
+        };
+        let claims = claims.iter().map(|claim| (claim.id, claim.lines.as_slice()));
+        claims.chain(ids.iter().map(|id| (*id, [].as_slice()))).chain(single)
     }
+}
 
-    /// Lines that may have to be claimed again.
-    pub(crate) fn claims(&self) -> &[Wanted] {
-        match self {
-            Self::Reserve { lines, .. } | Self::Confirm(Confirm { lines, .. }) => lines,
-            Self::Release { .. } | Self::Extend { .. } | Self::Expire { .. } | Self::Settle(_) => &[],
-        }
-    }
+/// A claim to be taken at one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewClaim {
+    pub(crate) id: ReservationId,
+    pub(crate) lines: Vec<Wanted>,
 }
 
 /// Units that are wanted from one position, or from those of a kit's parts.

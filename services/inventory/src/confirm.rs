@@ -5,7 +5,7 @@ use contract::inventory::v1 as pb;
 use domain::stock::Refusal;
 use domain::stock::reservation::{Line, Reservation, Step};
 
-use crate::batch::{Batch, Outcome};
+use crate::batch::Batch;
 use crate::command::{Cause, Confirm};
 use crate::error::{self, Error};
 use crate::wire::ReservationEvent;
@@ -16,7 +16,7 @@ impl Batch {
         confirm: &Confirm,
         lines: Result<Vec<Line>, Error>,
         cause: &Cause,
-    ) -> Outcome {
+    ) -> Result<pb::Reservation, Error> {
         let event = ReservationEvent::Confirmed(confirm.order);
         let Some(mut next) = self.find(confirm.id).cloned() else {
             return self.claim_at_once(confirm, lines?, cause);
@@ -33,18 +33,23 @@ impl Batch {
 
     fn take_again(&self, next: &mut Reservation, confirm: &Confirm) -> Result<Step, Error> {
         let shifts = next.lost(&confirm.wants)?;
-        self.grant(&next.lines, &shifts)?;
+        self.grant(&[(next, &shifts)])?;
         Ok(next.rehold(confirm.order, &confirm.wants)?)
     }
 
     /// The reservation does not exist (any more): an order that stands claims what it needs now.
-    fn claim_at_once(&mut self, confirm: &Confirm, lines: Vec<Line>, cause: &Cause) -> Outcome {
+    fn claim_at_once(
+        &mut self,
+        confirm: &Confirm,
+        lines: Vec<Line>,
+        cause: &Cause,
+    ) -> Result<pb::Reservation, Error> {
         if lines.is_empty() {
             return Err(Error::ReservationNotFound(confirm.id));
         }
         let mut fresh = Reservation::hold(confirm.id, lines, self.now, self.now)?;
         let shifts = fresh.taking();
-        if let Err(refusal) = self.grant(&fresh.lines, &shifts) {
+        if let Err(refusal) = self.grant(&[(&fresh, &shifts)]) {
             let mut none = Reservation::tombstone(confirm.id, self.now);
             none.version = 0;
             return self.refused(none, confirm, refusal, cause);

@@ -15,7 +15,7 @@ pub const DOMAIN: &str = "inventory.entrepot";
 /// The reasons that calls of inventory can be refused with, besides those of every service.
 pub mod reason {
     server::reasons! {
-        NO_STOCK: FailedPrecondition, No, "fewer units are available than asked; nothing of the basket was taken",
+        NO_STOCK: FailedPrecondition, No, "fewer units are available than asked; nothing of the request was taken",
             "ask for at most the fact `available`, or at another node";
         SKU_NOT_FOUND: NotFound, No, "the SKU does not exist",
             "create it with PutSkus";
@@ -55,14 +55,18 @@ pub mod reason {
 /// Named by what the caller can do about it. `Clone`, because a batch answers many callers.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// A position cannot give what was asked; nothing of the basket was taken.
+    /// A position cannot give what was asked; nothing of the request was taken.
     #[error("no stock: {wanted} of {sku} wanted at {node}, {available} available")]
     NoStock {
+        /// The first reservation that wants it.
+        reservation: ReservationId,
+        /// Its first line that does.
+        line: u32,
         /// The first SKU that is short.
         sku: Sku,
         /// Where.
         node: NodeId,
-        /// Units wanted by the whole basket.
+        /// Units wanted by the whole request.
         wanted: i64,
         /// Units that could be promised.
         available: i64,
@@ -135,8 +139,10 @@ impl From<Error> for Status {
             Error::TooManyAudits => {
                 return server::retry_later(reason::TOO_MANY_AUDITS, DOMAIN, Duration::from_secs(1), text);
             }
-            Error::NoStock { sku, node, wanted, available } => {
+            Error::NoStock { reservation, line, sku, node, wanted, available } => {
                 let facts = vec![
+                    fact("reservation_id", &reservation),
+                    fact("line", &line),
                     fact("sku", &sku),
                     fact("node", &node),
                     fact("wanted", &wanted),

@@ -110,7 +110,8 @@ fn release(token: &str, reason: &str) -> Result<Option<Act>, HandleError> {
     if token.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Act::Release { id: reservation(token)?, reason: reason.to_owned(), unless_confirmed: false }))
+    let ids = vec![reservation(token)?];
+    Ok(Some(Act::Release { ids, reason: reason.to_owned(), unless_confirmed: false }))
 }
 
 fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, HandleError> {

@@ -1,36 +1,43 @@
 //! Release and expire: give back what is held.
 
+use contract::inventory::v1 as pb;
 use domain::id::ReservationId;
 use domain::stock::reservation::{Reservation, Step};
 
 use crate::batch::{Batch, Outcome};
 use crate::command::Cause;
+use crate::error::Error;
 use crate::wire::ReservationEvent;
 
 impl Batch {
     /// A release that comes before its reserve leaves a tombstone, so that the reserve finds it and is refused.
     ///
-    /// A caller means the claim of a promise: one that an order has taken meanwhile is not the caller's any more. Only
-    /// what becomes of the order gives that back.
+    /// A caller means the claims of a promise: one that an order has taken meanwhile is not the caller's any more, and then
+    /// none is given back. Only what becomes of the order gives that back.
     pub(crate) fn release(
         &mut self,
-        id: ReservationId,
+        ids: &[ReservationId],
         reason: &str,
         unless_confirmed: bool,
         cause: &Cause,
     ) -> Outcome {
-        let event = ReservationEvent::Released { reason };
-        if let Some(mut next) = self.find(id).cloned() {
-            let step = if unless_confirmed { next.let_go()? } else { next.release() };
-            self.carry(next, step, cause, event)
-        } else {
-            let tombstone = Reservation::tombstone(id, self.now);
-            self.carry(tombstone, Step::Changed(Vec::new()), cause, event)
+        let mut steps = Vec::with_capacity(ids.len());
+        for id in ids {
+            steps.push(if let Some(mut next) = self.find(*id).cloned() {
+                let step = if unless_confirmed { next.let_go()? } else { next.release() };
+                (next, step)
+            } else {
+                (Reservation::tombstone(*id, self.now), Step::Changed(Vec::new()))
+            });
         }
+        let carried = steps
+            .into_iter()
+            .map(|(next, step)| self.carry(next, step, cause, ReservationEvent::Released { reason }));
+        carried.collect()
     }
 
     /// Ends a claim whose time is over; one that was extended or confirmed meanwhile stays.
-    pub(crate) fn expire(&mut self, id: ReservationId, cause: &Cause) -> Outcome {
+    pub(crate) fn expire(&mut self, id: ReservationId, cause: &Cause) -> Result<pb::Reservation, Error> {
         let mut next = self.get(id)?;
         let step = next.expire(self.now);
         self.carry(next, step, cause, ReservationEvent::Expired)

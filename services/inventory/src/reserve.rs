@@ -1,52 +1,105 @@
-//! Reserve: take claims for a while, all lines or none.
+//! Reserve: take claims for a while, all reservations and lines of a request or none.
 
 use std::time::Duration;
 
-use domain::id::ReservationId;
-use domain::stock::reservation::{Line, Reservation, State, Step};
+use contract::inventory::v1 as pb;
+use domain::stock::reservation::{Line, Reservation, Shift, State, Step};
 use domain::time;
 use prost::Message as _;
 
 use crate::batch::{Batch, Outcome};
-use crate::command::Cause;
+use crate::command::{Cause, NewClaim};
 use crate::error::Error;
 use crate::wire;
 use crate::wire::ReservationEvent;
 
+/// The most lines, with the parts of kits, that fit into an answer whatever their codes are.
+const SURELY_FITS: usize = 2_000;
+
+/// The most bytes of all reservations of a request: they are one answer.
+const MOST_BYTES: usize = server::MESSAGE_LIMIT - 65_536;
+
+/// What a request finds of one of its reservations.
+enum Claimed {
+    /// It was taken before.
+    Known(pb::Reservation),
+    /// It is to be taken.
+    Fresh(Reservation, Vec<Shift>),
+}
+
 impl Batch {
+    /// `lines` are those of each claim. Nothing is taken before everything is known to be granted.
     pub(crate) fn reserve(
         &mut self,
-        id: ReservationId,
-        lines: Vec<Line>,
+        claims: &[NewClaim],
+        lines: Vec<Vec<Line>>,
         ttl: Duration,
         cause: &Cause,
     ) -> Outcome {
-        if let Some(known) = self.find(id) {
-            return again(known, &lines);
-        }
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        let fresh = Reservation::hold(id, lines, time::after_ms(self.now, ttl_ms), self.now)?;
-        fits(&fresh)?;
-        let shifts = fresh.taking();
-        self.grant(&fresh.lines, &shifts)?;
-        self.carry(fresh, Step::Changed(shifts), cause, ReservationEvent::Held)
+        let until = time::after_ms(self.now, ttl_ms);
+        let mut all = Vec::with_capacity(claims.len());
+        for (index, (claim, lines)) in claims.iter().zip(lines).enumerate() {
+            all.push(if let Some(known) = self.find(claim.id) {
+                Claimed::Known(again(known, &lines)?)
+            } else {
+                let fresh = Reservation::hold(claim.id, lines, until, self.now)?;
+                fits(index, &fresh)?;
+                let shifts = fresh.taking();
+                Claimed::Fresh(fresh, shifts)
+            });
+        }
+        fit_together(&all)?;
+        let fresh = all.iter().filter_map(|claimed| match claimed {
+            Claimed::Known(_) => None,
+            Claimed::Fresh(fresh, shifts) => Some((fresh, shifts.as_slice())),
+        });
+        self.grant(&fresh.collect::<Vec<_>>())?;
+        let carried = all.into_iter().map(|claimed| match claimed {
+            Claimed::Known(known) => Ok(known),
+            Claimed::Fresh(fresh, shifts) => {
+                self.carry(fresh, Step::Changed(shifts), cause, ReservationEvent::Held)
+            }
+        });
+        carried.collect()
     }
 }
 
-/// Every event of a reservation names all its lines, and an event has a limit: kits of many parts and long codes can
+/// The event of a taken reservation names all its lines, and an event has a limit: kits of many parts and long codes can
 /// make a thousand lines too many for it.
-fn fits(fresh: &Reservation) -> Result<(), Error> {
+fn fits(index: usize, fresh: &Reservation) -> Result<(), Error> {
     let is_small = fresh.lines.len() <= 200;
     if is_small || wire::reservation(fresh).encoded_len() <= bus::MAX_PAYLOAD - 4_096 {
         return Ok(());
     }
     let text =
-        format!("with the parts of kits these are {} lines, too many for one claim", fresh.lines.len());
-    Err(Error::field("lines", text))
+        format!("with the parts of kits these are {} lines, too many for one reservation", fresh.lines.len());
+    Err(Error::field(format!("reservations[{index}].lines"), text))
+}
+
+/// The same for the answer that all reservations of a request share.
+fn fit_together(all: &[Claimed]) -> Result<(), Error> {
+    let lines = |claimed: &Claimed| match claimed {
+        Claimed::Known(known) => known.lines.len(),
+        Claimed::Fresh(fresh, _) => fresh.lines.len(),
+    };
+    let lines: usize = all.iter().map(lines).sum();
+    if all.len() == 1 || lines <= SURELY_FITS {
+        return Ok(());
+    }
+    let bytes = |claimed: &Claimed| match claimed {
+        Claimed::Known(known) => known.encoded_len(),
+        Claimed::Fresh(fresh, _) => wire::reservation(fresh).encoded_len(),
+    };
+    if all.iter().map(bytes).sum::<usize>() <= MOST_BYTES {
+        return Ok(());
+    }
+    let text = format!("with the parts of kits these are {lines} lines, too many for one request");
+    Err(Error::field("reservations", text))
 }
 
 /// The same claim under another request id is the same claim; a tombstone or an ended one stays what it is.
-fn again(known: &Reservation, lines: &[Line]) -> Outcome {
+fn again(known: &Reservation, lines: &[Line]) -> Result<pb::Reservation, Error> {
     let same = |(a, b): (&Line, &Line)| (a.line, &a.position, &a.kit) == (b.line, &b.position, &b.kit);
     let is_same = known.lines.len() == lines.len()
         && known.lines.iter().zip(lines).all(|pair| same(pair) && pair.0.taken() == pair.1.taken());

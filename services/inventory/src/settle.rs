@@ -1,18 +1,19 @@
 //! Settle: bring a reservation to the quantities that its fulfillment order reports, and take in what the store found
 //! out about the stock.
 
+use contract::inventory::v1 as pb;
 use domain::stock::movement::Kind;
 use domain::stock::reservation::{Reservation, Step};
 use service::Fault;
 
-use crate::batch::{Batch, Outcome};
+use crate::batch::Batch;
 use crate::command::{Cause, Finding, Found, Settle};
 use crate::error::Error;
 use crate::store::movements::By;
 use crate::wire::ReservationEvent;
 
 impl Batch {
-    pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Outcome {
+    pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Result<pb::Reservation, Error> {
         let mut next = self.get(settle.id)?;
         let step = next.settle(settle.order, &settle.targets)?;
         let given_back = given_back(&step);

@@ -81,8 +81,8 @@ async fn verify_refusals(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]
     let mut ids = BTreeSet::new();
     for command in refused {
         keys.extend(command.request.as_ref().map(Call::request));
-        if let Act::Reserve { id, .. } = command.act {
-            ids.insert(id);
+        if let Act::Reserve { claims, .. } = &command.act {
+            ids.extend(claims.iter().map(|claim| claim.id));
         }
     }
     let saved = inbox::saved_many(tx, &keys).await?;
@@ -94,41 +94,48 @@ async fn verify_refusals(tx: &mut Tx, commands: &[Command], outcomes: &[Outcome]
 }
 
 impl Batch {
-    fn decide(&mut self, command: &Command, claims: Result<Vec<Line>, Error>) -> Outcome {
-        match &command.act {
-            Act::Reserve { id, ttl, .. } => self.reserve(*id, claims?, *ttl, &command.cause),
-            Act::Confirm(confirm) => self.confirm(confirm, claims, &command.cause),
-            Act::Release { id, reason, unless_confirmed } => {
-                self.release(*id, reason, *unless_confirmed, &command.cause)
+    fn decide(&mut self, command: &Command, lines: Result<Vec<Vec<Line>>, Error>) -> Outcome {
+        let cause = &command.cause;
+        let one = match &command.act {
+            Act::Reserve { claims, ttl } => return self.reserve(claims, lines?, *ttl, cause),
+            Act::Release { ids, reason, unless_confirmed } => {
+                return self.release(ids, reason, *unless_confirmed, cause);
             }
-            Act::Extend { id, until } => self.extend(*id, *until, &command.cause),
-            Act::Expire { id } => self.expire(*id, &command.cause),
-            Act::Settle(settle) => self.settle(settle, &command.cause),
-        }
+            Act::Extend { ids, until } => return self.extend(ids, *until, cause),
+            Act::Confirm(confirm) => {
+                self.confirm(confirm, lines.map(|mut lines| lines.pop().unwrap_or_default()), cause)
+            }
+            Act::Expire { id } => self.expire(*id, cause),
+            Act::Settle(settle) => self.settle(settle, cause),
+        };
+        one.map(|one| vec![one])
     }
 }
 
 fn ids(commands: &[Command]) -> Vec<ReservationId> {
-    let ids: BTreeSet<ReservationId> = commands.iter().map(|command| command.act.id()).collect();
-    ids.into_iter().collect()
+    let ids = commands.iter().flat_map(|command| command.act.reservations()).map(|(id, _)| id);
+    ids.collect::<BTreeSet<ReservationId>>().into_iter().collect()
 }
 
 /// The positions that the commands may change, in the order of the locks. What is seen here was read without locks;
 /// should it turn out different under them, a position is missing and the batch is done again.
 fn keys(
     commands: &[Command],
-    claims: &[Result<Vec<Line>, Error>],
+    claims: &[Result<Vec<Vec<Line>>, Error>],
     seen: &HashMap<ReservationId, Reservation>,
     now: Timestamp,
 ) -> Vec<Key> {
     let mut keys: Vec<&Key> = Vec::with_capacity(commands.len());
     for (command, claims) in commands.iter().zip(claims) {
-        match seen.get(&command.act.id()) {
-            Some(reservation) if moves_stock(&command.act, reservation, now) => {
-                keys.extend(reservation.lines.iter().map(|line| &line.position));
+        let claims = claims.as_deref().unwrap_or_default();
+        for (index, (id, _)) in command.act.reservations().enumerate() {
+            match seen.get(&id) {
+                Some(reservation) if moves_stock(&command.act, reservation, now) => {
+                    keys.extend(reservation.lines.iter().map(|line| &line.position));
+                }
+                Some(_) => {}
+                None => keys.extend(claims.get(index).into_iter().flatten().map(|line| &line.position)),
             }
-            Some(_) => {}
-            None => keys.extend(claims.iter().flatten().map(|line| &line.position)),
         }
     }
     keys.sort_unstable();
@@ -204,17 +211,17 @@ impl<'a> Answered<'a> {
 
     /// Keeps an answer; refusals are not kept, they may turn out otherwise the next time.
     fn note(&mut self, command: &Command, outcome: &Outcome) {
-        let (Some(request), Ok(reservation)) = (&command.request, outcome) else { return };
+        let (Some(request), Ok(reservations)) = (&command.request, outcome) else { return };
         if self.repeated(command).is_some() {
             return;
         }
-        // every response message of a reservation verb is { reservation = 1 }
-        let answer = pb::ReserveResponse { reservation: Some(reservation.clone()) };
+        // every response message of a reservation verb is { repeated reservations = 1 }
+        let answer = pb::ReserveResponse { reservations: reservations.clone() };
         self.now.entry(request.id).or_default().push(request.record(&answer));
     }
 }
 
 fn saved_answer(reply: &[u8]) -> Outcome {
     let reply: pb::ReserveResponse = once::reply(reply)?;
-    Ok(reply.reservation.ok_or_else(|| Fault::unreadable("a kept answer without a reservation"))?)
+    Ok(reply.reservations)
 }

@@ -13,38 +13,87 @@ use super::{
 
 const RESERVE: &[Row<inv::ReserveRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("no reservation", |r| r.reservation_id.clear(), Fields(&["reservation_id"])),
-    ("order for a reservation", |r| r.reservation_id = nobody("ord_"), Fields(&["reservation_id"])),
+    ("no reservation", |r| one(r).reservation_id.clear(), Fields(&["reservations[0].reservation_id"])),
+    (
+        "order for a reservation",
+        |r| one(r).reservation_id = nobody("ord_"),
+        Fields(&["reservations[0].reservation_id"]),
+    ),
     (
         "reservation in upper case",
-        |r| r.reservation_id = nobody("rsv_").to_uppercase(),
-        Fields(&["reservation_id"]),
+        |r| one(r).reservation_id = nobody("rsv_").to_uppercase(),
+        Fields(&["reservations[0].reservation_id"]),
     ),
     (
         "reservation in braces",
-        |r| r.reservation_id = format!("rsv_{{{NOBODY}}}"),
-        Fields(&["reservation_id"]),
+        |r| one(r).reservation_id = format!("rsv_{{{NOBODY}}}"),
+        Fields(&["reservations[0].reservation_id"]),
     ),
-    ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
+    ("no lines", |r| one(r).lines.clear(), Fields(&["reservations[0].lines"])),
     (
         "1,001 lines",
-        |r| r.lines = (1..=1_001).map(|line| claim(line, "TEA", 1)).collect(),
-        Fields(&["lines"]),
+        |r| one(r).lines = (1..=1_001).map(|line| claim(line, "TEA", 1)).collect(),
+        Fields(&["reservations[0].lines"]),
     ),
-    ("line 0", |r| r.lines[0].line = 0, Fields(&["lines[0].line"])),
-    ("line twice", |r| r.lines.push(claim(1, "CUP", 1)), Fields(&["lines[1].line"])),
-    ("no node", |r| r.lines[0].node_id.clear(), Fields(&["lines[0].node_id"])),
-    ("no SKU", |r| r.lines[0].sku.clear(), Fields(&["lines[0].sku"])),
-    ("SKU of nobody", |r| r.lines.push(claim(2, "NONE", 1)), Fields(&["lines[1].sku"])),
-    ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
-    ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
-    ("greatest quantity", |r| r.lines[0].quantity = i64::MAX, Fields(&["lines[0].quantity"])),
-    ("a million and one", |r| r.lines[0].quantity = 1_000_001, Fields(&["lines[0].quantity"])),
-    ("node without stock", |r| r.lines[0].node_id = "n".to_owned(), No(Code::FailedPrecondition, "NO_STOCK")),
-    ("more than there is", |r| r.lines[0].quantity = 1_001, No(Code::FailedPrecondition, "NO_STOCK")),
+    ("line 0", |r| one(r).lines[0].line = 0, Fields(&["reservations[0].lines[0].line"])),
+    ("line twice", |r| one(r).lines.push(claim(1, "CUP", 1)), Fields(&["reservations[0].lines[1].line"])),
+    ("no node", |r| one(r).node_id.clear(), Fields(&["reservations[0].node_id"])),
+    ("no SKU", |r| one(r).lines[0].sku.clear(), Fields(&["reservations[0].lines[0].sku"])),
+    ("SKU of nobody", |r| one(r).lines.push(claim(2, "NONE", 1)), Fields(&["reservations[0].lines[1].sku"])),
+    ("nothing of it", |r| one(r).lines[0].quantity = 0, Fields(&["reservations[0].lines[0].quantity"])),
+    (
+        "least quantity",
+        |r| one(r).lines[0].quantity = i64::MIN,
+        Fields(&["reservations[0].lines[0].quantity"]),
+    ),
+    (
+        "greatest quantity",
+        |r| one(r).lines[0].quantity = i64::MAX,
+        Fields(&["reservations[0].lines[0].quantity"]),
+    ),
+    (
+        "a million and one",
+        |r| one(r).lines[0].quantity = 1_000_001,
+        Fields(&["reservations[0].lines[0].quantity"]),
+    ),
+    ("node without stock", |r| one(r).node_id = "n".to_owned(), No(Code::FailedPrecondition, "NO_STOCK")),
+    ("more than there is", |r| one(r).lines[0].quantity = 1_001, No(Code::FailedPrecondition, "NO_STOCK")),
     (
         "more than there is, over many lines",
-        |r| r.lines = (1..=1_000).map(|line| claim(line, "TEA", 1_000_000)).collect(),
+        |r| one(r).lines = (1..=1_000).map(|line| claim(line, "TEA", 1_000_000)).collect(),
+        No(Code::FailedPrecondition, "NO_STOCK"),
+    ),
+    ("no reservations", |r| r.reservations.clear(), Fields(&["reservations"])),
+    (
+        "51 reservations",
+        |r| r.reservations = (0..51).map(|_| reservation(&format!("rsv_{}", fresh()), 1)).collect(),
+        Fields(&["reservations"]),
+    ),
+    (
+        "2,001 lines together",
+        |r| {
+            let lines = |of: u32| (1..=of).map(|line| claim(line, "TEA", 1)).collect();
+            let node_id = NODE.to_owned();
+            let one = |of| inv::NewReservation {
+                reservation_id: format!("rsv_{}", fresh()),
+                node_id: node_id.clone(),
+                lines: lines(of),
+            };
+            r.reservations = vec![one(1_000), one(1_000), one(1)];
+        },
+        Fields(&["reservations"]),
+    ),
+    (
+        "the same reservation twice",
+        |r| r.reservations.push(r.reservations[0].clone()),
+        Fields(&["reservations[1].reservation_id"]),
+    ),
+    (
+        "more than there is, over two reservations",
+        |r| {
+            one(r).lines[0].quantity = 999;
+            r.reservations.push(reservation(&format!("rsv_{}", fresh()), 2));
+        },
         No(Code::FailedPrecondition, "NO_STOCK"),
     ),
     ("no time", |r| r.ttl = None, Fields(&["ttl"])),
@@ -62,8 +111,17 @@ fn length(seconds: i64, nanos: i32) -> Option<Duration> {
     Some(Duration { seconds, nanos })
 }
 
+fn one(request: &mut inv::ReserveRequest) -> &mut inv::NewReservation {
+    &mut request.reservations[0]
+}
+
+fn reservation(id: &str, tea: i64) -> inv::NewReservation {
+    let lines = vec![claim(1, "TEA", tea)];
+    inv::NewReservation { reservation_id: id.to_owned(), node_id: NODE.to_owned(), lines }
+}
+
 fn claim(line: u32, sku: &str, quantity: i64) -> inv::ReserveLine {
-    inv::ReserveLine { line, node_id: NODE.to_owned(), sku: sku.to_owned(), quantity }
+    inv::ReserveLine { line, sku: sku.to_owned(), quantity }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,8 +130,7 @@ async fn a_bad_reservation_is_refused_and_claims_nothing() {
     let before = Census::of(&ops).await;
     let good = inv::ReserveRequest {
         request_id: REQUEST_ID.to_owned(),
-        reservation_id: nobody("rsv_"),
-        lines: vec![claim(1, "TEA", 3)],
+        reservations: vec![reservation(&nobody("rsv_"), 3)],
         ttl: length(60, 0),
     };
     let reserve = async |request| ops.clients.inventory.clone().reserve(request).await;
@@ -82,12 +139,12 @@ async fn a_bad_reservation_is_refused_and_claims_nothing() {
     refused(INVENTORY, good.clone(), &[], &reserve).await;
 
     let after: &[Row<inv::ReserveRequest>] = &[
-        ("another body", |r| r.lines[0].quantity = 4, No(Code::InvalidArgument, "REQUEST_ID_REUSED")),
+        ("another body", |r| one(r).lines[0].quantity = 4, No(Code::InvalidArgument, "REQUEST_ID_REUSED")),
         (
             "other lines under the same name",
             |r| {
                 r.request_id = fresh();
-                r.lines[0].quantity = 4;
+                one(r).lines[0].quantity = 4;
             },
             No(Code::AlreadyExists, "RESERVATION_EXISTS"),
         ),
@@ -100,7 +157,18 @@ async fn a_bad_reservation_is_refused_and_claims_nothing() {
 
 const RELEASE: &[Row<inv::ReleaseReservationRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
+    ("no reservations", |r| r.reservation_ids.clear(), Fields(&["reservation_ids"])),
+    (
+        "51 reservations",
+        |r| r.reservation_ids = (0..51).map(|_| format!("rsv_{}", fresh())).collect(),
+        Fields(&["reservation_ids"]),
+    ),
+    (
+        "the same reservation twice",
+        |r| r.reservation_ids.push(r.reservation_ids[0].clone()),
+        Fields(&["reservation_ids[1]"]),
+    ),
+    ("another kind", |r| r.reservation_ids = vec![nobody("prm_")], Fields(&["reservation_ids[0]"])),
     ("no reason", |r| r.reason.clear(), Fields(&["reason"])),
     ("reason in lower case", |r| r.reason = "why".to_owned(), Fields(&["reason"])),
     ("reason of 64", |r| r.reason = "R".repeat(64), Fields(&["reason"])),
@@ -108,8 +176,19 @@ const RELEASE: &[Row<inv::ReleaseReservationRequest>] = &[
 
 const EXTEND: &[Row<inv::ExtendReservationRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("another kind", |r| r.reservation_id = nobody("prm_"), Fields(&["reservation_id"])),
-    ("nobody", |r| r.reservation_id = nobody("rsv_"), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
+    ("no reservations", |r| r.reservation_ids.clear(), Fields(&["reservation_ids"])),
+    (
+        "51 reservations",
+        |r| r.reservation_ids = (0..51).map(|_| format!("rsv_{}", fresh())).collect(),
+        Fields(&["reservation_ids"]),
+    ),
+    (
+        "the same reservation twice",
+        |r| r.reservation_ids.push(r.reservation_ids[0].clone()),
+        Fields(&["reservation_ids[1]"]),
+    ),
+    ("another kind", |r| r.reservation_ids = vec![nobody("prm_")], Fields(&["reservation_ids[0]"])),
+    ("nobody", |r| r.reservation_ids.push(nobody("rsv_")), No(Code::NotFound, "RESERVATION_NOT_FOUND")),
     ("no time", |r| r.expire_time = None, Fields(&["expire_time"])),
     ("nanos -1", |r| r.expire_time = at(1, -1), Fields(&["expire_time"])),
     ("year 10000", |r| r.expire_time = at(YEAR_10000, 0), Fields(&["expire_time"])),
@@ -124,29 +203,28 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
     let reservation_id = format!("rsv_{}", fresh());
     let claimed = inv::ReserveRequest {
         request_id: fresh(),
-        reservation_id: reservation_id.clone(),
-        lines: vec![claim(1, "TEA", 3)],
+        reservations: vec![reservation(&reservation_id, 3)],
         ttl: length(600, 0),
     };
-    let now = stock.clone().reserve(claimed).await.expect("reserved").into_inner().reservation;
-    let until = now.clone().and_then(|held| held.expire_time);
+    let now = stock.clone().reserve(claimed).await.expect("reserved").into_inner().reservations;
+    let until = now[0].expire_time;
     let before = Census::of(&ops).await;
 
     let request_id = REQUEST_ID.to_owned();
     let good = inv::ExtendReservationRequest {
         request_id: request_id.clone(),
-        reservation_id: reservation_id.clone(),
+        reservation_ids: vec![reservation_id.clone()],
         expire_time: until,
     };
     let extend = async |request| stock.clone().extend_reservation(request).await;
     refused_only(INVENTORY, &good, EXTEND, &extend).await;
     let past = inv::ExtendReservationRequest { request_id: fresh(), expire_time: at(-1, 0), ..good };
-    let held = extend(past).await.expect("an earlier end changes nothing").into_inner().reservation;
+    let held = extend(past).await.expect("an earlier end changes nothing").into_inner().reservations;
     assert_eq!(held, now);
 
     let good = inv::ReleaseReservationRequest {
         request_id: request_id.clone(),
-        reservation_id: reservation_id.clone(),
+        reservation_ids: vec![reservation_id.clone()],
         reason: "TEST".to_owned(),
     };
     let release = async |request| stock.clone().release_reservation(request).await;
@@ -164,20 +242,22 @@ async fn a_reservation_that_is_over_takes_no_more_commands() {
     let reservation_id = nobody("rsv_");
     let release = inv::ReleaseReservationRequest {
         request_id: fresh(),
-        reservation_id: reservation_id.clone(),
+        reservation_ids: vec![reservation_id.clone()],
         reason: "TEST".to_owned(),
     };
     stock.clone().release_reservation(release.clone()).await.expect("a release may come before its reserve");
     let reserve = inv::ReserveRequest {
         request_id: fresh(),
-        reservation_id: reservation_id.clone(),
-        lines: vec![claim(1, "TEA", 3)],
+        reservations: vec![reservation(&reservation_id, 3)],
         ttl: length(600, 0),
     };
     let over = No(Code::FailedPrecondition, "RESERVATION_RELEASED");
     is_refused("reserve", INVENTORY, over, stock.clone().reserve(reserve).await);
-    let extend =
-        inv::ExtendReservationRequest { request_id: fresh(), reservation_id, expire_time: at(86_400, 0) };
+    let extend = inv::ExtendReservationRequest {
+        request_id: fresh(),
+        reservation_ids: vec![reservation_id],
+        expire_time: at(86_400, 0),
+    };
     is_refused("extend", INVENTORY, over, stock.clone().extend_reservation(extend).await);
     let again = inv::ReleaseReservationRequest { request_id: fresh(), ..release };
     stock.clone().release_reservation(again).await.expect("what is released stays so");

@@ -65,7 +65,7 @@ impl Fulfillment {
         let until = until.checked_add(self.config.stock_margin()).unwrap_or(Timestamp::MAX);
         let request = stock::ExtendReservationRequest {
             request_id: id::derived("promise.extend", &format!("{token}|{until}")).to_string(),
-            reservation_id: ReservationId::new(token.uuid()).to_string(),
+            reservation_ids: vec![ReservationId::new(token.uuid()).to_string()],
             expire_time: Some(timestamp(until)),
         };
         match self.inventory.clone().extend_reservation(request).await {

@@ -12,12 +12,13 @@ use domain::id::{self, PromiseToken, ReservationId};
 use domain::promise::token::{Refusal, State};
 use domain::promise::{Offer, Reason, Refused};
 use jiff::{SignedDuration, Timestamp};
+use server::Violation;
 use tonic::{Code, Status};
 
 use super::batch::{Done, Job};
 use crate::Fulfillment;
 use crate::error::{Error, NotPromised, Shortage};
-use crate::promise::command::HoldCommand;
+use crate::promise::command::{HoldCommand, Line};
 use crate::store::promise::{Record, Stored};
 use crate::store::{self};
 use crate::wire::promise as wire;
@@ -172,19 +173,19 @@ impl Fulfillment {
         mut is_first: bool,
     ) -> Result<(), Unreserved> {
         let ttl = ttl + self.config.stock_margin();
+        let line = |line: &Line| stock::ReserveLine {
+            line: line.number,
+            sku: line.sku.to_string(),
+            quantity: line.quantity,
+        };
+        let reservation = stock::NewReservation {
+            reservation_id: ReservationId::new(promise.token.uuid()).to_string(),
+            node_id: promise.node.to_string(),
+            lines: hold.lines.iter().map(line).collect(),
+        };
         let request = stock::ReserveRequest {
             request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
-            reservation_id: ReservationId::new(promise.token.uuid()).to_string(),
-            lines: hold
-                .lines
-                .iter()
-                .map(|line| stock::ReserveLine {
-                    line: line.number,
-                    node_id: promise.node.to_string(),
-                    sku: line.sku.to_string(),
-                    quantity: line.quantity,
-                })
-                .collect(),
+            reservations: vec![reservation],
             ttl: Some(wire_duration(ttl)),
         };
         let mut pauses = RESERVE_AGAIN_AFTER.into_iter();
@@ -199,14 +200,14 @@ impl Fulfillment {
             }
             is_first = false;
         };
-        let state = answer.reservation.map(|reservation| reservation.state());
-        match state {
-            Some(stock::ReservationState::Held | stock::ReservationState::Confirmed) => Ok(()),
-            // The answer to an earlier call, whose stock was released since.
-            Some(_) | None => {
-                Err(Unreserved::Unknown(Status::aborted("the stock was reserved and released")))
-            }
+        let is_held = |reservation: &stock::Reservation| {
+            matches!(reservation.state(), stock::ReservationState::Held | stock::ReservationState::Confirmed)
+        };
+        if !answer.reservations.is_empty() && answer.reservations.iter().all(is_held) {
+            return Ok(());
         }
+        // The answer to an earlier call, whose stock was released since.
+        Err(Unreserved::Unknown(Status::aborted("the stock was reserved and released")))
     }
 
     async fn grant(&self, promise: Stored, ttl: SignedDuration) -> Result<Stored, Error> {
@@ -222,7 +223,7 @@ impl Fulfillment {
     fn refused_by_inventory(&self, hold: &HoldCommand, status: Status) -> Error {
         let violations = server::status::violations(&status);
         if !violations.is_empty() {
-            return Fault::Invalid(violations).into();
+            return Fault::Invalid(of_cart(violations)).into();
         }
         if status.code() != Code::FailedPrecondition {
             return Error::field("lines", status.message());
@@ -250,6 +251,15 @@ impl Fulfillment {
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
         Error::NotPromised(Box::new(NotPromised { node, method, refused, shortage, alternatives }))
     }
+}
+
+/// The fields of the cart that inventory's fields stand for.
+fn of_cart(violations: Vec<Violation>) -> Vec<Violation> {
+    let ours = |violation: Violation| {
+        let field = violation.field.strip_prefix("reservations[0].").unwrap_or(&violation.field);
+        Violation::new(field, violation.description)
+    };
+    violations.into_iter().map(ours).collect()
 }
 
 /// Why there is no stock for a promise.

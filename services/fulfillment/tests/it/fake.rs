@@ -24,7 +24,7 @@ struct Shelf {
 struct Books {
     shelves: BTreeMap<(String, String), Shelf>,
     kits: Vec<stock::Sku>,
-    held: HashMap<String, Vec<stock::ReserveLine>>,
+    held: HashMap<String, stock::NewReservation>,
     gone: HashSet<String>,
     expires: HashMap<String, i64>,
     /// Answers that are lost: the call takes effect, and its caller hears nothing.
@@ -115,8 +115,13 @@ impl FakeInventory {
     }
 }
 
-fn reservation(id: &str, state: stock::ReservationState) -> stock::Reservation {
-    stock::Reservation { reservation_id: id.to_owned(), state: state.into(), ..Default::default() }
+fn reservations(ids: &[String], state: stock::ReservationState) -> Vec<stock::Reservation> {
+    let one = |id: &String| stock::Reservation {
+        reservation_id: id.clone(),
+        state: state.into(),
+        ..Default::default()
+    };
+    ids.iter().map(one).collect()
 }
 
 impl Books {
@@ -133,38 +138,45 @@ impl Books {
             };
             server::status(reason, "inventory.entrepot", message.to_owned(), facts)
         };
-        if self.gone.contains(&asked.reservation_id) {
+        if asked.reservations.iter().any(|claim| self.gone.contains(&claim.reservation_id)) {
             return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));
         }
-        if self.held.contains_key(&asked.reservation_id) {
-            return Ok(());
-        }
-        for (i, line) in asked.lines.iter().enumerate() {
-            if !self.shelves.keys().any(|(_, sku)| *sku == line.sku) {
-                let violation = Violation::new(format!("lines[{i}].sku"), "is unknown");
-                return Err(server::invalid("inventory.entrepot", vec![violation]));
+        let is_new = |claim: &&stock::NewReservation| !self.held.contains_key(&claim.reservation_id);
+        let claims: Vec<stock::NewReservation> = asked.reservations.iter().filter(is_new).cloned().collect();
+        let mut wanted: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for (r, claim) in claims.iter().enumerate() {
+            for (i, line) in claim.lines.iter().enumerate() {
+                if !self.shelves.keys().any(|(_, sku)| *sku == line.sku) {
+                    let violation = Violation::new(format!("reservations[{r}].lines[{i}].sku"), "is unknown");
+                    return Err(server::invalid("inventory.entrepot", vec![violation]));
+                }
+                *wanted.entry((claim.node_id.clone(), line.sku.clone())).or_default() += line.quantity;
             }
         }
-        for line in &asked.lines {
-            let key = (line.node_id.clone(), line.sku.clone());
-            let wanted: i64 = asked.lines.iter().filter(|l| l.sku == line.sku).map(|l| l.quantity).sum();
-            let available = self.shelves.get(&key).map_or(0, |shelf| shelf.on_hand - shelf.reserved);
-            if available < wanted {
+        for ((node, sku), wanted) in &wanted {
+            let shelf = self.shelves.get(&(node.clone(), sku.clone()));
+            let available = shelf.map_or(0, |shelf| shelf.on_hand - shelf.reserved);
+            if available < *wanted {
+                let wants = |claim: &&stock::NewReservation| {
+                    claim.node_id == *node && claim.lines.iter().any(|line| line.sku == *sku)
+                };
+                let first = claims.iter().find(wants).map(|claim| claim.reservation_id.clone());
                 let facts = vec![
-                    ("sku".to_owned(), line.sku.clone()),
+                    ("reservation_id".to_owned(), first.unwrap_or_default()),
+                    ("sku".to_owned(), sku.clone()),
                     ("wanted".to_owned(), wanted.to_string()),
                     ("available".to_owned(), available.to_string()),
                 ];
                 return Err(refused("NO_STOCK", "not enough", facts));
             }
         }
-        for line in &asked.lines {
-            if let Some(shelf) = self.shelves.get_mut(&(line.node_id.clone(), line.sku.clone())) {
-                shelf.reserved += line.quantity;
+        for (key, units) in wanted {
+            if let Some(shelf) = self.shelves.get_mut(&key) {
+                shelf.reserved += units;
                 shelf.version += 1;
             }
         }
-        self.held.insert(asked.reservation_id.clone(), asked.lines.clone());
+        self.held.extend(claims.into_iter().map(|claim| (claim.reservation_id.clone(), claim)));
         Ok(())
     }
 }
@@ -206,30 +218,34 @@ impl InventoryService for FakeInventory {
             return Err(Status::invalid_argument("ttl: must be at most 7 days"));
         }
         books.reserve(&asked)?;
-        books.ttl.insert(asked.reservation_id.clone(), ttl);
+        books.ttl.extend(asked.reservations.iter().map(|claim| (claim.reservation_id.clone(), ttl)));
         if books.lost > 0 {
             books.lost -= 1;
             return Err(Status::unavailable("the answer was lost"));
         }
-        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
-        Ok(Response::new(stock::ReserveResponse { reservation }))
+        let ids: Vec<String> = asked.reservations.into_iter().map(|claim| claim.reservation_id).collect();
+        let reservations = reservations(&ids, stock::ReservationState::Held);
+        Ok(Response::new(stock::ReserveResponse { reservations }))
     }
 
     async fn release_reservation(
         &self,
         request: Request<stock::ReleaseReservationRequest>,
     ) -> Result<Response<stock::ReleaseReservationResponse>, Status> {
-        let id = request.into_inner().reservation_id;
+        let ids = request.into_inner().reservation_ids;
         let mut books = self.books();
         books.up()?;
-        for line in books.held.remove(&id).unwrap_or_default() {
-            if let Some(shelf) = books.shelves.get_mut(&(line.node_id, line.sku)) {
-                shelf.reserved -= line.quantity;
+        for id in &ids {
+            let claim = books.held.remove(id).unwrap_or_default();
+            for line in claim.lines {
+                if let Some(shelf) = books.shelves.get_mut(&(claim.node_id.clone(), line.sku)) {
+                    shelf.reserved -= line.quantity;
+                }
             }
+            books.gone.insert(id.clone());
         }
-        books.gone.insert(id.clone());
-        let reservation = Some(reservation(&id, stock::ReservationState::Released));
-        Ok(Response::new(stock::ReleaseReservationResponse { reservation }))
+        let reservations = reservations(&ids, stock::ReservationState::Released);
+        Ok(Response::new(stock::ReleaseReservationResponse { reservations }))
     }
 
     async fn extend_reservation(
@@ -240,19 +256,19 @@ impl InventoryService for FakeInventory {
         let pause = {
             let mut books = self.books();
             books.up()?;
-            if !books.held.contains_key(&asked.reservation_id) {
+            if !asked.reservation_ids.iter().all(|id| books.held.contains_key(id)) {
                 return Err(Status::failed_precondition("gone"));
             }
             let until = asked.expire_time.map_or(0, |until| until.seconds);
-            books.expires.insert(asked.reservation_id.clone(), until);
+            books.expires.extend(asked.reservation_ids.iter().map(|id| (id.clone(), until)));
             books.extension.take()
         };
         if let Some(pause) = pause {
             pause.reached.notify_one();
             pause.go_on.notified().await;
         }
-        let reservation = Some(reservation(&asked.reservation_id, stock::ReservationState::Held));
-        Ok(Response::new(stock::ExtendReservationResponse { reservation }))
+        let reservations = reservations(&asked.reservation_ids, stock::ReservationState::Held);
+        Ok(Response::new(stock::ExtendReservationResponse { reservations }))
     }
 
     async fn get_sku(

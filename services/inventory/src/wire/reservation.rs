@@ -1,27 +1,44 @@
 //! Requests on reservations, and reservations in answers.
 
 use std::collections::HashSet;
+use std::fmt::Arguments;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
-use domain::id::{self, ReservationId, Uuid};
+use domain::id::{self, NodeId, ReservationId, Sku};
 use domain::quantity::Quantity;
+use domain::stock::Key;
 use domain::stock::reservation::{LONGEST_HOLD, Line, Reservation, State};
 use domain::time;
 use jiff::Timestamp;
 use server::Principal;
 use service::{Call, Fields};
 
-use super::{MAX_LINES, call, key, timestamp};
-use crate::command::{Act, Cause, Command, Wanted};
+use super::{MAX_LINES, call, timestamp};
+use crate::command::{Act, Cause, Command, NewClaim, Wanted};
 use crate::error::Error;
 
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = LONGEST_HOLD.unsigned_abs();
 
-fn reservation_id(fields: &mut Fields, text: &str) -> ReservationId {
-    let id = fields.take("reservation_id", text.parse::<ReservationId>());
-    id.unwrap_or(ReservationId::new(Uuid::nil()))
+/// The most reservations of a request.
+const MAX_RESERVATIONS: usize = 50;
+
+/// The most lines of all reservations of a request.
+const MAX_LINES_TOGETHER: usize = 2_000;
+
+/// The reservations that a request names.
+fn reservation_ids(fields: &mut Fields, texts: &[String]) -> Vec<ReservationId> {
+    fields.count("reservation_ids", texts.len(), MAX_RESERVATIONS);
+    let mut ids = Vec::with_capacity(texts.len().min(MAX_RESERVATIONS));
+    for (index, text) in texts.iter().take(MAX_RESERVATIONS).enumerate() {
+        let field = format_args!("reservation_ids[{index}]");
+        if let Some(id) = fields.take(field, text.parse::<ReservationId>()) {
+            fields.check(!ids.contains(&id), field, "duplicate");
+            ids.push(id);
+        }
+    }
+    ids
 }
 
 fn command(principal: &Principal, call: Option<Call>, act: Act) -> Command {
@@ -31,24 +48,46 @@ fn command(principal: &Principal, call: Option<Call>, act: Act) -> Command {
 pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Result<Command, Error> {
     let mut fields = Fields::default();
     let call = call(&mut fields, principal, "reserve", &message.request_id, &message);
-    let id = reservation_id(&mut fields, &message.reservation_id);
     let ttl = ttl(&mut fields, message.ttl.as_ref());
-    fields.count("lines", message.lines.len(), MAX_LINES);
+    fields.count("reservations", message.reservations.len(), MAX_RESERVATIONS);
+    let lines: usize = message.reservations.iter().map(|reservation| reservation.lines.len()).sum();
+    let is_too_much = message.reservations.len() > 1 && lines > MAX_LINES_TOGETHER;
+    let why = format_args!("must have at most {MAX_LINES_TOGETHER} lines together, has {lines}");
+    fields.check(!is_too_much, "reservations", why);
+    let most = if is_too_much { 0 } else { MAX_RESERVATIONS };
+    let mut claims: Vec<NewClaim> = Vec::with_capacity(message.reservations.len().min(MAX_RESERVATIONS));
+    for (index, reservation) in message.reservations.into_iter().take(most).enumerate() {
+        let prefix = format_args!("reservations[{index}].");
+        if let Some(claim) = new_claim(&mut fields, prefix, reservation) {
+            let is_new = claims.iter().all(|other| other.id != claim.id);
+            fields.check(is_new, format_args!("{prefix}reservation_id"), "duplicate");
+            claims.push(claim);
+        }
+    }
+    fields.done()?;
+    Ok(command(principal, call, Act::Reserve { claims, ttl }))
+}
+
+fn new_claim(fields: &mut Fields, prefix: Arguments<'_>, message: pb::NewReservation) -> Option<NewClaim> {
+    let id =
+        fields.take(format_args!("{prefix}reservation_id"), message.reservation_id.parse::<ReservationId>());
+    let node = fields.take(format_args!("{prefix}node_id"), NodeId::new(message.node_id));
+    fields.count(format_args!("{prefix}lines"), message.lines.len(), MAX_LINES);
     let mut lines: Vec<Wanted> = Vec::with_capacity(message.lines.len().min(MAX_LINES));
     let is_basket = message.lines.len() > 1;
     let mut seen = HashSet::new();
     for (index, line) in message.lines.into_iter().take(MAX_LINES).enumerate() {
-        let prefix = format_args!("lines[{index}].");
+        let prefix = format_args!("{prefix}lines[{index}].");
         fields.check(line.line > 0, format_args!("{prefix}line"), "must be at least 1");
         fields.check(!is_basket || seen.insert(line.line), format_args!("{prefix}line"), "duplicate");
-        let position = key(&mut fields, prefix, line.node_id, line.sku);
+        let sku = fields.take(format_args!("{prefix}sku"), Sku::new(line.sku));
         let units = fields.take(format_args!("{prefix}quantity"), Quantity::new(line.quantity));
-        if let (Some(position), Some(units)) = (position, units) {
+        if let (Some(node), Some(sku), Some(units)) = (&node, sku, units) {
+            let position = Key { node: node.clone(), sku };
             lines.push(Wanted { line: line.line, position, units: units.get() });
         }
     }
-    fields.done()?;
-    Ok(command(principal, call, Act::Reserve { id, lines, ttl }))
+    Some(NewClaim { id: id?, lines })
 }
 
 fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
@@ -68,10 +107,10 @@ pub(crate) fn release(
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
     let call = call(&mut fields, principal, "release", &message.request_id, &message);
-    let id = reservation_id(&mut fields, &message.reservation_id);
+    let ids = reservation_ids(&mut fields, &message.reservation_ids);
     fields.check(is_reason(&message.reason), "reason", "must be 1 to 63 of A-Z 0-9 _");
     fields.done()?;
-    Ok(command(principal, call, Act::Release { id, reason: message.reason, unless_confirmed: true }))
+    Ok(command(principal, call, Act::Release { ids, reason: message.reason, unless_confirmed: true }))
 }
 
 fn is_reason(text: &str) -> bool {
@@ -86,13 +125,13 @@ pub(crate) fn extend(
 ) -> Result<Command, Error> {
     let mut fields = Fields::default();
     let call = call(&mut fields, principal, "extend", &message.request_id, message);
-    let id = reservation_id(&mut fields, &message.reservation_id);
+    let ids = reservation_ids(&mut fields, &message.reservation_ids);
     let until = fields.required_time("expire_time", message.expire_time);
     let latest = time::after_ms(now, i64::try_from(MAX_TTL.as_millis()).unwrap_or(i64::MAX));
     let is_near = until.is_none_or(|until| until <= latest);
     fields.check(is_near, "expire_time", "must be at most 7 days from now");
     fields.done()?;
-    Ok(command(principal, call, Act::Extend { id, until: until.unwrap_or(now) }))
+    Ok(command(principal, call, Act::Extend { ids, until: until.unwrap_or(now) }))
 }
 
 pub(crate) fn reservation_key(text: &str) -> Result<ReservationId, Error> {
@@ -100,6 +139,7 @@ pub(crate) fn reservation_key(text: &str) -> Result<ReservationId, Error> {
 }
 
 pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {
+    let node = reservation.lines.first().map(|line| &line.position.node);
     pb::Reservation {
         reservation_id: reservation.id.to_string(),
         state: state(reservation.state).into(),
@@ -107,6 +147,7 @@ pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {
         expire_time: reservation.state.until().map(timestamp),
         version: reservation.version,
         create_time: Some(timestamp(reservation.created_at)),
+        node_id: node.map(|node| node.as_str().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -123,7 +164,6 @@ fn state(state: State) -> pb::ReservationState {
 fn line(line: &Line) -> pb::ReservationLine {
     pb::ReservationLine {
         line: line.line,
-        node_id: line.position.node.as_str().to_owned(),
         sku: line.position.sku.as_str().to_owned(),
         held: line.held,
         consumed: line.consumed,

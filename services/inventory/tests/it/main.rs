@@ -7,6 +7,10 @@ mod close;
 mod events;
 mod feeds;
 mod goods;
+mod many;
+#[expect(dead_code, unreachable_pub, reason = "other crates include this file too")]
+#[path = "../../../../tests/src/proxy.rs"]
+mod proxy;
 mod races;
 mod reservations;
 mod schema;

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use inventory::Config;
 use tonic::{Code, Status};
 
-use crate::world::{Client, Service, World, line, reason, reserve, rsv, worlds};
+use crate::world::{Client, Service, World, claim, line, reason, reserve, rsv, single, worlds};
 
 /// The service a second time on the same data, as in another process.
 async fn second(world: &World) -> Service {
@@ -20,7 +20,7 @@ async fn second(world: &World) -> Service {
 }
 
 async fn call(mut client: Client, request: pb::ReserveRequest) -> Result<pb::Reservation, Status> {
-    Ok(client.reserve(request).await?.into_inner().reservation.unwrap())
+    Ok(single(client.reserve(request).await?.into_inner().reservations))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +67,7 @@ async fn baskets_in_any_order_never_deadlock() {
                 if n % 3 == 0 {
                     let request = pb::ReleaseReservationRequest {
                         request_id: crate::world::fresh(),
-                        reservation_id: held.reservation_id,
+                        reservation_ids: vec![held.reservation_id],
                         reason: "TEST".to_owned(),
                     };
                     client.clone().release_reservation(request).await?;
@@ -97,9 +97,12 @@ async fn the_same_request_many_times_at_once_has_one_effect_and_one_answer() {
             assert!(answers.iter().all(|answer| answer.as_ref().unwrap().as_ref().unwrap() == first));
         }
         // the same id with another body, at once: one of them is served, the others are refused
-        let ours = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
-        let bodies = (1..=8)
-            .map(|units| pb::ReserveRequest { lines: vec![line(1, "n1", "A", units)], ..ours.clone() });
+        let id = rsv();
+        let ours = reserve(&id, vec![line(1, "n1", "A", 1)]);
+        let bodies = (1..=8).map(|units| pb::ReserveRequest {
+            reservations: vec![claim(&id, vec![line(1, "n1", "A", units)])],
+            ..ours.clone()
+        });
         let answers = bodies.enumerate().map(|(n, body)| tokio::spawn(call(clients[n % 2].clone(), body)));
         let answers = join_all(answers.collect::<Vec<_>>()).await;
         let (served, refused): (Vec<_>, Vec<_>) =

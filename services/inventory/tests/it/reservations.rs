@@ -4,7 +4,9 @@ use contract::inventory::v1 as pb;
 use pb::ReservationState::{Confirmed, Consumed, Expired, Held, Released};
 use tonic::Code;
 
-use crate::world::{after, fields, fresh, kit, line, proto, reason, reserve, rsv, seconds, worlds};
+use crate::world::{
+    after, claim, fields, fresh, kit, line, proto, reason, reserve, reserve_all, rsv, seconds, worlds,
+};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 const OTHER: &str = "ord_0195d000-0000-7000-8000-000000000002";
@@ -62,18 +64,20 @@ async fn the_same_sku_twice_in_a_basket_is_summed() {
 async fn a_repeated_request_gets_the_first_answer_also_when_the_stock_is_gone() {
     for world in worlds().await {
         world.stock("n1", &[("A", 1)]).await;
-        let request = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
+        let id = rsv();
+        let request = reserve(&id, vec![line(1, "n1", "A", 1)]);
         let first = world.client().reserve(request.clone()).await.unwrap().into_inner();
         let again = world.client().reserve(request.clone()).await.unwrap().into_inner();
         assert_eq!(first, again);
         assert_eq!(world.stands("n1", "A").await, (1, 1));
 
-        let other = pb::ReserveRequest { lines: vec![line(1, "n1", "A", 2)], ..request.clone() };
+        let other = vec![claim(&id, vec![line(1, "n1", "A", 2)])];
+        let other = pb::ReserveRequest { reservations: other, ..request.clone() };
         let refused = world.client().reserve(other).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "REQUEST_ID_REUSED"));
 
         // the claim goes on, the answer stays what it was
-        world.release(&request.reservation_id).await.unwrap();
+        world.release(&id).await.unwrap();
         assert_eq!(world.client().reserve(request).await.unwrap().into_inner(), first);
         world.check().await;
     }
@@ -88,7 +92,7 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
 
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
-            reservation_id: id.clone(),
+            reservation_ids: vec![id.clone()],
             expire_time: Some(proto(after(2_000))),
         };
         let first = client.extend_reservation(extend.clone()).await.unwrap().into_inner();
@@ -99,7 +103,7 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
         let release = pb::ReleaseReservationRequest {
             request_id: fresh(),
-            reservation_id: id.clone(),
+            reservation_ids: vec![id.clone()],
             reason: "TEST".to_owned(),
         };
         let first = client.release_reservation(release.clone()).await.unwrap().into_inner();
@@ -150,7 +154,7 @@ async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
         let confirmed = world.hold(one()).await.unwrap().reservation_id;
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
-            reservation_id: extended.clone(),
+            reservation_ids: vec![extended.clone()],
             expire_time: Some(proto(after(1_000))),
         };
         world.client().extend_reservation(extend).await.unwrap();
@@ -194,33 +198,41 @@ async fn a_request_that_cannot_be_read_names_every_field() {
         world.stock("n1", &[("A", 3)]).await;
         let bad = pb::ReserveRequest {
             request_id: "no".to_owned(),
-            reservation_id: "rsv_no".to_owned(),
-            lines: vec![line(0, "", "A", 1), line(1, "n1", "A\u{200b}", 0), line(1, "n1", "A", i64::MAX)],
+            reservations: vec![claim(
+                "rsv_no",
+                vec![line(0, "", "A", 1), line(1, "", "A\u{200b}", 0), line(1, "", "A", i64::MAX)],
+            )],
             ttl: Some(seconds(0)),
         };
         let refused = fields(&world.client().reserve(bad).await.unwrap_err());
         for field in [
             "request_id",
-            "reservation_id",
             "ttl",
-            "lines[0].line",
-            "lines[0].node_id",
-            "lines[1].sku",
-            "lines[1].quantity",
-            "lines[2].quantity",
+            "reservations[0].reservation_id",
+            "reservations[0].node_id",
+            "reservations[0].lines[0].line",
+            "reservations[0].lines[1].sku",
+            "reservations[0].lines[1].quantity",
+            "reservations[0].lines[2].quantity",
         ] {
             assert!(refused.iter().any(|known| known == field), "{field} of {refused:?}");
         }
-        let empty = reserve(&rsv(), Vec::new());
-        assert_eq!(fields(&world.client().reserve(empty).await.unwrap_err()), ["lines"]);
+        let mut empty = reserve(&rsv(), vec![line(1, "n1", "A", 1)]);
+        empty.reservations[0].lines.clear();
+        assert_eq!(fields(&world.client().reserve(empty).await.unwrap_err()), ["reservations[0].lines"]);
+        let none = reserve_all(Vec::new());
+        assert_eq!(fields(&world.client().reserve(none).await.unwrap_err()), ["reservations"]);
         let many = reserve(&rsv(), (1..=1_001).map(|n| line(n, "n1", "A", 1)).collect());
-        assert_eq!(fields(&world.client().reserve(many).await.unwrap_err()), ["lines"]);
+        assert_eq!(fields(&world.client().reserve(many).await.unwrap_err()), ["reservations[0].lines"]);
         let twice = reserve(&rsv(), vec![line(1, "n1", "A", 1), line(1, "n1", "A", 1)]);
-        assert_eq!(fields(&world.client().reserve(twice).await.unwrap_err()), ["lines[1].line"]);
+        assert_eq!(
+            fields(&world.client().reserve(twice).await.unwrap_err()),
+            ["reservations[0].lines[1].line"]
+        );
         let unknown =
             reserve(&rsv(), vec![line(1, "n1", "A", 1), line(2, "n1", "X", 1), line(3, "n1", "a", 1)]);
         let refused = fields(&world.client().reserve(unknown).await.unwrap_err());
-        assert_eq!(refused, ["lines[1].sku", "lines[2].sku"]);
+        assert_eq!(refused, ["reservations[0].lines[1].sku", "reservations[0].lines[2].sku"]);
         world.check().await;
     }
 }
@@ -235,7 +247,7 @@ async fn a_claim_too_large_for_its_events_is_refused() {
         let skus = vec![kit("K", &of)];
         world.client().put_skus(pb::PutSkusRequest { request_id: fresh(), skus }).await.unwrap();
         let lines = |count: u32| (1..=count).map(|n| line(n, "n1", "K", 1)).collect();
-        assert_eq!(fields(&world.hold(lines(1_000)).await.unwrap_err()), ["lines"]);
+        assert_eq!(fields(&world.hold(lines(1_000)).await.unwrap_err()), ["reservations[0].lines"]);
         assert_eq!(world.hold(lines(100)).await.unwrap().lines.len(), 2_000);
         world.check().await;
     }
@@ -268,7 +280,7 @@ async fn what_does_not_exist_is_not_found() {
     for world in worlds().await {
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
-            reservation_id: rsv(),
+            reservation_ids: vec![rsv()],
             expire_time: Some(proto(after(1_000))),
         };
         let missing = world.client().extend_reservation(extend).await.unwrap_err();
@@ -300,7 +312,7 @@ async fn an_ended_claim_takes_no_more_commands() {
         assert_eq!(world.release(&id).await.unwrap(), released);
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
-            reservation_id: id.clone(),
+            reservation_ids: vec![id.clone()],
             expire_time: Some(proto(after(1_000))),
         };
         let refused = world.client().extend_reservation(extend).await.unwrap_err();

@@ -89,8 +89,19 @@ pub(crate) fn rsv() -> String {
     format!("rsv_{}", Uuid::new_v4())
 }
 
-pub(crate) fn line(line: u32, node: &str, sku: &str, quantity: i64) -> pb::ReserveLine {
-    pb::ReserveLine { line, node_id: node.to_owned(), sku: sku.to_owned(), quantity }
+/// A line to claim at a node.
+pub(crate) type Line = (String, pb::ReserveLine);
+
+pub(crate) fn line(line: u32, node: &str, sku: &str, quantity: i64) -> Line {
+    (node.to_owned(), pb::ReserveLine { line, sku: sku.to_owned(), quantity })
+}
+
+/// A reservation to take; its lines are all at one node.
+pub(crate) fn claim(id: &str, lines: Vec<Line>) -> pb::NewReservation {
+    let node_id = lines.first().map(|(node, _)| node.clone()).unwrap_or_default();
+    assert!(lines.iter().all(|(node, _)| *node == node_id), "a reservation has one node");
+    let lines = lines.into_iter().map(|(_, line)| line).collect();
+    pb::NewReservation { reservation_id: id.to_owned(), node_id, lines }
 }
 
 /// Figures of node n1, as one snapshot of the ERP.
@@ -113,8 +124,18 @@ pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-pub(crate) fn reserve(id: &str, lines: Vec<pb::ReserveLine>) -> pb::ReserveRequest {
-    pb::ReserveRequest { request_id: fresh(), reservation_id: id.to_owned(), lines, ttl: Some(seconds(900)) }
+pub(crate) fn reserve(id: &str, lines: Vec<Line>) -> pb::ReserveRequest {
+    reserve_all(vec![claim(id, lines)])
+}
+
+pub(crate) fn reserve_all(reservations: Vec<pb::NewReservation>) -> pb::ReserveRequest {
+    pb::ReserveRequest { request_id: fresh(), reservations, ttl: Some(seconds(900)) }
+}
+
+/// The one reservation of an answer.
+pub(crate) fn single(reservations: Vec<pb::Reservation>) -> pb::Reservation {
+    let [one] = reservations.try_into().unwrap();
+    one
 }
 
 /// An event of another service.
@@ -202,8 +223,8 @@ impl World {
         Ok(self.client().adjust_stock(request).await?.into_inner().position.unwrap())
     }
 
-    pub(crate) async fn hold(&self, lines: Vec<pb::ReserveLine>) -> Result<pb::Reservation, Status> {
-        Ok(self.client().reserve(reserve(&rsv(), lines)).await?.into_inner().reservation.unwrap())
+    pub(crate) async fn hold(&self, lines: Vec<Line>) -> Result<pb::Reservation, Status> {
+        Ok(single(self.client().reserve(reserve(&rsv(), lines)).await?.into_inner().reservations))
     }
 
     pub(crate) async fn reservation(&self, id: &str) -> pb::Reservation {
@@ -229,10 +250,10 @@ impl World {
     pub(crate) async fn release(&self, id: &str) -> Result<pb::Reservation, Status> {
         let request = pb::ReleaseReservationRequest {
             request_id: fresh(),
-            reservation_id: id.to_owned(),
+            reservation_ids: vec![id.to_owned()],
             reason: "TEST".to_owned(),
         };
-        Ok(self.client().release_reservation(request).await?.into_inner().reservation.unwrap())
+        Ok(single(self.client().release_reservation(request).await?.into_inner().reservations))
     }
 
     /// The reservation after an order was placed that takes all of it.

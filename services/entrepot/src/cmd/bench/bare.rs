@@ -331,7 +331,6 @@ async fn ledger(tx: &mut Tx, movements: Vec<Vec<Value>>) -> db::Result<u64> {
 fn held(reservation: Uuid, skus: &[String]) -> Appended {
     let lines = (1..).zip(skus).map(|(line, sku)| inv::ReservationLine {
         line,
-        node_id: NODE.to_owned(),
         sku: sku.clone(),
         held: 1,
         ..inv::ReservationLine::default()
@@ -342,6 +341,7 @@ fn held(reservation: Uuid, skus: &[String]) -> Appended {
             state: i32::from(inv::ReservationState::Held),
             lines: lines.collect(),
             version: 1,
+            node_id: NODE.to_owned(),
             ..inv::Reservation::default()
         }),
     });

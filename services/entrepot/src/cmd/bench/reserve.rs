@@ -34,10 +34,14 @@ pub(crate) fn pick(caller: usize, number: u64, skus: usize) -> String {
 }
 
 fn request(sku: &str) -> inv::ReserveRequest {
+    let reservation = inv::NewReservation {
+        reservation_id: format!("rsv_{}", Uuid::now_v7()),
+        node_id: NODE.to_owned(),
+        lines: vec![inv::ReserveLine { line: 1, sku: sku.to_owned(), quantity: 1 }],
+    };
     inv::ReserveRequest {
         request_id: Uuid::now_v7().to_string(),
-        reservation_id: format!("rsv_{}", Uuid::now_v7()),
-        lines: vec![inv::ReserveLine { line: 1, node_id: NODE.to_owned(), sku: sku.to_owned(), quantity: 1 }],
+        reservations: vec![reservation],
         ttl: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
     }
 }
