@@ -40,3 +40,4 @@ mod oversell;
 mod pickup;
 mod readiness;
 mod silent;
+mod staff;

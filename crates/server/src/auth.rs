@@ -16,6 +16,9 @@ use crate::status::{DOMAIN, status};
 /// The metadata key in which a caller names itself.
 pub const ACTOR: &str = "x-entrepot-actor";
 
+/// The metadata key in which a caller names the person who acts for it: an opaque handle.
+pub const STAFF: &str = "x-entrepot-staff";
+
 /// The kinds of callers.
 pub mod kind {
     /// A buyer, through a storefront that vouches for them.
@@ -52,12 +55,15 @@ pub struct Principal {
     pub id: String,
     /// `kind/id`.
     text: String,
+    /// `kind/id`, with `#staff` when a person was named.
+    actor: String,
 }
 
 impl Principal {
     /// A principal from its two parts; `kind` and `id` are taken as they are.
     pub fn new(kind: &str, id: &str) -> Self {
-        Self { kind: kind.to_owned(), id: id.to_owned(), text: format!("{kind}/{id}") }
+        let text = format!("{kind}/{id}");
+        Self { kind: kind.to_owned(), id: id.to_owned(), actor: text.clone(), text }
     }
 
     /// The caller that did not say who it is.
@@ -75,8 +81,7 @@ impl Principal {
         if let Some(known) = request.extensions().get::<Self>() {
             return known.clone();
         }
-        let actor = request.metadata().get(ACTOR).and_then(|value| value.to_str().ok());
-        actor.and_then(|text| Self::parse(text).ok()).unwrap_or_else(Self::anonymous)
+        Self::from_headers(request.metadata().as_ref()).unwrap_or_else(|_| Self::anonymous())
     }
 
     /// Reads `kind/id`.
@@ -89,29 +94,52 @@ impl Principal {
         if id.contains('@') {
             return Err("the id must be an opaque handle, not a mail address".to_owned());
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._:+-".contains(c);
-        if id.is_empty() || id.len() > 128 || !id.chars().all(plain) {
+        if !is_handle(id, 128) {
             return Err("the id must be 1 to 128 of A-Z a-z 0-9 . _ : + -".to_owned());
         }
         Ok(Self::new(kind, id))
     }
 
-    /// `kind/id`, as stored with what the caller did.
+    /// `kind/id`: whose request it is, and whose promise.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    pub(crate) fn from_headers(headers: &http::HeaderMap) -> Result<Self, Status> {
-        let mut given = headers.get_all(ACTOR).iter();
-        let Some(first) = given.next() else {
-            return Ok(Self::anonymous());
-        };
-        if given.next().is_some() {
-            return Err(unauthenticated("duplicate"));
-        }
-        let text = first.to_str().map_err(|_| unauthenticated("is not ASCII text"))?;
-        Self::parse(text).map_err(|why| unauthenticated(&why))
+    /// Who did it, as it is kept with what was done: `kind/id`, or `kind/id#staff` when a person was named.
+    pub fn actor(&self) -> &str {
+        &self.actor
     }
+
+    pub(crate) fn from_headers(headers: &http::HeaderMap) -> Result<Self, Status> {
+        let mut principal = match only(headers, ACTOR)? {
+            Some(text) => Self::parse(text).map_err(|why| unauthenticated(ACTOR, &why))?,
+            None => Self::anonymous(),
+        };
+        if let Some(staff) = only(headers, STAFF)? {
+            if !is_handle(staff, 64) {
+                let why = "must be an opaque handle, 1 to 64 of A-Z a-z 0-9 . _ : + -";
+                return Err(unauthenticated(STAFF, why));
+            }
+            principal.actor = format!("{}#{staff}", principal.text);
+        }
+        Ok(principal)
+    }
+}
+
+/// Whether a text can name somebody in events: an opaque handle, no mail address and no name.
+fn is_handle(text: &str, most: usize) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._:+-".contains(c);
+    (1..=most).contains(&text.len()) && text.chars().all(plain)
+}
+
+/// The value of a header that may be given once.
+fn only<'a>(headers: &'a http::HeaderMap, name: &str) -> Result<Option<&'a str>, Status> {
+    let mut given = headers.get_all(name).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(unauthenticated(name, "duplicate"));
+    }
+    first.to_str().map(Some).map_err(|_| unauthenticated(name, "is not ASCII text"))
 }
 
 impl fmt::Display for Principal {
@@ -120,8 +148,8 @@ impl fmt::Display for Principal {
     }
 }
 
-fn unauthenticated(why: &str) -> Status {
-    status(reason::ACTOR_MALFORMED, DOMAIN, format!("metadata {ACTOR}: {why}"), [])
+fn unauthenticated(header: &str, why: &str) -> Status {
+    status(reason::ACTOR_MALFORMED, DOMAIN, format!("metadata {header}: {why}"), [])
 }
 
 /// One row of the role table.
@@ -241,6 +269,22 @@ mod tests {
         let personal = Principal::parse("customer/joe@example.com").unwrap_err();
         assert_eq!(personal, "the id must be an opaque handle, not a mail address");
         assert!(Principal::parse(&format!("store/{}", "x".repeat(129))).is_err());
+    }
+
+    #[test]
+    fn a_person_who_acts_for_a_caller_is_named_with_what_was_done() {
+        let mut headers = http::HeaderMap::new();
+        headers.append(ACTOR, "store/SH-001".parse().unwrap());
+        headers.append(STAFF, "st-17".parse().unwrap());
+        let who = Principal::from_headers(&headers).unwrap();
+        assert_eq!((who.as_str(), who.actor()), ("store/SH-001", "store/SH-001#st-17"));
+        assert_eq!(Principal::parse("store/SH-001").unwrap().actor(), "store/SH-001");
+        headers.insert(STAFF, "ann@example.com".parse().unwrap());
+        let refused = Principal::from_headers(&headers).unwrap_err();
+        assert!(refused.message().contains(STAFF), "{}", refused.message());
+        headers.insert(STAFF, "st-17".parse().unwrap());
+        headers.append(STAFF, "st-18".parse().unwrap());
+        assert!(Principal::from_headers(&headers).is_err());
     }
 
     #[test]

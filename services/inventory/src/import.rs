@@ -121,7 +121,7 @@ impl Import {
         let named: BTreeMap<&Sku, &str> = named.collect();
         let named: Vec<(&Sku, &str)> = named.into_iter().collect();
         store::skus::create(&mut tx, &named, now).await?;
-        let (verdicts, _) = change::apply(&mut tx, changes, &Arc::from(self.who.as_str()), now).await?;
+        let (verdicts, _) = change::apply(&mut tx, changes, &Arc::from(self.who.actor()), now).await?;
         tx.commit().await?;
         Ok(verdicts)
     }

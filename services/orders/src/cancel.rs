@@ -49,7 +49,7 @@ impl Orders {
         };
         let order = Some(wire::order(&changed.order));
         let reply = pb::CancelOrderResponse { order, outcome: outcome.into() };
-        self.record(&mut tx, before, changed, Vec::new(), caller.as_str(), now).await?;
+        self.record(&mut tx, before, changed, Vec::new(), caller.actor(), now).await?;
         call.finish(tx, &reply).await?;
         Ok(reply)
     }

@@ -105,7 +105,7 @@ impl Orders {
             TenderState::Voided => Some(("PAYMENT_VOIDED", "given up before capture")),
             TenderState::Due | TenderState::Authorized | TenderState::Captured => None,
         };
-        let actor = caller.as_str();
+        let actor = caller.actor();
         let note =
             said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
         let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };

@@ -169,7 +169,7 @@ impl Orders {
         caller: &Principal,
         now: Timestamp,
     ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
-        let actor = caller.as_str();
+        let actor = caller.actor();
         let (id, draft) = (OrderId::new(self.clock.new_id()), command.draft.clone());
         let changed = Order::place(id, draft, promise.clone(), &self.policy, now).map_err(invalid)?;
         let reply = response(&changed.order);

@@ -63,7 +63,7 @@ impl Fulfillment {
         self.work.misses.missed(&scopes, now);
         count("missed");
         if let Some(misses) = MISSED.refused(self.clock.wall()) {
-            tracing::warn!(node_id = %command.node, actor = who.as_str(), misses,
+            tracing::warn!(node_id = %command.node, actor = who.actor(), misses,
                 "a pickup code that opens nothing was looked up");
         }
         Err(Error::CodeNotFound)

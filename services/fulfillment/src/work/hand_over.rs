@@ -45,7 +45,7 @@ impl Fulfillment {
             Turn::New(tx) => tx,
             Turn::Answered(saved) => return answer(&saved),
         };
-        let mut change = self.change(&mut tx, command.id, who.as_str(), now).await?;
+        let mut change = self.change(&mut tx, command.id, who.actor(), now).await?;
         if !speaks_for(who, &change.stored.order.node) {
             return Err(Error::FulfillmentNotFound(command.id.to_string()));
         }
@@ -60,7 +60,7 @@ impl Fulfillment {
         store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
         let collector = command.collector.name();
-        record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.as_str()).await?;
+        record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.actor()).await?;
         let reply = wire::fulfillment_order(&change.stored);
         command.call.finish(tx, &reply).await?;
         self.work.room.wake(&change.stored.order.node);
@@ -90,7 +90,7 @@ impl Fulfillment {
         }
         let tries = kept.tries.wrong();
         store::count_wrong(tx, order.id, tries).await?;
-        tracing::warn!(fulfillment_id = %order.id, node_id = %order.node, actor = who.as_str(), tries = tries.0,
+        tracing::warn!(fulfillment_id = %order.id, node_id = %order.node, actor = who.actor(), tries = tries.0,
             "a wrong pickup code");
         metrics::counter!("entrepot_fulfillment_wrong_codes_total").increment(1);
         Ok(Some(tries))

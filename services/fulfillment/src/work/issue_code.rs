@@ -28,7 +28,7 @@ impl Fulfillment {
         let Some(id) = work::newest_of(&mut tx, command.order).await? else {
             return Err(Error::FulfillmentNotFound(command.order.to_string()));
         };
-        let mut change = self.change(&mut tx, id, who.as_str(), now).await?;
+        let mut change = self.change(&mut tx, id, who.actor(), now).await?;
         change.apply(Order::code_issued)?;
         let node = change.stored.order.node.clone();
         store::keep(&mut tx, id, &node, &self.work.key.digest(&node, &code), now).await?;

@@ -34,7 +34,7 @@ impl Fulfillment {
             Turn::New(tx) => tx,
             Turn::Answered(reply) => return Ok(reply),
         };
-        let mut change = self.change(&mut tx, id, principal.as_str(), now).await?;
+        let mut change = self.change(&mut tx, id, principal.actor(), now).await?;
         speaks_for(principal, &change.stored.order.node)
             .then_some(())
             .ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;

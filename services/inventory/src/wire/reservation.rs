@@ -42,7 +42,7 @@ fn reservation_ids(fields: &mut Fields, texts: &[String]) -> Vec<ReservationId> 
 }
 
 fn command(principal: &Principal, call: Option<Call>, act: Act) -> Command {
-    Command { request: call, cause: Cause::now(principal.as_str()), act }
+    Command { request: call, cause: Cause::now(principal.actor()), act }
 }
 
 pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Result<Command, Error> {

@@ -266,7 +266,7 @@ async fn a_reservation_that_is_over_cannot_be_extended() {
         for (id, expected) in [(gone, "RESERVATION_CONSUMED"), (lapsed, "RESERVATION_EXPIRED")] {
             let extend = pb::ExtendReservationRequest {
                 request_id: fresh(),
-                reservation_id: id,
+                reservation_ids: vec![id],
                 expire_time: Some(proto(after(2_000))),
             };
             let refused = world.client().extend_reservation(extend).await.unwrap_err();
