@@ -1,19 +1,17 @@
-//! An inventory that is played.
+//! An inventory that is played: it reserves all or nothing, once per reservation id.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::ops::Deref;
 
 use contract::inventory::v1 as stock;
-use contract::inventory::v1::inventory_service_server::InventoryService;
-use futures_util::stream::BoxStream;
 use server::Violation;
-use tokio::sync::Notify;
-use tonic::{Code, Request, Response, Status};
+use test_world::{Fake, at, stamp};
+use tonic::{Code, Status};
 
-use crate::support::{START, at, stamp};
+use crate::support::START;
 
-/// One position of the played inventory.
-#[derive(Debug, Clone, Default)]
+/// One position.
+#[derive(Debug, Default)]
 struct Shelf {
     on_hand: i64,
     reserved: i64,
@@ -21,48 +19,43 @@ struct Shelf {
 }
 
 #[derive(Debug, Default)]
-struct Books {
+pub(crate) struct Books {
     shelves: BTreeMap<(String, String), Shelf>,
     kits: Vec<stock::Sku>,
     held: HashMap<String, stock::NewReservation>,
     gone: HashSet<String>,
-    expires: HashMap<String, i64>,
-    /// Answers that are lost: the call takes effect, and its caller hears nothing.
-    lost: usize,
-    /// Calls that are turned away at the door.
-    shed: usize,
-    /// How long each reservation was asked for, in seconds.
-    ttl: HashMap<String, i64>,
-    is_down: bool,
-    /// The next extension is done, and answered when its test says so.
-    extension: Option<Pause>,
-    /// Streams of positions begin and never end.
-    is_stuck: bool,
 }
 
-/// A call that waits: it says so, and goes on when the test says so.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Pause {
-    pub(crate) reached: Arc<Notify>,
-    pub(crate) go_on: Arc<Notify>,
-}
+/// The inventory.
+#[derive(Clone)]
+pub(crate) struct FakeInventory(Fake<Books>);
 
-/// An inventory that is played: it reserves all or nothing, once per reservation id.
-#[derive(Debug, Default)]
-pub(crate) struct FakeInventory {
-    books: Mutex<Books>,
+impl Deref for FakeInventory {
+    type Target = Fake<Books>;
+
+    fn deref(&self) -> &Fake<Books> {
+        &self.0
+    }
 }
 
 impl FakeInventory {
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap()
+    pub(crate) fn new() -> Self {
+        let fake = Fake::new(Books::default())
+            .answers("Reserve", Books::reserve)
+            .answers("ReleaseReservation", |books, asked| Ok(books.release(asked)))
+            .answers("ExtendReservation", Books::extend)
+            .answers("GetSku", Books::sku)
+            .streams("StreamPositions", |books, _: &stock::StreamPositionsRequest| {
+                Ok(vec![books.positions()])
+            });
+        Self(fake)
     }
 
     pub(crate) fn put(&self, node: &str, sku: &str, on_hand: i64) {
-        let mut all = self.books();
-        let position = all.shelves.entry((node.to_owned(), sku.to_owned())).or_default();
-        position.on_hand = on_hand;
-        position.version += 1;
+        let mut books = self.books();
+        let shelf = books.shelves.entry((node.to_owned(), sku.to_owned())).or_default();
+        shelf.on_hand = on_hand;
+        shelf.version += 1;
     }
 
     pub(crate) fn put_kit(&self, sku: &str, parts: &[(&str, i64)]) {
@@ -73,30 +66,23 @@ impl FakeInventory {
         self.books().kits.push(stock::Sku { sku: sku.to_owned(), kit_parts, ..Default::default() });
     }
 
-    pub(crate) fn lose_answers(&self, count: usize) {
-        self.books().lost = count;
-    }
-
     /// The next calls to reserve are turned away, after those whose answers are lost.
     pub(crate) fn shed(&self, count: usize) {
-        self.books().shed = count;
+        self.refuse("Reserve", count, &Status::resource_exhausted("too many calls"));
     }
 
     /// How long a reservation was asked for, in seconds.
     pub(crate) fn ttl(&self, reservation: &str) -> Option<i64> {
-        self.books().ttl.get(reservation).copied()
+        let mut asked = self.done::<stock::ReserveRequest>("Reserve").into_iter();
+        let is_asked = |claim: &stock::NewReservation| claim.reservation_id == reservation;
+        asked.rfind(|asked| asked.reservations.iter().any(is_asked))?.ttl.map(|ttl| ttl.seconds)
     }
 
-    pub(crate) fn pause_extension(&self) -> Pause {
-        self.books().extension.insert(Pause::default()).clone()
-    }
-
-    pub(crate) fn get_stuck(&self) {
-        self.books().is_stuck = true;
-    }
-
-    pub(crate) fn go_down(&self, is_down: bool) {
-        self.books().is_down = is_down;
+    /// When a reservation ends by itself, in seconds since 1970.
+    pub(crate) fn expires(&self, reservation: &str) -> Option<i64> {
+        let mut asked = self.done::<stock::ExtendReservationRequest>("ExtendReservation").into_iter();
+        let asked = asked.rfind(|asked| asked.reservation_ids.iter().any(|id| id == reservation))?;
+        asked.expire_time.map(|at| at.seconds)
     }
 
     /// How many reservations hold stock.
@@ -108,36 +94,31 @@ impl FakeInventory {
     pub(crate) fn reserved(&self, node: &str, sku: &str) -> i64 {
         self.books().shelves.get(&(node.to_owned(), sku.to_owned())).map_or(0, |shelf| shelf.reserved)
     }
-
-    /// When a reservation ends by itself, in seconds since 1970.
-    pub(crate) fn expires(&self, reservation: &str) -> Option<i64> {
-        self.books().expires.get(reservation).copied()
-    }
 }
 
-fn reservations(ids: &[String], state: stock::ReservationState) -> Vec<stock::Reservation> {
+fn reservations<'a>(
+    ids: impl IntoIterator<Item = &'a String>,
+    state: stock::ReservationState,
+) -> Vec<stock::Reservation> {
     let one = |id: &String| stock::Reservation {
         reservation_id: id.clone(),
         state: state.into(),
         ..Default::default()
     };
-    ids.iter().map(one).collect()
+    ids.into_iter().map(one).collect()
+}
+
+fn refused(reason: &'static str, message: &str, facts: Vec<(String, String)>) -> Status {
+    let reason =
+        server::Reason { name: reason, code: Code::FailedPrecondition, ..server::reason::CALLER_NOT_ALLOWED };
+    server::status(reason, "inventory.entrepot", message.to_owned(), facts)
 }
 
 impl Books {
-    fn up(&self) -> Result<(), Status> {
-        if self.is_down { Err(Status::unavailable("down")) } else { Ok(()) }
-    }
-
-    fn reserve(&mut self, asked: &stock::ReserveRequest) -> Result<(), Status> {
-        let refused = |reason, message: &str, facts: Vec<(String, String)>| {
-            let reason = server::Reason {
-                name: reason,
-                code: Code::FailedPrecondition,
-                ..server::reason::CALLER_NOT_ALLOWED
-            };
-            server::status(reason, "inventory.entrepot", message.to_owned(), facts)
-        };
+    fn reserve(&mut self, asked: &stock::ReserveRequest) -> Result<stock::ReserveResponse, Status> {
+        if asked.ttl.is_some_and(|ttl| ttl.seconds > 7 * 24 * 3_600) {
+            return Err(Status::invalid_argument("ttl: must be at most 7 days"));
+        }
         if asked.reservations.iter().any(|claim| self.gone.contains(&claim.reservation_id)) {
             return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));
         }
@@ -177,161 +158,55 @@ impl Books {
             }
         }
         self.held.extend(claims.into_iter().map(|claim| (claim.reservation_id.clone(), claim)));
-        Ok(())
-    }
-}
-
-/// Calls that no test makes.
-macro_rules! unused_calls {
-    ($($name:ident($request:ident) -> $response:ident;)*) => { $(
-        fn $name<'s: 'f, 'f>(
-            &'s self,
-            _: Request<stock::$request>,
-        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<stock::$response>, Status>> + Send + 'f>>
-        where
-            Self: 'f,
-        {
-            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
-        }
-    )* };
-}
-
-#[tonic::async_trait]
-impl InventoryService for FakeInventory {
-    type ImportStockStream = BoxStream<'static, Result<stock::ImportStockResponse, Status>>;
-    type StreamPositionsStream = BoxStream<'static, Result<stock::StreamPositionsResponse, Status>>;
-
-    async fn reserve(
-        &self,
-        request: Request<stock::ReserveRequest>,
-    ) -> Result<Response<stock::ReserveResponse>, Status> {
-        let asked = request.into_inner();
-        tokio::task::yield_now().await;
-        let mut books = self.books();
-        books.up()?;
-        if books.shed > 0 && books.lost == 0 {
-            books.shed -= 1;
-            return Err(Status::resource_exhausted("too many calls"));
-        }
-        let ttl = asked.ttl.map_or(0, |ttl| ttl.seconds);
-        if ttl > 7 * 24 * 3_600 {
-            return Err(Status::invalid_argument("ttl: must be at most 7 days"));
-        }
-        books.reserve(&asked)?;
-        books.ttl.extend(asked.reservations.iter().map(|claim| (claim.reservation_id.clone(), ttl)));
-        if books.lost > 0 {
-            books.lost -= 1;
-            return Err(Status::unavailable("the answer was lost"));
-        }
-        let ids: Vec<String> = asked.reservations.into_iter().map(|claim| claim.reservation_id).collect();
-        let reservations = reservations(&ids, stock::ReservationState::Held);
-        Ok(Response::new(stock::ReserveResponse { reservations }))
+        let ids = asked.reservations.iter().map(|claim| &claim.reservation_id);
+        Ok(stock::ReserveResponse { reservations: reservations(ids, stock::ReservationState::Held) })
     }
 
-    async fn release_reservation(
-        &self,
-        request: Request<stock::ReleaseReservationRequest>,
-    ) -> Result<Response<stock::ReleaseReservationResponse>, Status> {
-        let ids = request.into_inner().reservation_ids;
-        let mut books = self.books();
-        books.up()?;
-        for id in &ids {
-            let claim = books.held.remove(id).unwrap_or_default();
+    fn release(&mut self, asked: &stock::ReleaseReservationRequest) -> stock::ReleaseReservationResponse {
+        for id in &asked.reservation_ids {
+            let claim = self.held.remove(id).unwrap_or_default();
             for line in claim.lines {
-                if let Some(shelf) = books.shelves.get_mut(&(claim.node_id.clone(), line.sku)) {
+                if let Some(shelf) = self.shelves.get_mut(&(claim.node_id.clone(), line.sku)) {
                     shelf.reserved -= line.quantity;
                 }
             }
-            books.gone.insert(id.clone());
+            self.gone.insert(id.clone());
         }
-        let reservations = reservations(&ids, stock::ReservationState::Released);
-        Ok(Response::new(stock::ReleaseReservationResponse { reservations }))
+        let reservations = reservations(&asked.reservation_ids, stock::ReservationState::Released);
+        stock::ReleaseReservationResponse { reservations }
     }
 
-    async fn extend_reservation(
-        &self,
-        request: Request<stock::ExtendReservationRequest>,
-    ) -> Result<Response<stock::ExtendReservationResponse>, Status> {
-        let asked = request.into_inner();
-        let pause = {
-            let mut books = self.books();
-            books.up()?;
-            if !asked.reservation_ids.iter().all(|id| books.held.contains_key(id)) {
-                return Err(Status::failed_precondition("gone"));
-            }
-            let until = asked.expire_time.map_or(0, |until| until.seconds);
-            books.expires.extend(asked.reservation_ids.iter().map(|id| (id.clone(), until)));
-            books.extension.take()
-        };
-        if let Some(pause) = pause {
-            pause.reached.notify_one();
-            pause.go_on.notified().await;
+    fn extend(
+        &mut self,
+        asked: &stock::ExtendReservationRequest,
+    ) -> Result<stock::ExtendReservationResponse, Status> {
+        if !asked.reservation_ids.iter().all(|id| self.held.contains_key(id)) {
+            return Err(Status::failed_precondition("gone"));
         }
         let reservations = reservations(&asked.reservation_ids, stock::ReservationState::Held);
-        Ok(Response::new(stock::ExtendReservationResponse { reservations }))
+        Ok(stock::ExtendReservationResponse { reservations })
     }
 
-    async fn get_sku(
-        &self,
-        request: Request<stock::GetSkuRequest>,
-    ) -> Result<Response<stock::GetSkuResponse>, Status> {
-        let code = request.into_inner().sku;
-        let books = self.books();
-        books.up()?;
-        let plain = stock::Sku { sku: code.clone(), ..Default::default() };
-        let known = books.shelves.keys().any(|(_, sku)| *sku == code).then_some(plain);
-        let sku = books.kits.iter().find(|kit| kit.sku == code).cloned().or(known);
-        sku.map(|sku| Response::new(stock::GetSkuResponse { sku: Some(sku) }))
-            .ok_or_else(|| Status::not_found("no such sku"))
+    fn sku(&mut self, asked: &stock::GetSkuRequest) -> Result<stock::GetSkuResponse, Status> {
+        let kit = self.kits.iter().find(|kit| kit.sku == asked.sku).cloned();
+        let is_known = self.shelves.keys().any(|(_, sku)| *sku == asked.sku);
+        let plain = || is_known.then(|| stock::Sku { sku: asked.sku.clone(), ..Default::default() });
+        let sku = kit.or_else(plain).ok_or_else(|| Status::not_found("no such sku"))?;
+        Ok(stock::GetSkuResponse { sku: Some(sku) })
     }
 
-    async fn stream_positions(
-        &self,
-        _: Request<stock::StreamPositionsRequest>,
-    ) -> Result<Response<Self::StreamPositionsStream>, Status> {
-        let books = self.books();
-        books.up()?;
-        if books.is_stuck {
-            return Ok(Response::new(Box::pin(futures_util::stream::pending())));
-        }
-        let positions = books
-            .shelves
-            .iter()
-            .map(|((node, sku), shelf)| stock::Position {
-                node_id: node.clone(),
-                sku: sku.clone(),
-                on_hand: shelf.on_hand,
-                reserved: shelf.reserved,
-                atp: (shelf.on_hand - shelf.reserved).max(0),
-                version: shelf.version,
-                update_time: Some(stamp(at(START))),
-                ..Default::default()
-            })
-            .collect();
-        let all = stock::StreamPositionsResponse { positions, kits: books.kits.clone() };
-        Ok(Response::new(Box::pin(futures_util::stream::iter([Ok(all)]))))
-    }
-
-    async fn import_stock(
-        &self,
-        _: Request<tonic::Streaming<stock::ImportStockRequest>>,
-    ) -> Result<Response<Self::ImportStockStream>, Status> {
-        Err(Status::unimplemented("import_stock"))
-    }
-
-    unused_calls! {
-        put_skus(PutSkusRequest) -> PutSkusResponse;
-        list_skus(ListSkusRequest) -> ListSkusResponse;
-        apply_snapshot(ApplySnapshotRequest) -> ApplySnapshotResponse;
-        apply_deltas(ApplyDeltasRequest) -> ApplyDeltasResponse;
-        close_snapshot(CloseSnapshotRequest) -> CloseSnapshotResponse;
-        adjust_stock(AdjustStockRequest) -> AdjustStockResponse;
-        set_safety_stock(SetSafetyStockRequest) -> SetSafetyStockResponse;
-        get_reservation(GetReservationRequest) -> GetReservationResponse;
-        get_availability(GetAvailabilityRequest) -> GetAvailabilityResponse;
-        batch_get_availability(BatchGetAvailabilityRequest) -> BatchGetAvailabilityResponse;
-        list_availability(ListAvailabilityRequest) -> ListAvailabilityResponse;
-        list_movements(ListMovementsRequest) -> ListMovementsResponse;
-        audit(AuditRequest) -> AuditResponse;
+    fn positions(&self) -> stock::StreamPositionsResponse {
+        let position = |((node, sku), shelf): (&(String, String), &Shelf)| stock::Position {
+            node_id: node.clone(),
+            sku: sku.clone(),
+            on_hand: shelf.on_hand,
+            reserved: shelf.reserved,
+            atp: (shelf.on_hand - shelf.reserved).max(0),
+            version: shelf.version,
+            update_time: Some(stamp(at(START))),
+            ..Default::default()
+        };
+        let positions = self.shelves.iter().map(position).collect();
+        stock::StreamPositionsResponse { positions, kits: self.kits.clone() }
     }
 }

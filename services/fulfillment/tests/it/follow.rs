@@ -7,9 +7,10 @@ use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
 use domain::id::derived;
 use prost::Message as _;
+use test_world::{by, until};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{World, by, cart, store, worlds};
+use crate::support::{World, cart, store, worlds};
 
 async fn can_be_had(world: &World, quantity: i64) -> bool {
     let request = pb::GetPromiseRequest { lines: cart(&[("A", quantity)]), ..Default::default() };
@@ -17,13 +18,8 @@ async fn can_be_had(world: &World, quantity: i64) -> bool {
     !answer.into_inner().options.is_empty()
 }
 
-async fn until(world: &World, quantity: i64, wanted: bool) {
-    let seen = async {
-        while can_be_had(world, quantity).await != wanted {
-            world.clock.pause(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(2), seen).await.unwrap();
+async fn shows(world: &World, quantity: i64, wanted: bool) {
+    until("the view follows", async || can_be_had(world, quantity).await == wanted).await;
 }
 
 async fn tell(world: &World, atp: i64, version: i64) {
@@ -61,16 +57,16 @@ async fn the_view_of_the_stock_follows_the_positions() {
         let stop = CancellationToken::new();
         let relay = tokio::spawn(bus.relay(&world.db, "inventory").run(stop.clone()));
         let follow = tokio::spawn({
-            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let (service, stop) = (world.service.clone(), stop.clone());
             let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
             async move { service.follow_stock(stop, subscription).await }
         });
-        until(&world, 3, true).await;
+        shows(&world, 3, true).await;
         assert!(!can_be_had(&world, 4).await);
         tell(&world, 9, 2).await;
-        until(&world, 9, true).await;
+        shows(&world, 9, true).await;
         tell(&world, 1, 3).await;
-        until(&world, 2, false).await;
+        shows(&world, 2, false).await;
         assert!(can_be_had(&world, 1).await);
         stop.cancel();
         follow.await.unwrap();
@@ -87,13 +83,13 @@ async fn the_view_is_read_as_soon_as_inventory_is_there() {
         let bus = Bus::local(world.clock.clone());
         let stop = CancellationToken::new();
         let follow = tokio::spawn({
-            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let (service, stop) = (world.service.clone(), stop.clone());
             let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
             async move { service.follow_stock(stop, subscription).await }
         });
         world.clock.pause(Duration::from_millis(50)).await;
         world.inventory.go_down(false);
-        until(&world, 3, true).await;
+        shows(&world, 3, true).await;
         stop.cancel();
         follow.await.unwrap();
     }
@@ -106,21 +102,21 @@ async fn events_are_applied_while_a_new_snapshot_is_read() {
         world.inventory.put("lon-1", "A", 3);
         let config = fulfillment::Config { stock_view_rebuild_s: 1, ..Default::default() };
         let world = world.with(config).await;
-        assert!(world.fulfillment.stock_view().unwrap().starts_with("read "));
+        assert!(world.service.stock_view().unwrap().starts_with("read "));
         let bus = Bus::local(world.clock.clone());
         let stop = CancellationToken::new();
         let relay = tokio::spawn(bus.relay(&world.db, "inventory").run(stop.clone()));
         let follow = tokio::spawn({
-            let (service, stop) = (world.fulfillment.clone(), stop.clone());
+            let (service, stop) = (world.service.clone(), stop.clone());
             let subscription = bus.subscribe(fulfillment::STOCK_TOPICS);
             async move { service.follow_stock(stop, subscription).await }
         });
-        until(&world, 3, true).await;
-        world.inventory.get_stuck();
+        shows(&world, 3, true).await;
+        world.inventory.go_silent();
         // Long enough for the next snapshot to begin.
         world.clock.pause(Duration::from_millis(1_200)).await;
         tell(&world, 9, 2).await;
-        until(&world, 9, true).await;
+        shows(&world, 9, true).await;
         stop.cancel();
         follow.await.unwrap();
         relay.await.unwrap();

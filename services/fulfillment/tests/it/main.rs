@@ -19,5 +19,4 @@ mod work_end;
 mod work_pages;
 mod work_prune;
 mod work_race;
-mod work_store;
 mod work_world;

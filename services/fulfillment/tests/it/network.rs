@@ -3,11 +3,11 @@
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use jiff::SignedDuration;
+use test_world::wire::{place, time};
+use test_world::{Ground, at, by, minutes, reason, stamp, until, v7};
 use tonic::Code;
 
-use crate::support::{
-    World, at, by, cart, engines, hold, minutes, place, reason, stamp, store, time, v7, worlds,
-};
+use crate::support::{SETS, World, cart, hold, store, worlds};
 
 fn put(nodes: Vec<pb::Node>) -> pb::PutNodesRequest {
     pb::PutNodesRequest { request_id: v7().to_string(), nodes }
@@ -182,17 +182,11 @@ async fn another_process_sees_what_changed() {
             ..Default::default()
         };
         let mut client = crate::support::promises(&another);
-        let seen = tokio::time::timeout(std::time::Duration::from_mins(2), async {
-            loop {
-                let answer =
-                    client.get_promise(by("customer/1", request.clone())).await.unwrap().into_inner();
-                if !answer.options.is_empty() {
-                    return;
-                }
-                world.clock.pause(std::time::Duration::from_millis(50)).await;
-            }
-        });
-        seen.await.unwrap();
+        until("the other process knows the node", async || {
+            let answer = client.get_promise(by("customer/1", request.clone())).await.unwrap().into_inner();
+            !answer.options.is_empty()
+        })
+        .await;
         stop.cancel();
         follow.await.unwrap();
     }
@@ -292,12 +286,7 @@ async fn a_node_may_offer_methods_that_are_not_promised_yet() {
 
 #[tokio::test]
 async fn both_engines_have_the_same_tables() {
-    let databases = engines().await;
-    let mut schemas = Vec::new();
-    for db in &databases {
-        schemas.push(db::testing::schema(db).await);
-    }
-    assert!(schemas.windows(2).all(|pair| pair[0] == pair[1]));
+    Ground::same_tables(SETS).await;
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use contract::r#type::v1 as common;
 use domain::id::OrderId;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
+use test_world::wire::place;
+use test_world::{at, by, minutes, reason, stamp, v7};
 use tonic::Code;
 
-use crate::support::{
-    World, at, by, cart, engines, hold, minutes, place, promises, reason, stamp, store, v7, worlds,
-};
+use crate::support::{World, cart, hold, promises, store, worlds};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -189,7 +189,7 @@ async fn a_refused_reserve_leaves_nothing_and_names_what_lacks() {
     for world in two_stores().await {
         let request = hold("lon-1", &[("A", 11)]);
         world.inventory.put("lon-2", "A", 20);
-        world.fulfillment.load_stock().await.unwrap();
+        world.service.load_stock().await.unwrap();
         let no = refused(&world, request.clone()).await;
         assert_eq!((no.code(), reason(&no).as_str()), (Code::FailedPrecondition, "NO_STOCK"));
         let facts = server::status::facts(&no);
@@ -259,7 +259,7 @@ async fn no_slot_takes_more_than_its_node_allows() {
 async fn a_promise_that_nobody_confirms_ends_and_its_stock_ends_by_itself() {
     for world in two_stores().await {
         let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
-        assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:15:00Z")));
+        assert_eq!(world.next_due().await, Some(at("2026-01-12T10:15:00Z")));
         world.pass(SignedDuration::from_secs(899));
         assert_eq!(world.run_due().await, 0);
         world.pass(SignedDuration::from_secs(1));
@@ -270,14 +270,14 @@ async fn a_promise_that_nobody_confirms_ends_and_its_stock_ends_by_itself() {
         assert_eq!(world.inventory.held(), 1);
         assert_eq!(world.inventory.ttl(&reservation(&promise)), Some(15 * 60 + 60));
         assert_eq!(world.run_due().await, 0);
-        assert_eq!(world.fulfillment.next_due().await.unwrap(), None);
+        assert_eq!(world.next_due().await, None);
     }
 }
 
 #[tokio::test]
 async fn a_hold_whose_answer_was_lost_goes_on_when_it_is_asked_again() {
     for world in two_stores().await {
-        world.inventory.lose_answers(3);
+        world.inventory.lose_answers("Reserve", 3);
         let request = hold("lon-1", &[("A", 3)]);
         let lost = refused(&world, request.clone()).await;
         assert_eq!((lost.code(), reason(&lost).as_str()), (Code::Unavailable, "INVENTORY_UNAVAILABLE"));
@@ -292,7 +292,7 @@ async fn a_hold_whose_answer_was_lost_goes_on_when_it_is_asked_again() {
 #[tokio::test]
 async fn a_crash_between_capacity_and_stock_is_undone_by_time() {
     for world in two_stores().await {
-        world.inventory.lose_answers(3);
+        world.inventory.lose_answers("Reserve", 3);
         let request = hold("lon-1", &[("A", 3)]);
         refused(&world, request.clone()).await;
         assert_eq!((world.inventory.held(), world.taken().await), (1, 1), "half done");
@@ -314,7 +314,7 @@ async fn stock_is_given_back_when_inventory_is_there_again() {
         assert_eq!(released.into_inner().promise.unwrap().state(), pb::PromiseState::Released);
         assert_eq!((world.taken().await, world.inventory.held()), (0, 1));
         world.inventory.go_down(false);
-        let due = world.fulfillment.next_due().await.unwrap().unwrap();
+        let due = world.next_due().await.unwrap();
         world.clock.advance_to(due);
         assert_eq!(world.run_due().await, 1);
         assert_eq!(world.inventory.held(), 0);
@@ -338,7 +338,7 @@ async fn a_promise_is_changed_only_by_who_holds_it() {
 #[tokio::test]
 async fn a_short_loss_of_an_answer_is_not_felt() {
     for world in two_stores().await {
-        world.inventory.lose_answers(2);
+        world.inventory.lose_answers("Reserve", 2);
         let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
         assert_eq!(promise.state(), pb::PromiseState::Live);
         assert_eq!(world.inventory.reserved("lon-1", "A"), 3);
@@ -426,15 +426,11 @@ async fn the_decision_behind_a_promise_can_be_read_back() {
 
 #[tokio::test]
 async fn promises_wait_for_the_view_of_the_stock() {
-    let db = engines().await.remove(0);
-    let world = World::new(db).await;
+    let world = worlds().await.remove(0);
     world.put(vec![store("lon-1", 51.5, -0.1)]).await;
     world.inventory.go_down(true);
     let clock = world.clock.clone();
-    let inventory = contract::inventory::v1::inventory_service_server::InventoryServiceServer::from_arc(
-        std::sync::Arc::clone(&world.inventory),
-    );
-    let peers = fulfillment::Peers { inventory: server::peer::local(inventory) };
+    let peers = fulfillment::Peers { inventory: world.inventory.peer() };
     let config = fulfillment::Config::default();
     let blind = fulfillment::Fulfillment::new(world.db.reopen().await, clock, config, peers).await.unwrap();
     let request = pb::GetPromiseRequest { lines: cart(&[("A", 1)]), ..Default::default() };

@@ -3,10 +3,11 @@
 use contract::fulfillment::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
 use jiff::SignedDuration;
+use test_world::{at, by, reason, stamp, v7};
 use tonic::Code;
 
 use crate::react::{batch, deliver, of_order, of_orders, placed, shop};
-use crate::support::{World, at, by, hold, reason, stamp, v7};
+use crate::support::{World, hold};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -192,7 +193,7 @@ async fn a_hold_that_inventory_turns_away_leaves_its_slot_free() {
 async fn a_hold_of_which_nobody_knows_the_end_keeps_its_slot_for_half_a_minute() {
     for world in shop().await {
         // The first call reserved and its answer was lost; the second is turned away.
-        world.inventory.lose_answers(1);
+        world.inventory.lose_answers("Reserve", 1);
         world.inventory.shed(1);
         let request = hold("lon-1", &[("A", 3)]);
         turned_away(&world, &request).await;
@@ -200,7 +201,7 @@ async fn a_hold_of_which_nobody_knows_the_end_keeps_its_slot_for_half_a_minute()
         world.inventory.shed(1);
         turned_away(&world, &request).await;
         assert_eq!((world.taken().await, world.inventory.held()), (1, 1), "asked again: still nobody knows");
-        assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:00:30Z")));
+        assert_eq!(world.next_due().await, Some(at("2026-01-12T10:00:30Z")));
         world.pass(SignedDuration::from_secs(10));
         let held = world.promises().hold_promise(by(SHOPPER, request)).await.unwrap().into_inner();
         let promise = held.promise.unwrap();
@@ -290,14 +291,14 @@ async fn a_confirmed_promise_whose_order_never_comes_ends() {
         let promise = held(&world).await;
         let request = confirm(&promise, OrderId::new(v7()));
         world.promises().confirm_promise(by(ORDERS, request)).await.unwrap();
-        assert_eq!(world.fulfillment.next_due().await.unwrap(), Some(at("2026-01-12T10:15:00Z")));
+        assert_eq!(world.next_due().await, Some(at("2026-01-12T10:15:00Z")));
         world.pass(SignedDuration::from_mins(14));
         world.run_due().await;
         assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Confirmed, 1));
         world.pass(SignedDuration::from_mins(1));
         world.run_due().await;
         assert_eq!((state(&world, &promise).await, world.taken().await), (pb::PromiseState::Released, 0));
-        assert_eq!(world.fulfillment.next_due().await.unwrap(), None);
+        assert_eq!(world.next_due().await, None);
     }
 }
 
@@ -344,7 +345,7 @@ async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores()
         tx.execute("UPDATE promises SET method = 'ODD' WHERE state = 'LIVE'", db::params![]).await.unwrap();
         tx.commit().await.unwrap();
         world.pass(SignedDuration::from_mins(20));
-        assert!(world.fulfillment.run_due(world.clock.business()).await.is_err());
+        assert!(world.service.run_due(world.clock.business()).await.is_err());
         let timed_out = "SELECT COUNT(*) AS n FROM fulfillment_orders WHERE state = 'TIMED_OUT'";
         assert_eq!(world.count(timed_out).await, 1);
     }
@@ -354,7 +355,7 @@ async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores()
 async fn a_promise_that_ends_while_its_stock_is_held_for_longer_leaves_no_stock_behind() {
     for world in shop().await {
         let promise = held(&world).await;
-        let pause = world.inventory.pause_extension();
+        let pause = world.inventory.pause_answer("ExtendReservation");
         let extend = pb::ExtendPromiseRequest {
             request_id: v7().to_string(),
             promise_token: promise.promise_token.clone(),
@@ -362,10 +363,10 @@ async fn a_promise_that_ends_while_its_stock_is_held_for_longer_leaves_no_stock_
         };
         let mut client = world.promises();
         let asked = tokio::spawn(async move { client.extend_promise(by(ORDERS, extend)).await });
-        pause.reached.notified().await;
+        pause.reached().await;
         world.pass(SignedDuration::from_mins(60));
         world.run_due().await;
-        pause.go_on.notify_one();
+        pause.go_on();
         let no = asked.await.unwrap().unwrap_err();
         assert_eq!(no.code(), tonic::Code::FailedPrecondition);
         world.run_due().await;

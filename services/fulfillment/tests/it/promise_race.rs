@@ -5,9 +5,10 @@ use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body;
 use domain::id::OrderId;
+use test_world::{by, v7};
 
 use crate::react::{batch, deliver, of_order, of_orders, placed};
-use crate::support::{World, by, hold, patient_worlds, store, v7};
+use crate::support::{World, hold, patient_worlds, store};
 
 async fn held(world: &World) -> pb::Promise {
     let answer = world.promises().hold_promise(by("service/orders", hold("lon-1", &[("A", 1)]))).await;
@@ -21,7 +22,7 @@ async fn reject(world: &World, order: OrderId) {
         reason: pb::RejectReason::TooBusy.into(),
         note: String::new(),
     };
-    let mut client = WorkServiceClient::new(world.fulfillment.peer());
+    let mut client = WorkServiceClient::new(world.service.peer());
     client.reject_work(by("store/lon-1", request)).await.unwrap();
 }
 

@@ -1,19 +1,16 @@
 //! A hold whose call to inventory was sent twice, because its connection broke.
 
-use std::sync::Arc;
-
-use contract::inventory::v1::inventory_service_server::InventoryServiceServer;
-use fulfillment::{Config, Fulfillment, Peers};
 use http::{HeaderValue, Request, Response};
 use jiff::SignedDuration;
 use server::{Peer, peer};
+use test_world::by;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
 use crate::react::shop;
-use crate::support::{World, by, hold, promises};
+use crate::support::hold;
 
 /// Inventory behind a connection that breaks: the first sending of `Reserve` has its effect, and the second one is
 /// turned away.
@@ -33,22 +30,13 @@ fn broken(inventory: Peer) -> Peer {
     }))
 }
 
-/// The same world behind the broken connection.
-async fn behind_it(world: World) -> World {
-    let inventory = broken(peer::local(InventoryServiceServer::from_arc(Arc::clone(&world.inventory))));
-    let peers = Peers { inventory };
-    let fulfillment =
-        Fulfillment::new(world.db.db(), world.clock.clone(), Config::default(), peers).await.unwrap();
-    fulfillment.load_stock().await.unwrap();
-    World { fulfillment, ..world }
-}
-
 #[tokio::test]
 async fn stock_of_a_call_that_was_sent_twice_and_then_shed_is_released() {
     for world in shop().await {
-        let world = behind_it(world).await;
+        let inventory = broken(world.inventory.peer());
+        let world = world.over(inventory).await;
         let request = hold("lon-1", &[("A", 3)]);
-        let refused = promises(&world.fulfillment).hold_promise(by("customer/1", request)).await.unwrap_err();
+        let refused = world.promises().hold_promise(by("customer/1", request)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
         assert_eq!((world.taken().await, world.inventory.held()), (1, 1), "nobody knows that it is held");
         world.pass(SignedDuration::from_secs(31));

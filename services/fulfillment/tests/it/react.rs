@@ -1,6 +1,6 @@
 //! What orders and inventory tell, and what becomes of promises and work.
 
-use bus::{Consumer as _, Delivered, Topic};
+use bus::{Delivered, Topic};
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
 use contract::orders::v1 as orders;
@@ -9,8 +9,9 @@ use contract::r#type::v1 as common;
 use domain::id::{OrderId, PromiseToken};
 use jiff::SignedDuration;
 use prost::Message as _;
+use test_world::{at, by, stamp, v7};
 
-use crate::support::{World, at, by, hold, stamp, store, v7, worlds};
+use crate::support::{World, hold, store, worlds};
 
 pub(crate) async fn shop() -> Vec<World> {
     let worlds = worlds().await;
@@ -59,30 +60,15 @@ async fn tell(
 }
 
 fn delivered(world: &World, topic: Topic, aggregate_type: &str, payload: Vec<u8>) -> Delivered {
-    Delivered {
-        id: v7(),
-        topic,
-        aggregate_type: aggregate_type.to_owned(),
-        aggregate: v7(),
-        sequence: 1,
-        event_type: String::new(),
-        payload: payload.into(),
-        occurred_at: world.clock.business(),
-        actor: "channel/web".to_owned(),
-        traceparent: None,
-    }
+    test_world::delivered(topic, aggregate_type, payload, world.now())
 }
 
 /// Events in one transaction, as the bus brings them.
 pub(crate) async fn batch(world: &World, events: &[Delivered]) -> Result<(), bus::HandleError> {
-    let mut tx = world.db.begin().await.unwrap();
     match events {
-        [event] => world.fulfillment.handle(&mut tx, event).await?,
-        events => world.fulfillment.handle_batch(&mut tx, events).await?,
+        [event] => world.hear(event).await,
+        events => world.hear_all(events).await,
     }
-    tx.commit().await.unwrap();
-    world.fulfillment.committed();
-    Ok(())
 }
 
 pub(crate) async fn deliver(world: &World, order: OrderId, body: Body) {
@@ -238,24 +224,15 @@ pub(crate) async fn of_order(world: &World, order: OrderId) -> pb::FulfillmentOr
         key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
     };
     let mut client =
-        contract::fulfillment::v1::work_service_client::WorkServiceClient::new(world.fulfillment.peer());
+        contract::fulfillment::v1::work_service_client::WorkServiceClient::new(world.service.peer());
     let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
     work.fulfillment_order.unwrap()
 }
 
 /// The events of a type, as they were appended.
-async fn events(world: &World, event_type: &'static str) -> Vec<pb::FulfillmentEvent> {
-    let mut tx = world.db.read().await.unwrap();
-    let rows = tx
-        .fetch_all(
-            "SELECT payload FROM events WHERE event_type = $1 ORDER BY event_id",
-            db::params![event_type],
-        )
-        .await
-        .unwrap();
-    let read =
-        |row: &db::Row| pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice());
-    rows.iter().map(|row| read(row).unwrap()).collect()
+async fn events(world: &World, event_type: &str) -> Vec<pb::FulfillmentEvent> {
+    let all = world.appended::<pb::FulfillmentEvent>().await.into_iter();
+    all.filter(|event| event.event_type == event_type).map(|event| event.body).collect()
 }
 
 #[tokio::test]

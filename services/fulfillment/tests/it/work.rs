@@ -6,9 +6,10 @@ use contract::fulfillment::v1::{
     IssuePickupCodeRequest, PickLine, PickLinesRequest, RejectReason, RejectWorkRequest, ShortReason,
 };
 use jiff::SignedDuration;
+use test_world::{by, fresh, reason};
 use tonic::Code;
 
-use crate::work_world::{Shop, buckets, id, reason};
+use crate::work_world::{Shop, buckets};
 
 #[tokio::test]
 async fn an_order_goes_from_the_stream_to_the_customer() {
@@ -181,20 +182,21 @@ async fn the_same_request_twice_has_one_effect_and_one_answer() {
     for shop in Shop::all().await {
         let work = shop.placed("N1", &[3]).await;
         let mut store = shop.store("N1").client;
-        let accept = AcceptWorkRequest { request_id: id(), fulfillment_id: work.id.clone() };
-        let first = store.accept_work(shop.by("store/N1", accept.clone())).await.unwrap().into_inner();
-        let again = store.accept_work(shop.by("store/N1", accept.clone())).await.unwrap().into_inner();
+        let accept = AcceptWorkRequest { request_id: fresh(), fulfillment_id: work.id.clone() };
+        let first = store.accept_work(by("store/N1", accept.clone())).await.unwrap().into_inner();
+        let again = store.accept_work(by("store/N1", accept.clone())).await.unwrap().into_inner();
         assert_eq!(first, again);
         shop.store("N1").start(&work.id).await.unwrap();
         let line = PickLine { line: 1, picked: 1, short: 0, short_reason: 0 };
-        let pick = PickLinesRequest { request_id: id(), fulfillment_id: work.id.clone(), lines: vec![line] };
-        let first = store.pick_lines(shop.by("store/N1", pick.clone())).await.unwrap().into_inner();
-        let again = store.pick_lines(shop.by("store/N1", pick.clone())).await.unwrap().into_inner();
+        let pick =
+            PickLinesRequest { request_id: fresh(), fulfillment_id: work.id.clone(), lines: vec![line] };
+        let first = store.pick_lines(by("store/N1", pick.clone())).await.unwrap().into_inner();
+        let again = store.pick_lines(by("store/N1", pick.clone())).await.unwrap().into_inner();
         assert_eq!(first, again);
         assert_eq!(buckets(&again.fulfillment_order.unwrap(), 1).picked, 1);
         let mut other = pick.clone();
         other.lines[0].picked = 2;
-        let refused = store.pick_lines(shop.by("store/N1", other)).await.unwrap_err();
+        let refused = store.pick_lines(by("store/N1", other)).await.unwrap_err();
         assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
         assert_eq!(shop.events(&work.id).await.len(), 4);
     }
@@ -274,7 +276,7 @@ async fn bad_input_is_refused_with_every_field_named() {
             reason: 99,
             note: "a\u{202E}b".to_owned(),
         };
-        let refused = client.reject_work(shop.by("store/N1", request)).await.unwrap_err();
+        let refused = client.reject_work(by("store/N1", request)).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
         let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
         assert_eq!(fields, ["fulfillment_id", "reason", "note", "request_id"]);
@@ -291,8 +293,8 @@ async fn bad_input_is_refused_with_every_field_named() {
             pick(2, 0, 1, ShortReason::Unspecified),
             pick(3, i64::MAX, i64::MAX, ShortReason::Damaged),
         ];
-        let request = PickLinesRequest { request_id: id(), fulfillment_id: id(), lines };
-        let refused = client.pick_lines(shop.by("store/N1", request)).await.unwrap_err();
+        let request = PickLinesRequest { request_id: fresh(), fulfillment_id: fresh(), lines };
+        let refused = client.pick_lines(by("store/N1", request)).await.unwrap_err();
         let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
         for field in
             ["fulfillment_id", "lines[0].picked", "lines[1].line", "lines[1].picked", "lines[2].short_reason"]
@@ -316,15 +318,15 @@ async fn bad_input_is_refused_with_every_field_named() {
         assert_eq!(shop.try_watch("ops/1", "NOWHERE", "").await.unwrap_err().code(), Code::NotFound);
         let mut channel = shop.store("N1").client;
         let ask = IssuePickupCodeRequest { request_id: String::new(), order_id: "prm_1".to_owned() };
-        let refused = channel.issue_pickup_code(shop.by("channel/web", ask)).await.unwrap_err();
+        let refused = channel.issue_pickup_code(by("channel/web", ask)).await.unwrap_err();
         assert_eq!(server::status::violations(&refused).len(), 2);
-        let ask = ConfirmPutBackRequest { request_id: id(), fulfillment_id: work.id.clone() };
-        let refused = client.confirm_put_back(shop.by("store/N1", ask)).await.unwrap_err();
+        let ask = ConfirmPutBackRequest { request_id: fresh(), fulfillment_id: work.id.clone() };
+        let refused = client.confirm_put_back(by("store/N1", ask)).await.unwrap_err();
         assert_eq!(reason(&refused), "WRONG_STATE");
         let lines = vec![HandOverLine { line: 1, quantity: 1 }; 1_001];
         let request =
-            HandOverRequest { request_id: id(), fulfillment_id: work.id, lines, ..Default::default() };
-        let refused = client.hand_over(shop.by("store/N1", request)).await.unwrap_err();
+            HandOverRequest { request_id: fresh(), fulfillment_id: work.id, lines, ..Default::default() };
+        let refused = client.hand_over(by("store/N1", request)).await.unwrap_err();
         assert!(server::status::violations(&refused).iter().any(|v| v.field == "lines"));
     }
 }

@@ -2,9 +2,10 @@
 
 use contract::fulfillment::v1::{CollectorKind, FulfillmentState as State, HandOverRequest};
 use jiff::SignedDuration;
+use test_world::{by, fresh, reason};
 use tonic::Code;
 
-use crate::work_world::{Shop, buckets, id, reason};
+use crate::work_world::{Shop, buckets};
 
 #[tokio::test]
 async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
@@ -47,7 +48,7 @@ async fn a_wrong_code_sent_again_counts_once() {
         let work = shop.ready("N1", &[1]).await;
         let code = shop.issue_code(&work.order).await.unwrap();
         let request = HandOverRequest {
-            request_id: id(),
+            request_id: fresh(),
             fulfillment_id: work.id.clone(),
             code: "0000-0000".to_owned(),
             lines: Vec::new(),
@@ -56,7 +57,7 @@ async fn a_wrong_code_sent_again_counts_once() {
         };
         let mut client = shop.store("N1").client;
         for _ in 0..7 {
-            let refused = client.hand_over(shop.by("store/N1", request.clone())).await.unwrap_err();
+            let refused = client.hand_over(by("store/N1", request.clone())).await.unwrap_err();
             assert!(refused.message().contains("tries left: 4"), "{}", refused.message());
         }
         assert_eq!(shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap().state(), State::Done);
@@ -183,8 +184,8 @@ async fn only_who_missed_waits_however_many_miss_at_a_node() {
         let work = shop.ready("N1", &[1]).await;
         let code = shop.issue_code(&work.order).await.unwrap();
         for guess in 0..61 {
-            let guesser = format!("ops/{}", guess / 10);
-            let missed = shop.find_as(&guesser, "N1", &format!("000000{guess:02}")).await.unwrap_err();
+            let guesser = shop.staff("ops", &(guess / 10).to_string(), "N1");
+            let missed = guesser.find(&format!("000000{guess:02}")).await.unwrap_err();
             assert_eq!(missed.code(), Code::NotFound);
         }
         assert_eq!(
@@ -192,17 +193,20 @@ async fn only_who_missed_waits_however_many_miss_at_a_node() {
             work.id,
             "the shop is not locked"
         );
-        let throttled = shop.find_as("ops/0", "N1", &code).await.unwrap_err();
+        let throttled = shop.staff("ops", "0", "N1").find(&code).await.unwrap_err();
         assert_eq!(reason(&throttled), "TOO_MANY_WRONG_CODES");
         shop.pass(SignedDuration::from_mins(1));
-        assert!(shop.find_as("ops/0", "N1", &code).await.is_ok(), "a minute later one miss is forgotten");
+        assert!(
+            shop.staff("ops", "0", "N1").find(&code).await.is_ok(),
+            "a minute later one miss is forgotten"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_guess_waits_for_no_writer() {
     for shop in Shop::all().await {
-        let writer = shop.db().begin().await.unwrap();
+        let writer = shop.db.db().begin().await.unwrap();
         for guess in 0..12 {
             let refused = shop.store("N1").find(&format!("000000{guess:02}")).await.unwrap_err();
             assert_eq!(refused.code(), if guess < 10 { Code::NotFound } else { Code::ResourceExhausted });
@@ -216,7 +220,7 @@ async fn a_process_with_another_key_does_not_start_unless_it_replaces_the_first(
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
         let code = shop.issue_code(&work.order).await.unwrap();
-        assert!(fulfillment::has_pickup_code_key(&shop.db()).await.unwrap());
+        assert!(fulfillment::has_pickup_code_key(&shop.db.db()).await.unwrap());
         let other = fulfillment::Secret::new("another secret of the tests");
         let refused =
             shop.restarted(|config| config.work.pickup_code_secret = other.clone()).await.err().unwrap();

@@ -4,12 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use contract::fulfillment::v1 as pb;
-use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
-use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
+use test_world::{by, fresh, v7};
 use tokio::task::JoinHandle;
 
-use crate::support::v7;
-use crate::work_world::{Shop, id};
+use crate::work_world::Shop;
 
 /// How often a machine that is busy may be asked again.
 const TRIES: usize = 50;
@@ -20,7 +18,7 @@ async fn is_answered_only_after_the_commit<T: std::fmt::Debug + PartialEq + Send
     shop: &Shop,
     call: impl Fn() -> std::pin::Pin<Box<dyn Future<Output = T> + Send>>,
 ) -> bool {
-    let db = shop.db();
+    let db = shop.db.db();
     let mark = v7();
     let mut before = db.begin().await.unwrap();
     let sql =
@@ -28,7 +26,7 @@ async fn is_answered_only_after_the_commit<T: std::fmt::Debug + PartialEq + Send
     before.execute(sql, db::params![mark, Vec::<u8>::new()]).await.unwrap();
     let calls: Vec<JoinHandle<T>> = (0..2).map(|_| tokio::spawn(call())).collect();
     queued().await;
-    let writer = shop.db();
+    let writer = shop.db.db();
     let last = tokio::spawn(async move { writer.begin().await.unwrap() });
     queued().await;
     // It waits for the same commit.
@@ -65,7 +63,7 @@ async fn queued() {
 
 #[tokio::test]
 async fn a_duplicate_is_answered_after_the_commit_of_the_first() {
-    for shop in Shop::all().await.into_iter().filter(|shop| shop.db().engine() == db::Engine::Sqlite) {
+    for shop in Shop::all().await.into_iter().filter(|shop| shop.db.db().engine() == db::Engine::Sqlite) {
         let mut shown = [false; 3];
         for _ in 0..TRIES {
             let round = duplicates(&shop).await;
@@ -81,11 +79,11 @@ async fn a_duplicate_is_answered_after_the_commit_of_the_first() {
 /// Which kinds of calls were shown to wait.
 async fn duplicates(shop: &Shop) -> [bool; 3] {
     let work = shop.placed("N1", &[1]).await;
-    let (client, request_id) = (shop.client(), id());
+    let (client, request_id) = (shop.client(), fresh());
     let accept = || -> std::pin::Pin<Box<dyn Future<Output = i64> + Send>> {
         let request =
             pb::AcceptWorkRequest { request_id: request_id.clone(), fulfillment_id: work.id.clone() };
-        let (mut client, request) = (client.clone(), shop.by("store/N1", request));
+        let (mut client, request) = (client.clone(), by("store/N1", request));
         Box::pin(async move {
             client.accept_work(request).await.unwrap().into_inner().fulfillment_order.unwrap().version
         })
@@ -94,7 +92,7 @@ async fn duplicates(shop: &Shop) -> [bool; 3] {
 
     let ready = shop.ready("N1", &[1]).await;
     shop.issue_code(&ready.order).await.unwrap();
-    let request_id = id();
+    let request_id = fresh();
     let wrong = || -> std::pin::Pin<Box<dyn Future<Output = String> + Send>> {
         let request = pb::HandOverRequest {
             request_id: request_id.clone(),
@@ -103,17 +101,16 @@ async fn duplicates(shop: &Shop) -> [bool; 3] {
             collector: pb::CollectorKind::Buyer.into(),
             ..Default::default()
         };
-        let (mut client, request) = (client.clone(), shop.by("store/N1", request));
+        let (mut client, request) = (client.clone(), by("store/N1", request));
         Box::pin(async move { client.hand_over(request).await.unwrap_err().message().to_owned() })
     };
     let refused = is_answered_only_after_the_commit(shop, wrong).await;
 
-    let network =
-        NetworkServiceClient::new(server::peer::local(NetworkServiceServer::from_arc(shop.service())));
-    let request_id = id();
+    let network = shop.network();
+    let request_id = fresh();
     let reopen = || -> std::pin::Pin<Box<dyn Future<Output = String> + Send>> {
         let request = pb::ReopenNodeRequest { request_id: request_id.clone(), node_id: "N1".to_owned() };
-        let (mut network, request) = (network.clone(), shop.by("ops/1", request));
+        let (mut network, request) = (network.clone(), by("ops/1", request));
         Box::pin(async move { network.reopen_node(request).await.unwrap().into_inner().node.unwrap().etag })
     };
     let reopened = is_answered_only_after_the_commit(shop, reopen).await;

@@ -1,9 +1,12 @@
 //! How work ends without a handover: refused, timed out, not collected, cancelled, its claim lost.
 
-use contract::fulfillment::v1::{FulfillmentState as State, RejectReason, fulfillment_event::Body};
+use contract::fulfillment::v1::{
+    FulfillmentEvent, FulfillmentState as State, RejectReason, fulfillment_event::Body,
+};
 use jiff::SignedDuration;
+use test_world::reason;
 
-use crate::work_world::{Shop, buckets, reason};
+use crate::work_world::{Shop, buckets};
 
 #[tokio::test]
 async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
@@ -26,9 +29,9 @@ async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
         }
         let kept = "SELECT COUNT(*) AS n FROM work_notes WHERE note = 'as said' AND actor = 'store/N1'";
         assert_eq!(shop.count(kept).await, 5);
-        for event in shop.payloads().await {
+        for event in shop.appended::<FulfillmentEvent>().await {
             assert!(
-                !event.windows(7).any(|part| part == b"as said"),
+                !event.payload.windows(7).any(|part| part == b"as said"),
                 "the store's own words are in no event"
             );
         }
@@ -40,20 +43,20 @@ async fn an_offer_that_nobody_answers_times_out_in_opening_time() {
     for shop in Shop::all().await {
         let work = shop.placed("N1", &[2]).await;
         shop.pass(SignedDuration::from_mins(12));
-        shop.tick().await;
+        shop.run_due().await;
         let order = shop.get(&work.id).await;
         assert!(order.is_at_risk && order.state() == State::Offered);
         shop.pass(SignedDuration::from_mins(2));
-        shop.tick().await;
+        shop.run_due().await;
         assert_eq!(shop.get(&work.id).await.state(), State::Offered);
         shop.pass(SignedDuration::from_mins(1));
-        shop.tick().await;
+        shop.run_due().await;
         let order = shop.get(&work.id).await;
         assert_eq!((order.state(), order.end_reason.as_str()), (State::TimedOut, "TIMED_OUT"));
         assert_eq!(buckets(&order, 1).cancelled, 2);
         let refused = shop.store("N1").accept(&work.id).await.unwrap_err();
         assert_eq!(reason(&refused), "WRONG_STATE");
-        assert_eq!(shop.tick().await, 0, "an end is an end");
+        assert_eq!(shop.run_due().await, 0, "an end is an end");
     }
 }
 
@@ -64,10 +67,10 @@ async fn an_offer_to_a_closed_store_waits_until_it_opens() {
         shop.pass(SignedDuration::from_hours(9));
         let work = shop.placed("DAY", &[1]).await;
         shop.pass(SignedDuration::from_hours(11));
-        shop.tick().await;
+        shop.run_due().await;
         assert_eq!(shop.get(&work.id).await.state(), State::Offered, "closed hours do not count");
         shop.pass(SignedDuration::from_mins(76));
-        shop.tick().await;
+        shop.run_due().await;
         assert_eq!(shop.get(&work.id).await.state(), State::TimedOut);
     }
 }
@@ -79,12 +82,12 @@ async fn what_is_not_collected_is_reminded_expired_and_put_back() {
         let code = shop.issue_code(&work.order).await.unwrap();
         for (hours, templates) in [(23, 0), (1, 1), (35, 1), (1, 2), (11, 2)] {
             shop.pass(SignedDuration::from_hours(hours));
-            shop.tick().await;
+            shop.run_due().await;
             assert_eq!(shop.notices(&work.id).await.len(), templates + 1);
         }
         assert!(!shop.get(&work.id).await.is_expired);
         shop.pass(SignedDuration::from_hours(1));
-        shop.tick().await;
+        shop.run_due().await;
         let expired = shop.get(&work.id).await;
         assert!(expired.is_expired && expired.state() == State::ReadyForPickup);
         assert_eq!(buckets(&expired, 1).ready, 2, "the claim lasts until the goods are put back");
@@ -107,9 +110,9 @@ async fn goods_that_are_not_put_back_in_time_are_given_up() {
         let work = shop.ready("N1", &[2]).await;
         let code = shop.issue_code(&work.order).await.unwrap();
         shop.pass(SignedDuration::from_hours(72));
-        shop.tick().await;
+        shop.run_due().await;
         shop.pass(SignedDuration::from_hours(24));
-        shop.tick().await;
+        shop.run_due().await;
         let order = shop.get(&work.id).await;
         let b = buckets(&order, 1);
         assert_eq!((order.state(), order.end_reason.as_str()), (State::Restocked, "EXPIRED"));

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::FulfillmentState as State;
-use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
-use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
 use db::{Type, params};
 use domain::id::FulfillmentId;
+use test_world::by;
 
 use crate::work_world::Shop;
 
@@ -20,7 +19,7 @@ async fn large_orders(shop: &Shop, count: usize) -> Vec<String> {
     for _ in 0..count {
         ids.push(shop.placed("N1", &[1]).await.id);
     }
-    let mut tx = shop.db().begin().await.unwrap();
+    let mut tx = shop.db.db().begin().await.unwrap();
     for id in &ids {
         let uuid = id.parse::<FulfillmentId>().unwrap().uuid();
         tx.batch(
@@ -39,7 +38,7 @@ async fn large_orders(shop: &Shop, count: usize) -> Vec<String> {
 }
 
 fn reads_little(shop: &Shop) {
-    let plans = shop.database().plans();
+    let plans = shop.db.plans();
     assert!(!plans.is_empty());
     for plan in plans {
         assert_eq!(plan.whole_read(), None, "{plan:?}");
@@ -51,7 +50,7 @@ fn reads_little(shop: &Shop) {
 async fn a_page_of_large_orders_is_short_and_the_next_one_goes_on() {
     for shop in Shop::all().await {
         let wanted = large_orders(&shop, 12).await;
-        shop.database().watch_plans();
+        shop.db.watch_plans();
         for states in [&[][..], &[State::Offered, State::Accepted]] {
             let (mut seen, mut token, mut pages) = (BTreeSet::new(), String::new(), 0);
             loop {
@@ -77,7 +76,7 @@ async fn a_page_of_large_orders_is_short_and_the_next_one_goes_on() {
 async fn a_stream_of_large_orders_reads_a_few_at_once() {
     for shop in Shop::all().await {
         let wanted = large_orders(&shop, 7).await;
-        shop.database().watch_plans();
+        shop.db.watch_plans();
         let mut stream = shop.watch("N1", "").await;
         let mut seen = BTreeSet::new();
         let token = loop {
@@ -107,13 +106,12 @@ async fn no_list_of_nodes_or_work_reads_a_whole_table() {
         for _ in 0..30 {
             shop.placed("N1", &[1, 2]).await;
         }
-        let network =
-            NetworkServiceClient::new(server::peer::local(NetworkServiceServer::from_arc(shop.service())));
-        shop.database().watch_plans();
+        let network = shop.network();
+        shop.db.watch_plans();
         let request = pb::ListNodesRequest { page_size: 2, page_token: String::new() };
-        let first = network.clone().list_nodes(shop.by("ops/1", request)).await.unwrap().into_inner();
+        let first = network.clone().list_nodes(by("ops/1", request)).await.unwrap().into_inner();
         let request = pb::ListNodesRequest { page_size: 2, page_token: first.next_page_token };
-        network.clone().list_nodes(shop.by("ops/1", request)).await.unwrap();
+        network.clone().list_nodes(by("ops/1", request)).await.unwrap();
         for states in [&[][..], &[State::Offered], &[State::Done, State::Offered, State::Rejected]] {
             let first = shop.store("N1").page("N1", states, 10, "").await.unwrap();
             shop.store("N1").page("N1", states, 10, &first.next_page_token).await.unwrap();

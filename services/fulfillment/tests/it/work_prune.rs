@@ -2,8 +2,9 @@
 
 use contract::fulfillment::v1::FulfillmentState as State;
 use jiff::SignedDuration;
+use test_world::reason;
 
-use crate::work_world::{Shop, reason};
+use crate::work_world::Shop;
 
 #[tokio::test]
 async fn the_feed_forgets_however_much_is_old() {
@@ -55,7 +56,7 @@ async fn misses_of_codes_are_counted_no_longer_than_they_matter() {
         for _ in 0..10 {
             store.find("ABCD-1234").await.unwrap_err();
         }
-        shop.service().join_misses(shop.now()).await.unwrap();
+        shop.service.join_misses(shop.now()).await.unwrap();
         let elsewhere = shop.another().await;
         let refused = elsewhere.store("N1").find("ABCD-1234").await.unwrap_err();
         assert_eq!(reason(&refused), "TOO_MANY_WRONG_CODES", "another process knows of them");
@@ -75,12 +76,12 @@ async fn work_that_can_not_be_moved_waits_for_its_next_turn() {
         shop.placed("N1", &[1]).await;
         shop.alter("UPDATE fulfillment_orders SET method = 'ODD'").await;
         shop.pass(SignedDuration::from_mins(15));
-        assert_eq!(shop.tick().await, 0);
+        assert_eq!(shop.run_due().await, 0);
         let soon = shop.now() + SignedDuration::from_mins(1);
         assert_eq!(shop.next_due().await, Some(soon));
         shop.alter("UPDATE fulfillment_orders SET method = 'PICKUP'").await;
         shop.pass(SignedDuration::from_mins(1));
-        assert_eq!(shop.tick().await, 1);
+        assert_eq!(shop.run_due().await, 1);
     }
 }
 

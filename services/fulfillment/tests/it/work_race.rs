@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bus::Consumer as _;
 use contract::fulfillment::v1::FulfillmentState as State;
 use futures_util::future::join_all;
+use test_world::reason;
 use tokio_util::sync::CancellationToken;
 
-use crate::work_world::{Shop, reason};
+use crate::work_world::Shop;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn batches_of_events_and_busy_stores_do_not_stand_in_each_others_way() {
@@ -85,7 +86,7 @@ async fn accept_cancel_and_time_out_at_once_have_one_winner() {
             shop.pass(jiff::SignedDuration::from_mins(15));
             let store = shop.store("N1");
             let (accepted, (), _) =
-                tokio::join!(store.accept(&work.id), shop.cancel(&work, 1, &[(1, 1)]), shop.tick());
+                tokio::join!(store.accept(&work.id), shop.cancel(&work, 1, &[(1, 1)]), shop.run_due());
             let order = shop.get(&work.id).await;
             let events = shop.events(&work.id).await;
             assert_eq!(i64::try_from(events.len()).unwrap(), order.version, "versions are dense");
@@ -125,10 +126,10 @@ async fn a_commit_of_another_process_reaches_the_stream() {
         let other = shop.another().await;
         let stop = CancellationToken::new();
         let bus = bus::Bus::local(clock::Clock::system());
-        let follower = other.service();
+        let follower = &other.service;
         let subscription = bus.subscribe(&[bus::Topic::Fulfillment]);
         let following = tokio::spawn({
-            let (follower, stop) = (Arc::clone(&follower), stop.clone());
+            let (follower, stop) = (Arc::clone(follower), stop.clone());
             async move { follower.follow_work(stop, subscription).await }
         });
         let mut stream = other.watch("N1", "").await;

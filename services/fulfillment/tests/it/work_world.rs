@@ -1,42 +1,29 @@
 //! A shop with three nodes, a clock that the test moves, and orders that come as events.
 
-use crate::support::v7;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bus::{Consumer as _, Delivered, Topic};
+use bus::{Delivered, Topic};
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
-use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
-use contract::fulfillment::v1::work_service_server::WorkServiceServer;
-use contract::google::r#type as google;
 use contract::inventory::v1 as inventory;
 use contract::orders::v1 as orders;
 use contract::r#type::v1 as common;
-use db::testing::TestDb;
 use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId, derived};
 use fulfillment::{Config, Fulfillment, Peers, Secret};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use prost::Message as _;
-use tonic::{Request, Status, Streaming};
+use server::Peer;
+use test_world::{Appended, Ground, Process, Staff, by, fresh, node, soon, stamp, v7};
+use tonic::{Status, Streaming};
 
-use crate::work_store::Store;
+use crate::support::SETS;
 
 /// Noon of a Monday, UTC.
-const START: i64 = 1_700_481_600;
-
-/// A new request id.
-pub(crate) fn id() -> String {
-    v7().to_string()
-}
-
-/// The reason of a refusal.
-pub(crate) fn reason(status: &Status) -> String {
-    server::status::reason(status).unwrap_or_default()
-}
+const START: &str = "2023-11-20T12:00:00Z";
 
 /// One line of a fulfillment order.
 pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::FulfillmentLine {
@@ -56,20 +43,15 @@ pub(crate) struct Work {
     quantities: Vec<i64>,
 }
 
-/// An event as it was appended.
-#[derive(Debug)]
-pub(crate) struct AppendedEvent {
-    pub(crate) event_type: String,
-    pub(crate) sequence: i64,
-    pub(crate) actor: String,
-    pub(crate) trace: Option<String>,
-    pub(crate) body: pb::FulfillmentEvent,
-}
+/// A process of the service whose inventory is never there.
+pub(crate) struct Shop(Process<Fulfillment>);
 
-pub(crate) struct Shop {
-    fulfillment: Arc<Fulfillment>,
-    clock: Clock,
-    db: Arc<TestDb>,
+impl Deref for Shop {
+    type Target = Process<Fulfillment>;
+
+    fn deref(&self) -> &Process<Fulfillment> {
+        &self.0
+    }
 }
 
 /// An open stream.
@@ -79,136 +61,71 @@ pub(crate) struct Stream(Streaming<pb::WatchWorkResponse>);
 impl Stream {
     /// What comes next; the stream never stays silent for long.
     pub(crate) async fn next(&mut self) -> pb::WatchWorkResponse {
-        let next = tokio::time::timeout(Duration::from_mins(2), self.0.message()).await;
-        next.expect("the stream is silent").unwrap().expect("the stream ended")
+        soon(self.0.message()).await.unwrap().expect("the stream ended")
     }
 }
-
-const SETS: db::testing::Sets<'static> =
-    &[("fulfillment", fulfillment::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
 
 impl Shop {
     /// One on each engine.
     pub(crate) async fn all() -> Vec<Self> {
-        Self::on(db::testing::engines(SETS).await).await
+        Self::all_with(|_| ()).await
     }
 
     /// The same where transactions wait for locks as long as it takes.
     pub(crate) async fn all_patient() -> Vec<Self> {
-        Self::on(db::testing::patient_engines(SETS).await).await
-    }
-
-    async fn on(databases: Vec<TestDb>) -> Vec<Self> {
-        let mut shops = Vec::new();
-        for db in databases {
-            shops.push(Self::open(db).await);
-        }
-        shops
+        Self::on(Ground::all_patient(SETS, START).await, |_| ()).await
     }
 
     /// One on each engine, with other settings.
-    pub(crate) async fn all_with(config: impl Fn(&mut Config)) -> Vec<Self> {
-        let mut shops = Self::all().await;
-        for shop in &mut shops {
-            let mut changed = Self::config();
-            config(&mut changed);
-            shop.fulfillment = Self::start_with(shop.db.db(), shop.clock.clone(), changed).await.unwrap();
+    pub(crate) async fn all_with(change: impl Fn(&mut Config)) -> Vec<Self> {
+        Self::on(Ground::all(SETS, START).await, change).await
+    }
+
+    async fn on(grounds: Vec<Ground>, change: impl Fn(&mut Config)) -> Vec<Self> {
+        let mut shops = Vec::new();
+        for ground in grounds {
+            let service = start(ground.db.db(), &ground.clock, &change).await.unwrap();
+            let shop = Self(Process::new(ground, service));
+            let nodes = vec![node("N1", "UTC", 0, 24), node("N2", "UTC", 0, 24), node("DAY", "UTC", 9, 21)];
+            let request = pb::PutNodesRequest { request_id: fresh(), nodes };
+            shop.network().put_nodes(by("ops/1", request)).await.unwrap();
+            shops.push(shop);
         }
         shops
-    }
-
-    async fn open(db: TestDb) -> Self {
-        let clock = Clock::virtual_at(Timestamp::from_second(START).unwrap());
-        let fulfillment = Self::start(db.db(), clock.clone()).await;
-        let shop = Self { fulfillment, clock, db: Arc::new(db) };
-        let mut network = NetworkServiceClient::new(server::peer::local(NetworkServiceServer::from_arc(
-            Arc::clone(&shop.fulfillment),
-        )));
-        let nodes = vec![node("N1", 0, 24), node("N2", 0, 24), node("DAY", 9, 21)];
-        let request = pb::PutNodesRequest { request_id: id(), nodes };
-        network.put_nodes(shop.by("ops/1", request)).await.unwrap();
-        shop
-    }
-
-    async fn start(db: db::Db, clock: Clock) -> Arc<Fulfillment> {
-        Self::start_with(db, clock, Self::config()).await.unwrap()
     }
 
     /// Another process on the same data, with other settings.
     pub(crate) async fn restarted(&self, change: impl Fn(&mut Config)) -> Result<Self, fulfillment::Error> {
-        let mut config = Self::config();
-        change(&mut config);
-        let fulfillment = Self::start_with(self.db.reopen().await, self.clock.clone(), config).await?;
-        Ok(Self { fulfillment, clock: self.clock.clone(), db: Arc::clone(&self.db) })
-    }
-
-    fn config() -> Config {
-        let mut config = Config::default();
-        config.work.pickup_code_secret = Secret::new("a secret of the tests");
-        config
-    }
-
-    async fn start_with(
-        db: db::Db,
-        clock: Clock,
-        config: Config,
-    ) -> Result<Arc<Fulfillment>, fulfillment::Error> {
-        let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
-        Fulfillment::new(db, clock, config, peers).await
+        let service = start(self.db.reopen().await, &self.clock, change).await?;
+        Ok(Self(Process::new(self.ground.clone(), service)))
     }
 
     /// Another process on the same data.
     pub(crate) async fn another(&self) -> Self {
-        let fulfillment = Self::start(self.db.reopen().await, self.clock.clone()).await;
-        Self { fulfillment, clock: self.clock.clone(), db: Arc::clone(&self.db) }
+        self.restarted(|_| ()).await.unwrap()
     }
 
-    pub(crate) fn service(&self) -> Arc<Fulfillment> {
-        Arc::clone(&self.fulfillment)
+    pub(crate) fn client(&self) -> WorkServiceClient<Peer> {
+        WorkServiceClient::new(self.peer())
     }
 
-    /// A request in somebody's name.
-    #[expect(clippy::unused_self, reason = "reads as who asks whom")]
-    pub(crate) fn by<T>(&self, actor: &str, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request.metadata_mut().insert(server::auth::ACTOR, actor.parse().unwrap());
-        request
+    pub(crate) fn network(&self) -> NetworkServiceClient<Peer> {
+        NetworkServiceClient::new(self.peer())
     }
 
-    /// The database of the test.
-    pub(crate) fn database(&self) -> &TestDb {
-        &self.db
+    /// Somebody at a node.
+    pub(crate) fn staff(&self, kind: &str, id: &str, node: &str) -> Staff<Peer> {
+        let peer = server::peer::acting(self.peer(), &server::Principal::new(kind, id));
+        Staff { client: WorkServiceClient::new(peer), node: node.to_owned() }
     }
 
-    /// The database behind the service.
-    pub(crate) fn db(&self) -> db::Db {
-        self.db.db()
-    }
-
-    /// Looks a code up at a node, in somebody's name.
-    pub(crate) async fn find_as(
-        &self,
-        actor: &str,
-        node: &str,
-        code: &str,
-    ) -> Result<pb::FulfillmentOrder, Status> {
-        let request = pb::FindByPickupCodeRequest { node_id: node.to_owned(), code: code.to_owned() };
-        let answer = self.client().find_by_pickup_code(self.by(actor, request)).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap())
-    }
-
-    pub(crate) fn client(&self) -> WorkServiceClient<server::Peer> {
-        let server = server::limited!(WorkServiceServer::from_arc(Arc::clone(&self.fulfillment)));
-        WorkServiceClient::new(server::peer::local(server))
-    }
-
-    pub(crate) fn store(&self, node: &str) -> Store {
-        Store::new(self.client(), format!("store/{node}"))
+    pub(crate) fn store(&self, node: &str) -> Staff<Peer> {
+        self.staff("store", node, node)
     }
 
     pub(crate) async fn try_watch(&self, actor: &str, node: &str, token: &str) -> Result<Stream, Status> {
         let request = pb::WatchWorkRequest { node_id: node.to_owned(), resume_token: token.to_owned() };
-        let stream = self.client().watch_work(self.by(actor, request)).await?;
+        let stream = self.client().watch_work(by(actor, request)).await?;
         Ok(Stream(stream.into_inner()))
     }
 
@@ -242,9 +159,9 @@ impl Shop {
             method: common::Method::Pickup.into(),
             node_id: work.node.clone(),
             lines: lines.collect(),
-            promised_time: Some(wire(self.clock.business() + SignedDuration::from_hours(1))),
+            promised_time: Some(stamp(self.now() + SignedDuration::from_hours(1))),
             channel: "web".to_owned(),
-            channel_order_id: id(),
+            channel_order_id: fresh(),
         };
         let placed = orders::OrderPlaced { work: Some(request), ..Default::default() };
         self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed))
@@ -305,16 +222,10 @@ impl Shop {
             body: Some(body),
         };
         Delivered {
-            id: v7(),
-            topic: Topic::Orders,
-            aggregate_type: "order".to_owned(),
             aggregate: work.order.parse::<OrderId>().unwrap().uuid(),
             sequence,
             event_type: format!("entrepot.orders.v1.{name}"),
-            payload: event.encode_to_vec().into(),
-            occurred_at: self.clock.business(),
-            actor: "channel/web".to_owned(),
-            traceparent: None,
+            ..test_world::delivered(Topic::Orders, "order", event.encode_to_vec(), self.now())
         }
     }
 
@@ -333,19 +244,9 @@ impl Shop {
         let event = inventory::InventoryEvent {
             body: Some(inventory::inventory_event::Body::ReservationRefused(refused)),
         };
-        self.batch(&[Delivered {
-            id: v7(),
-            topic: Topic::Inventory,
-            aggregate_type: "reservation".to_owned(),
-            aggregate: work.token.uuid(),
-            sequence: 1,
-            event_type: "entrepot.inventory.v1.ReservationRefused".to_owned(),
-            payload: event.encode_to_vec().into(),
-            occurred_at: self.clock.business(),
-            actor: "service/inventory".to_owned(),
-            traceparent: None,
-        }])
-        .await;
+        let refused =
+            test_world::delivered(Topic::Inventory, "reservation", event.encode_to_vec(), self.now());
+        self.batch(&[Delivered { aggregate: work.token.uuid(), ..refused }]).await;
     }
 
     /// Events reach the service in one transaction, as the bus brings them: again when others were in the way.
@@ -360,61 +261,36 @@ impl Shop {
 
     /// One try. False: others were in the way.
     pub(crate) async fn try_batch(&self, events: &[Delivered]) -> bool {
-        let mut tx = self.db.begin().await.unwrap();
-        match self.fulfillment.handle_batch(&mut tx, events).await {
-            Ok(()) => {}
-            Err(error) if error.kind != bus::HandleErrorKind::Poison => return false,
+        match self.hear_all(events).await {
+            Ok(()) => true,
+            Err(error) if error.kind != bus::HandleErrorKind::Poison => false,
             Err(error) => panic!("{error}"),
         }
-        tx.commit().await.unwrap();
-        self.fulfillment.committed();
-        true
     }
 
     /// The channel asks for a code.
     pub(crate) async fn issue_code(&self, order: &str) -> Result<String, Status> {
-        let request = pb::IssuePickupCodeRequest { request_id: id(), order_id: order.to_owned() };
-        let answer = self.client().issue_pickup_code(self.by("channel/web", request)).await?;
-        Ok(answer.into_inner().code)
+        self.staff("channel", "web", "").issue_code(order).await
     }
 
     pub(crate) async fn get(&self, id: &str) -> pb::FulfillmentOrder {
-        let store = Store::new(self.client(), "ops/1".to_owned());
-        store.get(Key::FulfillmentId(id.to_owned())).await.unwrap()
+        self.staff("ops", "1", "").get(Key::FulfillmentId(id.to_owned())).await.unwrap()
     }
 
     /// All events of a fulfillment order.
-    pub(crate) async fn events(&self, id: &str) -> Vec<AppendedEvent> {
-        let id: FulfillmentId = id.parse().unwrap();
-        let mut tx = self.db.read().await.unwrap();
-        let rows = tx
-            .fetch_all(
-                "SELECT event_type, sequence, actor, traceparent, payload FROM events WHERE aggregate = $1 ORDER BY sequence",
-                db::params![id.uuid()],
-            )
-            .await
-            .unwrap();
-        let event = |row: &db::Row| AppendedEvent {
-            event_type: row.get("event_type").unwrap(),
-            sequence: row.get("sequence").unwrap(),
-            actor: row.get("actor").unwrap(),
-            trace: row.get("traceparent").unwrap(),
-            body: pb::FulfillmentEvent::decode(row.get::<Vec<u8>>("payload").unwrap().as_slice()).unwrap(),
-        };
-        rows.iter().map(event).collect()
-    }
-
-    /// The payloads of all events.
-    pub(crate) async fn payloads(&self) -> Vec<Vec<u8>> {
-        let mut tx = self.db.read().await.unwrap();
-        let rows = tx.fetch_all("SELECT payload FROM events", db::params![]).await.unwrap();
-        rows.iter().map(|row| row.get("payload").unwrap()).collect()
+    pub(crate) async fn events(&self, id: &str) -> Vec<Appended<pb::FulfillmentEvent>> {
+        let id = id.parse::<FulfillmentId>().unwrap().uuid();
+        let mut events = self.appended().await;
+        events.retain(|event| event.aggregate == id);
+        events.sort_by_key(|event| event.sequence);
+        events
     }
 
     /// What the customer should have heard.
     pub(crate) async fn notices(&self, id: &str) -> Vec<String> {
-        let bodies = self.events(id).await.into_iter().filter_map(|event| event.body.body);
-        bodies
+        let events = self.events(id).await.into_iter();
+        events
+            .filter_map(|event| event.body.body)
             .filter_map(|body| match body {
                 pb::fulfillment_event::Body::CustomerNoticeDue(due) => Some(due.template),
                 _ => None,
@@ -422,62 +298,20 @@ impl Shop {
             .collect()
     }
 
-    /// The time at the shop.
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.business()
-    }
-
-    /// Time goes by.
-    pub(crate) fn pass(&self, span: SignedDuration) {
-        assert!(self.clock.advance_to(self.clock.business() + span));
-    }
-
-    /// What is due is done; answers for how many.
-    pub(crate) async fn tick(&self) -> usize {
-        self.fulfillment.run_due(self.clock.business()).await.unwrap()
-    }
-
-    pub(crate) async fn next_due(&self) -> Option<Timestamp> {
-        self.fulfillment.next_due().await.unwrap()
-    }
-
     /// The feed forgets what is old.
     pub(crate) async fn prune(&self) {
-        self.fulfillment.prune_feed(self.clock.business()).await.unwrap();
-    }
-
-    /// How many rows a statement counts.
-    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
-        let mut tx = self.db.read().await.unwrap();
-        tx.fetch_one(sql, db::params![]).await.unwrap().get("n").unwrap()
-    }
-
-    /// Runs a statement behind the back of the service.
-    pub(crate) async fn alter(&self, sql: &'static str) {
-        let mut tx = self.db.begin().await.unwrap();
-        tx.execute(sql, db::params![]).await.unwrap();
-        tx.commit().await.unwrap();
+        self.service.prune_feed(self.now()).await.unwrap();
     }
 }
 
-/// A node that is open every day between two hours, UTC.
-fn node(code: &str, from: i32, until: i32) -> pb::Node {
-    let hour = |hours| Some(google::TimeOfDay { hours, ..Default::default() });
-    pb::Node {
-        node_id: code.to_owned(),
-        name: format!("Store {code}"),
-        kind: pb::NodeKind::Store.into(),
-        place: Some(common::Place { point: Some(google::LatLng { latitude: 51.5, longitude: -0.1 }) }),
-        time_zone: "UTC".to_owned(),
-        methods: vec![common::Method::Pickup.into()],
-        hours: (1..=7)
-            .map(|day| pb::OpeningHours { day, open_time: hour(from), close_time: hour(until) })
-            .collect(),
-        ..Default::default()
-    }
-}
-
-fn wire(at: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = domain::time::to_parts(at);
-    prost_types::Timestamp { seconds, nanos }
+async fn start(
+    db: db::Db,
+    clock: &Clock,
+    change: impl Fn(&mut Config),
+) -> Result<Arc<Fulfillment>, fulfillment::Error> {
+    let mut config = Config::default();
+    config.work.pickup_code_secret = Secret::new("a secret of the tests");
+    change(&mut config);
+    let peers = Peers { inventory: server::peer::remote("http://127.0.0.1:9").unwrap() };
+    Fulfillment::new(db, clock.clone(), config, peers).await
 }
