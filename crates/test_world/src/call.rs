@@ -25,6 +25,12 @@ pub fn reason(status: &Status) -> String {
     server::status::reason(status).unwrap_or_default()
 }
 
+/// The code and the reason of an answer that must be a refusal.
+pub fn refusal<T>(answer: Result<T, Status>) -> (Code, String) {
+    let status = answer.err().unwrap();
+    (status.code(), reason(&status))
+}
+
 /// The fields that a request was refused for.
 pub fn fields(status: &Status) -> Vec<String> {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");

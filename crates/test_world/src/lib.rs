@@ -13,7 +13,7 @@ pub mod staff;
 pub mod wait;
 pub mod wire;
 
-pub use call::{by, fields, fresh, reason, v7};
+pub use call::{by, fields, fresh, reason, refusal, v7};
 pub use event::{Appended, delivered};
 pub use fake::Fake;
 pub use process::{Ground, Process};

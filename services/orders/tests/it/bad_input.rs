@@ -5,9 +5,10 @@ use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
 use domain::id::OrderId;
 use pb::TenderState;
+use test_world::{fields, fresh, reason, v7};
 use tonic::Code;
 
-use crate::world::{World, fields, gbp, line, money, request, tender, v7, worlds};
+use crate::world::{World, gbp, line, money, request, tender, worlds};
 
 type Change = fn(&mut pb::PlaceOrderRequest);
 type PaymentChange = fn(&mut pb::PayOrderRequest);
@@ -181,7 +182,7 @@ async fn bad_payments_are_named_by_field() {
     let world = worlds().await.remove(0);
     let order = world.unpaid().await;
     let good = pb::PayOrderRequest {
-        request_id: v7().to_string(),
+        request_id: fresh(),
         order_id: order.order_id.clone(),
         tender_id: "t1".to_owned(),
         state: TenderState::Captured.into(),
@@ -229,7 +230,7 @@ async fn bad_cancels_are_named_by_field() {
     let order = world.unpaid().await;
     let quantity = |line, quantity| pb::CancelQuantity { line, quantity };
     let good = pb::CancelOrderRequest {
-        request_id: v7().to_string(),
+        request_id: fresh(),
         order_id: order.order_id.clone(),
         lines: vec![quantity(1, 1)],
         reason: "TEST".to_owned(),
@@ -295,10 +296,7 @@ async fn bad_questions_are_named_by_field() {
     let missing = pb::GetOrderRequest { order_id: OrderId::new(v7()).to_string() };
     let refused = world.client.clone().get_order(missing.clone()).await.unwrap_err();
     assert_eq!(server::status::facts(&refused)["order_id"], missing.order_id);
-    assert_eq!(
-        (refused.code(), crate::world::reason(&refused).as_str()),
-        (Code::NotFound, "ORDER_NOT_FOUND")
-    );
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::NotFound, "ORDER_NOT_FOUND"));
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use contract::orders::v1 as pb;
 use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
 use pb::{CancelOutcome, OrderStatus, TenderState};
+use test_world::{fields, fresh, reason};
 use tonic::Code;
 
-use crate::world::{World, fields, minor, reason, refunds, v7, worlds};
+use crate::world::{World, minor, refunds, worlds};
 
 fn pieces(lines: &[(u32, i64)]) -> Vec<ful::HandedOverLine> {
     lines.iter().map(|(line, quantity)| ful::HandedOverLine { line: *line, quantity: *quantity }).collect()
@@ -191,7 +192,7 @@ async fn a_cancel_twice_by_its_request_id_is_asked_once() {
     for world in worlds().await {
         let order = world.paid().await;
         let cancel = pb::CancelOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             lines: vec![pb::CancelQuantity { line: 1, quantity: 1 }],
             reason: "TEST".to_owned(),

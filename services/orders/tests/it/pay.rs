@@ -3,9 +3,10 @@
 use contract::orders::v1 as pb;
 use domain::time::after_ms;
 use pb::{OrderStatus, TenderState};
+use test_world::{fields, fresh, reason};
 use tonic::Code;
 
-use crate::world::{fields, gbp, line, minor, reason, refunds, request, tender, v7, worlds};
+use crate::world::{gbp, line, minor, refunds, request, tender, worlds};
 
 #[tokio::test]
 async fn a_payment_releases_the_order() {
@@ -28,7 +29,7 @@ async fn a_payment_twice_by_its_request_id_counts_once() {
     for world in worlds().await {
         let order = world.unpaid().await;
         let pay = pb::PayOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             tender_id: "t1".to_owned(),
             state: TenderState::Captured.into(),
@@ -62,7 +63,7 @@ async fn an_unpaid_order_lapses_then_expires_for_ever_and_later_money_goes_back(
         let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!((late.status(), refunds(&late)), (OrderStatus::Expired, (760, 760)));
         assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
-        assert_eq!(world.orders.next_due().await.unwrap(), None);
+        assert_eq!(world.next_due().await, None);
     }
 }
 
@@ -176,7 +177,7 @@ async fn what_does_not_fit_the_tender_is_refused() {
     for world in worlds().await {
         let order = world.unpaid().await;
         let pay = |tender: &str, amount| pb::PayOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             tender_id: tender.to_owned(),
             state: TenderState::Captured.into(),
@@ -199,11 +200,13 @@ async fn money_that_meets_the_expiry_is_never_kept_for_nothing() {
         for _ in 0..8 {
             let order = world.unpaid().await;
             world.clock.advance_to(domain::time::after_ms(world.now(), 20 * 60_000));
-            let (paid, ran) =
-                tokio::join!(world.try_pay(&order, TenderState::Captured), world.orders.run_due(world.now()));
+            let (paid, ran) = tokio::join!(
+                world.try_pay(&order, TenderState::Captured),
+                world.service.run_due(world.now())
+            );
             ran.unwrap();
             paid.unwrap();
-            world.orders.run_due(world.now()).await.unwrap();
+            world.run_due().await;
             let end = world.get(&order).await;
             let released = end.status() == OrderStatus::Placed && end.blocks.is_empty();
             let returned = end.status() == OrderStatus::Expired && refunds(&end).1 == 760;

@@ -7,9 +7,10 @@ use contract::orders::v1::place_order_request::Fulfillment;
 use domain::id::PromiseToken;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
+use test_world::{fields, fresh, reason, v7};
 use tonic::Code;
 
-use crate::world::{fields, gbp, line, minor, reason, request, v7, worlds, worlds_with};
+use crate::world::{gbp, line, minor, request, worlds, worlds_with};
 
 #[tokio::test]
 async fn a_paid_order_is_released_with_all_that_a_node_needs() {
@@ -82,7 +83,7 @@ async fn a_channels_number_makes_one_order_for_ever() {
     for world in worlds().await {
         let first = request("1", vec![line("a", 1, 100)], TenderState::Captured);
         let order = world.try_place(first.clone()).await.unwrap();
-        let again = pb::PlaceOrderRequest { request_id: v7().to_string(), ..first.clone() };
+        let again = pb::PlaceOrderRequest { request_id: fresh(), ..first.clone() };
         assert_eq!(world.try_place(again).await.unwrap().order_id, order.order_id);
         let other = request("1", vec![line("a", 2, 100)], TenderState::Captured);
         let refused = world.try_place(other).await.unwrap_err();
@@ -91,8 +92,7 @@ async fn a_channels_number_makes_one_order_for_ever() {
             (Code::AlreadyExists, "CHANNEL_ORDER_ID_TAKEN")
         );
         assert_eq!(server::status::facts(&refused)["order_id"], order.order_id);
-        let elsewhere =
-            pb::PlaceOrderRequest { channel: "app".to_owned(), request_id: v7().to_string(), ..first };
+        let elsewhere = pb::PlaceOrderRequest { channel: "app".to_owned(), request_id: fresh(), ..first };
         assert_ne!(world.try_place(elsewhere).await.unwrap().order_id, order.order_id);
     }
 }
@@ -101,9 +101,8 @@ async fn a_channels_number_makes_one_order_for_ever() {
 async fn one_number_many_request_ids_at_once_makes_one_order_and_holds_once() {
     for world in worlds().await {
         let first = request("1", vec![line("a", 1, 100)], TenderState::Captured);
-        let calls = (0..16).map(|_| {
-            world.try_place(pb::PlaceOrderRequest { request_id: v7().to_string(), ..first.clone() })
-        });
+        let calls =
+            (0..16).map(|_| world.try_place(pb::PlaceOrderRequest { request_id: fresh(), ..first.clone() }));
         let answers = futures_util::future::join_all(calls).await;
         let id = &answers[0].as_ref().unwrap().order_id;
         assert!(answers.iter().all(|answer| &answer.as_ref().unwrap().order_id == id));
@@ -197,12 +196,12 @@ async fn a_promise_that_ends_while_it_is_looked_at_is_told_as_one_that_has_ended
 async fn a_twin_that_finds_its_stock_with_the_order_gets_the_orders_answer() {
     for world in worlds().await {
         let order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
-        world.fake.stall();
+        let pause = world.fake.pause("HoldPromise");
         let faster = async {
-            world.fake.stalled().await;
+            pause.reached().await;
             let placed = world.try_place(order.clone()).await.unwrap();
             world.fake.confirm(&placed.promise_token);
-            world.fake.go_on();
+            pause.go_on();
             placed
         };
         let (slower, placed) = tokio::join!(world.try_place(order.clone()), faster);
@@ -215,13 +214,13 @@ async fn a_twin_that_finds_its_stock_with_the_order_gets_the_orders_answer() {
 async fn a_twin_that_is_refused_the_last_piece_gets_the_answer_of_the_one_that_has_it() {
     for world in worlds().await {
         let order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
-        world.fake.stall();
+        let pause = world.fake.pause("HoldPromise");
         let faster = async {
-            world.fake.stalled().await;
-            let again = pb::PlaceOrderRequest { request_id: v7().to_string(), ..order.clone() };
+            pause.reached().await;
+            let again = pb::PlaceOrderRequest { request_id: fresh(), ..order.clone() };
             let placed = world.try_place(again).await.unwrap();
             world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
-            world.fake.go_on();
+            pause.go_on();
             placed
         };
         let (slower, placed) = tokio::join!(world.try_place(order.clone()), faster);
@@ -292,7 +291,7 @@ async fn many_orders_at_once_are_all_placed_each_for_itself() {
 #[tokio::test]
 async fn one_request_id_with_many_bodies_at_once_places_one_of_them() {
     for world in worlds().await {
-        let request_id = v7().to_string();
+        let request_id = fresh();
         let calls = (0..24).map(|n| {
             let request = request(&n.to_string(), vec![line("a", 1, 100)], TenderState::Captured);
             world.try_place(pb::PlaceOrderRequest { request_id: request_id.clone(), ..request })
@@ -337,7 +336,7 @@ async fn a_refusal_that_says_ask_again_is_aborted() {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "NOT_HELD"));
         assert!(refused.message().contains("send it again with a new request_id"), "{}", refused.message());
         world.fake.end_at_once(false);
-        wanted.request_id = v7().to_string();
+        wanted.request_id = fresh();
         let order = world.try_place(wanted).await.unwrap();
         // A promise that is still being made.
         let mut wanted = request("2", vec![line("a", 1, 100)], TenderState::Captured);
@@ -362,7 +361,7 @@ async fn a_request_id_that_was_refused_is_free_also_for_another_body() {
         assert_eq!(world.try_place(other).await.unwrap(), order);
         assert_eq!(reason(&world.try_place(wanted).await.unwrap_err()), "REQUEST_ID_REUSED");
         let mut payment = pb::PayOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             tender_id: "t1".to_owned(),
             state: TenderState::Captured.into(),

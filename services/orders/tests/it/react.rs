@@ -1,6 +1,6 @@
 //! Following what other services tell.
 
-use bus::{Consumer as _, Delivered, Topic};
+use bus::{Delivered, Topic};
 use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as pb;
@@ -9,8 +9,9 @@ use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
 use inv::inventory_event::Body as Stock;
 use pb::OrderStatus;
+use test_world::v7;
 
-use crate::world::{World, refunds, v7, worlds};
+use crate::world::{World, refunds, worlds};
 
 fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
@@ -155,7 +156,7 @@ async fn lost_stock_is_a_step_until_fulfillment_ends_its_work() {
             reason: "NO_STOCK".to_owned(),
             sku: "a".to_owned(),
         };
-        world.hear(world.stock_event(&order, Stock::ReservationRefused(refused))).await.unwrap();
+        world.hear(&world.stock_event(&order, Stock::ReservationRefused(refused))).await.unwrap();
         assert_eq!(world.get(&order).await.version, 1);
         assert_eq!(world.steps(&order).await, ["PLACED", "STOCK_LOST"]);
     }
@@ -182,14 +183,14 @@ async fn a_hold_that_ran_out_is_held_anew_by_the_payment() {
         // A promise that ends gives its stock back before the reservation runs out.
         let reason = "PROMISE_ENDED".to_owned();
         let gone = Stock::ReservationReleased(inv::ReservationReleased { reservation: None, reason });
-        world.hear(world.stock_event(&order, gone)).await.unwrap();
+        world.hear(&world.stock_event(&order, gone)).await.unwrap();
         assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().open, 3);
         let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
         assert_ne!(paid.promise_token, order.promise_token);
         assert_eq!(paid.lines[0].buckets.unwrap().reserved, 3);
         // That of a released order is inventory's affair: it takes the stock again when it confirms.
         let gone = Stock::ReservationExpired(inv::ReservationExpired { reservation: None });
-        world.hear(world.stock_event(&paid, gone)).await.unwrap();
+        world.hear(&world.stock_event(&paid, gone)).await.unwrap();
         assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().reserved, 3);
     }
 }
@@ -202,7 +203,7 @@ async fn a_hold_that_was_given_back_is_held_anew_by_the_payment() {
             reservation: None,
             reason: "PROMISE_ENDED".to_owned(),
         });
-        world.hear(world.stock_event(&order, back)).await.unwrap();
+        world.hear(&world.stock_event(&order, back)).await.unwrap();
         let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
         assert_ne!(paid.promise_token, order.promise_token);
         assert_eq!(world.steps(&order).await, ["PLACED", "HOLD_LOST", "PAID", "RELEASED"]);
@@ -215,14 +216,14 @@ async fn what_can_not_be_is_poison() {
         let order = world.paid().await;
         let ready = || Body::Ready(ful::FulfillmentReady::default());
         let wrong = world.work_event(&order, State::ReadyForPickup, ready(), |l| l.ready = 1);
-        assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
+        assert_eq!(world.hear(&wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         let mut unknown = order.clone();
         unknown.order_id = OrderId::new(v7()).to_string();
         let wrong = world.work_event(&unknown, State::ReadyForPickup, ready(), |_| ());
-        assert_eq!(world.hear(wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
+        assert_eq!(world.hear(&wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         world.confirm(&unknown).await; // anyone may confirm a promise for an order that never was
         let garbage = world.delivered(Topic::Fulfillment, "fulfillment_order", v7(), vec![0xff; 9]);
-        assert_eq!(world.hear(garbage).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
+        assert_eq!(world.hear(&garbage).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         assert_eq!(world.get(&order).await, order);
     }
 }
@@ -238,9 +239,7 @@ async fn orders_written_together_keep_the_traces_of_their_own_causes() {
             Delivered { traceparent: Some(trace.to_owned()), ..event }
         };
         let batch = [heard(&one, "00-aa-bb-01"), heard(&two, "00-cc-dd-01")];
-        let mut tx = world.db.begin().await.unwrap();
-        world.orders.handle_batch(&mut tx, &batch).await.unwrap();
-        tx.commit().await.unwrap();
+        world.hear_all(&batch).await.unwrap();
         let mut placed = Vec::new();
         for (order, heard) in [&one, &two].into_iter().zip(batch) {
             let id: OrderId = order.order_id.parse().unwrap();

@@ -2,18 +2,14 @@
 
 use contract::orders::v1 as pb;
 use pb::TenderState;
+use test_world::{by, fields, fresh, refusal};
 use tonic::Code;
 
-use crate::world::{World, by, fields, line, reason, request, v7, worlds};
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (Code, String) {
-    let status = answer.unwrap_err();
-    (status.code(), reason(&status))
-}
+use crate::world::{World, line, request, worlds};
 
 fn cancel(order: &pb::Order) -> pb::CancelOrderRequest {
     pb::CancelOrderRequest {
-        request_id: v7().to_string(),
+        request_id: fresh(),
         order_id: order.order_id.clone(),
         reason: "REMORSE".to_owned(),
         lines: Vec::new(),
@@ -35,11 +31,11 @@ async fn a_customer_sees_and_cancels_its_own_orders_alone() {
         let timeline = pb::ListOrderTimelineRequest { order_id: order_id.clone(), ..Default::default() };
         let watch = pb::WatchOrderRequest { order_id, ..Default::default() };
         let other = "customer/c-2";
-        assert_eq!(refused(client.get_order(by(other, get.clone())).await), missing);
-        assert_eq!(refused(client.get_order_by_channel_id(by(other, lookup.clone())).await), missing);
-        assert_eq!(refused(client.list_order_timeline(by(other, timeline.clone())).await), missing);
-        assert_eq!(refused(client.watch_order(by(other, watch.clone())).await), missing);
-        assert_eq!(refused(client.cancel_order(by(other, cancel(&order))).await), missing);
+        assert_eq!(refusal(client.get_order(by(other, get.clone())).await), missing);
+        assert_eq!(refusal(client.get_order_by_channel_id(by(other, lookup.clone())).await), missing);
+        assert_eq!(refusal(client.list_order_timeline(by(other, timeline.clone())).await), missing);
+        assert_eq!(refusal(client.watch_order(by(other, watch.clone())).await), missing);
+        assert_eq!(refusal(client.cancel_order(by(other, cancel(&order))).await), missing);
         let own = "customer/c-1";
         client.get_order(by(own, get)).await.unwrap();
         client.get_order_by_channel_id(by(own, lookup)).await.unwrap();
@@ -76,7 +72,7 @@ async fn nobody_takes_a_number_of_another_channel() {
 
 fn pay(order: &pb::Order) -> pb::PayOrderRequest {
     pb::PayOrderRequest {
-        request_id: v7().to_string(),
+        request_id: fresh(),
         order_id: order.order_id.clone(),
         tender_id: order.tenders[0].tender_id.clone(),
         state: TenderState::Captured.into(),
@@ -91,11 +87,11 @@ async fn a_store_reports_only_what_is_paid_at_its_own_handover() {
     for world in worlds().await {
         let mut client = world.client.clone();
         let prepaid = world.unpaid().await;
-        assert_eq!(refused(client.pay_order(by("store/store-1", pay(&prepaid))).await), no);
+        assert_eq!(refusal(client.pay_order(by("store/store-1", pay(&prepaid))).await), no);
         let mut asked = request(&world.number(), vec![line("a", 1, 100)], TenderState::Due);
         asked.set_payment_terms(pb::PaymentTerms::PayAtHandover);
         let later = world.try_place(asked).await.unwrap();
-        assert_eq!(refused(client.pay_order(by("store/store-2", pay(&later))).await), no);
+        assert_eq!(refusal(client.pay_order(by("store/store-2", pay(&later))).await), no);
         client.pay_order(by("store/store-1", pay(&later))).await.unwrap();
         client.pay_order(by("payment/psp", pay(&prepaid))).await.unwrap();
     }

@@ -1,14 +1,12 @@
 //! The two schemas.
+use test_world::Ground;
 
-use crate::world::worlds;
+use crate::world::{SETS, worlds};
 
 #[tokio::test]
 async fn both_engines_have_the_same_tables() {
-    let worlds = worlds().await;
-    let [sqlite, postgres] = worlds.as_slice() else { return };
-    let (sqlite, postgres) = (db::testing::schema(&sqlite.db).await, db::testing::schema(&postgres.db).await);
-    assert_eq!(sqlite, postgres);
-    assert!(sqlite.tables.contains_key("order_timeline"));
+    let schema = Ground::same_tables(SETS).await;
+    assert!(schema.tables.contains_key("order_timeline"));
 }
 
 #[tokio::test]

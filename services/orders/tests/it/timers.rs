@@ -11,7 +11,7 @@ use crate::world::{worlds, worlds_with};
 async fn a_hold_is_extended_until_the_stock_is_confirmed() {
     for world in worlds().await {
         let order = world.paid().await;
-        let due = world.orders.next_due().await.unwrap().unwrap();
+        let due = world.next_due().await.unwrap();
         assert_eq!(due, after_ms(world.now(), 17 * 60_000));
         for extended in 1..=3 {
             world.pass(17).await;
@@ -46,14 +46,14 @@ async fn an_extension_that_fails_is_tried_again_and_one_that_is_refused_waits() 
         let order = world.paid().await;
         world.fake.refuse(Code::Unavailable, "PEER_UNREACHABLE");
         world.pass(17).await;
-        assert_eq!(world.orders.next_due().await.unwrap(), Some(after_ms(world.now(), 10_000)));
+        assert_eq!(world.next_due().await, Some(after_ms(world.now(), 10_000)));
         world.fake.grant();
         world.pass(1).await;
         assert_eq!(world.fake.extensions(), 1);
         world.fake.refuse(Code::FailedPrecondition, "PROMISE_NOT_LIVE");
         world.pass(17).await;
         assert_eq!(world.get(&order).await.status(), OrderStatus::Placed);
-        assert!(world.orders.next_due().await.unwrap().unwrap() > world.now());
+        assert!(world.next_due().await.unwrap() > world.now());
     }
 }
 
@@ -64,11 +64,7 @@ async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
         let order = world.unpaid().await;
         // A promise of the caller's own may end long before the payment is due; here it is lost outright.
         world.fake.expire(&order.promise_token);
-        let mut tx = world.db.begin().await.unwrap();
-        tx.execute("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at", Vec::new())
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+        world.alter("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at").await;
         world.pass(10).await;
         let now = world.get(&order).await;
         assert_ne!(now.promise_token, order.promise_token);
@@ -82,11 +78,7 @@ async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
     let config = orders::Config { payment_s: 3_600, hold_margin_s: 60, ..Default::default() };
     for world in crate::world::worlds_with(config).await {
         let order = world.unpaid().await;
-        let mut tx = world.db.begin().await.unwrap();
-        tx.execute("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at", Vec::new())
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
+        world.alter("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at").await;
         world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
         world.pass(10).await;
         let now = world.get(&order).await;
@@ -108,9 +100,9 @@ async fn a_peer_that_is_away_is_asked_once_a_turn_and_payments_lapse_meanwhile()
         let unpaid = world.unpaid().await;
         world.fake.refuse(Code::Unavailable, "PEER_UNREACHABLE");
         world.pass(15).await;
-        assert_eq!(world.fake.asked(), 1);
+        assert_eq!(world.fake.calls("ExtendPromise"), 1);
         assert_eq!(world.get(&unpaid).await.status(), OrderStatus::PaymentLapsed);
-        assert_eq!(world.orders.next_due().await.unwrap(), Some(after_ms(world.now(), 10_000)));
+        assert_eq!(world.next_due().await, Some(after_ms(world.now(), 10_000)));
         world.fake.grant();
         world.pass(1).await;
         assert_eq!(world.fake.extensions(), released.len());
@@ -124,9 +116,7 @@ async fn an_order_that_fulfillment_never_heard_of_is_sent_again_until_it_has_wor
         world.confirm(&order).await;
         let waiting = || world.count("SELECT COUNT(*) AS n FROM outbox");
         let publish = || async {
-            let mut tx = world.db.begin().await.unwrap();
-            tx.execute("DELETE FROM outbox", Vec::new()).await.unwrap();
-            tx.commit().await.unwrap();
+            world.alter("DELETE FROM outbox").await;
         };
         let before = waiting().await;
         world.pass(6).await;
@@ -173,13 +163,13 @@ async fn only_lapses_and_expiries_count_as_endings_and_a_hold_is_extended_while_
         let paid = world.paid().await;
         let unpaid = world.unpaid().await;
         let ends = async |minutes: i64| {
-            world.orders.overdue(after_ms(world.now(), minutes * 60_000), 9).await.unwrap()
+            world.service.overdue(after_ms(world.now(), minutes * 60_000), 9).await.unwrap()
         };
         assert_eq!(ends(14).await, 0);
         assert_eq!(ends(18).await, 1, "the payment lapses; the hold of the paid order only must be extended");
         assert_eq!(ends(600).await, 1, "the order without news only asks");
         world.clock.advance_to(after_ms(world.now(), 18 * 60_000));
-        assert_eq!(world.orders.run_upkeep(world.now()).await.unwrap(), 1);
+        assert_eq!(world.service.run_upkeep(world.now()).await.unwrap(), 1);
         assert_eq!(world.fake.extensions(), 1);
         assert_eq!(world.get(&unpaid).await.status(), OrderStatus::Placed, "its end waits");
         world.pass(0).await;

@@ -3,9 +3,10 @@
 use contract::orders::v1 as pb;
 use domain::id::OrderId;
 use pb::{OrderStatus, TenderState};
+use test_world::{fields, reason, v7};
 use tonic::Code;
 
-use crate::world::{World, fields, line, reason, request, v7, worlds};
+use crate::world::{World, line, request, worlds};
 
 async fn list(world: &World, filter: pb::OrderFilter, page_size: i32, token: &str) -> pb::ListOrdersResponse {
     let page_token = token.to_owned();
@@ -159,7 +160,7 @@ async fn events_are_replayed_from_a_sequence_on() {
     for world in worlds().await {
         let order = world.unpaid().await;
         world.try_pay(&order, TenderState::Captured).await.unwrap();
-        let client = OrderEventsServiceClient::new(world.orders.peer());
+        let client = OrderEventsServiceClient::new(world.service.peer());
         let ask = |aggregate_id: String, from_sequence, page_size| {
             let request = pb::ReplayEventsRequest { aggregate_id, from_sequence, page_size };
             let mut client = client.clone();

@@ -4,9 +4,10 @@ use contract::orders::v1 as pb;
 use domain::id::OrderId;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
+use test_world::{reason, soon, v7};
 use tonic::{Code, Streaming};
 
-use crate::world::{World, reason, soon, v7, worlds, worlds_with};
+use crate::world::{World, worlds, worlds_with};
 
 async fn watch(world: &World, order: &pb::Order, after_version: i64) -> Streaming<pb::WatchOrderResponse> {
     let request = pb::WatchOrderRequest { order_id: order.order_id.clone(), after_version };

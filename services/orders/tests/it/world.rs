@@ -1,11 +1,10 @@
 //! One service on one database, with its client and its stand-in for fulfillment.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use bus::{Consumer as _, Delivered, Topic};
-use clock::Clock;
+use bus::{Delivered, Topic};
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::Money;
 use contract::inventory::v1 as inv;
@@ -14,35 +13,37 @@ use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
 use contract::orders::v1::order_service_client::OrderServiceClient;
 use contract::orders::v1::place_order_request::Fulfillment;
 use contract::r#type::v1::Method;
-use db::testing::TestDb;
 use domain::id::{OrderId, PromiseToken, Uuid};
-use domain::time::{Timestamp, after_ms};
+use domain::time::after_ms;
 use orders::{Config, Orders};
 use prost::Message as _;
 use server::Peer;
-use tonic::{Request, Status};
+use test_world::{Ground, Process, by, fresh};
+use tonic::Status;
 
 use crate::fake::Fake;
 
 /// One service, ready to be called.
 pub(crate) struct World {
-    pub(crate) orders: Arc<Orders>,
+    process: Process<Orders>,
     pub(crate) client: OrderServiceClient<Peer>,
-    pub(crate) fake: Arc<Fake>,
-    pub(crate) clock: Clock,
-    pub(crate) db: TestDb,
+    pub(crate) fake: Fake,
     next: AtomicU32,
 }
 
-const SETS: db::testing::Sets<'static> = &[("bus", bus::MIGRATIONS), ("orders", orders::MIGRATIONS)];
+impl Deref for World {
+    type Target = Process<Orders>;
+
+    fn deref(&self) -> &Process<Orders> {
+        &self.process
+    }
+}
+
+pub(crate) const SETS: db::testing::Sets<'static> =
+    &[(bus::MIGRATION_SET, bus::MIGRATIONS), ("orders", orders::MIGRATIONS)];
 
 /// Ten years in seconds: later than any test.
 const NEVER: u32 = 315_360_000;
-
-/// A UUID that nobody has.
-pub(crate) fn v7() -> Uuid {
-    Uuid::now_v7()
-}
 
 /// A world on each engine, whose orders ask for nothing that they did not hear of.
 pub(crate) async fn worlds() -> Vec<World> {
@@ -51,8 +52,8 @@ pub(crate) async fn worlds() -> Vec<World> {
 }
 
 pub(crate) async fn worlds_with(config: Config) -> Vec<World> {
-    let databases = db::testing::engines(SETS).await;
-    databases.into_iter().map(|db| World::new(db, config.clone())).collect()
+    let grounds = Ground::all(SETS, "2011-12-01T09:00:00Z").await;
+    grounds.into_iter().map(|ground| World::new(ground, config.clone())).collect()
 }
 
 pub(crate) fn gbp(minor: i64) -> Option<Money> {
@@ -100,7 +101,7 @@ pub(crate) fn request(
     let goods: i64 = lines.iter().map(|l| l.quantity * minor(&l.unit_price)).sum();
     let total = goods + 350;
     pb::PlaceOrderRequest {
-        request_id: v7().to_string(),
+        request_id: fresh(),
         channel: "web".to_owned(),
         channel_order_id: number.to_owned(),
         customer_ref: "c-1".to_owned(),
@@ -121,20 +122,12 @@ pub(crate) fn request(
     }
 }
 
-/// A request of this caller.
-pub(crate) fn by<T>(actor: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("x-entrepot-actor", actor.parse().unwrap());
-    request
-}
-
 impl World {
-    fn new(db: TestDb, config: Config) -> Self {
-        let clock = Clock::virtual_at("2011-12-01T09:00:00Z".parse().unwrap());
-        let fake = Fake::new(clock.clone());
-        let orders = Orders::new(db.db(), clock.clone(), config, fake.peer());
+    fn new(ground: Ground, config: Config) -> Self {
+        let fake = Fake::new(ground.clock.clone());
+        let orders = Orders::new(ground.db.db(), ground.clock.clone(), config, fake.peer());
         let client = OrderServiceClient::new(orders.peer());
-        Self { orders, client, fake, clock, db, next: AtomicU32::new(1) }
+        Self { process: Process::new(ground, orders), client, fake, next: AtomicU32::new(1) }
     }
 
     /// The same database seen by another process.
@@ -142,20 +135,16 @@ impl World {
         Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer())
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.business()
-    }
-
     /// Time passes, and what is due happens.
     pub(crate) async fn pass(&self, minutes: i64) {
         self.clock.advance_to(after_ms(self.now(), minutes * 60_000));
-        self.orders.run_due(self.now()).await.unwrap();
+        self.run_due().await;
     }
 
     /// Whether no order is due within a year.
     pub(crate) async fn is_quiet(&self) -> bool {
         let year = after_ms(self.now(), 365 * 86_400_000);
-        self.orders.next_due().await.unwrap().is_none_or(|due| due > year)
+        self.next_due().await.is_none_or(|due| due > year)
     }
 
     /// A number that no order of the channel has.
@@ -191,7 +180,7 @@ impl World {
     ) -> Result<pb::Order, Status> {
         let tender = &order.tenders[0];
         let request = pb::PayOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             tender_id: tender.tender_id.clone(),
             state: state.into(),
@@ -209,7 +198,7 @@ impl World {
         let lines =
             lines.iter().map(|(line, quantity)| pb::CancelQuantity { line: *line, quantity: *quantity });
         let request = pb::CancelOrderRequest {
-            request_id: v7().to_string(),
+            request_id: fresh(),
             order_id: order.order_id.clone(),
             lines: lines.collect(),
             reason: "CHANGED_MIND".to_owned(),
@@ -242,7 +231,7 @@ impl World {
     pub(crate) async fn events(&self, order: &pb::Order) -> Vec<pb::OrderEvent> {
         let request =
             pb::ReplayEventsRequest { aggregate_id: id(order).to_string(), from_sequence: 1, page_size: 0 };
-        let mut client = OrderEventsServiceClient::new(self.orders.peer());
+        let mut client = OrderEventsServiceClient::new(self.peer());
         let events = client.replay_events(request).await.unwrap().into_inner().events;
         for (event, sequence) in events.iter().zip(1..) {
             assert_eq!(event.sequence, sequence);
@@ -272,15 +261,6 @@ impl World {
         self.events(order).await.iter().map(name).collect()
     }
 
-    /// An event of another service arrives.
-    pub(crate) async fn hear(&self, event: Delivered) -> Result<(), bus::HandleError> {
-        let mut tx = self.db.begin().await.unwrap();
-        self.orders.handle(&mut tx, &event).await?;
-        tx.commit().await.unwrap();
-        self.orders.committed();
-        Ok(())
-    }
-
     pub(crate) fn stock_event(&self, order: &pb::Order, body: inv::inventory_event::Body) -> Delivered {
         let token: PromiseToken = order.promise_token.parse().unwrap();
         let payload = inv::InventoryEvent { body: Some(body) }.encode_to_vec();
@@ -289,16 +269,10 @@ impl World {
 
     pub(crate) fn delivered(&self, topic: Topic, kind: &str, aggregate: Uuid, payload: Vec<u8>) -> Delivered {
         Delivered {
-            id: v7(),
-            topic,
-            aggregate_type: kind.to_owned(),
             aggregate,
-            sequence: 1,
             event_type: "test".to_owned(),
-            payload: payload.into(),
-            occurred_at: self.now(),
             actor: "store/store-1".to_owned(),
-            traceparent: None,
+            ..test_world::delivered(topic, kind, payload, self.now())
         }
     }
 
@@ -306,7 +280,7 @@ impl World {
     pub(crate) async fn confirm(&self, order: &pb::Order) {
         let confirmed = inv::ReservationConfirmed { reservation: None, order_id: order.order_id.clone() };
         let event = self.stock_event(order, inv::inventory_event::Body::ReservationConfirmed(confirmed));
-        self.hear(event).await.unwrap();
+        self.hear(&event).await.unwrap();
     }
 
     /// Fulfillment reports: lines as the closure leaves them, and what happened.
@@ -351,14 +325,8 @@ impl World {
         body: ful::fulfillment_event::Body,
         change: impl Fn(&mut ful::FulfillmentLine),
     ) -> pb::Order {
-        self.hear(self.work_event(order, state, body, change)).await.unwrap();
+        self.hear(&self.work_event(order, state, body, change)).await.unwrap();
         self.get(order).await
-    }
-
-    /// How many rows a table has.
-    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
-        let mut tx = self.db.read().await.unwrap();
-        tx.fetch_one(sql, Vec::new()).await.unwrap().get("n").unwrap()
     }
 }
 
@@ -366,22 +334,8 @@ pub(crate) fn id(order: &pb::Order) -> Uuid {
     order.order_id.parse::<OrderId>().unwrap().uuid()
 }
 
-pub(crate) fn reason(status: &Status) -> String {
-    server::status::reason(status).unwrap_or_default()
-}
-
-/// The fields that a request was refused for.
-pub(crate) fn fields(status: &Status) -> Vec<String> {
-    server::status::violations(status).into_iter().map(|v| v.field).collect()
-}
-
 /// The refund requested last, in minor units, and in all.
 pub(crate) fn refunds(order: &pb::Order) -> (i64, i64) {
     let last = order.refunds.last().map_or(0, |refund| minor(&refund.amount));
     (last, minor(&order.refund_requested))
-}
-
-/// Waits no longer than a few seconds for something that should come at once.
-pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
-    tokio::time::timeout(Duration::from_mins(2), what).await.expect("it should have come at once")
 }
