@@ -35,8 +35,12 @@ impl Ground {
     }
 
     fn of(databases: Vec<TestDb>, start: &str) -> Vec<Self> {
-        let ground = |db| Self { db: Arc::new(db), clock: Clock::virtual_at(at(start)) };
-        databases.into_iter().map(ground).collect()
+        databases.into_iter().map(|db| Self::new(db, start)).collect()
+    }
+
+    /// One on this database.
+    pub fn new(db: TestDb, start: &str) -> Self {
+        Self { db: Arc::new(db), clock: Clock::virtual_at(at(start)) }
     }
 
     /// The tables, the same on all engines.

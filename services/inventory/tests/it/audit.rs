@@ -2,8 +2,9 @@
 
 use contract::inventory::v1 as pb;
 use db::params;
+use test_world::reason;
 
-use crate::world::{World, line, reason, worlds};
+use crate::world::{World, line, worlds};
 
 async fn doctor(world: &World, sql: &'static str) {
     let mut tx = world.db.begin().await.unwrap();

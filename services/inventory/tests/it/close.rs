@@ -3,16 +3,17 @@
 use contract::inventory::v1 as pb;
 use pb::Adjustment;
 use pb::RowVerdict::Applied;
+use test_world::{fresh, reason, stamp};
 use tonic::Status;
 
-use crate::world::{World, after, fresh, proto, reason, snapshot, worlds};
+use crate::world::{World, after, snapshot, worlds};
 
 fn close(second: i64, force: bool) -> pb::CloseSnapshotRequest {
     pb::CloseSnapshotRequest {
         request_id: fresh(),
         source: "erp".to_owned(),
         reference: "full".to_owned(),
-        source_time: Some(proto(after(second))),
+        source_time: Some(stamp(after(second))),
         node_id: "n1".to_owned(),
         force,
     }

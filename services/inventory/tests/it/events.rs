@@ -9,6 +9,7 @@ use domain::id::Uuid;
 use futures_util::future::join_all;
 use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
 use prost::Message as _;
+use test_world::{Appended, reason};
 
 use crate::world::{World, delivered, line, reserve, rsv, token, worlds};
 
@@ -56,33 +57,22 @@ fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event:
 }
 
 impl World {
+    async fn events(&self, reservation: &str) -> Vec<Appended<pb::InventoryEvent>> {
+        let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
+        let mut events = self.appended().await;
+        events.retain(|event| event.aggregate == id);
+        events.sort_by_key(|event| event.sequence);
+        events
+    }
+
     /// The types of the events of one reservation.
     pub(crate) async fn events_of(&self, reservation: &str) -> Vec<String> {
-        let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
-        let mut tx = self.db.read().await.unwrap();
-        let rows = tx
-            .fetch_all("SELECT event_type FROM events WHERE aggregate = $1 ORDER BY sequence", params![id])
-            .await
-            .unwrap();
-        let short = |row: &db::Row| {
-            row.get::<String>("event_type").unwrap().replace("entrepot.inventory.v1.Reservation", "")
-        };
-        rows.iter().map(short).collect()
+        let events = self.events(reservation).await.into_iter();
+        events.map(|event| event.event_type.replace("entrepot.inventory.v1.Reservation", "")).collect()
     }
 
     async fn held(&self, units: i64) -> String {
         self.hold(vec![line(1, "n1", "A", units)]).await.unwrap().reservation_id
-    }
-}
-
-impl World {
-    /// The traces of the events of one reservation.
-    async fn traces(&self, reservation: &str) -> Vec<Option<String>> {
-        let id = Uuid::parse_str(reservation.trim_start_matches("rsv_")).unwrap();
-        let mut tx = self.db.read().await.unwrap();
-        let sql = "SELECT traceparent FROM events WHERE aggregate = $1 ORDER BY sequence";
-        let rows = tx.fetch_all(sql, params![id]).await.unwrap();
-        rows.iter().map(|row| row.get("traceparent").unwrap()).collect()
     }
 }
 
@@ -106,7 +96,8 @@ async fn each_request_of_a_batch_keeps_its_own_trace() {
             .map(|(n, id)| Delivered { traceparent: Some(trace(n + 100)), ..placed(id, &[(1, "A", 1)]) });
         world.tell(&events.collect::<Vec<_>>()).await;
         for (n, id) in &confirmed {
-            assert_eq!(world.traces(id).await, [Some(trace(*n)), Some(trace(n + 100))]);
+            let traces: Vec<_> = world.events(id).await.into_iter().map(|event| event.trace).collect();
+            assert_eq!(traces, [Some(trace(*n)), Some(trace(n + 100))]);
         }
     }
 }
@@ -278,7 +269,7 @@ async fn what_the_store_finds_out_changes_the_stock() {
             (9, 3, 0, true)
         );
         let refused = world.hold(vec![crate::world::line(1, "n1", "A", 1)]).await.unwrap_err();
-        assert_eq!(crate::world::reason(&refused), "NO_STOCK");
+        assert_eq!(reason(&refused), "NO_STOCK");
         world.adjust("n1", "A", pb::Adjustment::Count, 8).await.unwrap();
         assert_eq!(world.atp("n1", "A").await, 5);
 
@@ -299,7 +290,7 @@ async fn each_change_is_told_and_can_be_read_again() {
         world.release(&id).await.unwrap();
         let aggregate_id = id.trim_start_matches("rsv_").to_owned();
         let request = pb::ReplayEventsRequest { aggregate_id, from_sequence: 2, page_size: 0 };
-        let replayed = world.service.inventory.replay_events(tonic::Request::new(request)).await.unwrap();
+        let replayed = world.service.replay_events(tonic::Request::new(request)).await.unwrap();
         let [event] = replayed.into_inner().events.try_into().unwrap();
         assert_eq!((event.sequence, event.aggregate_type.as_str()), (2, "reservation"));
         assert_eq!(event.event_type, "entrepot.inventory.v1.ReservationReleased");

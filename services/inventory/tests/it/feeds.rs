@@ -7,8 +7,9 @@ use contract::inventory::v1 as pb;
 use futures_util::{StreamExt as _, stream};
 use pb::MovementKind;
 use pb::RowVerdict::{Applied, Duplicate, Refused, Stale};
+use test_world::{fields, fresh, stamp};
 
-use crate::world::{Client, after, fields, fresh, proto, worlds};
+use crate::world::{Client, after, worlds};
 
 fn receipt(node: &str, sku: &str, reference: &str, delta: i64) -> pb::DeltaRow {
     pb::DeltaRow {
@@ -17,7 +18,7 @@ fn receipt(node: &str, sku: &str, reference: &str, delta: i64) -> pb::DeltaRow {
         delta,
         kind: MovementKind::Receipt.into(),
         reference: reference.to_owned(),
-        source_time: Some(proto(after(-60))),
+        source_time: Some(stamp(after(-60))),
     }
 }
 
@@ -29,7 +30,7 @@ fn figure(node: &str, sku: &str, reference: &str, second: i64, on_hand: i64) -> 
     pb::ImportStockRequest {
         source: "erp".to_owned(),
         reference: reference.to_owned(),
-        source_time: Some(proto(after(second))),
+        source_time: Some(stamp(after(second))),
         node_id: node.to_owned(),
         sku: sku.to_owned(),
         on_hand,
@@ -106,7 +107,7 @@ async fn the_same_figure_of_a_later_time_is_news() {
         assert_eq!(verdicts(&import(&mut client, vec![first.clone()]).await), [(Applied, "")]);
         let sale = pb::DeltaRow {
             kind: MovementKind::Sale.into(),
-            source_time: Some(proto(after(-40))),
+            source_time: Some(stamp(after(-40))),
             ..receipt("n1", "A", "till-1", -15)
         };
         assert_eq!(verdicts(&apply(&mut client, deltas(vec![sale])).await), [(Applied, "")]);
@@ -124,7 +125,7 @@ async fn a_bad_row_of_deltas_refuses_no_other() {
     for world in worlds().await {
         world.items(&["A"]).await;
         let mut rows: Vec<_> = (0..6).map(|n| receipt("n1", "A", &format!("r{n}"), 2)).collect();
-        rows[0].source_time = Some(proto(after(8 * 3_600)));
+        rows[0].source_time = Some(stamp(after(8 * 3_600)));
         rows[2].delta = 0;
         rows[4].kind = 99;
         rows[5].sku = "A\0".to_owned();
@@ -161,7 +162,7 @@ async fn a_bad_row_of_a_snapshot_refuses_no_other() {
             request_id: fresh(),
             source: "erp".to_owned(),
             reference: "s1".to_owned(),
-            source_time: Some(proto(after(-10))),
+            source_time: Some(stamp(after(-10))),
             rows: vec![row("A", -1), row("B", 4), row("C", 1), row("C", 2)],
         };
         let results = world.client().apply_snapshot(request).await.unwrap().into_inner().results;
@@ -182,7 +183,7 @@ async fn a_source_time_ahead_of_our_clock_is_refused_and_makes_nothing_stale() {
             request_id: fresh(),
             source: "erp".to_owned(),
             reference: format!("s{second}"),
-            source_time: Some(proto(after(second))),
+            source_time: Some(stamp(after(second))),
             rows: vec![pb::SnapshotRow { node_id: "n1".to_owned(), sku: "A".to_owned(), on_hand: 9 }],
         };
         assert_eq!(fields(&client.apply_snapshot(snapshot(290)).await.unwrap_err()), ["source_time"]);

@@ -4,9 +4,10 @@ use contract::inventory::v1 as pb;
 use futures_util::{StreamExt as _, stream};
 use pb::RowVerdict::{Applied, Duplicate, Refused, Stale};
 use pb::{Adjustment, MovementKind};
+use test_world::{fields, fresh, reason, stamp};
 use tonic::Code;
 
-use crate::world::{World, after, fields, fresh, item, kit, line, proto, reason, snapshot, worlds};
+use crate::world::{World, after, item, kit, line, snapshot, worlds};
 
 fn delta(reference: &str, second: i64, delta: i64) -> pb::DeltaRow {
     pb::DeltaRow {
@@ -15,7 +16,7 @@ fn delta(reference: &str, second: i64, delta: i64) -> pb::DeltaRow {
         delta,
         kind: if delta > 0 { MovementKind::Receipt } else { MovementKind::Sale }.into(),
         reference: reference.to_owned(),
-        source_time: Some(proto(after(second))),
+        source_time: Some(stamp(after(second))),
     }
 }
 
@@ -116,7 +117,7 @@ async fn a_feed_that_cannot_be_read_names_its_fields() {
     for world in worlds().await {
         let mut bad = snapshot("s1", -1, &[("A", 1)]);
         bad.source.clear();
-        bad.source_time = Some(proto(after(86_400)));
+        bad.source_time = Some(stamp(after(86_400)));
         let refused = fields(&world.client().apply_snapshot(bad).await.unwrap_err());
         assert_eq!(refused, ["source", "source_time"]);
         let bad = pb::ApplyDeltasRequest { request_id: fresh(), source: String::new(), rows: Vec::new() };
@@ -131,7 +132,7 @@ async fn an_import_answers_each_row_in_order() {
         let row = |n: i64, sku: &str, name: &str, on_hand: i64| pb::ImportStockRequest {
             source: "file".to_owned(),
             reference: format!("row-{n}"),
-            source_time: Some(proto(after(-60))),
+            source_time: Some(stamp(after(-60))),
             node_id: "n1".to_owned(),
             sku: sku.to_owned(),
             on_hand,

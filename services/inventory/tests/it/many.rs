@@ -7,13 +7,13 @@ use db::params;
 use futures_util::future::join_all;
 use inventory::Config;
 use pb::ReservationState::{Held, Released};
+use test_world::{Ground, fields, fresh, reason, stamp};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::proxy::Proxy;
 use crate::world::{
-    Client, Line, SETS, Service, World, after, claim, fields, fresh, kit, line, proto, reason, reserve_all,
-    rsv, worlds,
+    Client, Line, SETS, START, Service, World, after, claim, kit, line, reserve_all, rsv, worlds,
 };
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
@@ -33,7 +33,7 @@ fn release(ids: &[String]) -> pb::ReleaseReservationRequest {
 }
 
 fn extend(ids: &[String], seconds: i64) -> pb::ExtendReservationRequest {
-    let expire_time = Some(proto(after(seconds)));
+    let expire_time = Some(stamp(after(seconds)));
     pb::ExtendReservationRequest { request_id: fresh(), reservation_ids: ids.to_vec(), expire_time }
 }
 
@@ -130,10 +130,10 @@ async fn many_are_extended_and_released_together_or_not_at_all() {
         let with_unknown = [ids[0].clone(), rsv()];
         let refused = client.extend_reservation(extend(&with_unknown, 2_000)).await.unwrap_err();
         assert_eq!(reason(&refused), "RESERVATION_NOT_FOUND");
-        assert_eq!(world.reservation(&ids[0]).await.expire_time, Some(proto(after(900))));
+        assert_eq!(world.reservation(&ids[0]).await.expire_time, Some(stamp(after(900))));
         let request = extend(&ids, 2_000);
         let extended = client.extend_reservation(request.clone()).await.unwrap().into_inner();
-        assert!(extended.reservations.iter().all(|one| one.expire_time == Some(proto(after(2_000)))));
+        assert!(extended.reservations.iter().all(|one| one.expire_time == Some(stamp(after(2_000)))));
         assert_eq!(client.extend_reservation(request).await.unwrap().into_inner(), extended);
 
         // an order has one of them: none is given back
@@ -302,7 +302,7 @@ async fn a_transaction_that_is_cut_off_leaves_both_reservations_or_none() {
     let proxy = Proxy::to(server).await;
     let url = format!("{start}@{}/{database}", proxy.address());
     let behind = db::Db::open(&url, db.options()).await.unwrap();
-    let world = World::on(db);
+    let world = World::on(Ground::new(db, START));
     world.stock("n1", &[("A", 1_000)]).await;
     world.stock("n2", &[("B", 1_000)]).await;
     let config = Config { batch: 4, writers: 4, ..Config::default() };

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use contract::inventory::v1 as pb;
 use futures_util::future::join_all;
 use inventory::Config;
+use test_world::{fresh, reason, seconds};
 use tonic::{Code, Status};
 
-use crate::world::{Client, Service, World, claim, line, reason, reserve, rsv, single, worlds};
+use crate::world::{Client, Service, World, claim, line, reserve, rsv, single, worlds};
 
 /// The service a second time on the same data, as in another process.
 async fn second(world: &World) -> Service {
@@ -66,7 +67,7 @@ async fn baskets_in_any_order_never_deadlock() {
                 let held = call(client.clone(), reserve(&rsv(), lines)).await?;
                 if n % 3 == 0 {
                     let request = pb::ReleaseReservationRequest {
-                        request_id: crate::world::fresh(),
+                        request_id: fresh(),
                         reservation_ids: vec![held.reservation_id],
                         reason: "TEST".to_owned(),
                     };
@@ -174,7 +175,7 @@ async fn feeds_staff_timers_and_buyers_share_the_stock_in_peace() {
                 let answer = match n % 4 {
                     0 => client
                         .adjust_stock(pb::AdjustStockRequest {
-                            request_id: crate::world::fresh(),
+                            request_id: fresh(),
                             node_id: "n1".to_owned(),
                             sku: sku.to_owned(),
                             adjustment: pb::Adjustment::Delta.into(),
@@ -185,7 +186,7 @@ async fn feeds_staff_timers_and_buyers_share_the_stock_in_peace() {
                         .map(drop),
                     1 => {
                         let mut request = reserve(&rsv(), vec![line(1, "n1", sku, 1)]);
-                        request.ttl = Some(crate::world::seconds(1));
+                        request.ttl = Some(seconds(1));
                         client.reserve(request).await.map(drop)
                     }
                     _ => {
@@ -200,7 +201,7 @@ async fn feeds_staff_timers_and_buyers_share_the_stock_in_peace() {
             }));
             if n % 30 == 29 {
                 world.clock.advance_to(crate::world::after(i64::try_from(n).unwrap()));
-                world.service.inventory.run_due(world.clock.business()).await.unwrap();
+                world.run_due().await;
                 other.inventory.run_due(world.clock.business()).await.unwrap();
             }
         }

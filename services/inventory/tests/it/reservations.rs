@@ -2,11 +2,10 @@
 
 use contract::inventory::v1 as pb;
 use pb::ReservationState::{Confirmed, Consumed, Expired, Held, Released};
+use test_world::{fields, fresh, reason, seconds, stamp};
 use tonic::Code;
 
-use crate::world::{
-    after, claim, fields, fresh, kit, line, proto, reason, reserve, reserve_all, rsv, seconds, worlds,
-};
+use crate::world::{after, claim, kit, line, reserve, reserve_all, rsv, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 const OTHER: &str = "ord_0195d000-0000-7000-8000-000000000002";
@@ -17,7 +16,7 @@ async fn a_claim_goes_from_held_to_consumed_and_takes_the_goods_along() {
         world.stock("n1", &[("A", 10)]).await;
         let held = world.hold(vec![line(1, "n1", "A", 4)]).await.unwrap();
         assert_eq!((held.state(), held.version), (Held, 1));
-        assert_eq!(held.expire_time, Some(proto(after(900))));
+        assert_eq!(held.expire_time, Some(stamp(after(900))));
         assert_eq!((world.stands("n1", "A").await, world.atp("n1", "A").await), ((10, 4), 6));
 
         let id = held.reservation_id.as_str();
@@ -93,11 +92,11 @@ async fn every_verb_answers_a_repetition_alike_and_refuses_another_body() {
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
             reservation_ids: vec![id.clone()],
-            expire_time: Some(proto(after(2_000))),
+            expire_time: Some(stamp(after(2_000))),
         };
         let first = client.extend_reservation(extend.clone()).await.unwrap().into_inner();
         assert_eq!(client.extend_reservation(extend.clone()).await.unwrap().into_inner(), first);
-        let other = pb::ExtendReservationRequest { expire_time: Some(proto(after(3_000))), ..extend };
+        let other = pb::ExtendReservationRequest { expire_time: Some(stamp(after(3_000))), ..extend };
         assert_eq!(reason(&client.extend_reservation(other).await.unwrap_err()), "REQUEST_ID_REUSED");
 
         let id = world.hold(vec![line(1, "n1", "A", 2)]).await.unwrap().reservation_id;
@@ -155,11 +154,11 @@ async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
             reservation_ids: vec![extended.clone()],
-            expire_time: Some(proto(after(1_000))),
+            expire_time: Some(stamp(after(1_000))),
         };
         world.client().extend_reservation(extend).await.unwrap();
         world.confirm(&confirmed, ORDER).await;
-        assert_eq!(world.service.inventory.next_due().await.unwrap(), Some(after(900)));
+        assert_eq!(world.next_due().await, Some(after(900)));
         assert_eq!(world.at(899).await, 0);
         assert_eq!(world.stands("n1", "A").await, (9, 6));
         assert_eq!(world.at(900).await, 1);
@@ -167,7 +166,7 @@ async fn a_claim_runs_out_at_its_time_unless_it_was_extended_or_confirmed() {
         assert_eq!(world.stands("n1", "A").await, (9, 4));
         assert_eq!(world.at(1_000).await, 1);
         assert_eq!(world.reservation(&confirmed).await.state(), Confirmed);
-        assert_eq!(world.service.inventory.next_due().await.unwrap(), None);
+        assert_eq!(world.next_due().await, None);
         world.check().await;
     }
 }
@@ -267,7 +266,7 @@ async fn a_reservation_that_is_over_cannot_be_extended() {
             let extend = pb::ExtendReservationRequest {
                 request_id: fresh(),
                 reservation_ids: vec![id],
-                expire_time: Some(proto(after(2_000))),
+                expire_time: Some(stamp(after(2_000))),
             };
             let refused = world.client().extend_reservation(extend).await.unwrap_err();
             assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, expected));
@@ -281,7 +280,7 @@ async fn what_does_not_exist_is_not_found() {
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
             reservation_ids: vec![rsv()],
-            expire_time: Some(proto(after(1_000))),
+            expire_time: Some(stamp(after(1_000))),
         };
         let missing = world.client().extend_reservation(extend).await.unwrap_err();
         assert_eq!((missing.code(), reason(&missing).as_str()), (Code::NotFound, "RESERVATION_NOT_FOUND"));
@@ -313,7 +312,7 @@ async fn an_ended_claim_takes_no_more_commands() {
         let extend = pb::ExtendReservationRequest {
             request_id: fresh(),
             reservation_ids: vec![id.clone()],
-            expire_time: Some(proto(after(1_000))),
+            expire_time: Some(stamp(after(1_000))),
         };
         let refused = world.client().extend_reservation(extend).await.unwrap_err();
         assert_eq!(
@@ -351,7 +350,7 @@ async fn the_claim_of_an_order_is_not_given_back_by_the_end_of_its_promise() {
 async fn a_full_queue_says_when_to_come_back() {
     use tonic_types::StatusExt as _;
     let db = db::testing::sqlite(crate::world::SETS).await;
-    let clock = clock::Clock::virtual_at(crate::world::start());
+    let clock = clock::Clock::virtual_at(test_world::at(crate::world::START));
     // nobody serves this queue
     let inventory = inventory::Inventory::new(
         db.db(),

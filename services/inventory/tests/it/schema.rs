@@ -1,14 +1,13 @@
 //! Both engines have the same tables.
 
 use db::testing;
+use test_world::Ground;
 
 use crate::world::SETS;
 
 #[tokio::test]
 async fn both_engines_have_the_same_tables() {
-    let lite = testing::sqlite(SETS).await;
-    let Some(postgres) = testing::postgres(SETS).await else { return };
-    assert_eq!(testing::schema(&lite).await, testing::schema(&postgres).await);
+    Ground::same_tables(SETS).await;
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 
 use contract::inventory::v1 as pb;
 use futures_util::{StreamExt as _, poll, stream};
+use test_world::{reason, stamp};
 
-use crate::world::{after, proto, reason, worlds};
+use crate::world::{after, worlds};
 
 /// More than there are connections to a database.
 const UNREAD: i64 = 40;
@@ -24,7 +25,7 @@ async fn callers_that_never_read_stop_nobody() {
             let row = pb::ImportStockRequest {
                 source: "file".to_owned(),
                 reference: format!("row-{n}"),
-                source_time: Some(proto(after(-60))),
+                source_time: Some(stamp(after(-60))),
                 node_id: "n2".to_owned(),
                 sku: "A".to_owned(),
                 on_hand: 7,

@@ -1,12 +1,12 @@
 //! One service on one database, with a client and a clock that is moved by hand.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use bus::{Consumer as _, Delivered, Topic};
+use bus::{Delivered, Topic};
 use clock::Clock;
 use contract::inventory::v1 as pb;
 use contract::{fulfillment::v1 as fulfillment, orders::v1 as orders};
-use db::testing::{self, TestDb};
 use futures_util::future::join_all;
 use inventory::{Config, Inventory};
 use jiff::Timestamp;
@@ -14,8 +14,9 @@ use pb::inventory_service_client::InventoryServiceClient;
 use prost::Message as _;
 use server::{Peer, Principal, Shutdown};
 use service::Service as _;
+use test_world::{Ground, Process, at, fresh, seconds, stamp};
 use tokio::task::JoinHandle;
-use tonic::{Code, Status};
+use tonic::Status;
 use uuid::Uuid;
 
 pub(crate) type Client = InventoryServiceClient<Peer>;
@@ -48,40 +49,31 @@ impl Service {
 
 /// A database with one service.
 pub(crate) struct World {
-    pub(crate) db: TestDb,
-    pub(crate) clock: Clock,
-    pub(crate) service: Service,
+    process: Process<Inventory>,
+    running: Service,
+}
+
+impl Deref for World {
+    type Target = Process<Inventory>;
+
+    fn deref(&self) -> &Process<Inventory> {
+        &self.process
+    }
 }
 
 pub(crate) const SETS: &[(&str, &db::Migrations)] =
     &[(inventory::MIGRATION_SET, inventory::MIGRATIONS), (bus::MIGRATION_SET, bus::MIGRATIONS)];
 
-/// 2026-03-02 10:00 UTC, where all tests begin.
-pub(crate) fn start() -> Timestamp {
-    "2026-03-02T10:00:00Z".parse().unwrap()
-}
+/// When all tests begin.
+pub(crate) const START: &str = "2026-03-02T10:00:00Z";
 
 pub(crate) fn after(seconds: i64) -> Timestamp {
-    domain::time::after_ms(start(), seconds * 1_000)
-}
-
-pub(crate) fn proto(at: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = domain::time::to_parts(at);
-    prost_types::Timestamp { seconds, nanos }
+    domain::time::after_ms(at(START), seconds * 1_000)
 }
 
 /// A world on each engine.
 pub(crate) async fn worlds() -> Vec<World> {
-    let mut worlds = Vec::new();
-    for db in testing::engines(SETS).await {
-        worlds.push(World::on(db));
-    }
-    worlds
-}
-
-/// A new request id.
-pub(crate) fn fresh() -> String {
-    Uuid::new_v4().to_string()
+    Ground::all(SETS, START).await.into_iter().map(World::on).collect()
 }
 
 /// A new reservation id.
@@ -115,13 +107,9 @@ pub(crate) fn snapshot(reference: &str, second: i64, rows: &[(&str, i64)]) -> pb
         request_id: fresh(),
         source: "erp".to_owned(),
         reference: reference.to_owned(),
-        source_time: Some(proto(after(second))),
+        source_time: Some(stamp(after(second))),
         rows: rows.iter().map(row).collect(),
     }
-}
-
-pub(crate) fn seconds(seconds: i64) -> prost_types::Duration {
-    prost_types::Duration { seconds, nanos: 0 }
 }
 
 pub(crate) fn reserve(id: &str, lines: Vec<Line>) -> pb::ReserveRequest {
@@ -140,18 +128,7 @@ pub(crate) fn single(reservations: Vec<pb::Reservation>) -> pb::Reservation {
 
 /// An event of another service.
 pub(crate) fn delivered(topic: Topic, payload: Vec<u8>) -> Delivered {
-    Delivered {
-        id: Uuid::new_v4(),
-        topic,
-        aggregate_type: "order".to_owned(),
-        aggregate: Uuid::new_v4(),
-        sequence: 1,
-        event_type: String::new(),
-        payload: payload.into(),
-        occurred_at: after(0),
-        actor: "channel/web".to_owned(),
-        traceparent: None,
-    }
+    test_world::delivered(topic, "order", payload, after(0))
 }
 
 /// The token of the promise that a reservation belongs to.
@@ -159,31 +136,19 @@ pub(crate) fn token(reservation: &str) -> String {
     reservation.replace("rsv_", "prm_")
 }
 
-/// The reason of a refusal.
-pub(crate) fn reason(status: &Status) -> String {
-    server::status::reason(status).unwrap_or_default()
-}
-
-/// The fields that were refused.
-pub(crate) fn fields(status: &Status) -> Vec<String> {
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    server::status::violations(status).into_iter().map(|violation| violation.field).collect()
-}
-
 impl World {
-    pub(crate) fn on(db: TestDb) -> Self {
-        let clock = Clock::virtual_at(start());
-        let service = Service::start(db.db(), &clock, &Config::default());
-        Self { db, clock, service }
+    pub(crate) fn on(ground: Ground) -> Self {
+        let running = Service::start(ground.db.db(), &ground.clock, &Config::default());
+        Self { process: Process::new(ground, Arc::clone(&running.inventory)), running }
     }
 
     pub(crate) fn client(&self) -> Client {
-        self.service.client.clone()
+        self.running.client.clone()
     }
 
     /// A client for another caller.
     pub(crate) fn acting(&self, kind: &'static str, id: &str) -> Client {
-        let peer = server::peer::acting(self.service.inventory.peer(), &Principal::new(kind, id));
+        let peer = server::peer::acting(self.peer(), &Principal::new(kind, id));
         InventoryServiceClient::new(peer)
     }
 
@@ -289,15 +254,13 @@ impl World {
 
     /// Events reach the service in one transaction, as the bus brings them.
     pub(crate) async fn tell(&self, events: &[Delivered]) {
-        let mut tx = self.db.begin().await.unwrap();
-        self.service.inventory.handle_batch(&mut tx, events).await.unwrap();
-        tx.commit().await.unwrap();
+        self.hear_all(events).await.unwrap();
     }
 
     /// Moves the clock and lets the timers run.
     pub(crate) async fn at(&self, seconds: i64) -> usize {
         self.clock.advance_to(after(seconds));
-        self.service.inventory.run_due(self.clock.business()).await.unwrap()
+        self.run_due().await
     }
 
     pub(crate) async fn audit(&self) -> pb::AuditResponse {
@@ -309,15 +272,8 @@ impl World {
         let audit = self.audit().await;
         let broken: Vec<_> = audit.laws.iter().filter(|law| !law.ok).collect();
         assert!(audit.ok && broken.is_empty(), "{broken:?}");
-        let mut tx = self.db.read().await.unwrap();
-        let gaps = tx
-            .fetch_all(
-                "SELECT aggregate, COUNT(*) AS events, MAX(sequence) AS last FROM events GROUP BY aggregate
-                 HAVING COUNT(*) <> MAX(sequence)",
-                db::params![],
-            )
-            .await
-            .unwrap();
+        let gaps = "SELECT aggregate FROM events GROUP BY aggregate HAVING COUNT(*) <> MAX(sequence)";
+        let gaps = self.rows(gaps).await;
         assert!(gaps.is_empty(), "an aggregate has a gap in its versions");
     }
 }
