@@ -12,9 +12,10 @@ use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders, OwnedMe
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use test_world::until;
 use uuid::Uuid;
 
-use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, until, write};
+use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, write};
 
 /// The variable that names a broker.
 const KAFKA: &str = "ENTREPOT_TEST_KAFKA";

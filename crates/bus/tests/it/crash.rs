@@ -5,9 +5,10 @@ use std::time::Duration;
 use bus::Settings;
 use db::testing::TestDb;
 use db::{Db, params};
+use test_world::until;
 use uuid::Uuid;
 
-use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, SETS, Wire, World, change, some_aggregates, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_killed_at_any_moment_loses_nothing_and_repeats_no_effect() {

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use bus::{Error, MAX_PAYLOAD, Topic, outbox, trace};
+use test_world::until;
 use uuid::Uuid;
 
-use crate::world::{Recorder, SETS, event, lose, send_all_again, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, SETS, event, lose, send_all_again, some_aggregates, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_consumer_applies_every_event_once_in_the_order_of_its_aggregate() {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bus::parked::{Decision, Reason};
 use bus::{Error, Replay, Settings, parked, replay};
 use futures_util::FutureExt as _;
+use test_world::until;
 
-use crate::world::{Recorder, lose, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, lose, some_aggregates, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_events_are_asked_from_their_owner_and_applied_first() {

@@ -10,9 +10,10 @@ use clock::Clock;
 use db::{Db, Tx};
 use jiff::SignedDuration;
 use metrics::{Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use test_world::until;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{SETS, some_aggregates, until, write};
+use crate::world::{SETS, some_aggregates, write};
 
 /// The last value of each gauge, by name and outbox.
 #[derive(Clone, Default)]

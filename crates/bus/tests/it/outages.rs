@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bus::parked::Reason;
 use bus::{Consumer, Delivered, HandleError, Topic};
 use db::{Engine, Tx, params};
+use test_world::until;
 use uuid::Uuid;
 
-use crate::world::{Recorder, World, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, World, some_aggregates, worlds, write};
 
 /// Statements that fail as they would during an outage, and what makes the connection whole again.
 fn faults(engine: Engine) -> &'static [(&'static str, &'static str)] {

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bus::parked::{Decision, Filter, Reason};
 use bus::{Consumer, Delivered, Error, HandleError, Topic, parked};
 use db::{Tx, Type, params};
+use test_world::until;
 use uuid::Uuid;
 
-use crate::world::{Recorder, SETS, World, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, SETS, World, some_aggregates, worlds, write};
 
 fn decision(world: &World, consumer: &'static str, aggregate: Uuid) -> Decision<'static> {
     Decision { consumer, aggregate, actor: "ops/7", note: "looked at it", at: world.clock.wall() }

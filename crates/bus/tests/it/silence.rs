@@ -7,13 +7,14 @@ use bus::{KafkaConfig, Topic};
 use clock::Clock;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use test_world::until;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, span};
 
 use crate::broker::topics;
 use crate::broker_path::BrokerPath;
 use crate::proxy::Proxy;
-use crate::world::{Recorder, SETS, Wire, World, some_aggregates, until, write};
+use crate::world::{Recorder, SETS, Wire, World, some_aggregates, write};
 
 /// A way to the broker that can lose connections, and the settings that go over it.
 struct Path {

@@ -1,8 +1,9 @@
 //! The newest events of an aggregate, lost by the transport: no later one shows the gap.
 
 use db::params;
+use test_world::until;
 
-use crate::world::{Recorder, World, lose, some_aggregates, until, worlds, write};
+use crate::world::{Recorder, World, lose, some_aggregates, worlds, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_tail_is_found_by_comparison_with_the_owner_at_the_start() {

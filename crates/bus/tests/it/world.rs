@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bus::{
@@ -12,6 +11,7 @@ use bus::{
 use clock::Clock;
 use db::testing::TestDb;
 use db::{Db, Migration, Migrations, Tx, params};
+use test_world::until;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -377,16 +377,4 @@ pub(crate) async fn lose(db: &Db, aggregate: Uuid, sequence: i64) {
         .unwrap();
     assert_eq!(lost, 1);
     tx.commit().await.unwrap();
-}
-
-/// Waits until it is so, at most two minutes.
-pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let clock = Clock::system();
-    for _ in 0..12_000 {
-        if so().await {
-            return;
-        }
-        clock.pause(Duration::from_millis(10)).await;
-    }
-    panic!("never happened: {what}");
 }

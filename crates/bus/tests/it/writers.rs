@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use bus::{Consumer, Delivered, Error, HandleError, Settings, Topic, outbox, replay};
 use clock::Clock;
 use db::{Db, Tx, params};
+use test_world::until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::world::{SETS, Wire, World, event, some_aggregates, until};
+use crate::world::{SETS, Wire, World, event, some_aggregates};
 
 /// Versions that one transaction adds to an aggregate.
 const STEP: i64 = 5;
