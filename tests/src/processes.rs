@@ -79,18 +79,17 @@ macro_rules! all_events {
 }
 
 /// Moves what orders and stores did, and what they wait for, into the past.
-const EARLIER: [&str; 2] = [
+const EARLIER: [&str; 3] = [
     "UPDATE orders.orders SET payment_due_at = payment_due_at - $1, due_at = due_at - $1",
-    "UPDATE fulfillment.fulfillment_orders
-        SET offered_at = offered_at - $1, accept_due_at = accept_due_at - $1, accepted_at = accepted_at - $1,
-            started_at = started_at - $1, ready_at = ready_at - $1, keep_until = keep_until - $1,
-            expired_at = expired_at - $1, put_back_due_at = put_back_due_at - $1,
-            at_risk_due_at = at_risk_due_at - $1, due_at = due_at - $1",
+    "UPDATE fulfillment.fulfillment_orders SET offered_at = offered_at - $1, expired_at = expired_at - $1",
+    "UPDATE fulfillment.fulfillment_clocks
+        SET started_at = started_at - $1, due_at = due_at - $1, ends_at = ends_at - $1, warn_at = warn_at - $1,
+            next_at = next_at - $1",
 ];
 
 /// What waits for a moment that has come.
 const OVERDUE: &str = "SELECT (SELECT COUNT(*) FROM orders.orders WHERE due_at <= $1)
-          + (SELECT COUNT(*) FROM fulfillment.fulfillment_orders WHERE due_at <= $1) AS n";
+          + (SELECT COUNT(*) FROM fulfillment.fulfillment_clocks WHERE next_at <= $1) AS n";
 
 /// A busy test machine is slow: no warnings about that.
 const PATIENT: [(&str, &str); 5] = [

@@ -80,8 +80,8 @@ impl Config {
     }
 }
 
-/// How long the steps of fulfillment orders may take. A running clock keeps the time that it was started with; reminders
-/// and `resolve_s` follow the settings.
+/// How long the steps of fulfillment orders may take. A running clock keeps the times that it was started with; only
+/// reminders follow the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClocksConfig {
@@ -121,6 +121,7 @@ impl ClocksConfig {
         Clocks {
             accept: SignedDuration::from_secs(self.accept_s),
             keep: SignedDuration::from_secs(self.keep_s),
+            transit: None,
             reminders: [wait(self.first_reminder_s), wait(self.second_reminder_s)],
             put_back: SignedDuration::from_secs(self.put_back_s),
             resolve: SignedDuration::from_secs(self.resolve_s),

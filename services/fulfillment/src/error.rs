@@ -347,7 +347,7 @@ fn promise_reason(refusal: &token::Refusal) -> server::Reason {
 
 fn work_reason(refusal: &fulfillment::Refusal) -> server::Reason {
     match refusal {
-        fulfillment::Refusal::State { .. } => reason::WRONG_STATE,
+        fulfillment::Refusal::State { .. } | fulfillment::Refusal::Reporter { .. } => reason::WRONG_STATE,
         fulfillment::Refusal::UnknownLine { .. } => reason::UNKNOWN_LINE,
         fulfillment::Refusal::LineTwice { .. } => reason::LINE_TWICE,
         fulfillment::Refusal::TooMany { .. } => reason::TOO_MANY_UNITS,
@@ -362,6 +362,9 @@ fn work_facts(refusal: &fulfillment::Refusal) -> Vec<(String, String)> {
     match refusal {
         fulfillment::Refusal::State { step, state } => {
             vec![fact("step", (*step).to_owned()), fact("state", state.name().to_owned())]
+        }
+        fulfillment::Refusal::Reporter { step, reporter } => {
+            vec![fact("step", (*step).to_owned()), fact("reporter", reporter.name().to_owned())]
         }
         fulfillment::Refusal::UnknownLine { line } | fulfillment::Refusal::LineTwice { line } => {
             vec![fact("line", line.to_string())]

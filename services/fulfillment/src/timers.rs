@@ -27,7 +27,7 @@ impl Fulfillment {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut tx = self.db.read().await?;
         let promises = store::promise::overdue(&mut tx, now, limit).await?;
-        let work = store::work::overdue(&mut tx, now, limit).await?;
+        let work = store::clock::overdue(&mut tx, now, limit).await?;
         Ok(usize::try_from(promises.saturating_add(work)).unwrap_or(usize::MAX))
     }
 

@@ -130,19 +130,20 @@ fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
     let fo = event.fulfillment_order.ok_or_else(|| malformed("no fulfillment order in it"))?;
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(malformed)?;
     let order: OrderId = fo.order_id.parse().map_err(malformed)?;
-    let targets = fo.lines.iter().map(target).collect();
+    let targets = fo.lines.iter().map(target).collect::<Result<_, HandleError>>()?;
     let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
     Ok(Act::Settle(Settle { id: reservation(&fo.promise_token)?, order, fulfillment, targets, findings }))
 }
 
-/// Units that wait to be put back are still claimed: nobody else may be promised what is not on the shelf.
-fn target(line: &ff::FulfillmentLine) -> Target {
-    Target {
-        line: line.line,
-        quantity: line.quantity,
-        consumed: line.done,
-        released: line.short.saturating_add(line.cancelled).saturating_sub(line.put_back).max(0),
+/// What the claim becomes, as the snapshot says: the stages of its method know which goods have left the node.
+fn target(line: &ff::FulfillmentLine) -> Result<Target, HandleError> {
+    let ff::FulfillmentLine { line, quantity, held, consumed, released, .. } = *line;
+    let sum = held.checked_add(consumed).and_then(|sum| sum.checked_add(released));
+    if sum != Some(quantity) {
+        let claims = format!("{held} held, {consumed} consumed, {released} released");
+        return Err(malformed(format!("line {line} of {quantity} units has {claims}")));
     }
+    Ok(Target { line, quantity, consumed, released })
 }
 
 /// What the store has found out about its stock.
@@ -160,19 +161,15 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
             };
             fo.lines.iter().map(|line| Finding { line: line.line, what }).collect()
         }
-        Body::LinesPicked(picked) => picked.lines.iter().filter_map(short).collect(),
+        Body::Moved(moved) => moved.lines.iter().filter_map(short).collect(),
         Body::PutBackOverdue(overdue) => {
             overdue.lines.iter().map(|line| Finding { line: line.line, what: Found::Missing }).collect()
         }
         Body::Offered(_)
         | Body::Accepted(_)
         | Body::TimedOut(_)
-        | Body::PickingStarted(_)
-        | Body::Ready(_)
         | Body::PickupCodeIssued(_)
-        | Body::HandedOver(_)
         | Body::PickupExpired(_)
-        | Body::PutBackConfirmed(_)
         | Body::Cancelled(_)
         | Body::CancelRefused(_)
         | Body::CustomerNoticeDue(_)
@@ -181,7 +178,7 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
     }
 }
 
-fn short(line: &ff::PickedLine) -> Option<Finding> {
+fn short(line: &ff::MovedLine) -> Option<Finding> {
     let what = match line.short_reason() {
         _ if line.short <= 0 => return None,
         ff::ShortReason::NotFound => Found::Missing,

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::method::{Counts, Method};
+use super::method::Method;
+use super::stage::{Counts, Step};
 use crate::network::timetable::Openings;
 
 /// The clock of an offer.
@@ -23,9 +24,9 @@ pub fn clock(
     now: Timestamp,
 ) -> AcceptClock {
     let rules = method.rules();
-    let openings = match rules.accept_counts {
-        Counts::OpeningTime => openings,
-        Counts::AllTime => None,
+    let openings = match rules.clock_of(Step::Accept).map(|(_, clock)| clock.counts) {
+        Some(Counts::OpeningTime) => openings,
+        Some(Counts::AllTime) | None => None,
     };
     let after = |span: SignedDuration| {
         let open = openings.and_then(|openings| openings.add_open_time(now, span));

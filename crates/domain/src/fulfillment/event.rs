@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Collector, RejectReason, ShortReason, State, Step};
+use super::stage::{Name, Reporter, Step};
+use super::{Collector, RejectReason, ShortReason, State};
 use crate::id::LineNo;
 
 /// Units of one line.
@@ -14,20 +15,48 @@ pub struct Units {
     pub quantity: i64,
 }
 
-/// What was picked of one line, and what was not there.
+/// What moved of one line, and what was not there to be moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pick {
+pub struct MovedLine {
     /// The line of the order.
     pub line: LineNo,
-    /// Units picked now.
-    pub picked: i64,
-    /// Units found short now, and why.
+    /// Units moved now.
+    pub quantity: i64,
+    /// Units found short now, and why. Only units on the shelf can be short.
     pub short: Option<(i64, ShortReason)>,
 }
 
-impl Pick {
+impl MovedLine {
+    /// Units of one line, none of them short.
+    pub const fn of(line: LineNo, quantity: i64) -> Self {
+        Self { line, quantity, short: None }
+    }
+
     pub(super) fn short_units(&self) -> i64 {
         self.short.map_or(0, |(units, _)| units)
+    }
+}
+
+/// What somebody reports: units have come to a stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// Who.
+    pub by: Reporter,
+    /// Which units; `None`: all of the stage before.
+    pub lines: Option<&'a [MovedLine]>,
+    /// To whom they were handed over, where that matters.
+    pub collector: Option<Collector>,
+}
+
+impl<'a> Report<'a> {
+    /// All units of the stage before.
+    pub const fn all(by: Reporter) -> Self {
+        Self { by, lines: None, collector: None }
+    }
+
+    /// Some units.
+    pub const fn some(by: Reporter, lines: &'a [MovedLine]) -> Self {
+        Self { by, lines: Some(lines), collector: None }
     }
 }
 
@@ -42,15 +71,22 @@ pub struct CancelRequest<'a> {
     pub reason: &'a str,
 }
 
-/// What to tell the customer.
+/// What to tell the customer: a template of the method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Notice {
-    /// The goods are ready.
-    PickupReady,
-    /// The goods are still waiting; the number counts the reminders from 1.
-    PickupReminder(usize),
-    /// The keep time ran out.
-    PickupExpired,
+pub struct Notice {
+    /// The template.
+    pub template: &'static str,
+    /// Counts the reminders from 1; 0: it is not a reminder.
+    pub number: usize,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.number {
+            0 => f.write_str(self.template),
+            number => write!(f, "{}_{number}", self.template),
+        }
+    }
 }
 
 /// What happened to a fulfillment order.
@@ -77,36 +113,23 @@ pub enum Event {
     },
     /// Nobody answered, or nobody finished, in time.
     TimedOut,
-    /// Somebody began to pick.
-    Started,
-    /// Units were picked or found short.
-    Picked {
-        /// What this report changed.
-        lines: Vec<Pick>,
-    },
-    /// All that could be picked waits for the customer.
-    Ready {
-        /// Kept until.
-        keep_until: Timestamp,
+    /// Units, or the order as a whole, went from one stage to another.
+    Moved {
+        /// Where they were.
+        from: Name,
+        /// Where they are.
+        to: Name,
+        /// What moved; empty: the order as a whole.
+        lines: Vec<MovedLine>,
+        /// Why they left the path of the method; empty on the path.
+        reason: &'static str,
+        /// To whom they were handed over.
+        collector: Option<Collector>,
     },
     /// A new pickup code was issued.
     CodeIssued,
-    /// Units were handed over.
-    HandedOver {
-        /// What this call handed over.
-        lines: Vec<Units>,
-        /// To whom.
-        collector: Collector,
-    },
     /// Not collected in time.
     Expired,
-    /// Goods are back on the shelf.
-    PutBack {
-        /// Units per line.
-        lines: Vec<Units>,
-        /// Because the pickup expired; else because units were cancelled.
-        expired: bool,
-    },
     /// Goods were not put back in time.
     PutBackOverdue {
         /// Units per line.

@@ -5,8 +5,9 @@
 
 use jiff::Timestamp;
 
-use super::event::{CancelRequest, Event, Notice, Pick, Units};
-use super::{Buckets, Collector, Due, Ending, Line, Order, RejectReason, State, after};
+use super::event::{CancelRequest, Event, MovedLine, Report, Units};
+use super::stage::{Name, Reporter, Stage, Step};
+use super::{Bucket, Buckets, Collector, Ending, Line, Order, RejectReason, Running, State};
 use crate::id::LineNo;
 use crate::words;
 
@@ -33,6 +34,14 @@ pub enum Refusal {
         /// The line.
         line: LineNo,
     },
+    /// Another party reports this step.
+    #[error("cannot {step}: only the {} reports this", words::plain(.reporter.name()))]
+    Reporter {
+        /// What was tried.
+        step: &'static str,
+        /// Who reports it.
+        reporter: Reporter,
+    },
     /// More units than there are.
     #[error("line {line} has {} left, not {asked}", words::counted(*.left, "unit"))]
     TooMany {
@@ -49,7 +58,7 @@ pub enum Refusal {
         /// What was tried.
         step: &'static str,
     },
-    /// Units are still on the shelf.
+    /// Units are not that far, and the step takes all at once.
     #[error("{} neither picked nor reported short", words::counted(*.left, "unit"))]
     StillToPick {
         /// How many.
@@ -76,17 +85,100 @@ impl Order {
             return Err(Refusal::Nothing { step: "offer" });
         }
         self.marks.offered = Some(now);
-        self.marks.accept_due = Some(accept_due);
-        self.runs(Some(at_risk));
+        self.marks.reached = Some(Name::Offered);
+        // The hours of the node are not known here, so the first clock comes with the offer.
+        self.running.push(Running::until(Step::Accept, now, accept_due, Some(at_risk)));
         Ok(self.happened(Event::Offered { accept_due }, now))
+    }
+
+    /// Units come to a stage from the one before it; stages in one bucket are steps of the whole order.
+    pub fn advance(&mut self, to: Name, report: Report<'_>, now: Timestamp) -> Result<Event, Refusal> {
+        let step = to.verb();
+        let refused = Refusal::State { step, state: self.state() };
+        let Some((from, stage)) = self.method.rules().step_to(to) else { return Err(refused) };
+        if stage.reporter != report.by {
+            return Err(Refusal::Reporter { step, reporter: stage.reporter });
+        }
+        if !self.may_leave(from, stage) {
+            return Err(refused);
+        }
+        let mut lines = Vec::new();
+        if from.bucket != stage.bucket {
+            lines = report.lines.map_or_else(|| self.lines_in(from.bucket), <[MovedLine]>::to_vec);
+            self.check(&lines, from, step)?;
+            if stage.is_whole {
+                self.nothing_left_before(stage, &lines)?;
+            }
+            if lines.iter().all(|line| line.quantity + line.short_units() == 0) {
+                return Err(Refusal::Nothing { step });
+            }
+            self.shift_all(from.bucket, stage.bucket, &lines);
+        }
+        self.marks.reached = self.marks.reached.max(Some(to));
+        let event = if to == Name::Accepted {
+            Event::Accepted
+        } else {
+            Event::Moved { from: from.name, to, lines, reason: "", collector: report.collector }
+        };
+        Ok(self.happened(event, now))
     }
 
     /// The node takes the work.
     pub fn accept(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("accept", &[State::Offered])?;
-        self.marks.accepted = Some(now);
-        self.runs(Some(self.share_of(now, self.promised)));
-        Ok(self.happened(Event::Accepted, now))
+        self.advance(Name::Accepted, Report::all(Reporter::Node), now)
+    }
+
+    /// Somebody begins to pick.
+    pub fn start(&mut self, now: Timestamp) -> Result<Event, Refusal> {
+        self.advance(Name::Picking, Report::all(Reporter::Node), now)
+    }
+
+    /// Units were picked, or found short. May be reported in any number of parts.
+    pub fn pick(&mut self, lines: &[MovedLine], now: Timestamp) -> Result<Event, Refusal> {
+        self.advance(Name::Picked, Report::some(Reporter::Node, lines), now)
+    }
+
+    /// All that could be picked waits for the customer or the courier.
+    pub fn ready(&mut self, now: Timestamp) -> Result<Event, Refusal> {
+        self.advance(Name::Ready, Report::all(Reporter::Node), now)
+    }
+
+    /// Hands goods over at the node: the units named, or all that is ready. Also after the keep time, until they are put back.
+    pub fn hand_over(
+        &mut self,
+        units: Option<&[Units]>,
+        collector: Collector,
+        now: Timestamp,
+    ) -> Result<Event, Refusal> {
+        let lines =
+            units.map(|units| units.iter().map(|u| MovedLine::of(u.line, u.quantity)).collect::<Vec<_>>());
+        let report = Report { by: Reporter::Node, lines: lines.as_deref(), collector: Some(collector) };
+        self.advance(Name::Done, report, now)
+    }
+
+    /// Goods that were on their way are at the node again, undelivered.
+    pub fn bring_back(&mut self, report: Report<'_>, now: Timestamp) -> Result<Event, Refusal> {
+        let step = Name::Returned.verb();
+        let refused = Refusal::State { step, state: self.state() };
+        let from = self.method.rules().stage(Name::InCustody);
+        let Some(from) = from.filter(|from| self.units_in(from.bucket) > 0) else { return Err(refused) };
+        if from.reporter != report.by {
+            return Err(Refusal::Reporter { step, reporter: from.reporter });
+        }
+        let lines = report.lines.map_or_else(|| self.lines_in(from.bucket), <[MovedLine]>::to_vec);
+        self.check(&lines, from, step)?;
+        if lines.iter().all(|line| line.quantity == 0) {
+            return Err(Refusal::Nothing { step });
+        }
+        self.shift_all(from.bucket, Bucket::Returned, &lines);
+        let event = Event::Moved {
+            from: from.name,
+            to: Name::Returned,
+            lines,
+            reason: "NOT_DELIVERED",
+            collector: None,
+        };
+        Ok(self.happened(event, now))
     }
 
     /// The node refuses the work: all units are cancelled.
@@ -97,14 +189,6 @@ impl Order {
         Ok(self.happened(Event::Rejected { reason }, now))
     }
 
-    /// The node was silent too long, or never finished: what is open is cancelled, picked goods must be put back.
-    pub fn time_out(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("time out", &[State::Offered, State::Accepted, State::Picking])?;
-        self.marks.ending = Some(Ending::TimedOut);
-        self.give_up(now);
-        Ok(self.happened(Event::TimedOut, now))
-    }
-
     /// The claim on the stock was lost. Work that has begun goes on: the goods are in somebody's hands.
     pub fn stock_lost(&mut self, sku: &str, now: Timestamp) -> Result<Event, Refusal> {
         self.only("give up", &[State::Planned, State::Offered, State::Accepted])?;
@@ -113,149 +197,32 @@ impl Order {
         Ok(self.happened(Event::StockLost { sku: sku.to_owned() }, now))
     }
 
-    /// Somebody begins to pick.
-    pub fn start(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("start picking", &[State::Accepted])?;
-        self.marks.started = Some(now);
-        Ok(self.happened(Event::Started, now))
-    }
-
-    /// Units were picked, or found short. May be reported in any number of parts.
-    pub fn pick(&mut self, picks: &[Pick], now: Timestamp) -> Result<Event, Refusal> {
-        self.only("pick", &[State::Picking])?;
-        self.named_once(picks.iter().map(|p| p.line))?;
-        let mut changed = 0_i64;
-        for pick in picks {
-            let asked = pick.picked.saturating_add(pick.short_units());
-            let left = self.line(pick.line)?.buckets.to_pick;
-            if pick.picked < 0 || pick.short_units() < 0 || asked > left {
-                return Err(Refusal::TooMany { line: pick.line, asked, left });
-            }
-            changed = changed.saturating_add(asked);
-        }
-        if changed == 0 {
-            return Err(Refusal::Nothing { step: "pick" });
-        }
-        for pick in picks {
-            self.change(pick.line, |b| {
-                b.to_pick -= pick.picked + pick.short_units();
-                b.picked += pick.picked;
-                b.short += pick.short_units();
-            });
-        }
-        Ok(self.happened(Event::Picked { lines: picks.to_vec() }, now))
-    }
-
-    /// All that could be picked waits for the customer.
-    pub fn ready(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("mark as ready", &[State::Picking])?;
-        let left = self.total(|b| b.to_pick);
-        if left > 0 {
-            return Err(Refusal::StillToPick { left });
-        }
-        for line in &mut self.lines {
-            let b = &mut line.buckets;
-            b.ready += std::mem::take(&mut b.picked);
-        }
-        let keep_until = after(now, self.clocks.keep);
-        self.marks.ready = Some(now);
-        self.marks.keep_until = Some(keep_until);
-        self.runs(Some(self.share_of(now, keep_until)));
-        Ok(self.happened(Event::Ready { keep_until }, now))
-    }
-
-    /// A pickup code was issued: from the acceptance on, until nothing is left to collect.
+    /// A code was issued that proves a later step: from the acceptance on, until nothing is left to collect.
     pub fn code_issued(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        let collectable = [State::Accepted, State::Picking, State::ReadyForPickup, State::PartlyCollected];
-        self.only("issue a pickup code", &collectable)?;
+        let state = self.state();
+        let is_asked = self.method.rules().stages.iter().any(|stage| stage.proof.is_some());
+        let is_accepted = self.marks.reached >= Some(Name::Accepted);
+        if !is_asked || !is_accepted || state.is_over() {
+            return Err(Refusal::State { step: "issue a pickup code", state });
+        }
         Ok(self.happened(Event::CodeIssued, now))
     }
 
-    /// Hands goods over: the units named, or all that is ready. Also after the keep time, until they are put back.
-    pub fn hand_over(
-        &mut self,
-        units: Option<&[Units]>,
-        collector: Collector,
-        now: Timestamp,
-    ) -> Result<Event, Refusal> {
-        self.only("hand over", &[State::ReadyForPickup, State::PartlyCollected])?;
-        let all;
-        let units = if let Some(units) = units {
-            self.named_once(units.iter().map(|u| u.line))?;
-            units
-        } else {
-            all = self.units(|b| b.ready);
-            &all
-        };
-        for unit in units {
-            let left = self.line(unit.line)?.buckets.ready;
-            if unit.quantity < 1 || unit.quantity > left {
-                return Err(Refusal::TooMany { line: unit.line, asked: unit.quantity, left });
-            }
-        }
-        if units.is_empty() {
-            return Err(Refusal::Nothing { step: "hand over" });
-        }
-        for unit in units {
-            self.change(unit.line, |b| {
-                b.ready -= unit.quantity;
-                b.done += unit.quantity;
-            });
-        }
-        Ok(self.happened(Event::HandedOver { lines: units.to_vec(), collector }, now))
-    }
-
-    /// The keep time ran out: the goods should be put back, a late customer may still collect until they are.
-    pub fn expire(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("expire", &[State::ReadyForPickup, State::PartlyCollected])?;
-        if self.marks.expired.is_some() {
-            return Err(Refusal::State { step: "expire", state: self.state() });
-        }
-        if self.marks.keep_until.is_some_and(|until| now < until) {
-            return Err(Refusal::TooEarly { step: "expire" });
-        }
-        self.marks.expired = Some(now);
-        self.marks.put_back_due = Some(after(now, self.clocks.put_back));
-        self.runs(None);
-        Ok(self.happened(Event::Expired, now))
-    }
-
-    /// Tells that the customer should hear something.
-    pub fn notice(&mut self, notice: Notice, now: Timestamp) -> Result<Event, Refusal> {
-        self.only("notify", &[State::ReadyForPickup, State::PartlyCollected])?;
-        if let Notice::PickupReminder(number) = notice {
-            self.marks.reminded = number;
-        }
-        Ok(self.happened(Event::NoticeDue { notice }, now))
-    }
-
-    /// The running step has used most of its time.
-    pub fn mark_at_risk(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        let Some((step, due)) = self.step().filter(|_| !self.marks.at_risk) else {
-            return Err(Refusal::State { step: "mark as at risk", state: self.state() });
-        };
-        self.marks.at_risk = true;
-        Ok(self.happened(Event::AtRisk { step, due }, now))
-    }
-
-    /// The order asks to cancel units. Units on the shelf are given up first, then picked ones, then ready ones; the
-    /// goods of the latter two must be put back. What is handed over, short or cancelled already is refused.
+    /// The order asks to cancel units. Units on the shelf are given up first, then those further on; the
+    /// goods that left the shelf must be put back. What has left the node, is short or cancelled already is refused.
     pub fn cancel(&mut self, request: CancelRequest<'_>, now: Timestamp) -> Event {
         let mut granted: Vec<Units> = Vec::new();
         let mut refused: Vec<Units> = Vec::new();
-        let state = self.state();
+        let (rules, state) = (self.method.rules(), self.state());
         for unit in request.lines {
             let asked = unit.quantity.max(0);
-            let cancelled = self.line_mut(unit.line).map_or(0, |line| give_back(&mut line.buckets, asked));
+            let cancelled = self.line_mut(unit.line).map_or(0, |line| line.buckets.give_back(rules, asked));
             add(&mut granted, unit.line, cancelled);
             add(&mut refused, unit.line, asked - cancelled);
         }
         let number = request.number;
         if granted.is_empty() {
             return self.happened(Event::CancelRefused { number, lines: refused, state }, now);
-        }
-        if self.total(|b| b.put_back) > 0 && self.marks.put_back_due.is_none() {
-            self.marks.put_back_due = Some(after(now, self.clocks.put_back));
         }
         let reason = request.reason.to_owned();
         self.happened(Event::Cancelled { number, lines: granted, refused, reason }, now)
@@ -264,39 +231,70 @@ impl Order {
     /// The node has put back what the customer does not get.
     pub fn confirm_put_back(&mut self, now: Timestamp) -> Result<Event, Refusal> {
         let expired = self.marks.expired.is_some() && self.total(|b| b.ready) > 0;
-        let lines = self.shelve("put back", true)?;
-        Ok(self.happened(Event::PutBack { lines, expired }, now))
+        let units = self.shelve(Name::Shelf.verb(), true)?;
+        let lines = units.iter().map(|u| MovedLine::of(u.line, u.quantity)).collect();
+        let (from, reason) = if expired { (Name::Ready, "EXPIRED") } else { (Name::PutBack, "CANCELLED") };
+        Ok(self.happened(Event::Moved { from, to: Name::Shelf, lines, reason, collector: None }, now))
     }
 
     /// The node did not put the goods back in time: nobody waits any longer, a count must tell where they are.
     pub fn put_back_overdue(&mut self, now: Timestamp) -> Result<Event, Refusal> {
-        if self.marks.put_back_due.is_some_and(|due| now < due) {
+        if self.clock(Step::PutBack).and_then(|clock| clock.ends).is_some_and(|ends| now < ends) {
             return Err(Refusal::TooEarly { step: "give up the put-back" });
         }
         let lines = self.shelve("give up the put-back", false)?;
         Ok(self.happened(Event::PutBackOverdue { lines }, now))
     }
 
-    /// What the clock does to it at `now`: the one thing that is due first, if any.
-    pub fn tick(&mut self, now: Timestamp) -> Result<Option<Event>, Refusal> {
-        let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(None) };
-        let event = match due {
-            Due::AtRisk => self.mark_at_risk(now),
-            Due::AcceptTimeOut | Due::WorkTimeOut => self.time_out(now),
-            Due::Reminder => self.notice(Notice::PickupReminder(self.marks.reminded + 1), now),
-            Due::Expiry => self.expire(now),
-            Due::PutBackOverdue => self.put_back_overdue(now),
-        }?;
-        Ok(Some(event))
+    /// Ends all that is open at the node: units on the shelf are free, goods that left it must be put back.
+    pub(super) fn give_up(&mut self, now: Timestamp) {
+        let rules = self.method.rules();
+        for line in &mut self.lines {
+            line.buckets.give_back(rules, i64::MAX);
+        }
+        self.restart_put_back(now);
     }
 
-    /// Ends all that is open: units on the shelf are free, goods that left it must be put back.
-    fn give_up(&mut self, now: Timestamp) {
-        for line in &mut self.lines {
-            give_back(&mut line.buckets, i64::MAX);
+    /// Whether units may go from a stage to the next: the order stands there, or some of its units do.
+    fn may_leave(&self, from: &Stage, to: &Stage) -> bool {
+        let state = self.state();
+        let stands_there = state == from.state || from.partly == Some(state);
+        let some_are = from.bucket != Bucket::ToPick && !to.is_whole && self.units_in(from.bucket) > 0;
+        stands_there || some_are
+    }
+
+    /// Units can be moved when they are there, each line is named once, and only what is on the shelf is short.
+    fn check(&self, lines: &[MovedLine], from: &Stage, step: &'static str) -> Result<(), Refusal> {
+        self.named_once(lines.iter().map(|line| line.line))?;
+        for line in lines {
+            let short = line.short_units();
+            let asked = line.quantity.saturating_add(short);
+            let left = self.line(line.line)?.buckets.get(from.bucket);
+            if line.quantity < 0 || short < 0 || asked > left {
+                return Err(Refusal::TooMany { line: line.line, asked, left });
+            }
+            if short > 0 && from.bucket != Bucket::ToPick {
+                return Err(Refusal::State { step, state: self.state() });
+            }
         }
-        if self.total(|b| b.put_back) > 0 {
-            self.marks.put_back_due = Some(after(now, self.clocks.put_back));
+        Ok(())
+    }
+
+    /// A step of all units at once leaves none behind.
+    fn nothing_left_before(&self, stage: &Stage, lines: &[MovedLine]) -> Result<(), Refusal> {
+        let before = [Bucket::ToPick, Bucket::Picked, Bucket::Packed, Bucket::Ready];
+        let before = before.into_iter().filter(|bucket| *bucket < stage.bucket);
+        let units: i64 = before.map(|bucket| self.units_in(bucket)).sum();
+        let left = units - lines.iter().map(|line| line.quantity).sum::<i64>();
+        if left > 0 { Err(Refusal::StillToPick { left }) } else { Ok(()) }
+    }
+
+    pub(super) fn shift_all(&mut self, from: Bucket, to: Bucket, lines: &[MovedLine]) {
+        for moved in lines {
+            if let Some(line) = self.line_mut(moved.line) {
+                line.buckets.shift(from, to, moved.quantity);
+                line.buckets.shift(from, Bucket::Short, moved.short_units());
+            }
         }
     }
 
@@ -319,7 +317,6 @@ impl Order {
                 b.restocked += units;
             }
         }
-        self.marks.put_back_due = None;
         Ok(lines)
     }
 
@@ -347,51 +344,20 @@ impl Order {
         self.lines.iter_mut().find(|l| l.line == line)
     }
 
-    fn change(&mut self, line: LineNo, change: impl FnOnce(&mut Buckets)) {
-        if let Some(line) = self.line_mut(line) {
-            change(&mut line.buckets);
-        }
-    }
-
     fn units(&self, bucket: impl Fn(&Buckets) -> i64) -> Vec<Units> {
         let units = self.lines.iter().map(|l| Units { line: l.line, quantity: bucket(&l.buckets) });
         units.filter(|u| u.quantity > 0).collect()
     }
 
-    /// A new step runs: its warning is due then.
-    fn runs(&mut self, at_risk: Option<Timestamp>) {
-        self.marks.at_risk = false;
-        self.marks.at_risk_due = at_risk;
-    }
-
-    /// The instant at which the share of the time that makes a step risky is used.
-    fn share_of(&self, from: Timestamp, due: Timestamp) -> Timestamp {
-        let micros = due.as_microsecond().saturating_sub(from.as_microsecond()).max(0);
-        let share = i128::from(micros) * i128::from(self.method.rules().at_risk_percent) / 100;
-        crate::time::from_micros(from.as_microsecond() + i64::try_from(share).unwrap_or(0))
-    }
-
-    fn happened(&mut self, event: Event, now: Timestamp) -> Event {
+    /// Counts the event, and lets the clocks follow.
+    pub(super) fn happened(&mut self, event: Event, now: Timestamp) -> Event {
         self.version += 1;
         if self.marks.ended.is_none() && self.state().is_over() {
             self.marks.ended = Some(now);
-            self.runs(None);
         }
+        self.run_clocks(now);
         event
     }
-}
-
-/// Cancels up to `asked` units, those first that cost the least: on the shelf, picked, ready.
-fn give_back(b: &mut Buckets, asked: i64) -> i64 {
-    let from_shelf = asked.min(b.to_pick);
-    let from_picked = (asked - from_shelf).min(b.picked);
-    let from_ready = (asked - from_shelf - from_picked).min(b.ready);
-    b.to_pick -= from_shelf;
-    b.picked -= from_picked;
-    b.ready -= from_ready;
-    b.put_back += from_picked + from_ready;
-    b.cancelled += from_shelf + from_picked + from_ready;
-    from_shelf + from_picked + from_ready
 }
 
 fn add(units: &mut Vec<Units>, line: LineNo, quantity: i64) {

@@ -2,31 +2,17 @@
 
 use jiff::Timestamp;
 
-/// What happened to a fulfillment order, and what is due. Together with the buckets it gives the state.
+use super::stage::Name;
+
+/// What happened to a fulfillment order. Together with the buckets it gives the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Marks {
     /// Offered to the node.
     pub offered: Option<Timestamp>,
-    /// Must be accepted before.
-    pub accept_due: Option<Timestamp>,
-    /// Accepted by the node.
-    pub accepted: Option<Timestamp>,
-    /// Somebody began to pick.
-    pub started: Option<Timestamp>,
-    /// All that could be picked was ready.
-    pub ready: Option<Timestamp>,
-    /// Kept until.
-    pub keep_until: Option<Timestamp>,
-    /// Reminders sent.
-    pub reminded: usize,
+    /// The furthest stage that the order or some of its units came to; none before the offer.
+    pub reached: Option<Name>,
     /// The keep time ran out.
     pub expired: Option<Timestamp>,
-    /// Goods must be back on the shelf before.
-    pub put_back_due: Option<Timestamp>,
-    /// When the running step is at risk.
-    pub at_risk_due: Option<Timestamp>,
-    /// The running step is at risk.
-    pub at_risk: bool,
     /// Ended by more than its buckets tell.
     pub ending: Option<Ending>,
     /// When the last open unit was gone.

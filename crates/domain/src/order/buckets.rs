@@ -7,9 +7,12 @@
 //! | `to_pick`, not yet accepted | reserved |
 //! | `to_pick`, accepted | allocated |
 //! | `picked` | picked |
+//! | `packed` | packed |
 //! | `ready` | ready |
+//! | `in_custody` | in custody |
 //! | `done` | delivered |
-//! | `short` + `cancelled` | cancelled, on top of what was cancelled before fulfillment had the line |
+//! | `lost` | lost |
+//! | `short` + `cancelled` + `returned` | cancelled, on top of what was cancelled before fulfillment had the line |
 
 use super::Refusal;
 use crate::id::LineNo;
@@ -42,7 +45,7 @@ pub struct Buckets {
 }
 
 /// What a fulfillment order says of one line: absolute quantities.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Snapshot {
     /// The line of the order.
     pub line: LineNo,
@@ -54,14 +57,22 @@ pub struct Snapshot {
     pub to_pick: i64,
     /// Taken from the shelf.
     pub picked: i64,
-    /// Waiting for the customer.
+    /// In a package.
+    pub packed: i64,
+    /// Waiting for the customer or the courier.
     pub ready: i64,
-    /// Handed over.
+    /// With a courier.
+    pub in_custody: i64,
+    /// With the customer.
     pub done: i64,
     /// Not found or not fit to be sold.
     pub short: i64,
     /// Cancelled.
     pub cancelled: i64,
+    /// Brought back undelivered.
+    pub returned: i64,
+    /// Lost on the way.
+    pub lost: i64,
 }
 
 impl Buckets {
@@ -133,21 +144,35 @@ impl Buckets {
     /// The buckets as the fulfillment order has them. What was cancelled before it had the line stays cancelled.
     pub(super) fn after(&self, snapshot: &Snapshot) -> Result<Self, Refusal> {
         let ordered = self.sum();
-        let Snapshot { line, accepted, quantity, to_pick, picked, ready, done, short, cancelled } = *snapshot;
-        let parts = [to_pick, picked, ready, done, short, cancelled];
+        let s = *snapshot;
+        let parts = [
+            s.to_pick,
+            s.picked,
+            s.packed,
+            s.ready,
+            s.in_custody,
+            s.done,
+            s.short,
+            s.cancelled,
+            s.returned,
+            s.lost,
+        ];
         let total = parts.iter().try_fold(0_i64, |sum, part| sum.checked_add(*part));
-        let sane = parts.iter().all(|part| *part >= 0) && total == Some(quantity) && quantity <= ordered;
+        let sane = parts.iter().all(|part| *part >= 0) && total == Some(s.quantity) && s.quantity <= ordered;
         if !sane {
-            return Err(Refusal::BadSnapshot { line });
+            return Err(Refusal::BadSnapshot { line: s.line });
         }
-        let before = ordered - quantity;
+        let before = ordered - s.quantity;
         Ok(Self {
-            reserved: if accepted { 0 } else { to_pick },
-            allocated: if accepted { to_pick } else { 0 },
-            picked,
-            ready,
-            delivered: done,
-            cancelled: before + short + cancelled,
+            reserved: if s.accepted { 0 } else { s.to_pick },
+            allocated: if s.accepted { s.to_pick } else { 0 },
+            picked: s.picked,
+            packed: s.packed,
+            ready: s.ready,
+            in_custody: s.in_custody,
+            delivered: s.done,
+            cancelled: before + s.short + s.cancelled + s.returned,
+            lost: s.lost,
             ..Self::default()
         })
     }

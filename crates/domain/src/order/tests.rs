@@ -96,17 +96,8 @@ fn paid() -> Order {
 pub(super) fn report(order: &Order, accepted: bool, f: impl Fn(&mut Snapshot)) -> WorkReport {
     let lines = order.lines.iter().map(|line| {
         let quantity = line.amounts.quantity;
-        let mut snapshot = Snapshot {
-            line: line.no,
-            accepted,
-            quantity,
-            to_pick: quantity,
-            picked: 0,
-            ready: 0,
-            done: 0,
-            short: 0,
-            cancelled: 0,
-        };
+        let mut snapshot =
+            Snapshot { line: line.no, accepted, quantity, to_pick: quantity, ..Snapshot::default() };
         f(&mut snapshot);
         snapshot
     });

@@ -14,19 +14,10 @@ CREATE TABLE fulfillment_orders (
     -- caches of the domain's view, written with every change
     state            TEXT    COLLATE "C" NOT NULL,
     is_work          BOOLEAN NOT NULL,
-    due_at           BIGINT,
     -- marks
     offered_at       BIGINT,
-    accept_due_at    BIGINT,
-    accepted_at      BIGINT,
-    started_at       BIGINT,
-    ready_at         BIGINT,
-    keep_until       BIGINT,
-    reminded         BIGINT  NOT NULL,
+    reached          TEXT,
     expired_at       BIGINT,
-    put_back_due_at  BIGINT,
-    at_risk_due_at   BIGINT,
-    is_at_risk       BOOLEAN NOT NULL,
     ending           TEXT,
     ended_at         BIGINT,
     updated_at       BIGINT  NOT NULL,
@@ -37,7 +28,6 @@ CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
 CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
 CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);
-CREATE INDEX fulfillment_orders_by_due ON fulfillment_orders (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE fulfillment_lines (
     fulfillment_id UUID   NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
@@ -47,16 +37,35 @@ CREATE TABLE fulfillment_lines (
     quantity       BIGINT NOT NULL CHECK (quantity >= 1),
     to_pick        BIGINT NOT NULL CHECK (to_pick >= 0),
     picked         BIGINT NOT NULL CHECK (picked >= 0),
+    packed         BIGINT NOT NULL CHECK (packed >= 0),
     ready          BIGINT NOT NULL CHECK (ready >= 0),
+    in_custody     BIGINT NOT NULL CHECK (in_custody >= 0),
     done           BIGINT NOT NULL CHECK (done >= 0),
     short          BIGINT NOT NULL CHECK (short >= 0),
     cancelled      BIGINT NOT NULL CHECK (cancelled >= 0),
+    returned       BIGINT NOT NULL CHECK (returned >= 0),
+    lost           BIGINT NOT NULL CHECK (lost >= 0),
     put_back       BIGINT NOT NULL CHECK (put_back >= 0),
     restocked      BIGINT NOT NULL CHECK (restocked >= 0),
     PRIMARY KEY (fulfillment_id, line_no),
-    CHECK (to_pick + picked + ready + done + short + cancelled = quantity),
+    CHECK (to_pick + picked + packed + ready + in_custody + done + short + cancelled + returned + lost = quantity),
     CHECK (put_back + restocked <= cancelled)
 );
+
+-- The clocks that run, at most one for each step. The timer looks at a row at `next_at`; a row without it has ended.
+CREATE TABLE fulfillment_clocks (
+    fulfillment_id UUID    NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    step           TEXT    NOT NULL,
+    started_at     BIGINT  NOT NULL,
+    due_at         BIGINT  NOT NULL,
+    ends_at        BIGINT,
+    warn_at        BIGINT,
+    is_at_risk     BOOLEAN NOT NULL,
+    reminded       BIGINT  NOT NULL CHECK (reminded >= 0),
+    next_at        BIGINT,
+    PRIMARY KEY (fulfillment_id, step)
+);
+CREATE INDEX fulfillment_clocks_by_time ON fulfillment_clocks (next_at) WHERE next_at IS NOT NULL;
 
 -- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (

@@ -14,19 +14,10 @@ CREATE TABLE fulfillment_orders (
     -- caches of the domain's view, written with every change
     state            TEXT    NOT NULL,
     is_work          INTEGER NOT NULL,
-    due_at           INTEGER,
     -- marks
     offered_at       INTEGER,
-    accept_due_at    INTEGER,
-    accepted_at      INTEGER,
-    started_at       INTEGER,
-    ready_at         INTEGER,
-    keep_until       INTEGER,
-    reminded         INTEGER  NOT NULL,
+    reached          TEXT,
     expired_at       INTEGER,
-    put_back_due_at  INTEGER,
-    at_risk_due_at   INTEGER,
-    is_at_risk       INTEGER NOT NULL,
     ending           TEXT,
     ended_at         INTEGER,
     updated_at       INTEGER  NOT NULL,
@@ -37,7 +28,6 @@ CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
 CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
 CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);
-CREATE INDEX fulfillment_orders_by_due ON fulfillment_orders (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE fulfillment_lines (
     fulfillment_id BLOB   NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
@@ -47,16 +37,35 @@ CREATE TABLE fulfillment_lines (
     quantity       INTEGER NOT NULL CHECK (quantity >= 1),
     to_pick        INTEGER NOT NULL CHECK (to_pick >= 0),
     picked         INTEGER NOT NULL CHECK (picked >= 0),
+    packed         INTEGER NOT NULL CHECK (packed >= 0),
     ready          INTEGER NOT NULL CHECK (ready >= 0),
+    in_custody     INTEGER NOT NULL CHECK (in_custody >= 0),
     done           INTEGER NOT NULL CHECK (done >= 0),
     short          INTEGER NOT NULL CHECK (short >= 0),
     cancelled      INTEGER NOT NULL CHECK (cancelled >= 0),
+    returned       INTEGER NOT NULL CHECK (returned >= 0),
+    lost           INTEGER NOT NULL CHECK (lost >= 0),
     put_back       INTEGER NOT NULL CHECK (put_back >= 0),
     restocked      INTEGER NOT NULL CHECK (restocked >= 0),
     PRIMARY KEY (fulfillment_id, line_no),
-    CHECK (to_pick + picked + ready + done + short + cancelled = quantity),
+    CHECK (to_pick + picked + packed + ready + in_custody + done + short + cancelled + returned + lost = quantity),
     CHECK (put_back + restocked <= cancelled)
 ) STRICT;
+
+-- The clocks that run, at most one for each step. The timer looks at a row at `next_at`; a row without it has ended.
+CREATE TABLE fulfillment_clocks (
+    fulfillment_id BLOB    NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
+    step           TEXT    NOT NULL,
+    started_at     INTEGER NOT NULL,
+    due_at         INTEGER NOT NULL,
+    ends_at        INTEGER,
+    warn_at        INTEGER,
+    is_at_risk     INTEGER NOT NULL,
+    reminded       INTEGER NOT NULL CHECK (reminded >= 0),
+    next_at        INTEGER,
+    PRIMARY KEY (fulfillment_id, step)
+) STRICT;
+CREATE INDEX fulfillment_clocks_by_time ON fulfillment_clocks (next_at) WHERE next_at IS NOT NULL;
 
 -- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (

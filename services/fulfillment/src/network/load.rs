@@ -113,7 +113,7 @@ impl Fulfillment {
 /// The activity of that name.
 fn activity_named(slot: &SlotKey) -> Option<Activity> {
     domain::fulfillment::method::Method::ALL
-        .into_iter()
+        .iter()
         .map(|method| method.rules().activity)
         .find(|activity| activity.name() == slot.activity)
 }

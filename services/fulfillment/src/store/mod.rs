@@ -6,6 +6,7 @@
 
 pub(crate) mod capacity;
 pub(crate) mod claim;
+pub(crate) mod clock;
 pub(crate) mod code;
 pub(crate) mod feed;
 pub(crate) mod network;

@@ -1,4 +1,4 @@
-//! Fulfillment orders with their lines, pickup codes and missed look-ups.
+//! Fulfillment orders with their lines and the clocks that run for them.
 //!
 //! The node's row in `work_feeds` is *the* lock of its work: a transaction that changes a fulfillment order takes it first
 //! (see [`super::feed`]), so what is read after it is whole and does not move.
@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
+use domain::fulfillment::stage::Name;
 use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use domain::time::{from_micros, micros};
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 use work_feed::Position;
 
+use super::clock;
 use crate::Error;
 
 /// A fulfillment order as it is stored.
@@ -32,8 +34,8 @@ const MAX_LINES: i64 = 5_000;
 macro_rules! select_work {
     ($rest:literal) => {
         concat!(
-            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.ready, l.done, l.short, ",
-            "l.cancelled, l.put_back, l.restocked ",
+            "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.packed, l.ready, l.in_custody, ",
+            "l.done, l.short, l.cancelled, l.returned, l.lost, l.put_back, l.restocked ",
             $rest
         )
     };
@@ -56,7 +58,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             micros(order.promised),
             i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
         ];
-        row.extend(changing(stored)?);
+        row.extend(changing(stored));
         rows.push(row);
     }
     let (text, columns) = insert_rows!(
@@ -64,9 +66,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
             method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, version: BigInt, state: Text,
-            is_work: Bool, due_at: BigInt, offered_at: BigInt, accept_due_at: BigInt, accepted_at: BigInt,
-            started_at: BigInt, ready_at: BigInt, keep_until: BigInt, reminded: BigInt, expired_at: BigInt,
-            put_back_due_at: BigInt, at_risk_due_at: BigInt, is_at_risk: Bool, ending: Text, ended_at: BigInt,
+            is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
             updated_at: BigInt
         ]
     );
@@ -84,26 +84,24 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         "fulfillment_lines",
         [
             fulfillment_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, to_pick: BigInt,
-            picked: BigInt, ready: BigInt, done: BigInt, short: BigInt, cancelled: BigInt, put_back: BigInt,
-            restocked: BigInt
+            picked: BigInt, packed: BigInt, ready: BigInt, in_custody: BigInt, done: BigInt, short: BigInt,
+            cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt
         ]
     );
     tx.batch(text, columns, new.iter().flat_map(line).collect()).await?;
-    Ok(())
+    clock::insert(tx, new).await
 }
 
 /// Writes what changed since `before` was read.
 pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Result<(), Error> {
     let order = &stored.order;
     let mut values = params![order.id.uuid(), before.version];
-    values.extend(changing(stored)?);
+    values.extend(changing(stored));
     let saved = tx
         .execute(
             "UPDATE fulfillment_orders
-                SET version = $3, state = $4, is_work = $5, due_at = $6, offered_at = $7, accept_due_at = $8,
-                    accepted_at = $9, started_at = $10, ready_at = $11, keep_until = $12, reminded = $13,
-                    expired_at = $14, put_back_due_at = $15, at_risk_due_at = $16, is_at_risk = $17, ending = $18,
-                    ended_at = $19, updated_at = $20
+                SET version = $3, state = $4, is_work = $5, offered_at = $6, reached = $7, expired_at = $8,
+                    ending = $9, ended_at = $10, updated_at = $11
               WHERE fulfillment_id = $1 AND version = $2",
             values,
         )
@@ -126,44 +124,47 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
         "fulfillment_lines",
         keys [fulfillment_id: Uuid, line_no: BigInt],
         [
-            to_pick: BigInt, picked: BigInt, ready: BigInt, done: BigInt, short: BigInt, cancelled: BigInt,
-            put_back: BigInt, restocked: BigInt
+            to_pick: BigInt, picked: BigInt, packed: BigInt, ready: BigInt, in_custody: BigInt, done: BigInt,
+            short: BigInt, cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt
         ]
     );
     tx.batch(text, columns, rows).await?;
-    Ok(())
+    clock::update(tx, before, order).await
 }
 
 /// The columns that a change may touch, in the order of the table.
-fn changing(stored: &Stored) -> Result<Vec<Value>, Error> {
+fn changing(stored: &Stored) -> Vec<Value> {
     let order = &stored.order;
     let marks = &order.marks;
     let at = |mark: Option<Timestamp>| mark.map(micros);
-    let reminded = i64::try_from(marks.reminded).map_err(|_| Error::corrupt("reminders".to_owned()))?;
-    Ok(params![
+    params![
         order.version,
         order.state().name(),
         order.is_work(),
-        at(order.next_due().map(|(due, _)| due)),
         at(marks.offered),
-        at(marks.accept_due),
-        at(marks.accepted),
-        at(marks.started),
-        at(marks.ready),
-        at(marks.keep_until),
-        reminded,
+        marks.reached.map(Name::name),
         at(marks.expired),
-        at(marks.put_back_due),
-        at(marks.at_risk_due),
-        marks.at_risk,
         marks.ending.map(Ending::name),
         at(marks.ended),
         micros(stored.updated),
-    ])
+    ]
 }
 
 fn buckets(b: &Buckets) -> Vec<Value> {
-    params![b.to_pick, b.picked, b.ready, b.done, b.short, b.cancelled, b.put_back, b.restocked]
+    params![
+        b.to_pick,
+        b.picked,
+        b.packed,
+        b.ready,
+        b.in_custody,
+        b.done,
+        b.short,
+        b.cancelled,
+        b.returned,
+        b.lost,
+        b.put_back,
+        b.restocked,
+    ]
 }
 
 /// One fulfillment order.
@@ -178,7 +179,9 @@ pub(crate) async fn load(tx: &mut Tx, id: FulfillmentId) -> Result<Option<Stored
             params![id.uuid()],
         )
         .await?;
-    Ok(assemble(&rows)?.pop())
+    let mut found = assemble(&rows)?;
+    clock::attach(tx, &mut found).await?;
+    Ok(found.pop())
 }
 
 /// How many of these fulfillment orders, in their order, one page reads: at least one.
@@ -309,53 +312,9 @@ pub(crate) async fn many(tx: &mut Tx, ids: &[Uuid]) -> Result<Vec<Stored>, Error
             ids.iter().map(|id| params![*id]).collect(),
         )
         .await?;
-    assemble(&rows)
-}
-
-/// Fulfillment orders for which something is due, the oldest first.
-pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<FulfillmentId>, Error> {
-    let rows = tx
-        .fetch_all(
-            "SELECT fulfillment_id FROM fulfillment_orders
-              WHERE due_at IS NOT NULL AND due_at <= $1 ORDER BY due_at LIMIT $2",
-            params![micros(now), limit],
-        )
-        .await?;
-    rows.iter().map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).collect()
-}
-
-/// How many fulfillment orders, or their put-backs, end now, counted up to `limit`: an offer times out, work that was
-/// late already is given up, goods are kept no longer. Warnings and reminders end nothing.
-pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
-    let sql = "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM fulfillment_orders
-                WHERE due_at IS NOT NULL AND due_at <= $1
-                  AND (put_back_due_at <= $1
-                       OR state = 'OFFERED' AND accept_due_at <= $1
-                       OR state IN ('ACCEPTED', 'PICKING') AND (is_at_risk OR promised_at <= $1)
-                       OR state IN ('READY_FOR_PICKUP', 'PARTLY_COLLECTED') AND keep_until <= $1)
-                LIMIT $2) AS d";
-    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
-}
-
-/// When something is due next.
-pub(crate) async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>, Error> {
-    let row = tx
-        .fetch_optional(
-            "SELECT due_at FROM fulfillment_orders WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1",
-            params![],
-        )
-        .await?;
-    row.map(|row| Ok(from_micros(row.get("due_at")?))).transpose()
-}
-
-/// When the clocks look at a fulfillment order next: it could not be moved, or nothing is due yet.
-pub(crate) async fn set_due(tx: &mut Tx, id: FulfillmentId, due: Option<Timestamp>) -> Result<(), Error> {
-    tx.execute(
-        "UPDATE fulfillment_orders SET due_at = $2 WHERE fulfillment_id = $1",
-        params![id.uuid(), due.map(micros)],
-    )
-    .await?;
-    Ok(())
+    let mut found = assemble(&rows)?;
+    clock::attach(tx, &mut found).await?;
+    Ok(found)
 }
 
 /// Reads rows of `fulfillment_orders` joined with their lines, which come one after another.
@@ -378,19 +337,11 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
     let node: String = row.get("node_id")?;
     let method: String = row.get("method")?;
     let ending: Option<String> = row.get("ending")?;
-    let reminded: u32 = row.get("reminded")?;
+    let reached: Option<String> = row.get("reached")?;
     let marks = Marks {
         offered: at("offered_at")?,
-        accept_due: at("accept_due_at")?,
-        accepted: at("accepted_at")?,
-        started: at("started_at")?,
-        ready: at("ready_at")?,
-        keep_until: at("keep_until")?,
-        reminded: usize::try_from(reminded).map_err(|_| corrupt(id, "reminded"))?,
+        reached: reached.map(|name| Name::parse(&name).ok_or_else(|| corrupt(id, "reached"))).transpose()?,
         expired: at("expired_at")?,
-        put_back_due: at("put_back_due_at")?,
-        at_risk_due: at("at_risk_due_at")?,
-        at_risk: row.get("is_at_risk")?,
         ending: ending.map(|name| Ending::parse(&name).ok_or_else(|| corrupt(id, "ending"))).transpose()?,
         ended: at("ended_at")?,
     };
@@ -404,6 +355,7 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         promised: from_micros(row.get("promised_at")?),
         lines: Vec::new(),
         clocks: method.rules().clocks,
+        running: Vec::new(),
         marks,
         version: row.get("version")?,
     };
@@ -426,10 +378,14 @@ fn line(row: &Row) -> Result<Line, Error> {
         buckets: Buckets {
             to_pick: row.get("to_pick")?,
             picked: row.get("picked")?,
+            packed: row.get("packed")?,
             ready: row.get("ready")?,
+            in_custody: row.get("in_custody")?,
             done: row.get("done")?,
             short: row.get("short")?,
             cancelled: row.get("cancelled")?,
+            returned: row.get("returned")?,
+            lost: row.get("lost")?,
             put_back: row.get("put_back")?,
             restocked: row.get("restocked")?,
         },

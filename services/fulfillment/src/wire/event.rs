@@ -3,8 +3,8 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
 use contract::orders::v1::OrderCancelRequested;
-use domain::fulfillment::event::Notice;
-use domain::fulfillment::{Collector, Event, Pick, RejectReason, ShortReason, Units};
+use domain::fulfillment::stage::Name;
+use domain::fulfillment::{Collector, Event, MovedLine, RejectReason, ShortReason, Units};
 use domain::id::{FulfillmentId, OrderId, PromiseToken, derived};
 use jiff::Timestamp;
 use prost::Message as _;
@@ -56,6 +56,7 @@ pub(crate) fn cancelled_without_work(
         line: line.line,
         quantity: line.quantity,
         cancelled: line.quantity,
+        released: line.quantity,
         ..Default::default()
     });
     let none = derived("fulfillment.none", &order.to_string());
@@ -107,23 +108,15 @@ fn body(event: &Event) -> Body {
             Body::Rejected(pb::FulfillmentRejected { reason: reject_reason(*reason).into() })
         }
         Event::TimedOut => Body::TimedOut(pb::FulfillmentTimedOut {}),
-        Event::Started => Body::PickingStarted(pb::PickingStarted {}),
-        Event::Picked { lines } => {
-            Body::LinesPicked(pb::LinesPicked { lines: lines.iter().map(picked_line).collect() })
-        }
-        Event::Ready { keep_until } => {
-            Body::Ready(pb::FulfillmentReady { keep_until_time: Some(timestamp(*keep_until)) })
-        }
-        Event::CodeIssued => Body::PickupCodeIssued(pb::PickupCodeIssued {}),
-        Event::HandedOver { lines, collector: by } => Body::HandedOver(pb::FulfillmentHandedOver {
-            lines: units(lines),
-            collector: collector(*by).into(),
+        Event::Moved { from, to, lines, reason, collector: by } => Body::Moved(pb::FulfillmentMoved {
+            from: stage(*from),
+            to: stage(*to),
+            lines: lines.iter().map(moved_line).collect(),
+            reason: (*reason).to_owned(),
+            collector: by.map_or(pb::CollectorKind::Unspecified, collector).into(),
         }),
+        Event::CodeIssued => Body::PickupCodeIssued(pb::PickupCodeIssued {}),
         Event::Expired => Body::PickupExpired(pb::PickupExpired {}),
-        Event::PutBack { lines, expired } => {
-            let reason = if *expired { "EXPIRED" } else { "CANCELLED" }.to_owned();
-            Body::PutBackConfirmed(pb::PutBackConfirmed { lines: units(lines), reason })
-        }
         Event::PutBackOverdue { lines } => Body::PutBackOverdue(pb::PutBackOverdue { lines: units(lines) }),
         Event::Cancelled { number, lines, refused, reason } => Body::Cancelled(pb::FulfillmentCancelled {
             cancel_number: *number,
@@ -137,7 +130,7 @@ fn body(event: &Event) -> Body {
             reason: state.name().to_owned(),
         }),
         Event::NoticeDue { notice } => {
-            Body::CustomerNoticeDue(pb::CustomerNoticeDue { template: template(*notice) })
+            Body::CustomerNoticeDue(pb::CustomerNoticeDue { template: notice.to_string() })
         }
         Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone() }),
     }
@@ -151,13 +144,9 @@ fn type_name(body: &Body) -> &'static str {
         Body::Accepted(_) => named!("FulfillmentAccepted"),
         Body::Rejected(_) => named!("FulfillmentRejected"),
         Body::TimedOut(_) => named!("FulfillmentTimedOut"),
-        Body::PickingStarted(_) => named!("PickingStarted"),
-        Body::LinesPicked(_) => named!("LinesPicked"),
-        Body::Ready(_) => named!("FulfillmentReady"),
+        Body::Moved(_) => named!("FulfillmentMoved"),
         Body::PickupCodeIssued(_) => named!("PickupCodeIssued"),
-        Body::HandedOver(_) => named!("FulfillmentHandedOver"),
         Body::PickupExpired(_) => named!("PickupExpired"),
-        Body::PutBackConfirmed(_) => named!("PutBackConfirmed"),
         Body::PutBackOverdue(_) => named!("PutBackOverdue"),
         Body::Cancelled(_) => named!("FulfillmentCancelled"),
         Body::CancelRefused(_) => named!("CancelRefused"),
@@ -173,12 +162,10 @@ fn collector(collector: Collector) -> pb::CollectorKind {
     }
 }
 
-fn template(notice: Notice) -> String {
-    match notice {
-        Notice::PickupReady => "PICKUP_READY".to_owned(),
-        Notice::PickupReminder(number) => format!("PICKUP_REMINDER_{number}"),
-        Notice::PickupExpired => "PICKUP_EXPIRED".to_owned(),
-    }
+/// The number of a stage on the wire.
+fn stage(stage: Name) -> i32 {
+    let name = format!("FULFILLMENT_STAGE_{}", stage.name());
+    pb::FulfillmentStage::from_str_name(&name).unwrap_or(pb::FulfillmentStage::Unspecified).into()
 }
 
 fn reject_reason(reason: RejectReason) -> pb::RejectReason {
@@ -191,15 +178,15 @@ fn reject_reason(reason: RejectReason) -> pb::RejectReason {
     }
 }
 
-fn picked_line(pick: &Pick) -> pb::PickedLine {
-    let reason = match pick.short {
+fn moved_line(moved: &MovedLine) -> pb::MovedLine {
+    let reason = match moved.short {
         None => pb::ShortReason::Unspecified,
         Some((_, ShortReason::NotFound)) => pb::ShortReason::NotFound,
         Some((_, ShortReason::Damaged)) => pb::ShortReason::Damaged,
         Some((_, ShortReason::Other)) => pb::ShortReason::Other,
     };
-    let short = pick.short.map_or(0, |(units, _)| units);
-    pb::PickedLine { line: pick.line, picked: pick.picked, short, short_reason: reason.into() }
+    let short = moved.short.map_or(0, |(units, _)| units);
+    pb::MovedLine { line: moved.line, quantity: moved.quantity, short, short_reason: reason.into() }
 }
 
 fn units(units: &[Units]) -> Vec<pb::HandedOverLine> {
@@ -209,7 +196,7 @@ fn units(units: &[Units]) -> Vec<pb::HandedOverLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::fulfillment::{State, Step};
+    use domain::fulfillment::{Notice, State, Step};
 
     #[test]
     fn every_event_has_a_message_of_its_own() {
@@ -220,21 +207,30 @@ mod tests {
             Event::Accepted,
             Event::Rejected { reason: RejectReason::Other },
             Event::TimedOut,
-            Event::Started,
-            Event::Picked { lines: Vec::new() },
-            Event::Ready { keep_until: due },
+            Event::Moved {
+                from: Name::Picking,
+                to: Name::Picked,
+                lines: vec![MovedLine::of(1, 1)],
+                reason: "",
+                collector: None,
+            },
             Event::CodeIssued,
-            Event::HandedOver { lines: lines.clone(), collector: Collector::Buyer },
             Event::Expired,
-            Event::PutBack { lines: lines.clone(), expired: true },
             Event::PutBackOverdue { lines: lines.clone() },
             Event::Cancelled { number: 1, lines: lines.clone(), refused: Vec::new(), reason: String::new() },
             Event::CancelRefused { number: 1, lines, state: State::Done },
-            Event::NoticeDue { notice: Notice::PickupReady },
+            Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
             Event::StockLost { sku: String::new() },
         ];
         let names: std::collections::BTreeSet<_> =
             events.iter().map(|event| type_name(&body(event))).collect();
         assert_eq!(names.len(), events.len());
+    }
+
+    #[test]
+    fn every_stage_has_its_number_on_the_wire() {
+        let numbers: std::collections::BTreeSet<i32> = Name::ALL.into_iter().map(stage).collect();
+        assert_eq!(numbers.len(), Name::ALL.len());
+        assert!(!numbers.contains(&0));
     }
 }

@@ -2,7 +2,8 @@
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
-use domain::fulfillment::{Collector, Line, Pick, RejectReason, ShortReason, State, Units};
+use domain::fulfillment::method::Rules;
+use domain::fulfillment::{Collector, Line, MovedLine, RejectReason, ShortReason, State, Step, Units};
 use domain::id::{FulfillmentId, IdError, NodeId, OrderId, check_text};
 use domain::name::check_name;
 use prost::Message;
@@ -73,7 +74,7 @@ pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Res
     Ok(PickLines { call, id, lines })
 }
 
-fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> Pick {
+fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> MovedLine {
     let field = |name: &str| format!("lines[{i}].{name}");
     for (name, units) in [("picked", line.picked), ("short", line.short)] {
         if units < 0 {
@@ -93,9 +94,9 @@ fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> Pick {
     if line.short > 0 && given == Some(pb::ShortReason::Unspecified) {
         fields.refuse(field("short_reason"), "is required when units are short");
     }
-    Pick {
+    MovedLine {
         line: line.line,
-        picked: line.picked,
+        quantity: line.picked,
         short: reason.filter(|_| line.short > 0).map(|r| (line.short, r)),
     }
 }
@@ -242,34 +243,32 @@ fn state_number(state: State) -> i32 {
 /// A fulfillment order as callers and events have it.
 pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
     let order = &stored.order;
-    let marks = &order.marks;
-    let state = order.state();
-    let is_ready = matches!(state, State::ReadyForPickup | State::PartlyCollected);
+    let due = |step| order.clock(step).map(|clock| timestamp(clock.due));
     pb::FulfillmentOrder {
         fulfillment_id: order.id.to_string(),
         order_id: order.order.to_string(),
         promise_token: order.token.to_string(),
         node_id: order.node.to_string(),
         method: method_number(order.method),
-        state: state_number(state),
-        lines: order.lines.iter().map(line).collect(),
+        state: state_number(order.state()),
+        lines: order.lines.iter().map(|one| line(one, order.method.rules())).collect(),
         promised_time: Some(timestamp(order.promised)),
-        accept_due_time: marks.accept_due.filter(|_| state == State::Offered).map(timestamp),
-        keep_until_time: marks.keep_until.filter(|_| is_ready).map(timestamp),
+        accept_due_time: due(Step::Accept),
+        keep_until_time: due(Step::Collect),
         version: order.version,
-        offer_time: marks.offered.map(timestamp),
+        offer_time: order.marks.offered.map(timestamp),
         update_time: Some(timestamp(stored.updated)),
         channel: stored.channel.clone(),
         channel_order_id: stored.channel_order_id.clone(),
-        is_expired: marks.expired.is_some(),
+        is_expired: order.marks.expired.is_some(),
         decision_id: stored.decision.to_string(),
-        is_at_risk: marks.at_risk,
+        is_at_risk: order.is_at_risk(),
         end_reason: order.end_reason().to_owned(),
     }
 }
 
-fn line(line: &Line) -> pb::FulfillmentLine {
-    let b = &line.buckets;
+fn line(line: &Line, rules: &Rules) -> pb::FulfillmentLine {
+    let (b, claims) = (&line.buckets, line.buckets.claims(rules));
     pb::FulfillmentLine {
         line: line.line,
         sku: line.sku.to_string(),
@@ -283,6 +282,13 @@ fn line(line: &Line) -> pb::FulfillmentLine {
         cancelled: b.cancelled,
         put_back: b.put_back,
         restocked: b.restocked,
+        packed: b.packed,
+        in_custody: b.in_custody,
+        returned: b.returned,
+        lost: b.lost,
+        held: claims.held,
+        consumed: claims.consumed,
+        released: claims.released,
     }
 }
 

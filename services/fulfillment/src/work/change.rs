@@ -64,8 +64,16 @@ impl Change {
         );
     }
 
-    /// Keeps an event of the order.
+    /// Keeps an event of the order, and what its method tells the customer about it.
     pub(crate) fn happened(&mut self, event: &Event) {
+        self.keep(event);
+        if let Some(notice) = self.stored.order.notice_after(event) {
+            let event = self.stored.order.notify(notice, self.now);
+            self.keep(&event);
+        }
+    }
+
+    fn keep(&mut self, event: &Event) {
         self.stored.updated = self.now;
         self.events.push(crate::wire::event::event(&self.stored, event, &self.actor, self.now));
     }
@@ -111,7 +119,7 @@ impl Fulfillment {
         store::update(tx, before, &change.stored).await?;
         if order.state().is_over() && !before.state().is_over() {
             code::void(tx, order.id, change.now).await?;
-            if order.marks.started.is_none() {
+            if !order.has_begun() {
                 self.free_capacity(tx, order.token, slots).await?;
             }
         }

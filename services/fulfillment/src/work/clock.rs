@@ -1,21 +1,19 @@
-//! Time passes: offers time out, steps become risky, customers are reminded, pickups expire, put-backs are overdue.
+//! Time passes: steps become risky, customers are reminded, steps end. What an end does, the method of the order says.
 
-use domain::fulfillment::Event;
-use domain::fulfillment::event::Notice;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
 use service::Fault;
 
 use super::change::Change;
-use crate::store::work as store;
+use crate::store::clock as store;
 use crate::{Error, Fulfillment};
 
 /// The most fulfillment orders looked at in one go.
 const BATCH: i64 = 100;
 
-/// The most that can be due at once for one fulfillment order: a warning, two reminders, two ends, with room.
-const MOST_TICKS: usize = 8;
+/// The most that can be due at once for one fulfillment order: warnings, reminders and ends of its clocks, with room.
+const MOST_TICKS: usize = 12;
 
 /// When one that can't be moved is looked at again: many of them must not keep the others from their turn.
 const LATER: SignedDuration = SignedDuration::from_mins(1);
@@ -46,7 +44,7 @@ impl Fulfillment {
 
     async fn postpone(&self, id: FulfillmentId, until: Timestamp) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        store::set_due(&mut tx, id, Some(until)).await?;
+        store::postpone(&mut tx, id, until).await?;
         Ok(tx.commit().await?)
     }
 
@@ -61,8 +59,7 @@ impl Fulfillment {
         let mut change = self.change(&mut tx, id, CLOCK, now).await?;
         if !pass(&mut change, now)? {
             // Settings that lengthen a clock move what was written as due: left as it is, it would be looked at for ever.
-            let due = change.stored.order.next_due().map(|(due, _)| due);
-            store::set_due(&mut tx, id, due).await?;
+            store::rewrite(&mut tx, &change.stored.order).await?;
             tx.commit().await?;
             return Ok(false);
         }
@@ -80,9 +77,6 @@ fn pass(change: &mut Change, now: Timestamp) -> Result<bool, Error> {
         let Some(event) = change.stored.order.tick(now)? else { break };
         change.happened(&event);
         changed = true;
-        if event == Event::Expired {
-            change.apply(|order, now| order.notice(Notice::PickupExpired, now))?;
-        }
     }
     Ok(changed)
 }

@@ -3,7 +3,7 @@
 use contract::orders::v1::OrderCancelRequested;
 use domain::fulfillment::code::Code;
 use domain::fulfillment::method::Method;
-use domain::fulfillment::{Collector, Pick, RejectReason, State, Units};
+use domain::fulfillment::{Collector, MovedLine, RejectReason, State, Units};
 use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use jiff::Timestamp;
 
@@ -28,7 +28,7 @@ pub(crate) struct Reject {
 pub(crate) struct PickLines {
     pub(crate) call: Call,
     pub(crate) id: FulfillmentId,
-    pub(crate) lines: Vec<Pick>,
+    pub(crate) lines: Vec<MovedLine>,
 }
 
 /// A handover.

@@ -13,6 +13,7 @@
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::fulfillment::code::{Code, Tries};
+use domain::fulfillment::stage::{Name, Proof};
 use server::Principal;
 use service::{Turn, once, speaks_for};
 
@@ -51,7 +52,8 @@ impl Fulfillment {
         }
         // What may happen at all is decided before the code, so that a look at the code is never for nothing.
         change.apply(|order, now| order.hand_over(command.lines.as_deref(), command.collector, now))?;
-        if change.stored.order.method.rules().proof.is_some()
+        let stage = change.stored.order.method.rules().stage(Name::Done);
+        if let Some(Proof::PickupCode) = stage.and_then(|stage| stage.proof)
             && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?
         {
             command.call.finish_raw(tx, &refusal(wrong)).await?;

@@ -70,6 +70,7 @@ fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
             promised: released.promised,
             lines: released.lines.iter().map(line).collect(),
             clocks,
+            running: Vec::new(),
             marks: Marks::default(),
             version: 0,
         },

@@ -1,8 +1,7 @@
-//! All that could be picked waits for the customer, who should hear of it.
+//! All that could be picked waits for the customer.
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::Order;
-use domain::fulfillment::event::Notice;
 use server::Principal;
 
 use super::command::OnWork;
@@ -14,10 +13,6 @@ impl Fulfillment {
         who: &Principal,
         command: OnWork,
     ) -> Result<pb::FulfillmentOrder, Error> {
-        self.work_verb(&command.call, who, command.id, |change| {
-            change.apply(Order::ready)?;
-            change.apply(|order, now| order.notice(Notice::PickupReady, now))
-        })
-        .await
+        self.work_verb(&command.call, who, command.id, |change| change.apply(Order::ready)).await
     }
 }

@@ -1,15 +1,27 @@
 //! The store's work, from its stream to the customer, through the gRPC API on both engines.
 
+use contract::fulfillment::v1::fulfillment_event::Body;
 use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::fulfillment::v1::{
-    AcceptWorkRequest, ConfirmPutBackRequest, FulfillmentState as State, HandOverLine, HandOverRequest,
-    IssuePickupCodeRequest, PickLine, PickLinesRequest, RejectReason, RejectWorkRequest, ShortReason,
+    AcceptWorkRequest, ConfirmPutBackRequest, FulfillmentEvent, FulfillmentStage as Stage,
+    FulfillmentState as State, HandOverLine, HandOverRequest, IssuePickupCodeRequest, PickLine,
+    PickLinesRequest, RejectReason, RejectWorkRequest, ShortReason,
 };
 use jiff::SignedDuration;
 use test_world::{by, fresh, reason};
 use tonic::Code;
 
 use crate::work_world::{Shop, buckets};
+
+/// From where to where how many units moved.
+fn moved(event: &FulfillmentEvent) -> Option<(Stage, Stage, i64)> {
+    match event.body.as_ref()? {
+        Body::Moved(moved) => {
+            Some((moved.from(), moved.to(), moved.lines.iter().map(|line| line.quantity).sum()))
+        }
+        _ => None,
+    }
+}
 
 #[tokio::test]
 async fn an_order_goes_from_the_stream_to_the_customer() {
@@ -50,15 +62,24 @@ async fn an_order_goes_from_the_stream_to_the_customer() {
         let expected = [
             "FulfillmentOffered",
             "FulfillmentAccepted",
-            "PickingStarted",
-            "LinesPicked",
-            "LinesPicked",
-            "FulfillmentReady",
+            "FulfillmentMoved",
+            "FulfillmentMoved",
+            "FulfillmentMoved",
+            "FulfillmentMoved",
             "CustomerNoticeDue",
             "PickupCodeIssued",
-            "FulfillmentHandedOver",
+            "FulfillmentMoved",
         ];
         assert_eq!(names, expected);
+        let moves: Vec<_> = events.iter().filter_map(|event| moved(&event.body)).collect();
+        let path = [
+            (Stage::Accepted, Stage::Picking, 0),
+            (Stage::Picking, Stage::Picked, 1),
+            (Stage::Picking, Stage::Picked, 1),
+            (Stage::Picked, Stage::Ready, 2),
+            (Stage::Ready, Stage::Done, 2),
+        ];
+        assert_eq!(moves, path, "one event for every step of the units");
         let versions: Vec<i64> = events.iter().map(|event| event.sequence).collect();
         assert_eq!(versions, (1..=9).collect::<Vec<_>>());
         assert_eq!(events[1].actor, "store/N1");

@@ -76,3 +76,56 @@ async fn warnings_and_reminders_do_not_count_as_endings() {
         assert_eq!(shop.get(&offer.id).await.end_reason, "");
     }
 }
+
+/// The clocks that run for all orders of a shop, in the order of their names.
+async fn running(shop: &Shop) -> Vec<String> {
+    let rows = shop.rows("SELECT step FROM fulfillment_clocks WHERE next_at IS NOT NULL").await;
+    let mut steps: Vec<String> = rows.iter().map(|row| row.get("step").unwrap()).collect();
+    steps.sort();
+    steps
+}
+
+#[tokio::test]
+async fn every_clock_that_runs_is_a_row_and_no_other_is() {
+    for shop in Shop::all().await {
+        let (work, store) = (shop.placed("N1", &[2]).await, shop.store("N1"));
+        assert_eq!(running(&shop).await, ["ACCEPT"]);
+        store.accept(&work.id).await.unwrap();
+        assert_eq!(running(&shop).await, ["PREPARE"]);
+        store.start(&work.id).await.unwrap();
+        store.pick(&work.id, &[(1, 2, 0)]).await.unwrap();
+        shop.cancel(&work, 1, &[(1, 1)]).await;
+        assert_eq!(running(&shop).await, ["PREPARE", "PUT_BACK"], "two clocks of one order");
+        store.ready(&work.id).await.unwrap();
+        store.put_back(&work.id).await.unwrap();
+        assert_eq!(running(&shop).await, ["COLLECT"]);
+        shop.pass(SignedDuration::from_hours(73));
+        while shop.run_due().await > 0 {}
+        assert_eq!(running(&shop).await, ["PUT_BACK"], "the goods may still be collected");
+        let kept = shop.get(&work.id).await;
+        assert!(kept.is_expired && kept.keep_until_time.is_some());
+        let code = shop.issue_code(&work.order).await.unwrap();
+        store.hand_over(&work.id, &code, &[]).await.unwrap();
+        assert_eq!(running(&shop).await, [""; 0]);
+        assert_eq!(shop.count("SELECT COUNT(*) AS n FROM fulfillment_clocks").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_without_reading_the_orders_that_wait() {
+    for shop in Shop::all().await {
+        for _ in 0..40 {
+            shop.placed("N1", &[1]).await;
+        }
+        shop.db.watch_plans();
+        assert_eq!(shop.run_due().await, 0);
+        assert!(shop.next_due().await.is_some());
+        assert_eq!(shop.service.overdue(shop.now(), 9).await.unwrap(), 0);
+        let plans = shop.db.plans();
+        assert!(!plans.is_empty());
+        for plan in plans {
+            assert_eq!(plan.whole_read(), None, "{plan:?}");
+            assert!(plan.rows_read() <= 2, "{plan:?}");
+        }
+    }
+}

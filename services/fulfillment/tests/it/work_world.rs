@@ -28,8 +28,12 @@ const START: &str = "2023-11-20T12:00:00Z";
 /// One line of a fulfillment order.
 pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::FulfillmentLine {
     let found = order.lines.iter().find(|l| l.line == line).unwrap().clone();
-    let sum = found.to_pick + found.picked + found.ready + found.done + found.short + found.cancelled;
+    let at_node = found.to_pick + found.picked + found.packed + found.ready;
+    let gone = found.in_custody + found.done + found.returned + found.lost;
+    let sum = at_node + gone + found.short + found.cancelled;
     assert_eq!(sum, found.quantity, "buckets sum to what was asked: {found:?}");
+    let claims = (at_node + found.put_back, gone, found.short + found.cancelled - found.put_back);
+    assert_eq!((found.held, found.consumed, found.released), claims, "claims follow from them: {found:?}");
     found
 }
 

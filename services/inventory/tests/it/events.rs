@@ -1,6 +1,6 @@
 //! What inventory does when orders and fulfillment orders tell it something, and what it tells itself.
 
-use bus::{Delivered, Topic};
+use bus::{Consumer as _, Delivered, Topic};
 use contract::fulfillment::v1 as ff;
 use contract::inventory::v1 as pb;
 use contract::orders::v1 as orders;
@@ -40,14 +40,17 @@ fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
     of_order(orders::order_event::Body::Placed(placed))
 }
 
-/// A fulfillment order of one line.
+/// A fulfillment order of one line, whose goods leave the node when the customer gets them.
 fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event::Body) -> Delivered {
+    let (consumed, released) = (line.done, line.short + line.cancelled - line.put_back);
+    let held = line.quantity - consumed - released;
+    let line = ff::FulfillmentLine { line: 1, held, consumed, released, ..line };
     let fulfillment_order = Some(ff::FulfillmentOrder {
         fulfillment_id: format!("ful_{}", Uuid::nil()),
         order_id: ORDER.to_owned(),
         promise_token: token(reservation),
         node_id: "n1".to_owned(),
-        lines: vec![ff::FulfillmentLine { line: 1, ..line }],
+        lines: vec![line],
         ..Default::default()
     });
     delivered(
@@ -224,16 +227,49 @@ async fn a_fulfillment_order_settles_its_claims_by_absolute_quantities() {
         assert_eq!(world.stands("n1", "A").await, (10, 5));
         let restocked =
             ff::FulfillmentLine { quantity, ready: 3, cancelled: 2, restocked: 2, ..Default::default() };
-        let event = fo(&id, restocked, Body::PutBackConfirmed(ff::PutBackConfirmed::default()));
+        let event = fo(&id, restocked, Body::Moved(ff::FulfillmentMoved::default()));
         world.tell(&[event.clone(), event]).await;
         assert_eq!(world.stands("n1", "A").await, (10, 3));
         let done =
             ff::FulfillmentLine { quantity, done: 3, cancelled: 2, restocked: 2, ..Default::default() };
-        world.tell(&[fo(&id, done, Body::HandedOver(ff::FulfillmentHandedOver::default()))]).await;
+        world.tell(&[fo(&id, done, Body::Moved(ff::FulfillmentMoved::default()))]).await;
         assert_eq!(world.stands("n1", "A").await, (7, 0));
         assert_eq!(world.reservation(&id).await.state(), Consumed);
         assert_eq!(world.events_of(&id).await, ["Held", "Confirmed", "Settled", "Settled"]);
         world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn goods_leave_the_stock_when_they_leave_the_node_and_claims_that_do_not_sum_are_parked() {
+    use ff::fulfillment_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let id = world.held(2).await;
+        world.tell(&[placed(&id, &[(1, "A", 2)])]).await;
+        // On the way: not with the customer yet, and not at the node any more.
+        let line =
+            ff::FulfillmentLine { line: 1, quantity: 2, in_custody: 2, consumed: 2, ..Default::default() };
+        let event = |line| {
+            let fulfillment_order = Some(ff::FulfillmentOrder {
+                fulfillment_id: format!("ful_{}", Uuid::nil()),
+                order_id: ORDER.to_owned(),
+                promise_token: token(&id),
+                lines: vec![line],
+                ..Default::default()
+            });
+            let body = Some(Body::Moved(ff::FulfillmentMoved::default()));
+            delivered(Topic::Fulfillment, ff::FulfillmentEvent { fulfillment_order, body }.encode_to_vec())
+        };
+        let wrong = ff::FulfillmentLine { held: 1, ..line.clone() };
+        let mut tx = world.db.begin().await.unwrap();
+        let refused = world.service.handle(&mut tx, &event(wrong)).await.unwrap_err();
+        drop(tx);
+        assert!(format!("{refused:?}").contains("line 1 of 2 units has 1 held, 2 consumed"), "{refused:?}");
+        assert_eq!(world.stands("n1", "A").await, (10, 2));
+        world.tell(&[event(line)]).await;
+        assert_eq!(world.stands("n1", "A").await, (8, 0));
+        assert_eq!(world.reservation(&id).await.state(), Consumed);
     }
 }
 
@@ -247,8 +283,8 @@ async fn what_the_store_finds_out_changes_the_stock() {
             let line =
                 ff::FulfillmentLine { quantity, to_pick: quantity - 1, short: 1, ..Default::default() };
             let row =
-                ff::PickedLine { line: 1, short: 1, short_reason: short_reason.into(), ..Default::default() };
-            (line, Body::LinesPicked(ff::LinesPicked { lines: vec![row] }))
+                ff::MovedLine { line: 1, short: 1, short_reason: short_reason.into(), ..Default::default() };
+            (line, Body::Moved(ff::FulfillmentMoved { lines: vec![row], ..Default::default() }))
         };
         let (line, body) = short(3, ff::ShortReason::Damaged);
         world.tell(&[fo(&damaged, line, body)]).await;

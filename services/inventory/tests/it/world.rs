@@ -238,6 +238,8 @@ impl World {
             line: *line,
             quantity: *quantity,
             done: *done,
+            held: quantity - done,
+            consumed: *done,
             ..Default::default()
         };
         let fulfillment_order = Some(fulfillment::FulfillmentOrder {

@@ -32,15 +32,20 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
         quantity: line.quantity,
         to_pick: line.to_pick,
         picked: line.picked,
+        packed: line.packed,
         ready: line.ready,
+        in_custody: line.in_custody,
         done: line.done,
         short: line.short,
         cancelled: line.cancelled,
+        returned: line.returned,
+        lost: line.lost,
     });
-    let (step, text) = words(&body);
-    let answer = answer(&body);
-    let report =
-        WorkReport { fulfillment, lines: lines.collect(), reason: reason(&body, &fo.end_reason), answer };
+    let Entry { step, text, reason, answer } = entry_of(&body);
+    let ended =
+        || if fo.end_reason.is_empty() { "FULFILLMENT_ENDED".to_owned() } else { fo.end_reason.clone() };
+    let reason = reason.unwrap_or_else(ended);
+    let report = WorkReport { fulfillment, lines: lines.collect(), reason, answer };
     Ok(NodeReport { order, report, step, text, node: fo.node_id })
 }
 
@@ -66,114 +71,111 @@ fn is_accepted(state: pb::FulfillmentState) -> bool {
     }
 }
 
-fn answer(body: &Body) -> Option<Answer> {
-    let pieces = |lines: &[pb::HandedOverLine]| {
-        lines.iter().map(|line| (line.line, line.quantity)).collect::<Vec<_>>()
-    };
-    match body {
-        Body::Cancelled(granted) => {
-            let mut lines = pieces(&granted.lines);
-            lines.extend(pieces(&granted.refused));
-            Some(Answer { lines })
-        }
-        Body::CancelRefused(refused) => Some(Answer { lines: pieces(&refused.lines) }),
-        Body::Offered(_)
-        | Body::Accepted(_)
-        | Body::Rejected(_)
-        | Body::TimedOut(_)
-        | Body::PickingStarted(_)
-        | Body::LinesPicked(_)
-        | Body::Ready(_)
-        | Body::PickupCodeIssued(_)
-        | Body::HandedOver(_)
-        | Body::PickupExpired(_)
-        | Body::PutBackConfirmed(_)
-        | Body::PutBackOverdue(_)
-        | Body::CustomerNoticeDue(_)
-        | Body::AtRisk(_)
-        | Body::StockLost(_) => None,
-    }
-}
-
-/// Why pieces that this event ended are not delivered.
-fn reason(body: &Body, end_reason: &str) -> String {
-    let otherwise = if end_reason.is_empty() { "FULFILLMENT_ENDED" } else { end_reason };
-    match body {
-        Body::Rejected(rejected) => {
-            let name = rejected.reason().as_str_name();
-            format!("REJECTED_{}", name.strip_prefix("REJECT_REASON_").unwrap_or(name))
-        }
-        Body::TimedOut(_) => "STORE_TIMED_OUT".to_owned(),
-        Body::LinesPicked(picked) => {
-            let short = picked.lines.iter().find(|line| line.short > 0);
-            let name = short.map_or("", |line| line.short_reason().as_str_name());
-            format!("SHORT_{}", name.strip_prefix("SHORT_REASON_").unwrap_or("OTHER"))
-        }
-        Body::Cancelled(cancelled) => cancelled.reason.clone(),
-        Body::PutBackConfirmed(_) | Body::PutBackOverdue(_) | Body::PickupExpired(_) => {
-            "NOT_COLLECTED".to_owned()
-        }
-        Body::StockLost(_) => "STOCK_LOST".to_owned(),
-        Body::Offered(_)
-        | Body::Accepted(_)
-        | Body::PickingStarted(_)
-        | Body::Ready(_)
-        | Body::PickupCodeIssued(_)
-        | Body::HandedOver(_)
-        | Body::CancelRefused(_)
-        | Body::CustomerNoticeDue(_)
-        | Body::AtRisk(_) => otherwise.to_owned(),
-    }
-}
-
 /// The name of a number on the wire, in words and without what all names of its kind begin with.
 fn spoken(name: &str, prefix: &str) -> String {
     plain(name.strip_prefix(prefix).unwrap_or(name))
 }
 
-/// The step and the words for the timeline.
-fn words(body: &Body) -> (&'static str, String) {
+/// What an event says besides the quantities, which are in its snapshot.
+struct Entry {
+    /// The step and the words for the timeline.
+    step: &'static str,
+    text: String,
+    /// Why pieces that ended are not delivered; none: as the fulfillment order says.
+    reason: Option<String>,
+    /// The answer to a cancel.
+    answer: Option<Answer>,
+}
+
+impl Entry {
+    fn step(step: &'static str, text: impl Into<String>) -> Self {
+        Self { step, text: text.into(), reason: None, answer: None }
+    }
+
+    fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    fn answers(self, lines: &[&[pb::HandedOverLine]]) -> Self {
+        let lines = lines.iter().flat_map(|lines| lines.iter());
+        Self { answer: Some(Answer { lines: lines.map(|l| (l.line, l.quantity)).collect() }), ..self }
+    }
+}
+
+fn entry_of(body: &Body) -> Entry {
     match body {
-        Body::Offered(_) => ("OFFERED", "offered to the node".to_owned()),
-        Body::Accepted(_) => ("ACCEPTED", "the node accepted the work".to_owned()),
+        Body::Offered(_) => Entry::step("OFFERED", "offered to the node"),
+        Body::Accepted(_) => Entry::step("ACCEPTED", "the node accepted the work"),
         Body::Rejected(r) => {
-            ("REJECTED", format!("the node refused: {}", spoken(r.reason().as_str_name(), "REJECT_REASON_")))
+            let name = r.reason().as_str_name();
+            Entry::step("REJECTED", format!("the node refused: {}", spoken(name, "REJECT_REASON_")))
+                .because(format!("REJECTED_{}", name.strip_prefix("REJECT_REASON_").unwrap_or(name)))
         }
-        Body::TimedOut(_) => ("TIMED_OUT", "the node did not answer in time".to_owned()),
-        Body::PickingStarted(_) => ("PICKING", "picking began".to_owned()),
-        Body::LinesPicked(p) => {
-            let picked: i64 = p.lines.iter().map(|line| line.picked).sum();
-            let short: i64 = p.lines.iter().map(|line| line.short).sum();
-            let short = if short > 0 { format!(", {short} short") } else { String::new() };
-            ("PICKED", format!("{} picked{short}", counted(picked, "piece")))
+        Body::TimedOut(_) => {
+            Entry::step("TIMED_OUT", "the node did not answer in time").because("STORE_TIMED_OUT")
         }
-        Body::Ready(_) => ("READY", "ready for the customer".to_owned()),
-        Body::PickupCodeIssued(_) => ("CODE_ISSUED", "a pickup code was issued".to_owned()),
-        Body::HandedOver(h) => {
-            let pieces: i64 = h.lines.iter().map(|line| line.quantity).sum();
-            let to = match h.collector() {
-                pb::CollectorKind::Unspecified => String::new(),
-                kind => format!(" to the {}", spoken(kind.as_str_name(), "COLLECTOR_KIND_")),
-            };
-            ("HANDED_OVER", format!("{} handed over{to}", counted(pieces, "piece")))
+        Body::Moved(moved) => entry_of_move(moved),
+        Body::PickupCodeIssued(_) => Entry::step("CODE_ISSUED", "a pickup code was issued"),
+        Body::PickupExpired(_) => {
+            Entry::step("NOT_COLLECTED", "not collected in time").because("NOT_COLLECTED")
         }
-        Body::PickupExpired(_) => ("NOT_COLLECTED", "not collected in time".to_owned()),
-        Body::PutBackConfirmed(p) => ("PUT_BACK", format!("back on the shelf: {}", plain(&p.reason))),
-        Body::PutBackOverdue(_) => ("PUT_BACK_OVERDUE", "not put back in time, to be counted".to_owned()),
+        Body::PutBackOverdue(_) => {
+            Entry::step("PUT_BACK_OVERDUE", "not put back in time, to be counted").because("NOT_COLLECTED")
+        }
         Body::Cancelled(c) => {
             let granted: i64 = c.lines.iter().map(|line| line.quantity).sum();
             let refused: i64 = c.refused.iter().map(|line| line.quantity).sum();
             let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
             let granted = counted(granted, "piece");
-            ("CANCEL_GRANTED", format!("cancel {}: {granted} cancelled{refused}", c.cancel_number))
+            Entry::step("CANCEL_GRANTED", format!("cancel {}: {granted} cancelled{refused}", c.cancel_number))
+                .because(c.reason.as_str())
+                .answers(&[&c.lines, &c.refused])
         }
         Body::CancelRefused(c) => {
-            ("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, plain(&c.reason)))
+            Entry::step("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, plain(&c.reason)))
+                .answers(&[&c.lines])
         }
         Body::CustomerNoticeDue(n) => {
-            ("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))
+            Entry::step("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))
         }
-        Body::AtRisk(r) => ("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
-        Body::StockLost(s) => ("STOCK_LOST", format!("the stock of {} was lost", s.sku)),
+        Body::AtRisk(r) => Entry::step("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
+        Body::StockLost(s) => {
+            Entry::step("STOCK_LOST", format!("the stock of {} was lost", s.sku)).because("STOCK_LOST")
+        }
+    }
+}
+
+/// Units went from one stage to another.
+fn entry_of_move(moved: &pb::FulfillmentMoved) -> Entry {
+    use pb::FulfillmentStage as Stage;
+    let units = counted(moved.lines.iter().map(|line| line.quantity).sum(), "piece");
+    match moved.to() {
+        Stage::Picking => Entry::step("PICKING", "picking began"),
+        Stage::Picked => {
+            let short: i64 = moved.lines.iter().map(|line| line.short).sum();
+            let named = moved.lines.iter().find(|line| line.short > 0);
+            let name = named.map_or("", |line| line.short_reason().as_str_name());
+            let text =
+                if short > 0 { format!("{units} picked, {short} short") } else { format!("{units} picked") };
+            Entry::step("PICKED", text)
+                .because(format!("SHORT_{}", name.strip_prefix("SHORT_REASON_").unwrap_or("OTHER")))
+        }
+        Stage::Packed => Entry::step("PACKED", format!("{units} packed")),
+        Stage::Ready => Entry::step("READY", "ready for the customer"),
+        Stage::InCustody => Entry::step("DISPATCHED", format!("{units} on the way")),
+        Stage::Done => {
+            let to = match moved.collector() {
+                pb::CollectorKind::Unspecified => String::new(),
+                kind => format!(" to the {}", spoken(kind.as_str_name(), "COLLECTOR_KIND_")),
+            };
+            Entry::step("HANDED_OVER", format!("{units} handed over{to}"))
+        }
+        Stage::Shelf => Entry::step("PUT_BACK", format!("back on the shelf: {}", plain(&moved.reason)))
+            .because("NOT_COLLECTED"),
+        Stage::Returned => Entry::step("RETURNED", format!("{units} brought back")).because("NOT_DELIVERED"),
+        Stage::Lost => Entry::step("LOST", format!("{units} lost on the way")).because("LOST"),
+        Stage::Unspecified | Stage::Offered | Stage::Accepted | Stage::PutBack => {
+            Entry::step("MOVED", format!("{units} moved"))
+        }
     }
 }

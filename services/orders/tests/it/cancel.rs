@@ -10,6 +10,10 @@ use tonic::Code;
 
 use crate::world::{World, minor, refunds, worlds};
 
+fn moved(to: ful::FulfillmentStage) -> Body {
+    Body::Moved(ful::FulfillmentMoved { to: to.into(), ..Default::default() })
+}
+
 fn pieces(lines: &[(u32, i64)]) -> Vec<ful::HandedOverLine> {
     lines.iter().map(|(line, quantity)| ful::HandedOverLine { line: *line, quantity: *quantity }).collect()
 }
@@ -152,13 +156,9 @@ async fn at(world: &World, step: &str) -> pb::Order {
         }
         "offered" => world.work(&order, State::Offered, offered, |_| ()).await,
         "accepted" => world.work(&order, State::Accepted, accepted, |_| ()).await,
-        "picked" => {
-            world.work(&order, State::Picking, Body::LinesPicked(ful::LinesPicked::default()), picked).await
-        }
+        "picked" => world.work(&order, State::Picking, moved(ful::FulfillmentStage::Picked), picked).await,
         "ready" => {
-            world
-                .work(&order, State::ReadyForPickup, Body::Ready(ful::FulfillmentReady::default()), ready)
-                .await
+            world.work(&order, State::ReadyForPickup, moved(ful::FulfillmentStage::Ready), ready).await
         }
         other => panic!("no step {other}"),
     }

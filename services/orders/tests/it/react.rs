@@ -5,8 +5,8 @@ use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as pb;
 use domain::id::OrderId;
-use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
+use ful::{FulfillmentStage as Stage, FulfillmentState as State};
 use inv::inventory_event::Body as Stock;
 use pb::OrderStatus;
 use test_world::v7;
@@ -15,9 +15,15 @@ use crate::world::{World, refunds, worlds};
 
 fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
-    Body::LinesPicked(ful::LinesPicked {
-        lines: vec![ful::PickedLine { line, picked, short, short_reason: reason }],
+    Body::Moved(ful::FulfillmentMoved {
+        to: Stage::Picked.into(),
+        lines: vec![ful::MovedLine { line, quantity: picked, short, short_reason: reason }],
+        ..Default::default()
     })
+}
+
+fn moved(to: Stage) -> Body {
+    Body::Moved(ful::FulfillmentMoved { to: to.into(), ..Default::default() })
 }
 
 /// The words of a step in the timeline of an order.
@@ -47,10 +53,12 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
         assert_eq!(refunds(&now), (185, 185));
         assert!(said(&world, &order, "PICKED").await.ends_with("2 pieces picked, 1 short"));
         assert_eq!(now.lines[0].cancel_reason, "SHORT_NOT_FOUND");
-        let ready = Body::Ready(ful::FulfillmentReady::default());
-        let collected = Body::HandedOver(ful::FulfillmentHandedOver {
-            lines: vec![ful::HandedOverLine { line: 1, quantity: 1 }],
+        let ready = moved(Stage::Ready);
+        let collected = Body::Moved(ful::FulfillmentMoved {
+            to: Stage::Done.into(),
+            lines: vec![ful::MovedLine { line: 1, quantity: 1, ..Default::default() }],
             collector: ful::CollectorKind::Buyer.into(),
+            ..Default::default()
         });
         let ready = world
             .work(&order, State::ReadyForPickup, ready, |l| {
@@ -99,11 +107,11 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
 async fn every_end_without_the_goods_is_paid_back_whole() {
     for world in worlds().await {
         let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
-        let put_back = ful::PutBackConfirmed { lines: Vec::new(), reason: "EXPIRED".to_owned() };
+        let put_back = moved(Stage::Shelf);
         let ends = [
             (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
             (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),
-            (State::Restocked, Body::PutBackConfirmed(put_back), "NOT_COLLECTED"),
+            (State::Restocked, put_back, "NOT_COLLECTED"),
             (State::Cancelled, Body::StockLost(ful::StockLost { sku: "a".to_owned() }), "STOCK_LOST"),
         ];
         for (state, body, why) in ends {
@@ -127,7 +135,7 @@ async fn an_expired_pickup_is_paid_back_when_the_goods_are_back_and_not_before()
             .work(&order, State::ReadyForPickup, expired, |l| (l.to_pick, l.ready) = (0, l.quantity))
             .await;
         assert_eq!((kept.status(), refunds(&kept)), (OrderStatus::InFulfillment, (0, 0)));
-        let late = Body::HandedOver(ful::FulfillmentHandedOver::default());
+        let late = moved(Stage::Done);
         let end = world.work(&order, State::Done, late, |l| (l.to_pick, l.done) = (0, l.quantity)).await;
         assert_eq!((end.status(), refunds(&end)), (OrderStatus::Completed, (0, 0)));
     }
@@ -214,7 +222,7 @@ async fn a_hold_that_was_given_back_is_held_anew_by_the_payment() {
 async fn what_can_not_be_is_poison() {
     for world in worlds().await {
         let order = world.paid().await;
-        let ready = || Body::Ready(ful::FulfillmentReady::default());
+        let ready = || moved(Stage::Ready);
         let wrong = world.work_event(&order, State::ReadyForPickup, ready(), |l| l.ready = 1);
         assert_eq!(world.hear(&wrong).await.unwrap_err().kind, bus::HandleErrorKind::Poison);
         let mut unknown = order.clone();

@@ -1,29 +1,51 @@
-//! Methods: how goods reach the customer. A method is data, not a branch: what differs between methods is a field of
-//! [`Rules`], and [`Method::rules`] is the only `match` on [`Method`] in the workspace.
+//! Methods: how goods reach the customer. A method is data, not a branch: its path, its clocks and what its steps ask for
+//! are the [`Rules`] in its own file, and nothing outside this folder asks which method an order has.
 //!
-//! Adding a method: one new file with its `RULES`, one variant, one arm, one entry in [`NAMES`].
+//! Adding a method: one new file with its `RULES`, and its two lines here.
 
+pub mod express;
+pub mod parcel;
 pub mod pickup;
 
 use jiff::SignedDuration;
 
+use super::buckets::Bucket;
+use super::stage::{Clock, Name, Span, Stage, Step, StockEffect};
 use crate::words;
 
-/// How the goods of one fulfillment order reach the customer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Method {
-    /// The customer collects at a node.
-    Pickup,
+macro_rules! methods {
+    ($($(#[$doc:meta])* $method:ident => $file:ident,)+) => {
+        /// How the goods of one fulfillment order reach the customer.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Method {
+            $($(#[$doc])* $method,)+
+        }
+
+        impl Method {
+            /// Every method that has rules, offered or not.
+            pub const ALL: &[Self] = &[$(Self::$method,)+];
+
+            /// What the method prescribes.
+            pub const fn rules(self) -> &'static Rules {
+                match self {
+                    $(Self::$method => &$file::RULES,)+
+                }
+            }
+        }
+    };
 }
 
-/// Every name of a method on the wire and in SQL. A name without a method is understood, and refused as not offered.
-pub const NAMES: [(&str, Option<Method>); 5] = [
-    ("PICKUP", Some(Method::Pickup)),
-    ("EXPRESS", None),
-    ("SCHEDULED", None),
-    ("PARCEL", None),
-    ("CARRY_OUT", None),
-];
+methods! {
+    /// The customer collects at a node.
+    Pickup => pickup,
+    /// A courier brings the goods within the hour.
+    Express => express,
+    /// A carrier brings a parcel.
+    Parcel => parcel,
+}
+
+/// Names of methods that have no rules yet. They are understood, and refused as not offered.
+const LATER: [&str; 2] = ["SCHEDULED", "CARRY_OUT"];
 
 /// What stands for no method on the wire.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -43,19 +65,9 @@ pub enum MethodError {
 }
 
 impl Method {
-    /// The methods that are offered.
-    pub const ALL: [Self; 1] = [Self::Pickup];
-
-    /// What the method prescribes.
-    pub const fn rules(self) -> &'static Rules {
-        match self {
-            Self::Pickup => &pickup::RULES,
-        }
-    }
-
     /// The name on the wire and in SQL.
-    pub fn name(self) -> &'static str {
-        NAMES.iter().find(|(_, method)| *method == Some(self)).map_or("", |(name, _)| name)
+    pub const fn name(self) -> &'static str {
+        self.rules().name
     }
 
     /// The method of this name, if it is offered.
@@ -68,8 +80,14 @@ impl Method {
         if name == UNSPECIFIED {
             return Err(MethodError::Absent);
         }
-        let (name, method) = NAMES.iter().find(|(known, _)| *known == name).ok_or(MethodError::Unknown)?;
-        method.ok_or(MethodError::NotOffered(name))
+        match Self::ALL.iter().find(|method| method.name() == name) {
+            Some(method) if method.rules().is_offered => Ok(*method),
+            Some(method) => Err(MethodError::NotOffered(method.name())),
+            None => {
+                let later = LATER.into_iter().find(|later| *later == name);
+                Err(later.map_or(MethodError::Unknown, MethodError::NotOffered))
+            }
+        }
     }
 }
 
@@ -82,16 +100,52 @@ impl std::fmt::Display for Method {
 /// What a method prescribes for its fulfillment orders.
 #[derive(Debug)]
 pub struct Rules {
-    /// Which minutes the clock of an offer counts.
-    pub accept_counts: Counts,
+    /// The name on the wire and in SQL.
+    pub name: &'static str,
+    /// Customers may be promised it; otherwise the API refuses it as not offered.
+    pub is_offered: bool,
+    /// The path of the units, from the offer to the customer.
+    pub stages: &'static [Stage],
     /// A step is at risk when this share of its time is used, in percent.
     pub at_risk_percent: i64,
-    /// What proves that the goods go to the right person.
-    pub proof: Option<Proof>,
     /// How long each step may take, unless the settings say otherwise.
     pub clocks: Clocks,
     /// Which activity of the node the method takes capacity of.
     pub activity: Activity,
+}
+
+impl Rules {
+    /// A stage of the path.
+    pub fn stage(&self, name: Name) -> Option<&'static Stage> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// A stage that units may come to, after the one that they come from.
+    pub fn step_to(&self, name: Name) -> Option<(&'static Stage, &'static Stage)> {
+        let steps = self.stages.iter().zip(self.stages.iter().skip(1));
+        steps.into_iter().find(|(_, to)| to.name == name)
+    }
+
+    /// The first stage in which the clock of a step runs, and that clock.
+    pub fn clock_of(&self, step: Step) -> Option<(&'static Stage, Clock)> {
+        let clocks = self.stages.iter().filter_map(|stage| Some((stage, stage.clock?)));
+        clocks.into_iter().find(|(_, clock)| clock.step == step)
+    }
+
+    /// The buckets of the stages with an effect on the stock, in the order of the path.
+    pub fn buckets(&self, effect: StockEffect) -> impl Iterator<Item = Bucket> + use<> {
+        let stages = self.stages;
+        let is_last = move |at: usize| stages.get(at + 1).is_none_or(|next| next.bucket != stages[at].bucket);
+        let ours =
+            stages.iter().enumerate().filter(move |(at, stage)| stage.stock_effect == effect && is_last(*at));
+        ours.map(|(_, stage)| stage.bucket)
+    }
+
+    /// The open stage in which units of a bucket stand when the order has reached a stage.
+    pub fn stands_in(&self, bucket: Bucket, reached: Name) -> Option<&'static Stage> {
+        let open = self.stages.split_last().map_or(&[] as &[Stage], |(_, open)| open);
+        open.iter().rfind(|stage| stage.bucket == bucket && stage.name <= reached)
+    }
 }
 
 /// How long each step of a fulfillment order may take.
@@ -99,13 +153,15 @@ pub struct Rules {
 pub struct Clocks {
     /// The node accepts an offer within this time.
     pub accept: SignedDuration,
-    /// Goods that are ready wait this long for the customer, opening time or not.
+    /// Goods wait this long at the node for the customer or the courier, opening time or not.
     pub keep: SignedDuration,
+    /// Goods that have left the node reach the customer within this time; `None`: no stage of the method needs it.
+    pub transit: Option<SignedDuration>,
     /// The customer is reminded this long after the goods were ready, in rising order, each before `keep` is over.
     pub reminders: [Option<SignedDuration>; Self::MAX_REMINDERS],
     /// The node confirms that goods are back on the shelf within this time, opening time or not.
     pub put_back: SignedDuration,
-    /// Activity that is not finished this long after the promised time ends by itself.
+    /// Work that is not finished this long after the promised time ends by itself.
     pub resolve: SignedDuration,
 }
 
@@ -113,11 +169,23 @@ impl Clocks {
     /// The most reminders.
     pub const MAX_REMINDERS: usize = 2;
 
+    /// The length of a span.
+    pub fn length(&self, span: Span) -> SignedDuration {
+        match span {
+            Span::Accept => self.accept,
+            Span::Keep => self.keep,
+            Span::Transit => self.transit.unwrap_or(self.resolve),
+            Span::PutBack => self.put_back,
+            Span::Resolve => self.resolve,
+        }
+    }
+
     /// What is wrong with these clocks: the field, and what it must be.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         for (field, length) in [
             ("accept", self.accept),
             ("keep", self.keep),
+            ("transit", self.transit.unwrap_or(self.keep)),
             ("put_back", self.put_back),
             ("resolve", self.resolve),
         ] {
@@ -134,22 +202,6 @@ impl Clocks {
         }
         Ok(())
     }
-}
-
-/// Which time a clock counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counts {
-    /// Every minute.
-    AllTime,
-    /// Only the minutes in which the node is open.
-    OpeningTime,
-}
-
-/// What proves a handover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// The pickup code that the channel gave to the customer.
-    PickupCode,
 }
 
 /// What takes capacity of a node.
@@ -171,13 +223,17 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fulfillment::stage::{Due, Reporter};
 
     #[test]
     fn every_method_reads_back_from_its_name() {
         for method in Method::ALL {
-            assert_eq!(Method::parse(method.name()), Some(method));
+            let expected = method.rules().is_offered.then_some(*method);
+            assert_eq!(Method::parse(method.name()), expected);
         }
+        assert_eq!(Method::named("PICKUP"), Ok(Method::Pickup));
         assert_eq!(Method::named("EXPRESS"), Err(MethodError::NotOffered("EXPRESS")));
+        assert_eq!(Method::named("PARCEL"), Err(MethodError::NotOffered("PARCEL")));
         assert_eq!(Method::named("pickup"), Err(MethodError::Unknown));
         assert_eq!(Method::named(""), Err(MethodError::Unknown));
         assert_eq!(Method::named("UNSPECIFIED").unwrap_err().to_string(), "is required");
@@ -193,6 +249,36 @@ mod tests {
             let rules = method.rules();
             assert!((1..100).contains(&rules.at_risk_percent));
             assert_eq!(rules.clocks.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_path_of_every_method_leads_from_the_offer_to_the_customer() {
+        for method in Method::ALL {
+            let rules = method.rules();
+            let stages = rules.stages;
+            assert_eq!((stages[0].name, stages[0].reporter), (Name::Offered, Reporter::Platform));
+            assert!(
+                stages.windows(2).all(|pair| pair[0].name < pair[1].name && pair[0].bucket <= pair[1].bucket)
+            );
+            assert!(
+                stages.is_sorted_by_key(|stage| stage.stock_effect == StockEffect::Consumed),
+                "goods leave once"
+            );
+            let (last, open) = stages.split_last().unwrap();
+            assert_eq!((last.name, last.bucket, last.clock), (Name::Done, Bucket::Done, None));
+            assert_eq!(
+                last.stock_effect,
+                StockEffect::Consumed,
+                "{method}: the customer has what left the node"
+            );
+            for stage in open {
+                let clock = stage.clock.unwrap_or_else(|| panic!("{method} waits for ever: {stage:?}"));
+                assert_eq!(rules.clock_of(clock.step).unwrap().1, clock, "one clock for each step");
+                let needs_transit = clock.due == Due::After(Span::Transit);
+                assert!(!needs_transit || rules.clocks.transit.is_some(), "{method}: a length for {stage:?}");
+                assert!(stage.partly.is_none_or(|state| state != stage.state));
+            }
         }
     }
 

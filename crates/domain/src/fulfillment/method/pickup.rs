@@ -2,16 +2,82 @@
 
 use jiff::SignedDuration;
 
-use super::{Activity, Clocks, Counts, Proof, Rules};
+use super::{Activity, Clocks, Rules};
+use crate::fulfillment::buckets::Bucket;
+use crate::fulfillment::stage::{
+    Clock, Counts, Due, Name, Notices, OnExpiry, Proof, Reporter, Span, Stage, Step, StockEffect,
+};
+use crate::fulfillment::state::State;
+
+/// The node answers while it is open.
+const ACCEPT: Clock = Clock {
+    step: Step::Accept,
+    due: Due::After(Span::Accept),
+    counts: Counts::OpeningTime,
+    on_expiry: OnExpiry::GiveUp,
+};
+
+/// The goods are ready at the promised time.
+const PREPARE: Clock =
+    Clock { step: Step::Prepare, due: Due::Promised, counts: Counts::AllTime, on_expiry: OnExpiry::GiveUp };
+
+/// The customer comes while the goods are kept, or at the latest before they are back on the shelf.
+const COLLECT: Clock = Clock {
+    step: Step::Collect,
+    due: Due::After(Span::Keep),
+    counts: Counts::AllTime,
+    on_expiry: OnExpiry::PutBack,
+};
 
 /// What PICKUP prescribes.
 pub const RULES: Rules = Rules {
-    accept_counts: Counts::OpeningTime,
+    name: "PICKUP",
+    is_offered: true,
+    stages: &[
+        Stage {
+            name: Name::Offered,
+            state: State::Offered,
+            reporter: Reporter::Platform,
+            clock: Some(ACCEPT),
+            ..Stage::WORK
+        },
+        Stage { name: Name::Accepted, state: State::Accepted, clock: Some(PREPARE), ..Stage::WORK },
+        Stage { name: Name::Picking, state: State::Picking, clock: Some(PREPARE), ..Stage::WORK },
+        Stage {
+            name: Name::Picked,
+            state: State::Picking,
+            bucket: Bucket::Picked,
+            clock: Some(PREPARE),
+            ..Stage::WORK
+        },
+        Stage {
+            name: Name::Ready,
+            state: State::ReadyForPickup,
+            partly: Some(State::PartlyCollected),
+            bucket: Bucket::Ready,
+            is_whole: true,
+            clock: Some(COLLECT),
+            notice: Notices {
+                entered: Some("PICKUP_READY"),
+                reminder: Some("PICKUP_REMINDER"),
+                expired: Some("PICKUP_EXPIRED"),
+            },
+            ..Stage::WORK
+        },
+        Stage {
+            name: Name::Done,
+            state: State::Done,
+            bucket: Bucket::Done,
+            proof: Some(Proof::PickupCode),
+            stock_effect: StockEffect::Consumed,
+            ..Stage::WORK
+        },
+    ],
     at_risk_percent: 80,
-    proof: Some(Proof::PickupCode),
     clocks: Clocks {
         accept: SignedDuration::from_mins(15),
         keep: SignedDuration::from_hours(72),
+        transit: None,
         reminders: [Some(SignedDuration::from_hours(24)), Some(SignedDuration::from_hours(60))],
         put_back: SignedDuration::from_hours(24),
         resolve: SignedDuration::from_hours(24),

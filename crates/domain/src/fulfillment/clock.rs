@@ -1,0 +1,253 @@
+//! The clocks of a fulfillment order: which run follows from where its units are, what their end does from its method.
+//!
+//! Every stage has a clock, so whatever waits has one. A clock keeps the times that it was started with, however the
+//! settings change later; only reminders follow the settings.
+
+use jiff::Timestamp;
+
+use super::event::{Event, MovedLine, Notice};
+use super::lifecycle::Refusal;
+use super::stage::{self, Clock, Name, OnExpiry, Reporter, Span, Stage, Step};
+use super::{Bucket, Ending, Order, after};
+
+/// A clock that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// The step whose time it counts.
+    pub step: Step,
+    /// When it started.
+    pub started: Timestamp,
+    /// When the time of the step is over.
+    pub due: Timestamp,
+    /// When its end acts; none: it has ended, and the goods still wait to be put back.
+    pub ends: Option<Timestamp>,
+    /// From when the step is at risk; none: nobody is warned.
+    pub warn: Option<Timestamp>,
+    /// The step is at risk.
+    pub is_at_risk: bool,
+    /// Reminders sent.
+    pub reminded: usize,
+}
+
+/// What a clock does when its time has come. Of two at the same moment the lesser comes first: a warning precedes the end
+/// that it warns of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Due {
+    /// Marks the step as at risk.
+    AtRisk(Step),
+    /// Reminds the customer.
+    Reminder(Step),
+    /// Gives up waiting for goods to be put back.
+    PutBackOverdue,
+    /// Ends the step.
+    End(Step),
+}
+
+impl Order {
+    /// The clock of a step, if it runs.
+    pub fn clock(&self, step: Step) -> Option<&Running> {
+        self.running.iter().find(|clock| clock.step == step)
+    }
+
+    /// A step that somebody waits for has used most of its time.
+    pub fn is_at_risk(&self) -> bool {
+        self.running.iter().any(|clock| clock.is_at_risk)
+    }
+
+    /// Who has to act before the clock of a step ends.
+    pub fn owner(&self, step: Step) -> Option<Reporter> {
+        if step == Step::PutBack {
+            return Some(Reporter::Node);
+        }
+        let stages = self.method.rules().stages;
+        let at = self.standing().find(|stage| stage.clock.is_some_and(|clock| clock.step == step))?;
+        let next = stages.iter().skip_while(|stage| stage.name <= at.name);
+        next.map(|stage| stage.reporter).next()
+    }
+
+    /// What a running clock does next, and when; none once it has ended.
+    pub fn next_of(&self, clock: &Running) -> Option<(Timestamp, Due)> {
+        let ends = clock.ends?;
+        let end = match clock.step {
+            Step::PutBack => (ends, Due::PutBackOverdue),
+            step => (ends, Due::End(step)),
+        };
+        let at_risk = clock.warn.filter(|_| !clock.is_at_risk).map(|at| (at, Due::AtRisk(clock.step)));
+        let reminds = self.template(clock.step, |notice| notice.reminder).is_some();
+        let wait = self.clocks.reminders.get(clock.reminded).copied().flatten().filter(|_| reminds);
+        let reminder = wait.map(|wait| (after(clock.started, wait), Due::Reminder(clock.step)));
+        [Some(end), at_risk, reminder].into_iter().flatten().min()
+    }
+
+    /// What is due next, and when. Every state in which somebody waits has an answer here.
+    pub fn next_due(&self) -> Option<(Timestamp, Due)> {
+        self.running.iter().filter_map(|clock| self.next_of(clock)).min()
+    }
+
+    /// What the clocks do to it at `now`: the one thing that is due first, if any.
+    pub fn tick(&mut self, now: Timestamp) -> Result<Option<Event>, Refusal> {
+        let Some((_, due)) = self.next_due().filter(|(at, _)| *at <= now) else { return Ok(None) };
+        let event = match due {
+            Due::AtRisk(step) => self.mark_at_risk(step, now),
+            Due::Reminder(step) => self.remind(step, now),
+            Due::PutBackOverdue => self.put_back_overdue(now),
+            Due::End(step) => self.expire(step, now),
+        }?;
+        Ok(Some(event))
+    }
+
+    /// A step has used most of its time.
+    pub fn mark_at_risk(&mut self, step: Step, now: Timestamp) -> Result<Event, Refusal> {
+        let state = self.state();
+        let warned = self.running.iter_mut().find(|clock| clock.step == step);
+        let clock = warned.filter(|clock| clock.warn.is_some() && clock.ends.is_some() && !clock.is_at_risk);
+        let clock = clock.ok_or(Refusal::State { step: "mark as at risk", state })?;
+        clock.is_at_risk = true;
+        let due = clock.due;
+        Ok(self.happened(Event::AtRisk { step, due }, now))
+    }
+
+    /// The customer is reminded of goods that wait.
+    pub fn remind(&mut self, step: Step, now: Timestamp) -> Result<Event, Refusal> {
+        let state = self.state();
+        let template = self.template(step, |notice| notice.reminder);
+        let clock = self.running.iter_mut().find(|clock| clock.step == step);
+        let (Some(clock), Some(template)) = (clock, template) else {
+            return Err(Refusal::State { step: "remind", state });
+        };
+        clock.reminded += 1;
+        let notice = Notice { template, number: clock.reminded };
+        Ok(self.happened(Event::NoticeDue { notice }, now))
+    }
+
+    /// The time of a step has run out: what that does is up to its stage.
+    pub fn expire(&mut self, step: Step, now: Timestamp) -> Result<Event, Refusal> {
+        let refused = Refusal::State { step: "expire", state: self.state() };
+        let (Some(ends), Some((stage, clock))) =
+            (self.clock(step).and_then(|clock| clock.ends), self.method.rules().clock_of(step))
+        else {
+            return Err(refused);
+        };
+        if now < ends {
+            return Err(Refusal::TooEarly { step: "expire" });
+        }
+        let event = match clock.on_expiry {
+            OnExpiry::GiveUp => {
+                self.marks.ending = Some(Ending::TimedOut);
+                self.give_up(now);
+                Event::TimedOut
+            }
+            OnExpiry::PutBack => {
+                self.marks.expired = Some(now);
+                let waits = self.running.iter_mut().filter(|clock| clock.step == step);
+                waits.for_each(|clock| (clock.ends, clock.is_at_risk) = (None, false));
+                self.restart_put_back(now);
+                Event::Expired
+            }
+            OnExpiry::Lose => {
+                let lines = self.lines_in(stage.bucket);
+                self.shift_all(stage.bucket, Bucket::Lost, &lines);
+                Event::Moved { from: stage.name, to: Name::Lost, lines, reason: "OVERDUE", collector: None }
+            }
+        };
+        Ok(self.happened(event, now))
+    }
+
+    /// What the customer hears after an event, by the stage that it concerns.
+    pub fn notice_after(&self, event: &Event) -> Option<Notice> {
+        let rules = self.method.rules();
+        let template = match event {
+            Event::Moved { to: Name::Lost, from, .. } => rules.stage(*from)?.notice.expired,
+            Event::Moved { to, .. } => rules.stage(*to)?.notice.entered,
+            Event::Expired => self.template(Step::Collect, |notice| notice.expired),
+            Event::Offered { .. }
+            | Event::AtRisk { .. }
+            | Event::Accepted
+            | Event::Rejected { .. }
+            | Event::TimedOut
+            | Event::CodeIssued
+            | Event::PutBackOverdue { .. }
+            | Event::Cancelled { .. }
+            | Event::CancelRefused { .. }
+            | Event::NoticeDue { .. }
+            | Event::StockLost { .. } => None,
+        };
+        template.map(|template| Notice { template, number: 0 })
+    }
+
+    /// Tells that the customer should hear something.
+    pub fn notify(&mut self, notice: Notice, now: Timestamp) -> Event {
+        self.happened(Event::NoticeDue { notice }, now)
+    }
+
+    fn template(
+        &self,
+        step: Step,
+        of: impl Fn(&stage::Notices) -> Option<&'static str>,
+    ) -> Option<&'static str> {
+        self.method.rules().clock_of(step).and_then(|(stage, _)| of(&stage.notice))
+    }
+
+    /// Starts and stops clocks, so that those run whose stages hold units.
+    pub(super) fn run_clocks(&mut self, now: Timestamp) {
+        let wanted: Vec<Clock> = self.standing().filter_map(|stage: &Stage| stage.clock).collect();
+        let puts_back = self.to_put_back() > 0;
+        self.running.retain(|clock| match clock.step {
+            Step::PutBack => puts_back,
+            step => wanted.iter().any(|wanted| wanted.step == step),
+        });
+        for clock in wanted {
+            if self.clock(clock.step).is_none() {
+                let running = self.started(clock, now);
+                self.running.push(running);
+            }
+        }
+        if puts_back && self.clock(Step::PutBack).is_none() {
+            let due = after(now, self.clocks.length(Span::PutBack));
+            self.running.push(Running::until(Step::PutBack, now, due, None));
+        }
+    }
+
+    /// Goods that are to be put back from now on have the whole time for it.
+    pub(super) fn restart_put_back(&mut self, now: Timestamp) {
+        self.running.retain(|clock| clock.step != Step::PutBack);
+        self.run_clocks(now);
+    }
+
+    fn started(&self, clock: Clock, now: Timestamp) -> Running {
+        let (due, ends) = match clock.due {
+            stage::Due::After(span) => {
+                let due = after(now, self.clocks.length(span));
+                (due, due)
+            }
+            stage::Due::Promised => {
+                (self.promised, after(now.max(self.promised), self.clocks.length(Span::Resolve)))
+            }
+        };
+        Running { ends: Some(ends), ..Running::until(clock.step, now, due, Some(self.share_of(now, due))) }
+    }
+
+    /// The instant at which the share of the time that makes a step risky is used.
+    fn share_of(&self, from: Timestamp, due: Timestamp) -> Timestamp {
+        let micros = due.as_microsecond().saturating_sub(from.as_microsecond()).max(0);
+        let share = i128::from(micros) * i128::from(self.method.rules().at_risk_percent) / 100;
+        crate::time::from_micros(from.as_microsecond() + i64::try_from(share).unwrap_or(0))
+    }
+
+    /// What is in a bucket, per line.
+    pub(super) fn lines_in(&self, bucket: Bucket) -> Vec<MovedLine> {
+        let lines = self.lines.iter().map(|line| MovedLine::of(line.line, line.buckets.get(bucket)));
+        lines.filter(|line| line.quantity > 0).collect()
+    }
+}
+
+impl Running {
+    pub(super) const fn until(
+        step: Step,
+        started: Timestamp,
+        due: Timestamp,
+        warn: Option<Timestamp>,
+    ) -> Self {
+        Self { step, started, due, ends: Some(due), warn, is_at_risk: false, reminded: 0 }
+    }
+}
