@@ -36,10 +36,12 @@ fn served() -> Vec<Served> {
         for service in &file.service {
             for method in &service.method {
                 let wanted = method.input_type().rsplit('.').next().unwrap_or_default();
-                let request = file.message_type.iter().find(|message| message.name() == wanted);
+                let same = set.file.iter().filter(|other| other.package() == file.package());
+                let request =
+                    same.flat_map(|file| &file.message_type).find(|message| message.name() == wanted);
                 all.push(Served {
                     path: format!("/{}.{}/{}", file.package(), service.name(), method.name()),
-                    request: request.expect("requests are declared beside their service").clone(),
+                    request: request.expect("requests are declared in the package of their service").clone(),
                     is_unary: !method.client_streaming() && !method.server_streaming(),
                 });
             }
