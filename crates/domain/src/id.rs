@@ -157,7 +157,7 @@ typed_id!(
     "ord_"
 );
 typed_id!(
-    /// A claim on stock; its UUID is that of the promise token that asked for it.
+    /// A claim on stock; its UUID is that of the leg that it is for.
     ReservationId,
     "rsv_"
 );
@@ -167,7 +167,7 @@ typed_id!(
     "prm_"
 );
 typed_id!(
-    /// A fulfillment order: the work of one node for one method and one promise.
+    /// A leg: one node, method and window of a promise, and the work that comes of it.
     FulfillmentId,
     "ful_"
 );

@@ -6,6 +6,7 @@
 //! Always true: a window begins when the node is open; work begins in a slot with room, in opening time, and not
 //! before the cut-off allows it; a refusal has at least one reason.
 
+pub mod plan;
 pub mod token;
 
 use jiff::{SignedDuration, Timestamp};
@@ -139,6 +140,8 @@ pub struct Ask {
     pub now: Timestamp,
     /// How far the customer is from the node, in metres, if that is known.
     pub distance_m: Option<f64>,
+    /// When the goods are wanted, from and until; `None`: as early as possible.
+    pub wanted: Option<(Timestamp, Timestamp)>,
 }
 
 /// What the node can do, if it has the goods. `openings` are the node's hours, and `used` is how many orders a slot (by
@@ -159,7 +162,8 @@ pub fn offer(
     }
     let horizon = ask.now.checked_add(SignedDuration::from_hours(policy.horizon_hours));
     let until = horizon.unwrap_or(Timestamp::MAX);
-    let earliest = earliest_begin(openings, service, ask.now);
+    let wanted_from = ask.wanted.and_then(|(from, _)| from.checked_sub(service.preparation()).ok());
+    let earliest = earliest_begin(openings, service, wanted_from.map_or(ask.now, |from| from.max(ask.now)));
     let first_begin = |from| first_begin(node, openings, ask.method, from, until, &used);
     let work = first_begin(earliest);
     let (slot, begin) = work.map_err(|reason| {
@@ -171,6 +175,9 @@ pub fn offer(
         .add_open_time(begin, service.preparation())
         .and_then(|done| openings.next_open(done))
         .ok_or_else(|| Refused::because(Reason::NodeClosed))?;
+    if ask.wanted.is_some_and(|(_, until)| ready > until) {
+        return Err(Refused::because(Reason::PastCutOff));
+    }
     Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(policy.keep).unwrap_or(Timestamp::MAX) })
 }
 

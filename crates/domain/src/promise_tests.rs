@@ -37,7 +37,7 @@ fn shop() -> Node {
 }
 
 fn ask(now: &str) -> Ask {
-    Ask { method: Method::Pickup, now: at(now), distance_m: None }
+    Ask { method: Method::Pickup, now: at(now), distance_m: None, wanted: None }
 }
 
 fn free(_: Timestamp) -> u32 {
@@ -259,7 +259,7 @@ proptest! {
             let hour = slot.as_second().unsigned_abs() / 3_600;
             u32::try_from((hour ^ seed) % 3).unwrap()
         };
-        let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0) };
+        let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0), wanted: None };
         match offer_by_hours(&node, ask, Policy::default(), used) {
             Ok(offer) => {
                 let slot = offer.slot.unwrap();

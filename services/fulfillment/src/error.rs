@@ -178,10 +178,15 @@ pub enum Error {
 
 /// A cart that a node can't be promised for.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{node} cannot serve this cart by {}: {}", plain(&method.to_string()), list(.refused.reasons()))]
+#[error(
+    "{} cannot serve group {group} of this cart by {}: {}",
+    node.as_ref().map_or("no node", NodeId::as_str), plain(&method.to_string()), list(.refused.reasons())
+)]
 pub struct NotPromised {
-    /// The node asked for.
-    pub node: NodeId,
+    /// The group of the cart.
+    pub group: u32,
+    /// The node asked for, or chosen; `None`: no node can serve it.
+    pub node: Option<NodeId>,
     /// The method asked for.
     pub method: Method,
     /// Why not.
@@ -214,10 +219,11 @@ fn codes(reasons: &[Reason]) -> String {
 impl NotPromised {
     fn facts(&self) -> Vec<(String, String)> {
         let mut facts = vec![
-            ("node_id".to_owned(), self.node.to_string()),
+            ("group".to_owned(), self.group.to_string()),
             ("method".to_owned(), self.method.to_string()),
             ("reasons".to_owned(), codes(self.refused.reasons())),
         ];
+        facts.extend(self.node.iter().map(|node| ("node_id".to_owned(), node.to_string())));
         if let Some(shortage) = &self.shortage {
             facts.push(("sku".to_owned(), shortage.sku.clone()));
             facts.push(("wanted".to_owned(), shortage.wanted.clone()));

@@ -29,6 +29,7 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.fulfillment.v1.PromiseService/ExtendPromise", HOLDERS),
     Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromiseToken", HOLDERS),
     Access::to("/entrepot.fulfillment.v1.PromiseService/GetSourcingDecision", STAFF),
+    Access::to("/entrepot.fulfillment.v1.PromiseService/ListSourcingDecisions", STAFF),
     Access::to("/entrepot.fulfillment.v1.PromiseService/ListNearbyAvailability", ALL),
     Access::to("/entrepot.fulfillment.v1.WorkService/WatchWork", STORES),
     Access::to("/entrepot.fulfillment.v1.WorkService/ListWork", STORES),

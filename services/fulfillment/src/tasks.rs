@@ -2,7 +2,7 @@
 //! its time.
 
 use contract::inventory::v1 as stock;
-use domain::id::{self, PromiseToken, ReservationId};
+use domain::id::{self, PromiseToken};
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tonic::{Code, Status};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::Fulfillment;
 use crate::error::Error;
+use crate::promise::token::reservation_ids;
 use crate::store::task::{self, Task};
 
 /// How many calls are made at the same time.
@@ -100,15 +101,16 @@ impl Fulfillment {
     /// Gives back the stock of a promise that ended. It may be long since that was decided: the promise of an order
     /// that came late is that order's, and so is its stock.
     async fn release_reservation(&self, token: PromiseToken) -> Result<(), String> {
-        match self.stored(token).await {
+        let promise = match self.stored(token).await {
             Ok(promise) if promise.order().is_some() => return Ok(()),
-            // Without the promise, nobody can have a claim on its stock.
-            Ok(_) | Err(Error::PromiseNotFound(_)) => {}
+            Ok(promise) => promise,
+            // It ended so long ago that its stock has ended by itself.
+            Err(Error::PromiseNotFound(_)) => return Ok(()),
             Err(error) => return Err(error.to_string()),
-        }
+        };
         let request = stock::ReleaseReservationRequest {
             request_id: id::derived("promise.release", &token.uuid().to_string()).to_string(),
-            reservation_ids: vec![ReservationId::new(token.uuid()).to_string()],
+            reservation_ids: reservation_ids(&promise),
             reason: "PROMISE_ENDED".to_owned(),
         };
         match self.inventory.clone().release_reservation(request).await {

@@ -53,9 +53,13 @@ impl Orders {
         for attempt in 0..ATTEMPTS {
             let request = pb::HoldPromiseRequest {
                 request_id: id::derived("orders.hold", &format!("{key}/{attempt}")).to_string(),
-                method: wire::method(wanted.method),
-                node_id: wanted.node.to_string(),
                 lines: wanted.lines.clone(),
+                groups: vec![pb::CartGroup {
+                    group: 1,
+                    method: wire::method(wanted.method),
+                    node_id: wanted.node.to_string(),
+                    ..Default::default()
+                }],
                 ttl: Some(ttl),
             };
             let held = match self.promises.clone().hold_promise(request).await {
@@ -163,7 +167,7 @@ pub(crate) fn expiry(held: &pb::Promise) -> Option<Timestamp> {
 /// A promise as the order keeps it.
 pub(crate) fn promise(held: &pb::Promise) -> Result<Promise, Error> {
     let unreadable = |what: &str| Fault::Unreadable(format!("{what} of a promise"));
-    let option = held.option.as_ref().ok_or_else(|| unreadable("option"))?;
+    let option = held.legs.first().and_then(|leg| leg.option.as_ref()).ok_or_else(|| unreadable("option"))?;
     let start = option.window.as_ref().and_then(|w| w.start_time).ok_or_else(|| unreadable("window"))?;
     let method = wire::method_name(option.method).and_then(Method::parse);
     Ok(Promise {

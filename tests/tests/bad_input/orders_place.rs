@@ -264,9 +264,13 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
     let line = |line, sku: &str, quantity| ful::CartLine { line, sku: sku.to_owned(), quantity };
     let request = ful::HoldPromiseRequest {
         request_id: super::REQUEST_ID.to_owned(),
-        method: Method::Pickup.into(),
-        node_id: NODE.to_owned(),
         lines: vec![line(1, "TEA", 1), line(2, "CUP", 2)],
+        groups: vec![ful::CartGroup {
+            group: 1,
+            method: Method::Pickup.into(),
+            node_id: NODE.to_owned(),
+            ..ful::CartGroup::default()
+        }],
         ttl: None,
     };
     let mut promises = web.clients.promise.clone();

@@ -2,7 +2,7 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::LatLng;
-use contract::r#type::v1::{Method, Place};
+use contract::r#type::v1::{LineQuantity, Method, Place, Window};
 use flows::world::{NODE, fresh};
 use prost_types::Duration;
 use tonic::Code;
@@ -74,18 +74,53 @@ const HOLDS: &[Row<ful::HoldPromiseRequest>] = &[
     (
         "nothing at all",
         |r| *r = ful::HoldPromiseRequest::default(),
-        Fields(&["request_id", "method", "node_id", "lines"]),
+        Fields(&["request_id", "lines", "groups"]),
     ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
-    ("no method", |r| r.method = 0, Fields(&["method"])),
-    ("method that nobody knows", |r| r.method = 99, Fields(&["method"])),
+    ("no method", |r| r.groups[0].method = 0, Fields(&["groups[0].method"])),
+    ("method that nobody knows", |r| r.groups[0].method = 99, Fields(&["groups[0].method"])),
     (
         "method of later",
-        |r| r.method = Method::Parcel.into(),
+        |r| r.groups[0].method = Method::Parcel.into(),
         No(Code::FailedPrecondition, "METHOD_NOT_OFFERED"),
     ),
-    ("no node", |r| r.node_id.clear(), Fields(&["node_id"])),
-    ("nobody", |r| r.node_id = "nowhere".to_owned(), No(Code::FailedPrecondition, "UNKNOWN_NODE")),
+    ("no groups", |r| r.groups.clear(), Fields(&["groups"])),
+    ("21 groups", |r| r.groups = vec![r.groups[0].clone(); 21], Fields(&["groups"])),
+    ("group 0", |r| r.groups[0].group = 0, Fields(&["groups[0].group"])),
+    (
+        "group twice",
+        |r| {
+            r.groups[0].lines = vec![pieces(1, 1)];
+            r.groups.push(r.groups[0].clone());
+        },
+        Fields(&["groups[1].group"]),
+    ),
+    ("a node that is no code", |r| r.groups[0].node_id = " ".to_owned(), Fields(&["groups[0].node_id"])),
+    ("a line of nobody", |r| r.groups[0].lines = vec![pieces(2, 1)], Fields(&["groups[0].lines[0].line"])),
+    ("no pieces", |r| r.groups[0].lines = vec![pieces(1, 0)], Fields(&["groups[0].lines[0].quantity"])),
+    (
+        "a line twice in a group",
+        |r| r.groups[0].lines = vec![pieces(1, 1), pieces(1, 1)],
+        Fields(&["groups[0].lines[1].line"]),
+    ),
+    ("more pieces than the cart", |r| r.groups[0].lines = vec![pieces(1, 2)], Fields(&["lines[0].quantity"])),
+    (
+        "a line that no group has",
+        |r| {
+            r.lines.push(cart(2, "CUP", 1));
+            r.groups[0].lines = vec![pieces(1, 1)];
+        },
+        Fields(&["lines[1].quantity"]),
+    ),
+    (
+        "a window that ends before it starts",
+        |r| {
+            let (start_time, end_time) = (at(2_000, 0), at(1_000, 0));
+            r.groups[0].wanted_window = Some(Window { start_time, end_time });
+        },
+        Fields(&["groups[0].wanted_window"]),
+    ),
+    ("nobody", |r| r.groups[0].node_id = "nowhere".to_owned(), No(Code::FailedPrecondition, "UNKNOWN_NODE")),
     ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
     ("line twice", |r| r.lines.push(cart(1, "CUP", 1)), Fields(&["lines[1].line"])),
     ("SKU of nobody", |r| r.lines.push(cart(2, "NONE", 1)), Fields(&["lines[1].sku"])),
@@ -104,6 +139,16 @@ const HOLDS: &[Row<ful::HoldPromiseRequest>] = &[
     ("least time", |r| r.ttl = length(i64::MIN, i32::MIN), Fields(&["ttl"])),
     ("ten thousand years", |r| r.ttl = length(315_576_000_000, 0), Fields(&["ttl"])),
 ];
+
+fn pieces(line: u32, quantity: i64) -> LineQuantity {
+    LineQuantity { line, quantity }
+}
+
+/// All of the cart at the shop.
+fn whole() -> ful::CartGroup {
+    let method = Method::Pickup.into();
+    ful::CartGroup { group: 1, method, node_id: NODE.to_owned(), ..ful::CartGroup::default() }
+}
 
 #[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]
 fn length(seconds: i64, nanos: i32) -> Option<Duration> {
@@ -157,9 +202,8 @@ async fn a_bad_hold_is_refused_and_holds_nothing() {
     let before = Census::of(&ops).await;
     let good = ful::HoldPromiseRequest {
         request_id: REQUEST_ID.to_owned(),
-        method: Method::Pickup.into(),
-        node_id: NODE.to_owned(),
         lines: vec![cart(1, "TEA", 1)],
+        groups: vec![whole()],
         ttl: length(60, 0),
     };
     let hold = async |request| web.clients.promise.clone().hold_promise(request).await;

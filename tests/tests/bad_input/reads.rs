@@ -225,10 +225,23 @@ async fn reads_of_fulfillment_name_the_bad_key() {
     let rows: &[Row<ful::GetSourcingDecisionRequest>] = &[
         ("no key", |r| r.key = None, Fields(&["key"])),
         ("another kind", |r| r.key = Some(Key::DecisionId(nobody("ord_"))), Fields(&["decision_id"])),
-        ("an order that is none", |r| r.key = Some(Key::OrderId(NOBODY.to_owned())), Fields(&["order_id"])),
-        ("nobody", |r| r.key = Some(Key::OrderId(nobody("ord_"))), No(Code::NotFound, "DECISION_NOT_FOUND")),
+        (
+            "a leg that is none",
+            |r| r.key = Some(Key::FulfillmentId(NOBODY.to_owned())),
+            Fields(&["fulfillment_id"]),
+        ),
+        (
+            "nobody",
+            |r| r.key = Some(Key::FulfillmentId(nobody("ful_"))),
+            No(Code::NotFound, "DECISION_NOT_FOUND"),
+        ),
     ];
     refused_only(FULFILLMENT, &ful::GetSourcingDecisionRequest::default(), rows, &decision).await;
+    let decisions = async |request| ops.clients.promise.clone().list_sourcing_decisions(request).await;
+    let rows: &[Row<ful::ListSourcingDecisionsRequest>] =
+        &[("an order that is none", |r| r.order_id = NOBODY.to_owned(), Fields(&["order_id"]))];
+    let good = ful::ListSourcingDecisionsRequest { order_id: nobody("ord_") };
+    refused(FULFILLMENT, good, rows, decisions).await;
 
     let work = async |request| ops.clients.work.clone().get_fulfillment_order(request).await;
     let rows: &[Row<ful::GetFulfillmentOrderRequest>] = &[

@@ -9,39 +9,61 @@ CREATE TABLE nodes (
 CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
 CREATE TABLE capacity_slots (
-    node_id    TEXT COLLATE "C" NOT NULL,
-    activity   TEXT NOT NULL,
+    kind       TEXT   COLLATE "C" NOT NULL, -- NODE, ZONE, COURIERS, SKILL
+    resource   TEXT   COLLATE "C" NOT NULL,
+    work       TEXT   COLLATE "C" NOT NULL,
     slot_start BIGINT NOT NULL,
     used       BIGINT NOT NULL CHECK (used >= 0),
     updated_at BIGINT NOT NULL,
-    PRIMARY KEY (node_id, activity, slot_start)
+    PRIMARY KEY (kind, resource, work, slot_start)
 );
-CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, activity, slot_start);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, kind, resource, work, slot_start);
 CREATE INDEX capacity_slots_start ON capacity_slots (slot_start);
 
+-- A token groups legs under one clock. `body` is an encoded Promise: the cart.
 CREATE TABLE promises (
-    token         UUID NOT NULL PRIMARY KEY,
-    request_key   UUID NOT NULL UNIQUE,
-    body_hash     BYTEA NOT NULL,
-    owner         TEXT NOT NULL,
-    state         TEXT NOT NULL,
-    version       BIGINT NOT NULL CHECK (version >= 1),
-    method        TEXT NOT NULL,
-    node_id       TEXT COLLATE "C" NOT NULL,
-    activity      TEXT NOT NULL,
-    slot_start    BIGINT,
-    capacity_held BOOLEAN NOT NULL,
-    ready_at      BIGINT NOT NULL,
-    keep_until    BIGINT NOT NULL,
-    lines         BYTEA NOT NULL,
-    decision      BYTEA NOT NULL,
-    created_at    BIGINT NOT NULL,
-    expires_at    BIGINT NOT NULL,
-    order_id      UUID
+    token       UUID NOT NULL PRIMARY KEY,
+    request_key UUID NOT NULL UNIQUE,
+    body_hash   BYTEA NOT NULL,
+    owner       TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    version     BIGINT NOT NULL CHECK (version >= 1),
+    body        BYTEA NOT NULL,
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT NOT NULL,
+    order_id    UUID
 );
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
 CREATE INDEX promises_ended ON promises (expires_at) WHERE state IN ('RELEASED', 'EXPIRED');
 CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
+
+-- One node, method and window. The reservation and the decision have the same uuid.
+CREATE TABLE promise_legs (
+    fulfillment_id UUID   NOT NULL PRIMARY KEY,
+    token          UUID   NOT NULL REFERENCES promises (token) ON DELETE CASCADE,
+    leg_no         BIGINT NOT NULL,
+    group_no       BIGINT NOT NULL,
+    method         TEXT   NOT NULL,
+    node_id        TEXT   COLLATE "C" NOT NULL,
+    ready_at       BIGINT NOT NULL,
+    keep_until     BIGINT NOT NULL,
+    body           BYTEA  NOT NULL, -- an encoded PromiseLeg: option and lines
+    decision       BYTEA  NOT NULL, -- an encoded SourcingDecision
+    UNIQUE (token, leg_no)
+);
+
+-- Capacity that a leg takes.
+CREATE TABLE promise_places (
+    fulfillment_id UUID    NOT NULL REFERENCES promise_legs (fulfillment_id) ON DELETE CASCADE,
+    place_no       BIGINT  NOT NULL,
+    kind           TEXT    COLLATE "C" NOT NULL,
+    resource       TEXT    COLLATE "C" NOT NULL,
+    work           TEXT    COLLATE "C" NOT NULL,
+    slot_start     BIGINT  NOT NULL,
+    amount         BIGINT  NOT NULL CHECK (amount >= 1),
+    is_held        BOOLEAN NOT NULL,
+    PRIMARY KEY (fulfillment_id, place_no)
+);
 
 CREATE TABLE tasks (
     task_id    UUID NOT NULL PRIMARY KEY,

@@ -9,39 +9,61 @@ CREATE TABLE nodes (
 CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
 CREATE TABLE capacity_slots (
-    node_id    TEXT NOT NULL,
-    activity   TEXT NOT NULL,
+    kind       TEXT   NOT NULL, -- NODE, ZONE, COURIERS, SKILL
+    resource   TEXT   NOT NULL,
+    work       TEXT   NOT NULL,
     slot_start INTEGER NOT NULL,
     used       INTEGER NOT NULL CHECK (used >= 0),
     updated_at INTEGER NOT NULL,
-    PRIMARY KEY (node_id, activity, slot_start)
+    PRIMARY KEY (kind, resource, work, slot_start)
 ) STRICT;
-CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, node_id, activity, slot_start);
+CREATE INDEX capacity_slots_updated_at ON capacity_slots (updated_at, kind, resource, work, slot_start);
 CREATE INDEX capacity_slots_start ON capacity_slots (slot_start);
 
+-- A token groups legs under one clock. `body` is an encoded Promise: the cart.
 CREATE TABLE promises (
-    token         BLOB NOT NULL PRIMARY KEY,
-    request_key   BLOB NOT NULL UNIQUE,
-    body_hash     BLOB NOT NULL,
-    owner         TEXT NOT NULL,
-    state         TEXT NOT NULL,
-    version       INTEGER NOT NULL CHECK (version >= 1),
-    method        TEXT NOT NULL,
-    node_id       TEXT NOT NULL,
-    activity      TEXT NOT NULL,
-    slot_start    INTEGER,
-    capacity_held INTEGER NOT NULL,
-    ready_at      INTEGER NOT NULL,
-    keep_until    INTEGER NOT NULL,
-    lines         BLOB NOT NULL,
-    decision      BLOB NOT NULL,
-    created_at    INTEGER NOT NULL,
-    expires_at    INTEGER NOT NULL,
-    order_id      BLOB
+    token       BLOB NOT NULL PRIMARY KEY,
+    request_key BLOB NOT NULL UNIQUE,
+    body_hash   BLOB NOT NULL,
+    owner       TEXT NOT NULL,
+    state       TEXT NOT NULL,
+    version     INTEGER NOT NULL CHECK (version >= 1),
+    body        BLOB NOT NULL,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    order_id    BLOB
 ) STRICT;
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
 CREATE INDEX promises_ended ON promises (expires_at) WHERE state IN ('RELEASED', 'EXPIRED');
 CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
+
+-- One node, method and window. The reservation and the decision have the same uuid.
+CREATE TABLE promise_legs (
+    fulfillment_id BLOB   NOT NULL PRIMARY KEY,
+    token          BLOB   NOT NULL REFERENCES promises (token) ON DELETE CASCADE,
+    leg_no         INTEGER NOT NULL,
+    group_no       INTEGER NOT NULL,
+    method         TEXT   NOT NULL,
+    node_id        TEXT   NOT NULL,
+    ready_at       INTEGER NOT NULL,
+    keep_until     INTEGER NOT NULL,
+    body           BLOB  NOT NULL, -- an encoded PromiseLeg: option and lines
+    decision       BLOB  NOT NULL, -- an encoded SourcingDecision
+    UNIQUE (token, leg_no)
+) STRICT;
+
+-- Capacity that a leg takes.
+CREATE TABLE promise_places (
+    fulfillment_id BLOB    NOT NULL REFERENCES promise_legs (fulfillment_id) ON DELETE CASCADE,
+    place_no       INTEGER  NOT NULL,
+    kind           TEXT    NOT NULL,
+    resource       TEXT    NOT NULL,
+    work           TEXT    NOT NULL,
+    slot_start     INTEGER  NOT NULL,
+    amount         INTEGER  NOT NULL CHECK (amount >= 1),
+    is_held        INTEGER NOT NULL,
+    PRIMARY KEY (fulfillment_id, place_no)
+) STRICT;
 
 CREATE TABLE tasks (
     task_id    BLOB NOT NULL PRIMARY KEY,

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::get_sourcing_decision_request::Key;
 use contract::fulfillment::v1::promise_service_server::PromiseService;
-use domain::id::{DecisionId, OrderId, PromiseToken};
+use domain::id::{DecisionId, FulfillmentId, OrderId};
 use server::Principal;
 use tonic::{Request, Response, Status};
 
@@ -11,6 +11,7 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::rights;
 use crate::verb::{self, both};
+use crate::wire::hold::hold;
 use crate::wire::promise as wire;
 use crate::wire::{instant, promise_token};
 
@@ -32,7 +33,7 @@ impl PromiseService for Fulfillment {
         let who = Principal::of(&request);
         let asked = request.into_inner();
         let call = verb::call(&who, "promise.hold", &asked, &asked.request_id);
-        let (call, hold) = both(call, wire::hold(&asked))?;
+        let (call, hold) = both(call, hold(&asked))?;
         let stored = self.hold(&call, hold).await?;
         Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored)) }))
     }
@@ -90,16 +91,29 @@ impl PromiseService for Fulfillment {
         request: Request<pb::GetSourcingDecisionRequest>,
     ) -> Result<Response<pb::GetSourcingDecisionResponse>, Status> {
         let decision = match request.into_inner().key {
-            None => return Err(Error::field("key", "decision_id or order_id is required").into()),
+            None => return Err(Error::field("key", "decision_id or fulfillment_id is required").into()),
             Some(Key::DecisionId(text)) => {
                 let id: DecisionId = text
                     .parse()
                     .map_err(|why: domain::id::IdError| Error::field("decision_id", why.to_string()))?;
-                self.decision(Ok(PromiseToken::new(id.uuid())), &text).await?
+                self.decision(FulfillmentId::new(id.uuid()), &text).await?
             }
-            Some(Key::OrderId(text)) => self.decision(Err(order_id(&text)?), &text).await?,
+            Some(Key::FulfillmentId(text)) => {
+                let leg = text
+                    .parse()
+                    .map_err(|why: domain::id::IdError| Error::field("fulfillment_id", why.to_string()))?;
+                self.decision(leg, &text).await?
+            }
         };
         Ok(Response::new(pb::GetSourcingDecisionResponse { decision: Some(decision) }))
+    }
+
+    async fn list_sourcing_decisions(
+        &self,
+        request: Request<pb::ListSourcingDecisionsRequest>,
+    ) -> Result<Response<pb::ListSourcingDecisionsResponse>, Status> {
+        let decisions = self.decisions(order_id(&request.get_ref().order_id)?).await?;
+        Ok(Response::new(pb::ListSourcingDecisionsResponse { decisions }))
     }
 
     async fn list_nearby_availability(

@@ -101,6 +101,11 @@ impl Index {
         Some(Timed { node: Arc::clone(&entry.node), timetable: entry.timetable(now) })
     }
 
+    /// The version stored of the node of that key; 0: it is not known here.
+    pub(crate) fn version(&self, key: Key) -> i64 {
+        self.entry(key).map_or(0, |entry| entry.version)
+    }
+
     fn entry(&self, key: Key) -> Option<&Entry> {
         self.entries.get(key as usize).and_then(Option::as_ref)
     }
@@ -210,12 +215,6 @@ impl Network {
     pub(crate) fn timed(&self, node: &NodeId, now: Timestamp) -> Option<Timed> {
         let key = self.keys.find(node.as_str())?;
         self.index().timed(key, now)
-    }
-
-    /// The version of a node that is known here; 0: none.
-    pub(crate) fn version(&self, node: &NodeId) -> i64 {
-        let key = self.keys.find(node.as_str());
-        key.and_then(|key| self.index().entry(key).map(|entry| entry.version)).unwrap_or(0)
     }
 
     /// Whether this version of a node is newer than the one known here.

@@ -8,11 +8,13 @@ use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::network::capacity::{self, Activity};
+use domain::promise::plan::ResourceKind;
 use jiff::Timestamp;
 
 use super::index::Key;
 use crate::Fulfillment;
 use crate::store::capacity::SlotKey;
+use crate::store::promise_leg::HeldPlace;
 
 /// A slot of a node, by numbers.
 pub(crate) type Slot = (Key, Activity, i64);
@@ -50,23 +52,26 @@ impl Load {
         Used(self.used.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// An order is planned in a slot. It is counted until [`Self::settle`] gets it.
-    pub(crate) fn plan(&self, slot: Slot) {
-        *self.write().planned.entry(slot).or_insert(0) += 1;
+    /// This much is planned in slots. It is counted until [`Self::settle`] gets it.
+    pub(crate) fn plan(&self, plans: impl IntoIterator<Item = (Slot, u32)>) {
+        let mut known = self.write();
+        for (slot, amount) in plans {
+            *known.planned.entry(slot).or_insert(0) += amount;
+        }
     }
 
     /// Takes in what slots have taken, ends the plans that were written or given up, and forgets slots that began
     /// before `oldest`.
     pub(crate) fn settle(
         &self,
-        plans: impl IntoIterator<Item = Slot>,
+        plans: impl IntoIterator<Item = (Slot, u32)>,
         taken: impl IntoIterator<Item = (Slot, i64)>,
         oldest: Timestamp,
     ) {
         let mut known = self.write();
-        for slot in plans {
+        for (slot, amount) in plans {
             if let Entry::Occupied(mut planned) = known.planned.entry(slot) {
-                *planned.get_mut() -= 1;
+                *planned.get_mut() = planned.get().saturating_sub(amount);
                 if *planned.get() == 0 {
                     planned.remove();
                 }
@@ -100,9 +105,23 @@ impl Fulfillment {
         used.into_iter().filter_map(|(slot, taken)| Some((self.slot_number(&slot)?, taken)))
     }
 
-    /// A slot by the numbers of this process.
-    pub(crate) fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
-        Some((self.network.keys.find(&slot.node)?, activity_named(slot)?, slot.start))
+    /// A slot of a node by the numbers of this process.
+    fn slot_number(&self, slot: &SlotKey) -> Option<Slot> {
+        match slot.kind {
+            ResourceKind::Node => {
+                Some((self.network.keys.find(&slot.resource)?, activity_named(slot)?, slot.start))
+            }
+            ResourceKind::Zone | ResourceKind::Couriers | ResourceKind::Skill => None,
+        }
+    }
+
+    /// What the places of a promise take, by the numbers of this process.
+    pub(crate) fn planned<'a>(
+        &self,
+        places: impl Iterator<Item = &'a HeldPlace>,
+    ) -> impl Iterator<Item = (Slot, u32)> {
+        let amount = |place: &HeldPlace| u32::try_from(place.amount).unwrap_or(u32::MAX);
+        places.filter_map(move |place| Some((self.slot_number(&place.slot)?, amount(place))))
     }
 
     pub(crate) fn oldest_slot(&self) -> Timestamp {
@@ -115,5 +134,5 @@ fn activity_named(slot: &SlotKey) -> Option<Activity> {
     domain::fulfillment::method::Method::ALL
         .iter()
         .map(|method| method.rules().activity)
-        .find(|activity| activity.name() == slot.activity)
+        .find(|activity| activity.name() == slot.work)
 }

@@ -9,7 +9,7 @@ use domain::promise::token::{Adopted, State};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
-use crate::store::capacity::{Changes, SlotKey};
+use crate::store::capacity::Changes;
 use crate::store::promise::Stored;
 use crate::tasks::Kind;
 use crate::work::change::By;
@@ -30,7 +30,7 @@ impl Fulfillment {
         let mut promises: BTreeMap<PromiseToken, Stored> =
             locked.into_iter().map(|stored| (stored.token, stored)).collect();
         let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
-        let mut late = Vec::new();
+        let (mut late, mut taken_again) = (Vec::new(), Vec::new());
         let mut adopted = Vec::with_capacity(released.len());
         let mut seen: BTreeSet<PromiseToken> = BTreeSet::new();
         for (order, by) in released {
@@ -55,17 +55,20 @@ impl Fulfillment {
                 Some(Taken::Now) => {
                     changed.insert(order.token);
                 }
-                Some(Taken::Late(slot)) => {
+                Some(Taken::Late) => {
                     changed.insert(order.token);
                     late.push(order.token.uuid());
-                    if let Some(slot) = slot {
-                        slots.take(slot);
+                    let stored = promises.get(&order.token).into_iter();
+                    for leg in stored.flat_map(|stored| &stored.legs).filter(|leg| !leg.places.is_empty()) {
+                        leg.places.iter().for_each(|place| slots.take(place));
+                        taken_again.push(leg.id);
                     }
                 }
             }
             adopted.push((order, by));
         }
         store::task::cancel(tx, Kind::ReleaseReservation.name(), &late).await?;
+        store::promise_leg::set_held(tx, &taken_again, true).await?;
         promises.retain(|token, _| changed.contains(token));
         store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
         Ok(adopted)
@@ -80,8 +83,8 @@ enum Taken {
     Again,
     /// It is this order's from now on.
     Now,
-    /// It had ended, and is this order's all the same; with the slot that is taken again, beyond the limit if need be.
-    Late(Option<SlotKey>),
+    /// It had ended, and is this order's all the same; its capacity is taken again, beyond the limit if need be.
+    Late,
 }
 
 fn taken(stored: &mut Stored, released: &Released) -> Taken {
@@ -101,9 +104,7 @@ fn taken(stored: &mut Stored, released: &Released) -> Taken {
             tracing::warn!(order_id = %released.order, promise_token = %released.token,
                 "an order came after its promise ended; its capacity is taken beyond the limit");
             metrics::counter!("entrepot_promises_adopted_late_total").increment(1);
-            let slot = stored.slot();
-            stored.capacity_held = slot.is_some();
-            Taken::Late(slot)
+            Taken::Late
         }
     }
 }

@@ -6,6 +6,7 @@ use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::network::Node;
 use domain::promise::{Offer, Refused};
+use domain::sourcing::Decision;
 
 /// A node that can serve the cart.
 #[derive(Debug, Clone)]
@@ -18,6 +19,17 @@ pub(crate) struct Able {
     pub(crate) offer: Offer,
     /// Metres from the place asked for.
     pub(crate) distance_m: Option<f64>,
+}
+
+/// What is planned for a group of a cart.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    /// The node, and what it can do.
+    pub(crate) able: Able,
+    /// How it was chosen.
+    pub(crate) decision: Decision,
+    /// The version of the node.
+    pub(crate) version: i64,
 }
 
 /// A "no".

@@ -2,8 +2,10 @@
 
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
+use domain::network::capacity::Slot;
 use domain::place::LatLng;
-use domain::promise::{self, Ask, Offer, Reason, Refused};
+use domain::promise::plan::{self, Place, ResourceKind, Taken, WithPlaces};
+use domain::promise::{self, Ask, Reason, Refused};
 use domain::sourcing::cost::Facts;
 use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
@@ -12,8 +14,8 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::network::index::{Index, Key, nearest_first, point};
 use crate::network::load::Used;
-use crate::promise::answer::{Able, Answer, Unable};
-use crate::promise::command::{Line, Question};
+use crate::promise::answer::{Able, Answer, Planned, Unable};
+use crate::promise::command::{Group, Question};
 use crate::promise::stock_view::{Need, Stock};
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
@@ -36,8 +38,14 @@ struct Round<'a> {
     needs: &'a [Need],
     method: Method,
     place: Option<LatLng>,
+    wanted: Option<(Timestamp, Timestamp)>,
+    /// What earlier groups of the same cart take.
+    taken: &'a Taken,
     now: Timestamp,
 }
+
+/// A node that was asked, with what a decision weighs.
+type Found = (Able, Facts);
 
 impl Fulfillment {
     /// What the cart can be promised.
@@ -61,10 +69,11 @@ impl Fulfillment {
         let stock = self.atp.read();
         let needs = stock.needs(question.lines.iter().map(|line| (&line.sku, line.quantity)));
         let used = self.load.read();
+        let taken = Taken::default();
         for method in question.methods.iter().copied() {
-            let place = question.place;
+            let (index, stock, used, needs, taken) = (&*index, &*stock, &used, needs.as_slice(), &taken);
             let round =
-                Round { index: &index, stock: &stock, used: &used, needs: &needs, method, place, now };
+                Round { index, stock, used, needs, method, place: question.place, wanted: None, taken, now };
             match &question.node {
                 None => self.anywhere(&round, question.most, &mut answer),
                 Some(node) => self.at_node(&round, node, &mut answer),
@@ -74,7 +83,7 @@ impl Fulfillment {
     }
 
     fn anywhere(&self, round: &Round<'_>, most: usize, answer: &mut Answer) {
-        let (options, refused) = self.best(round, most, None);
+        let (options, refused) = self.best(round, most, &[]);
         if options.is_empty() && !round.index.is_offered(round.method) {
             let refused = Refused::because(Reason::MethodNotOffered);
             let (method, lacking, alternatives) = (round.method, Vec::new(), Vec::new());
@@ -101,16 +110,29 @@ impl Fulfillment {
         };
         let place = round.place.or_else(|| key.and_then(|key| Some(round.index.get(key)?.position)));
         let round = Round { place, ..*round };
-        let (alternatives, _) = self.best(&round, ALTERNATIVES, key);
+        let (alternatives, _) = self.best(&round, ALTERNATIVES, key.as_slice());
         let method = round.method;
         answer.refusals.push(Unable { method, node: Some(node.clone()), refused, lacking, alternatives });
     }
 
     /// The best nodes for the cart; without any, the reasons of those that were asked.
-    fn best(&self, round: &Round<'_>, most: usize, without: Option<Key>) -> (Vec<Able>, Option<Refused>) {
+    fn best(&self, round: &Round<'_>, most: usize, without: &[Key]) -> (Vec<Able>, Option<Refused>) {
+        let (found, refused) = self.found(round, most, without);
+        let decision = sourcing::decide(candidates(&found), &self.weights, round.now);
+        let mut options = Vec::with_capacity(most.min(found.len()));
+        for scored in decision.candidates.iter().take(most) {
+            options.extend(
+                found.iter().find(|(able, _)| able.node.id == scored.node).map(|(able, _)| able.clone()),
+            );
+        }
+        (options, refused)
+    }
+
+    /// Nodes that can serve the cart; without any, the reasons of those that were asked.
+    fn found(&self, round: &Round<'_>, most: usize, without: &[Key]) -> (Vec<Found>, Option<Refused>) {
         let mut keys = round.stock.nodes_with(round.needs);
-        keys.retain(|key| Some(*key) != without && round.index.offers(*key, round.method));
-        let mut found: Vec<(Able, Facts)> = Vec::new();
+        keys.retain(|key| !without.contains(key) && round.index.offers(*key, round.method));
+        let mut found: Vec<Found> = Vec::new();
         let mut refused: Option<Refused> = None;
         let policy = self.config.policy();
         for key in round.ordered(keys, MOST_ASKED) {
@@ -130,71 +152,102 @@ impl Fulfillment {
                 }
             }
         }
-        let candidates = found
-            .iter()
-            .map(|(able, facts)| Candidate { node: able.node.id.clone(), verdict: Ok(*facts) })
-            .collect();
-        let decision = sourcing::decide(candidates, &self.weights, round.now);
-        let mut options = Vec::with_capacity(most.min(found.len()));
-        for scored in decision.candidates.iter().take(most) {
-            options.extend(
-                found.iter().find(|(able, _)| able.node.id == scored.node).map(|(able, _)| able.clone()),
-            );
-        }
-        (options, refused)
+        (found, refused)
     }
 
-    /// What one node can do for a cart whose stock inventory will grant or refuse, with the record of the choice:
-    /// the node that the caller named, among its neighbours.
+    /// Plans a node for each group of a cart whose stock inventory will grant or refuse; nodes in `without` were refused
+    /// by it before. The first group that no node can serve refuses the whole plan.
     pub(crate) fn plan(
         &self,
-        node: &NodeId,
-        method: Method,
-        lines: &[Line],
+        groups: &[Group],
+        without: &[(u32, NodeId)],
         now: Timestamp,
-    ) -> Result<(Offer, Decision), Refused> {
+    ) -> Result<Vec<WithPlaces<Planned>>, (usize, Refused)> {
+        let (index, stock, used) = (self.network.index(), self.atp.read(), self.load.read());
+        plan::plan(groups, |_, group, taken| {
+            let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
+            let round = Round {
+                index: &index,
+                stock: &stock,
+                used: &used,
+                needs: &needs,
+                method: group.method,
+                place: group.place,
+                wanted: group.wanted,
+                taken,
+                now,
+            };
+            let (able, decision) = if let Some(node) = &group.node {
+                self.at_named(&round, node)?
+            } else {
+                let refused = without.iter().filter(|(number, _)| *number == group.number);
+                let keys: Vec<Key> =
+                    refused.filter_map(|(_, node)| self.network.keys.find(node.as_str())).collect();
+                self.at_best(&round, &keys)?
+            };
+            let key = self.network.keys.find(able.node.id.as_str());
+            let version = key.map_or(0, |key| index.version(key));
+            let places = places(&able);
+            Ok((Planned { able, decision, version }, places))
+        })
+    }
+
+    /// What the node that a caller named can do, with the record of the choice: it, among its neighbours.
+    fn at_named(&self, round: &Round<'_>, node: &NodeId) -> Result<(Able, Decision), Refused> {
         let unknown = || Refused::because(Reason::UnknownNode);
         let key = self.network.keys.find(node.as_str()).ok_or_else(unknown)?;
-        let index = self.network.index();
-        let stock = self.atp.read();
-        let needs = stock.needs(lines.iter().map(|line| (&line.sku, line.quantity)));
-        let place = Some(index.get(key).ok_or_else(unknown)?.position);
-        let used = self.load.read();
-        let round = Round { index: &index, stock: &stock, used: &used, needs: &needs, method, place, now };
+        let place = round.place.or(Some(round.index.get(key).ok_or_else(unknown)?.position));
+        let round = Round { place, ..*round };
         let policy = self.config.policy();
         let able = round.ask(key, policy)?;
         let mut candidates = vec![Candidate { node: node.clone(), verdict: Ok(round.facts(key, &able)) }];
-        for other in index.near(key) {
-            let Some(neighbour) = index.get(*other) else { continue };
+        for other in round.index.near(key) {
+            let Some(neighbour) = round.index.get(*other) else { continue };
             let verdict = round.ask_with_stock(*other, policy).map(|able| round.facts(*other, &able));
             let verdict = verdict.map_err(|refused| refused.reasons().to_vec());
             candidates.push(Candidate { node: neighbour.id.clone(), verdict });
         }
-        Ok((able.offer, sourcing::given(node, candidates, &self.weights, now)))
+        Ok((able, sourcing::given(node, candidates, &self.weights, round.now)))
     }
 
-    /// The nearest other nodes that can serve the cart, best first.
-    pub(crate) fn alternatives(
-        &self,
-        node: &NodeId,
-        method: Method,
-        lines: &[Line],
-        now: Timestamp,
-    ) -> Vec<NodeId> {
+    /// What the node of least cost can do, with the record of the choice.
+    fn at_best(&self, round: &Round<'_>, without: &[Key]) -> Result<(Able, Decision), Refused> {
+        let (found, refused) = self.found(round, 1, without);
+        let decision = sourcing::decide(candidates(&found), &self.weights, round.now);
+        let chosen = found.into_iter().find(|(able, _)| decision.chosen.as_ref() == Some(&able.node.id));
+        match chosen {
+            Some((able, _)) => Ok((able, decision)),
+            None if !round.index.is_offered(round.method) => Err(Refused::because(Reason::MethodNotOffered)),
+            None => Err(refused.unwrap_or_else(|| Refused::because(Reason::NoStock))),
+        }
+    }
+
+    /// The nearest other nodes that can serve a group, best first.
+    pub(crate) fn alternatives(&self, node: Option<&NodeId>, group: &Group, now: Timestamp) -> Vec<NodeId> {
         let index = self.network.index();
         let stock = self.atp.read();
-        let key = self.network.keys.find(node.as_str());
+        let key = node.and_then(|node| self.network.keys.find(node.as_str()));
         let place = key.and_then(|key| index.get(key)).map(|node| node.position);
-        let needs = stock.needs(lines.iter().map(|line| (&line.sku, line.quantity)));
-        let used = self.load.read();
-        let round = Round { index: &index, stock: &stock, used: &used, needs: &needs, method, place, now };
-        let (options, _) = self.best(&round, ALTERNATIVES, key);
+        let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
+        let (used, taken) = (self.load.read(), Taken::default());
+        let round = Round {
+            index: &index,
+            stock: &stock,
+            used: &used,
+            needs: &needs,
+            method: group.method,
+            place: place.or(group.place),
+            wanted: group.wanted,
+            taken: &taken,
+            now,
+        };
+        let (options, _) = self.best(&round, ALTERNATIVES, key.as_slice());
         options.into_iter().map(|able| able.node.id.clone()).collect()
     }
 
     /// Asks inventory about SKUs that the view does not know: they may be new, or kits, or nowhere in stock. Answers
     /// those that do not exist.
-    async fn learn(&self, skus: impl Iterator<Item = &Sku>) -> Result<Vec<Sku>, Error> {
+    pub(crate) async fn learn(&self, skus: impl Iterator<Item = &Sku>) -> Result<Vec<Sku>, Error> {
         let now = self.clock.wall();
         let (mut unknown, mut ask) = (Vec::new(), Vec::new());
         {
@@ -221,6 +274,24 @@ impl Fulfillment {
     }
 }
 
+/// What a decision weighs of each node.
+fn candidates(found: &[Found]) -> Vec<Candidate> {
+    let candidate = |(able, facts): &Found| Candidate { node: able.node.id.clone(), verdict: Ok(*facts) };
+    found.iter().map(candidate).collect()
+}
+
+/// The capacity that an offer takes.
+fn places(able: &Able) -> Vec<Place> {
+    let place = |slot: Slot| Place {
+        kind: ResourceKind::Node,
+        resource: able.node.id.to_string(),
+        work: able.method.rules().activity.name().to_owned(),
+        start: slot.start,
+        amount: 1,
+    };
+    able.offer.slot.map(place).into_iter().collect()
+}
+
 impl Round<'_> {
     /// What the node can do, if it has the goods.
     fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
@@ -229,9 +300,12 @@ impl Round<'_> {
         };
         let node = &timed.node;
         let distance_m = self.place.map(|place| place.distance_m(node.position));
-        let ask = Ask { method: self.method, now: self.now, distance_m };
+        let ask = Ask { method: self.method, now: self.now, distance_m, wanted: self.wanted };
         let activity = self.method.rules().activity;
-        let used = |start| self.used.of(key, activity, start);
+        let used = |start| {
+            let taken = self.taken.at_node(node.id.as_str(), activity.name(), start);
+            self.used.of(key, activity, start).saturating_add(u32::try_from(taken).unwrap_or(u32::MAX))
+        };
         let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
         Ok(Able { method: self.method, node: timed.node, offer, distance_m })
     }

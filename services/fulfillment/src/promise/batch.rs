@@ -4,29 +4,28 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use db::Tx;
-use domain::id::PromiseToken;
+use domain::id::{NodeId, PromiseToken};
 use domain::promise::token::State;
 use jiff::Timestamp;
 use uuid::Uuid;
-
-use service::Fault;
 
 use crate::error::Error;
 use crate::store::capacity::{self, SlotKey};
 use crate::store::network;
 use crate::store::promise::{self, Stored};
+use crate::store::promise_leg::HeldPlace;
 
 /// What is to be written.
 #[derive(Debug, Clone)]
 pub(crate) enum Job {
-    /// A new promise with its capacity; `most` is how many orders its slot may take.
+    /// A new promise with its capacity.
     Take {
         /// The promise.
         promise: Box<Stored>,
-        /// The most orders of its slot.
-        most: i64,
-        /// The version of the node that it was planned with.
-        node_version: i64,
+        /// The most that its slots may take.
+        limits: BTreeMap<SlotKey, i64>,
+        /// The versions of the nodes that it was planned with.
+        nodes: BTreeMap<NodeId, i64>,
     },
     /// The stock of a promise was granted: it lives until then.
     Grant(PromiseToken, Timestamp),
@@ -41,9 +40,9 @@ pub(crate) enum Done {
     Taken,
     /// The same request came before: this is its promise.
     Known(Box<Stored>),
-    /// The slot is full.
-    Full,
-    /// The node changed since the promise was planned.
+    /// A slot is full, of the group of this number.
+    Full(u32),
+    /// A node changed since the promise was planned.
     NodeChanged,
     /// The promise was PENDING and is LIVE.
     Granted,
@@ -60,7 +59,7 @@ pub(super) fn count(done: &[Done]) {
             Done::Taken => "entrepot_promises_taken_total",
             Done::Granted => "entrepot_promises_held_total",
             Done::Forgotten => "entrepot_promises_forgotten_total",
-            Done::Known(_) | Done::Full | Done::NodeChanged | Done::NotPending => continue,
+            Done::Known(_) | Done::Full(_) | Done::NodeChanged | Done::NotPending => continue,
         };
         metrics::counter!(what).increment(1);
     }
@@ -82,7 +81,7 @@ pub(super) async fn write(
     let done = jobs
         .iter()
         .map(|job| match job {
-            Job::Take { .. } => outcome.next().unwrap_or(Done::Full),
+            Job::Take { .. } => outcome.next().unwrap_or(Done::NodeChanged),
             Job::Grant(token, _) if granted.contains(token) => Done::Granted,
             Job::Grant(..) => Done::NotPending,
             Job::Forget(_) => Done::Forgotten,
@@ -102,7 +101,7 @@ async fn grant(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeSet<PromiseToken>, Erro
     Ok(promise::grant(tx, &granted).await?.into_iter().collect())
 }
 
-/// Forgets promises; answers how many orders fewer each slot has.
+/// Forgets promises; answers how much less each slot has taken.
 async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Error> {
     let tokens: BTreeSet<PromiseToken> = jobs
         .iter()
@@ -113,8 +112,8 @@ async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Err
         .collect();
     let tokens: Vec<PromiseToken> = tokens.into_iter().collect();
     let mut freed = BTreeMap::new();
-    for slot in promise::forget(tx, &tokens).await? {
-        *freed.entry(slot).or_insert(0) += 1;
+    for place in promise::forget(tx, &tokens).await? {
+        *freed.entry(place.slot).or_insert(0) += place.amount;
     }
     Ok(freed)
 }
@@ -123,9 +122,9 @@ async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Err
 struct Decided {
     /// What comes of each, in the order asked.
     outcome: Vec<Done>,
-    /// By how many orders the slots change.
+    /// By how much the slots change.
     change: BTreeMap<SlotKey, i64>,
-    /// How many they have taken then.
+    /// How much they have taken then.
     used: Vec<(SlotKey, i64)>,
 }
 
@@ -133,7 +132,7 @@ struct Decided {
 struct Takes {
     /// Promises that were asked for before under the same request ids.
     known: HashMap<Uuid, Stored>,
-    /// Orders taken per slot, under its lock.
+    /// What each slot has taken, under its lock.
     used: BTreeMap<SlotKey, i64>,
     /// The versions of the nodes, as every process that reads now sees them.
     nodes: HashMap<String, i64>,
@@ -150,11 +149,11 @@ impl Takes {
         let (mut keys, mut slots) = (Vec::new(), freed.keys().cloned().collect::<BTreeSet<_>>());
         let (mut bodies, mut codes) = (HashSet::new(), BTreeSet::new());
         for job in jobs {
-            if let Job::Take { promise, .. } = job {
-                codes.insert(promise.node.as_str());
+            if let Job::Take { promise, nodes, .. } = job {
+                codes.extend(nodes.keys().map(NodeId::as_str));
                 keys.push(promise.request_key);
                 bodies.insert((promise.request_key, promise.body_hash.as_slice()));
-                slots.extend(promise.slot());
+                slots.extend(promise.places().map(|place| place.slot.clone()));
             }
         }
         let mut known = HashMap::new();
@@ -190,23 +189,20 @@ impl Takes {
         let mut first: HashMap<Uuid, &Stored> = HashMap::new();
         let mut outcome = Vec::new();
         for job in jobs {
-            let Job::Take { promise, most, node_version } = job else { continue };
-            let is_current = self.nodes.get(promise.node.as_str()) == Some(node_version);
+            let Job::Take { promise, limits, nodes } = job else { continue };
+            let is_current =
+                nodes.iter().all(|(node, version)| self.nodes.get(node.as_str()) == Some(version));
             let duplicate = first.get(&promise.request_key).copied();
             outcome.push(if let Some(known) = duplicate.or_else(|| self.known.get(&promise.request_key)) {
                 Done::Known(Box::new(known.clone()))
             } else if !is_current {
                 Done::NodeChanged
-            } else if let Some(slot) = promise.slot() {
-                let by = change.entry(slot.clone()).or_insert(0);
-                if self.used.get(&slot).copied().unwrap_or(0) + *by < *most {
-                    *by += 1;
-                    first.insert(promise.request_key, promise);
-                    Done::Taken
-                } else {
-                    Done::Full
-                }
+            } else if let Some(group) = self.full_group(promise, limits, &change) {
+                Done::Full(group)
             } else {
+                for place in promise.places() {
+                    *change.entry(place.slot.clone()).or_insert(0) += place.amount;
+                }
                 first.insert(promise.request_key, promise);
                 Done::Taken
             });
@@ -220,6 +216,28 @@ impl Takes {
         Decided { outcome, change, used }
     }
 
+    /// The first group of a promise for which a slot has no room left, beside what is decided already.
+    fn full_group(
+        &self,
+        promise: &Stored,
+        limits: &BTreeMap<SlotKey, i64>,
+        change: &BTreeMap<SlotKey, i64>,
+    ) -> Option<u32> {
+        let mut wanted: BTreeMap<&SlotKey, i64> = BTreeMap::new();
+        for leg in &promise.legs {
+            for HeldPlace { slot, amount, .. } in &leg.places {
+                let wanted = wanted.entry(slot).or_insert(0);
+                *wanted += amount;
+                let of = |known: &BTreeMap<SlotKey, i64>| known.get(slot).copied().unwrap_or(0);
+                let most = limits.get(slot).copied().unwrap_or(i64::MAX);
+                if of(&self.used) + of(change) + *wanted > most {
+                    return Some(leg.group);
+                }
+            }
+        }
+        None
+    }
+
     async fn insert(&self, tx: &mut Tx, jobs: &[Job], outcome: &[Done]) -> Result<(), Error> {
         let takes = jobs.iter().filter_map(|job| match job {
             Job::Take { promise, .. } => Some(promise.as_ref()),
@@ -228,12 +246,7 @@ impl Takes {
         let mut new: Vec<&Stored> =
             takes.zip(outcome).filter(|(_, done)| matches!(done, Done::Taken)).map(|(new, _)| new).collect();
         new.sort_unstable_by_key(|promise| promise.request_key);
-        let written = promise::insert(tx, &new).await?;
-        if written.len() == new.len() {
-            Ok(())
-        } else {
-            // Another process writes the same request now: start over and find it.
-            Err(Fault::Raced.into())
-        }
+        // When another process writes the same request now, all start over and find it.
+        promise::insert(tx, &new).await
     }
 }

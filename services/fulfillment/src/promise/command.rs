@@ -3,7 +3,7 @@
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::place::LatLng;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// One line of a cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,15 +31,30 @@ pub(crate) struct Question {
     pub(crate) most: usize,
 }
 
+/// A part of a cart that is wanted together.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    /// Its number.
+    pub(crate) number: u32,
+    /// How the goods reach the customer.
+    pub(crate) method: Method,
+    /// The node; `None`: the platform chooses.
+    pub(crate) node: Option<NodeId>,
+    /// Where the customer is.
+    pub(crate) place: Option<LatLng>,
+    /// When it is wanted, from and until; `None`: as early as possible.
+    pub(crate) wanted: Option<(Timestamp, Timestamp)>,
+    /// Its pieces of the lines of the cart.
+    pub(crate) lines: Vec<Line>,
+}
+
 /// What a caller asks to be held.
 #[derive(Debug, Clone)]
 pub(crate) struct HoldCommand {
-    /// The method.
-    pub(crate) method: Method,
-    /// The node.
-    pub(crate) node: NodeId,
     /// The cart.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) cart: Vec<Line>,
+    /// 1 to 20, which have all pieces of the cart together.
+    pub(crate) groups: Vec<Group>,
     /// For how long.
     pub(crate) ttl: Option<SignedDuration>,
 }

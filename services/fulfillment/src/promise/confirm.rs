@@ -37,7 +37,7 @@ impl Fulfillment {
         let now = self.clock.business();
         stored.state.confirm(order, now)?;
         let until = now.checked_add(CLAIMED).unwrap_or(Timestamp::MAX);
-        self.extend_stock(token, until).await?;
+        self.extend_stock(&stored, until).await?;
         db::retry(3, Error::is_retry, || async {
             let now = self.clock.business();
             let mut tx = match call.begin(&self.db, now).await? {

@@ -1,6 +1,6 @@
 //! Promises end by time: those that nobody confirmed, and those that were confirmed for an order that never came.
 
-use domain::id::PromiseToken;
+use domain::id::{FulfillmentId, PromiseToken};
 use domain::promise::token::State;
 use jiff::Timestamp;
 
@@ -58,8 +58,10 @@ impl Fulfillment {
         }
         let tokens: Vec<PromiseToken> = due.iter().map(|stored| stored.token).collect();
         let mut slots = Changes::default();
-        due.iter().filter_map(Stored::held_slot).for_each(|slot| slots.free(slot));
+        due.iter().flat_map(Stored::held_places).for_each(|place| slots.free(place));
+        let legs: Vec<FulfillmentId> = due.iter().flat_map(Stored::holding_legs).collect();
         store::promise::expire(&mut tx, &tokens).await?;
+        store::promise_leg::set_held(&mut tx, &legs, false).await?;
         // Nobody can have placed an order on these, and their stock, if they have any, is held for far longer.
         let pending = due.iter().filter(|stored| matches!(stored.state, State::Pending { .. }));
         let pending: Vec<PromiseToken> = pending.map(|stored| stored.token).collect();

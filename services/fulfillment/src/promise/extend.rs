@@ -2,12 +2,12 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
-use domain::id::{self, PromiseToken, ReservationId};
+use domain::id::{self, PromiseToken};
 use domain::promise::token::{Refusal, State};
 use jiff::Timestamp;
 use tonic::Code;
 
-use super::token::{locked, refuse_and_release, save};
+use super::token::{locked, refuse_and_release, reservation_ids, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::rights::must_hold;
@@ -31,7 +31,7 @@ impl Fulfillment {
         let extended = self.extended(&stored, call, until)?;
         let of_order = stored.order().is_some();
         if of_order || extended != stored.state {
-            self.extend_stock(token, until).await?;
+            self.extend_stock(&stored, until).await?;
         }
         if of_order || (!take(call, &mut stored) && extended == stored.state) {
             return Ok(answer(&stored));
@@ -60,12 +60,12 @@ impl Fulfillment {
         stored.state.extend(until, cap, now)
     }
 
-    /// Holds the stock until a little after `until`.
-    pub(crate) async fn extend_stock(&self, token: PromiseToken, until: Timestamp) -> Result<(), Error> {
+    /// Holds the stock of all legs until a little after `until`.
+    pub(crate) async fn extend_stock(&self, stored: &Stored, until: Timestamp) -> Result<(), Error> {
         let until = until.checked_add(self.config.stock_margin()).unwrap_or(Timestamp::MAX);
         let request = stock::ExtendReservationRequest {
-            request_id: id::derived("promise.extend", &format!("{token}|{until}")).to_string(),
-            reservation_ids: vec![ReservationId::new(token.uuid()).to_string()],
+            request_id: id::derived("promise.extend", &format!("{}|{until}", stored.token)).to_string(),
+            reservation_ids: reservation_ids(stored),
             expire_time: Some(timestamp(until)),
         };
         match self.inventory.clone().extend_reservation(request).await {

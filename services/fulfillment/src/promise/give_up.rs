@@ -38,7 +38,7 @@ impl Fulfillment {
         slots: &mut Changes,
     ) -> Result<(), Error> {
         let Some(mut stored) = store::promise::lock(tx, token).await? else { return Ok(()) };
-        if stored.held_slot().is_none() {
+        if stored.held_places().next().is_none() {
             return Ok(());
         }
         give_back(tx, &mut stored, slots).await

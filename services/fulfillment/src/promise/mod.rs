@@ -15,5 +15,6 @@ mod nearby;
 pub(crate) mod queue;
 mod read;
 mod release;
+mod reserve;
 pub(crate) mod stock_view;
-mod token;
+pub(crate) mod token;

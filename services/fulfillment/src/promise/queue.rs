@@ -8,6 +8,7 @@ use super::batch::{Done, Job, count, write};
 use crate::Fulfillment;
 use crate::config::Config;
 use crate::error::Error;
+use crate::network::load::Slot;
 use crate::store::capacity::SlotKey;
 
 /// How often a batch that lost a race is written again.
@@ -26,15 +27,12 @@ pub(crate) fn queue(config: &Config) -> HoldQueue {
 impl Fulfillment {
     /// Writes a job together with all others that wait.
     pub(crate) async fn write(&self, job: Job) -> Result<Done, Error> {
-        let slot = match &job {
-            Job::Take { promise, .. } => promise.slot(),
-            Job::Grant(..) | Job::Forget(_) => None,
-        };
+        let planned: Vec<_> = self.plans_of(&job).collect();
         match self.holds.run(job, |jobs| self.write_batch(jobs)).await {
             Ok(done) => done,
             Err(fault) => {
                 if matches!(fault, Fault::QueueFull) {
-                    self.load.settle(slot.and_then(|slot| self.slot_number(&slot)), [], self.oldest_slot());
+                    self.load.settle(planned, [], self.oldest_slot());
                 }
                 Err(fault.into())
             }
@@ -65,10 +63,16 @@ impl Fulfillment {
 
     /// The plans of these jobs are written or given up; takes in what slots have taken.
     fn settle_load<'a>(&self, jobs: impl Iterator<Item = &'a Job>, used: Vec<(SlotKey, i64)>) {
-        let plans = jobs.filter_map(|job| match job {
-            Job::Take { promise, .. } => self.slot_number(&promise.slot()?),
-            Job::Grant(..) | Job::Forget(_) => None,
-        });
+        let plans = jobs.flat_map(|job| self.plans_of(job));
         self.load.settle(plans, self.numbered(used), self.oldest_slot());
+    }
+
+    /// What a job has planned in slots.
+    fn plans_of<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = (Slot, u32)> + 'a {
+        let promise = match job {
+            Job::Take { promise, .. } => Some(promise),
+            Job::Grant(..) | Job::Forget(_) => None,
+        };
+        self.planned(promise.into_iter().flat_map(|promise| promise.places()))
     }
 }

@@ -1,7 +1,7 @@
 //! The row of a promise token under its lock: loaded, saved, ended.
 
 use db::Tx;
-use domain::id::PromiseToken;
+use domain::id::{FulfillmentId, PromiseToken, ReservationId};
 use domain::promise::token::Refusal;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
 use crate::store::promise::Stored;
+use crate::store::promise_leg::set_held;
 use crate::store::task;
 use crate::tasks::Kind;
 
@@ -30,13 +31,26 @@ pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> 
     Ok(())
 }
 
-/// Frees the slot of a promise that is locked, and writes the promise.
+/// Gives the capacity of a promise that is locked back, and writes the promise.
 pub(crate) async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
-    if let Some(slot) = stored.held_slot() {
-        slots.free(slot);
-    }
-    stored.capacity_held = false;
+    give_back_places(tx, stored, slots).await?;
     save(tx, stored).await
+}
+
+/// Gives the capacity of a promise that is locked back.
+async fn give_back_places(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
+    stored.held_places().for_each(|place| slots.free(place));
+    let legs: Vec<FulfillmentId> = stored.holding_legs().collect();
+    set_held(tx, &legs, false).await?;
+    for place in stored.legs.iter_mut().flat_map(|leg| &mut leg.places) {
+        place.is_held = false;
+    }
+    Ok(())
+}
+
+/// The names of a promise's reservations at inventory: one for each leg, with its uuid.
+pub(crate) fn reservation_ids(stored: &Stored) -> Vec<String> {
+    stored.legs.iter().map(|leg| ReservationId::new(leg.id.uuid()).to_string()).collect()
 }
 
 /// Has inventory let go of the stock of promises that ended, after this transaction.

@@ -1,32 +1,49 @@
-//! How many orders each slot of a node has taken.
+//! How much each slot of a resource has taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use db::{Row, Tx, Type, insert_rows, params, update_rows};
+use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
+use domain::promise::plan::ResourceKind;
 use domain::time::micros;
 use jiff::Timestamp;
 
+use super::promise_leg::HeldPlace;
 use crate::error::Error;
 
-/// A slot of a node for an activity.
+/// A slot of a resource for one kind of work.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct SlotKey {
-    /// The node.
-    pub(crate) node: String,
-    /// The name of the activity.
-    pub(crate) activity: String,
+    /// Of what kind of thing.
+    pub(crate) kind: ResourceKind,
+    /// Its code.
+    pub(crate) resource: String,
+    /// For what.
+    pub(crate) work: String,
     /// When the slot begins, in microseconds.
     pub(crate) start: i64,
 }
 
-const COLUMNS: [(&str, Type); 3] =
-    [("node_id", Type::Text), ("activity", Type::Text), ("slot_start", Type::BigInt)];
+const COLUMNS: [(&str, Type); 4] =
+    [("kind", Type::Text), ("resource", Type::Text), ("work", Type::Text), ("slot_start", Type::BigInt)];
 
-fn key(row: &Row) -> Result<SlotKey, Error> {
-    Ok(SlotKey { node: row.get("node_id")?, activity: row.get("activity")?, start: row.get("slot_start")? })
+/// The slot that a row names.
+pub(super) fn slot_key(row: &Row) -> Result<SlotKey, Error> {
+    let kind: String = row.get("kind")?;
+    let kind = ResourceKind::named(&kind)
+        .ok_or_else(|| Error::corrupt(format!("a slot of a resource of kind {kind}")))?;
+    Ok(SlotKey {
+        kind,
+        resource: row.get("resource")?,
+        work: row.get("work")?,
+        start: row.get("slot_start")?,
+    })
 }
 
-/// Locks slots, makes those that do not exist, and returns how many orders each has taken.
+fn values(slot: &SlotKey) -> Vec<Value> {
+    params![slot.kind.name(), slot.resource.as_str(), slot.work.as_str(), slot.start]
+}
+
+/// Locks slots, makes those that do not exist, and returns how much each has taken.
 pub(crate) async fn lock(
     tx: &mut Tx,
     slots: &BTreeSet<SlotKey>,
@@ -39,13 +56,14 @@ pub(crate) async fn lock(
     let missing = slots
         .iter()
         .filter(|slot| !found.contains_key(slot))
-        .map(|slot| params![slot.node.as_str(), slot.activity.as_str(), slot.start, micros(now)])
+        .map(|slot| values(slot).into_iter().chain([micros(now).into()]).collect())
         .collect();
     let (text, columns) = insert_rows!(
         "capacity_slots",
-        [node_id: Text, activity: Text, slot_start: BigInt, updated_at: BigInt],
+        [kind: Text, resource: Text, work: Text, slot_start: BigInt, updated_at: BigInt],
         and "used" = "0",
-        "WHERE true ORDER BY r.node_id, r.activity, r.slot_start ON CONFLICT (node_id, activity, slot_start) DO NOTHING"
+        "WHERE true ORDER BY r.kind, r.resource, r.work, r.slot_start
+         ON CONFLICT (kind, resource, work, slot_start) DO NOTHING"
     );
     tx.batch(text, columns, missing).await?;
     lock_existing(tx, slots).await
@@ -54,14 +72,15 @@ pub(crate) async fn lock(
 async fn lock_existing(tx: &mut Tx, slots: &BTreeSet<SlotKey>) -> Result<BTreeMap<SlotKey, i64>, Error> {
     let rows = tx
         .batch_fetch(
-            "SELECT c.node_id, c.activity, c.slot_start, c.used FROM capacity_slots c
-               JOIN {rows} ON c.node_id = r.node_id AND c.activity = r.activity AND c.slot_start = r.slot_start
-              ORDER BY c.node_id, c.activity, c.slot_start {lock:c}",
+            "SELECT c.kind, c.resource, c.work, c.slot_start, c.used FROM capacity_slots c
+               JOIN {rows} ON c.kind = r.kind AND c.resource = r.resource AND c.work = r.work
+                          AND c.slot_start = r.slot_start
+              ORDER BY c.kind, c.resource, c.work, c.slot_start {lock:c}",
             &COLUMNS,
-            slots.iter().map(|slot| params![slot.node.as_str(), slot.activity.as_str(), slot.start]).collect(),
+            slots.iter().map(values).collect(),
         )
         .await?;
-    rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
+    rows.iter().map(|row| Ok((slot_key(row)?, row.get("used")?))).collect()
 }
 
 /// Adds to what slots have taken (less with negative numbers); `used` is what they have taken, under their locks. A slot
@@ -78,33 +97,34 @@ pub(crate) async fn add(
     }
     let (text, columns) = update_rows!(
         "capacity_slots",
-        keys [node_id: Text, activity: Text, slot_start: BigInt],
-        given [by_orders: BigInt],
+        keys [kind: Text, resource: Text, work: Text, slot_start: BigInt],
+        given [by_amount: BigInt],
         [updated_at: BigInt],
-        and "used = CASE WHEN capacity_slots.used + r.by_orders < 0 THEN 0 ELSE capacity_slots.used + r.by_orders END"
+        and "used = CASE WHEN capacity_slots.used + r.by_amount < 0 THEN 0 ELSE capacity_slots.used + r.by_amount END"
     );
     let row = |(slot, by): (&SlotKey, &i64)| {
-        params![slot.node.as_str(), slot.activity.as_str(), slot.start, *by, micros(now)]
+        let rest: [Value; 2] = [(*by).into(), micros(now).into()];
+        values(slot).into_iter().chain(rest).collect()
     };
     tx.batch(text, columns, by.iter().map(row).collect()).await?;
     Ok(())
 }
 
-/// By how many orders slots change in a transaction. Everybody locks slots last, so that nobody who holds one waits for
+/// By how much slots change in a transaction. Everybody locks slots last, so that nobody who holds one waits for
 /// anything else: what a transaction does to them is gathered, and written at its end.
 #[derive(Debug, Default)]
 #[must_use = "the slots change when this is written"]
 pub(crate) struct Changes(BTreeMap<SlotKey, i64>);
 
 impl Changes {
-    /// The slot takes one order more, beyond its limit if need be.
-    pub(crate) fn take(&mut self, slot: SlotKey) {
-        *self.0.entry(slot).or_insert(0) += 1;
+    /// The slot takes what the place needs, beyond its limit if need be.
+    pub(crate) fn take(&mut self, place: &HeldPlace) {
+        *self.0.entry(place.slot.clone()).or_insert(0) += place.amount;
     }
 
-    /// The slot has one order less.
-    pub(crate) fn free(&mut self, slot: SlotKey) {
-        *self.0.entry(slot).or_insert(0) -= 1;
+    /// The slot gets back what the place has.
+    pub(crate) fn free(&mut self, place: &HeldPlace) {
+        *self.0.entry(place.slot.clone()).or_insert(0) -= place.amount;
     }
 
     /// Locks the slots, in their order, and writes what changed.
@@ -132,33 +152,40 @@ pub(crate) async fn changed_after(tx: &mut Tx, mark: &Mark, limit: i64) -> Resul
     let (updated_at, slot) = mark;
     let rows = tx
         .fetch_all(
-            "SELECT node_id, activity, slot_start, used, updated_at FROM capacity_slots
-              WHERE (updated_at, node_id, activity, slot_start) > ($1, $2, $3, $4)
-              ORDER BY updated_at, node_id, activity, slot_start LIMIT $5",
-            params![*updated_at, slot.node.as_str(), slot.activity.as_str(), slot.start, limit],
+            "SELECT kind, resource, work, slot_start, used, updated_at FROM capacity_slots
+              WHERE (updated_at, kind, resource, work, slot_start) > ($1, $2, $3, $4, $5)
+              ORDER BY updated_at, kind, resource, work, slot_start LIMIT $6",
+            params![
+                *updated_at,
+                slot.kind.name(),
+                slot.resource.as_str(),
+                slot.work.as_str(),
+                slot.start,
+                limit
+            ],
         )
         .await?;
-    rows.iter().map(|row| Ok(((row.get("updated_at")?, key(row)?), row.get("used")?))).collect()
+    rows.iter().map(|row| Ok(((row.get("updated_at")?, slot_key(row)?), row.get("used")?))).collect()
 }
 
 /// What the slots of a node from an instant on have taken.
 pub(crate) async fn of_node(tx: &mut Tx, node: &str, from: i64) -> Result<Vec<(SlotKey, i64)>, Error> {
     let rows = tx
         .fetch_all(
-            "SELECT node_id, activity, slot_start, used FROM capacity_slots
-              WHERE node_id = $1 AND slot_start >= $2 LIMIT 5000",
+            "SELECT kind, resource, work, slot_start, used FROM capacity_slots
+              WHERE kind = 'NODE' AND resource = $1 AND slot_start >= $2 LIMIT 5000",
             params![node, from],
         )
         .await?;
-    rows.iter().map(|row| Ok((key(row)?, row.get("used")?))).collect()
+    rows.iter().map(|row| Ok((slot_key(row)?, row.get("used")?))).collect()
 }
 
 /// Forgets slots that began before an instant, at most `limit`.
 pub(crate) async fn prune(tx: &mut Tx, before: i64, limit: i64) -> Result<u64, Error> {
     Ok(tx
         .execute(
-            "DELETE FROM capacity_slots WHERE (node_id, activity, slot_start) IN
-               (SELECT node_id, activity, slot_start FROM capacity_slots WHERE slot_start < $1
+            "DELETE FROM capacity_slots WHERE (kind, resource, work, slot_start) IN
+               (SELECT kind, resource, work, slot_start FROM capacity_slots WHERE slot_start < $1
                  ORDER BY slot_start LIMIT $2)",
             params![before, limit],
         )

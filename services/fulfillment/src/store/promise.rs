@@ -1,18 +1,18 @@
-//! Promise tokens: one row each, with its cart and its sourcing decision.
+//! Promise tokens: one row each with its cart, and the rows of its legs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use contract::fulfillment::v1 as pb;
-use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
-use domain::fulfillment::method::Method;
-use domain::id::{NodeId, OrderId, PromiseToken};
+use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
+use domain::id::{FulfillmentId, OrderId, PromiseToken};
 use domain::promise::token::State;
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
 use prost::Message;
+use service::Fault;
 use uuid::Uuid;
 
-use super::capacity::SlotKey;
+use super::promise_leg::{self, HeldPlace, Leg};
 use crate::error::Error;
 
 /// A promise as stored.
@@ -32,48 +32,31 @@ pub(crate) struct Stored {
     pub(crate) state: State,
     /// From 1.
     pub(crate) version: i64,
-    /// How the goods reach the customer.
-    pub(crate) method: Method,
-    /// The node.
-    pub(crate) node: NodeId,
-    /// The slot whose capacity it takes, in microseconds; `None`: the node counts none.
-    pub(crate) slot_start: Option<i64>,
-    /// Whether the capacity is still taken.
-    pub(crate) capacity_held: bool,
-    /// When the goods are ready.
-    pub(crate) ready: Timestamp,
-    /// Until when they are kept.
-    pub(crate) keep_until: Timestamp,
-    /// The cart and the decision.
-    pub(crate) record: Record,
+    /// The cart.
+    pub(crate) body: pb::Promise,
+    /// What was promised: 1 to 50, in the order of the groups.
+    pub(crate) legs: Vec<Leg>,
     /// When it was taken.
     pub(crate) created: Timestamp,
     /// When it ended or would have ended by itself.
     pub(crate) expires: Timestamp,
 }
 
-/// What is kept with a promise to be read back.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Record {
-    /// The cart and what was offered for it.
-    pub(crate) promise: pb::Promise,
-    /// How the node was chosen.
-    pub(crate) decision: pb::SourcingDecision,
-}
-
 impl Stored {
-    /// The slot whose capacity it holds.
-    pub(crate) fn held_slot(&self) -> Option<SlotKey> {
-        if self.capacity_held { self.slot() } else { None }
+    /// The capacity that was planned for it.
+    pub(crate) fn places(&self) -> impl Iterator<Item = &HeldPlace> {
+        self.legs.iter().flat_map(|leg| &leg.places)
     }
 
-    /// The slot in which its work was planned.
-    pub(crate) fn slot(&self) -> Option<SlotKey> {
-        self.slot_start.map(|start| SlotKey {
-            node: self.node.to_string(),
-            activity: self.method.rules().activity.name().to_owned(),
-            start,
-        })
+    /// The capacity that it holds.
+    pub(crate) fn held_places(&self) -> impl Iterator<Item = &HeldPlace> {
+        self.places().filter(|place| place.is_held)
+    }
+
+    /// The legs that hold capacity.
+    pub(crate) fn holding_legs(&self) -> impl Iterator<Item = FulfillmentId> {
+        let holding = self.legs.iter().filter(|leg| leg.places.iter().any(|place| place.is_held));
+        holding.map(|leg| leg.id)
     }
 
     /// The order that it belongs to.
@@ -97,18 +80,10 @@ fn state_of(name: &str, expires: Timestamp, order: Option<Uuid>) -> Result<State
 }
 
 fn read(row: &Row) -> Result<Stored, Error> {
-    let corrupt = |what: &str| Error::corrupt(format!("a promise with {what}"));
     let expires = from_micros(row.get("expires_at")?);
     let state: String = row.get("state")?;
-    let method: String = row.get("method")?;
-    let node: String = row.get("node_id")?;
-    let lines: Vec<u8> = row.get("lines")?;
-    let decision: Vec<u8> = row.get("decision")?;
-    let record = Record {
-        promise: pb::Promise::decode(lines.as_slice()).map_err(|_| corrupt("an unreadable cart"))?,
-        decision: pb::SourcingDecision::decode(decision.as_slice())
-            .map_err(|_| corrupt("an unreadable decision"))?,
-    };
+    let body: Vec<u8> = row.get("body")?;
+    let unreadable = |_| Error::corrupt("a promise with an unreadable cart".to_owned());
     Ok(Stored {
         token: PromiseToken::new(row.get("token")?),
         request_key: row.get("request_key")?,
@@ -117,29 +92,38 @@ fn read(row: &Row) -> Result<Stored, Error> {
         taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
         version: row.get("version")?,
-        method: Method::parse(&method).ok_or_else(|| corrupt("an unknown method"))?,
-        node: NodeId::new(node).map_err(|_| corrupt("an odd node"))?,
-        slot_start: row.get("slot_start")?,
-        capacity_held: row.get("capacity_held")?,
-        ready: from_micros(row.get("ready_at")?),
-        keep_until: from_micros(row.get("keep_until")?),
-        record,
+        body: pb::Promise::decode(body.as_slice()).map_err(unreadable)?,
+        legs: Vec::new(),
         created: from_micros(row.get("created_at")?),
         expires,
     })
 }
 
+/// The promises of these rows, with their legs.
+async fn with_legs(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Stored>, Error> {
+    let mut all = rows.iter().map(read).collect::<Result<Vec<Stored>, Error>>()?;
+    // Asked for under equal keys, a promise is found more than once.
+    let mut seen = HashSet::with_capacity(all.len());
+    all.retain(|stored| seen.insert(stored.token));
+    let tokens: Vec<PromiseToken> = all.iter().map(|stored| stored.token).collect();
+    let mut legs = promise_leg::of_tokens(tx, &tokens).await?;
+    for stored in &mut all {
+        stored.legs = legs.remove(&stored.token).unwrap_or_default();
+    }
+    Ok(all)
+}
+
 /// One promise.
 pub(crate) async fn get(tx: &mut Tx, token: PromiseToken) -> Result<Option<Stored>, Error> {
     let row = tx.fetch_optional("SELECT * FROM promises WHERE token = $1", params![token.uuid()]).await?;
-    row.as_ref().map(read).transpose()
+    Ok(with_legs(tx, row.as_slice()).await?.pop())
 }
 
 /// One promise, locked.
 pub(crate) async fn lock(tx: &mut Tx, token: PromiseToken) -> Result<Option<Stored>, Error> {
     let row =
         tx.lock_one("SELECT p.* FROM promises p WHERE p.token = $1 {lock:p}", params![token.uuid()]).await?;
-    row.as_ref().map(read).transpose()
+    Ok(with_legs(tx, row.as_slice()).await?.pop())
 }
 
 /// Promises, locked, by token.
@@ -154,18 +138,18 @@ pub(crate) async fn lock_many(
             tokens.map(|token| params![token.uuid()]).collect(),
         )
         .await?;
-    rows.iter().map(read).collect()
+    with_legs(tx, &rows).await
 }
 
-/// The newest promise of an order.
-pub(crate) async fn of_order(tx: &mut Tx, order: OrderId) -> Result<Option<Stored>, Error> {
-    let row = tx
-        .fetch_optional(
-            "SELECT * FROM promises WHERE order_id = $1 ORDER BY created_at DESC, token LIMIT 1",
-            params![order.uuid()],
+/// The promises of an order, newest first, at most `limit`.
+pub(crate) async fn of_order(tx: &mut Tx, order: OrderId, limit: i64) -> Result<Vec<Stored>, Error> {
+    let rows = tx
+        .fetch_all(
+            "SELECT * FROM promises WHERE order_id = $1 ORDER BY created_at DESC, token LIMIT $2",
+            params![order.uuid(), limit],
         )
         .await?;
-    row.as_ref().map(read).transpose()
+    with_legs(tx, &rows).await
 }
 
 /// The promises that were asked for under these keys.
@@ -177,7 +161,7 @@ pub(crate) async fn by_request(tx: &mut Tx, keys: &[Uuid]) -> Result<Vec<Stored>
             keys.iter().map(|key| params![*key]).collect(),
         )
         .await?;
-    rows.iter().map(read).collect()
+    with_legs(tx, &rows).await
 }
 
 /// Takes the request keys from promises that ended, so that the requests may be made again.
@@ -199,35 +183,32 @@ fn values(promise: &Stored) -> Vec<Value> {
         promise.body_hash.as_slice(),
         promise.owner.as_str(),
         promise.state.name(),
-        promise.method.name(),
-        promise.node.as_str(),
-        promise.method.rules().activity.name(),
-        promise.slot_start,
-        micros(promise.ready),
-        micros(promise.keep_until),
-        promise.record.promise.encode_to_vec(),
-        promise.record.decision.encode_to_vec(),
+        promise.body.encode_to_vec(),
         micros(promise.created),
         micros(promise.expires),
     ]
 }
 
-/// Writes new promises; they must be in the order of their request keys. Answers the tokens written: one is missing
-/// when another process used its request key at the same time.
-pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<Vec<PromiseToken>, Error> {
+/// Writes new promises with their legs; they must be in the order of their request keys. [`Fault::Raced`] when another
+/// process used one of the request keys at the same time.
+pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<(), Error> {
     let (text, columns) = insert_rows!(
         "promises",
         [
-            token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, method: Text, node_id: Text,
-            activity: Text, slot_start: BigInt, ready_at: BigInt, keep_until: BigInt, lines: Bytes, decision: Bytes,
+            token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, body: Bytes,
             created_at: BigInt, expires_at: BigInt
         ],
-        and "version, capacity_held" = "1, r.slot_start IS NOT NULL",
-        "WHERE true ON CONFLICT (request_key) DO NOTHING RETURNING token"
+        and "version" = "1"
     );
-    let rows =
-        tx.batch_fetch(text, columns, promises.iter().map(|promise| values(promise)).collect()).await?;
-    rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
+    let rows = promises.iter().map(|promise| values(promise)).collect();
+    let mut parts = vec![Part::new(text, columns, rows)];
+    parts
+        .extend(promise_leg::insert(promises.iter().map(|promise| (promise.token, promise.legs.as_slice()))));
+    match tx.together(parts).await {
+        Ok(_) => Ok(()),
+        Err(db::Error::Duplicate(_)) => Err(Fault::Raced.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Marks promises LIVE whose stock was granted, each with its end. Answers those that were PENDING.
@@ -247,17 +228,26 @@ pub(crate) async fn grant(
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
 }
 
-/// Forgets promises whose stock was refused. Answers the slots whose capacity they held.
-pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<SlotKey>, Error> {
+/// Forgets promises whose stock was refused. Answers the capacity that they held.
+pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<HeldPlace>, Error> {
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Read first: with the promise go its legs and places. One that ended meanwhile is not deleted, and whoever ended it has
+    // given its capacity back.
+    let held = promise_leg::held_places(tx, tokens).await?;
     let rows = tx
         .batch_fetch(
-            "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING'
-             RETURNING node_id, activity, slot_start, capacity_held",
+            "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING' RETURNING token",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),
         )
         .await?;
-    held_slots(&rows)
+    let mut gone = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        gone.insert(PromiseToken::new(row.get("token")?));
+    }
+    Ok(held.into_iter().filter(|(token, _)| gone.contains(token)).map(|(_, place)| place).collect())
 }
 
 /// Writes what a transition changed. False: the promise changed meanwhile.
@@ -265,8 +255,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     let expires = promise.state.expires().unwrap_or(promise.expires);
     let saved = tx
         .execute(
-            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, capacity_held = $6,
-                    taken_by = $7
+            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, taken_by = $6
               WHERE token = $1 AND version = $2",
             params![
                 promise.token.uuid(),
@@ -274,7 +263,6 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
                 promise.state.name(),
                 micros(expires),
                 promise.order().map(OrderId::uuid),
-                promise.capacity_held,
                 promise.taken_by.as_deref(),
             ],
         )
@@ -290,13 +278,12 @@ pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Er
             promise.state.name(),
             micros(promise.state.expires().unwrap_or(promise.expires)),
             promise.order().map(OrderId::uuid),
-            promise.capacity_held,
         ]
     };
     let (text, columns) = update_rows!(
         "promises",
         keys [token: Uuid],
-        [state: Text, expires_at: BigInt, order_id: Uuid, capacity_held: Bool],
+        [state: Text, expires_at: BigInt, order_id: Uuid],
         and "version = promises.version + 1"
     );
     tx.batch(text, columns, promises.iter().map(row).collect()).await?;
@@ -328,14 +315,14 @@ pub(crate) async fn lock_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<
             tokens,
         )
         .await?;
-    rows.iter().map(read).collect()
+    with_legs(tx, &rows).await
 }
 
 /// Ends promises; they must be locked.
 pub(crate) async fn expire(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<u64, Error> {
     Ok(tx
         .batch(
-            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1, capacity_held = FALSE FROM {rows}
+            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1 FROM {rows}
               WHERE p.token = r.token AND p.state IN ('PENDING', 'LIVE')",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),
@@ -364,14 +351,4 @@ pub(crate) async fn prune(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<
             params![micros(before), limit],
         )
         .await?)
-}
-
-fn held_slots(rows: &[Row]) -> Result<Vec<SlotKey>, Error> {
-    let mut slots = Vec::with_capacity(rows.len());
-    for row in rows {
-        if let (true, Some(start)) = (row.get("capacity_held")?, row.get::<Option<i64>>("slot_start")?) {
-            slots.push(SlotKey { node: row.get("node_id")?, activity: row.get("activity")?, start });
-        }
-    }
-    Ok(slots)
 }

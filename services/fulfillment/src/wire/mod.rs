@@ -1,6 +1,7 @@
 //! Proto to domain and back, and nothing else. Every bad field of a request is reported at once.
 
 pub(crate) mod event;
+pub(crate) mod hold;
 pub(crate) mod network;
 pub(crate) mod promise;
 pub(crate) mod token;

@@ -3,20 +3,23 @@
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use domain::fulfillment::method::{Method, MethodError};
-use domain::id::{DecisionId, NodeId, OrderId, PromiseToken, Sku};
+use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
+use domain::promise::plan::ResourceKind;
 use domain::promise::token::State;
 use domain::promise::{Offer, Reason};
 use domain::quantity::Quantity;
 use domain::sourcing::Decision;
-use jiff::{SignedDuration, Timestamp};
+use domain::time::from_micros;
+use jiff::Timestamp;
 
 use service::Fields;
 
-use super::{duration, method, method_name, method_number, node_id, place, timestamp};
+use super::{method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
-use crate::promise::command::{HoldCommand, Line, Nearby, Question};
+use crate::promise::command::{Line, Nearby, Question};
 use crate::store::promise::Stored;
+use crate::store::promise_leg::{HeldPlace, Leg};
 
 /// The most lines of a cart.
 const MOST_LINES: usize = 1_000;
@@ -83,21 +86,10 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
     Ok((Question { lines, methods, place, node, most }, odd))
 }
 
-/// What a caller asks to be held.
-pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Error> {
-    let mut fields = Fields::default();
-    let wanted = match method(request.method) {
-        Err(MethodError::NotOffered(name)) => return Err(Error::MethodNotOffered(name.to_owned())),
-        other => fields.take("method", other),
-    };
-    let node = node_id(&mut fields, "node_id", &request.node_id);
-    let lines = lines(&request.lines, &mut fields);
-    let ttl = request.ttl.and_then(|ttl| fields.take("ttl", duration(ttl)));
-    if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
-        fields.refuse("ttl", "must be at least 1 s");
-    }
-    let hold = wanted.zip(node).map(|(method, node)| HoldCommand { method, node, lines, ttl });
-    Ok(fields.finish(hold)?)
+/// The field of the first line of a cart with this SKU.
+pub(crate) fn sku_field(cart: &[Line], sku: &Sku) -> String {
+    let index = cart.iter().position(|line| line.sku == *sku).unwrap_or(0);
+    format!("lines[{index}].sku")
 }
 
 /// A question for stock near a place.
@@ -204,9 +196,14 @@ pub(crate) fn cart(lines: &[Line]) -> Vec<pb::CartLine> {
         .collect()
 }
 
+/// Pieces of lines as the wire has them.
+pub(crate) fn pieces(lines: &[Line]) -> Vec<common::LineQuantity> {
+    lines.iter().map(|line| common::LineQuantity { line: line.number, quantity: line.quantity }).collect()
+}
+
 /// A decision as it is kept.
 #[expect(clippy::cast_precision_loss, reason = "points are far below 2^52")]
-pub(crate) fn decision(decision: &Decision, token: PromiseToken) -> pb::SourcingDecision {
+pub(crate) fn decision(decision: &Decision, token: PromiseToken, leg: FulfillmentId) -> pb::SourcingDecision {
     let candidates = decision.candidates.iter().map(|candidate| match &candidate.verdict {
         Ok((cost, ready)) => pb::SourcingCandidate {
             node_id: candidate.node.to_string(),
@@ -222,7 +219,8 @@ pub(crate) fn decision(decision: &Decision, token: PromiseToken) -> pb::Sourcing
         },
     });
     pb::SourcingDecision {
-        decision_id: DecisionId::new(token.uuid()).to_string(),
+        decision_id: DecisionId::new(leg.uuid()).to_string(),
+        fulfillment_id: leg.to_string(),
         promise_token: token.to_string(),
         order_id: String::new(),
         rule_version: decision.rule_version.clone(),
@@ -242,17 +240,44 @@ pub(crate) fn stored(stored: &Stored) -> pb::Promise {
     pb::Promise {
         promise_token: stored.token.to_string(),
         state: state(&stored.state),
+        legs: stored.legs.iter().map(leg).collect(),
         expire_time: stored.state.expires().map(timestamp),
         create_time: Some(timestamp(stored.created)),
-        decision_id: DecisionId::new(stored.token.uuid()).to_string(),
-        ..stored.record.promise.clone()
+        ..stored.body.clone()
     }
 }
 
+fn leg(leg: &Leg) -> pb::PromiseLeg {
+    let held = leg.places.iter().filter(|place| place.is_held);
+    let place = |place: &HeldPlace| pb::CapacityPlace {
+        kind: kind(place.slot.kind),
+        resource: place.slot.resource.clone(),
+        work: place.slot.work.clone(),
+        slot_start_time: Some(timestamp(from_micros(place.slot.start))),
+        amount: place.amount,
+    };
+    pb::PromiseLeg {
+        fulfillment_id: leg.id.to_string(),
+        group: leg.group,
+        places: held.map(place).collect(),
+        ..leg.body.clone()
+    }
+}
+
+fn kind(kind: ResourceKind) -> i32 {
+    let kind = match kind {
+        ResourceKind::Node => pb::ResourceKind::Node,
+        ResourceKind::Zone => pb::ResourceKind::Zone,
+        ResourceKind::Couriers => pb::ResourceKind::Couriers,
+        ResourceKind::Skill => pb::ResourceKind::Skill,
+    };
+    kind.into()
+}
+
 /// A stored decision as the wire has it.
-pub(crate) fn stored_decision(stored: &Stored) -> pb::SourcingDecision {
+pub(crate) fn stored_decision(stored: &Stored, leg: &Leg) -> pb::SourcingDecision {
     pb::SourcingDecision {
         order_id: stored.order().map(|order: OrderId| order.to_string()).unwrap_or_default(),
-        ..stored.record.decision.clone()
+        ..leg.decision.clone()
     }
 }

@@ -7,6 +7,7 @@ mod follow;
 mod network;
 mod promise;
 mod promise_end;
+mod promise_groups;
 mod promise_race;
 mod promise_resent;
 mod react;

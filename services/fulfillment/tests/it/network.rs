@@ -7,7 +7,7 @@ use test_world::wire::{place, time};
 use test_world::{Ground, at, by, minutes, reason, stamp, until, v7};
 use tonic::Code;
 
-use crate::support::{SETS, World, cart, hold, store, worlds};
+use crate::support::{SETS, World, cart, hold, option, store, worlds};
 
 fn put(nodes: Vec<pb::Node>) -> pb::PutNodesRequest {
     pb::PutNodesRequest { request_id: v7().to_string(), nodes }
@@ -241,7 +241,7 @@ async fn a_night_is_one_business_day_for_cut_off_and_capacity() {
         world.clock.advance_to(at("2026-01-13T22:00:00Z"));
         let first =
             world.promises().hold_promise(by("customer/1", hold("lon-1", &[("A", 1)]))).await.unwrap();
-        let window = first.into_inner().promise.unwrap().option.unwrap().window.unwrap();
+        let window = option(&first.into_inner().promise.unwrap()).window.unwrap();
         assert_eq!(window.start_time, Some(stamp(at("2026-01-13T22:30:00Z"))));
         world.clock.advance_to(at("2026-01-14T00:30:00Z"));
         let window = options(&world, "lon-1").await.options[0].window.unwrap();
@@ -324,14 +324,8 @@ async fn a_node_that_is_shut_is_held_in_no_process_once_that_is_answered() {
             closing: Some(closing),
         };
         world.network().close_node(by("ops/it", request)).await.unwrap();
-        let hold = pb::HoldPromiseRequest {
-            request_id: v7().to_string(),
-            method: contract::r#type::v1::Method::Pickup.into(),
-            node_id: "lon-1".to_owned(),
-            lines: crate::support::cart(&[("A", 1)]),
-            ttl: None,
-        };
-        let refused = other.clone().hold_promise(by("channel/web", hold)).await.unwrap_err();
+        let request = by("channel/web", hold("lon-1", &[("A", 1)]));
+        let refused = other.clone().hold_promise(request).await.unwrap_err();
         assert_eq!(reason(&refused), "NODE_CLOSED");
         assert_eq!(world.taken().await, 0);
     }

@@ -1,6 +1,7 @@
 //! Promises: what is offered and why not, and the life of a token that holds stock and capacity.
 
 use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::get_sourcing_decision_request::Key;
 use contract::r#type::v1 as common;
 use domain::id::OrderId;
 use futures_util::future::join_all;
@@ -9,7 +10,7 @@ use test_world::wire::place;
 use test_world::{at, by, minutes, reason, stamp, v7};
 use tonic::Code;
 
-use crate::support::{World, cart, hold, promises, store, worlds};
+use crate::support::{World, cart, group, hold, option, promises, reservations, store, worlds};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -44,7 +45,8 @@ async fn ask(world: &World, request: pb::GetPromiseRequest) -> pb::GetPromiseRes
 }
 
 fn reservation(promise: &pb::Promise) -> String {
-    promise.promise_token.replace("prm_", "rsv_")
+    let [only] = reservations(promise).try_into().unwrap();
+    only
 }
 
 fn extend(promise: &pb::Promise, until: jiff::Timestamp) -> pb::ExtendPromiseRequest {
@@ -141,7 +143,7 @@ async fn every_bad_field_of_a_cart_is_named() {
     let nothing = pb::HoldPromiseRequest { request_id: v7().to_string(), ..Default::default() };
     let refused = world.promises().hold_promise(by(SHOPPER, nothing)).await.unwrap_err();
     let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
-    assert_eq!(fields, ["method", "node_id", "lines"]);
+    assert_eq!(fields, ["lines", "groups"]);
     let odd_id = pb::HoldPromiseRequest { request_id: "1".to_owned(), ..hold("lon-1", &[("A", 1)]) };
     let refused = world.promises().hold_promise(by(SHOPPER, odd_id)).await.unwrap_err();
     assert_eq!(server::status::violations(&refused)[0].field, "request_id");
@@ -154,7 +156,7 @@ async fn a_hold_takes_stock_and_capacity_under_one_token() {
         assert_eq!(promise.state(), pb::PromiseState::Live);
         assert_eq!(promise.expire_time, Some(stamp(at("2026-01-12T10:15:00Z"))));
         assert_eq!(promise.lines, cart(&[("A", 3)]));
-        assert_eq!(promise.option.as_ref().unwrap().node_id, "lon-1");
+        assert_eq!(option(&promise).node_id, "lon-1");
         assert_eq!(get(&world, &promise).await, promise);
         assert_eq!(world.inventory.reserved("lon-1", "A"), 3);
         assert_eq!(world.taken().await, 1);
@@ -175,7 +177,9 @@ async fn the_same_request_many_times_at_once_has_one_effect() {
                 }
             });
         let answers = join_all(calls).await;
-        assert!(answers.iter().all(|answer| *answer == answers[0]));
+        for answer in &answers {
+            assert_eq!(*answer, answers[0]);
+        }
         assert_eq!((world.inventory.held(), world.taken().await), (1, 1));
         let other_body = pb::HoldPromiseRequest { lines: cart(&[("A", 4)]), ..request.clone() };
         assert_eq!(reason(&refused(&world, other_body).await), "REQUEST_ID_REUSED");
@@ -218,8 +222,8 @@ async fn a_hold_that_can_not_be_says_why() {
     for world in two_stores().await {
         let no = refused(&world, hold("lon-9", &[("A", 1)])).await;
         assert_eq!((no.code(), reason(&no).as_str()), (Code::FailedPrecondition, "UNKNOWN_NODE"));
-        let express =
-            pb::HoldPromiseRequest { method: common::Method::Express.into(), ..hold("lon-1", &[("A", 1)]) };
+        let express = pb::CartGroup { method: common::Method::Express.into(), ..group(1, "lon-1") };
+        let express = pb::HoldPromiseRequest { groups: vec![express], ..hold("lon-1", &[("A", 1)]) };
         assert_eq!(reason(&refused(&world, express).await), "METHOD_NOT_OFFERED");
         let long = pb::HoldPromiseRequest { ttl: Some(minutes(61)), ..hold("lon-1", &[("A", 1)]) };
         assert_eq!(server::status::violations(&refused(&world, long.clone()).await)[0].field, "ttl");
@@ -356,7 +360,8 @@ async fn a_process_that_does_not_know_how_full_a_node_is_finds_the_free_slot() {
             held(&world, &hold("lon-1", &[("A", 1)])).await;
         }
         let eighth = promises(&another).hold_promise(by(SHOPPER, hold("lon-1", &[("A", 1)]))).await.unwrap();
-        let option = eighth.into_inner().promise.unwrap().option.unwrap();
+        let eighth = eighth.into_inner().promise.unwrap();
+        let option = option(&eighth);
         assert_eq!(option.window.unwrap().start_time, Some(stamp(at("2026-01-12T17:30:00Z"))));
     }
 }
@@ -405,22 +410,22 @@ async fn the_decision_behind_a_promise_can_be_read_back() {
         let order = OrderId::new(v7());
         let mut client = world.promises();
         client.confirm_promise(by(ORDERS, confirm(&promise, order))).await.unwrap();
-        let by_order = pb::GetSourcingDecisionRequest {
-            key: Some(pb::get_sourcing_decision_request::Key::OrderId(order.to_string())),
-        };
-        let decision = client.get_sourcing_decision(by("ops/1", by_order)).await.unwrap();
-        let decision = decision.into_inner().decision.unwrap();
+        let by_order = pb::ListSourcingDecisionsRequest { order_id: order.to_string() };
+        let decisions = client.list_sourcing_decisions(by("ops/1", by_order)).await.unwrap();
+        let [decision] = decisions.into_inner().decisions.try_into().unwrap();
+        assert_eq!(decision.fulfillment_id, promise.legs[0].fulfillment_id);
         assert_eq!(decision.chosen_node_id, "lon-1");
         assert_eq!(decision.order_id, order.to_string());
         assert_eq!(decision.rule_version, fulfillment::SourcingConfig::default().version);
         let nodes: Vec<&str> = decision.candidates.iter().map(|c| c.node_id.as_str()).collect();
         assert_eq!(nodes, ["lon-1", "lon-2"]);
         assert!(decision.candidates[0].parts.contains_key("distance"));
-        let by_id = pb::GetSourcingDecisionRequest {
-            key: Some(pb::get_sourcing_decision_request::Key::DecisionId(promise.decision_id)),
-        };
-        let same = client.get_sourcing_decision(by("ops/1", by_id)).await.unwrap().into_inner();
-        assert_eq!(same.decision.unwrap(), decision);
+        let leg = promise.legs[0].fulfillment_id.clone();
+        for key in [Key::DecisionId(leg.replace("ful_", "src_")), Key::FulfillmentId(leg)] {
+            let by_id = pb::GetSourcingDecisionRequest { key: Some(key) };
+            let same = client.get_sourcing_decision(by("ops/1", by_id)).await.unwrap().into_inner();
+            assert_eq!(same.decision.unwrap(), decision);
+        }
     }
 }
 

@@ -342,7 +342,7 @@ async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores()
         deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
         held(&world).await;
         let mut tx = world.db.begin().await.unwrap();
-        tx.execute("UPDATE promises SET method = 'ODD' WHERE state = 'LIVE'", db::params![]).await.unwrap();
+        tx.execute("UPDATE promises SET body = body_hash WHERE state = 'LIVE'", db::params![]).await.unwrap();
         tx.commit().await.unwrap();
         world.pass(SignedDuration::from_mins(20));
         assert!(world.service.run_due(world.clock.business()).await.is_err());

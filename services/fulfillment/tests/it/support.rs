@@ -103,7 +103,7 @@ impl World {
 
     /// Orders taken in all slots.
     pub(crate) async fn taken(&self) -> i64 {
-        self.slots().await.values().sum()
+        self.count("SELECT CAST(COALESCE(SUM(used), 0) AS BIGINT) AS n FROM capacity_slots").await
     }
 }
 
@@ -139,9 +139,29 @@ pub(crate) fn cart(lines: &[(&str, i64)]) -> Vec<pb::CartLine> {
 pub(crate) fn hold(node: &str, lines: &[(&str, i64)]) -> pb::HoldPromiseRequest {
     pb::HoldPromiseRequest {
         request_id: fresh(),
-        method: common::Method::Pickup.into(),
-        node_id: node.to_owned(),
         lines: cart(lines),
+        groups: vec![group(1, node)],
         ttl: None,
     }
+}
+
+/// The whole cart, or what is named later, to be picked up at a node; without a name the platform chooses.
+pub(crate) fn group(number: u32, node: &str) -> pb::CartGroup {
+    pb::CartGroup {
+        group: number,
+        method: common::Method::Pickup.into(),
+        node_id: node.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// What the only leg of a promise offers.
+pub(crate) fn option(promise: &pb::Promise) -> &pb::PromiseOption {
+    assert_eq!(promise.legs.len(), 1);
+    promise.legs[0].option.as_ref().unwrap()
+}
+
+/// The reservations of a promise, one for each leg.
+pub(crate) fn reservations(promise: &pb::Promise) -> Vec<String> {
+    promise.legs.iter().map(|leg| leg.fulfillment_id.replace("ful_", "rsv_")).collect()
 }

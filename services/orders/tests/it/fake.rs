@@ -6,7 +6,7 @@ use std::ops::Deref;
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1::{StoredEvent, Window};
-use domain::id::{PromiseToken, Uuid};
+use domain::id::{FulfillmentId, PromiseToken, Uuid};
 use domain::time::{after_ms, from_parts};
 use server::{Reason, Violation};
 use test_world::{stamp, v7};
@@ -147,20 +147,26 @@ impl Books {
         self.granted()?;
         let (now, token) = (self.clock.business(), v7());
         let window = Window { start_time: Some(stamp(after_ms(now, 3_600_000))), end_time: None };
-        let promise = pb::Promise {
-            promise_token: PromiseToken::new(token).to_string(),
-            state: if self.ends_at_once { pb::PromiseState::Expired } else { pb::PromiseState::Live }.into(),
+        let leg = |group: &pb::CartGroup| pb::PromiseLeg {
+            fulfillment_id: FulfillmentId::new(token).to_string(),
+            group: group.group,
             option: Some(pb::PromiseOption {
-                method: request.method,
-                node_id: request.node_id.clone(),
+                method: group.method,
+                node_id: group.node_id.clone(),
                 node_name: "a shop".to_owned(),
                 window: Some(window),
                 distance_m: 0,
             }),
+            lines: group.lines.clone(),
+            places: Vec::new(),
+        };
+        let promise = pb::Promise {
+            promise_token: PromiseToken::new(token).to_string(),
+            state: if self.ends_at_once { pb::PromiseState::Expired } else { pb::PromiseState::Live }.into(),
+            legs: request.groups.iter().map(leg).collect(),
             lines: request.lines.clone(),
             expire_time: Some(stamp(after_ms(now, request.ttl.unwrap().seconds * 1_000))),
             create_time: Some(stamp(now)),
-            decision_id: String::new(),
         };
         self.by_request.insert(request.request_id.clone(), token);
         self.promises.insert(token, promise.clone());

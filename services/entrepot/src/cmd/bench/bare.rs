@@ -153,20 +153,25 @@ impl Bare {
 
     async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid) -> db::Result<()> {
         tx.execute(
-            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, method, node_id, activity,
-                    capacity_held, ready_at, keep_until, lines, decision, created_at, expires_at, order_id)
-             VALUES ($1, $1, $2, $3, 'LIVE', 1, 'PICKUP', $4, 'PICKUP', (1 = 0), $5, $5, $6, $7, $5, $8, $9)",
+            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, body, created_at, expires_at,
+                    order_id)
+             VALUES ($1, $1, $2, $3, 'LIVE', 1, $4, $5, $6, $7)",
             params![
                 token,
                 vec![0_u8; 32],
                 ACTOR,
-                NODE,
-                self.now,
                 vec![0_u8; 48],
-                vec![0_u8; 96],
+                self.now,
                 self.now + 3_600_000_000,
                 order
             ],
+        )
+        .await?;
+        tx.execute(
+            "INSERT INTO promise_legs (fulfillment_id, token, leg_no, group_no, method, node_id, ready_at, keep_until,
+                    body, decision)
+             VALUES ($1, $1, 1, 1, 'PICKUP', $2, $3, $3, $4, $5)",
+            params![token, NODE, self.now, vec![0_u8; 64], vec![0_u8; 96]],
         )
         .await?;
         Ok(())

@@ -84,9 +84,13 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
     let fulfillment = if rng.bool() {
         let hold = ful::HoldPromiseRequest {
             request_id: fresh(rng),
-            method: option.method,
-            node_id: option.node_id,
             lines: cart,
+            groups: vec![ful::CartGroup {
+                group: 1,
+                method: option.method,
+                node_id: option.node_id,
+                ..ful::CartGroup::default()
+            }],
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
