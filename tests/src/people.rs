@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use contract::fulfillment::v1 as ful;
+use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::orders::v1 as ord;
 use contract::r#type::v1::Method;
 use entrepot::clients::money;
+use test_world::{PATIENCE, eventually, fresh};
 use tonic::{Code, Status};
 
-use crate::world::{PATIENCE, People, fresh};
+use crate::world::People;
 
 /// An order of `lines` (SKU, pieces, price of a piece in cents) for pickup at `node_id`, paid by card.
 pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderRequest {
@@ -89,15 +91,11 @@ impl People {
 
     /// The order once `ready` says so.
     pub async fn order_when(&self, order_id: &str, ready: impl Fn(&ord::Order) -> bool) -> ord::Order {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        eventually(async || {
             let order = self.order(order_id).await;
-            if ready(&order) {
-                return order;
-            }
-            assert!(Instant::now() < deadline, "the order did not get there: {order:#?}");
-            pause().await;
-        }
+            if ready(&order) { Ok(order) } else { Err(format!("the order did not get there: {order:#?}")) }
+        })
+        .await
     }
 
     /// Pays an order that was placed unpaid.
@@ -109,96 +107,16 @@ impl People {
 
     /// The newest fulfillment order of an order, once the store has it.
     pub async fn work_of(&self, order_id: &str) -> ful::FulfillmentOrder {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let key = ful::get_fulfillment_order_request::Key::OrderId(order_id.to_owned());
-            let request = ful::GetFulfillmentOrderRequest { key: Some(key) };
-            match self.clients.work.clone().get_fulfillment_order(request).await {
-                Ok(found) => return found.into_inner().fulfillment_order.unwrap_or_default(),
-                Err(status) => assert!(
-                    status.code() == Code::NotFound && Instant::now() < deadline,
-                    "the store does not get its order: {status:?}"
-                ),
-            }
-            pause().await;
-        }
-    }
-
-    /// The store takes the work.
-    pub async fn accept(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
-        let request =
-            ful::AcceptWorkRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
-        let answer = self.clients.work.clone().accept_work(request).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
-    }
-
-    /// Somebody begins to pick.
-    pub async fn start(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
-        let request =
-            ful::StartPickingRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
-        let answer = self.clients.work.clone().start_picking(request).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
-    }
-
-    /// Picks (line, picked, short); what is short was not found.
-    pub async fn pick(
-        &self,
-        fulfillment_id: &str,
-        lines: &[(u32, i64, i64)],
-    ) -> Result<ful::FulfillmentOrder, Status> {
-        let lines = lines.iter().map(|(line, picked, short)| ful::PickLine {
-            line: *line,
-            picked: *picked,
-            short: *short,
-            short_reason: i32::from(if *short > 0 {
-                ful::ShortReason::NotFound
-            } else {
-                ful::ShortReason::Unspecified
-            }),
-        });
-        let request = ful::PickLinesRequest {
-            request_id: fresh(),
-            fulfillment_id: fulfillment_id.to_owned(),
-            lines: lines.collect(),
-        };
-        let answer = self.clients.work.clone().pick_lines(request).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
-    }
-
-    /// Everything picked waits for the customer.
-    pub async fn ready(&self, fulfillment_id: &str) -> Result<ful::FulfillmentOrder, Status> {
-        let request =
-            ful::MarkReadyRequest { request_id: fresh(), fulfillment_id: fulfillment_id.to_owned() };
-        let answer = self.clients.work.clone().mark_ready(request).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+        eventually(async || match self.get(Key::OrderId(order_id.to_owned())).await {
+            Err(status) if status.code() == Code::NotFound => Err(status),
+            found => Ok(found.expect("the store gets its order")),
+        })
+        .await
     }
 
     /// A new pickup code.
     pub async fn code(&self, order_id: &str) -> String {
-        let request = ful::IssuePickupCodeRequest { request_id: fresh(), order_id: order_id.to_owned() };
-        let answer = self.clients.work.clone().issue_pickup_code(request).await.expect("a code is issued");
-        answer.into_inner().code
-    }
-
-    /// Hands goods over against a code: (line, pieces), none = all that is ready.
-    pub async fn hand_over(
-        &self,
-        fulfillment_id: &str,
-        code: &str,
-        lines: &[(u32, i64)],
-    ) -> Result<ful::FulfillmentOrder, Status> {
-        let lines =
-            lines.iter().map(|(line, quantity)| ful::HandOverLine { line: *line, quantity: *quantity });
-        let request = ful::HandOverRequest {
-            request_id: fresh(),
-            fulfillment_id: fulfillment_id.to_owned(),
-            code: code.to_owned(),
-            lines: lines.collect(),
-            collector: i32::from(ful::CollectorKind::Buyer),
-            collector_ref: String::new(),
-        };
-        let answer = self.clients.work.clone().hand_over(request).await?;
-        Ok(answer.into_inner().fulfillment_order.unwrap_or_default())
+        self.issue_code(order_id).await.expect("a code is issued")
     }
 
     /// Cancels pieces (line, pieces), none = all that can be.

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::Topic;
 use db::testing::OwnDatabase;
@@ -14,6 +14,7 @@ use db::{Db, Options, Row};
 use entrepot::clients::Clients;
 use entrepot::exit::Class;
 use tempfile::TempDir;
+use test_world::{eventually, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use uuid::Uuid;
 
@@ -26,9 +27,6 @@ pub const SERVICES: [&str; 3] = ["inventory", "fulfillment", "orders"];
 
 /// The variable that names a Kafka.
 const KAFKA: &str = "ENTREPOT_TEST_KAFKA";
-
-/// How long a process may take to become ready, or the platform to come to rest.
-const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The broker of the test run; none where tests are to be skipped for want of one.
 pub fn broker() -> Option<String> {
@@ -234,20 +232,19 @@ impl Processes {
 
     /// Waits until the process takes calls.
     pub async fn until_ready(&mut self, service: &'static str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.is_ready(service).await {
+        eventually(async || {
+            if self.is_ready(service).await {
+                return Ok(());
+            }
             if self.exit_code(service) == Some(i32::from(Class::Broker.code())) {
                 // The broker was too busy to make topics in time; its supervisor starts it again.
                 self.spawn(service, None);
             }
-            let died = self.has_died(service);
-            assert!(
-                !died && Instant::now() < deadline,
-                "{service} is not ready: {}",
-                self.last_words(service)
-            );
-            clock::Clock::system().pause(Duration::from_millis(50)).await;
-        }
+            let instead = format!("{service} is not ready: {}", self.last_words(service));
+            assert!(!self.has_died(service), "{instead}");
+            Err(instead)
+        })
+        .await;
     }
 
     async fn is_ready(&self, service: &str) -> bool {
@@ -273,15 +270,11 @@ impl Processes {
 
     /// Waits until a metric of a process is there and as wanted.
     pub async fn metric_when(&self, service: &str, name: &str, wanted: impl Fn(f64) -> bool) -> f64 {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        eventually(async || {
             let value = self.metric(service, name).await;
-            if let Some(value) = value.filter(|value| wanted(*value)) {
-                return value;
-            }
-            assert!(Instant::now() < deadline, "{name} of {service} stays {value:?}");
-            clock::Clock::system().pause(Duration::from_millis(200)).await;
-        }
+            value.filter(|value| wanted(*value)).ok_or(format!("{name} of {service} stays {value:?}"))
+        })
+        .await
     }
 
     /// Somebody who calls each service at its own process.
@@ -292,17 +285,16 @@ impl Processes {
         let mut clients = at("fulfillment");
         clients.orders = at("orders").orders;
         clients.inventory = at("inventory").inventory;
-        People { clients }
+        People::with(clients)
     }
 
     /// Waits until every event is published and applied by every consumer, and no task is left.
     pub async fn settle(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Some(rest) = rest::on_its_way(&self.tables).await {
-            let parked = self.parked().await;
-            assert!(Instant::now() < deadline, "still on its way: {rest}; {parked} events are parked");
-            clock::Clock::system().pause(Duration::from_millis(20)).await;
-        }
+        eventually(async || match rest::on_its_way(&self.tables).await {
+            Some(rest) => Err(format!("still on its way: {rest}; {} events are parked", self.parked().await)),
+            None => Ok(()),
+        })
+        .await;
     }
 
     /// Lets time pass, and everything that falls due in it happen: whatever waits for a moment was begun so much earlier.
@@ -314,11 +306,7 @@ impl Processes {
             tx.execute(sql, db::params![micros]).await.expect("it is written");
         }
         tx.commit().await.expect("it is written");
-        let deadline = Instant::now() + PATIENCE;
-        while self.overdue().await > 0 {
-            assert!(Instant::now() < deadline, "what is due is not done");
-            clock::Clock::system().pause(Duration::from_millis(20)).await;
-        }
+        until("what is due is done", async || self.overdue().await == 0).await;
         self.settle().await;
     }
 

@@ -1,20 +1,20 @@
 //! A platform in this process, with a small retailer on it.
 
-use std::time::{Duration, Instant};
+use std::ops::Deref;
 
 use clock::Clock;
 use contract::fulfillment::v1 as ful;
-use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
 use contract::inventory::v1 as inv;
-use contract::r#type::v1::{Method, Place};
 use db::testing::OwnDatabase;
 use db::{Db, Options};
-use entrepot::clients::{Clients, timestamp};
+use entrepot::clients::{Caller, Clients, timestamp};
 use entrepot::compose::Platform;
 use entrepot::config::{BusKind, Config, Service};
 use entrepot::exit::Class;
 use tempfile::TempDir;
-use uuid::Uuid;
+use test_world::wire::place;
+pub use test_world::{PATIENCE, fresh};
+use test_world::{Staff, eventually, minutes, until};
 
 use crate::broker_path::BrokerPath;
 use crate::processes::{broker, fresh_prefix};
@@ -23,9 +23,6 @@ use crate::rest;
 
 /// The node of most tests: open day and night.
 pub const NODE: &str = "sha-01";
-
-/// How long anything may take before a test gives up. No test asserts on time.
-pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A platform of one test.
 pub struct World {
@@ -155,11 +152,7 @@ impl World {
 
     /// Waits until no event is on its way.
     pub async fn settle(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.is_at_rest().await {
-            assert!(Instant::now() < deadline, "events were still on their way after {PATIENCE:?}");
-            self.platform.clock().pause(Duration::from_millis(1)).await;
-        }
+        until("no event is on its way", async || self.is_at_rest().await).await;
     }
 
     /// The local bus knows by itself what is not applied yet; on Kafka only the tables know.
@@ -201,43 +194,53 @@ impl World {
         let database = self.database.expect("PostgreSQL counts deadlocks, a file has none");
         let alone = Options { max_connections: 1, ..Options::default() };
         let db = Db::open(&database.url(), &alone).await.expect("the database opens");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        eventually(async || {
             let mut tx = db.begin().await.expect("the database can be asked");
             let row = tx.fetch_one(DEADLOCKS, Vec::new()).await.expect("it counts");
             // A connection tells what it counted when it ends.
-            if row.get::<i64>("others").expect("a number") == 0 {
-                return row.get("deadlocks").expect("a number");
-            }
-            assert!(Instant::now() < deadline, "the platform keeps its connections");
-            drop(tx);
-            Clock::system().pause(Duration::from_millis(20)).await;
-        }
+            let others: i64 = row.get("others").expect("a number");
+            let deadlocks = row.get("deadlocks").expect("a number");
+            if others == 0 { Ok(deadlocks) } else { Err(format!("the platform keeps {others} connections")) }
+        })
+        .await
     }
 }
 
 /// A broker may be too busy to make topics in time: it is asked again.
 async fn start(config: Config, clock: Clock) -> Platform {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match Platform::start(config.clone(), clock.clone()).await {
-            Err(exit) if exit.class == Class::Broker && Instant::now() < deadline => {}
-            started => return started.expect("the platform starts"),
-        }
-    }
+    eventually(async || match Platform::start(config.clone(), clock.clone()).await {
+        Err(exit) if exit.class == Class::Broker => Err(exit),
+        started => Ok(started.expect("the platform starts")),
+    })
+    .await
 }
 
-/// Somebody who calls the platform.
+/// Somebody who calls the platform. The platform says who may do what the staff of a store do.
 #[derive(Clone)]
 pub struct People {
     /// The services.
     pub clients: Clients,
+    staff: Staff<Caller>,
+}
+
+impl Deref for People {
+    type Target = Staff<Caller>;
+
+    fn deref(&self) -> &Staff<Caller> {
+        &self.staff
+    }
 }
 
 impl People {
     /// Somebody called `actor` at the platform at `address`.
     pub fn new(address: &str, actor: &str) -> Self {
-        Self { clients: Clients::new(address, actor).expect("a test names an address and an actor") }
+        Self::with(Clients::new(address, actor).expect("a test names an address and an actor"))
+    }
+
+    /// Somebody with these clients.
+    pub fn with(clients: Clients) -> Self {
+        let staff = Staff { client: clients.work.clone(), node: NODE.to_owned() };
+        Self { clients, staff }
     }
 
     /// Makes a store that is open day and night.
@@ -289,34 +292,9 @@ impl People {
 
 /// A store that never closes.
 pub fn always_open(node_id: &str) -> ful::Node {
-    const DAYS: [DayOfWeek; 7] = [
-        DayOfWeek::Monday,
-        DayOfWeek::Tuesday,
-        DayOfWeek::Wednesday,
-        DayOfWeek::Thursday,
-        DayOfWeek::Friday,
-        DayOfWeek::Saturday,
-        DayOfWeek::Sunday,
-    ];
-    let hours = DAYS.iter().map(|day| ful::OpeningHours {
-        day: i32::from(*day),
-        open_time: Some(TimeOfDay::default()),
-        close_time: Some(TimeOfDay { hours: 24, ..TimeOfDay::default() }),
-    });
     ful::Node {
-        node_id: node_id.to_owned(),
-        name: format!("Store {node_id}"),
-        kind: i32::from(ful::NodeKind::Store),
-        place: Some(Place { point: Some(LatLng { latitude: 31.23, longitude: 121.47 }) }),
-        time_zone: "Asia/Shanghai".to_owned(),
-        methods: vec![i32::from(Method::Pickup)],
-        hours: hours.collect(),
-        preparation: Some(prost_types::Duration { seconds: 1_800, nanos: 0 }),
-        ..ful::Node::default()
+        place: Some(place(31.23, 121.47)),
+        preparation: Some(minutes(30)),
+        ..test_world::node(node_id, "Asia/Shanghai", 0, 24)
     }
-}
-
-/// A request id that nobody used before.
-pub fn fresh() -> String {
-    Uuid::new_v4().to_string()
 }

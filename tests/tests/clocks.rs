@@ -3,25 +3,17 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use clock::Clock;
 use contract::orders::v1 as ord;
 use domain::time::after_ms;
 use entrepot::config::Service;
-use flows::people::{order_at, pause, unpaid};
+use flows::people::{order_at, unpaid};
 use flows::processes::binary;
-use flows::world::{NODE, PATIENCE, World};
+use flows::world::{NODE, World};
+use test_world::until;
 
 const HOUR: i64 = 3_600_000_000;
-
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        pause().await;
-    }
-}
 
 /// Until another process may, or may not, take over what is due in orders.
 async fn until_free(world: &World, free: bool) {
@@ -30,11 +22,7 @@ async fn until_free(world: &World, free: bool) {
         let mut tx = db.read().await.expect("the database answers");
         bus::lease::is_held(&mut tx, "timers").await.expect("the database answers")
     };
-    let deadline = Instant::now() + PATIENCE;
-    while is_held().await == free {
-        assert!(Instant::now() < deadline, "never: the lease of the timers is free: {free}");
-        pause().await;
-    }
+    until(&format!("the lease of the timers is free: {free}"), async || is_held().await != free).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,16 +39,16 @@ async fn a_leaping_clock_ends_nothing_and_its_return_goes_on() {
     let order = web.place(unpaid(order_at(NODE, &[("TEA", 2, 500)]))).await;
     let placed = clock.business();
     shift.store(HOUR, Ordering::SeqCst);
-    until("the leap is seen", || clock.leap().is_some()).await;
+    until("the leap is seen", async || clock.leap().is_some()).await;
     assert!(clock.business().as_microsecond() - placed.as_microsecond() < HOUR / 12, "time did not leap");
     let paused = || world.platform.paused(Service::Orders).is_some();
-    until("the timers wait for the clock", paused).await;
+    until("the timers wait for the clock", async || paused()).await;
     until_free(&world, true).await;
     world.settle().await;
     assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 2);
     shift.store(0, Ordering::SeqCst);
-    until("the clock is back", || clock.leap().is_none()).await;
+    until("the clock is back", async || clock.leap().is_none()).await;
     until_free(&world, false).await;
     let paid = web.pay(&order).await;
     web.order_when(&paid.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;
@@ -79,17 +67,18 @@ async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
     let (ops, web) = (world.clients("ops/test"), world.clients("channel/web"));
     ops.stock(NODE, &[("TEA", 9)]).await;
     shift.store(-HOUR, Ordering::SeqCst);
-    until("the leap is seen", || clock.leap().is_some()).await;
+    until("the leap is seen", async || clock.leap().is_some()).await;
     let mut orders = Vec::new();
     for _ in 0..4 {
         orders.push(web.place(unpaid(order_at(NODE, &[("TEA", 1, 500)]))).await);
     }
     let why = || world.platform.paused(Service::Orders).unwrap_or_default();
-    until("the timers wait for the clock", || why().contains("the clock of this machine leapt back")).await;
+    until("the timers wait for the clock", async || why().contains("the clock of this machine leapt back"))
+        .await;
     let due = after_ms(clock.business(), 1_100);
-    until("all are due", || clock.business() > due).await;
+    until("all are due", async || clock.business() > due).await;
     shift.store(0, Ordering::SeqCst);
-    until("the timers wait for an operator", || why().contains("more than 2 are due at once")).await;
+    until("the timers wait for an operator", async || why().contains("more than 2 are due at once")).await;
     for order in &orders {
         assert_eq!(web.order(&order.order_id).await.status(), ord::OrderStatus::Placed);
     }
@@ -108,7 +97,7 @@ async fn what_is_due_waits_for_the_clock_and_a_surge_waits_for_an_operator() {
     for order in &orders {
         web.order_when(&order.order_id, |order| order.status() != ord::OrderStatus::Placed).await;
     }
-    until("the timers go on", || world.platform.paused(Service::Orders).is_none()).await;
+    until("the timers go on", async || world.platform.paused(Service::Orders).is_none()).await;
     world.stop().await;
 }
 

@@ -3,16 +3,17 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::Topic;
 use contract::orders::v1 as ord;
 use db::testing::own_database;
 use entrepot::clients::Clients;
 use flows::broker_path::BrokerPath;
-use flows::people::{order_at, pause};
+use flows::people::order_at;
 use flows::processes::{Processes, binary, broker, fetch, free_port, fresh_prefix};
 use flows::world::{NODE, PATIENCE, People};
+use test_world::until;
 
 use crate::log;
 
@@ -164,11 +165,7 @@ async fn the_demo_listens_on_the_given_ports_and_goes_on_at_its_rate() {
     let (demo, listen, admin) = demo(data.path(), "20");
     let ready = fetch(&admin, "/readyz").await.unwrap_or_default();
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
-    let deadline = Instant::now() + PATIENCE;
-    while placed(&admin).await <= 30 {
-        assert!(Instant::now() < deadline, "no more orders than the table shows");
-        pause().await;
-    }
+    until("there are more orders than the table shows", async || placed(&admin).await > 30).await;
     let clients = Clients::new(&format!("http://{listen}"), "ops/test").expect("an address");
     let request = ord::ListOrdersRequest { page_size: 1, ..Default::default() };
     let page = clients.orders.clone().list_orders(request).await.expect("it serves").into_inner();
@@ -206,12 +203,11 @@ async fn a_platform_starts_without_the_broker_and_makes_its_topics_when_that_is_
     let ops = People::new(&format!("http://{listen}"), "ops/test");
     ops.put_node(NODE).await;
     way.proxy.heal();
-    let deadline = Instant::now() + PATIENCE;
-    let works = |page: &str| page.contains("topics: ok in place") && page.contains("broker: ok connected");
-    while !works(&fetch(&admin, "/readyz").await.expect("it answers")) {
-        assert!(Instant::now() < deadline, "never: the topics are in place");
-        pause().await;
-    }
+    until("the topics are in place", async || {
+        let page = fetch(&admin, "/readyz").await.expect("it answers");
+        page.contains("topics: ok in place") && page.contains("broker: ok connected")
+    })
+    .await;
     ops.stock(NODE, &[("TEA", 1)]).await;
     let order = web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
     web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Confirmed).await;

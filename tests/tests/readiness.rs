@@ -1,18 +1,19 @@
 //! What `/readyz` and `/metrics` say when something is wrong, end to end.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bus::Topic;
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use entrepot::config::{Config, Service};
-use flows::people::{order_at, pause};
+use flows::people::order_at;
 use flows::processes::{Processes, fetch};
-use flows::world::{NODE, PATIENCE, World};
+use flows::world::{NODE, World};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use test_world::{eventually, until};
 use tonic::Code;
 
 /// The readiness page of a platform in this process.
@@ -77,12 +78,11 @@ async fn a_full_disk_is_an_outage(world: World, fill: &[&'static str], room: &[&
     web.order_when(&before.order_id, |order| order.status() == ord::OrderStatus::InFulfillment).await;
     assert_eq!(parked(&world).await, 0, "no event was given up");
     // it is believed after 5 s without a failure: small writes may have found room before
-    let deadline = Instant::now() + PATIENCE;
-    while !is_ready(&readiness(&world).await) {
-        assert!(Instant::now() < deadline, "never ready again");
+    until("it is ready again", async || {
         web.insist(one()).await.expect("orders are placed again");
-        world.platform.clock().pause(Duration::from_millis(100)).await;
-    }
+        is_ready(&readiness(&world).await)
+    })
+    .await;
     world.settle().await;
     ops.audit().await;
     world.stop().await;
@@ -112,15 +112,11 @@ async fn a_full_disk_under_postgres_is_an_outage_that_the_page_names() {
 
 /// The readiness page of a process once it says so.
 async fn page_when(processes: &Processes, service: &str, says: impl Fn(&str) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    eventually(async || {
         let page = processes.ask(service, "/readyz").await.unwrap_or_default();
-        if says(&page) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{service} never says so: {page}");
-        pause().await;
-    }
+        if says(&page) { Ok(()) } else { Err(format!("{service} says {page}")) }
+    })
+    .await;
 }
 
 /// Removes all records of a topic, as a retention does while a reader is away.
@@ -168,17 +164,11 @@ async fn the_page_says_how_old_the_stock_view_is_and_what_happened_to_the_log() 
     page_when(&processes, "orders", |page| page.contains("event log: ok in place")).await;
     let read = "SELECT CAST(COALESCE(SUM(next_offset), 0) AS BIGINT) AS n FROM orders.log_positions
                  WHERE topic = 'entrepot.fulfillment.v1'";
-    let deadline = Instant::now() + PATIENCE;
-    while processes.count(read).await == 0 {
-        assert!(Instant::now() < deadline, "orders writes down what it has read");
-        pause().await;
-    }
+    until("orders writes down what it has read", async || processes.count(read).await > 0).await;
     processes.kill("orders");
     store.accept(&work.fulfillment_id).await.expect("accepted");
-    while processes.count("SELECT COUNT(*) AS n FROM fulfillment.outbox").await > 0 {
-        assert!(Instant::now() < deadline, "the event is published");
-        pause().await;
-    }
+    let unsent = "SELECT COUNT(*) AS n FROM fulfillment.outbox";
+    until("the event is published", async || processes.count(unsent).await == 0).await;
     cut_log(&processes, Topic::Fulfillment).await;
     processes.spawn("orders", None);
     processes.until_ready("orders").await;

@@ -1,12 +1,13 @@
 //! The call around the message: deadlines, headers, paths, compression, who is calling.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use contract::orders::v1 as ord;
 use flows::world::PATIENCE;
 use http::{HeaderValue, StatusCode};
 use prost::Message as _;
+use test_world::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::{Code, Status};
 
@@ -186,10 +187,7 @@ async fn requests_that_no_library_would_send_reach_no_handler() {
     assert!(plain.starts_with(b"HTTP/1.1 4"), "{:?}", String::from_utf8_lossy(&plain));
     // The same without a fault is an order: the ones above were refused for their faults.
     by_hand(&port, &request_by_hand(&good, &place())).await;
-    let deadline = Instant::now() + PATIENCE;
-    while Census::of(&ops).await.orders.is_empty() {
-        assert!(Instant::now() < deadline, "no order by hand");
-    }
+    until("there is an order by hand", async || !Census::of(&ops).await.orders.is_empty()).await;
     world.stop().await;
 }
 
