@@ -233,8 +233,8 @@ pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<H
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
-    // Read first: with the promise go its legs and places. One that ended meanwhile is not deleted, and whoever ended it has
-    // given its capacity back.
+    // Read first: with the promise go its legs and places. One that ended meanwhile is not deleted: its capacity was
+    // given back when it ended.
     let held = promise_leg::held_places(tx, tokens).await?;
     let rows = tx
         .batch_fetch(
