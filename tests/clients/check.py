@@ -74,7 +74,7 @@ def basket():
         "payment_terms": "PAYMENT_TERMS_PREPAID",
         "tax_included": True,
         "total": gbp(15),
-        "destination": {"method": "METHOD_PICKUP", "node_id": NODE},
+        "groups": [{"method": "METHOD_PICKUP", "node_id": NODE}],
     }
 
 

@@ -55,7 +55,7 @@ def place(orders, count):
                 "payment_terms": "PAYMENT_TERMS_PREPAID",
                 "tax_included": True,
                 "total": gbp(4),
-                "destination": {"method": "METHOD_PICKUP", "node_id": NODE},
+                "groups": [{"method": "METHOD_PICKUP", "node_id": NODE}],
             }
             ids[mine] = orders.call(f"{ORDERS}/PlaceOrder", CHANNEL, body, deadline_s=60)["order"]["order_id"]
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use contract::fulfillment::v1 as ful;
 use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::Method;
+use contract::r#type::v1::{LineQuantity, Method};
 use entrepot::clients::money;
 use test_world::{PATIENCE, eventually, fresh};
 use tonic::{Code, Status};
@@ -23,6 +23,7 @@ pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderReq
         unit_price: cents(*price),
         discount: None,
         tax: None,
+        line: 0,
     };
     ord::PlaceOrderRequest {
         request_id: fresh(),
@@ -41,11 +42,23 @@ pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderReq
         payment_terms: i32::from(ord::PaymentTerms::Prepaid),
         tax_included: true,
         total: cents(total),
-        fulfillment: Some(ord::place_order_request::Fulfillment::Destination(ord::Destination {
-            method: i32::from(Method::Pickup),
-            node_id: node_id.to_owned(),
-        })),
+        groups: vec![group_at(node_id)],
+        promise_token: String::new(),
     }
+}
+
+/// A group for pickup at a node: of all lines, unless it is given some.
+pub fn group_at(node_id: &str) -> ord::NewGroup {
+    ord::NewGroup {
+        method: i32::from(Method::Pickup),
+        r#where: Some(ord::new_group::Where::NodeId(node_id.to_owned())),
+        ..ord::NewGroup::default()
+    }
+}
+
+/// The legs of an order that serve, by group.
+pub fn legs(order: &ord::Order) -> Vec<&ord::Leg> {
+    order.groups.iter().flat_map(|group| &group.legs).filter(|leg| !leg.is_dropped).collect()
 }
 
 /// The same, to be paid later.
@@ -125,8 +138,7 @@ impl People {
         order_id: &str,
         lines: &[(u32, i64)],
     ) -> Result<ord::CancelOrderResponse, Status> {
-        let lines =
-            lines.iter().map(|(line, quantity)| ord::CancelQuantity { line: *line, quantity: *quantity });
+        let lines = lines.iter().map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity });
         let request = ord::CancelOrderRequest {
             request_id: fresh(),
             order_id: order_id.to_owned(),

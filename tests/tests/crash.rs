@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
+use contract::r#type::v1::LineQuantity;
 use entrepot::clients::minor;
 use flows::people::{order_at, pause, payment, unpaid};
 use flows::processes::{Processes, SERVICES};
@@ -283,14 +284,14 @@ impl Plan {
             None | Some(Cancels::Before) => {}
             Some(Cancels::After) => cancel(&web, &order, Vec::new()).await,
             Some(Cancels::OnePiece) => {
-                cancel(&web, &order, vec![ord::CancelQuantity { line: 1, quantity: 1 }]).await;
+                cancel(&web, &order, vec![LineQuantity { line: 1, quantity: 1 }]).await;
             }
         }
     }
 }
 
 /// Too late is an answer like any other: then the order was collected or rejected before.
-async fn cancel(web: &People, order: &ord::Order, lines: Vec<ord::CancelQuantity>) {
+async fn cancel(web: &People, order: &ord::Order, lines: Vec<LineQuantity>) {
     let reason = "CUSTOMER_CHANGED_MIND".to_owned();
     let request =
         ord::CancelOrderRequest { request_id: fresh(), order_id: order.order_id.clone(), lines, reason };

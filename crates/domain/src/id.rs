@@ -188,9 +188,10 @@ typed_id!(
 );
 
 impl FulfillmentId {
-    /// The fulfillment order of a promise: there is one for each.
-    pub fn of_promise(token: PromiseToken) -> Self {
-        Self(derived("fulfillment", &token.to_string()))
+    /// The fulfillment order of an order that came with a leg of another order: nothing was ever held under it.
+    #[must_use]
+    pub fn without_claim(self, order: OrderId) -> Self {
+        Self(derived("fulfillment.unclaimed", &format!("{self}|{order}")))
     }
 }
 

@@ -9,7 +9,8 @@ use contract::inventory::v1::inventory_event::Body as StockBody;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body as OrderBody;
 use db::Tx;
-use domain::id::{DecisionId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
+use domain::fulfillment::Units;
+use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
 use jiff::Timestamp;
 use prost::Message;
 
@@ -49,24 +50,24 @@ impl Consumer for Fulfillment {
 enum Reaction {
     /// Work for a node.
     Released(Released),
-    /// The order never came to work, and gives up its promise.
-    GivenUp(PromiseToken, OrderId),
-    /// The order asks to cancel units.
-    Cancelling(OrderId, orders::OrderCancelRequested),
-    /// The claim of an order was lost.
-    Lost(PromiseToken, OrderId, String),
-    /// Nothing.
-    Nothing,
+    /// A leg never came to work, and the order gives up its claim.
+    GivenUp(FulfillmentId, OrderId),
+    /// The order asks a leg to cancel units.
+    Cancelling(Cancelling),
+    /// The claim of a leg was lost.
+    Lost(FulfillmentId, OrderId, String),
 }
 
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
         let (mut released, mut slots) = (Vec::new(), Changes::default());
-        let reactions = events.iter().map(reaction).collect::<Result<Vec<Reaction>, Error>>()?;
-        lock_all(tx, &reactions).await?;
-        for (event, reaction) in events.iter().zip(reactions) {
+        let mut reactions = Vec::new();
+        for event in events {
+            reactions.extend(reactions_to(event)?.into_iter().map(|reaction| (event, reaction)));
+        }
+        lock_all(tx, reactions.iter().map(|(_, reaction)| reaction)).await?;
+        for (event, reaction) in reactions {
             match reaction {
-                Reaction::Nothing => continue,
                 Reaction::Released(order) => {
                     released.push((order, by(event)));
                     continue;
@@ -107,19 +108,15 @@ impl Fulfillment {
         let actor = event.actor.as_str();
         match reaction {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
-            Reaction::GivenUp(token, order) => self.give_up(tx, token, order, slots).await,
-            Reaction::Cancelling(order, asked) => {
-                let request = Cancelling { order, asked: &asked, actor };
-                self.cancel_requested(tx, request, slots, now).await
-            }
-            Reaction::Lost(token, order, sku) => {
-                let promise = store::promise::get(tx, token).await?;
+            Reaction::GivenUp(leg, order) => self.give_up(tx, token_of(leg), order, slots).await,
+            Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
+            Reaction::Lost(leg, order, sku) => {
+                let promise = store::promise::get(tx, token_of(leg)).await?;
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
-                self.stock_lost(tx, Lost { token, sku: &sku, actor }, slots, now).await
+                self.stock_lost(tx, Lost { leg, order, sku: &sku, actor }, slots, now).await
             }
-            Reaction::Nothing => Ok(()),
         }
     }
 }
@@ -127,29 +124,28 @@ impl Fulfillment {
 /// Locks what a batch of several kinds touches, before it begins: the feeds of its nodes in the order of their codes, then
 /// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
 /// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
-async fn lock_all(tx: &mut Tx, reactions: &[Reaction]) -> Result<(), Error> {
+async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Result<(), Error> {
     let (mut nodes, mut tokens) = (BTreeSet::new(), BTreeSet::new());
-    let (mut orders, mut claims, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut legs, mut kinds) = (Vec::new(), BTreeSet::new());
     for reaction in reactions {
         match reaction {
             Reaction::Released(order) => {
                 nodes.insert(order.node.clone());
                 tokens.insert(order.token);
             }
-            Reaction::GivenUp(token, _) => {
-                tokens.insert(*token);
+            Reaction::GivenUp(leg, _) => {
+                tokens.insert(token_of(*leg));
             }
-            Reaction::Cancelling(order, _) => orders.push(*order),
-            Reaction::Lost(token, ..) => claims.push(*token),
-            Reaction::Nothing => continue,
+            Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
+            Reaction::Lost(leg, ..) => legs.push(*leg),
         }
         kinds.insert(matches!(reaction, Reaction::Released(_)));
     }
-    let is_plain = !kinds.contains(&false) || tokens.len() + orders.len() + claims.len() < 2;
+    let is_plain = !kinds.contains(&false) || tokens.len() + legs.len() < 2;
     if is_plain {
         return Ok(());
     }
-    nodes.extend(store::feed::nodes_of(tx, &orders, &claims).await?);
+    nodes.extend(store::feed::nodes_of(tx, &legs).await?);
     work_feed::rows::lock(tx, nodes).await?;
     store::promise::lock_many(tx, tokens.into_iter()).await?;
     Ok(())
@@ -159,29 +155,32 @@ fn by(event: &Delivered) -> By {
     By { actor: event.actor.clone(), trace: event.traceparent.clone() }
 }
 
-fn reaction(event: &Delivered) -> Result<Reaction, Error> {
+/// A promise has one leg, with its UUID.
+fn token_of(leg: FulfillmentId) -> PromiseToken {
+    PromiseToken::new(leg.uuid())
+}
+
+fn reactions_to(event: &Delivered) -> Result<Vec<Reaction>, Error> {
     match event.topic {
         Topic::Orders => by_order(event),
-        Topic::Inventory => by_stock(event),
-        Topic::Fulfillment => Ok(Reaction::Nothing),
+        Topic::Inventory => Ok(by_stock(event)?.into_iter().collect()),
+        Topic::Fulfillment => Ok(Vec::new()),
     }
 }
 
-fn by_order(event: &Delivered) -> Result<Reaction, Error> {
+fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
     let message: orders::OrderEvent = read(event)?;
     let order: OrderId = parse("order_id", &message.order_id)?;
     match message.body {
         Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
-            Ok(Reaction::Released(released(order, message.version, placed.work)?))
+            released_all(order, message.version, placed.work)
         }
-        Some(OrderBody::Unblocked(unblocked)) => {
-            Ok(Reaction::Released(released(order, message.version, unblocked.work)?))
-        }
-        Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.promise_token, order),
-        Some(OrderBody::Expired(expired)) => given_up(&expired.promise_token, order),
-        // With a token: cancelled before it came to us. Without: the answer to what we decided.
-        Some(OrderBody::Cancelled(cancelled)) => given_up(&cancelled.promise_token, order),
-        Some(OrderBody::CancelRequested(asked)) => Ok(Reaction::Cancelling(order, asked)),
+        Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work),
+        Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.fulfillment_ids, order),
+        Some(OrderBody::Expired(expired)) => given_up(&expired.fulfillment_ids, order),
+        // With legs: cancelled before they came to us. Without: the answer to what we decided.
+        Some(OrderBody::Cancelled(cancelled)) => given_up(&cancelled.fulfillment_ids, order),
+        Some(OrderBody::CancelRequested(asked)) => cancelling(order, asked),
         // A blocked order waits, and orders keeps its promise alive.
         Some(
             OrderBody::Placed(_)
@@ -191,25 +190,36 @@ fn by_order(event: &Delivered) -> Result<Reaction, Error> {
             | OrderBody::Completed(_)
             | OrderBody::RefundRequested(_),
         )
-        | None => Ok(Reaction::Nothing),
+        | None => Ok(Vec::new()),
     }
 }
 
-fn given_up(token: &str, order: OrderId) -> Result<Reaction, Error> {
-    if token.is_empty() {
-        return Ok(Reaction::Nothing);
-    }
-    Ok(Reaction::GivenUp(parse("promise_token", token)?, order))
+fn given_up(legs: &[String], order: OrderId) -> Result<Vec<Reaction>, Error> {
+    legs.iter().map(|leg| Ok(Reaction::GivenUp(parse("fulfillment_id", leg)?, order))).collect()
 }
 
-fn by_stock(event: &Delivered) -> Result<Reaction, Error> {
+fn cancelling(order: OrderId, asked: orders::OrderCancelRequested) -> Result<Vec<Reaction>, Error> {
+    let leg = |leg: orders::LegCancel| {
+        let units = leg.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity });
+        Ok(Reaction::Cancelling(Cancelling {
+            order,
+            leg: parse("fulfillment_id", &leg.fulfillment_id)?,
+            number: asked.cancel_number,
+            lines: units.collect(),
+            reason: asked.reason.clone(),
+        }))
+    };
+    asked.legs.into_iter().map(leg).collect()
+}
+
+fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
     let message: stock::InventoryEvent = read(event)?;
     match message.body {
         Some(StockBody::ReservationRefused(refused)) => {
             let reservation = refused.reservation.unwrap_or_default().reservation_id;
             let reservation: ReservationId = parse("reservation_id", &reservation)?;
             let order: OrderId = parse("order_id", &refused.order_id)?;
-            Ok(Reaction::Lost(PromiseToken::new(reservation.uuid()), order, refused.sku))
+            Ok(Some(Reaction::Lost(FulfillmentId::new(reservation.uuid()), order, refused.sku)))
         }
         Some(
             StockBody::ReservationHeld(_)
@@ -220,7 +230,7 @@ fn by_stock(event: &Delivered) -> Result<Reaction, Error> {
             | StockBody::ReservationExpired(_)
             | StockBody::PositionChanged(_),
         )
-        | None => Ok(Reaction::Nothing),
+        | None => Ok(None),
     }
 }
 
@@ -232,20 +242,28 @@ fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Error::corrupt(format!("an event whose {field} is {text:?}")))
 }
 
-fn released(
+fn released_all(
     order: OrderId,
     order_version: i64,
-    work: Option<orders::WorkRequest>,
-) -> Result<Released, Error> {
-    let work = work.ok_or_else(|| Error::corrupt(format!("order {order} was released without work")))?;
+    work: Vec<orders::WorkRequest>,
+) -> Result<Vec<Reaction>, Error> {
+    if work.is_empty() {
+        return Err(Error::corrupt(format!("order {order} was released without work")));
+    }
+    work.into_iter().map(|work| Ok(Reaction::Released(released(order, order_version, work)?))).collect()
+}
+
+fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Result<Released, Error> {
+    let id: FulfillmentId = parse("fulfillment_id", &work.fulfillment_id)?;
     let token: PromiseToken = parse("promise_token", &work.promise_token)?;
     let mut lines = Vec::with_capacity(work.lines.len());
     for line in work.lines {
         let sku: Sku = parse("sku", &line.sku)?;
         lines.push(ReleasedLine { line: line.line, sku, name: line.name, quantity: line.quantity });
     }
-    let promised = work.promised_time.map(wire::instant);
+    let promised = work.window.and_then(|window| window.start_time).map(wire::instant);
     Ok(Released {
+        id,
         order,
         order_version,
         token,

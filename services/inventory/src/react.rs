@@ -34,7 +34,7 @@ impl Consumer for Inventory {
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
         let mut commands = Vec::with_capacity(events.len());
         for event in events {
-            if let Some(act) = act(event)? {
+            for act in acts(event)? {
                 let cause = Cause { actor: event.actor.as_str().into(), trace: event.traceparent.clone() };
                 commands.push(Command { request: None, cause, act });
             }
@@ -63,7 +63,7 @@ fn malformed(error: impl std::fmt::Display) -> HandleError {
 }
 
 /// What an event asks of the stock; most ask nothing.
-fn act(event: &Delivered) -> Result<Option<Act>, HandleError> {
+fn acts(event: &Delivered) -> Result<Vec<Act>, HandleError> {
     match event.topic {
         Topic::Orders => {
             let message = orders::OrderEvent::decode(event.payload.clone()).map_err(malformed)?;
@@ -71,21 +71,22 @@ fn act(event: &Delivered) -> Result<Option<Act>, HandleError> {
         }
         Topic::Fulfillment => {
             let message = ff::FulfillmentEvent::decode(event.payload.clone()).map_err(malformed)?;
-            of_fulfillment(message).map(Some)
+            Ok(vec![of_fulfillment(message)?])
         }
-        Topic::Inventory => Ok(None),
+        Topic::Inventory => Ok(Vec::new()),
     }
 }
 
-fn of_order(event: orders::OrderEvent) -> Result<Option<Act>, HandleError> {
+fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
     use orders::order_event::Body;
     let order: OrderId = event.order_id.parse().map_err(malformed)?;
     match event.body {
-        Some(Body::Placed(placed)) if placed.blocks.is_empty() => confirm(order, placed.work).map(Some),
-        Some(Body::Unblocked(unblocked)) => confirm(order, unblocked.work).map(Some),
-        Some(Body::PaymentLapsed(lapsed)) => release(&lapsed.promise_token, "PAYMENT_LAPSED"),
-        Some(Body::Expired(expired)) => release(&expired.promise_token, "ORDER_EXPIRED"),
-        Some(Body::Cancelled(cancelled)) => release(&cancelled.promise_token, "ORDER_CANCELLED"),
+        Some(Body::Placed(placed)) if placed.blocks.is_empty() => confirm(order, placed.work),
+        Some(Body::Unblocked(unblocked)) => confirm(order, unblocked.work),
+        Some(Body::PaymentLapsed(lapsed)) => release(&lapsed.fulfillment_ids, "PAYMENT_LAPSED"),
+        Some(Body::Expired(expired)) => release(&expired.fulfillment_ids, "ORDER_EXPIRED"),
+        // Without legs: fulfillment decides.
+        Some(Body::Cancelled(cancelled)) => release(&cancelled.fulfillment_ids, "ORDER_CANCELLED"),
         Some(
             Body::Placed(_)
             | Body::Confirmed(_)
@@ -95,7 +96,7 @@ fn of_order(event: orders::OrderEvent) -> Result<Option<Act>, HandleError> {
             | Body::Completed(_)
             | Body::RefundRequested(_),
         )
-        | None => Ok(None),
+        | None => Ok(Vec::new()),
     }
 }
 
@@ -105,17 +106,28 @@ fn reservation(token: &str) -> Result<ReservationId, HandleError> {
     Ok(ReservationId::new(token.uuid()))
 }
 
-/// An empty token: nothing was held, or fulfillment decides.
-fn release(token: &str, reason: &str) -> Result<Option<Act>, HandleError> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let ids = vec![reservation(token)?];
-    Ok(Some(Act::Release { ids, reason: reason.to_owned(), unless_confirmed: false }))
+/// The claim of a leg has the leg's uuid.
+fn claim(leg: &str) -> Result<ReservationId, HandleError> {
+    let leg: FulfillmentId = leg.parse().map_err(malformed)?;
+    Ok(ReservationId::new(leg.uuid()))
 }
 
-fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, HandleError> {
-    let work = work.ok_or_else(|| malformed("no work in it"))?;
+fn release(legs: &[String], reason: &str) -> Result<Vec<Act>, HandleError> {
+    let act = |leg: &String| {
+        let ids = vec![claim(leg)?];
+        Ok(Act::Release { ids, reason: reason.to_owned(), unless_confirmed: false })
+    };
+    legs.iter().map(act).collect()
+}
+
+fn confirm(order: OrderId, work: Vec<orders::WorkRequest>) -> Result<Vec<Act>, HandleError> {
+    if work.is_empty() {
+        return Err(malformed("no work in it"));
+    }
+    work.into_iter().map(|work| confirm_one(order, work)).collect()
+}
+
+fn confirm_one(order: OrderId, work: orders::WorkRequest) -> Result<Act, HandleError> {
     let node = NodeId::new(work.node_id).map_err(malformed)?;
     let mut lines = Vec::with_capacity(work.lines.len());
     for line in work.lines {
@@ -123,7 +135,7 @@ fn confirm(order: OrderId, work: Option<orders::WorkRequest>) -> Result<Act, Han
         lines.push(Wanted { line: line.line, position, units: line.quantity });
     }
     let wants = lines.iter().map(|line| Want { line: line.line, units: line.units }).collect();
-    Ok(Act::Confirm(Confirm { id: reservation(&work.promise_token)?, order, wants, lines }))
+    Ok(Act::Confirm(Confirm { id: claim(&work.fulfillment_id)?, order, wants, lines }))
 }
 
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {

@@ -1,26 +1,19 @@
 //! What callers can have done, as the verbs take it: well formed, not yet decided.
 
-use domain::fulfillment::method::Method;
-use domain::id::{LineNo, NodeId, OrderId, PromiseToken};
+use domain::id::{LineNo, OrderId, PromiseToken};
 use domain::money::Currency;
-use domain::order::{Draft, Payment};
+use domain::order::{Draft, Group, Payment};
 use service::Call;
-
-/// How the stock of a new order is held.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// By a token that the caller has.
-    Token(PromiseToken),
-    /// By one that we ask for.
-    Node { method: Method, node: NodeId },
-}
 
 /// An order to place.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) call: Call,
     pub(crate) draft: Draft,
-    pub(crate) source: Source,
+    /// What is asked together. With a token it may be empty: then it is what the token was held for.
+    pub(crate) groups: Vec<Group>,
+    /// The promise that the caller has; without one, one is asked for.
+    pub(crate) token: Option<PromiseToken>,
 }
 
 /// A payment result to record.

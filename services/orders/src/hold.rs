@@ -2,9 +2,11 @@
 //! is for, so a repeated call finds what the first one did.
 
 use contract::fulfillment::v1 as pb;
+use contract::r#type::v1::{Place, Window};
 use domain::fulfillment::method::Method;
-use domain::id::{self, NodeId, PromiseToken};
-use domain::order::{Order, Promise};
+use domain::id::{self, LineNo, NodeId, PromiseToken, Sku};
+use domain::order::group::Parts;
+use domain::order::{Group, Leg, LegLine, LegUnits, Order, Span};
 use domain::time::{Timestamp, from_parts, micros};
 use service::Fault;
 use tonic::{Code, Status};
@@ -12,25 +14,48 @@ use tonic::{Code, Status};
 use crate::error::Error;
 use crate::{Orders, wire};
 
-/// What is to be held, where.
+/// What is to be held together, where.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedGroup {
+    pub(crate) no: u32,
     pub(crate) method: Method,
-    pub(crate) node: NodeId,
-    pub(crate) lines: Vec<pb::CartLine>,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) place: Option<Place>,
+    pub(crate) window: Option<Window>,
+    pub(crate) lines: Vec<(LineNo, Sku, i64)>,
+}
+
+/// What is to be held, by group.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted(pub(crate) Vec<WantedGroup>);
+
+impl WantedGroup {
+    /// These lines of a group of an order.
+    pub(crate) fn of(group: &Group, lines: Vec<(LineNo, Sku, i64)>) -> Self {
+        let window = group.wanted.map(wire::window);
+        let (no, method, node) = (group.no, group.method, group.node.clone());
+        Self { no, method, node, place: wire::place_of(group), window, lines }
+    }
 }
 
 impl Wanted {
-    /// What is left of an order.
-    pub(crate) fn left_of(order: &Order) -> Self {
-        let left = order.lines.iter().filter(|line| line.buckets.cancellable() > 0);
-        let lines = left.map(|line| pb::CartLine {
-            line: line.no,
-            sku: line.sku.to_string(),
-            quantity: line.buckets.cancellable(),
-        });
-        Self { method: order.promise.method, node: order.promise.node.clone(), lines: lines.collect() }
+    /// These parts of an order's groups.
+    pub(crate) fn of(order: &Order, parts: Parts) -> Self {
+        let line = |(no, pieces): (LineNo, i64)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
+        let group = |(no, lines): (u32, Vec<(LineNo, i64)>)| {
+            let group = order.group(no)?;
+            let lines = lines.into_iter().filter_map(line).collect();
+            Some(WantedGroup::of(group, lines))
+        };
+        Self(parts.into_iter().filter_map(group).collect())
     }
+}
+
+/// What a promise holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) token: PromiseToken,
+    pub(crate) legs: Vec<Leg>,
 }
 
 /// How often a hold is asked for when what came back had run out: the answer to an old request.
@@ -44,7 +69,8 @@ impl Orders {
         wanted: &Wanted,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Promise, Error> {
+    ) -> Result<Held, Error> {
+        let [group] = wanted.0.as_slice() else { return Err(one_group()) };
         let ttl_us = micros(until).saturating_sub(micros(now)).max(1_000_000);
         let ttl = prost_types::Duration {
             seconds: ttl_us / 1_000_000,
@@ -53,12 +79,14 @@ impl Orders {
         for attempt in 0..ATTEMPTS {
             let request = pb::HoldPromiseRequest {
                 request_id: id::derived("orders.hold", &format!("{key}/{attempt}")).to_string(),
-                lines: wanted.lines.clone(),
+                lines: group.lines.iter().map(cart_line).collect(),
                 groups: vec![pb::CartGroup {
-                    group: 1,
-                    method: wire::method(wanted.method),
-                    node_id: wanted.node.to_string(),
-                    ..Default::default()
+                    group: group.no,
+                    method: wire::method(group.method),
+                    node_id: group.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    place: group.place,
+                    wanted_window: group.window,
+                    lines: Vec::new(),
                 }],
                 ttl: Some(ttl),
             };
@@ -68,7 +96,7 @@ impl Orders {
                 Err(answer) => return Err(Error::peer(answer)),
             };
             if is_live(&held, now) {
-                return promise(&held);
+                return held_of(&held, group.no);
             }
             // A duplicate of the call was faster, and what it held is an order's by now: holding again would take stock twice.
             if held.state() == pb::PromiseState::Confirmed {
@@ -106,6 +134,15 @@ impl Orders {
             tracing::warn!(promise_token = %token, %error, "an unneeded hold was not released, it will run out");
         }
     }
+}
+
+fn cart_line((line, sku, quantity): &(LineNo, Sku, i64)) -> pb::CartLine {
+    pb::CartLine { line: *line, sku: sku.to_string(), quantity: *quantity }
+}
+
+/// A promise holds one group.
+pub(crate) fn one_group() -> Error {
+    Error::field("groups", "must be one group: several cannot be held together yet; place an order for each")
 }
 
 fn no_promise() -> Error {
@@ -164,18 +201,59 @@ pub(crate) fn expiry(held: &pb::Promise) -> Option<Timestamp> {
     held.expire_time.and_then(|at| from_parts(at.seconds, at.nanos).ok())
 }
 
-/// A promise as the order keeps it.
-pub(crate) fn promise(held: &pb::Promise) -> Result<Promise, Error> {
+/// What a promise holds, as the order keeps it: one leg.
+pub(crate) fn held_of(held: &pb::Promise, group: u32) -> Result<Held, Error> {
     let unreadable = |what: &str| Fault::Unreadable(format!("{what} of a promise"));
-    let option = held.legs.first().and_then(|leg| leg.option.as_ref()).ok_or_else(|| unreadable("option"))?;
-    let start = option.window.as_ref().and_then(|w| w.start_time).ok_or_else(|| unreadable("window"))?;
-    let method = wire::method_name(option.method).and_then(Method::parse);
-    Ok(Promise {
-        token: held.promise_token.parse().map_err(|_| unreadable("token"))?,
-        method: method.ok_or_else(|| unreadable("method"))?,
+    let token: PromiseToken = held.promise_token.parse().map_err(|_| unreadable("token"))?;
+    let [of_promise] = held.legs.as_slice() else { return Err(one_group()) };
+    let option = of_promise.option.as_ref().ok_or_else(|| unreadable("option"))?;
+    let window = option.window.as_ref().ok_or_else(|| unreadable("window"))?;
+    let instant = |at: Option<prost_types::Timestamp>| {
+        at.and_then(|at| from_parts(at.seconds, at.nanos).ok()).ok_or_else(|| unreadable("window"))
+    };
+    let line = |line: &pb::CartLine| LegLine {
+        line: line.line,
+        units: LegUnits::fresh(line.quantity),
+        cancel_requested: 0,
+    };
+    let mut lines: Vec<LegLine> = held.lines.iter().map(line).collect();
+    lines.sort_unstable_by_key(|line| line.line);
+    let leg = Leg {
+        id: of_promise.fulfillment_id.parse().map_err(|_| unreadable("leg"))?,
+        no: 1,
+        group,
+        token: Some(token),
+        method: method(option)?,
         node: NodeId::new(option.node_id.as_str()).map_err(|_| unreadable("node"))?,
-        promised_at: from_parts(start.seconds, start.nanos).map_err(|_| unreadable("window"))?,
+        window: Span { start: instant(window.start_time)?, end: instant(window.end_time)? },
         held_until: expiry(held).ok_or_else(|| unreadable("expiry"))?,
+        released: None,
+        confirmed: None,
+        dropped: None,
+        is_accepted: false,
+        version: 0,
+        lines,
+    };
+    Ok(Held { token, legs: vec![leg] })
+}
+
+fn method(option: &pb::PromiseOption) -> Result<Method, Error> {
+    let known = wire::method_name(option.method).and_then(Method::parse);
+    known.ok_or_else(|| Fault::unreadable("method of a promise").into())
+}
+
+/// The group that a promise was held for, where its caller names none.
+pub(crate) fn group_of(held: &pb::Promise) -> Result<Group, Error> {
+    let Held { legs, .. } = held_of(held, 1)?;
+    let [leg] = legs.as_slice() else { return Err(one_group()) };
+    Ok(Group {
+        no: leg.group,
+        method: leg.method,
+        node: Some(leg.node.clone()),
+        wanted: None,
+        not_later_than: None,
+        lines: leg.lines.iter().map(|line| (line.line, line.units.quantity)).collect(),
+        wishes: Vec::new(),
     })
 }
 

@@ -37,10 +37,11 @@ impl Orders {
             };
             let write = || self.write_payment(&command, &hold, call, caller, now);
             let written = db::retry(3, Error::is_retry, write).await;
-            if let Hold::Held(promise) = &hold
-                && !written.as_ref().is_ok_and(|reply| uses(reply, promise.token))
+            if let Hold::Held(legs) = &hold
+                && let Some(token) = legs.first().and_then(|leg| leg.token)
+                && !written.as_ref().is_ok_and(|reply| uses(reply, token))
             {
-                self.release_unless_used(promise.token, command.order).await;
+                self.release_unless_used(token, command.order).await;
             }
             match written {
                 Err(Error::Refused(Refusal::NeedsHold)) => {}
@@ -67,8 +68,8 @@ impl Orders {
         }
         let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
         let until = after_ms(now, self.config.hold_ms(false));
-        match self.hold(&key, &Wanted::left_of(seen), until, now).await {
-            Ok(promise) => Ok(Hold::Held(promise)),
+        match self.hold(&key, &Wanted::of(seen, seen.open_parts()), until, now).await {
+            Ok(held) => Ok(Hold::Held(held.legs)),
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 Ok(Hold::Refused { reason: hold::reason(&answer) })
             }
@@ -79,7 +80,7 @@ impl Orders {
     /// A hold goes back, unless an answer that we did not get to see says that the order has it.
     async fn release_unless_used(&self, token: PromiseToken, order: OrderId) {
         match self.find(order).await {
-            Ok(order) if order.promise.token != token => self.release(token).await,
+            Ok(order) if order.legs.iter().all(|leg| leg.token != Some(token)) => self.release(token).await,
             Ok(_) => {}
             Err(error) => tracing::warn!(promise_token = %token, %error, "an unneeded hold will run out"),
         }
@@ -117,5 +118,7 @@ impl Orders {
 
 /// Whether the order came out of its payment with this promise.
 fn uses(reply: &pb::PayOrderResponse, token: PromiseToken) -> bool {
-    reply.order.as_ref().is_some_and(|order| order.promise_token == token.to_string())
+    let token = token.to_string();
+    let mut legs = reply.order.iter().flat_map(|order| &order.groups).flat_map(|group| &group.legs);
+    legs.any(|leg| leg.promise_token == token)
 }

@@ -3,21 +3,23 @@
 //! Orders that are placed at the same time are looked up and written together: a sell-out costs a few statements per
 //! batch, not per order.
 
+use std::collections::BTreeMap;
+
 use bus::inbox;
 use bus::outbox::{self, Traced};
 use contract::fulfillment::v1 as pb_fulfillment;
 use contract::orders::v1 as pb;
 use db::Tx;
-use domain::id::{LineNo, OrderId, PromiseToken};
-use domain::order::{Draft, Flaw, Order, Promise};
+use domain::id::{OrderId, PromiseToken};
+use domain::order::{Asked, Draft, DraftLine, Flaw, Group, Order};
 use domain::time::{Timestamp, after_ms};
 use server::{Principal, Violation};
 use service::{Batcher, Fault, Limits, once};
 use tonic::Code;
 
-use crate::command::{Place, Source};
+use crate::command::Place;
 use crate::error::Error;
-use crate::hold::{self, Wanted};
+use crate::hold::{self, Held, Wanted, WantedGroup};
 use crate::store::{Found, New, Note};
 use crate::{Orders, record, steps, store, wire};
 
@@ -86,22 +88,24 @@ impl Orders {
         }
         let now = self.clock.business();
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
-        let promise = match self.held(&command, until, now).await {
-            Ok(promise) => promise,
+        let (groups, held) = match self.held(&command, until, now).await {
+            Ok(held) => held,
             // A duplicate may have been faster and hold the stock: then its answer is ours too.
             Err(error) => {
                 let duplicate = self.known(&command).await.ok().flatten();
                 return duplicate.ok_or(error);
             }
         };
-        let (placement, reply) = self.prepare(&command, &promise, caller, now)?;
+        let token = held.token;
+        let asked = Asked { groups, legs: held.legs, token: Some(token) };
+        let (placement, reply) = self.prepare(&command, asked, caller, now)?;
         let work = |placements| self.write_all(placements);
         match self.queue.writes.run(placement, work).await?? {
             Placed::New => {
                 metrics::counter!("entrepot_orders_placed_total").increment(1);
                 Ok(reply)
             }
-            Placed::Duplicate => self.duplicate(&command, &promise).await,
+            Placed::Duplicate => self.duplicate(&command, token).await,
         }
     }
 
@@ -141,37 +145,41 @@ impl Orders {
         Ok(known.collect())
     }
 
-    /// The promise that holds the stock: the caller's own, or one that is asked for now.
-    async fn held(&self, command: &Place, until: Timestamp, now: Timestamp) -> Result<Promise, Error> {
-        match &command.source {
-            Source::Node { method, node } => {
-                let lines = cart(&command.draft);
-                let wanted = Wanted { method: *method, node: node.clone(), lines };
-                let key = format!("{}/{}", command.call.scope, command.call.id);
-                self.hold(&key, &wanted, until, now).await.map_err(as_fields)
+    /// What holds the stock, and the groups that it is held for: the caller's own promise, or one that is asked for now.
+    async fn held(
+        &self,
+        command: &Place,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Vec<Group>, Held), Error> {
+        let Some(token) = command.token else {
+            if command.groups.len() > 1 {
+                return Err(hold::one_group());
             }
-            Source::Token(token) => {
-                let unknown = |error| hold::for_shopper(*token, error);
-                // Read first: an order that can't be placed on a promise must not give it a longer life.
-                fits(*token, &self.promise(*token).await.map_err(unknown)?, &command.draft, now)?;
-                let held = self.extend(*token, until).await.map_err(unknown)?;
-                fits(*token, &held, &command.draft, now)?;
-                hold::promise(&held)
-            }
-        }
+            let wanted = wanted(&command.draft, &command.groups);
+            let key = format!("{}/{}", command.call.scope, command.call.id);
+            let held = self.hold(&key, &wanted, until, now).await.map_err(as_fields)?;
+            return Ok((command.groups.clone(), held));
+        };
+        let unknown = |error| hold::for_shopper(token, error);
+        // Read first: an order that can't be placed on a promise must not give it a longer life.
+        fits(token, &self.promise(token).await.map_err(unknown)?, command, now)?;
+        let held = self.extend(token, until).await.map_err(unknown)?;
+        let groups = fits(token, &held, command, now)?;
+        Ok((groups, hold::held_of(&held, 1)?))
     }
 
     /// Decides, and makes ready all that is to be written.
     fn prepare(
         &self,
         command: &Place,
-        promise: &Promise,
+        asked: Asked,
         caller: &Principal,
         now: Timestamp,
     ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
         let actor = caller.actor();
         let (id, draft) = (OrderId::new(self.clock.new_id()), command.draft.clone());
-        let changed = Order::place(id, draft, promise.clone(), &self.policy, now).map_err(invalid)?;
+        let changed = Order::place(id, draft, asked, &self.policy, now).map_err(invalid)?;
         let reply = response(&changed.order);
         let record = command.call.record(&reply);
         let notes = steps::of(&changed.order, &changed.events, actor, now);
@@ -225,15 +233,15 @@ impl Orders {
     }
 
     /// Another request was faster. What we held ourselves goes back, if it is not the order's.
-    async fn duplicate(&self, command: &Place, promise: &Promise) -> Result<pb::PlaceOrderResponse, Error> {
+    async fn duplicate(&self, command: &Place, token: PromiseToken) -> Result<pb::PlaceOrderResponse, Error> {
         // Read as a writer and answered after the commit: with shared commits the other order may be part of the very
         // commit that is under way.
         let mut tx = self.db.begin().await?;
         let answer = answer_of_first(&mut tx, command).await;
-        let owner = store::by_promise(&mut tx, promise.token.uuid()).await?;
+        let owner = store::by_promise(&mut tx, token.uuid()).await?;
         tx.commit().await?;
-        if owner.is_none() && matches!(command.source, Source::Node { .. }) {
-            self.release(promise.token).await;
+        if owner.is_none() && command.token.is_none() {
+            self.release(token).await;
         }
         answer
     }
@@ -273,50 +281,57 @@ fn invalid(flaws: Vec<Flaw>) -> Error {
     Fault::Invalid(flaws.into_iter().map(violation).collect()).into()
 }
 
-fn cart(draft: &Draft) -> Vec<pb_fulfillment::CartLine> {
-    let numbered = draft.lines.iter().zip(1..);
-    let line = |(line, no): (&domain::order::DraftLine, LineNo)| pb_fulfillment::CartLine {
-        line: no,
-        sku: line.sku.to_string(),
-        quantity: line.amounts.quantity,
+/// What is to be held for a new order: its groups, their lines in the order of the request.
+fn wanted(draft: &Draft, groups: &[Group]) -> Wanted {
+    let group = |group: &Group| {
+        let pieces: BTreeMap<_, _> = group.lines.iter().copied().collect();
+        let line = |line: &DraftLine| Some((line.no, line.sku.clone(), *pieces.get(&line.no)?));
+        let lines = draft.lines.iter().filter_map(line).collect();
+        WantedGroup::of(group, lines)
     };
-    numbered.map(line).collect()
+    Wanted(groups.iter().map(group).collect())
 }
 
-/// A token must be nobody's yet, be live, and hold what the order is for, line by line.
+/// A token must be nobody's yet, be live, and hold what the order is for, line by line and group by group. Answers the
+/// groups that it holds.
 fn fits(
     token: PromiseToken,
     held: &pb_fulfillment::Promise,
-    draft: &Draft,
+    command: &Place,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<Vec<Group>, Error> {
     if !hold::is_live(held, now) {
         return Err(hold::ended(token, held.state()));
     }
-    let mut held: Vec<_> =
+    let group = hold::group_of(held)?;
+    let mut lines: Vec<_> =
         held.lines.iter().map(|line| (line.line, line.sku.as_str(), line.quantity)).collect();
-    held.sort_unstable();
-    let wanted = draft.lines.iter().zip(1..);
-    let wanted = wanted.map(|(line, no): (_, LineNo)| (no, line.sku.as_str(), line.amounts.quantity));
-    if wanted.eq(held) {
-        Ok(())
-    } else {
-        Err(Error::field("promise_token", "holds different lines from the order"))
+    lines.sort_unstable();
+    let wanted = command.draft.lines.iter().map(|line| (line.no, line.sku.as_str(), line.amounts.quantity));
+    let mut wanted: Vec<_> = wanted.collect();
+    wanted.sort_unstable();
+    if wanted != lines {
+        return Err(Error::field("promise_token", "holds different lines from the order"));
+    }
+    match command.groups.as_slice() {
+        [] => Ok(vec![group]),
+        [asked] if asked.method != group.method => {
+            Err(Error::field("groups[0].method", "is not the promise's"))
+        }
+        [asked] if asked.node.is_some() && asked.node != group.node => {
+            Err(Error::field("groups[0].node_id", "is not the promise's"))
+        }
+        [asked] => Ok(vec![asked.clone()]),
+        [..] => Err(Error::field("groups", "must be those of the promise, or none")),
     }
 }
 
-/// Fields that the hold was refused for, as the caller of `PlaceOrder` knows them.
+/// Fields that the hold was refused for: they have the same names in `PlaceOrder`.
 fn as_fields(error: Error) -> Error {
     let Error::Peer(answer) = error else { return error };
     let named = server::status::violations(&answer);
     if answer.code() != Code::InvalidArgument || named.is_empty() {
         return Error::Peer(answer);
     }
-    let renamed = named.into_iter().map(|mut violation| {
-        if violation.field == "node_id" || violation.field == "method" {
-            violation.field = format!("destination.{}", violation.field);
-        }
-        violation
-    });
-    Fault::Invalid(renamed.collect()).into()
+    Fault::Invalid(named).into()
 }

@@ -11,7 +11,7 @@ use contract::fulfillment::v1::FulfillmentEvent;
 use contract::inventory::v1::InventoryEvent;
 use contract::inventory::v1::inventory_event::Body;
 use db::Tx;
-use domain::id::{OrderId, ReservationId, Uuid};
+use domain::id::{FulfillmentId, OrderId, Uuid};
 use domain::order::Refusal;
 use domain::time::Timestamp;
 use prost::Message as _;
@@ -103,7 +103,7 @@ impl Orders {
     async fn apply_all(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Error> {
         let effects: Vec<Effect> = events.iter().map(read).collect::<Result<_, _>>()?;
         let ended = events.iter().zip(&effects).filter(|(_, effect)| matches!(effect, Effect::HoldEnded));
-        let holders = store::by_promises(tx, ended.map(|(event, _)| event.aggregate).collect()).await?;
+        let holders = store::by_legs(tx, ended.map(|(event, _)| event.aggregate).collect()).await?;
         let orders: Vec<Option<OrderId>> =
             events.iter().zip(&effects).map(|(event, effect)| order_of(effect, event, &holders)).collect();
         let ids: BTreeSet<OrderId> = orders.iter().copied().flatten().collect();
@@ -171,12 +171,12 @@ fn apply(open: &mut Open, effect: Effect, event: &Delivered, now: Timestamp) -> 
 }
 
 fn confirmed(open: &mut Open, event: &Delivered, now: Timestamp) -> Result<(), Error> {
-    match open.order.clone().confirm(ReservationId::new(event.aggregate), now) {
+    match open.order.clone().confirm(FulfillmentId::new(event.aggregate), now) {
         Ok(changed) => {
             open.take(changed, Vec::new(), &event.actor, now);
             Ok(())
         }
-        // Cancelled meanwhile, or an older promise of the order: fulfillment releases that stock.
+        // Cancelled meanwhile, or an older leg of the order: fulfillment releases that stock.
         Err(refusal @ (Refusal::Over { .. } | Refusal::OtherReservation | Refusal::AlreadyConfirmed)) => {
             tracing::debug!(order_id = %open.order.id, %refusal, "ignored a confirmation");
             Ok(())
@@ -188,10 +188,7 @@ fn confirmed(open: &mut Open, event: &Delivered, now: Timestamp) -> Result<(), E
 /// A hold has ended. If an unpaid order relied on it, its payment must hold stock again; a released, lapsed or ended
 /// order does not depend on its hold.
 fn hold_ended(open: &mut Open, event: &Delivered, now: Timestamp) {
-    if open.order.promise.token.uuid() != event.aggregate {
-        return;
-    }
-    if let Ok(changed) = open.order.clone().lose_hold(now) {
+    if let Ok(changed) = open.order.clone().lose_hold(&[FulfillmentId::new(event.aggregate)], now) {
         let note = steps::note("HOLD_LOST", "the hold is gone".to_owned(), &event.actor, now);
         open.take(changed, vec![note], &event.actor, now);
     }

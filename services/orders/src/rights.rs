@@ -37,7 +37,8 @@ pub(crate) fn must_own(who: &Principal, order: &Order) -> Result<(), Error> {
 
 /// A store reports money for what it hands over itself and is paid then; who else reports money reports all of it.
 pub(crate) fn may_pay(who: &Principal, order: &Order) -> Result<(), Error> {
-    let at_handover = order.terms == Terms::PayAtHandover && speaks_for(who, &order.promise.node);
+    let is_there = order.legs.iter().any(|leg| leg.is_live() && speaks_for(who, &leg.node));
+    let at_handover = order.terms == Terms::PayAtHandover && is_there;
     if who.kind != STORE || at_handover { Ok(()) } else { Err(Error::NotYourMoney) }
 }
 

@@ -25,7 +25,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
     let said = match event {
         Event::Placed => {
             let wait = if order.blocks.is_empty() { "" } else { ", waits for payment" };
-            ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), order.promise.node))
+            ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), nodes(order)))
         }
         Event::Unblocked => ("RELEASED", "released to fulfillment".to_owned()),
         Event::Confirmed => ("CONFIRMED", "the stock is the order's".to_owned()),
@@ -37,11 +37,13 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())
         }
         Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
-        Event::CancelRequested { number, lines, reason } => {
-            ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(lines)))
+        Event::CancelRequested { number, legs, reason } => {
+            let all: Vec<_> = legs.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
+            ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(&all)))
         }
-        Event::Cancelled { lines, reason, .. } => {
-            ("CANCELLED", format!("{} cancelled in all: {reason}", pieces(lines)))
+        Event::Cancelled { reason, .. } => {
+            let all = words::counted(order.buckets().cancelled, "piece");
+            ("CANCELLED", format!("{all} cancelled in all: {reason}"))
         }
         Event::Progressed { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
@@ -50,6 +52,20 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         }
     };
     Some(said)
+}
+
+/// The nodes that serve the order: at most three by name.
+fn nodes(order: &Order) -> String {
+    let mut nodes: Vec<&str> = Vec::new();
+    for leg in order.legs.iter().filter(|leg| leg.is_live()) {
+        if !nodes.contains(&leg.node.as_str()) {
+            nodes.push(leg.node.as_str());
+        }
+    }
+    match nodes.as_slice() {
+        [a, b, c, rest @ ..] if !rest.is_empty() => format!("{a}, {b}, {c} and {} more", rest.len()),
+        few => few.join(", "),
+    }
 }
 
 fn pieces(lines: &[(LineNo, i64)]) -> i64 {

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use domain::id::{self, OrderId};
+use domain::id::{self, FulfillmentId, OrderId, PromiseToken};
 use domain::order::{Changed, Order, Refusal};
 use domain::time::{Timestamp, after_ms, micros};
 
 use crate::error::Error;
-use crate::hold::{self, Wanted};
+use crate::hold::{self, Held, Wanted};
 use crate::store::{self, Change, Loaded};
 use crate::{Orders, steps};
 
@@ -189,63 +189,87 @@ impl Orders {
         db::retry(3, Error::is_retry, write).await
     }
 
-    /// Holds the stock of an order for longer. When it is gone: of an unpaid order it is held again, and if that is
-    /// refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
+    /// Holds the stock of an order for longer, promise by promise. When it is gone: of an unpaid order it is held again, and
+    /// if that is refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
     async fn extend_hold(&self, order: &Order, now: Timestamp) -> Result<(), Error> {
         let until = after_ms(now, self.config.hold_ms(!order.is_released()));
-        match self.extend(order.promise.token, until).await {
+        let is_due = |ends: Timestamp| after_ms(ends, -self.policy.hold_margin_ms) <= now;
+        for (token, _) in order.holds().into_iter().filter(|(_, ends)| is_due(*ends)) {
+            self.extend_one(order, token, until, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn extend_one(
+        &self,
+        order: &Order,
+        token: PromiseToken,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match self.extend(token, until).await {
             Ok(held) if hold::is_live(&held, now) => {
                 let until = hold::expiry(&held).unwrap_or(until);
-                return self.adjust(order.id, |order| order.hold_extended(until)).await;
+                return self.adjust(order.id, |order| order.hold_extended(token, until)).await;
             }
             Err(Error::Peer(answer)) if !hold::is_definite(&answer) => return Err(Error::Peer(answer)),
             Ok(_) | Err(Error::Peer(_)) => {}
             Err(error) => return Err(error),
         }
         if order.is_released() {
-            return self.adjust(order.id, |order| order.hold_extended(until)).await;
+            return self.adjust(order.id, |order| order.hold_extended(token, until)).await;
         }
-        self.hold_again(order, until, now).await
+        self.hold_again(order.id, token, until, now).await
     }
 
-    async fn hold_again(&self, order: &Order, until: Timestamp, now: Timestamp) -> Result<(), Error> {
+    async fn hold_again(
+        &self,
+        id: OrderId,
+        token: PromiseToken,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        // Read again: the promise before this one may have changed it.
+        let order = self.find(id).await?;
+        let gone: Vec<FulfillmentId> = order.held_by(token).map(|leg| leg.id).collect();
+        let Some(ends) = order.held_by(token).map(|leg| micros(leg.held_until)).min() else { return Ok(()) };
         // with its version: what is left of the order may be less at the next try, and an id belongs to one request
-        let held_until = micros(order.promise.held_until);
-        let key = format!("{}/{}/{held_until}/{}", order.id, order.promise.token, order.version);
-        match self
-            .hold(&id::derived("orders.again", &key).to_string(), &Wanted::left_of(order), until, now)
-            .await
-        {
-            Ok(promise) => {
-                let write = || self.replace_hold(order, promise.clone(), now);
+        let key = format!("{id}/{token}/{ends}/{}", order.version);
+        let wanted = Wanted::of(&order, order.parts_without(token, now));
+        match self.hold(&id::derived("orders.again", &key).to_string(), &wanted, until, now).await {
+            Ok(held) => {
+                let write = || self.replace_hold(&order, token, &held, now);
                 if !db::retry(3, Error::is_retry, write).await? {
-                    self.release(promise.token).await;
+                    self.release(held.token).await;
                 }
                 Ok(())
             }
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
-                tracing::info!(order_id = %order.id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
-                self.change(order.id, now, Order::lose_hold).await
+                tracing::info!(order_id = %id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
+                self.change(id, now, |order, now| order.lose_hold(&gone, now)).await
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Puts another promise in the place of one that is gone. False: the order changed, the promise is not needed.
+    /// Puts other legs in the place of those of a promise that is gone. False: the order changed, the legs are not needed.
     async fn replace_hold(
         &self,
         seen: &Order,
-        promise: domain::order::Promise,
+        gone: PromiseToken,
+        held: &Held,
         now: Timestamp,
     ) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
         let before: Loaded = store::lock(&mut tx, seen.id).await?;
-        let same = before.order.promise == seen.promise && !before.order.is_released();
-        if !same || self.due(&before.order, now).is_none_or(|due| !matches!(due, Due::Extend)) {
+        let mut order = before.order.clone();
+        let is_same = order.legs == seen.legs && !order.is_released();
+        if !is_same || self.due(&order, now).is_none_or(|due| !matches!(due, Due::Extend)) {
             return Ok(false);
         }
-        let mut order = before.order.clone();
-        order.hold_replaced(promise);
+        if order.replace_legs(gone, held.legs.clone(), now).is_err() {
+            return Ok(false);
+        }
         let note = steps::note("HELD_AGAIN", "the hold had ended and was taken again".to_owned(), ACTOR, now);
         let change = Change { before: &before, order: &order, notes: &[note] };
         self.save(&mut tx, &[change], &[]).await?;

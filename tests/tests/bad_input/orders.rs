@@ -1,6 +1,7 @@
 //! `PayOrder` and `CancelOrder` with every bad value.
 
 use contract::orders::v1 as ord;
+use contract::r#type::v1::LineQuantity;
 use entrepot::clients::money;
 use flows::people::unpaid;
 use flows::world::fresh;
@@ -119,7 +120,7 @@ async fn a_bad_cancel_is_refused_and_cancels_nothing() {
     let good = ord::CancelOrderRequest {
         request_id: REQUEST_ID.to_owned(),
         order_id: order.order_id.clone(),
-        lines: vec![ord::CancelQuantity { line: 2, quantity: 1 }],
+        lines: vec![LineQuantity { line: 2, quantity: 1 }],
         reason: "CHANGED".to_owned(),
     };
     let call = async |cancel| web.clients.orders.clone().cancel_order(cancel).await;

@@ -2,15 +2,15 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use contract::orders::v1::place_order_request::Fulfillment;
-use contract::r#type::v1::Method;
+use contract::orders::v1::new_group::Where;
+use contract::r#type::v1::{LineQuantity, Method, Packaging, Recipient, Window};
 use entrepot::clients::money;
-use flows::people::order_at;
+use flows::people::{group_at, order_at};
 use flows::world::{NODE, People, fresh};
 use tonic::{Code, Status};
 
 use super::Said::{Fields, No};
-use super::{Census, FULFILLMENT, NOBODY, ORDERS, Row, good_order, is_refused, nobody, refused, shop};
+use super::{Census, FULFILLMENT, NOBODY, ORDERS, Row, at, good_order, is_refused, nobody, refused, shop};
 
 type Place = ord::PlaceOrderRequest;
 
@@ -44,28 +44,95 @@ const HEADS: &[Row<Place>] = &[
     ("no terms", |r| r.payment_terms = 0, Fields(&["payment_terms"])),
     ("terms that nobody knows", |r| r.payment_terms = 99, Fields(&["payment_terms"])),
     ("negative terms", |r| r.payment_terms = i32::MIN, Fields(&["payment_terms"])),
-    ("no way to hold", |r| r.fulfillment = None, Fields(&["fulfillment"])),
-    ("empty token", |r| token(r, ""), Fields(&["promise_token"])),
+    ("no groups", |r| r.groups.clear(), Fields(&["groups"])),
+    ("21 groups", |r| r.groups = vec![r.groups[0].clone(); 21], Fields(&["groups"])),
     ("token of an order", |r| token(r, &nobody("ord_")), Fields(&["promise_token"])),
     ("token in upper case", |r| token(r, &nobody("prm_").to_uppercase()), Fields(&["promise_token"])),
     ("token in braces", |r| token(r, &format!("prm_{{{NOBODY}}}")), Fields(&["promise_token"])),
     ("token of nobody", |r| token(r, &nobody("prm_")), Fields(&["promise_token"])),
     ("nil token", |r| token(r, "prm_00000000-0000-0000-0000-000000000000"), Fields(&["promise_token"])),
-    ("no node", |r| hold(r, 1, ""), Fields(&["destination.node_id"])),
-    ("node of 65", |r| hold(r, 1, &"n".repeat(65)), Fields(&["destination.node_id"])),
+    ("no node", |r| hold(r, 1, ""), Fields(&["groups[0].node_id"])),
+    ("node of 65", |r| hold(r, 1, &"n".repeat(65)), Fields(&["groups[0].node_id"])),
     ("unknown node", |r| hold(r, 1, "nowhere"), No(Code::FailedPrecondition, "UNKNOWN_NODE")),
-    ("no method", |r| hold(r, 0, NODE), Fields(&["destination.method"])),
-    ("method that nobody knows", |r| hold(r, 99, NODE), Fields(&["destination.method"])),
-    ("method of later", |r| hold(r, Method::Parcel as i32, NODE), Fields(&["destination.method"])),
+    ("no method", |r| hold(r, 0, NODE), Fields(&["groups[0].method"])),
+    ("method that nobody knows", |r| hold(r, 99, NODE), Fields(&["groups[0].method"])),
+    ("method of later", |r| hold(r, Method::Parcel as i32, NODE), Fields(&["groups[0].method"])),
 ];
 
+/// What is asked together.
+const GROUPS: &[Row<Place>] = &[
+    (
+        "a line that is not there",
+        |r| split(r, &[(1, 1), (2, 2), (7, 1)], &[]),
+        Fields(&["groups[0].lines[2].line"]),
+    ),
+    ("a line twice", |r| split(r, &[(1, 1), (2, 1), (2, 1)], &[]), Fields(&["groups[0].lines[2].line"])),
+    ("line 0", |r| split(r, &[(0, 1), (1, 1), (2, 2)], &[]), Fields(&["groups[0].lines[0].line"])),
+    ("nothing of a line", |r| split(r, &[(1, 0), (2, 2)], &[]), Fields(&["groups[0].lines[0].quantity"])),
+    ("too few pieces", |r| split(r, &[(1, 1), (2, 1)], &[]), Fields(&["groups"])),
+    ("too many pieces over two groups", |r| split(r, &[(1, 1), (2, 2)], &[(2, 1)]), Fields(&["groups"])),
+    (
+        "a group without lines among two",
+        |r| {
+            split(r, &[(1, 1), (2, 2)], &[]);
+            r.groups.push(group_at(NODE));
+        },
+        Fields(&["groups[1].lines"]),
+    ),
+    (
+        "an address without a handle and a place",
+        |r| r.groups[0].r#where = Some(Where::Address(ord::Address::default())),
+        Fields(&["groups[0].address.address_ref", "groups[0].address.place.point"]),
+    ),
+    (
+        "a window that ends before it begins",
+        |r| r.groups[0].wanted_window = Some(Window { start_time: at(9, 0), end_time: at(8, 0) }),
+        Fields(&["groups[0].wanted_window.end_time"]),
+    ),
+    (
+        "a consent that cannot be",
+        |r| {
+            let other_methods = vec![99; 2];
+            r.groups[0].consent =
+                Some(ord::Consent { other_node_radius_m: -1, other_methods, ..ord::Consent::default() });
+        },
+        Fields(&[
+            "groups[0].consent.other_node_radius_m",
+            "groups[0].consent.other_methods[0]",
+            "groups[0].consent.other_methods[1]",
+        ]),
+    ),
+    (
+        "six recipients of a kind that nobody knows",
+        |r| r.groups[0].recipient = Some(Recipient { kind: 99, recipient_refs: vec!["r".to_owned(); 6] }),
+        Fields(&["groups[0].recipient.kind", "groups[0].recipient.recipient_refs"]),
+    ),
+    (
+        "a package of 33 characters",
+        |r| r.groups[0].packaging = Some(Packaging { code: "p".repeat(33), message_ref: String::new() }),
+        Fields(&["groups[0].packaging.code"]),
+    ),
+    ("lines with and without a number", |r| r.lines[1].line = 2, Fields(&["lines[0].line"])),
+    ("a number twice", |r| r.lines.iter_mut().for_each(|line| line.line = 4), Fields(&["lines[1].line"])),
+];
+
+/// One group of these lines, and another one if it has some.
+fn split(order: &mut Place, first: &[(u32, i64)], second: &[(u32, i64)]) {
+    let group = |lines: &[(u32, i64)]| {
+        let line = |(line, quantity): &(u32, i64)| LineQuantity { line: *line, quantity: *quantity };
+        ord::NewGroup { lines: lines.iter().map(line).collect(), ..group_at(NODE) }
+    };
+    order.groups = vec![group(first)];
+    order.groups.extend((!second.is_empty()).then(|| group(second)));
+}
+
 fn token(order: &mut Place, token: &str) {
-    order.fulfillment = Some(Fulfillment::PromiseToken(token.to_owned()));
+    order.groups.clear();
+    token.clone_into(&mut order.promise_token);
 }
 
 fn hold(order: &mut Place, method: i32, node_id: &str) {
-    order.fulfillment =
-        Some(Fulfillment::Destination(ord::Destination { method, node_id: node_id.to_owned() }));
+    order.groups = vec![ord::NewGroup { method, ..group_at(node_id) }];
 }
 
 /// What is ordered.
@@ -107,15 +174,7 @@ const LINES: &[Row<Place>] = &[
     (
         "nothing at all",
         |r| *r = Place::default(),
-        Fields(&[
-            "request_id",
-            "channel",
-            "channel_order_id",
-            "lines",
-            "payment_terms",
-            "total",
-            "fulfillment",
-        ]),
+        Fields(&["request_id", "channel", "channel_order_id", "lines", "payment_terms", "total", "groups"]),
     ),
 ];
 
@@ -130,6 +189,7 @@ async fn an_order_with_a_bad_head_or_line_is_refused_and_leaves_nothing() {
     super::refused_only(FULFILLMENT, &good_order(), &unknown, &call).await;
     let heads: Vec<Row<Place>> = HEADS.iter().filter(|(what, ..)| *what != "unknown node").copied().collect();
     super::refused_only(ORDERS, &good_order(), &heads, &call).await;
+    super::refused_only(ORDERS, &good_order(), GROUPS, &call).await;
     assert_eq!(Census::of(&ops).await, before);
     refused(ORDERS, good_order(), &[], call).await;
     world.stop().await;

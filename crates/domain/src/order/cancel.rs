@@ -1,7 +1,9 @@
-//! Cancelling: at once while no node has the order, else a request that the node's work decides.
+//! Cancelling: at once what no node was asked for, else a request that the node's work decides.
 
+use super::leg::{Leg, LegLine};
+use super::spread::{LegParts, spread};
 use super::{Block, Changed, Event, Order, Refusal};
-use crate::id::LineNo;
+use crate::id::{FulfillmentId, LineNo};
 use crate::time::Timestamp;
 
 /// What became of a cancel.
@@ -9,12 +11,26 @@ use crate::time::Timestamp;
 pub enum Outcome {
     /// Done.
     Cancelled,
-    /// Asked of the node.
+    /// Asked of nodes.
     Pending,
 }
 
+/// Pieces to cancel that no node was asked for: those that no leg has, and those of legs.
+pub(super) struct AtOnce {
+    own: Vec<(LineNo, i64)>,
+    legs: LegParts,
+}
+
+/// What was taken off.
+pub(super) struct TakenOff {
+    /// Pieces per line.
+    pub(super) pieces: Vec<(LineNo, i64)>,
+    /// The legs that were dropped.
+    pub(super) gone: Vec<FulfillmentId>,
+}
+
 impl Order {
-    /// Cancels pieces, or asks the node to give them up. No pieces named: all that can still be cancelled.
+    /// Cancels pieces, or asks nodes to give them up. No pieces named: all that can still be cancelled.
     pub fn cancel(
         mut self,
         wanted: &[(LineNo, i64)],
@@ -26,16 +42,24 @@ impl Order {
             return Err(Refusal::Over { step: "cancel", status });
         }
         let lines = self.wanted(wanted)?;
-        if self.is_released() {
-            for (no, quantity) in &lines {
-                self.line_mut(*no)?.cancel_requested += quantity;
-            }
-            self.cancels += 1;
-            let asked = Event::CancelRequested { number: self.cancels, lines, reason: reason.to_owned() };
-            return Ok((self.changed(vec![asked], now), Outcome::Pending));
+        let (at_once, asked) = self.divided(lines);
+        let mut events = Vec::new();
+        if !(at_once.own.is_empty() && at_once.legs.is_empty()) {
+            events = self.cancel_now(&at_once, reason, now)?;
         }
-        let events = self.cancel_now(&lines, reason, now)?;
-        Ok((self.changed(events, now), Outcome::Cancelled))
+        if asked.is_empty() {
+            return Ok((self.changed(events, now), Outcome::Cancelled));
+        }
+        for (id, lines) in &asked {
+            let leg = self.leg_mut(*id)?;
+            for (no, quantity) in lines {
+                leg.line_mut(*no)?.cancel_requested += quantity;
+            }
+        }
+        self.sum_up();
+        self.cancels += 1;
+        events.push(Event::CancelRequested { number: self.cancels, legs: asked, reason: reason.to_owned() });
+        Ok((self.changed(events, now), Outcome::Pending))
     }
 
     /// What is asked, per line; every piece named must still be there to be cancelled.
@@ -48,8 +72,7 @@ impl Order {
         }
         let mut seen: Vec<(LineNo, i64)> = Vec::new();
         for (no, quantity) in wanted {
-            let line = self.lines.iter().find(|line| line.no == *no);
-            let left = left(line.ok_or(Refusal::UnknownLine { line: *no })?);
+            let left = left(self.line(*no).ok_or(Refusal::UnknownLine { line: *no })?);
             let before = seen.iter().position(|(other, _)| other == no);
             let asked = before.map_or(0, |at| seen[at].1).saturating_add(*quantity);
             if *quantity < 1 || asked > left {
@@ -63,30 +86,78 @@ impl Order {
         Ok(seen)
     }
 
-    /// Cancels pieces that no node has, gives back what was paid for them, and lets the rest go on if it is paid.
+    /// Divides a cancel into what no node was asked for, and what is to be asked of legs that a node may have.
+    fn divided(&self, lines: Vec<(LineNo, i64)>) -> (AtOnce, LegParts) {
+        let (mut own, mut rest) = (Vec::new(), Vec::new());
+        for (no, quantity) in lines {
+            let waiting = self.line(no).map_or(0, |line| line.own.waiting()).min(quantity);
+            own.extend((waiting > 0).then_some((no, waiting)));
+            rest.extend((quantity > waiting).then_some((no, quantity - waiting)));
+        }
+        let legs: Vec<&Leg> = self.legs.iter().collect();
+        let is_asked = |(id, _): &(FulfillmentId, _)| self.leg(*id).is_some_and(Leg::is_released);
+        let (asked, legs) = spread(&rest, &legs).into_iter().partition(is_asked);
+        (AtOnce { own, legs }, asked)
+    }
+
+    /// All pieces that no node was asked for.
+    pub(super) fn unasked(&self) -> AtOnce {
+        let own = self.lines.iter().map(|line| (line.no, line.own.waiting()));
+        let idle = self.legs.iter().filter(|leg| leg.is_live() && !leg.is_released());
+        let left = |line: &LegLine| (line.left() > 0).then_some((line.line, line.left()));
+        let legs = idle.map(|leg| (leg.id, leg.lines.iter().filter_map(left).collect()));
+        AtOnce { own: own.filter(|(_, pieces)| *pieces > 0).collect(), legs: legs.collect() }
+    }
+
+    /// Takes off pieces that no node was asked for. Legs that have nothing left are dropped.
+    pub(super) fn take_off(
+        &mut self,
+        at_once: &AtOnce,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<TakenOff, Refusal> {
+        let mut pieces = at_once.own.clone();
+        for (no, quantity) in &at_once.own {
+            self.line_mut(*no)?.own.cancel(*quantity);
+        }
+        for (id, lines) in &at_once.legs {
+            for (no, quantity) in lines {
+                self.leg_mut(*id)?.shrink(*no, *quantity)?;
+                self.line_mut(*no)?.own.cancelled += quantity;
+                match pieces.iter_mut().find(|(other, _)| other == no) {
+                    Some((_, pieces)) => *pieces += quantity,
+                    None => pieces.push((*no, *quantity)),
+                }
+            }
+        }
+        for (no, _) in &pieces {
+            reason.clone_into(&mut self.line_mut(*no)?.cancel_reason);
+        }
+        pieces.sort_unstable();
+        let gone = self.drop_legs(Leg::is_over, now);
+        Ok(TakenOff { pieces, gone })
+    }
+
+    /// Cancels pieces that no node was asked for, gives back what was paid for them, and lets the rest go on if it is
+    /// paid.
     pub(super) fn cancel_now(
         &mut self,
-        lines: &[(LineNo, i64)],
+        at_once: &AtOnce,
         reason: &str,
         now: Timestamp,
     ) -> Result<Vec<Event>, Refusal> {
-        for (no, quantity) in lines {
-            let line = self.line_mut(*no)?;
-            line.buckets.cancel(*quantity);
-            reason.clone_into(&mut line.cancel_reason);
-        }
-        let is_over = self.buckets().is_over();
-        let token = is_over.then_some(self.promise.token);
-        let cancelled = Event::Cancelled { lines: self.cancelled_lines(), reason: reason.to_owned(), token };
-        let mut events = vec![cancelled];
-        events.extend(self.refund(reason, lines.to_vec(), now));
-        let holds = self.buckets().open == 0;
-        if !is_over
-            && holds
+        let TakenOff { pieces, gone: legs } = self.take_off(at_once, reason, now)?;
+        let lines = self.cancelled_of(pieces.iter().map(|(no, _)| *no));
+        let mut events = vec![Event::Cancelled { lines, reason: reason.to_owned(), legs }];
+        events.extend(self.refund(reason, pieces, now));
+        let buckets = self.buckets();
+        if !buckets.is_over()
+            && buckets.open == 0
             && self.is_covered()
             && self.blocks.remove(&Block::Payment)
             && self.blocks.is_empty()
         {
+            self.release_legs(now);
             events.push(Event::Unblocked);
         }
         Ok(events)

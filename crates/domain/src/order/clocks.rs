@@ -1,6 +1,8 @@
 //! What time alone changes in an order, and when.
 
+use super::leg::Leg;
 use super::{Block, Order, Status};
+use crate::id::PromiseToken;
 use crate::time::{Timestamp, after_ms, micros};
 
 /// The clocks of an order.
@@ -46,7 +48,9 @@ impl Order {
 
     /// How long the order waits for news before it asks, and before it asks again.
     pub fn check_interval_ms(&self, policy: &Policy) -> i64 {
-        if self.fulfillment.is_none() { policy.work_check_ms } else { policy.progress_check_ms }
+        let mut legs = self.legs.iter().filter(|leg| leg.is_live()).peekable();
+        let has_work = legs.peek().is_some() && legs.all(|leg| leg.version > 0 || leg.is_over());
+        if has_work { policy.progress_check_ms } else { policy.work_check_ms }
     }
 
     /// How long the order waits for news after its events were sent again: as long as it has waited by then, so that a
@@ -68,25 +72,44 @@ impl Order {
         Some(after_ms(due, policy.grace_ms))
     }
 
-    /// When its hold must be extended: as long as its stock is held and not confirmed, also when a node works on it.
+    /// When a hold must be extended: as long as stock is held and not confirmed, also when a node works on it.
     pub fn extend_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let buckets = self.buckets();
-        let holds = self.confirmed_at.is_none()
-            && matches!(self.status(), Status::Placed | Status::InFulfillment)
-            && buckets.reserved + buckets.in_work() > 0;
-        let at = after_ms(self.promise.held_until, -policy.hold_margin_ms);
-        holds.then_some(at).filter(|at| self.lapse_at().is_none_or(|lapse| *at < lapse))
+        let at = self.holds().into_iter().map(|(_, until)| after_ms(until, -policy.hold_margin_ms)).min();
+        at.filter(|at| self.lapse_at().is_none_or(|lapse| *at < lapse))
     }
 
-    /// The hold was extended. Tells nobody: nothing changed for anyone else.
-    pub fn hold_extended(&mut self, until: Timestamp) {
-        self.promise.held_until = self.promise.held_until.max(until);
+    /// The promises that still hold stock which is not confirmed, each with its end.
+    pub fn holds(&self) -> Vec<(PromiseToken, Timestamp)> {
+        let mut holds: Vec<(PromiseToken, Timestamp)> = Vec::new();
+        if !matches!(self.status(), Status::Placed | Status::InFulfillment) {
+            return holds;
+        }
+        for leg in self.legs.iter().filter(|leg| leg.needs_hold()) {
+            let Some(token) = leg.token else { continue };
+            match holds.iter_mut().find(|(other, _)| *other == token) {
+                Some((_, until)) => *until = (*until).min(leg.held_until),
+                None => holds.push((token, leg.held_until)),
+            }
+        }
+        holds
+    }
+
+    /// A hold was extended. No event: nothing changed for anyone else.
+    pub fn hold_extended(&mut self, token: PromiseToken, until: Timestamp) {
+        for leg in self.legs.iter_mut().filter(|leg| leg.token == Some(token)) {
+            leg.held_until = leg.held_until.max(until);
+        }
+    }
+
+    /// The legs that this promise still holds stock for.
+    pub fn held_by(&self, token: PromiseToken) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(move |leg| leg.needs_hold() && leg.token == Some(token))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{at, order};
+    use super::super::testing::{at, order};
     use super::*;
     use crate::order::TenderState;
 

@@ -1,7 +1,8 @@
 //! What happens to an order.
 
 use super::Refund;
-use crate::id::{LineNo, PromiseToken};
+use super::spread::LegParts;
+use crate::id::{FulfillmentId, LineNo};
 
 /// What happened to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,33 +22,33 @@ pub enum Event {
         /// Nothing is due any more.
         in_full: bool,
     },
-    /// Not paid in time: the claim is given up.
+    /// Not paid in time: the claims are given up.
     PaymentLapsed {
-        /// The claim.
-        token: PromiseToken,
+        /// The legs whose claims are given up.
+        legs: Vec<FulfillmentId>,
     },
     /// Not paid within the grace: over.
     Expired {
-        /// The claim, already given up.
-        token: PromiseToken,
+        /// The legs that no node was asked for; most of their claims are given up already.
+        legs: Vec<FulfillmentId>,
     },
-    /// The node is asked to give pieces up.
+    /// Nodes are asked to give pieces up.
     CancelRequested {
         /// The number of the request in its order, from 1.
         number: i64,
-        /// Pieces per line.
-        lines: Vec<(LineNo, i64)>,
+        /// Pieces per leg and line.
+        legs: LegParts,
         /// Why.
         reason: String,
     },
     /// Pieces were cancelled.
     Cancelled {
-        /// All cancelled pieces of each line that has any.
+        /// All cancelled pieces of each line that this changed.
         lines: Vec<(LineNo, i64)>,
         /// Why the last ones were.
         reason: String,
-        /// The claim to give up, when no node ever had the order.
-        token: Option<PromiseToken>,
+        /// The legs to give up, which no node ever had.
+        legs: Vec<FulfillmentId>,
     },
     /// Work went on, or something else changed that has no event of its own.
     Progressed {

@@ -1,105 +1,162 @@
-//! Following what others report: the stock that was confirmed, and the work at the node.
+//! Following what others report: the stock that was confirmed, and the work at the nodes.
 
-use super::{Buckets, Changed, Event, Order, Refusal, Snapshot, Status};
-use crate::id::{FulfillmentId, LineNo, ReservationId};
+use super::leg::Leg;
+use super::{Buckets, Changed, Event, LegUnits, Line, Order, Refusal, Status};
+use crate::id::{FulfillmentId, LineNo};
 use crate::time::Timestamp;
 
-/// The node's answer to a cancel: pieces granted and refused together, per line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The node's answer to a cancel.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// Pieces that were decided on, per line.
-    pub lines: Vec<(LineNo, i64)>,
+    /// Pieces that are cancelled, per line.
+    pub granted: Vec<(LineNo, i64)>,
+    /// Pieces that are not, per line.
+    pub refused: Vec<(LineNo, i64)>,
 }
 
-/// What a fulfillment order reports.
+/// What a leg's fulfillment order reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkReport {
-    /// Which one.
-    pub fulfillment: FulfillmentId,
-    /// All its lines, absolute.
-    pub lines: Vec<Snapshot>,
+    /// Which leg.
+    pub leg: FulfillmentId,
+    /// Its version. An older one than was heard of changes nothing.
+    pub version: i64,
+    /// The node has accepted the work.
+    pub is_accepted: bool,
+    /// Lines, absolute; those that did not change may be left out.
+    pub lines: Vec<(LineNo, LegUnits)>,
     /// Why pieces that are newly short or cancelled are so.
     pub reason: String,
     /// The answer to a cancel, if it is one.
     pub answer: Option<Answer>,
+    /// No node ever had the leg: its lines are not known there, and what the answer grants is cancelled.
+    pub is_without_work: bool,
 }
 
 impl Order {
-    /// The stock behind the order is its own now.
-    pub fn confirm(mut self, reservation: ReservationId, now: Timestamp) -> Result<Changed, Refusal> {
+    /// The stock behind a leg is its own now.
+    pub fn confirm(mut self, leg: FulfillmentId, now: Timestamp) -> Result<Changed, Refusal> {
         let status = self.status();
         if status.is_over() {
             return Err(Refusal::Over { step: "confirm", status });
         }
-        if self.promise.token.uuid() != reservation.uuid() {
+        let Some(leg) = self.legs.iter_mut().find(|other| other.id == leg && other.is_live()) else {
             return Err(Refusal::OtherReservation);
-        }
-        if self.confirmed_at.is_some() {
+        };
+        if leg.confirmed.is_some() {
             return Err(Refusal::AlreadyConfirmed);
         }
-        self.confirmed_at = Some(now);
-        Ok(self.changed(vec![Event::Confirmed], now))
+        leg.confirmed = Some(now);
+        let events = self.all_confirmed(now).into_iter().collect();
+        Ok(self.changed(events, now))
     }
 
-    /// Takes over what a fulfillment order reports. A report that changes nothing has no events.
-    pub fn follow(mut self, report: &WorkReport, now: Timestamp) -> Result<Changed, Refusal> {
-        if *self.fulfillment.get_or_insert(report.fulfillment) != report.fulfillment {
-            return Err(Refusal::OtherFulfillment { given: report.fulfillment });
+    /// All stock is confirmed, for the first time.
+    fn all_confirmed(&mut self, now: Timestamp) -> Option<Event> {
+        let mut legs = self.legs.iter().filter(|leg| leg.is_live()).peekable();
+        let is_done = legs.peek().is_some() && legs.all(|leg| leg.confirmed.is_some() || leg.is_over());
+        if !is_done || self.confirmed_at.is_some() || self.buckets().open > 0 || self.status().is_over() {
+            return None;
         }
+        self.confirmed_at = Some(now);
+        Some(Event::Confirmed)
+    }
+
+    /// Takes over what a leg's fulfillment order reports. A report that changes nothing has no events.
+    pub fn follow(mut self, report: &WorkReport, now: Timestamp) -> Result<Changed, Refusal> {
+        let unknown = Refusal::OtherFulfillment { given: report.leg };
+        let id = self.id;
+        // Where the leg's claim was another order's, its work has another id and ends at once.
+        let is_its = |leg: &&mut Leg| {
+            leg.is_live() && (leg.id == report.leg || leg.id.without_claim(id) == report.leg)
+        };
+        let leg = self.legs.iter_mut().find(is_its).ok_or(unknown)?;
+        if report.version < leg.version {
+            return Ok(Changed { order: self, events: Vec::new() });
+        }
+        let asked_before: Vec<i64> = leg.lines.iter().map(|line| line.cancel_requested).collect();
+        let had_stock = leg.needs_hold();
+        leg.take(report, now)?;
+        let answered = leg.lines.iter().zip(asked_before);
+        let answered: Vec<LineNo> = answered
+            .filter(|(line, asked)| line.cancel_requested != *asked)
+            .map(|(line, _)| line.line)
+            .collect();
+        let has_stock = leg.needs_hold();
         let was_over = self.status().is_over();
-        let mut moved = Vec::new();
-        let mut ended = Vec::new();
-        for snapshot in &report.lines {
-            let line = self.line_mut(snapshot.line)?;
-            let before = line.buckets;
-            let after = before.after(snapshot)?;
-            line.buckets = after;
-            let newly = after.cancelled - before.cancelled;
+        let before: Vec<Buckets> = self.lines.iter().map(|line| line.buckets).collect();
+        self.sum_up();
+        let (mut moved, mut ended) = (Vec::new(), Vec::new());
+        for (line, before) in self.lines.iter_mut().zip(before) {
+            let newly = line.buckets.cancelled - before.cancelled;
             if newly > 0 {
                 ended.push((line.no, newly));
                 report.reason.clone_into(&mut line.cancel_reason);
             }
-            if has_moved(&before, &after) {
+            let is_answered = newly == 0 && answered.binary_search(&line.no).is_ok();
+            if has_moved(&before, line) || is_answered {
                 moved.push(line.no);
             }
         }
-        let answered = self.answered(report.answer.as_ref());
-        moved.extend(answered.into_iter().filter(|no| ended.iter().all(|(other, _)| other != no)));
-        moved.sort_unstable();
-        moved.dedup();
         let mut events = Vec::new();
         if !moved.is_empty() {
             events.push(Event::Progressed { lines: moved });
         }
         if !ended.is_empty() {
-            let lines = self.cancelled_lines();
-            events.push(Event::Cancelled { lines, reason: report.reason.clone(), token: None });
+            let lines = self.cancelled_of(ended.iter().map(|(no, _)| *no));
+            events.push(Event::Cancelled { lines, reason: report.reason.clone(), legs: Vec::new() });
         }
         events.extend(self.refund(&report.reason, ended, now));
         if !was_over && self.status() == Status::Completed {
             events.push(Event::Completed);
         }
-        Ok(self.changed(events, now))
-    }
-
-    /// Takes answered pieces off what was asked, and whatever can't be cancelled any more. Names the lines changed.
-    fn answered(&mut self, answer: Option<&Answer>) -> Vec<LineNo> {
-        let mut changed = Vec::new();
-        for line in self.lines.iter_mut().filter(|line| line.cancel_requested > 0) {
-            let decided =
-                answer.map_or(0, |a| a.lines.iter().filter(|(no, _)| *no == line.no).map(|(_, q)| q).sum());
-            let left = (line.cancel_requested - decided).max(0).min(line.buckets.cancellable());
-            if left != line.cancel_requested {
-                line.cancel_requested = left;
-                changed.push(line.no);
-            }
+        if had_stock && !has_stock && self.legs.iter().any(|leg| leg.confirmed.is_some()) {
+            // The last leg that the confirmation waited for needs no stock any more.
+            events.extend(self.all_confirmed(now));
         }
-        changed
+        Ok(self.changed(events, now))
     }
 }
 
-/// Whether pieces went anywhere else than to `cancelled`.
-fn has_moved(before: &Buckets, after: &Buckets) -> bool {
+impl Leg {
+    /// Takes over a report: its own units, and no others.
+    fn take(&mut self, report: &WorkReport, now: Timestamp) -> Result<(), Refusal> {
+        // A node has it, whatever we thought.
+        self.released.get_or_insert(now);
+        (self.version, self.is_accepted) = (report.version, report.is_accepted);
+        if report.is_without_work {
+            self.is_accepted = false;
+            for (no, pieces) in report.answer.iter().flat_map(|answer| &answer.granted) {
+                let units = &mut self.line_mut(*no)?.units;
+                let pieces = (*pieces).min(units.to_pick);
+                units.to_pick -= pieces;
+                units.cancelled += pieces;
+            }
+        }
+        for (no, units) in &report.lines {
+            let line = self.line_mut(*no)?;
+            if !units.is_whole() || units.quantity != line.units.quantity {
+                return Err(Refusal::BadSnapshot { line: *no });
+            }
+            line.units = *units;
+        }
+        let answer = report.answer.as_ref();
+        let answered = answer.into_iter().flat_map(|answer| answer.granted.iter().chain(&answer.refused));
+        for (no, pieces) in answered {
+            let line = self.line_mut(*no)?;
+            line.cancel_requested = (line.cancel_requested - pieces).max(0);
+        }
+        for line in &mut self.lines {
+            // What can't be cancelled any more is answered by that.
+            line.cancel_requested = line.cancel_requested.min(line.units.cancellable());
+        }
+        Ok(())
+    }
+}
+
+/// Whether pieces of a line went anywhere else than to `cancelled`.
+fn has_moved(before: &Buckets, line: &Line) -> bool {
+    let after = &line.buckets;
     let grew = |f: fn(&Buckets) -> i64| f(after) > f(before);
     grew(|b| b.reserved)
         || grew(|b| b.allocated)
@@ -108,4 +165,5 @@ fn has_moved(before: &Buckets, after: &Buckets) -> bool {
         || grew(|b| b.ready)
         || grew(|b| b.in_custody)
         || grew(|b| b.delivered)
+        || grew(|b| b.lost)
 }

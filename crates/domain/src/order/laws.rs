@@ -2,9 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::tests::{POLICY, assert_laws, at, capture, order, promise, report};
+use super::testing::{POLICY, again, assert_laws, at, capture, order, report, serving};
 use super::*;
-use crate::id::ReservationId;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -39,7 +38,7 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
             let payment = Payment { state: *state, ..capture(order, index) };
             let hold = match (order.needs_hold(&payment), holds) {
                 (false, _) => Hold::NotAsked,
-                (true, true) => Hold::Held(promise("again")),
+                (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()))),
                 (true, false) => Hold::Refused { reason: "NO_STOCK".to_owned() },
             };
             order_.pay(&payment, hold, now)
@@ -47,16 +46,16 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
         Step::Cancel(lines) => order_.cancel(lines, "TEST", now).map(|(changed, _)| changed),
         Step::Lapse => order_.lapse(at(900)),
         Step::Expire => order_.expire(&POLICY, at(1200)),
-        Step::LoseHold => order_.lose_hold(now),
-        Step::Confirm => order_.confirm(ReservationId::new(order.promise.token.uuid()), now),
+        Step::LoseHold => order_.lose_hold(&[serving(order)], now),
+        Step::Confirm => order_.confirm(serving(order), now),
         // A node only works on what was released, and never takes back what it reported as done, short or cancelled.
         Step::Work(..) if !order.is_released() => Err(Refusal::NotDue),
         Step::Work(accepted, parts) => {
-            let report = report(order, *accepted, |s| {
-                let line = &order.lines[s.line as usize - 1];
-                let [picked, ready, done, short, cancelled] = parts[s.line as usize - 1];
-                s.done = line.buckets.delivered;
-                s.cancelled = line.buckets.cancelled;
+            let report = report(order, *accepted, |line, s| {
+                let [picked, ready, done, short, cancelled] = parts[line as usize - 1];
+                let known = order.legs.last().unwrap().line(line).unwrap().units;
+                s.done = known.done;
+                s.cancelled = known.cancelled + known.short;
                 let mut left = s.quantity - s.done - s.cancelled;
                 let mut take = |wanted: i64| {
                     let taken = wanted.min(left);

@@ -1,13 +1,16 @@
 //! What was bought: the lines and where their pieces are, the money to the cent, and what may happen next.
 //!
-//! Quantities come first: each line has [`Buckets`] that always sum to what was ordered, and the [`Status`] is computed
-//! from them, from the blocks, the payment and the confirmation. Every transition consumes the order and returns it
+//! Quantities come first: each line has [`Buckets`] that always sum to what was ordered, its own pieces and those of its
+//! legs, and the [`Status`] is computed from them, from the blocks, the payment and the confirmation. Every transition consumes the order and returns it
 //! changed, with its events, or refuses and says why.
 
 pub mod buckets;
+pub mod group;
 pub mod ledger;
+pub mod leg;
 pub mod lifecycle;
 pub mod shares;
+pub mod spread;
 
 mod cancel;
 mod clocks;
@@ -19,26 +22,32 @@ mod pay;
 mod place;
 mod refusal;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;
 
 use std::collections::BTreeSet;
 
-use crate::fulfillment::method::Method;
-use crate::id::{self, FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, RefundId, Sku};
+use crate::id::{self, FulfillmentId, LineNo, OrderId, PromiseToken, RefundId, Sku};
 use crate::money::Currency;
 use crate::time::Timestamp;
 
-pub use buckets::{Buckets, Snapshot};
+pub use buckets::{Buckets, Own};
 pub use cancel::Outcome;
 pub use clocks::Policy;
 pub use event::Event;
 pub use follow::{Answer, WorkReport};
+pub use group::Group;
 pub use ledger::{Ledger, Refund, Tender, TenderState};
+pub use leg::{Leg, LegLine, LegUnits, Span};
 pub use lifecycle::Status;
 pub use pay::{Hold, Payment};
-pub use place::{Draft, DraftLine, Flaw};
+pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
 pub use shares::{Amounts, Share};
+pub use spread::spread;
 
 /// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +118,7 @@ impl Terms {
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Its number, from 1.
+    /// Its number, the caller's.
     pub no: LineNo,
     /// The item.
     pub sku: Sku,
@@ -121,9 +130,11 @@ pub struct Line {
     pub total_minor: i64,
     /// What all its pieces cost together with their part of the charges, in minor units; frozen.
     pub share_minor: i64,
-    /// Where its pieces are.
+    /// Pieces that no leg has.
+    pub own: Own,
+    /// Where its pieces are: its own, and the sum over its live legs. Computed, never set.
     pub buckets: Buckets,
-    /// Pieces that a cancel was asked for and that the node has not yet decided on.
+    /// Pieces that a cancel was asked for and that the nodes have not yet decided on. Computed from the legs.
     pub cancel_requested: i64,
     /// Why pieces were cancelled last; empty when none was.
     pub cancel_reason: String,
@@ -147,21 +158,6 @@ pub struct Charge {
     pub amount_minor: i64,
 }
 
-/// The promise that holds the stock of the order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Promise {
-    /// The token; the reservation has the same UUID.
-    pub token: PromiseToken,
-    /// How the goods reach the customer.
-    pub method: Method,
-    /// Which node serves.
-    pub node: NodeId,
-    /// When the goods should be ready.
-    pub promised_at: Timestamp,
-    /// When the hold ends by itself.
-    pub held_until: Timestamp,
-}
-
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
@@ -181,8 +177,12 @@ pub struct Order {
     pub tax_included: bool,
     /// When it is paid.
     pub terms: Terms,
-    /// What was bought.
+    /// What was bought, by number of the line.
     pub lines: Vec<Line>,
+    /// What was asked together.
+    pub groups: Vec<Group>,
+    /// What fulfillment makes of the groups: every try, oldest first.
+    pub legs: Vec<Leg>,
     /// Charges on the whole order.
     pub charges: Vec<Charge>,
     /// What it costs in all, in minor units.
@@ -191,8 +191,8 @@ pub struct Order {
     pub ledger: Ledger,
     /// Why it waits.
     pub blocks: BTreeSet<Block>,
-    /// What holds its stock.
-    pub promise: Promise,
+    /// The promise that it was placed on.
+    pub token: Option<PromiseToken>,
     /// When it was placed.
     pub placed_at: Timestamp,
     /// When it last changed.
@@ -203,11 +203,9 @@ pub struct Order {
     pub lapsed_at: Option<Timestamp>,
     /// When it was over for want of payment.
     pub expired_at: Option<Timestamp>,
-    /// When its stock was confirmed.
+    /// When all its stock was confirmed.
     pub confirmed_at: Option<Timestamp>,
-    /// The work at the node, once it exists.
-    pub fulfillment: Option<FulfillmentId>,
-    /// How many cancels were asked of the node.
+    /// How many cancels were asked of nodes.
     pub cancels: i64,
 }
 
@@ -235,19 +233,7 @@ impl Order {
     /// The buckets of all lines, added up.
     pub fn buckets(&self) -> Buckets {
         let mut sum = Buckets::default();
-        for Line { buckets: b, .. } in &self.lines {
-            sum.open += b.open;
-            sum.reserved += b.reserved;
-            sum.backordered += b.backordered;
-            sum.allocated += b.allocated;
-            sum.picked += b.picked;
-            sum.packed += b.packed;
-            sum.ready += b.ready;
-            sum.in_custody += b.in_custody;
-            sum.delivered += b.delivered;
-            sum.cancelled += b.cancelled;
-            sum.lost += b.lost;
-        }
+        self.lines.iter().for_each(|line| sum.add(&line.buckets));
         sum
     }
 
@@ -261,16 +247,96 @@ impl Order {
         self.blocks.is_empty() && self.expired_at.is_none()
     }
 
-    fn line_mut(&mut self, no: LineNo) -> Result<&mut Line, Refusal> {
-        // Lines are numbered densely from 1.
-        let at = usize::try_from(no).unwrap_or_default().wrapping_sub(1);
-        self.lines.get_mut(at).filter(|line| line.no == no).ok_or(Refusal::UnknownLine { line: no })
+    /// One of its lines.
+    pub fn line(&self, no: LineNo) -> Option<&Line> {
+        self.lines.binary_search_by_key(&no, |line| line.no).ok().map(|at| &self.lines[at])
     }
 
-    /// All cancelled pieces, per line that has any.
-    fn cancelled_lines(&self) -> Vec<(LineNo, i64)> {
-        let cancelled = self.lines.iter().map(|line| (line.no, line.buckets.cancelled));
-        cancelled.filter(|(_, pieces)| *pieces > 0).collect()
+    fn line_mut(&mut self, no: LineNo) -> Result<&mut Line, Refusal> {
+        let at = self.lines.binary_search_by_key(&no, |line| line.no);
+        at.map(|at| &mut self.lines[at]).map_err(|_| Refusal::UnknownLine { line: no })
+    }
+
+    /// One of its legs.
+    pub fn leg(&self, id: FulfillmentId) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.id == id)
+    }
+
+    fn leg_mut(&mut self, id: FulfillmentId) -> Result<&mut Leg, Refusal> {
+        let leg = self.legs.iter_mut().find(|leg| leg.id == id);
+        leg.ok_or(Refusal::OtherFulfillment { given: id })
+    }
+
+    /// The legs that a node works on, or will once no block is left.
+    pub fn work(&self) -> impl Iterator<Item = &Leg> {
+        let has_pieces = |leg: &&Leg| leg.lines.iter().any(|line| line.units.quantity > 0);
+        self.legs.iter().filter(|leg| leg.is_live()).filter(has_pieces)
+    }
+
+    /// Computes where the pieces of each line are, and how many a cancel was asked for, after legs changed or were read.
+    pub fn sum_up(&mut self) {
+        for line in &mut self.lines {
+            (line.buckets, line.cancel_requested) = (line.own.buckets(), 0);
+        }
+        for leg in self.legs.iter().filter(|leg| leg.is_live()) {
+            for part in &leg.lines {
+                let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
+                let line = &mut self.lines[at];
+                line.buckets.add(&part.units.buckets(leg.is_accepted));
+                line.cancel_requested += part.cancel_requested;
+            }
+        }
+    }
+
+    /// All cancelled pieces of these lines.
+    fn cancelled_of(&self, lines: impl Iterator<Item = LineNo>) -> Vec<(LineNo, i64)> {
+        lines.filter_map(|no| self.line(no)).map(|line| (line.no, line.buckets.cancelled)).collect()
+    }
+
+    /// No block is left: nodes are asked for all legs.
+    fn release_legs(&mut self, now: Timestamp) {
+        for leg in self.legs.iter_mut().filter(|leg| leg.is_live()) {
+            leg.released.get_or_insert(now);
+        }
+    }
+
+    /// Gives up the claims of legs, as far as no node was asked for them or has begun; their pieces are open again.
+    /// Answers which were given up.
+    fn drop_legs(&mut self, wanted: impl Fn(&Leg) -> bool, now: Timestamp) -> Vec<FulfillmentId> {
+        let mut gone = Vec::new();
+        for at in 0..self.legs.len() {
+            let leg = &mut self.legs[at];
+            if !leg.is_live() || leg.is_released() || !wanted(leg) {
+                continue;
+            }
+            gone.push(leg.id);
+            for (no, pieces) in leg.drop(now) {
+                if let Ok(line) = self.line_mut(no) {
+                    line.own.open += pieces;
+                }
+            }
+        }
+        self.sum_up();
+        gone
+    }
+
+    /// Takes new legs for all pieces that are open.
+    fn add_legs(&mut self, legs: Vec<Leg>) -> Result<(), Refusal> {
+        let mut open: Vec<i64> = self.lines.iter().map(|line| line.own.open).collect();
+        for part in legs.iter().flat_map(|leg| &leg.lines) {
+            match self.lines.binary_search_by_key(&part.line, |line| line.no) {
+                Ok(at) if part.units.quantity <= open[at] => open[at] -= part.units.quantity,
+                Ok(_) | Err(_) => return Err(Refusal::NeedsHold),
+            }
+        }
+        if open.iter().any(|rest| *rest > 0) {
+            return Err(Refusal::NeedsHold);
+        }
+        self.lines.iter_mut().for_each(|line| line.own.open = 0);
+        let first = self.legs.iter().map(|leg| leg.no).max().unwrap_or_default() + 1;
+        self.legs.extend((first..).zip(legs).map(|(no, leg)| Leg { no, ..leg }));
+        self.sum_up();
+        Ok(())
     }
 
     /// Claims what was paid and is not owed any more. The reason and the pieces go into the event.

@@ -1,6 +1,8 @@
 //! Payment: results of tenders, and what time does to an order that is not paid.
 
-use super::{Block, Changed, Event, Order, Policy, Promise, Refusal, Status, TenderState};
+use super::group::Parts;
+use super::{Block, Changed, Event, Leg, Order, Policy, Refusal, Status, TenderState, Terms};
+use crate::id::{FulfillmentId, PromiseToken};
 use crate::money::Money;
 use crate::time::Timestamp;
 
@@ -22,8 +24,8 @@ pub struct Payment {
 pub enum Hold {
     /// It was not needed, so inventory was not asked.
     NotAsked,
-    /// Stock is held by this promise.
-    Held(Promise),
+    /// Stock is held for these legs.
+    Held(Vec<Leg>),
     /// The stock is no longer available.
     Refused {
         /// Why, `UPPER_SNAKE`.
@@ -103,10 +105,9 @@ impl Order {
         if self.buckets().open > 0 {
             match hold {
                 Hold::NotAsked => return Err(Refusal::NeedsHold),
-                Hold::Held(promise) => {
-                    self.promise = promise;
+                Hold::Held(legs) => {
+                    self.add_legs(legs)?;
                     self.lapsed_at = None;
-                    self.lines.iter_mut().for_each(|line| line.buckets.reserve());
                 }
                 Hold::Refused { reason } => return self.give_up(&reason, now),
             }
@@ -114,6 +115,7 @@ impl Order {
         let mut events: Vec<Event> = self.refund("OVERPAID", Vec::new(), now).into_iter().collect();
         self.blocks.remove(&Block::Payment);
         if self.blocks.is_empty() {
+            self.release_legs(now);
             events.push(Event::Unblocked);
         }
         Ok(events)
@@ -122,27 +124,20 @@ impl Order {
     /// Paid too late for its stock: over, and the money goes back.
     fn give_up(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         if self.lapsed_at.is_some() {
-            return Ok(self.expire_now(reason, now));
+            return self.expire_now(reason, now);
         }
-        let all: Vec<_> = self.lines.iter().map(|line| (line.no, line.buckets.cancellable())).collect();
-        let all: Vec<_> = all.into_iter().filter(|(_, pieces)| *pieces > 0).collect();
+        let all = self.unasked();
         self.cancel_now(&all, reason, now)
     }
 
-    fn expire_now(&mut self, reason: &str, now: Timestamp) -> Vec<Event> {
-        let mut pieces = Vec::new();
-        for line in &mut self.lines {
-            let left = line.buckets.cancellable();
-            if left > 0 {
-                line.buckets.cancel(left);
-                reason.clone_into(&mut line.cancel_reason);
-                pieces.push((line.no, left));
-            }
-        }
+    fn expire_now(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        let all = self.unasked();
+        let pieces = self.take_off(&all, reason, now)?.pieces;
         self.expired_at = Some(now);
-        let mut events = vec![Event::Expired { token: self.promise.token }];
+        let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
+        let mut events = vec![Event::Expired { legs }];
         events.extend(self.refund(reason, pieces, now));
-        events
+        Ok(events)
     }
 
     /// Gives the stock back, if the order is not paid when it is due.
@@ -150,10 +145,9 @@ impl Order {
         if self.lapse_at().is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
-        self.lines.iter_mut().for_each(|line| line.buckets.unreserve());
+        let legs = self.drop_legs(|_| true, now);
         self.lapsed_at = Some(now);
-        let token = self.promise.token;
-        Ok(self.changed(vec![Event::PaymentLapsed { token }], now))
+        Ok(self.changed(vec![Event::PaymentLapsed { legs }], now))
     }
 
     /// Ends a lapsed order when its grace is over. What was paid in part goes back.
@@ -161,24 +155,63 @@ impl Order {
         if self.expire_at(policy).is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
-        let events = self.expire_now("PAYMENT_EXPIRED", now);
+        let events = self.expire_now("PAYMENT_EXPIRED", now)?;
         Ok(self.changed(events, now))
     }
 
-    /// The hold of an unpaid order was lost before its time: a payment must hold stock again.
-    pub fn lose_hold(mut self, now: Timestamp) -> Result<Changed, Refusal> {
-        if self.is_released() || self.status() != Status::Placed || self.buckets().reserved == 0 {
+    /// The holds of legs of an unpaid order were lost before their time: a payment must hold stock again.
+    pub fn lose_hold(mut self, legs: &[FulfillmentId], now: Timestamp) -> Result<Changed, Refusal> {
+        if self.is_released() || self.status() != Status::Placed {
             return Err(Refusal::NotDue);
         }
-        let lines = self.lines.iter().filter(|line| line.buckets.reserved > 0).map(|line| line.no).collect();
-        self.lines.iter_mut().for_each(|line| line.buckets.unreserve());
+        let gone = self.drop_legs(|leg| legs.contains(&leg.id), now);
+        let gone = self.legs.iter().filter(|leg| gone.contains(&leg.id));
+        let gone = gone.flat_map(|leg| &leg.lines).filter(|line| line.units.quantity > 0);
+        let mut lines: Vec<_> = gone.map(|line| line.line).collect();
+        lines.sort_unstable();
+        lines.dedup();
+        if lines.is_empty() {
+            return Err(Refusal::NotDue);
+        }
         Ok(self.changed(vec![Event::Progressed { lines }], now))
     }
 
-    /// The lost hold of an unpaid order was taken again, by another promise. Tells nobody: the new promise is named
-    /// when the order is released.
-    pub fn hold_replaced(&mut self, promise: Promise) {
-        self.promise = promise;
-        self.lines.iter_mut().for_each(|line| line.buckets.reserve());
+    /// A lost hold of an unpaid order was taken again: its legs go and new ones come. No event: the new legs are named
+    /// when the order is released. Refused when they are not for the same pieces.
+    pub fn replace_legs(&mut self, gone: PromiseToken, new: Vec<Leg>, now: Timestamp) -> Result<(), Refusal> {
+        self.drop_legs(|leg| leg.token == Some(gone), now);
+        self.add_legs(new)
+    }
+
+    /// The parts of groups that are open when this promise holds nothing any more.
+    pub fn parts_without(&self, token: PromiseToken, now: Timestamp) -> Parts {
+        let mut after = self.clone();
+        after.drop_legs(|leg| leg.token == Some(token), now);
+        after.open_parts()
+    }
+
+    /// What is due when the goods of a leg are handed over, in minor units. What was paid counts for the first legs.
+    pub fn due_of(&self, leg: &Leg) -> i64 {
+        if self.terms != Terms::PayAtHandover {
+            return 0;
+        }
+        let mut paid = self.ledger.net();
+        let mut before = vec![0_i64; self.lines.len()];
+        for other in self.legs.iter().filter(|leg| leg.is_live()) {
+            let mut cost = 0;
+            for part in &other.lines {
+                let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
+                let share = self.lines[at].share();
+                let pieces = part.units.buckets(other.is_accepted).live();
+                cost += share.of(before[at] + pieces) - share.of(before[at]);
+                before[at] += pieces;
+            }
+            let covered = cost.min(paid);
+            if other.id == leg.id {
+                return cost - covered;
+            }
+            paid -= covered;
+        }
+        0
     }
 }

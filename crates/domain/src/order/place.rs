@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use super::shares::{self, MAX_MINOR};
 use super::{
-    Amounts, Block, Buckets, Changed, Charge, Event, Ledger, Line, Order, Policy, Promise, Refusal, Tender,
-    Terms,
+    Amounts, Block, Buckets, Changed, Charge, Event, Group, Ledger, Leg, Line, Order, Own, Policy, Refusal,
+    Tender, Terms, group,
 };
-use crate::id::{OrderId, Sku};
+use crate::id::{LineNo, OrderId, PromiseToken, Sku};
 use crate::money::{Currency, Money};
 use crate::time::{Timestamp, after_ms};
 
 /// One line of an order to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftLine {
+    /// Its number, the caller's, unique in the order.
+    pub no: LineNo,
     /// The item.
     pub sku: Sku,
     /// Its name.
@@ -37,7 +39,7 @@ pub struct Draft {
     pub tax_included: bool,
     /// When it is paid.
     pub terms: Terms,
-    /// What is bought; line numbers are given in this order, from 1.
+    /// What is bought, in the order of the request.
     pub lines: Vec<DraftLine>,
     /// Charges on the whole order.
     pub charges: Vec<Charge>,
@@ -45,6 +47,17 @@ pub struct Draft {
     pub tenders: Vec<Tender>,
     /// What the channel thinks that it costs, in minor units.
     pub total_minor: i64,
+}
+
+/// What is asked together, and what is held for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What is asked together.
+    pub groups: Vec<Group>,
+    /// What is held for it, all pieces.
+    pub legs: Vec<Leg>,
+    /// The promise that holds it.
+    pub token: Option<PromiseToken>,
 }
 
 /// A field of a draft that is wrong.
@@ -57,7 +70,7 @@ pub struct Flaw {
 }
 
 impl Flaw {
-    fn new(field: impl Into<String>, description: &(impl ToString + ?Sized)) -> Self {
+    pub(super) fn new(field: impl Into<String>, description: &(impl ToString + ?Sized)) -> Self {
         Self { field: field.into(), description: description.to_string() }
     }
 }
@@ -143,36 +156,41 @@ impl Draft {
 }
 
 impl Order {
-    /// Places an order whose stock is held. Shares are frozen here; an unpaid prepaid order waits for its payment.
+    /// Places an order whose stock is held for all its legs. Shares are frozen here; an unpaid prepaid order waits for its
+    /// payment.
     pub fn place(
         id: OrderId,
-        draft: Draft,
-        promise: Promise,
+        mut draft: Draft,
+        asked: Asked,
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Changed, Vec<Flaw>> {
-        let flaws = draft.flaws();
+        let Asked { groups, legs, token } = asked;
+        let mut flaws = draft.flaws();
+        flaws.extend(group::flaws(&draft.lines, &groups));
         if !flaws.is_empty() {
             return Err(flaws);
         }
         let is_open = draft.is_payable_later();
+        draft.lines.sort_by_key(|line| line.no);
         let totals: Vec<i64> =
             draft.lines.iter().map(|line| line.amounts.total().unwrap_or_default()).collect();
         let charges = draft.charges.iter().map(|c| c.amount_minor).sum();
         let shares = shares::freeze(&totals, charges);
-        let lines = draft.lines.into_iter().zip(totals.iter().zip(shares)).zip(1..);
-        let lines = lines.map(|((line, (total, share)), no)| Line {
-            no,
+        let lines = draft.lines.into_iter().zip(totals.iter().zip(shares));
+        let lines = lines.map(|(line, (total, share))| Line {
+            no: line.no,
             sku: line.sku,
             name: line.name,
             amounts: line.amounts,
             total_minor: *total,
             share_minor: share,
-            buckets: Buckets::all_reserved(line.amounts.quantity),
+            own: Own { open: line.amounts.quantity, ..Own::default() },
+            buckets: Buckets::default(),
             cancel_requested: 0,
             cancel_reason: String::new(),
         });
-        let order = Self {
+        let mut order = Self {
             id,
             version: 0,
             channel: draft.channel,
@@ -182,20 +200,27 @@ impl Order {
             tax_included: draft.tax_included,
             terms: draft.terms,
             lines: lines.collect(),
+            groups,
+            legs: Vec::new(),
             charges: draft.charges,
             total_minor: draft.total_minor,
             ledger: Ledger { tenders: draft.tenders, refunds: Vec::new() },
             blocks: if is_open { BTreeSet::new() } else { BTreeSet::from([Block::Payment]) },
-            promise,
+            token,
             placed_at: now,
             updated_at: now,
             payment_due_at: (!is_open).then(|| after_ms(now, policy.payment_ms)),
             lapsed_at: None,
             expired_at: None,
             confirmed_at: None,
-            fulfillment: None,
             cancels: 0,
         };
+        if order.add_legs(legs).is_err() {
+            return Err(vec![Flaw::new("groups", "are not what is held")]);
+        }
+        if order.blocks.is_empty() {
+            order.release_legs(now);
+        }
         Ok(order.changed(vec![Event::Placed], now))
     }
 

@@ -69,7 +69,7 @@ CREATE INDEX fulfillment_clocks_by_time ON fulfillment_clocks (next_at) WHERE ne
 
 -- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (
-    promise_token BLOB   NOT NULL PRIMARY KEY,
+    fulfillment_id BLOB   NOT NULL PRIMARY KEY,
     is_lost       INTEGER NOT NULL,
     sku           TEXT   NOT NULL
 ) STRICT;

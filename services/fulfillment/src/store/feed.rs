@@ -1,7 +1,7 @@
 //! Which feeds a change of the nodes' work locks. The feeds themselves are kept by `crates/work_feed`.
 
 use db::{Row, Tx, Type, params};
-use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken};
+use domain::id::{FulfillmentId, NodeId};
 use work_feed::{Feed, rows};
 
 use crate::Error;
@@ -9,27 +9,15 @@ use crate::Error;
 /// The kind of work that fulfillment orders are.
 pub(crate) const KIND: &str = "fulfillment_order";
 
-/// The nodes that work for these orders and promises.
-pub(crate) async fn nodes_of(
-    tx: &mut Tx,
-    orders: &[OrderId],
-    promises: &[PromiseToken],
-) -> Result<Vec<NodeId>, Error> {
-    let mut rows = tx
+/// The nodes that work on these legs.
+pub(crate) async fn nodes_of(tx: &mut Tx, legs: &[FulfillmentId]) -> Result<Vec<NodeId>, Error> {
+    let rows = tx
         .batch_fetch(
-            "SELECT DISTINCT w.node_id FROM fulfillment_orders w JOIN {rows} ON w.order_id = r.id",
+            "SELECT DISTINCT w.node_id FROM fulfillment_orders w JOIN {rows} ON w.fulfillment_id = r.id",
             &[("id", Type::Uuid)],
-            orders.iter().map(|order| params![order.uuid()]).collect(),
+            legs.iter().map(|leg| params![leg.uuid()]).collect(),
         )
         .await?;
-    rows.extend(
-        tx.batch_fetch(
-            "SELECT DISTINCT w.node_id FROM fulfillment_orders w JOIN {rows} ON w.promise_token = r.id",
-            &[("id", Type::Uuid)],
-            promises.iter().map(|token| params![token.uuid()]).collect(),
-        )
-        .await?,
-    );
     rows.iter().map(node).collect()
 }
 

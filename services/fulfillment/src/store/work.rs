@@ -215,6 +215,21 @@ pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<Fulf
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
 }
 
+/// The work that an order has for one of its legs: the leg's, or that of nothing if the leg was another order's.
+pub(crate) async fn of_leg(
+    tx: &mut Tx,
+    leg: FulfillmentId,
+    order: OrderId,
+) -> Result<Option<FulfillmentId>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT fulfillment_id FROM fulfillment_orders WHERE fulfillment_id IN ($1, $2) AND order_id = $3",
+            params![leg.uuid(), leg.without_claim(order).uuid(), order.uuid()],
+        )
+        .await?;
+    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
 /// The id of the fulfillment order of a promise.
 pub(crate) async fn of_promise(tx: &mut Tx, token: PromiseToken) -> Result<Option<FulfillmentId>, Error> {
     let row = tx

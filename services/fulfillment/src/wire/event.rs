@@ -2,16 +2,16 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
-use contract::orders::v1::OrderCancelRequested;
 use domain::fulfillment::stage::Name;
 use domain::fulfillment::{Collector, Event, MovedLine, RejectReason, ShortReason, Units};
-use domain::id::{FulfillmentId, OrderId, PromiseToken, derived};
+use domain::id::{PromiseToken, derived};
 use jiff::Timestamp;
 use prost::Message as _;
 
 use super::timestamp;
 use super::work::fulfillment_order;
 use crate::store::work::Stored;
+use crate::work::command::Cancelling;
 
 macro_rules! named {
     ($message:literal) => {
@@ -42,16 +42,9 @@ pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp)
     }
 }
 
-/// The answer to a cancel request of an order that no node works on: all that it asks is cancelled. It is an aggregate
-/// of its own, of one event: there is no fulfillment order that could count versions.
-pub(crate) fn cancelled_without_work(
-    order: OrderId,
-    asked: &OrderCancelRequested,
-    actor: &str,
-    now: Timestamp,
-) -> bus::Event {
-    let units =
-        asked.lines.iter().map(|line| pb::HandedOverLine { line: line.line, quantity: line.quantity });
+/// The answer to what a cancel asks of a leg that no node works on: all of it is cancelled. It is an aggregate of its
+/// own, of one event: there is no fulfillment order that could count versions.
+pub(crate) fn cancelled_without_work(asked: &Cancelling, actor: &str, now: Timestamp) -> bus::Event {
     let lines = asked.lines.iter().map(|line| pb::FulfillmentLine {
         line: line.line,
         quantity: line.quantity,
@@ -59,22 +52,21 @@ pub(crate) fn cancelled_without_work(
         released: line.quantity,
         ..Default::default()
     });
-    let none = derived("fulfillment.none", &order.to_string());
+    let none = derived("fulfillment.none", &format!("{}|{}", asked.leg, asked.number));
     let cancelled = pb::FulfillmentCancelled {
-        cancel_number: asked.cancel_number,
-        lines: units.collect(),
+        cancel_number: asked.number,
+        lines: units(&asked.lines),
         refused: Vec::new(),
         reason: asked.reason.clone(),
     };
     let message = pb::FulfillmentEvent {
         fulfillment_order: Some(pb::FulfillmentOrder {
-            fulfillment_id: FulfillmentId::new(none).to_string(),
-            order_id: order.to_string(),
+            fulfillment_id: asked.leg.to_string(),
+            order_id: asked.order.to_string(),
             // Nothing was ever held under it.
             promise_token: PromiseToken::new(none).to_string(),
             state: pb::FulfillmentState::Cancelled.into(),
             lines: lines.collect(),
-            version: 1,
             update_time: Some(timestamp(now)),
             end_reason: "NO_WORK".to_owned(),
             ..Default::default()
@@ -84,7 +76,7 @@ pub(crate) fn cancelled_without_work(
     bus::Event {
         topic: bus::Topic::Fulfillment,
         aggregate_type: "fulfillment_order",
-        aggregate: derived("fulfillment.none", &format!("{order}|{}", asked.cancel_number)),
+        aggregate: none,
         sequence: 1,
         event_type: named!("FulfillmentCancelled"),
         payload: message.encode_to_vec(),

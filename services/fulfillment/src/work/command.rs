@@ -1,6 +1,5 @@
 //! What is asked of the nodes' work, as the verbs take it.
 
-use contract::orders::v1::OrderCancelRequested;
 use domain::fulfillment::code::Code;
 use domain::fulfillment::method::Method;
 use domain::fulfillment::{Collector, MovedLine, RejectReason, State, Units};
@@ -78,6 +77,8 @@ pub(crate) struct WatchWork {
 /// An order that was released to fulfillment: all that its node needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Released {
+    /// Its leg, whose id the work has.
+    pub(crate) id: FulfillmentId,
     /// The order.
     pub(crate) order: OrderId,
     /// Its version.
@@ -103,11 +104,12 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    /// The promise it came with is another order's, and no event of this order may touch that: it gets a
-    /// token of its own, under which nothing was ever held.
+    /// The promise it came with is another order's, and no event of this order may touch that: it gets an id and a token
+    /// of its own, under which nothing was ever held.
     pub(crate) fn without_promise(self) -> Self {
+        let id = self.id.without_claim(self.order);
         let token = PromiseToken::new(id::derived("promise.none", &format!("{}|{}", self.token, self.order)));
-        Self { token, decision: DecisionId::new(token.uuid()), is_another_orders: true, ..self }
+        Self { id, token, decision: DecisionId::new(token.uuid()), is_another_orders: true, ..self }
     }
 }
 
@@ -124,16 +126,21 @@ pub(crate) struct ReleasedLine {
     pub(crate) quantity: i64,
 }
 
-/// A cancel request of an order that was released.
-pub(crate) struct Cancelling<'a> {
+/// What a cancel of an order asks of one of its legs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cancelling {
     pub(crate) order: OrderId,
-    pub(crate) asked: &'a OrderCancelRequested,
-    pub(crate) actor: &'a str,
+    pub(crate) leg: FulfillmentId,
+    /// The number of the cancel in its order.
+    pub(crate) number: i64,
+    pub(crate) lines: Vec<Units>,
+    pub(crate) reason: String,
 }
 
-/// The claim on the stock of a promise was lost.
+/// The claim on the stock of a leg was lost.
 pub(crate) struct Lost<'a> {
-    pub(crate) token: PromiseToken,
+    pub(crate) leg: FulfillmentId,
+    pub(crate) order: OrderId,
     pub(crate) sku: &'a str,
     pub(crate) actor: &'a str,
 }

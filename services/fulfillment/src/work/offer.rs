@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use db::Tx;
 use domain::fulfillment::{Buckets, Clocks, Line, Marks, Order, accept};
-use domain::id::{FulfillmentId, PromiseToken};
+use domain::id::FulfillmentId;
 use jiff::Timestamp;
 
 use super::change::{By, Change};
@@ -16,7 +16,7 @@ use crate::store::work::Stored;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
-    /// Offers the work of orders that were released, once per promise. Where inventory has said meanwhile that the
+    /// Offers the work of orders that were released, once per leg. Where inventory has said meanwhile that the
     /// claim is lost, or where the order never had one, it ends at once: so the order hears of it like of any other end,
     /// and gives its money back. Each order comes with who caused it.
     pub(crate) async fn offer(
@@ -26,11 +26,11 @@ impl Fulfillment {
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let tokens: BTreeSet<PromiseToken> = released.iter().map(|(released, _)| released.token).collect();
-        let mut claims = claim::meet(tx, tokens.into_iter()).await?;
+        let legs: BTreeSet<FulfillmentId> = released.iter().map(|(released, _)| released.id).collect();
+        let mut claims = claim::meet(tx, legs.into_iter()).await?;
         let mut changes = Vec::with_capacity(released.len());
         for (released, by) in released {
-            let Some(claim) = claims.remove(&released.token).filter(|claim| !claim.is_offered) else {
+            let Some(claim) = claims.remove(&released.id).filter(|claim| !claim.is_offered) else {
                 continue;
             };
             let mut change = Change::new(planned(released, self.work.clocks, now), by, now);
@@ -51,7 +51,7 @@ impl Fulfillment {
     }
 }
 
-/// One fulfillment order per promise: its id follows from the token.
+/// One fulfillment order per leg, with its id.
 fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
     let line = |line: &ReleasedLine| Line {
         line: line.line,
@@ -62,7 +62,7 @@ fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
     };
     Stored {
         order: Order {
-            id: FulfillmentId::of_promise(released.token),
+            id: released.id,
             order: released.order,
             token: released.token,
             node: released.node.clone(),

@@ -9,7 +9,7 @@ use crate::store::{claim, work as store};
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
-    /// The claim on the stock of a promise was lost. Work that has begun goes on: the goods are in somebody's hands.
+    /// The claim on the stock of a leg was lost. Work that has begun goes on: the goods are in somebody's hands.
     pub(crate) async fn stock_lost(
         &self,
         tx: &mut Tx,
@@ -17,9 +17,9 @@ impl Fulfillment {
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let Lost { token, sku, actor } = lost;
-        claim::note_lost(tx, token, sku).await?;
-        let Some(id) = store::of_promise(tx, token).await? else { return Ok(()) };
+        let Lost { leg, order, sku, actor } = lost;
+        claim::note_lost(tx, leg, sku).await?;
+        let Some(id) = store::of_leg(tx, leg, order).await? else { return Ok(()) };
         let mut change = self.change(tx, id, actor, now).await?;
         if let Err(refusal) = change.apply(|order, now| order.stock_lost(sku, now)) {
             tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");

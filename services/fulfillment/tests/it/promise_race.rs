@@ -7,7 +7,7 @@ use contract::orders::v1::order_event::Body;
 use domain::id::OrderId;
 use test_world::{by, v7};
 
-use crate::react::{batch, deliver, of_order, of_orders, placed};
+use crate::react::{batch, deliver, leg, of_order, of_orders, placed};
 use crate::support::{World, hold, patient_worlds, store};
 
 async fn held(world: &World) -> pb::Promise {
@@ -41,7 +41,7 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
         for (begun, ended, fresh) in &rounds {
             // The batch frees a place in the slot and then offers work at the node; the store refuses work, which
             // frees a place in the same slot.
-            let lapsed = orders::OrderPaymentLapsed { promise_token: ended.promise_token.clone() };
+            let lapsed = orders::OrderPaymentLapsed { fulfillment_ids: vec![leg(ended)] };
             let events = [
                 of_orders(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)),
                 of_orders(&world, OrderId::new(v7()), placed(fresh, false)),

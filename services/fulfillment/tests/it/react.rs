@@ -33,21 +33,43 @@ async fn state(world: &World, promise: &pb::Promise) -> pb::PromiseState {
     answer.into_inner().promise.unwrap().state()
 }
 
+/// The leg of a promise.
+pub(crate) fn leg(promise: &pb::Promise) -> String {
+    promise.promise_token.replace("prm_", "ful_")
+}
+
 fn work(promise: &pb::Promise) -> orders::WorkRequest {
+    let window = common::Window {
+        start_time: Some(stamp(at("2026-01-12T10:30:00Z"))),
+        end_time: Some(stamp(at("2026-01-14T10:30:00Z"))),
+    };
     orders::WorkRequest {
+        fulfillment_id: leg(promise),
         promise_token: promise.promise_token.clone(),
+        group: 1,
         method: common::Method::Pickup.into(),
         node_id: "lon-1".to_owned(),
         lines: vec![orders::WorkLine { line: 1, sku: "A".to_owned(), name: "An A".to_owned(), quantity: 3 }],
-        promised_time: Some(stamp(at("2026-01-12T10:30:00Z"))),
+        window: Some(window),
         channel: "web".to_owned(),
         channel_order_id: "1".to_owned(),
+        ..Default::default()
     }
+}
+
+fn cancelling(promise: &pb::Promise, cancel_number: i64) -> Body {
+    let lines = vec![common::LineQuantity { line: 1, quantity: 3 }];
+    let leg = orders::LegCancel { fulfillment_id: leg(promise), lines };
+    Body::CancelRequested(orders::OrderCancelRequested {
+        cancel_number,
+        legs: vec![leg],
+        reason: "CUSTOMER".to_owned(),
+    })
 }
 
 pub(crate) fn placed(promise: &pb::Promise, is_blocked: bool) -> Body {
     let blocks = if is_blocked { vec![orders::Block::Payment.into()] } else { Vec::new() };
-    Body::Placed(orders::OrderPlaced { work: Some(work(promise)), blocks, ..Default::default() })
+    Body::Placed(orders::OrderPlaced { work: vec![work(promise)], blocks, ..Default::default() })
 }
 
 async fn tell(
@@ -101,13 +123,42 @@ async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
 }
 
 #[tokio::test]
+async fn an_order_with_two_legs_becomes_work_at_two_nodes_once() {
+    for world in shop().await {
+        world.put(vec![store("lon-2", 51.6, -0.1)]).await;
+        world.stock(&[("lon-2", "A", 10)]).await;
+        let (first, order) = (held(&world).await, OrderId::new(v7()));
+        let second = world.promises().hold_promise(by("service/orders", hold("lon-2", &[("A", 3)]))).await;
+        let second = second.unwrap().into_inner().promise.unwrap();
+        let there = orders::WorkRequest { group: 2, node_id: "lon-2".to_owned(), ..work(&second) };
+        let both = || {
+            let work = vec![work(&first), there.clone()];
+            Body::Placed(orders::OrderPlaced { work, ..Default::default() })
+        };
+        deliver(&world, order, both()).await;
+        deliver(&world, order, both()).await;
+        assert_eq!(world.count(WORK).await, 2);
+        for promise in [&first, &second] {
+            assert_eq!(state(&world, promise).await, pb::PromiseState::Confirmed);
+        }
+        // A cancel of one leg leaves the other one's work alone.
+        deliver(&world, order, cancelling(&second, 1)).await;
+        let ended =
+            "SELECT COUNT(*) AS n FROM fulfillment_orders WHERE ended_at IS NOT NULL AND node_id = 'lon-2'";
+        let open =
+            "SELECT COUNT(*) AS n FROM fulfillment_orders WHERE ended_at IS NULL AND node_id = 'lon-1'";
+        assert_eq!((world.count(ended).await, world.count(open).await), (1, 1));
+    }
+}
+
+#[tokio::test]
 async fn a_blocked_order_becomes_work_when_its_last_block_is_gone() {
     for world in shop().await {
         let (promise, order) = (held(&world).await, OrderId::new(v7()));
         deliver(&world, order, placed(&promise, true)).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Live);
         assert_eq!(world.count(WORK).await, 0);
-        deliver(&world, order, Body::Unblocked(orders::OrderUnblocked { work: Some(work(&promise)) })).await;
+        deliver(&world, order, Body::Unblocked(orders::OrderUnblocked { work: vec![work(&promise)] })).await;
         assert_eq!(state(&world, &promise).await, pb::PromiseState::Confirmed);
         assert_eq!(world.count(WORK).await, 1);
     }
@@ -116,19 +167,17 @@ async fn a_blocked_order_becomes_work_when_its_last_block_is_gone() {
 #[tokio::test]
 async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up() {
     for world in shop().await {
-        let promise_token = |promise: &pb::Promise| promise.promise_token.clone();
         let first = held(&world).await;
-        let lapsed = orders::OrderPaymentLapsed { promise_token: promise_token(&first) };
+        let lapsed = orders::OrderPaymentLapsed { fulfillment_ids: vec![leg(&first)] };
         deliver(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)).await;
         let second = held(&world).await;
-        let cancelled =
-            orders::OrderCancelled { promise_token: promise_token(&second), ..Default::default() };
+        let cancelled = orders::OrderCancelled { fulfillment_ids: vec![leg(&second)], ..Default::default() };
         deliver(&world, OrderId::new(v7()), Body::Cancelled(cancelled)).await;
         for promise in [&first, &second] {
             assert_eq!(state(&world, promise).await, pb::PromiseState::Released);
         }
         assert_eq!(world.taken().await, 0);
-        let expired = orders::OrderExpired { promise_token: promise_token(&first) };
+        let expired = orders::OrderExpired { fulfillment_ids: vec![leg(&first)] };
         deliver(&world, OrderId::new(v7()), Body::Expired(expired)).await;
         assert_eq!(world.taken().await, 0, "given up once");
     }
@@ -164,12 +213,8 @@ async fn a_promise_serves_one_order_only() {
         assert_eq!(nothing.lines[0].cancelled, 3);
         deliver(&world, other, placed(&promise, false)).await;
         assert_eq!(world.count(WORK).await, 2, "one work each");
-        let asked = orders::OrderCancelRequested {
-            cancel_number: 1,
-            lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
-            reason: "CUSTOMER".to_owned(),
-        };
-        deliver(&world, other, Body::CancelRequested(asked)).await;
+        // A cancel of the other order names the same leg; that must not touch the first one's work either.
+        deliver(&world, other, cancelling(&promise, 1)).await;
         // Inventory refuses the other order; that must not touch the first one's work.
         let reservation = stock::Reservation {
             reservation_id: promise.promise_token.replace("prm_", "rsv_"),
@@ -189,16 +234,11 @@ async fn a_promise_serves_one_order_only() {
 }
 
 #[tokio::test]
-async fn a_cancel_of_an_order_without_work_is_answered() {
+async fn a_cancel_of_a_leg_without_work_is_answered_and_its_work_ends_when_it_comes() {
     for world in shop().await {
-        let order = OrderId::new(v7());
+        let (promise, order) = (held(&world).await, OrderId::new(v7()));
         for cancel_number in 1..=2 {
-            let asked = orders::OrderCancelRequested {
-                cancel_number,
-                lines: vec![orders::CancelLine { line: 1, quantity: 3 }],
-                reason: "CUSTOMER".to_owned(),
-            };
-            deliver(&world, order, Body::CancelRequested(asked)).await;
+            deliver(&world, order, cancelling(&promise, cancel_number)).await;
         }
         let answers = events(&world, "entrepot.fulfillment.v1.FulfillmentCancelled").await;
         let numbers = answers.iter().map(|event| {
@@ -214,7 +254,10 @@ async fn a_cancel_of_an_order_without_work_is_answered() {
         });
         assert_eq!(numbers.collect::<Vec<_>>(), [(1, 3), (2, 3)]);
         let same = |event: &pb::FulfillmentEvent| event.fulfillment_order.clone().unwrap().fulfillment_id;
-        assert_eq!(same(&answers[0]), same(&answers[1]), "an order follows one fulfillment order");
+        assert_eq!([same(&answers[0]), same(&answers[1])], [leg(&promise), leg(&promise)]);
+        deliver(&world, order, placed(&promise, false)).await;
+        let work = of_order(&world, order).await;
+        assert_eq!((work.fulfillment_id, work.end_reason.as_str()), (leg(&promise), "STOCK_LOST"));
     }
 }
 

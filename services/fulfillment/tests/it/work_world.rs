@@ -12,7 +12,7 @@ use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::inventory::v1 as inventory;
 use contract::orders::v1 as orders;
 use contract::r#type::v1 as common;
-use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId, derived};
+use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId};
 use fulfillment::{Config, Fulfillment, Peers, Secret};
 use jiff::SignedDuration;
 use prost::Message as _;
@@ -144,7 +144,7 @@ impl Shop {
         Work {
             order: OrderId::new(v7()).to_string(),
             token,
-            id: FulfillmentId::new(derived("fulfillment", &token.to_string())).to_string(),
+            id: FulfillmentId::new(token.uuid()).to_string(),
             node: node.to_owned(),
             quantities: quantities.to_vec(),
         }
@@ -159,15 +159,21 @@ impl Shop {
             quantity: *quantity,
         });
         let request = orders::WorkRequest {
+            fulfillment_id: work.id.clone(),
             promise_token: work.token.to_string(),
+            group: 1,
             method: common::Method::Pickup.into(),
             node_id: work.node.clone(),
             lines: lines.collect(),
-            promised_time: Some(stamp(self.now() + SignedDuration::from_hours(1))),
+            window: Some(common::Window {
+                start_time: Some(stamp(self.now() + SignedDuration::from_hours(1))),
+                end_time: Some(stamp(self.now() + SignedDuration::from_hours(49))),
+            }),
             channel: "web".to_owned(),
             channel_order_id: fresh(),
+            ..Default::default()
         };
-        let placed = orders::OrderPlaced { work: Some(request), ..Default::default() };
+        let placed = orders::OrderPlaced { work: vec![request], ..Default::default() };
         self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed))
     }
 
@@ -198,10 +204,11 @@ impl Shop {
     /// The event that an order asks to cancel units.
     pub(crate) fn cancelling(&self, work: &Work, number: i64, lines: &[(u32, i64)]) -> Delivered {
         let lines =
-            lines.iter().map(|(line, quantity)| orders::CancelLine { line: *line, quantity: *quantity });
+            lines.iter().map(|(line, quantity)| common::LineQuantity { line: *line, quantity: *quantity });
+        let leg = orders::LegCancel { fulfillment_id: work.id.clone(), lines: lines.collect() };
         let asked = orders::OrderCancelRequested {
             cancel_number: number,
-            lines: lines.collect(),
+            legs: vec![leg],
             reason: "CUSTOMER".to_owned(),
         };
         let body = orders::order_event::Body::CancelRequested(asked);

@@ -11,7 +11,7 @@ use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
 use prost::Message as _;
 use test_world::{Appended, reason};
 
-use crate::world::{World, delivered, line, reserve, rsv, token, worlds};
+use crate::world::{World, delivered, leg, line, reserve, rsv, token, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 
@@ -28,7 +28,7 @@ fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> orders::WorkRequest {
         ..Default::default()
     };
     orders::WorkRequest {
-        promise_token: token(reservation),
+        fulfillment_id: leg(reservation),
         node_id: "n1".to_owned(),
         lines: lines.iter().map(line).collect(),
         ..Default::default()
@@ -36,7 +36,7 @@ fn work(reservation: &str, lines: &[(u32, &str, i64)]) -> orders::WorkRequest {
 }
 
 fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
-    let placed = orders::OrderPlaced { work: Some(work(reservation, lines)), ..Default::default() };
+    let placed = orders::OrderPlaced { work: vec![work(reservation, lines)], ..Default::default() };
     of_order(orders::order_event::Body::Placed(placed))
 }
 
@@ -111,7 +111,7 @@ async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() 
         world.stock("n1", &[("A", 10), ("B", 10)]).await;
         let id = world.hold(vec![line(1, "n1", "A", 5), line(2, "n1", "B", 2)]).await.unwrap().reservation_id;
         let blocked = orders::OrderPlaced {
-            work: Some(work(&id, &[(1, "A", 5)])),
+            work: vec![work(&id, &[(1, "A", 5)])],
             blocks: vec![orders::Block::Payment.into()],
             ..Default::default()
         };
@@ -168,7 +168,7 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
         world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
         assert_eq!((world.events_of(&unseen).await.len(), world.events_of(&late).await.len()), (1, 3));
-        let cancelled = orders::OrderCancelled { promise_token: token(&lucky), ..Default::default() };
+        let cancelled = orders::OrderCancelled { fulfillment_ids: vec![leg(&lucky)], ..Default::default() };
         world.tell(&[of_order(orders::order_event::Body::Cancelled(cancelled))]).await;
         let unseen = crate::world::rsv();
         world.tell(&[placed(&unseen, &[(1, "A", 1)])]).await;
@@ -189,13 +189,13 @@ async fn a_lapsed_a_cancelled_and_an_expired_order_give_their_claims_up() {
         let kept = world.held(1).await;
         world
             .tell(&[
-                of_order(Body::PaymentLapsed(orders::OrderPaymentLapsed { promise_token: token(&a) })),
-                of_order(Body::Expired(orders::OrderExpired { promise_token: token(&a) })),
+                of_order(Body::PaymentLapsed(orders::OrderPaymentLapsed { fulfillment_ids: vec![leg(&a)] })),
+                of_order(Body::Expired(orders::OrderExpired { fulfillment_ids: vec![leg(&a)] })),
                 of_order(Body::Cancelled(orders::OrderCancelled {
-                    promise_token: token(&b),
+                    fulfillment_ids: vec![leg(&b)],
                     ..Default::default()
                 })),
-                of_order(Body::Expired(orders::OrderExpired { promise_token: token(&c) })),
+                of_order(Body::Expired(orders::OrderExpired { fulfillment_ids: vec![leg(&c)] })),
                 of_order(Body::Cancelled(orders::OrderCancelled::default())),
             ])
             .await;

@@ -131,6 +131,11 @@ pub(crate) fn delivered(topic: Topic, payload: Vec<u8>) -> Delivered {
     test_world::delivered(topic, "order", payload, after(0))
 }
 
+/// The leg that a reservation is for.
+pub(crate) fn leg(reservation: &str) -> String {
+    reservation.replace("rsv_", "ful_")
+}
+
 /// The token of the promise that a reservation belongs to.
 pub(crate) fn token(reservation: &str) -> String {
     reservation.replace("rsv_", "prm_")
@@ -224,8 +229,8 @@ impl World {
     /// The reservation after an order was placed that takes all of it.
     pub(crate) async fn confirm(&self, id: &str, order: &str) -> pb::Reservation {
         let work =
-            orders::WorkRequest { promise_token: token(id), node_id: "n1".to_owned(), ..Default::default() };
-        let placed = orders::OrderPlaced { work: Some(work), ..Default::default() };
+            orders::WorkRequest { fulfillment_id: leg(id), node_id: "n1".to_owned(), ..Default::default() };
+        let placed = orders::OrderPlaced { work: vec![work], ..Default::default() };
         let body = Some(orders::order_event::Body::Placed(placed));
         let event = orders::OrderEvent { order_id: order.to_owned(), body, ..Default::default() };
         self.tell(&[delivered(Topic::Orders, event.encode_to_vec())]).await;

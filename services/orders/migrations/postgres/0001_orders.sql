@@ -12,20 +12,18 @@ CREATE TABLE orders (
     terms            TEXT    NOT NULL,
     total            BIGINT  NOT NULL,
     blocks           TEXT    NOT NULL,
-    promise_token    UUID    NOT NULL,
-    method           TEXT    NOT NULL,
-    node_id          TEXT    NOT NULL,
-    promised_at      BIGINT  NOT NULL,
-    held_until       BIGINT  NOT NULL,
+    promise_token    UUID,
     placed_at        BIGINT  NOT NULL,
     updated_at       BIGINT  NOT NULL,
     payment_due_at   BIGINT,
     lapsed_at        BIGINT,
     expired_at       BIGINT,
     confirmed_at     BIGINT,
-    fulfillment_id   UUID,
     cancels          BIGINT  NOT NULL,
     line_count       BIGINT  NOT NULL,
+    group_count      BIGINT  NOT NULL,
+    leg_count        BIGINT  NOT NULL,
+    leg_line_count   BIGINT  NOT NULL,
     charge_count     BIGINT  NOT NULL,
     refund_count     BIGINT  NOT NULL,
     step_count       BIGINT  NOT NULL,
@@ -35,7 +33,6 @@ CREATE TABLE orders (
 );
 CREATE INDEX orders_by_time ON orders (placed_at, order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
-CREATE INDEX orders_by_node ON orders (node_id, status, placed_at, order_id);
 CREATE INDEX orders_by_channel ON orders (channel, status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_ref, placed_at, order_id) WHERE customer_ref <> '';
 -- After orders_by_channel: as long as PostgreSQL has no statistics of the table, the younger of two indexes that begin
@@ -43,7 +40,7 @@ CREATE INDEX orders_by_customer ON orders (customer_ref, placed_at, order_id) WH
 CREATE UNIQUE INDEX orders_channel_key ON orders (channel, channel_order_id);
 CREATE INDEX orders_due ON orders (due_at) WHERE due_at IS NOT NULL;
 
--- Where the pieces of each line are: the buckets sum to what was ordered, always.
+-- The pieces of each line that no leg has; the others are in order_leg_lines.
 CREATE TABLE order_lines (
     order_id         UUID   NOT NULL,
     line_no          BIGINT NOT NULL,
@@ -56,24 +53,89 @@ CREATE TABLE order_lines (
     total            BIGINT NOT NULL,
     share            BIGINT NOT NULL,
     open             BIGINT NOT NULL,
-    reserved         BIGINT NOT NULL,
     backordered      BIGINT NOT NULL,
-    allocated        BIGINT NOT NULL,
+    cancelled        BIGINT NOT NULL,
+    lost             BIGINT NOT NULL,
+    cancel_reason    TEXT   NOT NULL,
+    PRIMARY KEY (order_id, line_no),
+    CONSTRAINT order_lines_signs CHECK (quantity >= 1 AND open >= 0 AND backordered >= 0 AND cancelled >= 0 AND lost >= 0
+                                        AND open + backordered + cancelled + lost <= quantity)
+);
+
+-- What was asked together. `wishes` is an encoded NewGroup without lines: consent, recipient, packaging, address.
+CREATE TABLE order_groups (
+    order_id       UUID NOT NULL,
+    group_no       BIGINT NOT NULL,
+    method         TEXT NOT NULL,
+    node_id        TEXT NOT NULL, -- '': the platform chose
+    wanted_from    BIGINT,
+    wanted_until   BIGINT,
+    not_later_than BIGINT,
+    wishes         BYTEA NOT NULL,
+    PRIMARY KEY (order_id, group_no)
+);
+
+-- The lines of groups. A group that is the only one of its order has all lines, and no rows here.
+CREATE TABLE order_group_lines (
+    order_id UUID NOT NULL,
+    group_no BIGINT NOT NULL,
+    line_no  BIGINT NOT NULL,
+    quantity BIGINT NOT NULL,
+    PRIMARY KEY (order_id, group_no, line_no),
+    CONSTRAINT order_group_lines_quantity CHECK (quantity >= 1)
+);
+
+-- What fulfillment makes of a group: one node, method and window, under an id of its own; each try is a new row. A dropped
+-- leg was given up before a node had it and counts for nothing. Status and placed_at are the order's, for pages by node:
+-- the few open orders of a node are found without a look at the many that are over.
+CREATE TABLE order_legs (
+    order_id       UUID NOT NULL,
+    leg_no         BIGINT NOT NULL,
+    fulfillment_id UUID NOT NULL,
+    group_no       BIGINT NOT NULL,
+    promise_token  UUID,
+    method         TEXT NOT NULL,
+    node_id        TEXT NOT NULL,
+    status         TEXT NOT NULL,
+    placed_at      BIGINT NOT NULL,
+    ready_at       BIGINT NOT NULL,
+    keep_until     BIGINT NOT NULL,
+    held_until     BIGINT NOT NULL,
+    released_at    BIGINT, -- when the node was asked
+    confirmed_at   BIGINT, -- when inventory confirmed its claim
+    dropped_at     BIGINT,
+    is_accepted    BOOLEAN NOT NULL,
+    work_version   BIGINT NOT NULL,
+    PRIMARY KEY (order_id, leg_no),
+    CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)
+);
+CREATE INDEX order_legs_by_node ON order_legs (node_id, status, placed_at, order_id);
+
+-- The last absolute snapshot per leg and line: its pieces sum to what was asked of the leg, always.
+CREATE TABLE order_leg_lines (
+    order_id         UUID NOT NULL,
+    leg_no           BIGINT NOT NULL,
+    line_no          BIGINT NOT NULL,
+    quantity         BIGINT NOT NULL,
+    waiting_transfer BIGINT NOT NULL,
+    to_pick          BIGINT NOT NULL,
     picked           BIGINT NOT NULL,
     packed           BIGINT NOT NULL,
     ready            BIGINT NOT NULL,
     in_custody       BIGINT NOT NULL,
-    delivered        BIGINT NOT NULL,
+    done             BIGINT NOT NULL,
+    short            BIGINT NOT NULL,
+    given_up         BIGINT NOT NULL,
     cancelled        BIGINT NOT NULL,
+    returned         BIGINT NOT NULL,
     lost             BIGINT NOT NULL,
     cancel_requested BIGINT NOT NULL,
-    cancel_reason    TEXT   NOT NULL,
-    PRIMARY KEY (order_id, line_no),
-    CONSTRAINT order_lines_sum CHECK (quantity = open + reserved + backordered + allocated + picked + packed + ready
-                                                 + in_custody + delivered + cancelled + lost),
-    CONSTRAINT order_lines_signs CHECK (quantity >= 1 AND open >= 0 AND reserved >= 0 AND backordered >= 0
-        AND allocated >= 0 AND picked >= 0 AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND delivered >= 0
-        AND cancelled >= 0 AND lost >= 0 AND cancel_requested >= 0)
+    PRIMARY KEY (order_id, leg_no, line_no),
+    CONSTRAINT order_leg_lines_sum CHECK (quantity = waiting_transfer + to_pick + picked + packed + ready + in_custody + done
+                                                     + short + given_up + cancelled + returned + lost),
+    CONSTRAINT order_leg_lines_signs CHECK (quantity >= 0 AND waiting_transfer >= 0 AND to_pick >= 0 AND picked >= 0
+        AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND done >= 0 AND short >= 0 AND given_up >= 0
+        AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
 );
 
 -- The money ledger: what came in by each tender, and how much of it was asked back.

@@ -12,20 +12,18 @@ CREATE TABLE orders (
     terms            TEXT    NOT NULL,
     total            INTEGER  NOT NULL,
     blocks           TEXT    NOT NULL,
-    promise_token    BLOB    NOT NULL,
-    method           TEXT    NOT NULL,
-    node_id          TEXT    NOT NULL,
-    promised_at      INTEGER  NOT NULL,
-    held_until       INTEGER  NOT NULL,
+    promise_token    BLOB,
     placed_at        INTEGER  NOT NULL,
     updated_at       INTEGER  NOT NULL,
     payment_due_at   INTEGER,
     lapsed_at        INTEGER,
     expired_at       INTEGER,
     confirmed_at     INTEGER,
-    fulfillment_id   BLOB,
     cancels          INTEGER  NOT NULL,
     line_count       INTEGER  NOT NULL,
+    group_count      INTEGER  NOT NULL,
+    leg_count        INTEGER  NOT NULL,
+    leg_line_count   INTEGER  NOT NULL,
     charge_count     INTEGER  NOT NULL,
     refund_count     INTEGER  NOT NULL,
     step_count       INTEGER  NOT NULL,
@@ -36,12 +34,11 @@ CREATE TABLE orders (
 ) STRICT;
 CREATE INDEX orders_by_time ON orders (placed_at, order_id);
 CREATE INDEX orders_by_status ON orders (status, placed_at, order_id);
-CREATE INDEX orders_by_node ON orders (node_id, status, placed_at, order_id);
 CREATE INDEX orders_by_channel ON orders (channel, status, placed_at, order_id);
 CREATE INDEX orders_by_customer ON orders (customer_ref, placed_at, order_id) WHERE customer_ref <> '';
 CREATE INDEX orders_due ON orders (due_at) WHERE due_at IS NOT NULL;
 
--- Where the pieces of each line are: the buckets sum to what was ordered, always.
+-- The pieces of each line that no leg has; the others are in order_leg_lines.
 CREATE TABLE order_lines (
     order_id         BLOB   NOT NULL,
     line_no          INTEGER NOT NULL,
@@ -54,24 +51,89 @@ CREATE TABLE order_lines (
     total            INTEGER NOT NULL,
     share            INTEGER NOT NULL,
     open             INTEGER NOT NULL,
-    reserved         INTEGER NOT NULL,
     backordered      INTEGER NOT NULL,
-    allocated        INTEGER NOT NULL,
+    cancelled        INTEGER NOT NULL,
+    lost             INTEGER NOT NULL,
+    cancel_reason    TEXT   NOT NULL,
+    PRIMARY KEY (order_id, line_no),
+    CONSTRAINT order_lines_signs CHECK (quantity >= 1 AND open >= 0 AND backordered >= 0 AND cancelled >= 0 AND lost >= 0
+                                        AND open + backordered + cancelled + lost <= quantity)
+) STRICT;
+
+-- What was asked together. `wishes` is an encoded NewGroup without lines: consent, recipient, packaging, address.
+CREATE TABLE order_groups (
+    order_id       BLOB NOT NULL,
+    group_no       INTEGER NOT NULL,
+    method         TEXT NOT NULL,
+    node_id        TEXT NOT NULL, -- '': the platform chose
+    wanted_from    INTEGER,
+    wanted_until   INTEGER,
+    not_later_than INTEGER,
+    wishes         BLOB NOT NULL,
+    PRIMARY KEY (order_id, group_no)
+) STRICT;
+
+-- The lines of groups. A group that is the only one of its order has all lines, and no rows here.
+CREATE TABLE order_group_lines (
+    order_id BLOB NOT NULL,
+    group_no INTEGER NOT NULL,
+    line_no  INTEGER NOT NULL,
+    quantity INTEGER NOT NULL,
+    PRIMARY KEY (order_id, group_no, line_no),
+    CONSTRAINT order_group_lines_quantity CHECK (quantity >= 1)
+) STRICT;
+
+-- What fulfillment makes of a group: one node, method and window, under an id of its own; each try is a new row. A dropped
+-- leg was given up before a node had it and counts for nothing. Status and placed_at are the order's, for pages by node:
+-- the few open orders of a node are found without a look at the many that are over.
+CREATE TABLE order_legs (
+    order_id       BLOB NOT NULL,
+    leg_no         INTEGER NOT NULL,
+    fulfillment_id BLOB NOT NULL,
+    group_no       INTEGER NOT NULL,
+    promise_token  BLOB,
+    method         TEXT NOT NULL,
+    node_id        TEXT NOT NULL,
+    status         TEXT NOT NULL,
+    placed_at      INTEGER NOT NULL,
+    ready_at       INTEGER NOT NULL,
+    keep_until     INTEGER NOT NULL,
+    held_until     INTEGER NOT NULL,
+    released_at    INTEGER, -- when the node was asked
+    confirmed_at   INTEGER, -- when inventory confirmed its claim
+    dropped_at     INTEGER,
+    is_accepted    INTEGER NOT NULL,
+    work_version   INTEGER NOT NULL,
+    PRIMARY KEY (order_id, leg_no),
+    CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)
+) STRICT;
+CREATE INDEX order_legs_by_node ON order_legs (node_id, status, placed_at, order_id);
+
+-- The last absolute snapshot per leg and line: its pieces sum to what was asked of the leg, always.
+CREATE TABLE order_leg_lines (
+    order_id         BLOB NOT NULL,
+    leg_no           INTEGER NOT NULL,
+    line_no          INTEGER NOT NULL,
+    quantity         INTEGER NOT NULL,
+    waiting_transfer INTEGER NOT NULL,
+    to_pick          INTEGER NOT NULL,
     picked           INTEGER NOT NULL,
     packed           INTEGER NOT NULL,
     ready            INTEGER NOT NULL,
     in_custody       INTEGER NOT NULL,
-    delivered        INTEGER NOT NULL,
+    done             INTEGER NOT NULL,
+    short            INTEGER NOT NULL,
+    given_up         INTEGER NOT NULL,
     cancelled        INTEGER NOT NULL,
+    returned         INTEGER NOT NULL,
     lost             INTEGER NOT NULL,
     cancel_requested INTEGER NOT NULL,
-    cancel_reason    TEXT   NOT NULL,
-    PRIMARY KEY (order_id, line_no),
-    CONSTRAINT order_lines_sum CHECK (quantity = open + reserved + backordered + allocated + picked + packed + ready
-                                                 + in_custody + delivered + cancelled + lost),
-    CONSTRAINT order_lines_signs CHECK (quantity >= 1 AND open >= 0 AND reserved >= 0 AND backordered >= 0
-        AND allocated >= 0 AND picked >= 0 AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND delivered >= 0
-        AND cancelled >= 0 AND lost >= 0 AND cancel_requested >= 0)
+    PRIMARY KEY (order_id, leg_no, line_no),
+    CONSTRAINT order_leg_lines_sum CHECK (quantity = waiting_transfer + to_pick + picked + packed + ready + in_custody + done
+                                                     + short + given_up + cancelled + returned + lost),
+    CONSTRAINT order_leg_lines_signs CHECK (quantity >= 0 AND waiting_transfer >= 0 AND to_pick >= 0 AND picked >= 0
+        AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND done >= 0 AND short >= 0 AND given_up >= 0
+        AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
 ) STRICT;
 
 -- The money ledger: what came in by each tender, and how much of it was asked back.

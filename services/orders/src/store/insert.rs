@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use db::{Part, Tx, insert_rows, params};
-use domain::id::Uuid;
+use domain::id::{PromiseToken, Uuid};
 use domain::order::{Order, Policy};
 use domain::time::micros;
 
-use super::save::{Note, blocks, count, notes_part, numbered};
+use super::save::{Note, blocks, count, leg_lines, notes_part, numbered};
+use super::{groups, legs};
 use crate::error::Error;
 
 /// A new order, the hash of its request and its first steps.
@@ -21,7 +22,11 @@ pub(crate) struct New<'a> {
 /// What goes with new orders: to be written in one go, after the orders themselves.
 pub(crate) fn rest_of(news: &[New<'_>]) -> Vec<Part> {
     let notes = news.iter().flat_map(|new| numbered(new.order.id, 0, new.notes)).collect();
-    vec![lines(news), tenders(news), charges(news), notes_part(notes)]
+    let new_legs = news.iter().flat_map(|new| new.order.legs.iter().map(|leg| (new.order, leg)));
+    let mut parts = vec![lines(news), tenders(news), charges(news), notes_part(notes)];
+    parts.extend(groups::inserted(news));
+    parts.extend(legs::inserted(new_legs));
+    parts
 }
 
 /// Writes new orders, without what goes with them, and answers which of them are new: not those whose channel's number
@@ -41,15 +46,14 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             order.terms.name(),
             order.total_minor,
             blocks(order),
-            order.promise.token.uuid(),
-            order.promise.method.name(),
-            order.promise.node.as_str(),
-            micros(order.promise.promised_at),
-            micros(order.promise.held_until),
+            order.token.map(PromiseToken::uuid),
             micros(order.placed_at),
             micros(order.updated_at),
             order.payment_due_at.map(micros),
             count(order.lines.len()),
+            count(order.groups.len()),
+            count(order.legs.len()),
+            leg_lines(order),
             count(order.charges.len()),
             count(notes.len()),
             order.due_at(policy).map(micros),
@@ -60,9 +64,9 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
         [
             order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
             customer_ref: Text, currency: Text, tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
-            promise_token: Uuid, method: Text, node_id: Text, promised_at: BigInt, held_until: BigInt,
-            placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt, line_count: BigInt, charge_count: BigInt,
-            step_count: BigInt, due_at: BigInt
+            promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt, line_count: BigInt,
+            group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, step_count: BigInt,
+            due_at: BigInt
         ],
         and "cancels, refund_count" = "0, 0",
         "WHERE true ON CONFLICT DO NOTHING RETURNING order_id"
@@ -88,16 +92,14 @@ fn lines(news: &[New<'_>]) -> Part {
             l.share_minor,
         ]
     });
-    // A new line is reserved as a whole.
+    // All pieces of a new line are on legs.
     let (text, columns) = insert_rows!(
         "order_lines",
         [
             order_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, unit_price: BigInt,
             discount: BigInt, tax: BigInt, total: BigInt, share: BigInt
         ],
-        and "reserved, open, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled, lost,
-             cancel_requested, cancel_reason"
-          = "r.quantity, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ''"
+        and "open, backordered, cancelled, lost, cancel_reason" = "0, 0, 0, 0, ''"
     );
     Part::new(text, columns, rows.collect())
 }

@@ -28,8 +28,8 @@ pub(crate) struct Position {
     pub(crate) id: Uuid,
 }
 
-/// The most lines of one page: a page of large orders has fewer orders.
-const MAX_LINES: i64 = 5_000;
+/// The most lines of orders and of legs in one page: a page of large orders has fewer orders.
+const MAX_LINES: i64 = 10_000;
 /// The most index entries that one page reads for conditions that its index does not serve, and as many again to find
 /// where the reading ended. A page that finds less among them than it was asked for is short; the next one goes on there.
 const MAX_READ: i64 = 2_000;
@@ -39,10 +39,22 @@ const MAX_READ: i64 = 2_000;
 macro_rules! along {
     ($first:literal, $($rest:literal),+) => {
         concat!(
-            "SELECT o.placed_at, o.order_id, o.channel, o.node_id, o.status FROM orders o WHERE ",
+            "SELECT o.placed_at, o.order_id, o.channel, o.status FROM orders o WHERE ",
             $first,
             " AND (o.placed_at, o.order_id) < ($1, $2) AND o.placed_at >= $3 ",
             "ORDER BY o.placed_at DESC, o.order_id DESC LIMIT ",
+            $($rest),+
+        )
+    };
+}
+
+/// The same along the legs of a node. An order may have several there.
+macro_rules! along_node {
+    ($($rest:literal),+) => {
+        concat!(
+            "SELECT DISTINCT l.placed_at, l.order_id FROM order_legs l WHERE l.node_id = $5 AND l.status = $6 ",
+            "AND (l.placed_at, l.order_id) < ($1, $2) AND l.placed_at >= $3 ",
+            "ORDER BY l.placed_at DESC, l.order_id DESC LIMIT ",
             $($rest),+
         )
     };
@@ -85,14 +97,18 @@ fn of_channel(channel: &str, status: Status) -> Walk {
 }
 
 fn of_node(node: &str, status: Status) -> Walk {
-    let text = along!("o.node_id = $5 AND o.status = $6", "$4");
-    Walk { text, end: None, values: params![node, status.name()] }
+    Walk { text: along_node!("$4"), end: None, values: params![node, status.name()] }
 }
 
 /// The channel is checked on the way.
 fn of_node_and_channel(node: &str, status: Status, channel: &str) -> Walk {
-    let text = among!("o.node_id = $5 AND o.status = $6", "w.channel = $7", "$8");
-    let end = along!("o.node_id = $5 AND o.status = $6", "1 OFFSET $4");
+    let text = concat!(
+        "SELECT w.placed_at, w.order_id FROM (",
+        along_node!("$4"),
+        ") w JOIN orders o ON o.order_id = w.order_id WHERE o.channel = $7 ",
+        "ORDER BY w.placed_at DESC, w.order_id DESC LIMIT $8"
+    );
+    let end = along_node!("1 OFFSET $4");
     Walk { text, end: Some(end), values: params![node, status.name(), channel] }
 }
 
@@ -100,7 +116,8 @@ fn of_node_and_channel(node: &str, status: Status, channel: &str) -> Walk {
 fn of_customer(filter: &Filter) -> Walk {
     let text = among!(
         "o.customer_ref <> '' AND o.customer_ref = $5",
-        "($6 = '' OR w.channel = $6) AND ($7 = '' OR w.node_id = $7) \
+        "($6 = '' OR w.channel = $6) \
+         AND ($7 = '' OR EXISTS (SELECT 1 FROM order_legs l WHERE l.order_id = w.order_id AND l.node_id = $7)) \
          AND w.status IN ($8, $9, $10, $11, $12, $13, $14)",
         "$15"
     );
@@ -220,7 +237,7 @@ async fn rows(tx: &mut Tx, found: &[Position]) -> Result<Vec<Row>, Error> {
 fn fitting(rows: &[Row]) -> Result<usize, Error> {
     let (mut taken, mut lines) = (0, 0);
     for row in rows {
-        lines += row.get::<i64>("line_count")?;
+        lines += row.get::<i64>("line_count")? + row.get::<i64>("leg_line_count")?;
         if taken > 0 && lines > MAX_LINES {
             break;
         }

@@ -3,16 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 
 use db::{Row, Tx, Type, params};
-use domain::fulfillment::method::Method;
-use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken, RefundId, Sku, Uuid};
+use domain::id::{OrderId, PromiseToken, RefundId, Sku, Uuid};
 use domain::money::Currency;
 use domain::order::{
-    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Promise, Refund, Status, Tender, TenderState, Terms,
+    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Own, Refund, Status, Tender, TenderState, Terms,
 };
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 
-use super::select_orders;
+use super::{groups, legs, select_orders};
 use crate::error::Error;
 
 /// An order as it is stored, with the number of steps in its timeline.
@@ -84,23 +83,23 @@ pub(crate) async fn by_channels(
     rows.iter().map(found).collect()
 }
 
-/// The order whose stock this promise holds.
+/// The order that was placed on this promise.
 pub(crate) async fn by_promise(tx: &mut Tx, token: Uuid) -> Result<Option<OrderId>, Error> {
     let row =
         tx.fetch_optional("SELECT order_id FROM orders WHERE promise_token = $1", params![token]).await?;
     row.map(|row| Ok(OrderId::new(row.get("order_id")?))).transpose()
 }
 
-/// The orders whose stock these promises hold, by promise.
-pub(crate) async fn by_promises(tx: &mut Tx, tokens: Vec<Uuid>) -> Result<HashMap<Uuid, OrderId>, Error> {
+/// The orders of these legs, by leg.
+pub(crate) async fn by_legs(tx: &mut Tx, legs: Vec<Uuid>) -> Result<HashMap<Uuid, OrderId>, Error> {
     let rows = tx
         .batch_fetch(
-            "SELECT o.order_id, o.promise_token FROM orders o JOIN {rows} ON o.promise_token = r.promise_token",
-            &[("promise_token", Type::Uuid)],
-            tokens.into_iter().map(|token| params![token]).collect(),
+            "SELECT l.order_id, l.fulfillment_id FROM order_legs l JOIN {rows} ON l.fulfillment_id = r.leg",
+            &[("leg", Type::Uuid)],
+            legs.into_iter().map(|leg| params![leg]).collect(),
         )
         .await?;
-    rows.iter().map(|row| Ok((row.get("promise_token")?, OrderId::new(row.get("order_id")?)))).collect()
+    rows.iter().map(|row| Ok((row.get("fulfillment_id")?, OrderId::new(row.get("order_id")?)))).collect()
 }
 
 /// Orders, locked in the order of their ids until the end of the transaction. One that does not exist is left out.
@@ -201,6 +200,8 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
         }
     }
     let mut lines = lines(tx, ids.clone()).await?;
+    let mut legs = legs::load(tx, ids.clone()).await?;
+    let mut groups = groups::load(tx, ids.clone()).await?;
     let mut tenders = tenders(tx, ids).await?;
     let mut charges = charges(tx, with_charges).await?;
     let mut refunds = refunds(tx, with_refunds).await?;
@@ -212,6 +213,10 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
         for line in &mut order.lines {
             line.amounts.tax_included = order.tax_included;
         }
+        order.legs = legs.remove(&id).unwrap_or_default();
+        order.groups = groups.remove(&id).unwrap_or_default();
+        groups::complete(&mut order);
+        order.sum_up();
         order.charges = charges.remove(&id).unwrap_or_default();
         order.ledger = Ledger {
             tenders: tenders.remove(&id).unwrap_or_default(),
@@ -229,7 +234,6 @@ fn head(row: &Row) -> Result<Order, Error> {
     let blocks = blocks.split(',').filter(|name| !name.is_empty());
     let blocks: Result<BTreeSet<Block>, Error> =
         blocks.map(|name| Block::parse(name).ok_or_else(|| unreadable("block", name))).collect();
-    let method: String = row.get("method")?;
     let terms: String = row.get("terms")?;
     let currency: String = row.get("currency")?;
     Ok(Order {
@@ -242,41 +246,34 @@ fn head(row: &Row) -> Result<Order, Error> {
         tax_included: row.get("tax_included")?,
         terms: Terms::parse(&terms).ok_or_else(|| unreadable("terms", &terms))?,
         lines: Vec::new(),
+        groups: Vec::new(),
+        legs: Vec::new(),
         charges: Vec::new(),
         total_minor: row.get("total")?,
         ledger: Ledger::default(),
         blocks: blocks?,
-        promise: Promise {
-            token: PromiseToken::new(row.get("promise_token")?),
-            method: Method::parse(&method).ok_or_else(|| unreadable("method", &method))?,
-            node: NodeId::new(row.get::<String>("node_id")?)
-                .map_err(|e| unreadable("node", &e.to_string()))?,
-            promised_at: at("promised_at")?,
-            held_until: at("held_until")?,
-        },
+        token: row.get::<Option<Uuid>>("promise_token")?.map(PromiseToken::new),
         placed_at: at("placed_at")?,
         updated_at: at("updated_at")?,
         payment_due_at: maybe_at("payment_due_at")?,
         lapsed_at: maybe_at("lapsed_at")?,
         expired_at: maybe_at("expired_at")?,
         confirmed_at: maybe_at("confirmed_at")?,
-        fulfillment: row.get::<Option<Uuid>>("fulfillment_id")?.map(FulfillmentId::new),
         cancels: row.get("cancels")?,
     })
 }
 
-fn unreadable(what: &str, found: &str) -> Error {
+pub(super) fn unreadable(what: &str, found: &str) -> Error {
     Fault::Unreadable(format!("{what} of an order: {found}")).into()
 }
 
-type ByOrder<T> = HashMap<Uuid, Vec<T>>;
+pub(super) type ByOrder<T> = HashMap<Uuid, Vec<T>>;
 
 async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, Error> {
     let rows = tx
         .batch_fetch(
             "SELECT l.order_id, l.line_no, l.sku, l.name, l.quantity, l.unit_price, l.discount, l.tax, l.total,
-                    l.share, l.open, l.reserved, l.backordered, l.allocated, l.picked, l.packed, l.ready,
-                    l.in_custody, l.delivered, l.cancelled, l.lost, l.cancel_requested, l.cancel_reason
+                    l.share, l.open, l.backordered, l.cancelled, l.lost, l.cancel_reason
                FROM order_lines l JOIN {rows} ON l.order_id = r.order_id ORDER BY l.order_id, l.line_no",
             &[("order_id", Type::Uuid)],
             ids,
@@ -298,29 +295,20 @@ async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, E
             },
             total_minor: row.get("total")?,
             share_minor: row.get("share")?,
-            buckets: buckets(row)?,
-            cancel_requested: row.get("cancel_requested")?,
+            own: Own {
+                open: row.get("open")?,
+                backordered: row.get("backordered")?,
+                cancelled: row.get("cancelled")?,
+                lost: row.get("lost")?,
+            },
+            // Both are summed up once the legs are read.
+            buckets: Buckets::default(),
+            cancel_requested: 0,
             cancel_reason: row.get("cancel_reason")?,
         };
         all.entry(row.get("order_id")?).or_default().push(line);
     }
     Ok(all)
-}
-
-fn buckets(row: &Row) -> Result<Buckets, Error> {
-    Ok(Buckets {
-        open: row.get("open")?,
-        reserved: row.get("reserved")?,
-        backordered: row.get("backordered")?,
-        allocated: row.get("allocated")?,
-        picked: row.get("picked")?,
-        packed: row.get("packed")?,
-        ready: row.get("ready")?,
-        in_custody: row.get("in_custody")?,
-        delivered: row.get("delivered")?,
-        cancelled: row.get("cancelled")?,
-        lost: row.get("lost")?,
-    })
 }
 
 async fn tenders(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Tender>, Error> {

@@ -1,6 +1,8 @@
 //! All SQL of orders.
 
+mod groups;
 mod insert;
+mod legs;
 mod list;
 mod load;
 mod save;
@@ -8,7 +10,7 @@ mod save;
 pub(crate) use insert::{New, insert, rest_of};
 pub(crate) use list::{Filter, Position, Step, page, timeline};
 pub(crate) use load::{
-    Found, Loaded, by_channel, by_channels, by_promise, by_promises, due, due_upkeep, glance, load, lock,
+    Found, Loaded, by_channel, by_channels, by_legs, by_promise, due, due_upkeep, glance, load, lock,
     lock_many, many, next_due, overdue,
 };
 pub(crate) use save::{Change, Note, changes_of, postpone};
@@ -18,9 +20,9 @@ macro_rules! select_orders {
     ($($rest:tt)*) => {
         concat!(
             "SELECT o.order_id, o.version, o.channel, o.channel_order_id, o.customer_ref, o.currency, ",
-            "o.tax_included, o.terms, o.total, o.blocks, o.promise_token, o.method, o.node_id, o.promised_at, ",
-            "o.held_until, o.placed_at, o.updated_at, o.payment_due_at, o.lapsed_at, o.expired_at, ",
-            "o.confirmed_at, o.fulfillment_id, o.cancels, o.line_count, o.charge_count, o.refund_count, ",
+            "o.tax_included, o.terms, o.total, o.blocks, o.promise_token, ",
+            "o.placed_at, o.updated_at, o.payment_due_at, o.lapsed_at, o.expired_at, ",
+            "o.confirmed_at, o.cancels, o.line_count, o.leg_line_count, o.charge_count, o.refund_count, ",
             "o.step_count FROM orders o ",
             $($rest)*
         )

@@ -5,7 +5,7 @@ use domain::id::OrderId;
 use domain::order::{Line, Order, Policy, Tender};
 use domain::time::{Timestamp, micros};
 
-use super::Loaded;
+use super::{Loaded, legs};
 use crate::error::Error;
 
 /// A step for the timeline of an order.
@@ -46,7 +46,10 @@ pub(crate) struct Change<'a> {
 /// rows as there are orders.
 pub(crate) fn changes_of(changes: &[Change<'_>], policy: &Policy) -> Vec<Part> {
     let notes = changes.iter().flat_map(|c| numbered(c.order.id, c.before.steps, c.notes)).collect();
-    vec![orders(changes, policy), lines(changes), tenders(changes), refunds(changes), notes_part(notes)]
+    let mut parts =
+        vec![orders(changes, policy), lines(changes), tenders(changes), refunds(changes), notes_part(notes)];
+    parts.extend(legs::changed(changes));
+    parts
 }
 
 fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
@@ -57,18 +60,14 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
             order.version,
             order.status().name(),
             blocks(order),
-            order.promise.token.uuid(),
-            order.promise.method.name(),
-            order.promise.node.as_str(),
-            micros(order.promise.promised_at),
-            micros(order.promise.held_until),
             micros(order.updated_at),
             order.payment_due_at.map(micros),
             order.lapsed_at.map(micros),
             order.expired_at.map(micros),
             order.confirmed_at.map(micros),
-            order.fulfillment.map(domain::id::FulfillmentId::uuid),
             order.cancels,
+            count(order.legs.len()),
+            leg_lines(order),
             count(order.ledger.refunds.len()),
             before.steps + count(notes.len()),
             order.due_at(policy).map(micros),
@@ -79,10 +78,9 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
         keys [order_id: Uuid],
         given [before: BigInt],
         [
-            version: BigInt, status: Text, blocks: Text, promise_token: Uuid, method: Text, node_id: Text,
-            promised_at: BigInt, held_until: BigInt, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
-            expired_at: BigInt, confirmed_at: BigInt, fulfillment_id: Uuid, cancels: BigInt, refund_count: BigInt,
-            step_count: BigInt, due_at: BigInt
+            version: BigInt, status: Text, blocks: Text, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
+            expired_at: BigInt, confirmed_at: BigInt, cancels: BigInt, leg_count: BigInt, leg_line_count: BigInt,
+            refund_count: BigInt, step_count: BigInt, due_at: BigInt
         ],
         "AND orders.version = r.before"
     );
@@ -100,43 +98,20 @@ pub(crate) async fn postpone(tx: &mut Tx, id: OrderId, until: Timestamp) -> Resu
 }
 
 fn lines(changes: &[Change<'_>]) -> Part {
-    let differs = |(old, new): &(&Line, &Line)| {
-        old.buckets != new.buckets
-            || old.cancel_requested != new.cancel_requested
-            || old.cancel_reason != new.cancel_reason
-    };
+    let differs = |(old, new): &(&Line, &Line)| old.own != new.own || old.cancel_reason != new.cancel_reason;
     let lines = changes.iter().flat_map(|c| {
         let pairs = c.before.order.lines.iter().zip(&c.order.lines).filter(differs);
         pairs.map(|(_, line)| (c.order.id, line))
     });
     let rows = lines.map(|(id, line)| {
-        let b = &line.buckets;
-        params![
-            id.uuid(),
-            line.no,
-            b.open,
-            b.reserved,
-            b.backordered,
-            b.allocated,
-            b.picked,
-            b.packed,
-            b.ready,
-            b.in_custody,
-            b.delivered,
-            b.cancelled,
-            b.lost,
-            line.cancel_requested,
-            line.cancel_reason.as_str(),
-        ]
+        let own = &line.own;
+        let reason = line.cancel_reason.as_str();
+        params![id.uuid(), line.no, own.open, own.backordered, own.cancelled, own.lost, reason]
     });
     let (text, columns) = update_rows!(
         "order_lines",
         keys [order_id: Uuid, line_no: BigInt],
-        [
-            open: BigInt, reserved: BigInt, backordered: BigInt, allocated: BigInt, picked: BigInt, packed: BigInt,
-            ready: BigInt, in_custody: BigInt, delivered: BigInt, cancelled: BigInt, lost: BigInt,
-            cancel_requested: BigInt, cancel_reason: Text
-        ]
+        [open: BigInt, backordered: BigInt, cancelled: BigInt, lost: BigInt, cancel_reason: Text]
     );
     Part::new(text, columns, rows.collect())
 }
@@ -185,6 +160,11 @@ fn refunds(changes: &[Change<'_>]) -> Part {
         ]
     );
     Part::new(text, columns, rows.collect())
+}
+
+/// How many lines all legs of an order have.
+pub(super) fn leg_lines(order: &Order) -> i64 {
+    count(order.legs.iter().map(|leg| leg.lines.len()).sum())
 }
 
 pub(super) fn blocks(order: &Order) -> String {

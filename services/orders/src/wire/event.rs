@@ -3,26 +3,36 @@
 use bus::Topic;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
-use domain::id::LineNo;
-use domain::order::{Event, Line, Order};
+use contract::r#type::v1::LineQuantity;
+use domain::id::{FulfillmentId, LineNo};
+use domain::order::{Event, Leg, Line, Order};
 use domain::time::Timestamp;
 use prost::Message as _;
 
-use super::order::{blocks, buckets, refund, status};
-use super::{method, money, time};
+use super::order::{blocks, buckets, refund, status, wishes};
+use super::{method, money, time, window};
 
 /// The aggregate type of all our events.
 pub(crate) const AGGREGATE: &str = "order";
 
+/// The most bytes of an event, with the longest SKUs in any script but those whose characters have four bytes.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// The most bytes of the name of a line of work.
+const MAX_NAME_BYTES: usize = 120;
+
 /// An event of an order, as the bus takes it. `sequence` is its version; the order is as it is after the transaction.
 pub(crate) fn event(order: &Order, what: &Event, sequence: i64, actor: &str, now: Timestamp) -> bus::Event {
     let (event_type, body) = body(order, what);
-    let message = pb::OrderEvent {
+    let mut message = pb::OrderEvent {
         order_id: order.id.to_string(),
         version: sequence,
         status: status(order.status()).into(),
         body: Some(body),
     };
+    if message.encoded_len() > MAX_BYTES {
+        leave_names_out(&mut message);
+    }
     bus::Event {
         topic: Topic::Orders,
         aggregate_type: AGGREGATE,
@@ -39,7 +49,7 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
     match what {
         Event::Placed => {
             let placed = pb::OrderPlaced {
-                work: Some(work(order)),
+                work: work(order),
                 blocks: blocks(order),
                 total: Some(money(order.total_minor, order.currency)),
                 payment_due_time: order.payment_due_at.map(time),
@@ -47,7 +57,7 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             ("entrepot.orders.v1.OrderPlaced", Body::Placed(placed))
         }
         Event::Unblocked => {
-            let unblocked = pb::OrderUnblocked { work: Some(work(order)) };
+            let unblocked = pb::OrderUnblocked { work: work(order) };
             ("entrepot.orders.v1.OrderUnblocked", Body::Unblocked(unblocked))
         }
         Event::Confirmed => ("entrepot.orders.v1.OrderConfirmed", Body::Confirmed(pb::OrderConfirmed {})),
@@ -56,23 +66,26 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             let paid = pb::OrderPaid { tender_id: tender.clone(), amount, in_full: *in_full };
             ("entrepot.orders.v1.OrderPaid", Body::Paid(paid))
         }
-        Event::PaymentLapsed { token } => {
-            let lapsed = pb::OrderPaymentLapsed { promise_token: token.to_string() };
+        Event::PaymentLapsed { legs } => {
+            let lapsed = pb::OrderPaymentLapsed { fulfillment_ids: ids(legs) };
             ("entrepot.orders.v1.OrderPaymentLapsed", Body::PaymentLapsed(lapsed))
         }
-        Event::Expired { token } => {
-            let expired = pb::OrderExpired { promise_token: token.to_string() };
+        Event::Expired { legs } => {
+            let expired = pb::OrderExpired { fulfillment_ids: ids(legs) };
             ("entrepot.orders.v1.OrderExpired", Body::Expired(expired))
         }
-        Event::CancelRequested { number, lines, reason } => {
-            let lines = pieces(lines);
-            let asked = pb::OrderCancelRequested { cancel_number: *number, lines, reason: reason.clone() };
+        Event::CancelRequested { number, legs, reason } => {
+            let leg = |(id, lines): &(FulfillmentId, Vec<(LineNo, i64)>)| pb::LegCancel {
+                fulfillment_id: id.to_string(),
+                lines: pieces(lines),
+            };
+            let legs = legs.iter().map(leg).collect();
+            let asked = pb::OrderCancelRequested { cancel_number: *number, legs, reason: reason.clone() };
             ("entrepot.orders.v1.OrderCancelRequested", Body::CancelRequested(asked))
         }
-        Event::Cancelled { lines, reason, token } => {
-            let promise_token = token.map(|t| t.to_string()).unwrap_or_default();
-            let cancelled =
-                pb::OrderCancelled { lines: pieces(lines), reason: reason.clone(), promise_token };
+        Event::Cancelled { lines, reason, legs } => {
+            let (lines, reason) = (pieces(lines), reason.clone());
+            let cancelled = pb::OrderCancelled { lines, reason, fulfillment_ids: ids(legs) };
             ("entrepot.orders.v1.OrderCancelled", Body::Cancelled(cancelled))
         }
         Event::Progressed { lines } => {
@@ -89,30 +102,61 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
     }
 }
 
-/// What a node is asked to do: what is left of the lines.
-fn work(order: &Order) -> pb::WorkRequest {
-    let left = order.lines.iter().filter(|line| line.buckets.cancellable() > 0);
-    let lines = left.map(|line| pb::WorkLine {
+/// What nodes are asked to do, leg by leg.
+fn work(order: &Order) -> Vec<pb::WorkRequest> {
+    order.work().map(|leg| work_of(order, leg)).collect()
+}
+
+fn work_of(order: &Order, leg: &Leg) -> pb::WorkRequest {
+    let lines = leg.lines.iter().filter(|part| part.units.quantity > 0);
+    let line = |(line, quantity): (&Line, i64)| pb::WorkLine {
         line: line.no,
         sku: line.sku.to_string(),
-        name: line.name.clone(),
-        quantity: line.buckets.cancellable(),
-    });
+        name: cut(&line.name).to_owned(),
+        quantity,
+    };
+    let lines = lines.filter_map(|part| order.line(part.line).zip(Some(part.units.quantity))).map(line);
+    let wishes = wishes(order.group(leg.group));
+    let due = order.due_of(leg);
     pb::WorkRequest {
-        promise_token: order.promise.token.to_string(),
-        method: method(order.promise.method),
-        node_id: order.promise.node.to_string(),
+        fulfillment_id: leg.id.to_string(),
+        promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
+        group: leg.group,
+        method: method(leg.method),
+        node_id: leg.node.to_string(),
         lines: lines.collect(),
-        promised_time: Some(time(order.promise.promised_at)),
+        window: Some(window(leg.window)),
+        due: (due > 0).then(|| money(due, order.currency)),
+        packaging: wishes.packaging,
+        recipient: wishes.recipient.unwrap_or_default().kind,
         channel: order.channel.clone(),
         channel_order_id: order.channel_order_id.clone(),
     }
+}
+
+/// The beginning of a name, cut between two characters.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME_BYTES)]
+}
+
+/// Names are for the pick list; a very large order does without them on the topic.
+fn leave_names_out(message: &mut pb::OrderEvent) {
+    let work = match &mut message.body {
+        Some(Body::Placed(placed)) => &mut placed.work,
+        Some(Body::Unblocked(unblocked)) => &mut unblocked.work,
+        _ => return,
+    };
+    work.iter_mut().flat_map(|work| &mut work.lines).for_each(|line| line.name.clear());
+}
+
+fn ids(legs: &[FulfillmentId]) -> Vec<String> {
+    legs.iter().map(ToString::to_string).collect()
 }
 
 fn progress(line: &Line) -> pb::ProgressLine {
     pb::ProgressLine { line: line.no, buckets: Some(buckets(&line.buckets)) }
 }
 
-fn pieces(lines: &[(LineNo, i64)]) -> Vec<pb::CancelLine> {
-    lines.iter().map(|(line, quantity)| pb::CancelLine { line: *line, quantity: *quantity }).collect()
+pub(super) fn pieces(lines: &[(LineNo, i64)]) -> Vec<LineQuantity> {
+    lines.iter().map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity }).collect()
 }

@@ -1,15 +1,24 @@
 //! Proto to domain and back, and nothing else.
 
 mod event;
+mod group;
 mod order;
 mod report;
 mod request;
 
 pub(crate) use event::event;
-pub(crate) use order::{order, step};
+pub(crate) use order::{order, place_of, step};
 pub(crate) use report::{NodeReport, report};
 pub(crate) use request::{
     cancel_order, get_order, list_orders, list_timeline, lookup, pay_order, place_order, watch_order,
 };
+
+use contract::r#type::v1::Window;
+use domain::order::Span;
+
+/// A span of time.
+pub(crate) fn window(span: Span) -> Window {
+    Window { start_time: Some(time(span.start)), end_time: Some(time(span.end)) }
+}
 
 pub(crate) use service::wire::{method, method_name, method_of, money, timestamp as time};

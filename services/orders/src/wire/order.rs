@@ -1,9 +1,12 @@
 //! Orders as answers.
 
 use contract::orders::v1 as pb;
-use domain::order::{Block, Buckets, Line, Order, Refund, Status, TenderState, Terms};
+use contract::r#type::v1::Place;
+use domain::order::{Block, Buckets, Group, Leg, Line, Order, Refund, Status, TenderState, Terms};
+use prost::Message as _;
 
-use super::{method, money, time};
+use super::event::pieces;
+use super::{method, money, time, window};
 use crate::store::Step;
 
 pub(crate) fn order(order: &Order) -> pb::Order {
@@ -42,17 +45,13 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         total: amount(order.total_minor),
         paid: amount(order.ledger.paid()),
         refund_requested: amount(order.ledger.claimed()),
-        method: method(order.promise.method),
-        node_id: order.promise.node.to_string(),
-        promise_token: order.promise.token.to_string(),
+        groups: order.groups.iter().map(|g| group(g, order)).collect(),
         place_time: Some(time(order.placed_at)),
         payment_due_time: order.payment_due_at.filter(|_| unpaid).map(time),
-        promised_time: Some(time(order.promise.promised_at)),
         refunds: order.ledger.refunds.iter().map(|r| refund(r, order)).collect(),
         etag: format!("\"{}\"", order.version),
         version: order.version,
         update_time: Some(time(order.updated_at)),
-        fulfillment_id: order.fulfillment.map(|f| f.to_string()).unwrap_or_default(),
         tax_included: order.tax_included,
     }
 }
@@ -71,6 +70,63 @@ fn line(line: &Line, order: &Order) -> pb::OrderLine {
         buckets: Some(buckets(&line.buckets)),
         cancel_requested: line.cancel_requested,
         cancel_reason: line.cancel_reason.clone(),
+    }
+}
+
+/// What a group was asked with besides its lines, as it was sent.
+pub(super) fn wishes(group: Option<&Group>) -> pb::NewGroup {
+    // Written by us: what cannot be read asks for nothing.
+    group.and_then(|group| pb::NewGroup::decode(group.wishes.as_slice()).ok()).unwrap_or_default()
+}
+
+/// Where the customer of a group is, if it is to be delivered there.
+pub(crate) fn place_of(group: &Group) -> Option<Place> {
+    match wishes(Some(group)).r#where {
+        Some(pb::new_group::Where::Address(address)) => address.place,
+        Some(pb::new_group::Where::NodeId(_)) | None => None,
+    }
+}
+
+fn group(group: &Group, order: &Order) -> pb::OrderGroup {
+    let wishes = wishes(Some(group));
+    let address = match wishes.r#where {
+        Some(pb::new_group::Where::Address(address)) => address,
+        Some(pb::new_group::Where::NodeId(_)) | None => pb::Address::default(),
+    };
+    let legs = order.legs.iter().filter(|leg| leg.group == group.no);
+    pb::OrderGroup {
+        group: group.no,
+        method: method(group.method),
+        node_id: group.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+        address_ref: address.address_ref,
+        place: address.place,
+        wanted_window: group.wanted.map(window),
+        not_later_than_time: group.not_later_than.map(time),
+        lines: pieces(&group.lines),
+        consent: wishes.consent,
+        recipient: wishes.recipient,
+        packaging: wishes.packaging,
+        legs: legs.map(leg).collect(),
+    }
+}
+
+fn leg(leg: &Leg) -> pb::Leg {
+    let line = |line: &domain::order::LegLine| pb::LegLine {
+        line: line.line,
+        quantity: line.units.quantity,
+        buckets: Some(buckets(&line.units.buckets(leg.is_accepted))),
+        cancel_requested: line.cancel_requested,
+    };
+    pb::Leg {
+        fulfillment_id: leg.id.to_string(),
+        promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
+        node_id: leg.node.to_string(),
+        method: method(leg.method),
+        window: Some(window(leg.window)),
+        lines: leg.lines.iter().map(line).collect(),
+        work_version: leg.version,
+        is_accepted: leg.is_accepted,
+        is_dropped: !leg.is_live(),
     }
 }
 

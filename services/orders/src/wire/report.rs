@@ -3,11 +3,14 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
 use domain::id::{FulfillmentId, OrderId};
-use domain::order::{Answer, Snapshot, WorkReport};
+use domain::order::{Answer, LegUnits, WorkReport};
 use domain::words::{counted, plain};
 use service::Fault;
 
 use crate::error::Error;
+
+/// Why an answer comes from nobody: no node ever had the work.
+const NO_WORK: &str = "NO_WORK";
 
 /// A report of a node, with its text for the timeline.
 #[derive(Debug, Clone)]
@@ -24,11 +27,9 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
     let Some(fo) = event.fulfillment_order else { return Err(unreadable("without a fulfillment order")) };
     let Some(body) = event.body else { return Err(unreadable("without a body")) };
     let order: OrderId = fo.order_id.parse().map_err(|_| unreadable("order_id"))?;
-    let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(|_| unreadable("fulfillment_id"))?;
-    let accepted = is_accepted(fo.state());
-    let lines = fo.lines.iter().map(|line| Snapshot {
-        line: line.line,
-        accepted,
+    let leg: FulfillmentId = fo.fulfillment_id.parse().map_err(|_| unreadable("fulfillment_id"))?;
+    let is_without_work = fo.end_reason == NO_WORK;
+    let units = |line: &pb::FulfillmentLine| LegUnits {
         quantity: line.quantity,
         to_pick: line.to_pick,
         picked: line.picked,
@@ -40,12 +41,23 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
         cancelled: line.cancelled,
         returned: line.returned,
         lost: line.lost,
-    });
+        ..LegUnits::default()
+    };
+    // Work that never came has no lines but those that it was asked for.
+    let lines = fo.lines.iter().filter(|_| !is_without_work).map(|line| (line.line, units(line)));
     let Entry { step, text, reason, answer } = entry_of(&body);
     let ended =
         || if fo.end_reason.is_empty() { "FULFILLMENT_ENDED".to_owned() } else { fo.end_reason.clone() };
     let reason = reason.unwrap_or_else(ended);
-    let report = WorkReport { fulfillment, lines: lines.collect(), reason, answer };
+    let report = WorkReport {
+        leg,
+        version: fo.version,
+        is_accepted: is_accepted(fo.state()),
+        lines: lines.collect(),
+        reason,
+        answer,
+        is_without_work,
+    };
     Ok(NodeReport { order, report, step, text, node: fo.node_id })
 }
 
@@ -96,9 +108,10 @@ impl Entry {
         Self { reason: Some(reason.into()), ..self }
     }
 
-    fn answers(self, lines: &[&[pb::HandedOverLine]]) -> Self {
-        let lines = lines.iter().flat_map(|lines| lines.iter());
-        Self { answer: Some(Answer { lines: lines.map(|l| (l.line, l.quantity)).collect() }), ..self }
+    fn answers(self, granted: &[pb::HandedOverLine], refused: &[pb::HandedOverLine]) -> Self {
+        let [granted, refused] =
+            [granted, refused].map(|lines| lines.iter().map(|line| (line.line, line.quantity)).collect());
+        Self { answer: Some(Answer { granted, refused }), ..self }
     }
 }
 
@@ -129,11 +142,11 @@ fn entry_of(body: &Body) -> Entry {
             let granted = counted(granted, "piece");
             Entry::step("CANCEL_GRANTED", format!("cancel {}: {granted} cancelled{refused}", c.cancel_number))
                 .because(c.reason.as_str())
-                .answers(&[&c.lines, &c.refused])
+                .answers(&c.lines, &c.refused)
         }
         Body::CancelRefused(c) => {
             Entry::step("CANCEL_REFUSED", format!("cancel {} refused: {}", c.cancel_number, plain(&c.reason)))
-                .answers(&[&c.lines])
+                .answers(&[], &c.lines)
         }
         Body::CustomerNoticeDue(n) => {
             Entry::step("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))

@@ -1,7 +1,8 @@
 //! Requests as commands: shape only. What may happen is decided by `domain`.
 
+use std::collections::HashSet;
+
 use contract::orders::v1 as pb;
-use contract::orders::v1::place_order_request::Fulfillment;
 use domain::id::{LineNo, NodeId, OrderId, PromiseToken, Sku};
 use domain::money::Currency;
 use domain::order::{Amounts, Charge, Draft, DraftLine, Payment, Status, Tender, TenderState, Terms};
@@ -10,8 +11,8 @@ use server::Principal;
 use service::{Call, Fault, Fields};
 use sha2::{Digest as _, Sha256};
 
-use super::method_of;
-use crate::command::{Cancel, Lookup, Pay, Place, Source};
+use super::group::groups;
+use crate::command::{Cancel, Lookup, Pay, Place};
 use crate::config::Config;
 use crate::store::Filter;
 
@@ -33,7 +34,10 @@ pub(crate) fn place_order(
     // The hash leaves the id out: the same order may come again under another one.
     let request_id = std::mem::take(&mut request.request_id);
     let call = Call::read(&mut fields, caller, "orders.place", &request_id, &request);
-    let source = source(&mut fields, request.fulfillment.take());
+    let token = match request.promise_token.as_str() {
+        "" => Some(None),
+        token => fields.take("promise_token", token.parse::<PromiseToken>()).map(Some),
+    };
     // Amounts that do not go together are named only when the order is not looked at as a whole, which names them too.
     let mut amounts = Fields::default();
     let draft = draft(&mut fields, &mut amounts, &request, config);
@@ -45,8 +49,11 @@ pub(crate) fn place_order(
         }
         Some(_) | None => fields.append(amounts),
     }
-    let place = call.zip(source).zip(draft);
-    fields.finish(place.map(|((call, source), draft)| Place { call, draft, source }))
+    let lines = draft.as_ref().map(|draft| draft.lines.as_slice());
+    let has_token = !request.promise_token.is_empty();
+    let groups = groups(&mut fields, request.groups, lines, has_token, config.max_lines);
+    let place = call.zip(token).zip(draft).zip(groups);
+    fields.finish(place.map(|(((call, token), draft), groups)| Place { call, draft, groups, token }))
 }
 
 fn draft(
@@ -104,13 +111,42 @@ fn lines(
         fields.refuse("lines", format!("must be 1 to {most}, not {}", request.lines.len()));
         return None;
     }
+    let numbers = numbers(fields, &request.lines);
     let read: Vec<_> = request
         .lines
         .iter()
+        .zip(&numbers)
         .enumerate()
-        .map(|(i, l)| line((&mut *fields, &mut *amounts), i, l, request, currency))
+        .map(|(i, (l, no))| {
+            let line = line((&mut *fields, &mut *amounts), i, l, request, currency)?;
+            Some(DraftLine { no: *no, ..line })
+        })
         .collect();
-    read.into_iter().collect()
+    let all: Option<Vec<DraftLine>> = read.into_iter().collect();
+    // Lines whose numbers are bad do not add up with groups.
+    all.filter(|_| is_numbered(&numbers))
+}
+
+/// Each line has a number of its own.
+fn is_numbered(numbers: &[LineNo]) -> bool {
+    let seen: HashSet<LineNo> = numbers.iter().copied().collect();
+    seen.len() == numbers.len() && !seen.contains(&0)
+}
+
+/// The numbers of the lines: the caller's, or 1, 2 .. when it gives none.
+fn numbers(fields: &mut Fields, lines: &[pb::NewLine]) -> Vec<LineNo> {
+    if lines.iter().all(|line| line.line == 0) {
+        return (1..).take(lines.len()).collect();
+    }
+    let mut seen = HashSet::with_capacity(lines.len());
+    for (i, line) in lines.iter().enumerate() {
+        if line.line == 0 {
+            fields.refuse(format_args!("lines[{i}].line"), "is required, as other lines have a number");
+        } else if !seen.insert(line.line) {
+            fields.refuse(format_args!("lines[{i}].line"), "duplicate");
+        }
+    }
+    lines.iter().map(|line| line.line).collect()
 }
 
 fn line(
@@ -139,7 +175,7 @@ fn line(
         }
     }
     quantity?;
-    Some(DraftLine { sku: sku?, name, amounts })
+    Some(DraftLine { no: line.line, sku: sku?, name, amounts })
 }
 
 fn charges(fields: &mut Fields, charges: &[pb::Charge], currency: Option<Currency>) -> Option<Vec<Charge>> {
@@ -181,27 +217,6 @@ fn tenders(fields: &mut Fields, tenders: &[pb::Tender], currency: Option<Currenc
     };
     let read: Vec<_> = tenders.iter().enumerate().map(read).collect();
     read.into_iter().collect()
-}
-
-fn source(fields: &mut Fields, source: Option<Fulfillment>) -> Option<Source> {
-    match source {
-        None => {
-            fields.refuse("fulfillment", "is required: promise_token or destination");
-            None
-        }
-        Some(Fulfillment::PromiseToken(token)) => {
-            fields.take("promise_token", token.parse::<PromiseToken>()).map(Source::Token)
-        }
-        Some(Fulfillment::Destination(destination)) => {
-            let node = fields.take("destination.node_id", NodeId::new(destination.node_id.as_str()));
-            let known = fields.take(
-                "destination.method",
-                contract::enums::known::<contract::r#type::v1::Method>(destination.method),
-            );
-            let method = known.and_then(|known| fields.take("destination.method", method_of(known.into())));
-            method.zip(node).map(|(method, node)| Source::Node { method, node })
-        }
-    }
 }
 
 pub(crate) fn pay_order(caller: &Principal, request: &pb::PayOrderRequest) -> Result<Pay, Fault> {

@@ -1,14 +1,13 @@
 //! The table of bad input: every entry is refused by its field, nothing is held, nothing is written.
 
 use contract::orders::v1 as pb;
-use contract::orders::v1::place_order_request::Fulfillment;
-use contract::r#type::v1::Method;
+use contract::r#type::v1::{LineQuantity, Method};
 use domain::id::OrderId;
 use pb::TenderState;
 use test_world::{fields, fresh, reason, v7};
 use tonic::Code;
 
-use crate::world::{World, gbp, line, money, request, tender, worlds};
+use crate::world::{World, gbp, group, line, money, request, tender, worlds};
 
 type Change = fn(&mut pb::PlaceOrderRequest);
 type PaymentChange = fn(&mut pb::PayOrderRequest);
@@ -87,13 +86,14 @@ const TABLE: &[(Change, &[&str])] = &[
     (|r| r.request_id = "{0190e0a2-5b1c-7000-8000-000000000000}".into(), &["request_id"]),
     (|r| r.set_payment_terms(pb::PaymentTerms::Unspecified), &["payment_terms"]),
     (|r| r.payment_terms = 99, &["payment_terms"]),
-    (|r| r.fulfillment = None, &["fulfillment"]),
-    (|r| r.fulfillment = Some(token("0190e0a2-5b1c-7000-8000-000000000000")), &["promise_token"]),
-    (|r| r.fulfillment = Some(token("ord_0190e0a2-5b1c-7000-8000-000000000000")), &["promise_token"]),
-    (|r| r.fulfillment = Some(destination(Method::Unspecified, "s")), &["destination.method"]),
-    (|r| r.fulfillment = Some(destination(Method::Express, "s")), &["destination.method"]),
-    (|r| r.fulfillment = Some(destination(Method::Pickup, "")), &["destination.node_id"]),
-    (|r| r.fulfillment = Some(destination(Method::Pickup, "s\u{200D}")), &["destination.node_id"]),
+    (|r| r.groups.clear(), &["groups"]),
+    (|r| r.groups = vec![r.groups[0].clone(); 21], &["groups"]),
+    (|r| r.promise_token = "0190e0a2-5b1c-7000-8000-000000000000".to_owned(), &["promise_token"]),
+    (|r| r.promise_token = "ord_0190e0a2-5b1c-7000-8000-000000000000".to_owned(), &["promise_token"]),
+    (|r| r.groups[0] = group(Method::Unspecified.into(), "s"), &["groups[0].method"]),
+    (|r| r.groups[0] = group(Method::Express.into(), "s"), &["groups[0].method"]),
+    (|r| r.groups[0] = group(Method::Pickup.into(), ""), &["groups[0].node_id"]),
+    (|r| r.groups[0] = group(Method::Pickup.into(), "s\u{200D}"), &["groups[0].node_id"]),
     // Everything at once.
     (
         |r| {
@@ -104,27 +104,19 @@ const TABLE: &[(Change, &[&str])] = &[
             r.lines[1].discount = gbp(500);
             r.lines[1].tax = money("JPY", 1, 1);
             r.tenders[0].set_state(TenderState::Failed);
-            r.fulfillment = None;
+            r.groups.clear();
         },
         &[
             "request_id",
-            "fulfillment",
             "channel",
             "lines[0].sku",
             "lines[0].quantity",
             "lines[1].tax.currency_code",
             "tenders[0].state",
+            "groups",
         ],
     ),
 ];
-
-fn token(text: &str) -> Fulfillment {
-    Fulfillment::PromiseToken(text.to_owned())
-}
-
-fn destination(method: Method, node: &str) -> Fulfillment {
-    Fulfillment::Destination(pb::Destination { method: method.into(), node_id: node.to_owned() })
-}
 
 fn good() -> pb::PlaceOrderRequest {
     request("1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due)
@@ -216,11 +208,10 @@ async fn no_method_and_an_unknown_one_have_different_errors() {
         [(0, "is required"), (99, "99 is not a known Method; the known values are METHOD_PICKUP (1), ")]
     {
         let mut order = request("1", vec![line("a", 1, 100)], TenderState::Captured);
-        let destination = pb::Destination { method, node_id: "store-1".to_owned() };
-        order.fulfillment = Some(Fulfillment::Destination(destination));
+        order.groups = vec![group(method, "store-1")];
         let refused = world.try_place(order).await.unwrap_err();
         let text = refused.message();
-        assert!(text.starts_with(&format!("destination.method: {why}")), "{text}");
+        assert!(text.starts_with(&format!("groups[0].method: {why}")), "{text}");
     }
 }
 
@@ -228,7 +219,7 @@ async fn no_method_and_an_unknown_one_have_different_errors() {
 async fn bad_cancels_are_named_by_field() {
     let world = worlds().await.remove(0);
     let order = world.unpaid().await;
-    let quantity = |line, quantity| pb::CancelQuantity { line, quantity };
+    let quantity = |line, quantity| LineQuantity { line, quantity };
     let good = pb::CancelOrderRequest {
         request_id: fresh(),
         order_id: order.order_id.clone(),

@@ -2,13 +2,14 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
+use contract::r#type::v1::LineQuantity;
 use ful::FulfillmentState as State;
 use ful::fulfillment_event::Body;
 use pb::{CancelOutcome, OrderStatus, TenderState};
 use test_world::{fields, fresh, reason};
 use tonic::Code;
 
-use crate::world::{World, minor, refunds, worlds};
+use crate::world::{World, leg, minor, refunds, worlds};
 
 fn moved(to: ful::FulfillmentStage) -> Body {
     Body::Moved(ful::FulfillmentMoved { to: to.into(), ..Default::default() })
@@ -36,7 +37,7 @@ async fn an_order_that_no_node_has_is_cancelled_at_once() {
         assert_eq!(refunds(&cancelled), (0, 0), "nothing was paid");
         let events = world.events(&order).await;
         let Some(pb::order_event::Body::Cancelled(event)) = &events[1].body else { panic!("{events:?}") };
-        assert_eq!(event.promise_token, order.promise_token, "the claim is given up");
+        assert_eq!(event.fulfillment_ids, [leg(&order).fulfillment_id.clone()], "the claim is given up");
         let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!(refunds(&late), (760, 760));
         let refused = world.try_cancel(&order, &[]).await.unwrap_err();
@@ -53,14 +54,14 @@ async fn pieces_of_an_unpaid_order_go_and_the_rest_costs_less() {
         assert_eq!(left.lines[0].buckets.unwrap().cancelled, 2);
         let events = world.events(&order).await;
         let Some(pb::order_event::Body::Cancelled(event)) = &events[1].body else { panic!("{events:?}") };
-        assert!(event.promise_token.is_empty(), "the claim is still needed");
+        assert!(event.fulfillment_ids.is_empty(), "the claim is still needed");
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
         let share = 300 + 256; // the line's part of 3.50 postage: 350 x 300 / 410, by largest remainder
         let back = share - share / 3 - share % 3;
         assert_eq!(refunds(&paid), (back, back));
         let events = world.events(&order).await;
         let Some(pb::order_event::Body::Unblocked(event)) = &events.last().unwrap().body else { panic!() };
-        let work: Vec<_> = event.work.as_ref().unwrap().lines.iter().map(|l| (l.line, l.quantity)).collect();
+        let work: Vec<_> = event.work[0].lines.iter().map(|l| (l.line, l.quantity)).collect();
         assert_eq!(work, [(1, 1), (2, 2)]);
     }
 }
@@ -194,7 +195,7 @@ async fn a_cancel_twice_by_its_request_id_is_asked_once() {
         let cancel = pb::CancelOrderRequest {
             request_id: fresh(),
             order_id: order.order_id.clone(),
-            lines: vec![pb::CancelQuantity { line: 1, quantity: 1 }],
+            lines: vec![LineQuantity { line: 1, quantity: 1 }],
             reason: "TEST".to_owned(),
         };
         let calls = (0..8).map(|_| {

@@ -99,6 +99,27 @@ impl Fake {
         self.books().promise(token).unwrap().clone()
     }
 
+    /// A promise for these lines, that a caller holds for itself.
+    pub(crate) fn hold_for(&self, lines: &[(u32, &str, i64)]) -> String {
+        let line = |(line, sku, quantity): &(u32, &str, i64)| pb::CartLine {
+            line: *line,
+            sku: (*sku).to_owned(),
+            quantity: *quantity,
+        };
+        let request = pb::HoldPromiseRequest {
+            request_id: v7().to_string(),
+            lines: lines.iter().map(line).collect(),
+            groups: vec![pb::CartGroup {
+                group: 1,
+                method: contract::r#type::v1::Method::Pickup.into(),
+                node_id: "store-1".to_owned(),
+                ..Default::default()
+            }],
+            ttl: Some(prost_types::Duration { seconds: 900, nanos: 0 }),
+        };
+        self.books().hold(&request).unwrap().promise.unwrap().promise_token
+    }
+
     /// The promise is gone, as when its time ran out.
     pub(crate) fn expire(&self, token: &str) {
         self.set(token, pb::PromiseState::Expired);
@@ -146,7 +167,10 @@ impl Books {
         }
         self.granted()?;
         let (now, token) = (self.clock.business(), v7());
-        let window = Window { start_time: Some(stamp(after_ms(now, 3_600_000))), end_time: None };
+        let window = Window {
+            start_time: Some(stamp(after_ms(now, 3_600_000))),
+            end_time: Some(stamp(after_ms(now, 7_200_000))),
+        };
         let leg = |group: &pb::CartGroup| pb::PromiseLeg {
             fulfillment_id: FulfillmentId::new(token).to_string(),
             group: group.group,

@@ -6,6 +6,7 @@
 mod bad_input;
 mod cancel;
 mod fake;
+mod legs;
 mod pay;
 mod place;
 mod react;

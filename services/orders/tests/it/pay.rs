@@ -6,7 +6,7 @@ use pb::{OrderStatus, TenderState};
 use test_world::{fields, fresh, reason};
 use tonic::Code;
 
-use crate::world::{gbp, line, minor, refunds, request, tender, worlds};
+use crate::world::{gbp, leg, line, minor, refunds, request, tender, worlds};
 
 #[tokio::test]
 async fn a_payment_releases_the_order() {
@@ -74,7 +74,7 @@ async fn a_payment_finds_what_time_has_done_even_where_no_timer_ran() {
         world.clock.advance_to(after_ms(world.now(), 16 * 60_000));
         let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!(late.status(), OrderStatus::Placed);
-        assert_ne!(late.promise_token, order.promise_token, "the stock was taken again");
+        assert_ne!(leg(&late).promise_token, leg(&order).promise_token, "the stock was taken again");
         assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
         let order = world.unpaid().await;
         world.clock.advance_to(after_ms(world.now(), 25 * 60_000));
@@ -101,11 +101,11 @@ async fn a_late_payment_takes_the_stock_again_by_a_new_promise() {
         world.pass(16).await;
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!(paid.status(), OrderStatus::Placed);
-        assert_ne!(paid.promise_token, order.promise_token);
+        assert_ne!(leg(&paid).promise_token, leg(&order).promise_token);
         assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
         let events = world.events(&order).await;
         let Some(pb::order_event::Body::Unblocked(unblocked)) = &events[3].body else { panic!() };
-        assert_eq!(unblocked.work.as_ref().unwrap().promise_token, paid.promise_token);
+        assert_eq!(unblocked.work[0].promise_token, leg(&paid).promise_token);
         world.confirm(&paid).await;
         assert_eq!(world.get(&order).await.status(), OrderStatus::Confirmed);
     }
@@ -136,7 +136,7 @@ async fn a_payment_goes_by_the_clock_and_not_by_whether_a_timer_has_run() {
         let (lapsed, expired) = (world.unpaid().await, world.unpaid().await);
         world.clock.advance_to(domain::time::after_ms(world.now(), 16 * 60_000));
         let paid = world.try_pay(&lapsed, TenderState::Captured).await.unwrap();
-        assert_ne!(paid.promise_token, lapsed.promise_token, "the old claim is not counted on");
+        assert_ne!(leg(&paid).promise_token, leg(&lapsed).promise_token, "the old claim is not counted on");
         assert_eq!(world.happened(&lapsed).await, ["placed", "lapsed", "paid", "unblocked"]);
         world.clock.advance_to(domain::time::after_ms(world.now(), 9 * 60_000));
         let paid = world.try_pay(&expired, TenderState::Captured).await.unwrap();

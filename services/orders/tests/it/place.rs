@@ -3,14 +3,13 @@
 use contract::fulfillment::v1::PromiseState;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
-use contract::orders::v1::place_order_request::Fulfillment;
 use domain::id::PromiseToken;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
 use test_world::{fields, fresh, reason, v7};
 use tonic::Code;
 
-use crate::world::{gbp, line, minor, request, worlds, worlds_with};
+use crate::world::{gbp, leg, line, minor, request, worlds, worlds_with};
 
 #[tokio::test]
 async fn a_paid_order_is_released_with_all_that_a_node_needs() {
@@ -24,10 +23,10 @@ async fn a_paid_order_is_released_with_all_that_a_node_needs() {
         assert_eq!(order, world.get(&order).await);
         let events = world.events(&order).await;
         let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
-        let work = placed.work.as_ref().unwrap();
+        let work = &placed.work[0];
         assert_eq!(
-            (work.promise_token.as_str(), work.node_id.as_str()),
-            (order.promise_token.as_str(), "store-1")
+            (work.promise_token.as_str(), work.fulfillment_id.as_str(), work.node_id.as_str()),
+            (leg(&order).promise_token.as_str(), leg(&order).fulfillment_id.as_str(), "store-1")
         );
         let lines: Vec<_> = work.lines.iter().map(|l| (l.line, l.sku.as_str(), l.quantity)).collect();
         assert_eq!(lines, [(1, "a", 3), (2, "b", 2)]);
@@ -140,10 +139,11 @@ async fn what_fulfillment_refuses_is_told_as_it_is() {
 async fn a_promise_token_makes_one_order_of_its_own_lines() {
     for world in worlds().await {
         let held = world.paid().await;
-        let token = held.promise_token.clone();
+        let token = leg(&held).promise_token.clone();
         let with = |number: &str, lines, token: &str| {
             let mut request = request(number, lines, TenderState::Captured);
-            request.fulfillment = Some(Fulfillment::PromiseToken(token.to_owned()));
+            request.promise_token = token.to_owned();
+            request.groups.clear();
             request
         };
         let same = || vec![line("a", 3, 100), line("b", 2, 55)];
@@ -177,9 +177,10 @@ async fn a_promise_token_makes_one_order_of_its_own_lines() {
 #[tokio::test]
 async fn a_promise_that_ends_while_it_is_looked_at_is_told_as_one_that_has_ended() {
     for world in worlds().await {
-        let held = world.paid().await.promise_token;
+        let held = leg(&world.paid().await).promise_token.clone();
         let mut request = request("x1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Captured);
-        request.fulfillment = Some(Fulfillment::PromiseToken(held.clone()));
+        request.promise_token = held.clone();
+        request.groups.clear();
         // The look finds it live; the extension, which the shopper never asked for, comes too late.
         world.fake.refuse(Code::FailedPrecondition, "PROMISE_EXPIRED");
         let refused = world.try_place(request).await.unwrap_err();
@@ -200,7 +201,7 @@ async fn a_twin_that_finds_its_stock_with_the_order_gets_the_orders_answer() {
         let faster = async {
             pause.reached().await;
             let placed = world.try_place(order.clone()).await.unwrap();
-            world.fake.confirm(&placed.promise_token);
+            world.fake.confirm(&leg(&placed).promise_token);
             pause.go_on();
             placed
         };
@@ -322,7 +323,7 @@ async fn a_hold_that_ran_out_between_two_tries_is_asked_for_anew() {
         let token = held.promise.unwrap().promise_token;
         world.fake.expire(&token);
         let placed = world.try_place(order).await.unwrap();
-        assert_ne!(placed.promise_token, token);
+        assert_ne!(leg(&placed).promise_token, token);
         assert_eq!(world.fake.live(), 1);
     }
 }
@@ -340,8 +341,8 @@ async fn a_refusal_that_says_ask_again_is_aborted() {
         let order = world.try_place(wanted).await.unwrap();
         // A promise that is still being made.
         let mut wanted = request("2", vec![line("a", 1, 100)], TenderState::Captured);
-        world.fake.set(&order.promise_token, PromiseState::Pending);
-        wanted.fulfillment = Some(Fulfillment::PromiseToken(order.promise_token));
+        world.fake.set(&leg(&order).promise_token, PromiseState::Pending);
+        wanted.promise_token.clone_from(&leg(&order).promise_token);
         let refused = world.try_place(wanted).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Aborted, "PROMISE_PENDING"));
     }

@@ -11,7 +11,7 @@ use inv::inventory_event::Body as Stock;
 use pb::OrderStatus;
 use test_world::v7;
 
-use crate::world::{World, refunds, worlds};
+use crate::world::{World, leg, refunds, worlds};
 
 fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
@@ -40,7 +40,7 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
         assert_eq!(world.get(&order).await.status(), OrderStatus::Confirmed);
         let offered = Body::Offered(ful::FulfillmentOffered::default());
         let now = world.work(&order, State::Offered, offered, |_| ()).await;
-        assert_eq!((now.status(), now.fulfillment_id.is_empty()), (OrderStatus::Confirmed, false));
+        assert_eq!((now.status(), leg(&now).work_version), (OrderStatus::Confirmed, 1));
         let accepted = Body::Accepted(ful::FulfillmentAccepted {});
         let now = world.work(&order, State::Accepted, accepted, |_| ()).await;
         assert_eq!((now.status(), now.lines[0].buckets.unwrap().allocated), (OrderStatus::InFulfillment, 3));
@@ -194,7 +194,7 @@ async fn a_hold_that_ran_out_is_held_anew_by_the_payment() {
         world.hear(&world.stock_event(&order, gone)).await.unwrap();
         assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().open, 3);
         let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
-        assert_ne!(paid.promise_token, order.promise_token);
+        assert_ne!(leg(&paid).promise_token, leg(&order).promise_token);
         assert_eq!(paid.lines[0].buckets.unwrap().reserved, 3);
         // That of a released order is inventory's affair: it takes the stock again when it confirms.
         let gone = Stock::ReservationExpired(inv::ReservationExpired { reservation: None });
@@ -213,7 +213,7 @@ async fn a_hold_that_was_given_back_is_held_anew_by_the_payment() {
         });
         world.hear(&world.stock_event(&order, back)).await.unwrap();
         let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
-        assert_ne!(paid.promise_token, order.promise_token);
+        assert_ne!(leg(&paid).promise_token, leg(&order).promise_token);
         assert_eq!(world.steps(&order).await, ["PLACED", "HOLD_LOST", "PAID", "RELEASED"]);
     }
 }

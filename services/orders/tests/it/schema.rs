@@ -10,12 +10,15 @@ async fn both_engines_have_the_same_tables() {
 }
 
 #[tokio::test]
-async fn a_line_whose_buckets_do_not_sum_to_what_was_ordered_can_not_be_stored() {
+async fn pieces_that_do_not_sum_to_what_was_asked_cannot_be_stored() {
     for world in worlds().await {
         world.paid().await;
-        let mut tx = world.db.begin().await.unwrap();
-        let broken = tx.execute("UPDATE order_lines SET picked = picked + 1", Vec::new()).await;
-        assert!(broken.is_err());
+        for broken in
+            ["UPDATE order_leg_lines SET picked = picked + 1", "UPDATE order_lines SET open = quantity + 1"]
+        {
+            let mut tx = world.db.begin().await.unwrap();
+            assert!(tx.execute(broken, Vec::new()).await.is_err(), "{broken}");
+        }
     }
 }
 

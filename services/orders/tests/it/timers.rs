@@ -5,7 +5,7 @@ use domain::time::after_ms;
 use orders::Config;
 use tonic::Code;
 
-use crate::world::{worlds, worlds_with};
+use crate::world::{leg, worlds, worlds_with};
 
 #[tokio::test]
 async fn a_hold_is_extended_until_the_stock_is_confirmed() {
@@ -30,7 +30,7 @@ async fn a_hold_is_extended_also_when_the_node_works_before_inventory_has_heard_
         let accepted = ful::fulfillment_event::Body::Accepted(ful::FulfillmentAccepted {});
         let order = world.work(&order, ful::FulfillmentState::Accepted, accepted, |_| ()).await;
         assert_eq!(order.lines[0].buckets.unwrap().allocated, 3);
-        world.fake.confirm(&order.promise_token);
+        world.fake.confirm(&leg(&order).promise_token);
         for extended in 1..=2 {
             world.pass(17).await;
             assert_eq!(world.fake.extensions(), extended);
@@ -63,11 +63,12 @@ async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
     for world in crate::world::worlds_with(config).await {
         let order = world.unpaid().await;
         // A promise of the caller's own may end long before the payment is due; here it is lost outright.
-        world.fake.expire(&order.promise_token);
-        world.alter("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at").await;
+        world.fake.expire(&leg(&order).promise_token);
+        world.alter("UPDATE orders SET due_at = placed_at").await;
+        world.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
         world.pass(10).await;
         let now = world.get(&order).await;
-        assert_ne!(now.promise_token, order.promise_token);
+        assert_ne!(leg(&now).promise_token, leg(&order).promise_token);
         assert_eq!((now.version, now.lines[0].buckets.unwrap().reserved), (1, 3));
         assert_eq!(world.steps(&order).await, ["PLACED", "HELD_AGAIN"]);
     }
@@ -78,7 +79,8 @@ async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
     let config = orders::Config { payment_s: 3_600, hold_margin_s: 60, ..Default::default() };
     for world in crate::world::worlds_with(config).await {
         let order = world.unpaid().await;
-        world.alter("UPDATE orders SET held_until = placed_at + 600000000, due_at = placed_at").await;
+        world.alter("UPDATE orders SET due_at = placed_at").await;
+        world.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
         world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
         world.pass(10).await;
         let now = world.get(&order).await;

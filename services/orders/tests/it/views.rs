@@ -184,10 +184,10 @@ async fn many_orders(world: &World, count: i64) {
     let rows = (0..count).map(|n| db::params![v7(), format!("many-{n}"), v7(), 1_000 + n]);
     tx.batch(
         "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
-                tax_included, terms, total, blocks, promise_token, method, node_id, promised_at, held_until, placed_at,
-                updated_at, cancels, line_count, charge_count, refund_count, step_count)
+                tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels, line_count, group_count,
+                leg_count, leg_line_count, charge_count, refund_count, step_count)
          SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', 'GBP', true, 'PREPAID', 0, '', r.token,
-                'PICKUP', 'store-1', 0, 0, r.at, 0, 0, 1, 0, 0, 1 FROM {rows}",
+                r.at, 0, 0, 1, 1, 1, 1, 0, 0, 1 FROM {rows}",
         &[
             ("id", db::Type::Uuid),
             ("number", db::Type::Text),
@@ -200,6 +200,15 @@ async fn many_orders(world: &World, count: i64) {
             row
         })
         .collect(),
+    )
+    .await
+    .unwrap();
+    tx.execute(
+        "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, method, node_id, status, placed_at, ready_at,
+                keep_until, held_until, is_accepted, work_version)
+         SELECT o.order_id, 1, o.order_id, 1, 'PICKUP', 'store-1', o.status, o.placed_at, 0, 0, 0, true, 1
+           FROM orders o WHERE o.channel = 'shop'",
+        Vec::new(),
     )
     .await
     .unwrap();
@@ -259,6 +268,8 @@ async fn a_page_that_reads_much_for_little_is_short_and_the_next_one_goes_on() {
         let order = world.try_place(wanted).await.unwrap();
         let mut tx = world.db.begin().await.unwrap();
         let oldest = "UPDATE orders SET placed_at = 1 WHERE order_id = $1";
+        tx.execute(oldest, db::params![crate::world::id(&order)]).await.unwrap();
+        let oldest = "UPDATE order_legs SET placed_at = 1 WHERE order_id = $1";
         tx.execute(oldest, db::params![crate::world::id(&order)]).await.unwrap();
         tx.commit().await.unwrap();
         let node = pb::OrderFilter { node_id: "store-1".to_owned(), ..Default::default() };

@@ -11,9 +11,8 @@ use contract::inventory::v1 as inv;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
 use contract::orders::v1::order_service_client::OrderServiceClient;
-use contract::orders::v1::place_order_request::Fulfillment;
-use contract::r#type::v1::Method;
-use domain::id::{OrderId, PromiseToken, Uuid};
+use contract::r#type::v1::{LineQuantity, Method};
+use domain::id::{FulfillmentId, OrderId, Uuid};
 use domain::time::after_ms;
 use orders::{Config, Orders};
 use prost::Message as _;
@@ -79,6 +78,7 @@ pub(crate) fn line(sku: &str, quantity: i64, price: i64) -> pb::NewLine {
         unit_price: gbp(price),
         discount: None,
         tax: None,
+        line: 0,
     }
 }
 
@@ -115,11 +115,27 @@ pub(crate) fn request(
         payment_terms: pb::PaymentTerms::Prepaid.into(),
         tax_included: true,
         total: gbp(total),
-        fulfillment: Some(Fulfillment::Destination(pb::Destination {
-            method: Method::Pickup.into(),
-            node_id: "store-1".to_owned(),
-        })),
+        groups: vec![group(Method::Pickup.into(), "store-1")],
+        promise_token: String::new(),
     }
+}
+
+/// A group of all lines at a node.
+pub(crate) fn group(method: i32, node: &str) -> pb::NewGroup {
+    pb::NewGroup {
+        method,
+        r#where: Some(pb::new_group::Where::NodeId(node.to_owned())),
+        ..pb::NewGroup::default()
+    }
+}
+
+/// The leg that serves an order: the last one.
+pub(crate) fn leg(order: &pb::Order) -> &pb::Leg {
+    order.groups.iter().rev().find_map(|group| group.legs.last()).unwrap()
+}
+
+fn leg_id(order: &pb::Order) -> FulfillmentId {
+    leg(order).fulfillment_id.parse().unwrap()
 }
 
 impl World {
@@ -195,8 +211,7 @@ impl World {
         order: &pb::Order,
         lines: &[(u32, i64)],
     ) -> Result<(pb::Order, pb::CancelOutcome), Status> {
-        let lines =
-            lines.iter().map(|(line, quantity)| pb::CancelQuantity { line: *line, quantity: *quantity });
+        let lines = lines.iter().map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity });
         let request = pb::CancelOrderRequest {
             request_id: fresh(),
             order_id: order.order_id.clone(),
@@ -262,9 +277,8 @@ impl World {
     }
 
     pub(crate) fn stock_event(&self, order: &pb::Order, body: inv::inventory_event::Body) -> Delivered {
-        let token: PromiseToken = order.promise_token.parse().unwrap();
         let payload = inv::InventoryEvent { body: Some(body) }.encode_to_vec();
-        self.delivered(Topic::Inventory, "reservation", token.uuid(), payload)
+        self.delivered(Topic::Inventory, "reservation", leg_id(order).uuid(), payload)
     }
 
     pub(crate) fn delivered(&self, topic: Topic, kind: &str, aggregate: Uuid, payload: Vec<u8>) -> Delivered {
@@ -291,8 +305,7 @@ impl World {
         body: ful::fulfillment_event::Body,
         change: impl Fn(&mut ful::FulfillmentLine),
     ) -> Delivered {
-        let token: PromiseToken = order.promise_token.parse().unwrap();
-        let fulfillment = domain::id::FulfillmentId::of_promise(token).uuid();
+        let leg = leg(order);
         let lines = order.lines.iter().map(|line| {
             let mut line = ful::FulfillmentLine {
                 line: line.line,
@@ -306,16 +319,17 @@ impl World {
             line
         });
         let fo = ful::FulfillmentOrder {
-            fulfillment_id: domain::id::FulfillmentId::new(fulfillment).to_string(),
+            fulfillment_id: leg.fulfillment_id.clone(),
             order_id: order.order_id.clone(),
-            promise_token: order.promise_token.clone(),
-            node_id: order.node_id.clone(),
+            promise_token: leg.promise_token.clone(),
+            node_id: leg.node_id.clone(),
             state: state.into(),
+            version: 1,
             lines: lines.collect(),
             ..Default::default()
         };
         let payload = ful::FulfillmentEvent { fulfillment_order: Some(fo), body: Some(body) }.encode_to_vec();
-        self.delivered(Topic::Fulfillment, "fulfillment_order", fulfillment, payload)
+        self.delivered(Topic::Fulfillment, "fulfillment_order", leg_id(order).uuid(), payload)
     }
 
     pub(crate) async fn work(

@@ -68,7 +68,7 @@ impl Bare {
         tx.commit().await
     }
 
-    /// An order of one piece of each SKU with its promise and its claim: 13 statements and a commit.
+    /// An order of one piece of each SKU with its promise and its claim: 16 statements and a commit.
     pub(crate) async fn place(&self, skus: &[String]) -> Result<(), db::Error> {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
@@ -182,19 +182,17 @@ impl Bare {
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         tx.execute(
             "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
-                    currency, tax_included, terms, total, blocks, promise_token, method, node_id, promised_at,
-                    held_until, placed_at, updated_at, cancels, line_count, charge_count, refund_count, step_count)
-             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, 'PICKUP', $6,
-                     $7, $8, $7, $7, 0, $9, 0, 0, 1)",
+                    currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels,
+                    line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, step_count)
+             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, $6, $6, 0, $7, 1, 1,
+                     $7, 0, 0, 1)",
             params![
                 order,
                 format!("{}-{number}", Uuid::now_v7()),
                 vec![0_u8; 32],
                 1_000 * count,
                 token,
-                NODE,
                 self.now,
-                self.now + 3_600_000_000,
                 count
             ],
         )
@@ -203,10 +201,8 @@ impl Bare {
             (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
         tx.batch(
             "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
-                    open, reserved, backordered, allocated, picked, packed, ready, in_custody, delivered, cancelled,
-                    lost, cancel_requested, cancel_reason)
-             SELECT r.order_id, r.line_no, r.sku, r.name, 1, r.price, 0, 0, r.price, r.price, 0, 1, 0, 0, 0, 0, 0, 0,
-                    0, 0, 0, 0, '' FROM {rows}",
+                    open, backordered, cancelled, lost, cancel_reason)
+             SELECT r.order_id, r.line_no, r.sku, r.name, 1, r.price, 0, 0, r.price, r.price, 0, 0, 0, 0, '' FROM {rows}",
             &[
                 ("order_id", Type::Uuid),
                 ("line_no", Type::BigInt),
@@ -229,6 +225,31 @@ impl Bare {
             params![order, ACTOR, self.now, NODE],
         )
         .await?;
+        self.leg(tx, order, token, count).await
+    }
+
+    /// The one group of an order, and the one leg that serves it.
+    async fn leg(&self, tx: &mut Tx, order: Uuid, token: Uuid, lines: i64) -> db::Result<()> {
+        tx.execute(
+            "INSERT INTO order_groups (order_id, group_no, method, node_id, wishes) VALUES ($1, 1, 'PICKUP', $2, $3)",
+            params![order, NODE, Vec::<u8>::new()],
+        )
+        .await?;
+        tx.execute(
+            "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, promise_token, method, node_id, status,
+                    placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version)
+             VALUES ($1, 1, $2, 1, $2, 'PICKUP', $3, 'PLACED', $4, $4, $4, $5, $4, (1 = 0), 0)",
+            params![order, token, NODE, self.now, self.now + 3_600_000_000],
+        )
+        .await?;
+        tx.batch(
+            "INSERT INTO order_leg_lines (order_id, leg_no, line_no, quantity, to_pick, waiting_transfer, picked, packed,
+                    ready, in_custody, done, short, given_up, cancelled, returned, lost, cancel_requested)
+             SELECT r.order_id, 1, r.line_no, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM {rows}",
+            &[("order_id", Type::Uuid), ("line_no", Type::BigInt)],
+            (1..=lines).map(|line| params![order, line]).collect(),
+        )
+        .await?;
         Ok(())
     }
 
@@ -240,14 +261,16 @@ impl Bare {
             quantity: 1,
         });
         let work = ord::WorkRequest {
+            fulfillment_id: format!("ful_{token}"),
             promise_token: format!("prm_{token}"),
+            group: 1,
             node_id: NODE.to_owned(),
             lines: lines.collect(),
             channel: "bench".to_owned(),
             channel_order_id: order.to_string(),
             ..ord::WorkRequest::default()
         };
-        let placed = ord::OrderPlaced { work: Some(work), ..ord::OrderPlaced::default() };
+        let placed = ord::OrderPlaced { work: vec![work], ..ord::OrderPlaced::default() };
         let event = ord::OrderEvent {
             order_id: format!("ord_{order}"),
             version: 1,

@@ -50,6 +50,7 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize) -> ord::PlaceOrde
         unit_price: gbp(1_000),
         discount: None,
         tax: None,
+        line: 0,
     });
     ord::PlaceOrderRequest {
         request_id: Uuid::now_v7().to_string(),
@@ -68,9 +69,11 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize) -> ord::PlaceOrde
         payment_terms: i32::from(ord::PaymentTerms::Prepaid),
         tax_included: true,
         total: gbp(pence),
-        fulfillment: Some(ord::place_order_request::Fulfillment::Destination(ord::Destination {
+        groups: vec![ord::NewGroup {
             method: i32::from(Method::Pickup),
-            node_id: NODE.to_owned(),
-        })),
+            r#where: Some(ord::new_group::Where::NodeId(NODE.to_owned())),
+            ..ord::NewGroup::default()
+        }],
+        promise_token: String::new(),
     }
 }

@@ -81,7 +81,7 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
         return Ok(());
     };
     let begun = Instant::now();
-    let fulfillment = if rng.bool() {
+    let (groups, promise_token) = if rng.bool() {
         let hold = ful::HoldPromiseRequest {
             request_id: fresh(rng),
             lines: cart,
@@ -94,13 +94,15 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
-        ord::place_order_request::Fulfillment::PromiseToken(promise.unwrap_or_default().promise_token)
+        (Vec::new(), promise.unwrap_or_default().promise_token)
     } else {
-        let at = ord::Destination { method: option.method, node_id: option.node_id };
-        ord::place_order_request::Fulfillment::Destination(at)
+        let at = Some(ord::new_group::Where::NodeId(option.node_id));
+        let group = ord::NewGroup { method: option.method, r#where: at, ..ord::NewGroup::default() };
+        (vec![group], String::new())
     };
     let pay_later = rng.u8(..100) < 8;
-    let request = order(number, &basket, fulfillment, pay_later, fresh(rng));
+    let request =
+        ord::PlaceOrderRequest { groups, promise_token, ..order(number, &basket, pay_later, fresh(rng)) };
     let placed = clients.orders.clone().place_order(request).await?.into_inner().order.unwrap_or_default();
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     if let Some(at) = instant(placed.place_time.as_ref()) {
@@ -118,13 +120,8 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
     Ok(())
 }
 
-fn order(
-    number: &str,
-    basket: &Basket,
-    fulfillment: ord::place_order_request::Fulfillment,
-    pay_later: bool,
-    request_id: String,
-) -> ord::PlaceOrderRequest {
+/// All of an order but where its goods are wanted.
+fn order(number: &str, basket: &Basket, pay_later: bool, request_id: String) -> ord::PlaceOrderRequest {
     let amount = |minor| Some(money(minor, CURRENCY));
     let total: i64 = basket.iter().map(|(index, quantity)| price(*index) * quantity).sum();
     let lines = basket.iter().map(|(index, quantity)| ord::NewLine {
@@ -134,6 +131,7 @@ fn order(
         unit_price: amount(price(*index)),
         discount: None,
         tax: None,
+        line: 0,
     });
     let (terms, state) = if pay_later {
         (ord::PaymentTerms::PayAtHandover, ord::TenderState::Due)
@@ -157,7 +155,8 @@ fn order(
         payment_terms: i32::from(terms),
         tax_included: true,
         total: amount(total),
-        fulfillment: Some(fulfillment),
+        groups: Vec::new(),
+        promise_token: String::new(),
     }
 }
 

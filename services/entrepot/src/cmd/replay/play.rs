@@ -243,7 +243,10 @@ impl<'a> Player<'a> {
             channel_order_id: sale.number.clone(),
         };
         let node_id = match self.customers.orders.clone().get_order_by_channel_id(known).await {
-            Ok(order) => order.into_inner().order.unwrap_or_default().node_id,
+            Ok(order) => {
+                let groups = order.into_inner().order.unwrap_or_default().groups;
+                groups.into_iter().next().unwrap_or_default().node_id
+            }
             Err(status) if status.code() == Code::NotFound => match self.offer(sale).await? {
                 Ok(node_id) => node_id,
                 Err(reasons) => return Ok(Err(reasons)),
@@ -359,6 +362,7 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
         unit_price: gbp(row.price),
         discount: None,
         tax: None,
+        line: 0,
     });
     let charges = sale.charges.iter().map(|(code, pence)| ord::Charge {
         code: code.clone(),
@@ -387,10 +391,12 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
         payment_terms: i32::from(ord::PaymentTerms::Prepaid),
         tax_included: true,
         total: gbp(total),
-        fulfillment: Some(ord::place_order_request::Fulfillment::Destination(ord::Destination {
+        groups: vec![ord::NewGroup {
             method: i32::from(Method::Pickup),
-            node_id,
-        })),
+            r#where: Some(ord::new_group::Where::NodeId(node_id)),
+            ..ord::NewGroup::default()
+        }],
+        promise_token: String::new(),
     }
 }
 

@@ -1,0 +1,228 @@
+//! Random walks of orders that several nodes work on.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::testing::{POLICY, again, assert_laws, at, capture, leg};
+use super::*;
+use crate::fulfillment::method::Method;
+
+/// The pieces of the one line, by leg.
+const PARTS: [i64; 3] = [2, 3, 4];
+/// What one piece costs.
+const PRICE: i64 = 101;
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A node takes the work of a leg.
+    Accept(usize),
+    /// A node picks one piece, makes one ready, or hands one over.
+    Pick(usize),
+    Ready(usize),
+    HandOver(usize),
+    /// A node does not find one piece.
+    Short(usize),
+    /// A node refuses a leg.
+    Reject(usize),
+    /// A node answers what a cancel asked of its leg: this number is granted, the others are refused.
+    Answer(usize, i64),
+    Cancel(i64),
+    Lapse,
+    LoseHold(usize),
+    Pay(bool),
+    Confirm(usize),
+}
+
+/// The step that two bytes mean: cheap to draw, so that many walks cost little.
+fn step((kind, of): (u8, u8)) -> Step {
+    let (leg, pieces) = (usize::from(of % 6), i64::from(of / 6 % 6));
+    match kind % 12 {
+        0 => Step::Accept(leg),
+        1 => Step::Pick(leg),
+        2 => Step::Ready(leg),
+        3 => Step::HandOver(leg),
+        4 => Step::Short(leg),
+        5 => Step::Reject(leg),
+        6 => Step::Answer(leg, pieces),
+        7 => Step::Cancel(pieces),
+        8 => Step::Lapse,
+        9 => Step::LoseHold(leg),
+        10 => Step::Pay(pieces > 2),
+        _ => Step::Confirm(leg),
+    }
+}
+
+fn placed(is_paid: bool) -> Order {
+    let quantity = PARTS.iter().sum();
+    let amounts = Amounts { unit_price: PRICE, quantity, discount: 0, tax: 0, tax_included: true };
+    let line = DraftLine { no: 5, sku: Sku::new("sku").unwrap(), name: "thing".to_owned(), amounts };
+    let total_minor = PRICE * quantity;
+    let state = if is_paid { TenderState::Captured } else { TenderState::Due };
+    let tender = Tender {
+        id: "t".to_owned(),
+        kind: "card".to_owned(),
+        amount_minor: total_minor,
+        state,
+        provider_ref: String::new(),
+        claimed_minor: 0,
+    };
+    let draft = Draft {
+        channel: "web".to_owned(),
+        channel_order_id: "1".to_owned(),
+        customer_ref: String::new(),
+        currency: Currency::GBP,
+        tax_included: true,
+        terms: Terms::Prepaid,
+        lines: vec![line],
+        charges: Vec::new(),
+        tenders: vec![tender],
+        total_minor,
+    };
+    let group = |(no, quantity): (u32, &i64)| Group {
+        no,
+        method: Method::Pickup,
+        node: None,
+        wanted: None,
+        not_later_than: None,
+        lines: vec![(5, *quantity)],
+        wishes: Vec::new(),
+    };
+    let groups: Vec<Group> = (1..).zip(&PARTS).map(group).collect();
+    let legs: Vec<Leg> =
+        groups.iter().map(|group| leg(&format!("first {}", group.no), group.no, &group.lines)).collect();
+    let token = legs[0].token;
+    Order::place(
+        OrderId::new(id::derived("order", "walk")),
+        draft,
+        Asked { groups, legs, token },
+        &POLICY,
+        at(0),
+    )
+    .unwrap()
+    .order
+}
+
+/// What the node of a leg reports after this step; nothing if it can't do it.
+fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
+    let units = leg.lines[0].units;
+    let (mut after, mut is_accepted, mut answer) = (units, leg.is_accepted, None);
+    let is_begun = leg.is_accepted;
+    match step {
+        Step::Accept(_) if !is_begun => is_accepted = true,
+        Step::Pick(_) if is_begun && units.to_pick > 0 => {
+            (after.to_pick, after.picked) = (units.to_pick - 1, units.picked + 1);
+        }
+        Step::Ready(_) if units.picked > 0 => {
+            (after.picked, after.ready) = (units.picked - 1, units.ready + 1);
+        }
+        Step::HandOver(_) if units.ready > 0 => (after.ready, after.done) = (units.ready - 1, units.done + 1),
+        Step::Short(_) if is_begun && units.to_pick > 0 => {
+            (after.to_pick, after.short) = (units.to_pick - 1, units.short + 1);
+        }
+        Step::Reject(_) if !is_begun && units.to_pick > 0 => {
+            (after.to_pick, after.cancelled, is_accepted) = (0, units.cancelled + units.to_pick, true);
+        }
+        Step::Answer(_, granted) if leg.lines[0].cancel_requested > 0 => {
+            let asked = leg.lines[0].cancel_requested;
+            let granted = granted.min(asked);
+            let mut rest = granted;
+            for part in [&mut after.to_pick, &mut after.picked, &mut after.ready] {
+                let taken = rest.min(*part);
+                *part -= taken;
+                rest -= taken;
+            }
+            after.cancelled += granted;
+            answer = Some(Answer { granted: vec![(5, granted)], refused: vec![(5, asked - granted)] });
+        }
+        _ => return None,
+    }
+    Some(WorkReport {
+        leg: leg.id,
+        version: leg.version + 1,
+        is_accepted,
+        lines: vec![(5, after)],
+        reason: "WALK".to_owned(),
+        answer,
+        is_without_work: false,
+    })
+}
+
+fn run(order: &Order, step: Step, now: Timestamp) -> Option<Changed> {
+    let of = |at: usize| order.legs.get(at).or(order.legs.last()).unwrap();
+    let done = match step {
+        Step::Accept(at)
+        | Step::Pick(at)
+        | Step::Ready(at)
+        | Step::HandOver(at)
+        | Step::Short(at)
+        | Step::Reject(at)
+        | Step::Answer(at, _) => {
+            let leg = of(at);
+            let report = reported(leg, step).filter(|_| leg.is_released() && leg.is_live())?;
+            let changed = order.clone().follow(&report, now).unwrap();
+            for (before, after) in order.legs.iter().zip(&changed.order.legs) {
+                assert!(before.id == leg.id || before == after, "a report changes its own leg only");
+            }
+            Ok(changed)
+        }
+        Step::Cancel(pieces) => {
+            let left = order.lines[0].buckets.cancellable() - order.lines[0].cancel_requested;
+            let changed = order.clone().cancel(&[(5, pieces.min(left))], "WALK", now);
+            changed.map(|(changed, outcome)| {
+                let asked = changed.order.lines[0].cancel_requested - order.lines[0].cancel_requested;
+                let at_once = changed.order.lines[0].buckets.cancelled - order.lines[0].buckets.cancelled;
+                assert_eq!(asked + at_once, pieces.min(left));
+                assert_eq!(outcome == Outcome::Pending, asked > 0);
+                changed
+            })
+        }
+        Step::Lapse => order.clone().lapse(at(900)),
+        Step::LoseHold(at) => order.clone().lose_hold(&[of(at).id], now),
+        Step::Pay(holds) => {
+            let payment = capture(order, 0);
+            let hold = match (order.needs_hold(&payment), holds) {
+                (false, _) => Hold::NotAsked,
+                (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()))),
+                (true, false) => Hold::Refused { reason: "NO_STOCK".to_owned() },
+            };
+            order.clone().pay(&payment, hold, now)
+        }
+        Step::Confirm(at) => order.clone().confirm(of(at).id, now),
+    };
+    done.ok()
+}
+
+#[test]
+fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
+    let walk = (any::<bool>(), prop::collection::vec(any::<(u8, u8)>(), 0..24));
+    let mut runner =
+        TestRunner::new(Config { cases: 10_000, failure_persistence: None, ..Config::default() });
+    let walked = runner.run(&walk, |(is_paid, steps)| {
+        let mut order = placed(is_paid);
+        assert_laws(&order);
+        for (second, step) in (1..).zip(steps.into_iter().map(step)) {
+            let Some(changed) = run(&order, step, at(second)) else { continue };
+            let after = changed.order;
+            assert_laws(&after);
+            let dropped = order.legs.iter().zip(&after.legs);
+            prop_assert!(dropped.clone().all(|(before, after)| before.is_live() || before == after));
+            // What is claimed back is never more than the share of what nobody gets.
+            let share = after.lines[0].share();
+            let gone = after.lines[0].amounts.quantity - after.lines[0].buckets.live();
+            prop_assert!(after.ledger.claimed() <= share.back(share.pieces, share.pieces - gone));
+            if after.ledger.paid() > 0 && after.blocks.is_empty() {
+                prop_assert_eq!(after.ledger.net(), after.live_minor());
+            }
+            order = after;
+        }
+        // A cancel is over when all its legs have answered.
+        for at_ in 0..order.legs.len() {
+            if let Some(changed) = run(&order, Step::Answer(at_, 99), at(100)) {
+                order = changed.order;
+            }
+        }
+        prop_assert_eq!(order.lines[0].cancel_requested, 0);
+        Ok(())
+    });
+    walked.unwrap();
+}

@@ -1,0 +1,141 @@
+//! Groups, their legs, and the numbers of lines.
+
+use contract::orders::v1 as pb;
+use contract::orders::v1::order_event::Body;
+use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
+use contract::r#type::v1::{LineQuantity, Method, Packaging, Recipient, RecipientKind};
+use pb::TenderState;
+
+use test_world::fields;
+
+use crate::world::{World, group, id, leg, line, minor, request, worlds};
+
+/// The lines of a request, under these numbers.
+fn numbered(mut request: pb::PlaceOrderRequest, numbers: &[u32]) -> pb::PlaceOrderRequest {
+    for (line, number) in request.lines.iter_mut().zip(numbers) {
+        line.line = *number;
+    }
+    request
+}
+
+#[tokio::test]
+async fn the_numbers_of_lines_are_the_callers_everywhere() {
+    for world in worlds().await {
+        let lines = || vec![line("a", 3, 100), line("b", 2, 55)];
+        let order = numbered(request("1", lines(), TenderState::Captured), &[9, 5]);
+        let order = world.try_place(order).await.unwrap();
+        let numbers: Vec<_> = order.lines.iter().map(|l| (l.line, l.sku.as_str())).collect();
+        assert_eq!(numbers, [(5, "b"), (9, "a")]);
+        assert_eq!(world.get(&order).await, order);
+        let events = world.events(&order).await;
+        let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
+        let work: Vec<_> =
+            placed.work[0].lines.iter().map(|l| (l.line, l.sku.as_str(), l.quantity)).collect();
+        assert_eq!(work, [(5, "b", 2), (9, "a", 3)]);
+        // A promise that was held for lines 9 and 5 serves an order of lines 9 and 5, and of no others.
+        let token = world.fake.hold_for(&[(9, "a", 3), (5, "b", 2)]);
+        let on = |order: pb::PlaceOrderRequest| pb::PlaceOrderRequest {
+            groups: Vec::new(),
+            promise_token: token.clone(),
+            ..order
+        };
+        let other = numbered(request("2", lines(), TenderState::Due), &[1, 2]);
+        assert_eq!(fields(&world.try_place(on(other)).await.unwrap_err()), ["promise_token"]);
+        let same = numbered(request("3", lines(), TenderState::Due), &[9, 5]);
+        let placed = world.try_place(on(same)).await.unwrap();
+        assert_eq!(leg(&placed).promise_token, token);
+        let (cancelled, _) = world.try_cancel(&placed, &[(9, 2)]).await.unwrap();
+        assert_eq!(cancelled.lines[1].buckets.unwrap().cancelled, 2);
+        assert_eq!(fields(&world.try_cancel(&placed, &[(1, 1)]).await.unwrap_err()), ["lines[0].line"]);
+    }
+}
+
+#[tokio::test]
+async fn a_group_comes_back_as_it_was_asked_and_its_node_learns_what_it_needs() {
+    for world in worlds().await {
+        let mut wanted = request("1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due);
+        wanted.set_payment_terms(pb::PaymentTerms::PayAtHandover);
+        let recipient_refs = vec!["friend".to_owned()];
+        let asked = pb::NewGroup {
+            not_later_than_time: Some(prost_types::Timestamp { seconds: 1_400_000_000, nanos: 0 }),
+            lines: [(2, 2), (1, 3)].map(|(line, quantity)| LineQuantity { line, quantity }).to_vec(),
+            consent: Some(pb::Consent { other_node_radius_m: 900, split: true, ..Default::default() }),
+            recipient: Some(Recipient { kind: RecipientKind::Gift.into(), recipient_refs }),
+            packaging: Some(Packaging { code: "BOX".to_owned(), message_ref: "m-1".to_owned() }),
+            ..group(Method::Pickup.into(), "store-1")
+        };
+        wanted.groups = vec![asked.clone()];
+        let order = world.try_place(wanted).await.unwrap();
+        assert_eq!(world.get(&order).await, order);
+        let [found] = order.groups.as_slice() else { panic!("{order:?}") };
+        assert_eq!((found.group, found.node_id.as_str(), found.method()), (1, "store-1", Method::Pickup));
+        assert_eq!(found.not_later_than_time, asked.not_later_than_time);
+        assert_eq!((&found.consent, &found.recipient), (&asked.consent, &asked.recipient));
+        assert_eq!(found.packaging, asked.packaging);
+        assert_eq!(found.lines.iter().map(|l| (l.line, l.quantity)).collect::<Vec<_>>(), [(1, 3), (2, 2)]);
+        let [leg] = found.legs.as_slice() else { panic!("{found:?}") };
+        assert_eq!((leg.work_version, leg.is_accepted, leg.is_dropped), (0, false, false));
+        assert_eq!(leg.lines[0].buckets.unwrap().reserved, 3);
+        let events = world.events(&order).await;
+        let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
+        let work = &placed.work[0];
+        assert_eq!(
+            (work.group, &work.fulfillment_id, work.recipient()),
+            (1, &leg.fulfillment_id, RecipientKind::Gift)
+        );
+        assert_eq!((work.packaging.clone(), minor(&work.due)), (asked.packaging, 760));
+        assert_eq!(work.window, leg.window);
+    }
+}
+
+#[tokio::test]
+async fn several_groups_are_refused_until_orders_holds_them_together() {
+    let world = worlds().await.remove(0);
+    let mut wanted = request("1", vec![line("a", 3, 100)], TenderState::Due);
+    let part = |quantity| pb::NewGroup {
+        lines: vec![LineQuantity { line: 1, quantity }],
+        ..group(Method::Pickup.into(), "store-1")
+    };
+    wanted.groups = vec![part(1), part(2)];
+    assert_eq!(fields(&world.try_place(wanted.clone()).await.unwrap_err()), ["groups"]);
+    assert_eq!(world.fake.made(), 0);
+}
+
+/// The bytes of each event of an order.
+async fn sizes(world: &World, order: &pb::Order) -> Vec<usize> {
+    let request =
+        pb::ReplayEventsRequest { aggregate_id: id(order).to_string(), from_sequence: 1, page_size: 0 };
+    let mut client = OrderEventsServiceClient::new(world.service.peer());
+    let events = client.replay_events(request).await.unwrap().into_inner().events;
+    events.iter().map(|event| event.payload.len()).collect()
+}
+
+#[tokio::test]
+async fn the_events_of_the_largest_orders_stay_below_256_kib() {
+    for world in worlds().await {
+        // The longest SKUs in Latin and in Chinese letters; the longest names.
+        for (number, letter, has_names) in [("latin", "k", true), ("han", "\u{4ed3}", false)] {
+            let wide = |i: usize| pb::NewLine {
+                name: "\u{20bb7}".repeat(200),
+                ..line(&format!("{}{i:04}", letter.repeat(60)), 1_000_000, 1)
+            };
+            let numbers: Vec<u32> = (0..1_000).map(|i| 4_294_966_000 + i).collect();
+            let lines = (0..1_000).map(wide).collect();
+            let order = numbered(request(number, lines, TenderState::Due), &numbers);
+            let order = world.try_place(order).await.unwrap();
+            let half: Vec<(u32, i64)> = numbers.iter().map(|no| (*no, 500_000)).collect();
+            world.try_cancel(&order, &half).await.unwrap();
+            let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+            world.try_cancel(&paid, &[]).await.unwrap();
+            let happened = world.happened(&order).await;
+            assert_eq!(happened.last(), Some(&"cancel_requested"), "{happened:?}");
+            for (size, what) in sizes(&world, &order).await.into_iter().zip(happened) {
+                assert!(size < 256 * 1024, "{what} of {number} has {size} bytes");
+            }
+            let events = world.events(&order).await;
+            let Some(Body::Placed(placed)) = &events[0].body else { panic!() };
+            let name = &placed.work[0].lines[0].name;
+            assert_eq!(name.len(), if has_names { 120 } else { 0 });
+        }
+    }
+}
