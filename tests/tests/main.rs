@@ -40,4 +40,5 @@ mod oversell;
 mod pickup;
 mod readiness;
 mod silent;
+mod split;
 mod staff;

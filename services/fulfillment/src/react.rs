@@ -108,10 +108,13 @@ impl Fulfillment {
         let actor = event.actor.as_str();
         match reaction {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
-            Reaction::GivenUp(leg, order) => self.give_up(tx, token_of(leg), order, slots).await,
+            Reaction::GivenUp(leg, order) => self.give_up(tx, leg, order, slots).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Lost(leg, order, sku) => {
-                let promise = store::promise::get(tx, token_of(leg)).await?;
+                let promise = match store::promise_leg::token_of(tx, leg).await? {
+                    Some(token) => store::promise::get(tx, token).await?,
+                    None => None,
+                };
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
@@ -126,38 +129,32 @@ impl Fulfillment {
 /// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
 async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Result<(), Error> {
     let (mut nodes, mut tokens) = (BTreeSet::new(), BTreeSet::new());
-    let (mut legs, mut kinds) = (Vec::new(), BTreeSet::new());
+    let (mut legs, mut given_up, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
     for reaction in reactions {
         match reaction {
             Reaction::Released(order) => {
                 nodes.insert(order.node.clone());
                 tokens.insert(order.token);
             }
-            Reaction::GivenUp(leg, _) => {
-                tokens.insert(token_of(*leg));
-            }
+            Reaction::GivenUp(leg, _) => given_up.push(*leg),
             Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
             Reaction::Lost(leg, ..) => legs.push(*leg),
         }
         kinds.insert(matches!(reaction, Reaction::Released(_)));
     }
-    let is_plain = !kinds.contains(&false) || tokens.len() + legs.len() < 2;
+    let is_plain = !kinds.contains(&false) || tokens.len() + given_up.len() + legs.len() < 2;
     if is_plain {
         return Ok(());
     }
     nodes.extend(store::feed::nodes_of(tx, &legs).await?);
     work_feed::rows::lock(tx, nodes).await?;
+    tokens.extend(store::promise_leg::tokens_of(tx, &given_up).await?.into_values());
     store::promise::lock_many(tx, tokens.into_iter()).await?;
     Ok(())
 }
 
 fn by(event: &Delivered) -> By {
     By { actor: event.actor.clone(), trace: event.traceparent.clone() }
-}
-
-/// A promise has one leg, with its UUID.
-fn token_of(leg: FulfillmentId) -> PromiseToken {
-    PromiseToken::new(leg.uuid())
 }
 
 fn reactions_to(event: &Delivered) -> Result<Vec<Reaction>, Error> {
@@ -276,7 +273,7 @@ fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Re
             .ok_or_else(|| Error::corrupt(format!("order {order} was released without a promised time")))?,
         channel: work.channel,
         channel_order_id: work.channel_order_id,
-        decision: DecisionId::new(token.uuid()),
+        decision: DecisionId::new(id.uuid()),
         is_another_orders: false,
     })
 }

@@ -6,7 +6,7 @@ use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1 as ff;
 use contract::orders::v1 as orders;
 use db::Tx;
-use domain::id::{FulfillmentId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
+use domain::id::{FulfillmentId, NodeId, OrderId, ReservationId, Sku};
 use domain::stock::Key;
 use domain::stock::reservation::{Target, Want};
 use prost::Message as _;
@@ -100,12 +100,6 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
     }
 }
 
-/// The claim of a promise has the promise's uuid.
-fn reservation(token: &str) -> Result<ReservationId, HandleError> {
-    let token: PromiseToken = token.parse().map_err(malformed)?;
-    Ok(ReservationId::new(token.uuid()))
-}
-
 /// The claim of a leg has the leg's uuid.
 fn claim(leg: &str) -> Result<ReservationId, HandleError> {
     let leg: FulfillmentId = leg.parse().map_err(malformed)?;
@@ -144,7 +138,8 @@ fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
     let order: OrderId = fo.order_id.parse().map_err(malformed)?;
     let targets = fo.lines.iter().map(target).collect::<Result<_, HandleError>>()?;
     let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
-    Ok(Act::Settle(Settle { id: reservation(&fo.promise_token)?, order, fulfillment, targets, findings }))
+    let id = ReservationId::new(fulfillment.uuid());
+    Ok(Act::Settle(Settle { id, order, fulfillment, targets, findings }))
 }
 
 /// What the claim becomes, as the snapshot says: the stages of its method know which goods have left the node.

@@ -1,8 +1,10 @@
 //! Asking fulfillment to hold stock and capacity. Every call can be repeated: its request id is derived from what it
 //! is for, so a repeated call finds what the first one did.
 
+use std::collections::BTreeMap;
+
 use contract::fulfillment::v1 as pb;
-use contract::r#type::v1::{Place, Window};
+use contract::r#type::v1::{LineQuantity, Window};
 use domain::fulfillment::method::Method;
 use domain::id::{self, LineNo, NodeId, PromiseToken, Sku};
 use domain::order::group::Parts;
@@ -14,40 +16,34 @@ use tonic::{Code, Status};
 use crate::error::Error;
 use crate::{Orders, wire};
 
-/// What is to be held together, where.
+/// What is to be held together.
 #[derive(Debug, Clone)]
 pub(crate) struct WantedGroup {
-    pub(crate) no: u32,
-    pub(crate) method: Method,
-    pub(crate) node: Option<NodeId>,
-    pub(crate) place: Option<Place>,
-    pub(crate) window: Option<Window>,
-    pub(crate) lines: Vec<(LineNo, Sku, i64)>,
+    pub(crate) group: Group,
+    /// Its pieces that are to be held.
+    pub(crate) lines: Vec<(LineNo, i64)>,
 }
 
-/// What is to be held, by group.
+/// What is to be held: the lines of all groups together, and each group.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted(pub(crate) Vec<WantedGroup>);
-
-impl WantedGroup {
-    /// These lines of a group of an order.
-    pub(crate) fn of(group: &Group, lines: Vec<(LineNo, Sku, i64)>) -> Self {
-        let window = group.wanted.map(wire::window);
-        let (no, method, node) = (group.no, group.method, group.node.clone());
-        Self { no, method, node, place: wire::place_of(group), window, lines }
-    }
+pub(crate) struct Wanted {
+    pub(crate) cart: Vec<(LineNo, Sku, i64)>,
+    pub(crate) groups: Vec<WantedGroup>,
 }
 
 impl Wanted {
     /// These parts of an order's groups.
     pub(crate) fn of(order: &Order, parts: Parts) -> Self {
-        let line = |(no, pieces): (LineNo, i64)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
         let group = |(no, lines): (u32, Vec<(LineNo, i64)>)| {
-            let group = order.group(no)?;
-            let lines = lines.into_iter().filter_map(line).collect();
-            Some(WantedGroup::of(group, lines))
+            Some(WantedGroup { group: order.group(no)?.clone(), lines })
         };
-        Self(parts.into_iter().filter_map(group).collect())
+        let groups: Vec<WantedGroup> = parts.into_iter().filter_map(group).collect();
+        let mut pieces: BTreeMap<LineNo, i64> = BTreeMap::new();
+        for (no, quantity) in groups.iter().flat_map(|group| &group.lines) {
+            *pieces.entry(*no).or_insert(0) += quantity;
+        }
+        let line = |(no, pieces)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
+        Self { cart: pieces.into_iter().filter_map(line).collect(), groups }
     }
 }
 
@@ -70,7 +66,6 @@ impl Orders {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Held, Error> {
-        let [group] = wanted.0.as_slice() else { return Err(one_group()) };
         let ttl_us = micros(until).saturating_sub(micros(now)).max(1_000_000);
         let ttl = prost_types::Duration {
             seconds: ttl_us / 1_000_000,
@@ -79,15 +74,8 @@ impl Orders {
         for attempt in 0..ATTEMPTS {
             let request = pb::HoldPromiseRequest {
                 request_id: id::derived("orders.hold", &format!("{key}/{attempt}")).to_string(),
-                lines: group.lines.iter().map(cart_line).collect(),
-                groups: vec![pb::CartGroup {
-                    group: group.no,
-                    method: wire::method(group.method),
-                    node_id: group.node.as_ref().map(ToString::to_string).unwrap_or_default(),
-                    place: group.place,
-                    wanted_window: group.window,
-                    lines: Vec::new(),
-                }],
+                lines: wanted.cart.iter().map(cart_line).collect(),
+                groups: wanted.groups.iter().map(|group| cart_group(group, now)).collect(),
                 ttl: Some(ttl),
             };
             let held = match self.promises.clone().hold_promise(request).await {
@@ -96,7 +84,7 @@ impl Orders {
                 Err(answer) => return Err(Error::peer(answer)),
             };
             if is_live(&held, now) {
-                return held_of(&held, group.no);
+                return held_of(&held);
             }
             // A duplicate of the call was faster, and what it held is an order's by now: holding again would take stock twice.
             if held.state() == pb::PromiseState::Confirmed {
@@ -140,9 +128,24 @@ fn cart_line((line, sku, quantity): &(LineNo, Sku, i64)) -> pb::CartLine {
     pb::CartLine { line: *line, sku: sku.to_string(), quantity: *quantity }
 }
 
-/// A promise holds one group.
-pub(crate) fn one_group() -> Error {
-    Error::field("groups", "must be one group: several cannot be held together yet; place an order for each")
+/// A group as fulfillment knows it. A window that is over cannot be met any more: then it is as early as possible.
+fn cart_group(wanted: &WantedGroup, now: Timestamp) -> pb::CartGroup {
+    let WantedGroup { group, lines } = wanted;
+    let window = group.wanted.filter(|window| window.end > now);
+    pb::CartGroup {
+        group: group.no,
+        method: wire::method(group.method),
+        node_id: group.node.as_ref().map(ToString::to_string).unwrap_or_default(),
+        place: wire::place_of(group),
+        wanted_window: window.map(|window| Window {
+            start_time: Some(wire::time(window.start)),
+            end_time: Some(wire::time(window.end)),
+        }),
+        lines: lines
+            .iter()
+            .map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity })
+            .collect(),
+    }
 }
 
 fn no_promise() -> Error {
@@ -201,60 +204,105 @@ pub(crate) fn expiry(held: &pb::Promise) -> Option<Timestamp> {
     held.expire_time.and_then(|at| from_parts(at.seconds, at.nanos).ok())
 }
 
-/// What a promise holds, as the order keeps it: one leg.
-pub(crate) fn held_of(held: &pb::Promise, group: u32) -> Result<Held, Error> {
-    let unreadable = |what: &str| Fault::Unreadable(format!("{what} of a promise"));
+/// What a promise holds, as the order keeps it.
+pub(crate) fn held_of(held: &pb::Promise) -> Result<Held, Error> {
     let token: PromiseToken = held.promise_token.parse().map_err(|_| unreadable("token"))?;
-    let [of_promise] = held.legs.as_slice() else { return Err(one_group()) };
-    let option = of_promise.option.as_ref().ok_or_else(|| unreadable("option"))?;
+    let held_until = expiry(held).ok_or_else(|| unreadable("expiry"))?;
+    let leg = |(no, leg): (i64, &pb::PromiseLeg)| leg_of(leg, no, token, held_until);
+    let legs = (1..).zip(&held.legs).map(leg).collect::<Result<Vec<Leg>, Error>>()?;
+    if legs.is_empty() { Err(unreadable("legs")) } else { Ok(Held { token, legs }) }
+}
+
+/// The same for groups that the order numbers from 1, in the order of the promise.
+pub(crate) fn held_from_1(held: &pb::Promise) -> Result<Held, Error> {
+    let mut of_order = held_of(held)?;
+    let numbers = numbers(&of_order.legs);
+    for leg in &mut of_order.legs {
+        leg.group = numbers.iter().zip(1..).find(|(no, _)| **no == leg.group).map_or(leg.group, |(_, no)| no);
+    }
+    Ok(of_order)
+}
+
+/// The numbers of the groups of legs, each once.
+fn numbers(legs: &[Leg]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = Vec::with_capacity(legs.len());
+    for leg in legs {
+        if !numbers.contains(&leg.group) {
+            numbers.push(leg.group);
+        }
+    }
+    numbers
+}
+
+fn unreadable(what: &str) -> Error {
+    Fault::Unreadable(format!("{what} of a promise")).into()
+}
+
+fn leg_of(leg: &pb::PromiseLeg, no: i64, token: PromiseToken, held_until: Timestamp) -> Result<Leg, Error> {
+    let option = leg.option.as_ref().ok_or_else(|| unreadable("option"))?;
     let window = option.window.as_ref().ok_or_else(|| unreadable("window"))?;
     let instant = |at: Option<prost_types::Timestamp>| {
         at.and_then(|at| from_parts(at.seconds, at.nanos).ok()).ok_or_else(|| unreadable("window"))
     };
-    let line = |line: &pb::CartLine| LegLine {
+    let line = |line: &LineQuantity| LegLine {
         line: line.line,
         units: LegUnits::fresh(line.quantity),
         cancel_requested: 0,
     };
-    let mut lines: Vec<LegLine> = held.lines.iter().map(line).collect();
+    let mut lines: Vec<LegLine> = leg.lines.iter().map(line).collect();
     lines.sort_unstable_by_key(|line| line.line);
-    let leg = Leg {
-        id: of_promise.fulfillment_id.parse().map_err(|_| unreadable("leg"))?,
-        no: 1,
-        group,
+    Ok(Leg {
+        id: leg.fulfillment_id.parse().map_err(|_| unreadable("leg"))?,
+        no,
+        group: leg.group,
         token: Some(token),
         method: method(option)?,
         node: NodeId::new(option.node_id.as_str()).map_err(|_| unreadable("node"))?,
         window: Span { start: instant(window.start_time)?, end: instant(window.end_time)? },
-        held_until: expiry(held).ok_or_else(|| unreadable("expiry"))?,
+        held_until,
         released: None,
         confirmed: None,
         dropped: None,
         is_accepted: false,
         version: 0,
         lines,
-    };
-    Ok(Held { token, legs: vec![leg] })
+    })
 }
 
 fn method(option: &pb::PromiseOption) -> Result<Method, Error> {
     let known = wire::method_name(option.method).and_then(Method::parse);
-    known.ok_or_else(|| Fault::unreadable("method of a promise").into())
+    known.ok_or_else(|| unreadable("method"))
 }
 
-/// The group that a promise was held for, where its caller names none.
-pub(crate) fn group_of(held: &pb::Promise) -> Result<Group, Error> {
-    let Held { legs, .. } = held_of(held, 1)?;
-    let [leg] = legs.as_slice() else { return Err(one_group()) };
-    Ok(Group {
-        no: leg.group,
-        method: leg.method,
-        node: Some(leg.node.clone()),
-        wanted: None,
-        not_later_than: None,
-        lines: leg.lines.iter().map(|line| (line.line, line.units.quantity)).collect(),
-        wishes: Vec::new(),
-    })
+/// The groups that a promise was held for, numbered from 1, where its caller names none.
+pub(crate) fn groups_of(held: &pb::Promise) -> Result<Vec<Group>, Error> {
+    let Held { legs, .. } = held_from_1(held)?;
+    let mut groups: Vec<Group> = Vec::with_capacity(legs.len());
+    for leg in legs {
+        let lines = leg.lines.iter().map(|line| (line.line, line.units.quantity));
+        match groups.iter_mut().find(|group| group.no == leg.group) {
+            Some(group) => {
+                group.node = group.node.take().filter(|node| *node == leg.node);
+                for (no, quantity) in lines {
+                    match group.lines.iter_mut().find(|(known, _)| *known == no) {
+                        Some((_, known)) => *known += quantity,
+                        None => group.lines.push((no, quantity)),
+                    }
+                }
+                group.lines.sort_unstable();
+            }
+            None => groups.push(Group {
+                no: leg.group,
+                method: leg.method,
+                node: Some(leg.node),
+                wanted: None,
+                not_later_than: None,
+                lines: lines.collect(),
+                wishes: Vec::new(),
+            }),
+        }
+    }
+    Ok(groups)
 }
 
 /// Whether an answer is a definite no, which asking again does not change.

@@ -3,8 +3,6 @@
 //! Orders that are placed at the same time are looked up and written together: a sell-out costs a few statements per
 //! batch, not per order.
 
-use std::collections::BTreeMap;
-
 use bus::inbox;
 use bus::outbox::{self, Traced};
 use contract::fulfillment::v1 as pb_fulfillment;
@@ -153,9 +151,6 @@ impl Orders {
         now: Timestamp,
     ) -> Result<(Vec<Group>, Held), Error> {
         let Some(token) = command.token else {
-            if command.groups.len() > 1 {
-                return Err(hold::one_group());
-            }
             let wanted = wanted(&command.draft, &command.groups);
             let key = format!("{}/{}", command.call.scope, command.call.id);
             let held = self.hold(&key, &wanted, until, now).await.map_err(as_fields)?;
@@ -166,7 +161,7 @@ impl Orders {
         fits(token, &self.promise(token).await.map_err(unknown)?, command, now)?;
         let held = self.extend(token, until).await.map_err(unknown)?;
         let groups = fits(token, &held, command, now)?;
-        Ok((groups, hold::held_of(&held, 1)?))
+        Ok((groups, hold::held_from_1(&held)?))
     }
 
     /// Decides, and makes ready all that is to be written.
@@ -281,15 +276,11 @@ fn invalid(flaws: Vec<Flaw>) -> Error {
     Fault::Invalid(flaws.into_iter().map(violation).collect()).into()
 }
 
-/// What is to be held for a new order: its groups, their lines in the order of the request.
+/// What is to be held for a new order: its lines in the order of the request, and its groups.
 fn wanted(draft: &Draft, groups: &[Group]) -> Wanted {
-    let group = |group: &Group| {
-        let pieces: BTreeMap<_, _> = group.lines.iter().copied().collect();
-        let line = |line: &DraftLine| Some((line.no, line.sku.clone(), *pieces.get(&line.no)?));
-        let lines = draft.lines.iter().filter_map(line).collect();
-        WantedGroup::of(group, lines)
-    };
-    Wanted(groups.iter().map(group).collect())
+    let line = |line: &DraftLine| (line.no, line.sku.clone(), line.amounts.quantity);
+    let group = |group: &Group| WantedGroup { group: group.clone(), lines: group.lines.clone() };
+    Wanted { cart: draft.lines.iter().map(line).collect(), groups: groups.iter().map(group).collect() }
 }
 
 /// A token must be nobody's yet, be live, and hold what the order is for, line by line and group by group. Answers the
@@ -303,7 +294,7 @@ fn fits(
     if !hold::is_live(held, now) {
         return Err(hold::ended(token, held.state()));
     }
-    let group = hold::group_of(held)?;
+    let groups = hold::groups_of(held)?;
     let mut lines: Vec<_> =
         held.lines.iter().map(|line| (line.line, line.sku.as_str(), line.quantity)).collect();
     lines.sort_unstable();
@@ -313,20 +304,28 @@ fn fits(
     if wanted != lines {
         return Err(Error::field("promise_token", "holds different lines from the order"));
     }
-    match command.groups.as_slice() {
-        [] => Ok(vec![group]),
-        [asked] if asked.method != group.method => {
-            Err(Error::field("groups[0].method", "is not the promise's"))
-        }
-        [asked] if asked.node.is_some() && asked.node != group.node => {
-            Err(Error::field("groups[0].node_id", "is not the promise's"))
-        }
-        [asked] => Ok(vec![asked.clone()]),
-        [..] => Err(Error::field("groups", "must be those of the promise, or none")),
+    if command.groups.is_empty() {
+        return Ok(groups);
     }
+    if command.groups.len() != groups.len() {
+        return Err(Error::field("groups", "must be those of the promise, or none"));
+    }
+    for (i, (asked, held)) in command.groups.iter().zip(&groups).enumerate() {
+        let other = |name: &str| Err(Error::field(format!("groups[{i}].{name}"), "is not the promise's"));
+        if asked.method != held.method {
+            return other("method");
+        }
+        if asked.node.is_some() && asked.node != held.node {
+            return other("node_id");
+        }
+        if asked.lines != held.lines {
+            return other("lines");
+        }
+    }
+    Ok(command.groups.clone())
 }
 
-/// Fields that the hold was refused for: they have the same names in `PlaceOrder`.
+/// Fields that the hold was refused for: lines and groups have the same places there as in `PlaceOrder`.
 fn as_fields(error: Error) -> Error {
     let Error::Peer(answer) = error else { return error };
     let named = server::status::violations(&answer);

@@ -47,6 +47,7 @@ CREATE TABLE promise_legs (
     node_id        TEXT   COLLATE "C" NOT NULL,
     ready_at       BIGINT NOT NULL,
     keep_until     BIGINT NOT NULL,
+    is_given_up    BOOLEAN NOT NULL, -- by its order, before a node had it
     body           BYTEA  NOT NULL, -- an encoded PromiseLeg: option and lines
     decision       BYTEA  NOT NULL, -- an encoded SourcingDecision
     UNIQUE (token, leg_no)

@@ -24,7 +24,7 @@ CREATE TABLE fulfillment_orders (
     -- never changes: a page ends before it reads too many lines
     line_count       BIGINT  NOT NULL CHECK (line_count >= 1)
 );
-CREATE UNIQUE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
+CREATE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
 CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
 CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);

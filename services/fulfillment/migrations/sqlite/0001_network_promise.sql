@@ -47,6 +47,7 @@ CREATE TABLE promise_legs (
     node_id        TEXT   NOT NULL,
     ready_at       INTEGER NOT NULL,
     keep_until     INTEGER NOT NULL,
+    is_given_up    INTEGER NOT NULL, -- by its order, before a node had it
     body           BLOB  NOT NULL, -- an encoded PromiseLeg: option and lines
     decision       BLOB  NOT NULL, -- an encoded SourcingDecision
     UNIQUE (token, leg_no)

@@ -162,7 +162,7 @@ impl Fulfillment {
             let rule = able.node.rule(able.method.rules().activity);
             let most = rule.map_or(i64::MAX, |rule| i64::from(rule.max_orders()));
             limits.extend(places.iter().map(|place| (place.slot.clone(), most)));
-            let id = FulfillmentId::new(if stored.is_empty() { token.uuid() } else { self.clock.new_id() });
+            let id = FulfillmentId::new(self.clock.new_id());
             stored.push(Leg {
                 id,
                 group: group.number,
@@ -170,6 +170,7 @@ impl Fulfillment {
                 node: able.node.id.clone(),
                 ready: able.offer.ready,
                 keep_until: able.offer.keep_until,
+                is_given_up: false,
                 body: pb::PromiseLeg {
                     option: Some(wire::option(
                         able.method,

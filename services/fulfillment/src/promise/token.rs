@@ -48,9 +48,25 @@ async fn give_back_places(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes)
     Ok(())
 }
 
-/// The names of a promise's reservations at inventory: one for each leg, with its uuid.
+/// The capacity of one leg of a promise that is locked goes back.
+pub(crate) async fn give_back_leg(
+    tx: &mut Tx,
+    stored: &mut Stored,
+    leg: FulfillmentId,
+    slots: &mut Changes,
+) -> Result<(), Error> {
+    let places = stored.legs.iter_mut().filter(|of| of.id == leg).flat_map(|of| &mut of.places);
+    for place in places.filter(|place| place.is_held) {
+        slots.free(place);
+        place.is_held = false;
+    }
+    set_held(tx, &[leg], false).await
+}
+
+/// The names of a promise's reservations at inventory: one for each leg that was not given up, with its uuid.
 pub(crate) fn reservation_ids(stored: &Stored) -> Vec<String> {
-    stored.legs.iter().map(|leg| ReservationId::new(leg.id.uuid()).to_string()).collect()
+    let legs = stored.legs.iter().filter(|leg| !leg.is_given_up);
+    legs.map(|leg| ReservationId::new(leg.id.uuid()).to_string()).collect()
 }
 
 /// Has inventory let go of the stock of promises that ended, after this transaction.

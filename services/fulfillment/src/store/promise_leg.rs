@@ -29,6 +29,8 @@ pub(crate) struct Leg {
     pub(crate) ready: Timestamp,
     /// Until when they are kept.
     pub(crate) keep_until: Timestamp,
+    /// Its order gave it up before a node had it.
+    pub(crate) is_given_up: bool,
     /// What was offered, and for how many pieces of each line.
     pub(crate) body: pb::PromiseLeg,
     /// How the node was chosen.
@@ -101,6 +103,7 @@ fn read(row: &Row, places: &mut HashMap<Uuid, Vec<HeldPlace>>) -> Result<Leg, Er
         node: NodeId::new(row.get::<String>("node_id")?).map_err(|_| corrupt("an odd node"))?,
         ready: from_micros(row.get("ready_at")?),
         keep_until: from_micros(row.get("keep_until")?),
+        is_given_up: row.get("is_given_up")?,
         body: pb::PromiseLeg::decode(body.as_slice()).map_err(|_| corrupt("unreadable lines"))?,
         decision: pb::SourcingDecision::decode(decision.as_slice())
             .map_err(|_| corrupt("an unreadable decision"))?,
@@ -144,7 +147,8 @@ pub(super) fn insert<'a>(promises: impl Iterator<Item = (PromiseToken, &'a [Leg]
         [
             fulfillment_id: Uuid, token: Uuid, leg_no: BigInt, group_no: BigInt, method: Text, node_id: Text,
             ready_at: BigInt, keep_until: BigInt, body: Bytes, decision: Bytes
-        ]
+        ],
+        and "is_given_up" = "FALSE"
     );
     let legs = Part::new(text, columns, legs);
     let (text, columns) = insert_rows!(
@@ -192,4 +196,29 @@ pub(crate) async fn token_of(tx: &mut Tx, leg: FulfillmentId) -> Result<Option<P
         .fetch_optional("SELECT token FROM promise_legs WHERE fulfillment_id = $1", params![leg.uuid()])
         .await?;
     row.map(|row| Ok(PromiseToken::new(row.get("token")?))).transpose()
+}
+
+/// The tokens of legs, by leg.
+pub(crate) async fn tokens_of(
+    tx: &mut Tx,
+    legs: &[FulfillmentId],
+) -> Result<HashMap<FulfillmentId, PromiseToken>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT l.fulfillment_id, l.token FROM promise_legs l JOIN {rows} ON l.fulfillment_id = r.fulfillment_id",
+            &[("fulfillment_id", Type::Uuid)],
+            legs.iter().map(|leg| params![leg.uuid()]).collect(),
+        )
+        .await?;
+    let pair = |row: &Row| {
+        Ok((FulfillmentId::new(row.get("fulfillment_id")?), PromiseToken::new(row.get("token")?)))
+    };
+    rows.iter().map(pair).collect()
+}
+
+/// Notes that its order gave a leg up; its promise must be locked.
+pub(crate) async fn give_up(tx: &mut Tx, leg: FulfillmentId) -> Result<(), Error> {
+    tx.execute("UPDATE promise_legs SET is_given_up = TRUE WHERE fulfillment_id = $1", params![leg.uuid()])
+        .await?;
+    Ok(())
 }

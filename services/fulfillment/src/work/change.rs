@@ -120,7 +120,7 @@ impl Fulfillment {
         if order.state().is_over() && !before.state().is_over() {
             code::void(tx, order.id, change.now).await?;
             if !order.has_begun() {
-                self.free_capacity(tx, order.token, slots).await?;
+                self.free_capacity(tx, order.token, order.id, slots).await?;
             }
         }
         if !change.note.is_empty() {
@@ -153,7 +153,7 @@ impl Fulfillment {
         for change in changes {
             let order = &change.stored.order;
             if order.state().is_over() {
-                self.free_capacity(tx, order.token, slots).await?;
+                self.free_capacity(tx, order.token, order.id, slots).await?;
             }
             change.tell();
         }

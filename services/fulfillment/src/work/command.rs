@@ -109,7 +109,7 @@ impl Released {
     pub(crate) fn without_promise(self) -> Self {
         let id = self.id.without_claim(self.order);
         let token = PromiseToken::new(id::derived("promise.none", &format!("{}|{}", self.token, self.order)));
-        Self { id, token, decision: DecisionId::new(token.uuid()), is_another_orders: true, ..self }
+        Self { id, token, decision: DecisionId::new(id.uuid()), is_another_orders: true, ..self }
     }
 }
 

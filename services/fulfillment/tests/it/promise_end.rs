@@ -7,7 +7,7 @@ use test_world::{at, by, reason, stamp, v7};
 use tonic::Code;
 
 use crate::react::{batch, deliver, of_order, of_orders, placed, shop};
-use crate::support::{World, hold};
+use crate::support::{World, hold, reservations};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -110,8 +110,7 @@ async fn the_stock_of_an_order_is_held_until_inventory_hears_of_it() {
         let longer = extend("2026-01-12T10:40:00Z");
         let same = world.promises().extend_promise(by(ORDERS, longer)).await.unwrap().into_inner();
         assert_eq!(same.promise.unwrap().state(), pb::PromiseState::Confirmed);
-        let token: PromiseToken = promise.promise_token.parse().unwrap();
-        let reservation = domain::id::ReservationId::new(token.uuid()).to_string();
+        let [reservation] = reservations(&promise).try_into().unwrap();
         let until = at("2026-01-12T10:41:00Z").as_second();
         assert_eq!(world.inventory.expires(&reservation), Some(until));
         let no = world.promises().extend_promise(by(SHOPPER, extend("2026-01-12T11:01:00Z"))).await;
@@ -241,7 +240,7 @@ async fn a_confirmed_promise_belongs_to_its_order_and_does_not_end() {
         assert_eq!(confirmed.promise.as_ref().unwrap().state(), pb::PromiseState::Confirmed);
         let again = client.confirm_promise(by(ORDERS, request)).await.unwrap().into_inner();
         assert_eq!(confirmed, again);
-        let reservation = promise.promise_token.replace("prm_", "rsv_");
+        let [reservation] = reservations(&promise).try_into().unwrap();
         let until = at("2026-01-12T10:26:00Z").as_second();
         assert_eq!(world.inventory.expires(&reservation), Some(until), "its stock waits for the order");
         let no = client.confirm_promise(by(ORDERS, confirm(&promise, other))).await.unwrap_err();

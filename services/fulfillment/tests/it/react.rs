@@ -33,9 +33,11 @@ async fn state(world: &World, promise: &pb::Promise) -> pb::PromiseState {
     answer.into_inner().promise.unwrap().state()
 }
 
-/// The leg of a promise.
+/// The leg of a promise; of one that nobody held, some leg.
 pub(crate) fn leg(promise: &pb::Promise) -> String {
-    promise.promise_token.replace("prm_", "ful_")
+    assert!(promise.legs.len() <= 1);
+    let unknown = || promise.promise_token.replace("prm_", "ful_");
+    promise.legs.first().map_or_else(unknown, |leg| leg.fulfillment_id.clone())
 }
 
 fn work(promise: &pb::Promise) -> orders::WorkRequest {
@@ -217,7 +219,7 @@ async fn a_promise_serves_one_order_only() {
         deliver(&world, other, cancelling(&promise, 1)).await;
         // Inventory refuses the other order; that must not touch the first one's work.
         let reservation = stock::Reservation {
-            reservation_id: promise.promise_token.replace("prm_", "rsv_"),
+            reservation_id: leg(&promise).replace("ful_", "rsv_"),
             ..Default::default()
         };
         let refused = stock::ReservationRefused {

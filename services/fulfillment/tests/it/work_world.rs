@@ -140,11 +140,10 @@ impl Shop {
     /// An order that is not released yet.
     #[expect(clippy::unused_self, reason = "reads as who plans")]
     pub(crate) fn plan(&self, node: &str, quantities: &[i64]) -> Work {
-        let token = PromiseToken::new(v7());
         Work {
             order: OrderId::new(v7()).to_string(),
-            token,
-            id: FulfillmentId::new(token.uuid()).to_string(),
+            token: PromiseToken::new(v7()),
+            id: FulfillmentId::new(v7()).to_string(),
             node: node.to_owned(),
             quantities: quantities.to_vec(),
         }
@@ -242,7 +241,8 @@ impl Shop {
 
     /// Inventory says that it has lost the claim.
     pub(crate) async fn claim_lost(&self, work: &Work) {
-        let reservation = ReservationId::new(work.token.uuid());
+        let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
+        let reservation = ReservationId::new(leg);
         let refused = inventory::ReservationRefused {
             reservation: Some(inventory::Reservation {
                 reservation_id: reservation.to_string(),
@@ -257,7 +257,7 @@ impl Shop {
         };
         let refused =
             test_world::delivered(Topic::Inventory, "reservation", event.encode_to_vec(), self.now());
-        self.batch(&[Delivered { aggregate: work.token.uuid(), ..refused }]).await;
+        self.batch(&[Delivered { aggregate: leg, ..refused }]).await;
     }
 
     /// Events reach the service in one transaction, as the bus brings them: again when others were in the way.

@@ -11,7 +11,7 @@ use pb::ReservationState::{Confirmed, Consumed, Expired, Released};
 use prost::Message as _;
 use test_world::{Appended, reason};
 
-use crate::world::{World, delivered, leg, line, reserve, rsv, token, worlds};
+use crate::world::{World, delivered, leg, line, reserve, rsv, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 
@@ -46,9 +46,8 @@ fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event:
     let held = line.quantity - consumed - released;
     let line = ff::FulfillmentLine { line: 1, held, consumed, released, ..line };
     let fulfillment_order = Some(ff::FulfillmentOrder {
-        fulfillment_id: format!("ful_{}", Uuid::nil()),
+        fulfillment_id: leg(reservation),
         order_id: ORDER.to_owned(),
-        promise_token: token(reservation),
         node_id: "n1".to_owned(),
         lines: vec![line],
         ..Default::default()
@@ -252,9 +251,8 @@ async fn goods_leave_the_stock_when_they_leave_the_node_and_claims_that_do_not_s
             ff::FulfillmentLine { line: 1, quantity: 2, in_custody: 2, consumed: 2, ..Default::default() };
         let event = |line| {
             let fulfillment_order = Some(ff::FulfillmentOrder {
-                fulfillment_id: format!("ful_{}", Uuid::nil()),
+                fulfillment_id: leg(&id),
                 order_id: ORDER.to_owned(),
-                promise_token: token(&id),
                 lines: vec![line],
                 ..Default::default()
             });

@@ -136,11 +136,6 @@ pub(crate) fn leg(reservation: &str) -> String {
     reservation.replace("rsv_", "ful_")
 }
 
-/// The token of the promise that a reservation belongs to.
-pub(crate) fn token(reservation: &str) -> String {
-    reservation.replace("rsv_", "prm_")
-}
-
 impl World {
     pub(crate) fn on(ground: Ground) -> Self {
         let running = Service::start(ground.db.db(), &ground.clock, &Config::default());
@@ -248,9 +243,8 @@ impl World {
             ..Default::default()
         };
         let fulfillment_order = Some(fulfillment::FulfillmentOrder {
-            fulfillment_id: format!("ful_{}", Uuid::nil()),
+            fulfillment_id: leg(id),
             order_id: format!("ord_{}", Uuid::nil()),
-            promise_token: token(id),
             lines: lines.iter().map(line).collect(),
             ..Default::default()
         });

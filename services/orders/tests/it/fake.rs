@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
-use contract::r#type::v1::{StoredEvent, Window};
+use contract::r#type::v1::{LineQuantity, StoredEvent, Window};
 use domain::id::{FulfillmentId, PromiseToken, Uuid};
 use domain::time::{after_ms, from_parts};
 use server::{Reason, Violation};
@@ -141,6 +141,10 @@ fn refused(code: Code, reason: &'static str) -> Status {
     server::status(reason, "fulfillment.entrepot", text, [])
 }
 
+fn pieces(line: &pb::CartLine) -> LineQuantity {
+    LineQuantity { line: line.line, quantity: line.quantity }
+}
+
 impl Books {
     fn promise(&mut self, token: &str) -> Result<&mut pb::Promise, Status> {
         let token: PromiseToken = token.parse().unwrap();
@@ -171,8 +175,9 @@ impl Books {
             start_time: Some(stamp(after_ms(now, 3_600_000))),
             end_time: Some(stamp(after_ms(now, 7_200_000))),
         };
+        let whole: Vec<LineQuantity> = request.lines.iter().map(pieces).collect();
         let leg = |group: &pb::CartGroup| pb::PromiseLeg {
-            fulfillment_id: FulfillmentId::new(token).to_string(),
+            fulfillment_id: FulfillmentId::new(v7()).to_string(),
             group: group.group,
             option: Some(pb::PromiseOption {
                 method: group.method,
@@ -181,7 +186,7 @@ impl Books {
                 window: Some(window),
                 distance_m: 0,
             }),
-            lines: group.lines.clone(),
+            lines: if group.lines.is_empty() { whole.clone() } else { group.lines.clone() },
             places: Vec::new(),
         };
         let promise = pb::Promise {

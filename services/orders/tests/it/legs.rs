@@ -89,16 +89,31 @@ async fn a_group_comes_back_as_it_was_asked_and_its_node_learns_what_it_needs() 
 }
 
 #[tokio::test]
-async fn several_groups_are_refused_until_orders_holds_them_together() {
-    let world = worlds().await.remove(0);
-    let mut wanted = request("1", vec![line("a", 3, 100)], TenderState::Due);
-    let part = |quantity| pb::NewGroup {
-        lines: vec![LineQuantity { line: 1, quantity }],
-        ..group(Method::Pickup.into(), "store-1")
-    };
-    wanted.groups = vec![part(1), part(2)];
-    assert_eq!(fields(&world.try_place(wanted.clone()).await.unwrap_err()), ["groups"]);
-    assert_eq!(world.fake.made(), 0);
+async fn groups_are_held_together_and_each_has_a_leg_of_its_own() {
+    for world in worlds().await {
+        let part = |node, quantities: &[(u32, i64)]| pb::NewGroup {
+            lines: quantities
+                .iter()
+                .map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity })
+                .collect(),
+            ..group(Method::Pickup.into(), node)
+        };
+        let mut wanted = request("1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Captured);
+        wanted.groups = vec![part("store-1", &[(1, 1)]), part("store-2", &[(1, 2), (2, 2)])];
+        let order = world.try_place(wanted).await.unwrap();
+        assert_eq!((world.get(&order).await, world.fake.made()), (order.clone(), 1));
+        let legs: Vec<_> = order.groups.iter().map(|group| (group.group, group.legs.as_slice())).collect();
+        let [(1, [first]), (2, [second])] = legs.as_slice() else { panic!("{legs:?}") };
+        assert_eq!((first.node_id.as_str(), second.node_id.as_str()), ("store-1", "store-2"));
+        assert_ne!(first.fulfillment_id, second.fulfillment_id);
+        assert_eq!(first.promise_token, second.promise_token);
+        let pieces = |leg: &pb::Leg| leg.lines.iter().map(|l| (l.line, l.quantity)).collect::<Vec<_>>();
+        assert_eq!((pieces(first), pieces(second)), (vec![(1, 1)], vec![(1, 2), (2, 2)]));
+        let events = world.events(&order).await;
+        let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
+        let work: Vec<_> = placed.work.iter().map(|work| (work.group, &work.fulfillment_id)).collect();
+        assert_eq!(work, [(1, &first.fulfillment_id), (2, &second.fulfillment_id)]);
+    }
 }
 
 /// The bytes of each event of an order.

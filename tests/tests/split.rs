@@ -1,0 +1,68 @@
+//! One order, many pieces of work: groups at several stores, each in its own hands.
+
+use contract::fulfillment::v1 as ful;
+use contract::orders::v1 as ord;
+use contract::r#type::v1::LineQuantity;
+use entrepot::clients::minor;
+use flows::people::{group_at, legs, order_at};
+use flows::stage::Stage;
+use flows::world::{NODE, fresh};
+
+/// The second store.
+const OTHER: &str = "sha-02";
+
+everywhere! {
+    (embedded, kafka, three_processes)
+    what_one_store_rejects_leaves_the_other_stores_part_as_it_was,
+}
+
+fn part(node: &str, quantities: &[(u32, i64)]) -> ord::NewGroup {
+    let piece = |(line, quantity): &(u32, i64)| LineQuantity { line: *line, quantity: *quantity };
+    ord::NewGroup { lines: quantities.iter().map(piece).collect(), ..group_at(node) }
+}
+
+async fn what_one_store_rejects_leaves_the_other_stores_part_as_it_was(stage: Stage) {
+    let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
+    ops.put_node(OTHER).await;
+    ops.stock(NODE, &[("TEA", 10)]).await;
+    ops.stock(OTHER, &[("TEA", 10), ("CUP", 5)]).await;
+    let mut request = order_at(NODE, &[("TEA", 3, 250), ("CUP", 1, 1_200)]);
+    request.groups = vec![part(NODE, &[(1, 1)]), part(OTHER, &[(1, 2), (2, 1)])];
+    let order = web.place(request).await;
+    let is_offered = |order: &ord::Order| legs(order).iter().all(|leg| leg.work_version > 0);
+    let order = web.order_when(&order.order_id, is_offered).await;
+    let ids: Vec<String> = legs(&order).iter().map(|leg| leg.fulfillment_id.clone()).collect();
+    let nodes: Vec<&str> = legs(&order).iter().map(|leg| leg.node_id.as_str()).collect();
+    assert_eq!(nodes, [NODE, OTHER]);
+
+    let reject = ful::RejectWorkRequest {
+        request_id: fresh(),
+        fulfillment_id: ids[1].clone(),
+        reason: i32::from(ful::RejectReason::TooBusy),
+        note: String::new(),
+    };
+    let mut other = stage.clients("store/sha-02").clients.work;
+    other.reject_work(reject).await.expect("rejected");
+    let is_rejected = |order: &ord::Order| {
+        order.lines.iter().map(|line| line.buckets.unwrap_or_default().cancelled).eq([2, 1])
+    };
+    let order = web.order_when(&order.order_id, is_rejected).await;
+    assert_eq!(minor(order.refund_requested.as_ref()), 2 * 250 + 1_200);
+    let untouched = legs(&order)[0].lines[0].buckets.unwrap_or_default();
+    assert_eq!((untouched.reserved, untouched.cancelled), (1, 0));
+    let tea = ops.position(NODE, "TEA").await;
+    assert_eq!((tea.on_hand, tea.reserved), (10, 1));
+
+    let store = stage.clients("store/sha-01");
+    let key = Some(ful::get_fulfillment_order_request::Key::FulfillmentId(ids[0].clone()));
+    let request = ful::GetFulfillmentOrderRequest { key };
+    let work = store.clients.work.clone().get_fulfillment_order(request).await.expect("there").into_inner();
+    store.prepare(&work.fulfillment_order.unwrap_or_default()).await;
+    let is_ready = |order: &ord::Order| order.lines[0].buckets.unwrap_or_default().ready == 1;
+    web.order_when(&order.order_id, is_ready).await;
+    stage.settle().await;
+    let (tea, cup) = (ops.position(OTHER, "TEA").await, ops.position(OTHER, "CUP").await);
+    assert_eq!((tea.reserved, cup.reserved), (0, 0));
+    ops.audit().await;
+    stage.stop().await;
+}
