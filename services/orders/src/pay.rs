@@ -107,8 +107,9 @@ impl Orders {
             TenderState::Due | TenderState::Authorized | TenderState::Captured => None,
         };
         let actor = caller.actor();
-        let note =
-            said.map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
+        let note = said
+            .filter(|_| !changed.events.is_empty())
+            .map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
         let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
         self.record(&mut tx, before, changed, note.into_iter().collect(), actor, now).await?;
         call.finish(tx, &reply).await?;

@@ -1,7 +1,7 @@
 //! Payment: results of tenders, and what time does to an order that is not paid.
 
 use super::group::Parts;
-use super::{Block, Changed, Event, Leg, Order, Policy, Refusal, Status, TenderState, Terms};
+use super::{Block, Changed, Event, Leg, Order, Policy, Refusal, Status, Tender, TenderState, Terms};
 use crate::id::{FulfillmentId, PromiseToken};
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -48,6 +48,9 @@ impl Order {
     /// Records what a provider reported. Money that completes the payment releases the order; money that comes when
     /// the order is over goes back.
     pub fn pay(mut self, payment: &Payment, hold: Hold, now: Timestamp) -> Result<Changed, Refusal> {
+        if self.has_heard(payment) {
+            return Ok(Changed { order: self, events: Vec::new() });
+        }
         let had = self.record(payment)?;
         if !payment.state.counts() {
             return Ok(self.changed(vec![Event::Progressed { lines: Vec::new() }], now));
@@ -68,6 +71,17 @@ impl Order {
             events.extend(self.refund("OVERPAID", Vec::new(), now));
         }
         Ok(self.changed(events, now))
+    }
+
+    /// The provider said exactly this before: it calls again when it did not get our answer.
+    fn has_heard(&self, payment: &Payment) -> bool {
+        let is_it = |tender: &Tender| {
+            tender.id == payment.tender
+                && tender.state == payment.state
+                && tender.amount_minor == payment.amount_minor
+                && tender.provider_ref == payment.provider_ref
+        };
+        !payment.provider_ref.is_empty() && self.ledger.tenders.iter().any(is_it)
     }
 
     /// Writes the report into the ledger. Answers whether the tender's money was there already.

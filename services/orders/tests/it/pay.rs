@@ -214,3 +214,17 @@ async fn money_that_meets_the_expiry_is_never_kept_for_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_provider_that_says_the_same_again_is_answered_and_changes_nothing() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        for state in [TenderState::Failed, TenderState::Authorized, TenderState::Captured] {
+            let first = world.try_pay(&order, state).await.unwrap();
+            let (steps, events) = (world.steps(&order).await, world.happened(&order).await);
+            assert_eq!(world.try_pay(&order, state).await.unwrap(), first, "{state:?}");
+            assert_eq!(world.get(&order).await, first);
+            assert_eq!((world.steps(&order).await, world.happened(&order).await), (steps, events));
+        }
+    }
+}
