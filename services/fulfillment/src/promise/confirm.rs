@@ -7,7 +7,7 @@ use contract::fulfillment::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
 use jiff::{SignedDuration, Timestamp};
 
-use super::token::{locked, refuse_and_release, save};
+use super::token::{locked, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
@@ -47,7 +47,12 @@ impl Fulfillment {
             let mut stored = locked(&mut tx, token).await?;
             stored.state = match stored.state.confirm(order, now) {
                 Ok(confirmed) => confirmed,
-                Err(refusal) => return refuse_and_release(tx, &stored, now, refusal).await,
+                Err(refusal) => {
+                    // With it goes the claim of the request id: a refusal is not kept.
+                    drop(tx);
+                    self.release_refused(token).await?;
+                    return Err(refusal.into());
+                }
             };
             save(&mut tx, &mut stored).await?;
             store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;

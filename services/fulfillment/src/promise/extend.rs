@@ -7,7 +7,7 @@ use domain::promise::token::{Refusal, State};
 use jiff::Timestamp;
 use tonic::Code;
 
-use super::token::{locked, refuse_and_release, reservation_ids, save};
+use super::token::{locked, reservation_ids, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::rights::must_hold;
@@ -42,7 +42,11 @@ impl Fulfillment {
             must_hold(call, &stored)?;
             let extended = match self.extended(&stored, call, until) {
                 Ok(extended) => extended,
-                Err(refusal) => return refuse_and_release(tx, &stored, self.clock.business(), refusal).await,
+                Err(refusal) => {
+                    drop(tx);
+                    self.release_refused(token).await?;
+                    return Err(refusal.into());
+                }
             };
             if take(call, &mut stored) || extended != stored.state {
                 stored.state = extended;

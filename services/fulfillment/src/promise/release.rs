@@ -8,7 +8,6 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::rights::must_hold;
 use crate::store::capacity::Changes;
-use crate::tasks::Kind;
 use crate::wire::promise as wire;
 use service::{Call, Turn};
 
@@ -39,10 +38,7 @@ impl Fulfillment {
             Ok(reply)
         })
         .await?;
-        // The call is on record; trying it at once only makes the stock free sooner.
-        if let Err(error) = self.run_task(Kind::ReleaseReservation, token.uuid()).await {
-            tracing::warn!(%error, promise_token = %token, "releasing the stock of a promise failed; retrying later");
-        }
+        self.release_stock_now(token).await;
         Ok(reply)
     }
 }

@@ -2,12 +2,13 @@
 
 use db::Tx;
 use domain::id::{FulfillmentId, PromiseToken, ReservationId};
-use domain::promise::token::Refusal;
+use domain::promise::token::State;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use service::Fault;
 
+use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
@@ -75,17 +76,41 @@ pub(crate) async fn release_stock(tx: &mut Tx, tokens: &[PromiseToken], now: Tim
     task::add(tx, Kind::ReleaseReservation.name(), &subjects, now).await
 }
 
-/// Refuses a call for which the stock was held for longer already. If the promise ended meanwhile, nobody else would free
-/// its stock before the new time.
-pub(crate) async fn refuse_and_release<T>(
-    mut tx: Tx,
-    stored: &Stored,
-    now: Timestamp,
-    refusal: Refusal,
-) -> Result<T, Error> {
-    if !stored.state.holds() {
-        release_stock(&mut tx, &[stored.token], now).await?;
+impl Fulfillment {
+    /// A call was refused for which the stock was held for longer already. A promise whose time is over ends now, and its
+    /// stock goes back: nobody else would free it before the new time. Where an order may be on its way, the stock keeps
+    /// its margin.
+    pub(crate) async fn release_refused(&self, token: PromiseToken) -> Result<(), Error> {
+        let now = self.clock.business();
+        let mut tx = self.db.begin().await?;
+        let mut stored = locked(&mut tx, token).await?;
+        if let Ok(expired) = stored.state.expire(now) {
+            stored.state = expired;
+            let mut slots = Changes::default();
+            give_back(&mut tx, &mut stored, &mut slots).await?;
+            slots.write(&mut tx, now).await?;
+            metrics::counter!("entrepot_promises_expired_total").increment(1);
+        }
+        if stored.state.holds() {
+            return Ok(());
+        }
+        let due = if stored.state == State::Expired && stored.is_relied_on() {
+            stored.expires.checked_add(self.config.stock_margin()).unwrap_or(Timestamp::MAX).max(now)
+        } else {
+            now
+        };
+        release_stock(&mut tx, &[token], due).await?;
         tx.commit().await?;
+        if due == now {
+            self.release_stock_now(token).await;
+        }
+        Ok(())
     }
-    Err(refusal.into())
+
+    /// Makes a call to release stock that is on record at once, which only makes the stock free sooner.
+    pub(crate) async fn release_stock_now(&self, token: PromiseToken) {
+        if let Err(error) = self.run_task(Kind::ReleaseReservation, token.uuid()).await {
+            tracing::warn!(%error, promise_token = %token, "releasing the stock of a promise failed; retrying later");
+        }
+    }
 }

@@ -59,6 +59,11 @@ impl Stored {
         holding.map(|leg| leg.id)
     }
 
+    /// A service holds it: an order may be on its way with it.
+    pub(crate) fn is_relied_on(&self) -> bool {
+        self.taken_by.is_some() || self.owner.starts_with("service/")
+    }
+
     /// The order that it belongs to.
     pub(crate) fn order(&self) -> Option<OrderId> {
         match self.state {

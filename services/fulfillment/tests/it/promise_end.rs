@@ -350,6 +350,63 @@ async fn a_promise_that_can_not_be_read_does_not_stop_the_clocks_of_the_stores()
     }
 }
 
+/// The end of a promise comes while its stock is being held for longer, and no timer has run: the call is refused.
+async fn refused_at_its_end<T: Send + 'static>(
+    world: &World,
+    call: impl Future<Output = Result<T, tonic::Status>> + Send + 'static,
+) {
+    let pause = world.inventory.pause_answer("ExtendReservation");
+    let asked = tokio::spawn(async move { call.await.map(drop) });
+    pause.reached().await;
+    world.pass(SignedDuration::from_mins(15));
+    pause.go_on();
+    let no = asked.await.unwrap().unwrap_err();
+    assert_eq!(reason(&no), "PROMISE_EXPIRED");
+}
+
+fn longer(promise: &pb::Promise, until: &str) -> pb::ExtendPromiseRequest {
+    pb::ExtendPromiseRequest {
+        request_id: v7().to_string(),
+        promise_token: promise.promise_token.clone(),
+        expire_time: Some(stamp(at(until))),
+    }
+}
+
+#[tokio::test]
+async fn a_promise_that_is_refused_at_its_end_holds_nothing_from_then_on() {
+    for world in shop().await {
+        for is_confirmed in [false, true] {
+            let promise = held(&world).await;
+            let mut client = world.promises();
+            if is_confirmed {
+                let request = by(ORDERS, confirm(&promise, OrderId::new(v7())));
+                refused_at_its_end(&world, async move { client.confirm_promise(request).await }).await;
+            } else {
+                let request = by(ORDERS, longer(&promise, "2026-01-12T10:35:00Z"));
+                refused_at_its_end(&world, async move { client.extend_promise(request).await }).await;
+            }
+            assert_eq!((world.inventory.held(), world.taken().await, world.count(TASKS).await), (0, 0, 0));
+            assert_eq!(state(&world, &promise).await, pb::PromiseState::Expired);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_stock_of_an_order_on_its_way_outlives_a_refusal_by_the_margin() {
+    for world in shop().await {
+        let promise = held(&world).await;
+        let mut client = world.promises();
+        client.extend_promise(by(ORDERS, longer(&promise, "2026-01-12T10:10:00Z"))).await.unwrap();
+        let again = by(ORDERS, longer(&promise, "2026-01-12T10:35:00Z"));
+        refused_at_its_end(&world, async move { client.extend_promise(again).await }).await;
+        world.run_due().await;
+        assert_eq!((world.inventory.held(), world.taken().await), (1, 0));
+        world.pass(SignedDuration::from_mins(1));
+        world.run_due().await;
+        assert_eq!(world.inventory.held(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_promise_that_ends_while_its_stock_is_held_for_longer_leaves_no_stock_behind() {
     for world in shop().await {
