@@ -149,7 +149,7 @@ def place_and_collect(orders, fulfillment):
     fulfillment.call(f"{WORK}/PickLines", STORE, {"request_id": request_id(), "lines": picked, **step})
     fulfillment.call(f"{WORK}/MarkReady", STORE, {"request_id": request_id(), **step})
     issued = fulfillment.call(
-        f"{WORK}/IssuePickupCode", CHANNEL, {"request_id": request_id(), "order_id": order["order_id"]}
+        f"{WORK}/IssuePickupCode", CHANNEL, {"request_id": request_id(), **step}
     )
     assert len(issued["code"].replace("-", "")) >= 8, "the code is too short"
     handed = fulfillment.call(

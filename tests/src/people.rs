@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use contract::fulfillment::v1 as ful;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::orders::v1 as ord;
 use contract::r#type::v1::{LineQuantity, Method};
 use entrepot::clients::money;
@@ -120,16 +119,17 @@ impl People {
 
     /// The newest fulfillment order of an order, once the store has it.
     pub async fn work_of(&self, order_id: &str) -> ful::FulfillmentOrder {
-        eventually(async || match self.get(Key::OrderId(order_id.to_owned())).await {
-            Err(status) if status.code() == Code::NotFound => Err(status),
-            found => Ok(found.expect("the store gets its order")),
+        eventually(async || {
+            let found = self.of_order(order_id).await.expect("the work of an order is listed");
+            found.into_iter().next().ok_or("no store has the order")
         })
         .await
     }
 
-    /// A new pickup code.
+    /// A new pickup code of the newest work of an order.
     pub async fn code(&self, order_id: &str) -> String {
-        self.issue_code(order_id).await.expect("a code is issued")
+        let work = self.work_of(order_id).await;
+        self.issue_code(&work.fulfillment_id).await.expect("a code is issued")
     }
 
     /// Cancels pieces (line, pieces), none = all that can be.

@@ -330,8 +330,10 @@ async fn work_off(store: &People, web: &People, rng: &mut fastrand::Rng) {
                 }
             }
             ful::FulfillmentState::ReadyForPickup => {
-                let request =
-                    ful::IssuePickupCodeRequest { request_id: fresh(), order_id: work.order_id.clone() };
+                let request = ful::IssuePickupCodeRequest {
+                    request_id: fresh(),
+                    fulfillment_id: work.fulfillment_id.clone(),
+                };
                 let Ok(issued) = web.clients.work.clone().issue_pickup_code(request).await else { continue };
                 drop(store.hand_over(id, &issued.into_inner().code, &[]).await);
             }

@@ -54,8 +54,7 @@ async fn what_one_store_rejects_leaves_the_other_stores_part_as_it_was(stage: St
     assert_eq!((tea.on_hand, tea.reserved), (10, 1));
 
     let store = stage.clients("store/sha-01");
-    let key = Some(ful::get_fulfillment_order_request::Key::FulfillmentId(ids[0].clone()));
-    let request = ful::GetFulfillmentOrderRequest { key };
+    let request = ful::GetFulfillmentOrderRequest { fulfillment_id: ids[0].clone() };
     let work = store.clients.work.clone().get_fulfillment_order(request).await.expect("there").into_inner();
     store.prepare(&work.fulfillment_order.unwrap_or_default()).await;
     let is_ready = |order: &ord::Order| order.lines[0].buckets.unwrap_or_default().ready == 1;

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use contract::fulfillment::v1 as pb;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use tonic::Status;
 use tonic::body::Body;
@@ -93,16 +92,22 @@ where
         Ok(self.client.clone().hand_over(request).await?.into_inner().fulfillment_order.unwrap())
     }
 
-    /// A new pickup code of an order.
-    pub async fn issue_code(&self, order: &str) -> Result<String, Status> {
-        let request = pb::IssuePickupCodeRequest { request_id: fresh(), order_id: order.to_owned() };
+    /// A new pickup code of a fulfillment order.
+    pub async fn issue_code(&self, work: &str) -> Result<String, Status> {
+        let request = pb::IssuePickupCodeRequest { request_id: fresh(), fulfillment_id: work.to_owned() };
         Ok(self.client.clone().issue_pickup_code(request).await?.into_inner().code)
     }
 
     /// The fulfillment order as it is now.
-    pub async fn get(&self, key: Key) -> Answer {
-        let request = pb::GetFulfillmentOrderRequest { key: Some(key) };
+    pub async fn get(&self, work: &str) -> Answer {
+        let request = pb::GetFulfillmentOrderRequest { fulfillment_id: work.to_owned() };
         Ok(self.client.clone().get_fulfillment_order(request).await?.into_inner().fulfillment_order.unwrap())
+    }
+
+    /// All that the store sees of an order, newest first.
+    pub async fn of_order(&self, order: &str) -> Result<Vec<pb::FulfillmentOrder>, Status> {
+        let request = pb::ListFulfillmentOrdersRequest { order_id: order.to_owned(), ..Default::default() };
+        Ok(self.client.clone().list_fulfillment_orders(request).await?.into_inner().fulfillment_orders)
     }
 
     /// A page of the work of a node.

@@ -34,6 +34,7 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.fulfillment.v1.WorkService/WatchWork", STORES),
     Access::to("/entrepot.fulfillment.v1.WorkService/ListWork", STORES),
     Access::to("/entrepot.fulfillment.v1.WorkService/GetFulfillmentOrder", STAFF),
+    Access::to("/entrepot.fulfillment.v1.WorkService/ListFulfillmentOrders", STAFF),
     Access::to("/entrepot.fulfillment.v1.WorkService/AcceptWork", STORES),
     Access::to("/entrepot.fulfillment.v1.WorkService/RejectWork", STORES),
     Access::to("/entrepot.fulfillment.v1.WorkService/StartPicking", STORES),

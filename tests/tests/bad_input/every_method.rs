@@ -190,21 +190,17 @@ async fn a_message_over_the_limit_is_refused_at_every_method() {
 async fn odd_messages_that_protobuf_allows_are_read_as_it_says() {
     let (world, _) = shop().await;
     let port = Port::of(&world);
-    let get = "/entrepot.fulfillment.v1.WorkService/GetFulfillmentOrder";
-    let [work, order] = [b"ful_".to_vec(), super::nobody("ord_").into_bytes()];
+    let get = "/entrepot.fulfillment.v1.PromiseService/GetSourcingDecision";
+    let [decision, leg] = [b"src_".to_vec(), super::nobody("ful_").into_bytes()];
     let unknown = [field(1_000, b"later"), vec![0xf8, 0x3f, 0x07]].concat();
-    let not_found = (Code::NotFound, "FULFILLMENT_NOT_FOUND");
+    let not_found = (Code::NotFound, "DECISION_NOT_FOUND");
     let invalid = (Code::InvalidArgument, "INVALID_REQUEST");
     for (what, message, wanted) in [
-        ("both of a oneof: the last one counts", [field(1, &work), field(2, &order)].concat(), not_found),
-        ("the other way round", [field(2, &order), field(1, &work)].concat(), invalid),
-        ("a field twice: the last one counts", [field(2, &work), field(2, &order)].concat(), not_found),
-        ("fields of a later version", [field(2, &order), unknown].concat(), not_found),
-        (
-            "a number longer than it need be",
-            [vec![0x92, 0x80, 0x00, 0x28], order.clone()].concat(),
-            not_found,
-        ),
+        ("both of a oneof: the last one counts", [field(1, &decision), field(2, &leg)].concat(), not_found),
+        ("the other way round", [field(2, &leg), field(1, &decision)].concat(), invalid),
+        ("a field twice: the last one counts", [field(2, &decision), field(2, &leg)].concat(), not_found),
+        ("fields of a later version", [field(2, &leg), unknown].concat(), not_found),
+        ("a number longer than it need be", [vec![0x92, 0x80, 0x00, 0x28], leg.clone()].concat(), not_found),
     ] {
         let answer = send(&port, get, &message).await;
         assert_eq!(answer.code(), (wanted.0, wanted.1.to_owned()), "{what}: {answer:?}");

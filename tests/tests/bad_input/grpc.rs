@@ -375,6 +375,7 @@ const NOT_FOR: &[(&str, &[&str])] = &[
     ("fulfillment.v1.PromiseService/ConfirmPromise", &["customer", "channel", "store"]),
     ("fulfillment.v1.PromiseService/GetSourcingDecision", &["customer"]),
     ("fulfillment.v1.PromiseService/ListSourcingDecisions", &["customer"]),
+    ("fulfillment.v1.WorkService/ListFulfillmentOrders", &["customer"]),
     ("fulfillment.v1.WorkService/WatchWork", &["customer", "channel", "service"]),
     ("fulfillment.v1.WorkService/AcceptWork", &["customer", "channel", "service"]),
     ("fulfillment.v1.WorkService/PickLines", &["customer", "channel", "service"]),

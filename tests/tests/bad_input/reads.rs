@@ -2,7 +2,6 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key as Work;
 use contract::fulfillment::v1::get_sourcing_decision_request::Key;
 use contract::google::r#type::LatLng;
 use contract::inventory::v1 as inv;
@@ -245,16 +244,19 @@ async fn reads_of_fulfillment_name_the_bad_key() {
 
     let work = async |request| ops.clients.work.clone().get_fulfillment_order(request).await;
     let rows: &[Row<ful::GetFulfillmentOrderRequest>] = &[
-        ("no key", |r| r.key = None, Fields(&["key"])),
-        ("another kind", |r| r.key = Some(Work::FulfillmentId(nobody("ord_"))), Fields(&["fulfillment_id"])),
-        ("an order that is none", |r| r.key = Some(Work::OrderId(nobody("ful_"))), Fields(&["order_id"])),
-        (
-            "nobody",
-            |r| r.key = Some(Work::OrderId(nobody("ord_"))),
-            No(Code::NotFound, "FULFILLMENT_NOT_FOUND"),
-        ),
+        ("no id", |r| r.fulfillment_id.clear(), Fields(&["fulfillment_id"])),
+        ("another kind", |r| r.fulfillment_id = nobody("ord_"), Fields(&["fulfillment_id"])),
+        ("nobody", |r| r.fulfillment_id = nobody("ful_"), No(Code::NotFound, "FULFILLMENT_NOT_FOUND")),
     ];
     refused_only(FULFILLMENT, &ful::GetFulfillmentOrderRequest::default(), rows, &work).await;
+    let of_order = async |request| ops.clients.work.clone().list_fulfillment_orders(request).await;
+    let rows: &[Row<ful::ListFulfillmentOrdersRequest>] = &[
+        ("work for an order", |r| r.order_id = nobody("ful_"), Fields(&["order_id"])),
+        ("size -1", |r| r.page_size = -1, Fields(&["page_size"])),
+        ("a strange token", |r| r.page_token = "00".to_owned(), Fields(&["page_token"])),
+    ];
+    let good = ful::ListFulfillmentOrdersRequest { order_id: nobody("ord_"), ..Default::default() };
+    refused(FULFILLMENT, good, rows, of_order).await;
     nodes_and_work(&ops).await;
     world.stop().await;
 }

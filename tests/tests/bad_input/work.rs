@@ -173,12 +173,12 @@ async fn verbs_on_work_name_the_bad_id() {
         .await;
     }
     let mut web = world.clients("channel/web").clients.work;
-    for (what, request_id, order_id, said) in [
-        ("no request id", "", nobody("ord_"), Fields(&["request_id"])),
-        ("work for an order", REQUEST_ID, nobody("ful_"), Fields(&["order_id"])),
-        ("nobody", REQUEST_ID, nobody("ord_"), No(Code::NotFound, "FULFILLMENT_NOT_FOUND")),
+    for (what, request_id, fulfillment_id, said) in [
+        ("no request id", "", nobody("ful_"), Fields(&["request_id"])),
+        ("an order for work", REQUEST_ID, nobody("ord_"), Fields(&["fulfillment_id"])),
+        ("nobody", REQUEST_ID, nobody("ful_"), No(Code::NotFound, "FULFILLMENT_NOT_FOUND")),
     ] {
-        let request = ful::IssuePickupCodeRequest { request_id: request_id.to_owned(), order_id };
+        let request = ful::IssuePickupCodeRequest { request_id: request_id.to_owned(), fulfillment_id };
         super::is_refused(what, FULFILLMENT, said, web.issue_pickup_code(request).await);
     }
     for (what, node_id, code, said) in [

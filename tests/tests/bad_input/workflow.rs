@@ -1,7 +1,6 @@
 //! Commands at the wrong time, twice, after the end, and by the wrong people.
 
 use contract::fulfillment::v1 as ful;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::money;
@@ -111,7 +110,7 @@ async fn an_order_that_is_over_takes_no_more_commands() {
     let (world, ops) = shop().await;
     let web = world.clients("channel/web");
     for stage in ["done", "rejected", "cancelled"] {
-        let (order_id, ..) = work_at(&world, stage).await;
+        let (order_id, id, _) = work_at(&world, stage).await;
         let before = Census::of(&ops).await;
         let said = No(Code::FailedPrecondition, "ORDER_OVER");
         is_refused(stage, ORDERS, said, web.cancel(&order_id, &[]).await);
@@ -126,7 +125,7 @@ async fn an_order_that_is_over_takes_no_more_commands() {
         };
         let answer = web.clients.orders.clone().pay_order(pay).await;
         is_refused(stage, ORDERS, No(Code::FailedPrecondition, "TENDER_STATE"), answer);
-        let code = ful::IssuePickupCodeRequest { request_id: fresh(), order_id };
+        let code = ful::IssuePickupCodeRequest { request_id: fresh(), fulfillment_id: id };
         let answer = web.clients.work.clone().issue_pickup_code(code).await;
         is_refused(stage, FULFILLMENT, No(Code::FailedPrecondition, "WRONG_STATE"), answer);
         assert_eq!(Census::of(&ops).await, before, "{stage}");
@@ -151,11 +150,10 @@ async fn to_another_store_the_work_does_not_exist() {
                 act(&other, verb, &id, &code).await,
             );
         }
-        for key in [Key::FulfillmentId(id), Key::OrderId(order_id)] {
-            let request = ful::GetFulfillmentOrderRequest { key: Some(key) };
-            let answer = other.clients.work.clone().get_fulfillment_order(request).await;
-            is_refused(stage, FULFILLMENT, said, answer);
-        }
+        let request = ful::GetFulfillmentOrderRequest { fulfillment_id: id };
+        let answer = other.clients.work.clone().get_fulfillment_order(request).await;
+        is_refused(stage, FULFILLMENT, said, answer);
+        assert!(other.of_order(&order_id).await.expect("listed").is_empty(), "{stage}");
         let find = ful::FindByPickupCodeRequest { node_id: NODE.to_owned(), code: code.clone() };
         let answer = other.clients.work.clone().find_by_pickup_code(find).await;
         is_refused(stage, FULFILLMENT, No(Code::NotFound, "PICKUP_CODE_NOT_FOUND"), answer);

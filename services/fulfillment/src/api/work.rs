@@ -37,9 +37,18 @@ impl WorkService for Fulfillment {
         request: Request<pb::GetFulfillmentOrderRequest>,
     ) -> Result<Response<pb::GetFulfillmentOrderResponse>, Status> {
         let who = Principal::of(&request);
-        let key = wire::get_work(request.get_ref())?;
-        let order = Some(self.get_work(&who, key).await?);
+        let id = wire::get_work(request.get_ref())?;
+        let order = Some(self.get_work(&who, id).await?);
         Ok(Response::new(pb::GetFulfillmentOrderResponse { fulfillment_order: order }))
+    }
+
+    async fn list_fulfillment_orders(
+        &self,
+        request: Request<pb::ListFulfillmentOrdersRequest>,
+    ) -> Result<Response<pb::ListFulfillmentOrdersResponse>, Status> {
+        let who = Principal::of(&request);
+        let command = wire::list_of_order(request.get_ref())?;
+        Ok(Response::new(self.list_of_order(&who, &command).await?))
     }
 
     async fn accept_work(

@@ -203,16 +203,26 @@ pub(crate) async fn fitting_of(tx: &mut Tx, ids: &[Uuid]) -> Result<usize, Error
     Ok(fitting(ids.iter().map(|id| counts.get(id).copied().unwrap_or(0))))
 }
 
-/// The id of the newest fulfillment order of an order.
-pub(crate) async fn newest_of(tx: &mut Tx, order: OrderId) -> Result<Option<FulfillmentId>, Error> {
-    let row = tx
-        .fetch_optional(
-            "SELECT fulfillment_id FROM fulfillment_orders WHERE order_id = $1
-              ORDER BY offered_at DESC, fulfillment_id DESC LIMIT 1",
-            params![order.uuid()],
+/// Where the fulfillment orders of an order are in the list of them, newest first, after a position.
+pub(crate) async fn of_order(
+    tx: &mut Tx,
+    order: OrderId,
+    after: Option<Position>,
+    limit: i64,
+) -> Result<Vec<Position>, Error> {
+    let before = after.map_or((i64::MAX, Uuid::max()), |after| (micros(after.at), after.id));
+    let rows = tx
+        .fetch_all(
+            "SELECT fulfillment_id, offered_at FROM fulfillment_orders
+              WHERE order_id = $1 AND (offered_at, fulfillment_id) < ($2, $3)
+              ORDER BY offered_at DESC, fulfillment_id DESC LIMIT $4",
+            params![order.uuid(), before.0, before.1, limit],
         )
         .await?;
-    row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+    let position = |row: &db::Row| {
+        Ok(Position { at: from_micros(row.get("offered_at")?), id: row.get("fulfillment_id")? })
+    };
+    rows.iter().map(position).collect()
 }
 
 /// The work that an order has for one of its legs: the leg's, or that of nothing if the leg was another order's.

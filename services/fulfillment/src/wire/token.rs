@@ -2,7 +2,7 @@
 //! They hold nothing secret. Those of a node's stream are made by `crates/work_feed`.
 
 use domain::fulfillment::State;
-use domain::id::NodeId;
+use domain::id::{NodeId, OrderId};
 use service::token::{open, seal};
 use work_feed::Position;
 
@@ -18,6 +18,16 @@ pub(crate) fn page_token(node: &NodeId, states: &[State], after: &Stored) -> Str
 pub(crate) fn page_context(node: &NodeId, states: &[State]) -> String {
     let states: Vec<&str> = states.iter().map(|state| state.name()).collect();
     format!("list {} {node}", states.join(","))
+}
+
+/// The token from which the list of an order's work goes on after this one.
+pub(crate) fn order_token(order: OrderId, after: Position) -> String {
+    seal(order_context(order), after.to_bytes())
+}
+
+/// What makes the list of an order's work.
+pub(crate) fn order_context(order: OrderId) -> String {
+    format!("of {order}")
 }
 
 /// The position of a token, if it is one of this list.

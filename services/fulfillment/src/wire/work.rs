@@ -4,7 +4,7 @@ use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
 use domain::fulfillment::method::Rules;
 use domain::fulfillment::{Collector, Line, MovedLine, RejectReason, ShortReason, State, Step, Units};
-use domain::id::{FulfillmentId, IdError, NodeId, OrderId, check_text};
+use domain::id::{FulfillmentId, NodeId, OrderId, check_text};
 use domain::name::check_name;
 use prost::Message;
 use server::Principal;
@@ -12,12 +12,12 @@ use server::Principal;
 use service::{Call, Fields};
 use work_feed::{Cursor, Position};
 
-use super::token::{page_context, page_position};
+use super::token::{order_context, page_context, page_position};
 use super::{method_number, timestamp};
 use crate::error::Error;
 use crate::store::work::Stored;
 use crate::work::command::{
-    FindByCode, GetWork, HandOver, IssueCode, ListWork, OnWork, PickLines, Reject, WatchWork,
+    FindByCode, HandOver, IssueCode, ListOfOrder, ListWork, OnWork, PickLines, Reject, WatchWork,
 };
 use crate::work::key::Key;
 
@@ -141,8 +141,8 @@ pub(crate) fn hand_over(
 pub(crate) fn issue_code(request: &pb::IssuePickupCodeRequest) -> Result<IssueCode, Error> {
     let mut fields = Fields::default();
     fields.take("request_id", domain::id::request_id(&request.request_id).map_err(|_| "must be a UUID"));
-    let order: Option<OrderId> = fields.take("order_id", request.order_id.parse());
-    Ok(IssueCode { order: fields.finish(order)? })
+    let id = fields.take("fulfillment_id", request.fulfillment_id.parse());
+    Ok(IssueCode { id: fields.finish(id)? })
 }
 
 pub(crate) fn find_by_code(request: &pb::FindByPickupCodeRequest) -> Result<FindByCode, Error> {
@@ -153,14 +153,25 @@ pub(crate) fn find_by_code(request: &pb::FindByPickupCodeRequest) -> Result<Find
     Ok(FindByCode { node, code })
 }
 
-pub(crate) fn get_work(request: &pb::GetFulfillmentOrderRequest) -> Result<GetWork, Error> {
-    use pb::get_fulfillment_order_request::Key;
-    let bad = |field: &'static str| move |why: IdError| Error::field(field, why.to_string());
-    match &request.key {
-        Some(Key::FulfillmentId(id)) => Ok(GetWork::Of(id.parse().map_err(bad("fulfillment_id"))?)),
-        Some(Key::OrderId(id)) => Ok(GetWork::NewestOf(id.parse().map_err(bad("order_id"))?)),
-        None => Err(Error::field("key", "fulfillment_id or order_id is required")),
-    }
+pub(crate) fn get_work(request: &pb::GetFulfillmentOrderRequest) -> Result<FulfillmentId, Error> {
+    let mut fields = Fields::default();
+    let id = fields.take("fulfillment_id", request.fulfillment_id.parse());
+    Ok(fields.finish(id)?)
+}
+
+pub(crate) fn list_of_order(request: &pb::ListFulfillmentOrdersRequest) -> Result<ListOfOrder, Error> {
+    let mut fields = Fields::default();
+    let order: Option<OrderId> = fields.take("order_id", request.order_id.parse());
+    let size = fields.page_size(request.page_size, 50, 200);
+    let order = fields.finish(order)?;
+    let after = match request.page_token.as_str() {
+        "" => None,
+        token => Some(
+            page_position(&order_context(order), token)
+                .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
+        ),
+    };
+    Ok(ListOfOrder { order, size: usize::try_from(size).unwrap_or(50), after })
 }
 
 pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error> {

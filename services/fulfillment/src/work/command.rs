@@ -42,7 +42,7 @@ pub(crate) struct HandOver {
 
 /// Asks for a new code.
 pub(crate) struct IssueCode {
-    pub(crate) order: OrderId,
+    pub(crate) id: FulfillmentId,
 }
 
 /// Asks what a code opens.
@@ -51,12 +51,12 @@ pub(crate) struct FindByCode {
     pub(crate) code: Code,
 }
 
-/// Which fulfillment order.
-pub(crate) enum GetWork {
-    /// This one.
-    Of(FulfillmentId),
-    /// The newest of an order.
-    NewestOf(OrderId),
+/// A page of the fulfillment orders of an order, newest first.
+pub(crate) struct ListOfOrder {
+    pub(crate) order: OrderId,
+    pub(crate) size: usize,
+    /// What the page begins after.
+    pub(crate) after: Option<Position>,
 }
 
 /// A page of a node's work.

@@ -6,11 +6,11 @@ use domain::id::FulfillmentId;
 use server::Principal;
 
 use super::command::IssueCode;
-use crate::store::{code as store, work};
+use crate::store::code as store;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
-    /// Issues a code for what the customer of an order collects; the last one is void. It is returned once and not kept.
+    /// Issues a code for what the customer collects of a fulfillment order; the last one is void. It is returned once and not kept.
     pub(crate) async fn issue_code(
         &self,
         who: &Principal,
@@ -25,9 +25,7 @@ impl Fulfillment {
         let now = self.clock.business();
         let code = self.draw()?;
         let mut tx = self.db.begin().await?;
-        let Some(id) = work::newest_of(&mut tx, command.order).await? else {
-            return Err(Error::FulfillmentNotFound(command.order.to_string()));
-        };
+        let id = command.id;
         let mut change = self.change(&mut tx, id, who.actor(), now).await?;
         change.apply(Order::code_issued)?;
         let node = change.stored.order.node.clone();

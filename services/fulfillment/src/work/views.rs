@@ -1,12 +1,16 @@
 //! Reads of the nodes' work.
 
+use std::collections::HashMap;
+
 use contract::fulfillment::v1 as pb;
+use domain::id::{FulfillmentId, Uuid};
 use server::Principal;
 use service::speaks_for;
 
-use super::command::{GetWork, ListWork};
-use crate::store::work as store;
+use super::command::{ListOfOrder, ListWork};
+use crate::store::work::{self as store, Stored};
 use crate::wire::fitting;
+use crate::wire::token::order_token;
 use crate::wire::work as wire;
 use crate::{Error, Fulfillment};
 
@@ -14,20 +18,36 @@ impl Fulfillment {
     pub(crate) async fn get_work(
         &self,
         who: &Principal,
-        key: GetWork,
+        id: FulfillmentId,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let mut tx = self.db.read().await?;
-        let (id, asked) = match key {
-            GetWork::Of(id) => (Some(id), id.to_string()),
-            GetWork::NewestOf(order) => (store::newest_of(&mut tx, order).await?, order.to_string()),
-        };
-        let stored = match id {
-            Some(id) => store::load(&mut tx, id).await?,
-            None => None,
-        };
+        let stored = store::load(&mut tx, id).await?;
         let visible = stored.filter(|stored| speaks_for(who, &stored.order.node));
-        let stored = visible.ok_or(Error::FulfillmentNotFound(asked))?;
+        let stored = visible.ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
         Ok(wire::fulfillment_order(&stored))
+    }
+
+    /// A page of the fulfillment orders of an order. It may be short: it ends before it reads too many lines, and a store
+    /// sees its own.
+    pub(crate) async fn list_of_order(
+        &self,
+        who: &Principal,
+        list: &ListOfOrder,
+    ) -> Result<pb::ListFulfillmentOrdersResponse, Error> {
+        let limit = i64::try_from(list.size).unwrap_or(i64::MAX);
+        let mut tx = self.db.snapshot().await?;
+        let found = store::of_order(&mut tx, list.order, list.after, limit + 1).await?;
+        let ids: Vec<Uuid> = found.iter().take(list.size).map(|position| position.id).collect();
+        let taken = store::fitting_of(&mut tx, &ids).await?;
+        let loaded = store::many(&mut tx, &ids[..taken]).await?;
+        let mut by_id: HashMap<Uuid, Stored> =
+            loaded.into_iter().map(|stored| (stored.order.id.uuid(), stored)).collect();
+        let stored = ids[..taken].iter().filter_map(|id| by_id.remove(id));
+        let visible = stored.filter(|stored| speaks_for(who, &stored.order.node));
+        let fulfillment_orders = visible.map(|stored| wire::fulfillment_order(&stored)).collect();
+        let next = found[..taken].last().filter(|_| taken < found.len());
+        let next_page_token = next.map_or_else(String::new, |last| order_token(list.order, *last));
+        Ok(pb::ListFulfillmentOrdersResponse { fulfillment_orders, next_page_token })
     }
 
     pub(crate) async fn list_work(

@@ -265,13 +265,11 @@ async fn a_cancel_of_a_leg_without_work_is_answered_and_its_work_ends_when_it_co
 
 /// The newest fulfillment order of an order.
 pub(crate) async fn of_order(world: &World, order: OrderId) -> pb::FulfillmentOrder {
-    let request = pb::GetFulfillmentOrderRequest {
-        key: Some(pb::get_fulfillment_order_request::Key::OrderId(order.to_string())),
-    };
+    let request = pb::ListFulfillmentOrdersRequest { order_id: order.to_string(), ..Default::default() };
     let mut client =
         contract::fulfillment::v1::work_service_client::WorkServiceClient::new(world.service.peer());
-    let work = client.get_fulfillment_order(by("ops/1", request)).await.unwrap().into_inner();
-    work.fulfillment_order.unwrap()
+    let work = client.list_fulfillment_orders(by("ops/1", request)).await.unwrap().into_inner();
+    work.fulfillment_orders.into_iter().next().unwrap()
 }
 
 /// The events of a type, as they were appended.

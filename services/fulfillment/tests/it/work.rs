@@ -1,7 +1,6 @@
 //! The store's work, from its stream to the customer, through the gRPC API on both engines.
 
 use contract::fulfillment::v1::fulfillment_event::Body;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::fulfillment::v1::{
     AcceptWorkRequest, ConfirmPutBackRequest, FulfillmentEvent, FulfillmentStage as Stage,
     FulfillmentState as State, HandOverLine, HandOverRequest, IssuePickupCodeRequest, PickLine,
@@ -48,7 +47,7 @@ async fn an_order_goes_from_the_stream_to_the_customer() {
         assert_eq!((buckets(&ready, 1).ready, buckets(&ready, 1).short), (1, 1));
         assert!(ready.keep_until_time.is_some());
 
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         assert!(code.len() >= 8);
         let found = store.find(&code.to_lowercase()).await.unwrap();
         assert_eq!(found.fulfillment_id, work.id);
@@ -231,7 +230,7 @@ async fn a_store_cannot_see_or_touch_the_work_of_another() {
         for refused in [
             other.accept(&work.id).await.unwrap_err(),
             other.reject(&work.id, RejectReason::Other).await.unwrap_err(),
-            other.get(Key::FulfillmentId(work.id.clone())).await.unwrap_err(),
+            other.get(&work.id).await.unwrap_err(),
             other.hand_over(&work.id, "01234567", &[]).await.unwrap_err(),
         ] {
             assert_eq!(
@@ -242,7 +241,7 @@ async fn a_store_cannot_see_or_touch_the_work_of_another() {
         let refused = other.list("N1", &[]).await.unwrap_err();
         assert_eq!(reason(&refused), "NODE_NOT_FOUND");
         assert!(shop.try_watch("store/N2", "N1", "").await.is_err());
-        assert_eq!(shop.store("N1").get(Key::OrderId(work.order.clone())).await.unwrap().version, 1);
+        assert_eq!(shop.store("N1").of_order(&work.order).await.unwrap()[0].version, 1);
     }
 }
 
@@ -338,7 +337,7 @@ async fn bad_input_is_refused_with_every_field_named() {
         }
         assert_eq!(shop.try_watch("ops/1", "NOWHERE", "").await.unwrap_err().code(), Code::NotFound);
         let mut channel = shop.store("N1").client;
-        let ask = IssuePickupCodeRequest { request_id: String::new(), order_id: "prm_1".to_owned() };
+        let ask = IssuePickupCodeRequest { request_id: String::new(), fulfillment_id: "prm_1".to_owned() };
         let refused = channel.issue_pickup_code(by("channel/web", ask)).await.unwrap_err();
         assert_eq!(server::status::violations(&refused).len(), 2);
         let ask = ConfirmPutBackRequest { request_id: fresh(), fulfillment_id: work.id.clone() };

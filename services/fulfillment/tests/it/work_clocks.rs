@@ -104,7 +104,7 @@ async fn every_clock_that_runs_is_a_row_and_no_other_is() {
         assert_eq!(running(&shop).await, ["PUT_BACK"], "the goods may still be collected");
         let kept = shop.get(&work.id).await;
         assert!(kept.is_expired && kept.keep_until_time.is_some());
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         store.hand_over(&work.id, &code, &[]).await.unwrap();
         assert_eq!(running(&shop).await, [""; 0]);
         assert_eq!(shop.count("SELECT COUNT(*) AS n FROM fulfillment_clocks").await, 0);

@@ -11,7 +11,7 @@ use crate::work_world::{Shop, buckets};
 async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         let store = shop.store("N1");
         for left in (0..5).rev() {
             let refused = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
@@ -21,7 +21,7 @@ async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
         let locked = store.hand_over(&work.id, &code, &[]).await.unwrap_err();
         assert_eq!(reason(&locked), "PICKUP_CODE_LOCKED", "the right code does not help any more");
         assert_eq!(shop.get(&work.id).await.state(), State::ReadyForPickup);
-        let new = shop.issue_code(&work.order).await.unwrap();
+        let new = shop.issue_code(&work.id).await.unwrap();
         assert_eq!(store.hand_over(&work.id, &new, &[]).await.unwrap().state(), State::Done);
     }
 }
@@ -30,7 +30,7 @@ async fn five_wrong_codes_lock_the_handover_until_a_new_code_is_issued() {
 async fn guesses_at_once_get_no_more_tries_than_one_after_another() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        shop.issue_code(&work.order).await.unwrap();
+        shop.issue_code(&work.id).await.unwrap();
         let store = shop.store("N1");
         let guesses = (0..20).map(|n| {
             let (store, work) = (&store, &work);
@@ -46,7 +46,7 @@ async fn guesses_at_once_get_no_more_tries_than_one_after_another() {
 async fn a_wrong_code_sent_again_counts_once() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         let request = HandOverRequest {
             request_id: fresh(),
             fulfillment_id: work.id.clone(),
@@ -68,7 +68,7 @@ async fn a_wrong_code_sent_again_counts_once() {
 async fn look_ups_by_code_are_throttled_per_caller() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         let store = shop.store("N1");
         for n in 0..10 {
             let missed = store.find(&format!("0000000{n}")).await.unwrap_err();
@@ -97,14 +97,14 @@ async fn wrong_codes_of_other_orders_stop_no_right_handover() {
         // As many wrong ones as a caller may look up, all for other orders.
         for _ in 0..2 {
             let other = shop.ready("N1", &[1]).await;
-            shop.issue_code(&other.order).await.unwrap();
+            shop.issue_code(&other.id).await.unwrap();
             for _ in 0..5 {
                 let refused = store.hand_over(&other.id, "00000000", &[]).await.unwrap_err();
                 assert_eq!(reason(&refused), "WRONG_PICKUP_CODE");
             }
         }
         let work = shop.ready("N1", &[2]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         assert_eq!(
             store.find(&code).await.unwrap().fulfillment_id,
             work.id,
@@ -112,7 +112,7 @@ async fn wrong_codes_of_other_orders_stop_no_right_handover() {
         );
         let part = store.hand_over(&work.id, &code, &[(1, 1)]).await.unwrap();
         assert_eq!(part.state(), State::PartlyCollected);
-        let rest = shop.issue_code(&work.order).await.unwrap();
+        let rest = shop.issue_code(&work.id).await.unwrap();
         for n in 0..10 {
             assert_eq!(store.find(&format!("0000000{n}")).await.unwrap_err().code(), Code::NotFound);
         }
@@ -127,7 +127,7 @@ async fn wrong_codes_of_other_orders_stop_no_right_handover() {
 async fn the_rest_of_a_partial_handover_needs_a_new_code() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[2, 1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         let store = shop.store("N1");
         let refused = store.hand_over(&work.id, &code, &[(1, 3)]).await.unwrap_err();
         assert_eq!(reason(&refused), "TOO_MANY_UNITS");
@@ -138,8 +138,8 @@ async fn the_rest_of_a_partial_handover_needs_a_new_code() {
         );
         assert_eq!(reason(&store.hand_over(&work.id, &code, &[]).await.unwrap_err()), "NO_PICKUP_CODE");
         assert_eq!(reason(&store.find(&code).await.unwrap_err()), "PICKUP_CODE_VOID");
-        let first = shop.issue_code(&work.order).await.unwrap();
-        let second = shop.issue_code(&work.order).await.unwrap();
+        let first = shop.issue_code(&work.id).await.unwrap();
+        let second = shop.issue_code(&work.id).await.unwrap();
         assert_eq!(reason(&store.hand_over(&work.id, &first, &[]).await.unwrap_err()), "PICKUP_CODE_VOID");
         assert_eq!(store.hand_over(&work.id, &second, &[]).await.unwrap().state(), State::Done);
     }
@@ -150,10 +150,10 @@ async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
     for shop in Shop::all().await {
         let (work, other) = (shop.ready("N1", &[1]).await, shop.ready("N1", &[1]).await);
         let store = shop.store("N1");
-        let mut newest = shop.issue_code(&work.order).await.unwrap();
+        let mut newest = shop.issue_code(&work.id).await.unwrap();
         // More often than a code may be tried, a caller may miss and a node may miss.
         for _ in 0..65 {
-            let mine = std::mem::replace(&mut newest, shop.issue_code(&work.order).await.unwrap());
+            let mine = std::mem::replace(&mut newest, shop.issue_code(&work.id).await.unwrap());
             for refused in [store.hand_over(&work.id, &mine, &[]).await, store.find(&mine).await] {
                 let refused = refused.unwrap_err();
                 assert_eq!(
@@ -164,8 +164,8 @@ async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
         }
         let guess = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
         assert!(guess.message().contains("tries left: 4"), "a guess is still a try: {}", guess.message());
-        let theirs = shop.issue_code(&other.order).await.unwrap();
-        shop.issue_code(&other.order).await.unwrap();
+        let theirs = shop.issue_code(&other.id).await.unwrap();
+        shop.issue_code(&other.id).await.unwrap();
         let strange = store.hand_over(&work.id, &theirs, &[]).await.unwrap_err();
         assert_eq!(
             reason(&strange),
@@ -182,7 +182,7 @@ async fn two_who_ask_for_codes_of_one_order_do_not_lock_each_other_out() {
 async fn only_who_missed_waits_however_many_miss_at_a_node() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         for guess in 0..61 {
             let guesser = shop.staff("ops", &(guess / 10).to_string(), "N1");
             let missed = guesser.find(&format!("000000{guess:02}")).await.unwrap_err();
@@ -219,7 +219,7 @@ async fn a_guess_waits_for_no_writer() {
 async fn a_process_with_another_key_does_not_start_unless_it_replaces_the_first() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[1]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         assert!(fulfillment::has_pickup_code_key(&shop.db.db()).await.unwrap());
         let other = fulfillment::Secret::new("another secret of the tests");
         let refused =
@@ -234,7 +234,7 @@ async fn a_process_with_another_key_does_not_start_unless_it_replaces_the_first(
         let replaced = shop.restarted(replaces).await.unwrap();
         let void = replaced.store("N1").hand_over(&work.id, &code, &[]).await.unwrap_err();
         assert_eq!(reason(&void), "NO_PICKUP_CODE", "the channel must issue a new one");
-        let code = replaced.issue_code(&work.order).await.unwrap();
+        let code = replaced.issue_code(&work.id).await.unwrap();
         assert!(replaced.store("N1").hand_over(&work.id, &code, &[]).await.is_ok());
         assert!(shop.restarted(|_| {}).await.is_err(), "the first key is the other one now");
     }

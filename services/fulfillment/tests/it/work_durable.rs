@@ -91,7 +91,7 @@ async fn duplicates(shop: &Shop) -> [bool; 3] {
     let accepted = is_answered_only_after_the_commit(shop, accept).await;
 
     let ready = shop.ready("N1", &[1]).await;
-    shop.issue_code(&ready.order).await.unwrap();
+    shop.issue_code(&ready.id).await.unwrap();
     let request_id = fresh();
     let wrong = || -> std::pin::Pin<Box<dyn Future<Output = String> + Send>> {
         let request = pb::HandOverRequest {

@@ -79,7 +79,7 @@ async fn an_offer_to_a_closed_store_waits_until_it_opens() {
 async fn what_is_not_collected_is_reminded_expired_and_put_back() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[2]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         for (hours, templates) in [(23, 0), (1, 1), (35, 1), (1, 2), (11, 2)] {
             shop.pass(SignedDuration::from_hours(hours));
             shop.run_due().await;
@@ -108,7 +108,7 @@ async fn what_is_not_collected_is_reminded_expired_and_put_back() {
 async fn goods_that_are_not_put_back_in_time_are_given_up() {
     for shop in Shop::all().await {
         let work = shop.ready("N1", &[2]).await;
-        let code = shop.issue_code(&work.order).await.unwrap();
+        let code = shop.issue_code(&work.id).await.unwrap();
         shop.pass(SignedDuration::from_hours(72));
         shop.run_due().await;
         shop.pass(SignedDuration::from_hours(24));
@@ -148,7 +148,7 @@ async fn a_cancel_is_decided_by_where_the_units_are() {
         assert_eq!((b.picked, b.put_back, b.restocked), (1, 0, 1));
 
         let ready = shop.ready("N1", &[2]).await;
-        let code = shop.issue_code(&ready.order).await.unwrap();
+        let code = shop.issue_code(&ready.id).await.unwrap();
         store.hand_over(&ready.id, &code, &[(1, 1)]).await.unwrap();
         shop.cancel(&ready, 7, &[(1, 2)]).await;
         let events = shop.events(&ready.id).await;

@@ -90,8 +90,8 @@ async fn codes_that_are_long_void_are_forgotten() {
     for shop in Shop::all().await {
         let void = "SELECT COUNT(*) AS n FROM voided_codes";
         let work = shop.ready("N1", &[1]).await;
-        let first = shop.issue_code(&work.order).await.unwrap();
-        let second = shop.issue_code(&work.order).await.unwrap();
+        let first = shop.issue_code(&work.id).await.unwrap();
+        let second = shop.issue_code(&work.id).await.unwrap();
         shop.pass(SignedDuration::from_hours(6 * 24));
         shop.prune().await;
         assert_eq!(shop.count(void).await, 1);

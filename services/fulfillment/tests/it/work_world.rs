@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bus::{Delivered, Topic};
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
-use contract::fulfillment::v1::get_fulfillment_order_request::Key;
 use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::inventory::v1 as inventory;
@@ -280,12 +279,12 @@ impl Shop {
     }
 
     /// The channel asks for a code.
-    pub(crate) async fn issue_code(&self, order: &str) -> Result<String, Status> {
-        self.staff("channel", "web", "").issue_code(order).await
+    pub(crate) async fn issue_code(&self, work: &str) -> Result<String, Status> {
+        self.staff("channel", "web", "").issue_code(work).await
     }
 
     pub(crate) async fn get(&self, id: &str) -> pb::FulfillmentOrder {
-        self.staff("ops", "1", "").get(Key::FulfillmentId(id.to_owned())).await.unwrap()
+        self.staff("ops", "1", "").get(id).await.unwrap()
     }
 
     /// All events of a fulfillment order.

@@ -120,7 +120,7 @@ impl Store {
         if self.rng.u8(..100) < 10 {
             return Ok(());
         }
-        self.hand_over(&work.order_id, fulfillment_id).await
+        self.hand_over(fulfillment_id).await
     }
 
     fn pick(&mut self, line: &ful::FulfillmentLine) -> ful::PickLine {
@@ -134,9 +134,11 @@ impl Store {
         }
     }
 
-    async fn hand_over(&mut self, order_id: &str, fulfillment_id: String) -> Result<(), Status> {
-        let issue =
-            ful::IssuePickupCodeRequest { request_id: fresh(&mut self.rng), order_id: order_id.to_owned() };
+    async fn hand_over(&mut self, fulfillment_id: String) -> Result<(), Status> {
+        let issue = ful::IssuePickupCodeRequest {
+            request_id: fresh(&mut self.rng),
+            fulfillment_id: fulfillment_id.clone(),
+        };
         let code = self.channel.work.clone().issue_pickup_code(issue).await?.into_inner().code;
         let request = ful::HandOverRequest {
             request_id: fresh(&mut self.rng),

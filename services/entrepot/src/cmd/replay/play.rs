@@ -334,7 +334,7 @@ impl<'a> Player<'a> {
         let request_id = |what: &str| id::derived(what, &work.fulfillment_id).to_string();
         let issue = ful::IssuePickupCodeRequest {
             request_id: request_id("replay-code"),
-            order_id: work.order_id.clone(),
+            fulfillment_id: work.fulfillment_id.clone(),
         };
         let code = self.customers.work.clone().issue_pickup_code(issue).await?.into_inner().code;
         let hand_over = ful::HandOverRequest {
