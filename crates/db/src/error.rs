@@ -26,7 +26,9 @@ pub enum Error {
         known: u32,
     },
     /// An applied migration is not the one this program has under that number.
-    #[error("schema set {set}: applied migration {version} differs from the one of this program")]
+    #[error(
+        "schema set {set}: applied migration {version} differs from the one of this program; nothing is released yet, so a change of version needs a new directory or database"
+    )]
     ChangedMigration {
         /// The migration set.
         set: String,
