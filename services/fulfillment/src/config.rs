@@ -19,7 +19,7 @@ pub struct Config {
     pub hold_most_s: i64,
     /// The longest that a service may hold or extend a promise from now, in seconds; with `stock_margin_s` at most 7 days.
     pub hold_service_most_s: i64,
-    /// How much longer the stock is held than the promise, in seconds.
+    /// How much longer the stock of a promise that an order may be on its way with is held than the promise, in seconds.
     pub stock_margin_s: i64,
     /// The most holds that wait at once; more are refused.
     pub hold_queue: usize,

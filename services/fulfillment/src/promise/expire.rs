@@ -34,8 +34,8 @@ impl Fulfillment {
         .await
     }
 
-    /// Ends the promises whose time is over. Returns how many. The stock of a LIVE one expires by itself a little later:
-    /// released here it would be lost to an order that was placed in time and whose event is on its way.
+    /// Ends the promises whose time is over. Returns how many. Stock goes back at once, except that of one that a service
+    /// holds: it expires by itself a little later, since an order that was placed in time may be on its way.
     pub(crate) async fn expire_promises(&self, now: Timestamp) -> Result<usize, Error> {
         let mut ended = 0;
         loop {
@@ -62,10 +62,15 @@ impl Fulfillment {
         let legs: Vec<FulfillmentId> = due.iter().flat_map(Stored::holding_legs).collect();
         store::promise::expire(&mut tx, &tokens).await?;
         store::promise_leg::set_held(&mut tx, &legs, false).await?;
-        // Nobody can have placed an order on these, and their stock, if they have any, is held for far longer.
-        let pending = due.iter().filter(|stored| matches!(stored.state, State::Pending { .. }));
-        let pending: Vec<PromiseToken> = pending.map(|stored| stored.token).collect();
-        release_stock(&mut tx, &pending, now).await?;
+        let is_free = |stored: &&Stored| match stored.state {
+            // Nobody can have placed an order on it, and its stock, if it has any, is held for far longer.
+            State::Pending { .. } => true,
+            State::Live { .. } | State::Confirmed { .. } | State::Released | State::Expired => {
+                !stored.is_relied_on()
+            }
+        };
+        let free: Vec<PromiseToken> = due.iter().filter(is_free).map(|stored| stored.token).collect();
+        release_stock(&mut tx, &free, now).await?;
         slots.write(&mut tx, now).await?;
         tx.commit().await?;
         metrics::counter!("entrepot_promises_expired_total").increment(u64::try_from(due.len()).unwrap_or(0));

@@ -260,7 +260,7 @@ async fn no_slot_takes_more_than_its_node_allows() {
 }
 
 #[tokio::test]
-async fn a_promise_that_nobody_confirms_ends_and_its_stock_ends_by_itself() {
+async fn a_promise_that_no_order_has_taken_ends_and_its_stock_is_free_at_once() {
     for world in two_stores().await {
         let promise = held(&world, &hold("lon-1", &[("A", 3)])).await;
         assert_eq!(world.next_due().await, Some(at("2026-01-12T10:15:00Z")));
@@ -270,10 +270,28 @@ async fn a_promise_that_nobody_confirms_ends_and_its_stock_ends_by_itself() {
         assert!(world.run_due().await > 0);
         assert_eq!(get(&world, &promise).await.state(), pb::PromiseState::Expired);
         assert_eq!(world.taken().await, 0);
-        // Given back, it would be lost to an order that was placed in time and is on its way.
-        assert_eq!(world.inventory.held(), 1);
-        assert_eq!(world.inventory.ttl(&reservation(&promise)), Some(15 * 60 + 60));
+        assert_eq!(world.inventory.held(), 0);
         assert_eq!(world.run_due().await, 0);
+        assert_eq!(world.next_due().await, None);
+    }
+}
+
+#[tokio::test]
+async fn the_stock_of_a_promise_that_a_service_holds_ends_by_itself_a_little_later() {
+    for world in two_stores().await {
+        // One that the service holds itself, and one that it has taken.
+        let request = hold("lon-1", &[("A", 1)]);
+        let own = world.promises().hold_promise(by(ORDERS, request)).await.unwrap().into_inner();
+        let taken = held(&world, &hold("lon-1", &[("A", 1)])).await;
+        let same = by(ORDERS, extend(&taken, at("2026-01-12T10:15:00Z")));
+        world.promises().extend_promise(same).await.unwrap();
+        world.pass(SignedDuration::from_mins(15));
+        world.run_due().await;
+        for promise in [own.promise.unwrap(), taken] {
+            assert_eq!(world.inventory.ttl(&reservation(&promise)), Some(15 * 60 + 60));
+        }
+        // Given back, it would be lost to an order that was placed in time and is on its way.
+        assert_eq!((world.inventory.held(), world.taken().await), (2, 0));
         assert_eq!(world.next_due().await, None);
     }
 }

@@ -167,6 +167,8 @@ async fn a_service_may_hold_as_long_as_its_settings_and_inventory_allow() {
 async fn an_order_that_is_late_still_finds_the_stock_of_its_promise() {
     for world in shop().await {
         let promise = held(&world).await;
+        let taken = by(ORDERS, longer(&promise, "2026-01-12T10:15:00Z"));
+        world.promises().extend_promise(taken).await.unwrap();
         world.pass(SignedDuration::from_mins(20));
         world.run_due().await;
         deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
