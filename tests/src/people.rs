@@ -1,6 +1,6 @@
 //! What customers, channels and stores do in the flows, step by step.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
@@ -75,17 +75,16 @@ impl People {
         Ok(answer.into_inner().order.unwrap_or_default())
     }
 
-    /// The same on a busy machine: where the answer is that time is up, the same is asked again.
+    /// The same on a busy machine: where the answer is that time is up, or that there is no room now, the same is asked
+    /// again.
     pub async fn insist(&self, request: ord::PlaceOrderRequest) -> Result<ord::Order, Status> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_place(request.clone()).await {
-                Err(status)
-                    if matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable)
-                        && Instant::now() < deadline => {}
+                Err(status) if is_for_later(status.code()) && Instant::now() < deadline => {}
                 answer => return answer,
             }
-            pause().await;
+            clock::Clock::system().pause(Duration::from_millis(250)).await;
         }
     }
 
@@ -158,6 +157,11 @@ impl People {
         self.pick(id, &lines).await.expect("picked");
         self.ready(id).await.expect("made ready")
     }
+}
+
+/// The call had no effect or its outcome is unknown: the same request may be sent again.
+fn is_for_later(code: Code) -> bool {
+    matches!(code, Code::DeadlineExceeded | Code::Unavailable | Code::ResourceExhausted)
 }
 
 /// A breath between two looks.
