@@ -169,8 +169,8 @@ impl Bare {
         .await?;
         tx.execute(
             "INSERT INTO promise_legs (fulfillment_id, token, leg_no, group_no, method, node_id, ready_at, keep_until,
-                    body, decision)
-             VALUES ($1, $1, 1, 1, 'PICKUP', $2, $3, $3, $4, $5)",
+                    body, decision, is_given_up)
+             VALUES ($1, $1, 1, 1, 'PICKUP', $2, $3, $3, $4, $5, FALSE)",
             params![token, NODE, self.now, vec![0_u8; 64], vec![0_u8; 96]],
         )
         .await?;
