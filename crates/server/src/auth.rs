@@ -53,17 +53,17 @@ pub struct Principal {
     pub kind: String,
     /// Which one of that kind.
     pub id: String,
-    /// `kind/id`.
-    text: String,
     /// `kind/id`, with `#staff` when a person was named.
     actor: String,
+    /// How many bytes of it are `kind/id`.
+    identity: usize,
 }
 
 impl Principal {
     /// A principal from its two parts; `kind` and `id` are taken as they are.
     pub fn new(kind: &str, id: &str) -> Self {
-        let text = format!("{kind}/{id}");
-        Self { kind: kind.to_owned(), id: id.to_owned(), actor: text.clone(), text }
+        let actor = format!("{kind}/{id}");
+        Self { kind: kind.to_owned(), id: id.to_owned(), identity: actor.len(), actor }
     }
 
     /// The caller that did not say who it is.
@@ -102,7 +102,7 @@ impl Principal {
 
     /// `kind/id`: whose request it is, and whose promise.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.actor[..self.identity]
     }
 
     /// Who did it, as it is kept with what was done: `kind/id`, or `kind/id#staff` when a person was named.
@@ -120,7 +120,8 @@ impl Principal {
                 let why = "must be an opaque handle, 1 to 64 of A-Z a-z 0-9 . _ : + -";
                 return Err(unauthenticated(STAFF, why));
             }
-            principal.actor = format!("{}#{staff}", principal.text);
+            principal.actor.push('#');
+            principal.actor.push_str(staff);
         }
         Ok(principal)
     }
@@ -144,7 +145,7 @@ fn only<'a>(headers: &'a http::HeaderMap, name: &str) -> Result<Option<&'a str>,
 
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

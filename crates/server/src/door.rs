@@ -322,7 +322,7 @@ impl Door {
     async fn stream(&self, call: Call<'_>, request: Request<Body>) -> Result<Response<Body>, Status> {
         let inner = &self.inner;
         let connection = Connection::of(request.extensions());
-        let request = if call.method.is_asked_once {
+        let mut request = if call.method.is_asked_once {
             let deadline = Deadline::after(inner.budgets.default);
             self.whole(&call, request, connection.as_deref(), deadline).await?
         } else {
@@ -333,7 +333,6 @@ impl Door {
         };
         served(&call, connection.as_deref());
         let routes = self.routes.clone();
-        let mut request = request;
         if let Some(connection) = connection {
             request.extensions_mut().insert(connection.reads(inner.reads_per_connection));
         }

@@ -55,7 +55,7 @@ const HEADS: &[Row<Place>] = &[
     ("node of 65", |r| hold(r, 1, &"n".repeat(65)), Fields(&["groups[0].node_id"])),
     ("unknown node", |r| hold(r, 1, "nowhere"), No(Code::FailedPrecondition, "UNKNOWN_NODE")),
     ("no method", |r| hold(r, 0, NODE), Fields(&["groups[0].method"])),
-    ("method that nobody knows", |r| hold(r, 99, NODE), Fields(&["groups[0].method"])),
+    ("unknown method", |r| hold(r, 99, NODE), Fields(&["groups[0].method"])),
     ("method of later", |r| hold(r, Method::Parcel as i32, NODE), Fields(&["groups[0].method"])),
 ];
 
@@ -103,7 +103,7 @@ const GROUPS: &[Row<Place>] = &[
         ]),
     ),
     (
-        "six recipients of a kind that nobody knows",
+        "six recipients of an unknown kind",
         |r| r.groups[0].recipient = Some(Recipient { kind: 99, recipient_refs: vec!["r".to_owned(); 6] }),
         Fields(&["groups[0].recipient.kind", "groups[0].recipient.recipient_refs"]),
     ),

@@ -78,7 +78,7 @@ const HOLDS: &[Row<ful::HoldPromiseRequest>] = &[
     ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no method", |r| r.groups[0].method = 0, Fields(&["groups[0].method"])),
-    ("method that nobody knows", |r| r.groups[0].method = 99, Fields(&["groups[0].method"])),
+    ("unknown method", |r| r.groups[0].method = 99, Fields(&["groups[0].method"])),
     (
         "method of later",
         |r| r.groups[0].method = Method::Parcel.into(),

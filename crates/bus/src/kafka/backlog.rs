@@ -39,7 +39,7 @@ impl Backlog {
         Self { cluster: Arc::clone(cluster), group, topics }
     }
 
-    /// Waits until the group has read what its topics hold now. False: it has not after `limit`, or nobody knows.
+    /// Waits until the group has read what its topics hold now. False: it has not after `limit`, or the broker does not say.
     pub(crate) async fn is_read_within(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
         let mut extents: Option<Arc<Extents>> = None;

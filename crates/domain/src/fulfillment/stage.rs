@@ -133,6 +133,27 @@ impl Stage {
         notice: Notices { entered: None, reminder: None, expired: None },
         stock_effect: StockEffect::Held,
     };
+
+    /// The offer, and the clock of the node's answer.
+    pub const fn offered(accept: Clock) -> Self {
+        Self {
+            name: Name::Offered,
+            state: State::Offered,
+            reporter: Reporter::Platform,
+            clock: Some(accept),
+            ..Self::WORK
+        }
+    }
+
+    /// The node took the work; the goods must be ready at the promised time.
+    pub const ACCEPTED: Self =
+        Self { name: Name::Accepted, state: State::Accepted, clock: Some(Clock::PREPARE), ..Self::WORK };
+
+    /// Somebody picks.
+    pub const PICKING: Self = Self { clock: Some(Clock::PREPARE), ..Self::WORK };
+
+    /// Units that left the shelf.
+    pub const PICKED: Self = Self { name: Name::Picked, bucket: Bucket::Picked, ..Self::PICKING };
 }
 
 /// Who reports a step.
@@ -168,6 +189,16 @@ pub struct Clock {
     pub counts: Counts,
     /// What happens when it ends.
     pub on_expiry: OnExpiry,
+}
+
+impl Clock {
+    /// The goods are ready at the promised time.
+    pub const PREPARE: Self = Self {
+        step: Step::Prepare,
+        due: Due::Promised,
+        counts: Counts::AllTime,
+        on_expiry: OnExpiry::GiveUp,
+    };
 }
 
 /// The steps whose time is watched.

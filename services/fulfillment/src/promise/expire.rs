@@ -62,13 +62,9 @@ impl Fulfillment {
         let legs: Vec<FulfillmentId> = due.iter().flat_map(Stored::holding_legs).collect();
         store::promise::expire(&mut tx, &tokens).await?;
         store::promise_leg::set_held(&mut tx, &legs, false).await?;
-        let is_free = |stored: &&Stored| match stored.state {
-            // Nobody can have placed an order on it, and its stock, if it has any, is held for far longer.
-            State::Pending { .. } => true,
-            State::Live { .. } | State::Confirmed { .. } | State::Released | State::Expired => {
-                !stored.is_relied_on()
-            }
-        };
+        // Nobody can have placed an order on a PENDING one, and its stock, if it has any, is held for far longer.
+        let is_free =
+            |stored: &&Stored| matches!(stored.state, State::Pending { .. }) || !stored.is_relied_on();
         let free: Vec<PromiseToken> = due.iter().filter(is_free).map(|stored| stored.token).collect();
         release_stock(&mut tx, &free, now).await?;
         slots.write(&mut tx, now).await?;

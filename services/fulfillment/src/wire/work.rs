@@ -164,22 +164,14 @@ pub(crate) fn list_of_order(request: &pb::ListFulfillmentOrdersRequest) -> Resul
     let order: Option<OrderId> = fields.take("order_id", request.order_id.parse());
     let size = fields.page_size(request.page_size, 50, 200);
     let order = fields.finish(order)?;
-    let after = match request.page_token.as_str() {
-        "" => None,
-        token => Some(
-            page_position(&order_context(order), token)
-                .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
-        ),
-    };
+    let after = page_after(&order_context(order), &request.page_token)?;
     Ok(ListOfOrder { order, size: usize::try_from(size).unwrap_or(50), after })
 }
 
 pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error> {
     let mut fields = Fields::default();
     let node = fields.take("node_id", NodeId::new(request.node_id.as_str()));
-    if request.page_size < 0 {
-        fields.refuse("page_size", "must not be negative");
-    }
+    let size = fields.page_size(request.page_size, 50, 200);
     let mut states = Vec::new();
     if request.states.len() > 32 {
         fields.refuse("states", "must be at most 32");
@@ -200,16 +192,14 @@ pub(crate) fn list_work(request: &pb::ListWorkRequest) -> Result<ListWork, Error
     }
     states.sort_unstable();
     let node = fields.finish(node)?;
-    let after = match request.page_token.as_str() {
-        "" => Position::START,
-        token => page_position(&page_context(&node, &states), token)
-            .ok_or_else(|| Error::field("page_token", "is not one of this list"))?,
-    };
-    let size = match request.page_size {
-        0 => 50,
-        size => usize::try_from(size).unwrap_or(50).min(200),
-    };
-    Ok(ListWork { node, states, size, after })
+    let after = page_after(&page_context(&node, &states), &request.page_token)?.unwrap_or(Position::START);
+    Ok(ListWork { node, states, size: usize::try_from(size).unwrap_or(50), after })
+}
+
+/// What a page begins after; none: it is the first one.
+fn page_after(context: &str, token: &str) -> Result<Option<Position>, Error> {
+    let strange = || Error::field("page_token", "is not one of this list");
+    (!token.is_empty()).then(|| page_position(context, token).ok_or_else(strange)).transpose()
 }
 
 pub(crate) fn watch_work(request: &pb::WatchWorkRequest) -> Result<WatchWork, Error> {

@@ -38,7 +38,7 @@ async fn stock_of_a_call_that_was_sent_twice_and_then_shed_is_released() {
         let request = hold("lon-1", &[("A", 3)]);
         let refused = world.promises().hold_promise(by("customer/1", request)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
-        assert_eq!((world.taken().await, world.inventory.held()), (1, 1), "nobody knows that it is held");
+        assert_eq!((world.taken().await, world.inventory.held()), (1, 1), "the hold has no answer yet");
         world.pass(SignedDuration::from_secs(31));
         world.run_due().await;
         world.run_due().await;

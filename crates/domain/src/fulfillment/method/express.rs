@@ -17,10 +17,6 @@ const ACCEPT: Clock = Clock {
     on_expiry: OnExpiry::GiveUp,
 };
 
-/// The goods are ready for the courier at the promised time.
-const PREPARE: Clock =
-    Clock { step: Step::Prepare, due: Due::Promised, counts: Counts::AllTime, on_expiry: OnExpiry::GiveUp };
-
 /// The courier comes while the customer still waits.
 const COLLECT: Clock = Clock {
     step: Step::Collect,
@@ -42,27 +38,15 @@ pub const RULES: Rules = Rules {
     name: "EXPRESS",
     is_offered: false,
     stages: &[
-        Stage {
-            name: Name::Offered,
-            state: State::Offered,
-            reporter: Reporter::Platform,
-            clock: Some(ACCEPT),
-            ..Stage::WORK
-        },
-        Stage { name: Name::Accepted, state: State::Accepted, clock: Some(PREPARE), ..Stage::WORK },
-        Stage { name: Name::Picking, state: State::Picking, clock: Some(PREPARE), ..Stage::WORK },
-        Stage {
-            name: Name::Picked,
-            state: State::Picking,
-            bucket: Bucket::Picked,
-            clock: Some(PREPARE),
-            ..Stage::WORK
-        },
+        Stage::offered(ACCEPT),
+        Stage::ACCEPTED,
+        Stage::PICKING,
+        Stage::PICKED,
         Stage {
             name: Name::Packed,
             state: State::Packed,
             bucket: Bucket::Packed,
-            clock: Some(PREPARE),
+            clock: Some(Clock::PREPARE),
             ..Stage::WORK
         },
         Stage {

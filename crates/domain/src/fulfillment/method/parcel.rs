@@ -17,10 +17,6 @@ const ACCEPT: Clock = Clock {
     on_expiry: OnExpiry::GiveUp,
 };
 
-/// The goods are packed at the promised time.
-const PREPARE: Clock =
-    Clock { step: Step::Prepare, due: Due::Promised, counts: Counts::AllTime, on_expiry: OnExpiry::GiveUp };
-
 /// The carrier comes for what is packed; else it goes back to the shelf.
 const COLLECT: Clock = Clock {
     step: Step::Collect,
@@ -42,22 +38,10 @@ pub const RULES: Rules = Rules {
     name: "PARCEL",
     is_offered: false,
     stages: &[
-        Stage {
-            name: Name::Offered,
-            state: State::Offered,
-            reporter: Reporter::Platform,
-            clock: Some(ACCEPT),
-            ..Stage::WORK
-        },
-        Stage { name: Name::Accepted, state: State::Accepted, clock: Some(PREPARE), ..Stage::WORK },
-        Stage { name: Name::Picking, state: State::Picking, clock: Some(PREPARE), ..Stage::WORK },
-        Stage {
-            name: Name::Picked,
-            state: State::Picking,
-            bucket: Bucket::Picked,
-            clock: Some(PREPARE),
-            ..Stage::WORK
-        },
+        Stage::offered(ACCEPT),
+        Stage::ACCEPTED,
+        Stage::PICKING,
+        Stage::PICKED,
         Stage {
             name: Name::Packed,
             state: State::Packed,

@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::{Activity, Clocks, Rules};
 use crate::fulfillment::buckets::Bucket;
 use crate::fulfillment::stage::{
-    Clock, Counts, Due, Name, Notices, OnExpiry, Proof, Reporter, Span, Stage, Step, StockEffect,
+    Clock, Counts, Due, Name, Notices, OnExpiry, Proof, Span, Stage, Step, StockEffect,
 };
 use crate::fulfillment::state::State;
 
@@ -16,10 +16,6 @@ const ACCEPT: Clock = Clock {
     counts: Counts::OpeningTime,
     on_expiry: OnExpiry::GiveUp,
 };
-
-/// The goods are ready at the promised time.
-const PREPARE: Clock =
-    Clock { step: Step::Prepare, due: Due::Promised, counts: Counts::AllTime, on_expiry: OnExpiry::GiveUp };
 
 /// The customer comes while the goods are kept, or at the latest before they are back on the shelf.
 const COLLECT: Clock = Clock {
@@ -34,22 +30,10 @@ pub const RULES: Rules = Rules {
     name: "PICKUP",
     is_offered: true,
     stages: &[
-        Stage {
-            name: Name::Offered,
-            state: State::Offered,
-            reporter: Reporter::Platform,
-            clock: Some(ACCEPT),
-            ..Stage::WORK
-        },
-        Stage { name: Name::Accepted, state: State::Accepted, clock: Some(PREPARE), ..Stage::WORK },
-        Stage { name: Name::Picking, state: State::Picking, clock: Some(PREPARE), ..Stage::WORK },
-        Stage {
-            name: Name::Picked,
-            state: State::Picking,
-            bucket: Bucket::Picked,
-            clock: Some(PREPARE),
-            ..Stage::WORK
-        },
+        Stage::offered(ACCEPT),
+        Stage::ACCEPTED,
+        Stage::PICKING,
+        Stage::PICKED,
         Stage {
             name: Name::Ready,
             state: State::ReadyForPickup,
