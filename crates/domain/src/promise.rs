@@ -12,6 +12,7 @@ pub mod token;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::fulfillment::method::Method;
+use crate::fulfillment::opening;
 use crate::network::capacity::Slot;
 use crate::network::timetable::Openings;
 use crate::network::{Node, Service};
@@ -123,11 +124,14 @@ pub struct Policy {
     pub horizon_hours: i64,
     /// How long goods that are ready are kept.
     pub keep: SignedDuration,
+    /// A keep time that would end while the node is shut leaves this much opening time after it.
+    pub min_open: SignedDuration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { horizon_hours: 7 * 24, keep: Method::Pickup.rules().clocks.keep }
+        let clocks = Method::Pickup.rules().clocks;
+        Self { horizon_hours: 7 * 24, keep: clocks.keep, min_open: clocks.min_open }
     }
 }
 
@@ -178,7 +182,8 @@ pub fn offer(
     if ask.wanted.is_some_and(|(_, until)| ready > until) {
         return Err(Refused::because(Reason::PastCutOff));
     }
-    Ok(Offer { begin, slot, ready, keep_until: ready.checked_add(policy.keep).unwrap_or(Timestamp::MAX) })
+    let keep_until = opening::keep_until(ask.method, ready, policy.keep, policy.min_open, openings);
+    Ok(Offer { begin, slot, ready, keep_until })
 }
 
 /// When work may begin: now, or on the next business day once the cut-off of this one has passed.

@@ -62,7 +62,8 @@ impl Default for Config {
 impl Config {
     /// The rules of promises.
     pub(crate) fn policy(&self) -> Policy {
-        Policy { horizon_hours: self.promise_horizon_hours, keep: self.clocks.clocks().keep }
+        let clocks = self.clocks.clocks();
+        Policy { horizon_hours: self.promise_horizon_hours, keep: clocks.keep, min_open: clocks.min_open }
     }
 
     /// How long promises live.
@@ -95,6 +96,9 @@ pub struct ClocksConfig {
     pub second_reminder_s: i64,
     /// Seconds in which the node puts back what the customer does not get.
     pub put_back_s: i64,
+    /// Seconds of opening time that are left after the end of the keep time or of the put-back, where it would come while the
+    /// node is shut; 0: the end does not move.
+    pub min_open_s: i64,
     /// Seconds after the promised time at which unfinished work ends by itself.
     pub resolve_s: i64,
 }
@@ -109,6 +113,7 @@ impl Default for ClocksConfig {
             first_reminder_s: first,
             second_reminder_s: second,
             put_back_s: clocks.put_back.as_secs(),
+            min_open_s: clocks.min_open.as_secs(),
             resolve_s: clocks.resolve.as_secs(),
         }
     }
@@ -124,6 +129,7 @@ impl ClocksConfig {
             transit: None,
             reminders: [wait(self.first_reminder_s), wait(self.second_reminder_s)],
             put_back: SignedDuration::from_secs(self.put_back_s),
+            min_open: SignedDuration::from_secs(self.min_open_s),
             resolve: SignedDuration::from_secs(self.resolve_s),
         }
     }

@@ -26,7 +26,7 @@ pub fn clock(
     let rules = method.rules();
     let openings = match rules.clock_of(Step::Accept).map(|(_, clock)| clock.counts) {
         Some(Counts::OpeningTime) => openings,
-        Some(Counts::AllTime) | None => None,
+        Some(Counts::AllTime | Counts::IntoOpening) | None => None,
     };
     let after = |span: SignedDuration| {
         let open = openings.and_then(|openings| openings.add_open_time(now, span));

@@ -3,12 +3,16 @@
 //! Every stage has a clock, so whatever waits has one. A clock keeps the times that it was started with, however the
 //! settings change later; only reminders follow the settings.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::event::{Event, MovedLine, Notice};
 use super::lifecycle::Refusal;
-use super::stage::{self, Clock, Name, OnExpiry, Reporter, Span, Stage, Step};
-use super::{Bucket, Ending, Order, after};
+use super::stage::{self, Clock, Counts, Name, OnExpiry, Reporter, Span, Stage, Step};
+use super::{Bucket, Ending, Order, after, opening};
+use crate::network::Node;
+use crate::network::timetable::Openings;
 
 /// A clock that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,25 @@ impl Order {
             Due::End(step) => self.expire(step, now),
         }?;
         Ok(Some(event))
+    }
+
+    /// Moves the ends of clocks into the next opening of the node where a closing that was set meanwhile has overtaken them.
+    /// Answers whether one moved.
+    pub fn heed_closings(&mut self, now: Timestamp) -> bool {
+        let heeds =
+            |clock: &Running| clock.step == Step::PutBack || self.counts(clock.step) == Counts::IntoOpening;
+        let ending = |clock: &&Running| clock.ends.is_some_and(|ends| ends <= now) && heeds(clock);
+        let ends = self
+            .running
+            .iter()
+            .filter(ending)
+            .filter_map(|clock| Some((clock.step, self.moved_into_opening(clock.ends?))));
+        let later: Vec<_> = ends.filter(|(_, end)| *end > now).collect();
+        for (step, end) in &later {
+            let moved = self.running.iter_mut().filter(|clock| clock.step == *step);
+            moved.for_each(|clock| (clock.due, clock.ends) = (*end, Some(*end)));
+        }
+        !later.is_empty()
     }
 
     /// A step has used most of its time.
@@ -203,7 +226,7 @@ impl Order {
             }
         }
         if puts_back && self.clock(Step::PutBack).is_none() {
-            let due = after(now, self.clocks.length(Span::PutBack));
+            let due = self.moved_into_opening(after(now, self.clocks.length(Span::PutBack)));
             self.running.push(Running::until(Step::PutBack, now, due, None));
         }
     }
@@ -217,7 +240,9 @@ impl Order {
     fn started(&self, clock: Clock, now: Timestamp) -> Running {
         let (due, ends) = match clock.due {
             stage::Due::After(span) => {
-                let due = after(now, self.clocks.length(span));
+                let end = after(now, self.clocks.length(span));
+                let due =
+                    if clock.counts == Counts::IntoOpening { self.moved_into_opening(end) } else { end };
                 (due, due)
             }
             stage::Due::Promised => {
@@ -225,6 +250,17 @@ impl Order {
             }
         };
         Running { ends: Some(ends), ..Running::until(clock.step, now, due, Some(self.share_of(now, due))) }
+    }
+
+    /// The end of a step at the node, which is open then if its hours are known.
+    fn moved_into_opening(&self, end: Timestamp) -> Timestamp {
+        let moved =
+            |node: &Arc<Node>| opening::into_opening(end, self.clocks.min_open, Openings::from(&node.hours));
+        self.site.as_ref().map_or(end, moved)
+    }
+
+    fn counts(&self, step: Step) -> Counts {
+        self.method.rules().clock_of(step).map_or(Counts::AllTime, |(_, clock)| clock.counts)
     }
 
     /// The instant at which the share of the time that makes a step risky is used.

@@ -16,6 +16,7 @@ pub mod event;
 pub mod lifecycle;
 pub mod marks;
 pub mod method;
+pub mod opening;
 pub mod stage;
 pub mod state;
 
@@ -26,11 +27,14 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod walks;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use stage::{Name, Stage};
 
 use crate::id::{FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
+use crate::network::Node;
 pub use buckets::{Bucket, Buckets, Claims};
 pub use clock::Running;
 pub use event::{Event, MovedLine, Notice, Report, Units};
@@ -41,7 +45,7 @@ pub use stage::Step;
 pub use state::State;
 
 /// A fulfillment order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     /// Its id.
     pub id: FulfillmentId,
@@ -51,6 +55,8 @@ pub struct Order {
     pub token: PromiseToken,
     /// The node that works.
     pub node: NodeId,
+    /// What is known of the node: clocks heed its hours. None: every minute counts.
+    pub site: Option<Arc<Node>>,
     /// How the goods reach the customer.
     pub method: Method,
     /// When the goods should be ready.

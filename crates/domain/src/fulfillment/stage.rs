@@ -266,6 +266,8 @@ pub enum Span {
 pub enum Counts {
     /// Every minute.
     AllTime,
+    /// Every minute; an end that would come while the node is shut moves into its next opening.
+    IntoOpening,
     /// Only the minutes in which the node is open.
     OpeningTime,
 }

@@ -1,10 +1,15 @@
 //! Fulfillment orders for the tests of this room.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::stage::{Name, Reporter};
 use super::{Buckets, Event, Line, Marks, Method, MovedLine, Order, Refusal, Report};
 use crate::id::{FulfillmentId, NodeId, OrderId, PromiseToken, Sku, derived};
+use crate::network::hours::{Day, Hours, Interval, Zone};
+use crate::network::{Kind, Node};
+use crate::place::LatLng;
 
 const START: i64 = 1_700_000_000;
 
@@ -27,6 +32,7 @@ pub(crate) fn planned(method: Method, quantities: &[i64]) -> Order {
         order: OrderId::new(derived("test", "ord")),
         token: PromiseToken::new(derived("test", "prm")),
         node: NodeId::new("N1").unwrap(),
+        site: None,
         method,
         promised: at(7_200),
         lines: quantities.iter().enumerate().map(line).collect(),
@@ -35,6 +41,20 @@ pub(crate) fn planned(method: Method, quantities: &[i64]) -> Order {
         marks: Marks::default(),
         version: 0,
     }
+}
+
+/// A node that is open from 09:00 to 18:00.
+pub(crate) fn shop() -> Arc<Node> {
+    let day = Day::new(vec![Interval::new(9 * 60, 18 * 60).unwrap()]).unwrap();
+    Arc::new(Node {
+        id: NodeId::new("N1").unwrap(),
+        name: "N1".to_owned(),
+        kind: Kind::Store,
+        position: LatLng::new(51.5, -0.1).unwrap(),
+        hours: Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| day.clone())),
+        services: Vec::new(),
+        capacity: Vec::new(),
+    })
 }
 
 /// Offers it, to be accepted within the time of its method.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::event::CancelRequest;
 use super::stage::{Name, Reporter};
-use super::testing::{at, bring, keeps_the_laws, offer, planned};
+use super::testing::{at, bring, keeps_the_laws, offer, planned, shop};
 use super::{Event, Method, MovedLine, Order, Refusal, RejectReason, Report, ShortReason, Step, Units};
 
 /// Walks of each method.
@@ -100,6 +100,7 @@ fn walk(method: Method, number: u64) -> BTreeSet<super::State> {
     let mut dice = Dice(number);
     let quantities: Vec<i64> = (0..=dice.throw(3)).map(|_| 1 + dice.units().rem_euclid(3)).collect();
     let mut order = planned(method, &quantities);
+    order.site = (dice.throw(2) == 0).then(shop);
     let (mut seconds, mut seen) = (0, BTreeSet::new());
     for _ in 0..STEPS {
         // Mostly a minute, sometimes long enough for any clock to end.

@@ -444,4 +444,4 @@ impl Iterator for Spans<'_> {
 
 #[cfg(test)]
 #[path = "hours_tests.rs"]
-pub(super) mod tests;
+pub(crate) mod tests;

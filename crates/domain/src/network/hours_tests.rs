@@ -193,7 +193,7 @@ fn a_shop_that_never_opens_has_no_next_opening() {
     assert_eq!(never.next_open(Timestamp::MIN), None);
 }
 
-pub(in crate::network) fn any_hours() -> impl Strategy<Value = Hours> {
+pub(crate) fn any_hours() -> impl Strategy<Value = Hours> {
     let zone = prop_oneof![
         Just("UTC"),
         Just("Europe/London"),

@@ -102,6 +102,11 @@ impl<'a> Openings<'a> {
         Hours::pass(self.spans(at, Hours::horizon(at)), at, length)
     }
 
+    /// When the last opening after `at` ends, as far ahead as questions may look.
+    pub fn last_open(&self, at: Timestamp) -> Option<Timestamp> {
+        self.spans(at, Hours::horizon(at)).last().map(|span| span.until)
+    }
+
     /// As [`Hours::business_day_at`].
     pub fn business_day_at(&self, at: Timestamp) -> BusinessDay {
         self.known.and_then(|known| known.day(at)).unwrap_or_else(|| self.hours.business_day_at(at))

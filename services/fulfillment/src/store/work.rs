@@ -376,6 +376,7 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         order: OrderId::new(row.get("order_id")?),
         token: PromiseToken::new(row.get("promise_token")?),
         node: NodeId::new(node).map_err(|_| corrupt(id, "node_id"))?,
+        site: None,
         method,
         promised: from_micros(row.get("promised_at")?),
         lines: Vec::new(),

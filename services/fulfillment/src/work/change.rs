@@ -64,6 +64,12 @@ impl Change {
         );
     }
 
+    /// Shows the order in the node's feed although nothing happened that others hear of.
+    pub(crate) async fn show(&mut self, tx: &mut Tx) -> Result<(), Error> {
+        let Some((feed, _)) = self.loaded.as_mut() else { return Ok(()) };
+        Ok(feed.append(tx, KIND, self.stored.order.id.uuid(), self.now).await?)
+    }
+
     /// Keeps an event of the order, and what its method tells the customer about it.
     pub(crate) fn happened(&mut self, event: &Event) {
         self.keep(event);
@@ -92,6 +98,7 @@ impl Fulfillment {
         let feed = feed::lock_of(tx, id).await?.ok_or_else(missing)?;
         let mut stored = store::load(tx, id).await?.ok_or_else(missing)?;
         stored.order.clocks = self.work.clocks;
+        stored.order.site = self.network.node(&stored.order.node);
         let loaded = Some((feed, stored.order.clone()));
         let (actor, trace) = (actor.to_owned(), bus::trace::current());
         Ok(Change { stored, now, note: String::new(), loaded, actor, trace, events: Vec::new() })

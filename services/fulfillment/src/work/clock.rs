@@ -57,16 +57,22 @@ impl Fulfillment {
     async fn tick(&self, id: FulfillmentId, now: Timestamp) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
         let mut change = self.change(&mut tx, id, CLOCK, now).await?;
-        if !pass(&mut change, now)? {
+        let is_put_off = change.stored.order.heed_closings(now);
+        let is_changed = pass(&mut change, now)?;
+        if is_changed {
+            self.save(&mut tx, &mut change).await?;
+        } else {
             // Settings that lengthen a clock move what was written as due: left as it is, it would be looked at for ever.
             store::rewrite(&mut tx, &change.stored.order).await?;
-            tx.commit().await?;
-            return Ok(false);
+            if is_put_off {
+                change.show(&mut tx).await?;
+            }
         }
-        self.save(&mut tx, &mut change).await?;
         tx.commit().await?;
-        self.work.room.wake(&change.stored.order.node);
-        Ok(true)
+        if is_changed || is_put_off {
+            self.work.room.wake(&change.stored.order.node);
+        }
+        Ok(is_changed)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Orders were released: their work is offered to the nodes, and stands on their streams right after the commit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use db::Tx;
 use domain::fulfillment::{Buckets, Clocks, Line, Marks, Order, accept};
 use domain::id::FulfillmentId;
+use domain::network::Node;
 use jiff::Timestamp;
 
 use super::change::{By, Change};
@@ -33,8 +35,9 @@ impl Fulfillment {
             let Some(claim) = claims.remove(&released.id).filter(|claim| !claim.is_offered) else {
                 continue;
             };
-            let mut change = Change::new(planned(released, self.work.clocks, now), by, now);
             let known = self.network.timed(&released.node, now);
+            let site = known.as_ref().map(|known| Arc::clone(&known.node));
+            let mut change = Change::new(planned(released, self.work.clocks, site, now), by, now);
             let openings = known.as_ref().map(Timed::openings);
             let clock = accept::clock(released.method, self.work.clocks.accept, openings, now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
@@ -52,7 +55,7 @@ impl Fulfillment {
 }
 
 /// One fulfillment order per leg, with its id.
-fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
+fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Timestamp) -> Stored {
     let line = |line: &ReleasedLine| Line {
         line: line.line,
         sku: line.sku.clone(),
@@ -66,6 +69,7 @@ fn planned(released: &Released, clocks: Clocks, now: Timestamp) -> Stored {
             order: released.order,
             token: released.token,
             node: released.node.clone(),
+            site,
             method: released.method,
             promised: released.promised,
             lines: released.lines.iter().map(line).collect(),

@@ -213,6 +213,24 @@ async fn on_the_day_the_clocks_go_forward_a_promise_is_in_local_hours() {
 }
 
 #[tokio::test]
+async fn a_promise_keeps_goods_until_four_hours_after_the_holidays() {
+    for world in worlds().await {
+        let closed = |day| pb::HoursException {
+            date: Some(contract::google::r#type::Date { year: 2026, month: 12, day }),
+            ..Default::default()
+        };
+        let shop = pb::Node { exceptions: (24..=27).map(closed).collect(), ..store("lon-1", 51.5, -0.1) };
+        world.put(vec![shop]).await;
+        world.stock(&[("lon-1", "A", 5)]).await;
+        world.clock.advance_to(at("2026-12-23T14:00:00Z"));
+        let kept = Some(stamp(at("2026-12-28T13:00:00Z")));
+        assert_eq!(options(&world, "lon-1").await.options[0].window.unwrap().end_time, kept);
+        let held = world.promises().hold_promise(by("customer/1", hold("lon-1", &[("A", 1)]))).await.unwrap();
+        assert_eq!(option(&held.into_inner().promise.unwrap()).window.unwrap().end_time, kept);
+    }
+}
+
+#[tokio::test]
 async fn a_night_is_one_business_day_for_cut_off_and_capacity() {
     for world in worlds().await {
         let mut bar = store("lon-1", 51.5, -0.1);

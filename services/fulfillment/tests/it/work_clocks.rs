@@ -1,6 +1,9 @@
 //! The clocks of the work are settings: a trial of an expiry takes seconds.
 
+use contract::fulfillment::v1 as pb;
+use contract::google::r#type::Date;
 use jiff::SignedDuration;
+use test_world::{at, by, fresh, node, stamp};
 
 use crate::work_world::Shop;
 
@@ -127,5 +130,89 @@ async fn what_is_due_is_found_without_reading_the_orders_that_wait() {
             assert_eq!(plan.whole_read(), None, "{plan:?}");
             assert!(plan.rows_read() <= 2, "{plan:?}");
         }
+    }
+}
+
+/// Goods that are ready at DAY (09:00 to 21:00 UTC) on 23 December at 15:00; it is shut from the 24th to the 27th.
+async fn ready_before_the_holidays(shop: &Shop) -> String {
+    let closed =
+        |day| pb::HoursException { date: Some(Date { year: 2023, month: 12, day }), ..Default::default() };
+    let day = pb::Node { exceptions: (24..=27).map(closed).collect(), ..node("DAY", "UTC", 9, 21) };
+    let request = pb::PutNodesRequest { request_id: fresh(), nodes: vec![day] };
+    shop.network().put_nodes(by("ops/1", request)).await.unwrap();
+    shop.clock.advance_to(at("2023-12-23T15:00:00Z"));
+    shop.ready("DAY", &[1]).await.id
+}
+
+/// Lets what is due until then happen at its time.
+async fn live_until(shop: &Shop, then: &str) {
+    while let Some(due) = shop.next_due().await.filter(|due| *due <= at(then)) {
+        shop.clock.advance_to(due);
+        shop.run_due().await;
+    }
+    shop.clock.advance_to(at(then));
+}
+
+#[tokio::test]
+async fn goods_are_kept_until_four_hours_after_the_holidays_and_put_back_while_the_node_is_open() {
+    for shop in Shop::all().await {
+        let id = ready_before_the_holidays(&shop).await;
+        let kept = at("2023-12-28T13:00:00Z");
+        assert_eq!(shop.get(&id).await.keep_until_time, Some(stamp(kept)));
+        live_until(&shop, "2023-12-28T12:59:59Z").await;
+        assert!(!shop.get(&id).await.is_expired, "the customer still may come");
+        assert_eq!(shop.notices(&id).await, ["PICKUP_READY", "PICKUP_REMINDER_1", "PICKUP_REMINDER_2"]);
+        // The next day is a holiday of its own: the goods are put back on the day after it.
+        let closing = pb::TemporaryClosing {
+            from_time: Some(stamp(at("2023-12-28T21:00:00Z"))),
+            until_time: Some(stamp(at("2023-12-30T00:00:00Z"))),
+            reason: "stock-taking".to_owned(),
+        };
+        let request =
+            pb::CloseNodeRequest { request_id: fresh(), node_id: "DAY".to_owned(), closing: Some(closing) };
+        shop.network().close_node(by("store/DAY", request)).await.unwrap();
+        live_until(&shop, "2023-12-28T13:00:00Z").await;
+        assert!(shop.get(&id).await.is_expired);
+        live_until(&shop, "2023-12-30T12:59:59Z").await;
+        assert_eq!(shop.get(&id).await.end_reason, "", "nobody puts goods back behind a locked door");
+        live_until(&shop, "2023-12-30T13:00:00Z").await;
+        assert_eq!(shop.get(&id).await.end_reason, "EXPIRED");
+    }
+}
+
+#[tokio::test]
+async fn a_closing_that_comes_after_the_goods_were_ready_moves_the_end_and_the_stream_shows_it() {
+    for shop in Shop::all().await {
+        shop.clock.advance_to(at("2023-12-12T15:00:00Z"));
+        let id = shop.ready("DAY", &[1]).await.id;
+        assert_eq!(shop.get(&id).await.keep_until_time, Some(stamp(at("2023-12-15T15:00:00Z"))));
+        let closing = pb::TemporaryClosing {
+            from_time: Some(stamp(at("2023-12-15T10:00:00Z"))),
+            until_time: Some(stamp(at("2023-12-16T19:00:00Z"))),
+            reason: "storm".to_owned(),
+        };
+        let request =
+            pb::CloseNodeRequest { request_id: fresh(), node_id: "DAY".to_owned(), closing: Some(closing) };
+        shop.network().close_node(by("store/DAY", request)).await.unwrap();
+        live_until(&shop, "2023-12-15T14:59:59Z").await;
+        let items = "SELECT COUNT(*) AS n FROM work_feed";
+        let shown = shop.count(items).await;
+        live_until(&shop, "2023-12-15T15:00:00Z").await;
+        let work = shop.get(&id).await;
+        // Two hours of the 16th and two of the 17th.
+        assert_eq!((work.is_expired, work.keep_until_time), (false, Some(stamp(at("2023-12-17T11:00:00Z")))));
+        assert_eq!(shop.count(items).await, shown + 1, "the store's stream shows the new end");
+        live_until(&shop, "2023-12-17T10:59:59Z").await;
+        assert!(!shop.get(&id).await.is_expired);
+        live_until(&shop, "2023-12-17T11:00:00Z").await;
+        assert!(shop.get(&id).await.is_expired);
+    }
+}
+
+#[tokio::test]
+async fn an_end_stays_where_the_settings_leave_no_opening_time() {
+    for shop in Shop::all_with(|config| config.clocks.min_open_s = 0).await {
+        let id = ready_before_the_holidays(&shop).await;
+        assert_eq!(shop.get(&id).await.keep_until_time, Some(stamp(at("2023-12-26T15:00:00Z"))));
     }
 }

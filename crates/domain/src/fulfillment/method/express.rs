@@ -88,6 +88,7 @@ pub const RULES: Rules = Rules {
         transit: Some(SignedDuration::from_hours(4)),
         reminders: [None, None],
         put_back: SignedDuration::from_hours(24),
+        min_open: SignedDuration::from_hours(4),
         resolve: SignedDuration::from_mins(15),
     },
     activity: Activity::Pick,

@@ -161,6 +161,8 @@ pub struct Clocks {
     pub reminders: [Option<SignedDuration>; Self::MAX_REMINDERS],
     /// The node confirms that goods are back on the shelf within this time, opening time or not.
     pub put_back: SignedDuration,
+    /// An end of the keep time or of the put-back that would come while the node is shut leaves this much opening time after it.
+    pub min_open: SignedDuration,
     /// Work that is not finished this long after the promised time ends by itself.
     pub resolve: SignedDuration,
 }
@@ -192,6 +194,9 @@ impl Clocks {
             if length < SignedDuration::from_secs(1) || length > SignedDuration::from_hours(24 * 90) {
                 return Err((field, "must be from 1 s to 90 days"));
             }
+        }
+        if self.min_open.is_negative() || self.min_open > SignedDuration::from_hours(24 * 7) {
+            return Err(("min_open", "must be from 0 s to 7 days"));
         }
         let mut last = SignedDuration::ZERO;
         for reminder in self.reminders.into_iter().flatten() {
@@ -289,5 +294,9 @@ mod tests {
         assert_eq!(short.check().unwrap_err().0, "reminder");
         assert_eq!(Clocks { reminders: [None; 2], ..short }.check(), Ok(()));
         assert_eq!(Clocks { accept: SignedDuration::ZERO, ..clocks }.check().unwrap_err().0, "accept");
+        for (hours, is_refused) in [(-1, true), (0, false), (24 * 7, false), (24 * 7 + 1, true)] {
+            let clocks = Clocks { min_open: SignedDuration::from_hours(hours), ..clocks };
+            assert_eq!(clocks.check().is_err_and(|(field, _)| field == "min_open"), is_refused, "{hours} h");
+        }
     }
 }

@@ -21,7 +21,7 @@ const ACCEPT: Clock = Clock {
 const COLLECT: Clock = Clock {
     step: Step::Collect,
     due: Due::After(Span::Keep),
-    counts: Counts::AllTime,
+    counts: Counts::IntoOpening,
     on_expiry: OnExpiry::GiveUp,
 };
 
@@ -80,6 +80,7 @@ pub const RULES: Rules = Rules {
         transit: Some(SignedDuration::from_hours(14 * 24)),
         reminders: [None, None],
         put_back: SignedDuration::from_hours(24),
+        min_open: SignedDuration::from_hours(4),
         resolve: SignedDuration::from_hours(7 * 24),
     },
     activity: Activity::Pick,

@@ -21,7 +21,7 @@ const ACCEPT: Clock = Clock {
 const COLLECT: Clock = Clock {
     step: Step::Collect,
     due: Due::After(Span::Keep),
-    counts: Counts::AllTime,
+    counts: Counts::IntoOpening,
     on_expiry: OnExpiry::PutBack,
 };
 
@@ -64,6 +64,7 @@ pub const RULES: Rules = Rules {
         transit: None,
         reminders: [Some(SignedDuration::from_hours(24)), Some(SignedDuration::from_hours(60))],
         put_back: SignedDuration::from_hours(24),
+        min_open: SignedDuration::from_hours(4),
         resolve: SignedDuration::from_hours(24),
     },
     activity: Activity::Pick,
