@@ -109,6 +109,7 @@ async fn a_hold_that_runs_out_is_counted_and_its_stock_is_free() {
         request_id: fresh(),
         reservations: vec![reservation],
         ttl: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        instead_of: Vec::new(),
     };
     ops.clients.inventory.clone().reserve(request).await.expect("reserved");
     processes.metric_when("inventory", "entrepot_inventory_holds_expired_total", |ended| ended >= 1.0).await;

@@ -60,8 +60,9 @@ impl Batch {
         self.find(id).cloned().ok_or(Error::ReservationNotFound(id))
     }
 
-    /// Sees whether the positions can give what these reservations take, all or nothing: claims of one position add up.
-    pub(crate) fn grant(&self, taking: &[Taking<'_>]) -> Result<(), Error> {
+    /// Sees whether the positions can give what these reservations take, all or nothing: claims of one position add up. What
+    /// is given back in the same step counts as free.
+    pub(crate) fn grant(&self, taking: &[Taking<'_>], giving: &[(Reservation, Step)]) -> Result<(), Error> {
         let mut claims = Vec::with_capacity(taking.iter().map(|(_, shifts)| shifts.len()).sum());
         for (reservation, shifts) in taking {
             for shift in *shifts {
@@ -72,10 +73,29 @@ impl Batch {
                 }
             }
         }
-        let short = shortages(&claims, |place| self.ledger.slot(place).position.atp());
+        let freed = self.freed(giving)?;
+        let atp = |place| {
+            let mut position = self.ledger.slot(place).position;
+            position.reserved -= freed.get(&place).copied().unwrap_or(0);
+            position.atp()
+        };
+        let short = shortages(&claims, atp);
         let Some(first) = short.first() else { return Ok(()) };
         let key = &self.ledger.slot(first.position).key;
         Err(no_stock(taking, key, first.available))
+    }
+
+    /// The units that these steps give back, by position.
+    fn freed(&self, giving: &[(Reservation, Step)]) -> Result<HashMap<usize, i64>, Error> {
+        let mut freed = HashMap::new();
+        for (reservation, step) in giving {
+            let Step::Changed(shifts) = step else { continue };
+            for shift in shifts {
+                let place = self.ledger.place(&reservation.lines[shift.line].position).ok_or(Fault::Raced)?;
+                *freed.entry(place).or_insert(0) -= shift.reserved;
+            }
+        }
+        Ok(freed)
     }
 
     /// Carries out what a verb decided: positions, ledger, the new state and its event. `next` is the reservation

@@ -46,7 +46,12 @@ pub(crate) struct Command {
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
     /// Take claims for a while, all of them or none.
-    Reserve { claims: Vec<NewClaim>, ttl: Duration },
+    Reserve {
+        claims: Vec<NewClaim>,
+        ttl: Duration,
+        /// Given back in the same step.
+        instead_of: Vec<ReservationId>,
+    },
     /// Give the claims to an order.
     Confirm(Confirm),
     /// Give back what is held, of all of them or of none.
@@ -68,7 +73,7 @@ impl Act {
     /// The reservations that are meant, each with the lines that may have to be claimed for it.
     pub(crate) fn reservations(&self) -> impl Iterator<Item = (ReservationId, &[Wanted])> {
         let (claims, ids, single): (&[NewClaim], &[ReservationId], _) = match self {
-            Self::Reserve { claims, .. } => (claims, &[], None),
+            Self::Reserve { claims, instead_of, .. } => (claims, instead_of, None),
             Self::Release { ids, .. } | Self::Extend { ids, .. } => (&[], ids, None),
             Self::Confirm(Confirm { id, lines, .. }) => (&[], &[], Some((*id, lines.as_slice()))),
             Self::Expire { id } | Self::Settle(Settle { id, .. }) => (&[], &[], Some((*id, [].as_slice()))),

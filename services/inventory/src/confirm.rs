@@ -33,7 +33,7 @@ impl Batch {
 
     fn take_again(&self, next: &mut Reservation, confirm: &Confirm) -> Result<Step, Error> {
         let shifts = next.lost(&confirm.wants)?;
-        self.grant(&[(next, &shifts)])?;
+        self.grant(&[(next, &shifts)], &[])?;
         Ok(next.rehold(confirm.order, &confirm.wants)?)
     }
 
@@ -49,7 +49,7 @@ impl Batch {
         }
         let mut fresh = Reservation::hold(confirm.id, lines, self.now, self.now)?;
         let shifts = fresh.taking();
-        if let Err(refusal) = self.grant(&[(&fresh, &shifts)]) {
+        if let Err(refusal) = self.grant(&[(&fresh, &shifts)], &[]) {
             let mut none = Reservation::tombstone(confirm.id, self.now);
             none.version = 0;
             return self.refused(none, confirm, refusal, cause);

@@ -21,19 +21,27 @@ impl Batch {
         unless_confirmed: bool,
         cause: &Cause,
     ) -> Outcome {
-        let mut steps = Vec::with_capacity(ids.len());
-        for id in ids {
-            steps.push(if let Some(mut next) = self.find(*id).cloned() {
-                let step = if unless_confirmed { next.let_go()? } else { next.release() };
-                (next, step)
-            } else {
-                (Reservation::tombstone(*id, self.now), Step::Changed(Vec::new()))
-            });
-        }
-        let carried = steps
+        let released = self.released(ids, unless_confirmed)?;
+        let carried = released
             .into_iter()
             .map(|(next, step)| self.carry(next, step, cause, ReservationEvent::Released { reason }));
         carried.collect()
+    }
+
+    /// What releasing these would do to each.
+    pub(crate) fn released(
+        &self,
+        ids: &[ReservationId],
+        unless_confirmed: bool,
+    ) -> Result<Vec<(Reservation, Step)>, Error> {
+        let released = |id: &ReservationId| {
+            let Some(mut next) = self.find(*id).cloned() else {
+                return Ok((Reservation::tombstone(*id, self.now), Step::Changed(Vec::new())));
+            };
+            let step = if unless_confirmed { next.let_go()? } else { next.release() };
+            Ok((next, step))
+        };
+        ids.iter().map(released).collect()
     }
 
     /// Ends a claim whose time is over; one that was extended or confirmed meanwhile stays.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
+use domain::id::ReservationId;
 use domain::stock::reservation::{Line, Reservation, Shift, State, Step};
 use domain::time;
 use prost::Message as _;
@@ -19,6 +20,9 @@ const SURELY_FITS: usize = 2_000;
 /// The most bytes of all reservations of a request: they are one answer.
 const MOST_BYTES: usize = server::MESSAGE_LIMIT - 65_536;
 
+/// Why a reservation ends that another one takes the place of.
+const REPLACED: &str = "REPLACED";
+
 /// What a request finds of one of its reservations.
 enum Claimed {
     /// It was taken before.
@@ -28,12 +32,14 @@ enum Claimed {
 }
 
 impl Batch {
-    /// `lines` are those of each claim. Nothing is taken before everything is known to be granted.
+    /// `lines` are those of each claim. Nothing is taken, and none of `instead_of` is given back, before everything is known
+    /// to be granted.
     pub(crate) fn reserve(
         &mut self,
         claims: &[NewClaim],
         lines: Vec<Vec<Line>>,
         ttl: Duration,
+        instead_of: &[ReservationId],
         cause: &Cause,
     ) -> Outcome {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
@@ -54,7 +60,11 @@ impl Batch {
             Claimed::Known(_) => None,
             Claimed::Fresh(fresh, shifts) => Some((fresh, shifts.as_slice())),
         });
-        self.grant(&fresh.collect::<Vec<_>>())?;
+        let released = self.released(instead_of, true)?;
+        self.grant(&fresh.collect::<Vec<_>>(), &released)?;
+        for (next, step) in released {
+            self.carry(next, step, cause, ReservationEvent::Released { reason: REPLACED })?;
+        }
         let carried = all.into_iter().map(|claimed| match claimed {
             Claimed::Known(known) => Ok(known),
             Claimed::Fresh(fresh, shifts) => {

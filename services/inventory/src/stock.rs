@@ -41,7 +41,8 @@ pub(crate) async fn apply(
     mode: Mode,
 ) -> Result<Vec<Outcome>, Error> {
     let claims = catalogue.claims(tx, commands).await?;
-    let only_new = commands.iter().all(|command| matches!(command.act, Act::Reserve { .. }));
+    let is_new = |act: &Act| matches!(act, Act::Reserve { instead_of, .. } if instead_of.is_empty());
+    let only_new = commands.iter().all(|command| is_new(&command.act));
     let ids = if only_new && mode == Mode::Optimistic { Vec::new() } else { ids(commands) };
     let seen = store::reservations::read(tx, &ids).await?;
     let keys = keys(commands, &claims, &seen, now);
@@ -97,7 +98,9 @@ impl Batch {
     fn decide(&mut self, command: &Command, lines: Result<Vec<Vec<Line>>, Error>) -> Outcome {
         let cause = &command.cause;
         let one = match &command.act {
-            Act::Reserve { claims, ttl } => return self.reserve(claims, lines?, *ttl, cause),
+            Act::Reserve { claims, ttl, instead_of } => {
+                return self.reserve(claims, lines?, *ttl, instead_of, cause);
+            }
             Act::Release { ids, reason, unless_confirmed } => {
                 return self.release(ids, reason, *unless_confirmed, cause);
             }
@@ -151,7 +154,8 @@ fn moves_stock(act: &Act, reservation: &Reservation, now: Timestamp) -> bool {
         State::Consumed | State::Released | State::Expired => false,
     };
     match act {
-        Act::Reserve { .. } | Act::Extend { .. } => false,
+        Act::Extend { .. } => false,
+        Act::Reserve { instead_of, .. } => is_open && instead_of.contains(&reservation.id),
         Act::Confirm(Confirm { order, wants, .. }) => {
             let step = reservation.clone().confirm(*order, wants);
             reservation.state == State::Expired

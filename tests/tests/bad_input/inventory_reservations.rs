@@ -96,6 +96,7 @@ const RESERVE: &[Row<inv::ReserveRequest>] = &[
         },
         No(Code::FailedPrecondition, "NO_STOCK"),
     ),
+    ("old claim that is no reservation", |r| r.instead_of = vec![nobody("ful_")], Fields(&["instead_of[0]"])),
     ("no time", |r| r.ttl = None, Fields(&["ttl"])),
     ("no time at all", |r| r.ttl = length(0, 0), Fields(&["ttl"])),
     ("less than a second", |r| r.ttl = length(0, 999_999_999), Fields(&["ttl"])),
@@ -132,6 +133,7 @@ async fn a_bad_reservation_is_refused_and_claims_nothing() {
         request_id: REQUEST_ID.to_owned(),
         reservations: vec![reservation(&nobody("rsv_"), 3)],
         ttl: length(60, 0),
+        instead_of: Vec::new(),
     };
     let reserve = async |request| ops.clients.inventory.clone().reserve(request).await;
     refused_only(INVENTORY, &good, RESERVE, &reserve).await;
@@ -205,6 +207,7 @@ async fn bad_steps_of_a_reservation_are_refused_and_it_stays_as_it_was() {
         request_id: fresh(),
         reservations: vec![reservation(&reservation_id, 3)],
         ttl: length(600, 0),
+        instead_of: Vec::new(),
     };
     let now = stock.clone().reserve(claimed).await.expect("reserved").into_inner().reservations;
     let until = now[0].expire_time;
@@ -250,6 +253,7 @@ async fn a_reservation_that_is_over_takes_no_more_commands() {
         request_id: fresh(),
         reservations: vec![reservation(&reservation_id, 3)],
         ttl: length(600, 0),
+        instead_of: Vec::new(),
     };
     let over = No(Code::FailedPrecondition, "RESERVATION_RELEASED");
     is_refused("reserve", INVENTORY, over, stock.clone().reserve(reserve).await);

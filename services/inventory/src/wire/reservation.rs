@@ -30,9 +30,13 @@ const MAX_LINES_TOGETHER: usize = 2_000;
 /// The reservations that a request names.
 fn reservation_ids(fields: &mut Fields, texts: &[String]) -> Vec<ReservationId> {
     fields.count("reservation_ids", texts.len(), MAX_RESERVATIONS);
+    ids(fields, "reservation_ids", texts)
+}
+
+fn ids(fields: &mut Fields, name: &str, texts: &[String]) -> Vec<ReservationId> {
     let mut ids = Vec::with_capacity(texts.len().min(MAX_RESERVATIONS));
     for (index, text) in texts.iter().take(MAX_RESERVATIONS).enumerate() {
-        let field = format_args!("reservation_ids[{index}]");
+        let field = format_args!("{name}[{index}]");
         if let Some(id) = fields.take(field, text.parse::<ReservationId>()) {
             fields.check(!ids.contains(&id), field, "duplicate");
             ids.push(id);
@@ -64,8 +68,15 @@ pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Res
             claims.push(claim);
         }
     }
+    let too_many = format_args!("must have at most {MAX_RESERVATIONS} items");
+    fields.check(message.instead_of.len() <= MAX_RESERVATIONS, "instead_of", too_many);
+    let instead_of = ids(&mut fields, "instead_of", &message.instead_of);
+    for (index, text) in message.instead_of.iter().enumerate() {
+        let is_taken = claims.iter().any(|claim| claim.id.to_string() == *text);
+        fields.check(!is_taken, format_args!("instead_of[{index}]"), "is one of reservations");
+    }
     fields.done()?;
-    Ok(command(principal, call, Act::Reserve { claims, ttl }))
+    Ok(command(principal, call, Act::Reserve { claims, ttl, instead_of }))
 }
 
 fn new_claim(fields: &mut Fields, prefix: Arguments<'_>, message: pb::NewReservation) -> Option<NewClaim> {

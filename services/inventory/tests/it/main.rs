@@ -7,6 +7,7 @@ mod close;
 mod events;
 mod feeds;
 mod goods;
+mod instead;
 mod many;
 #[expect(dead_code, unreachable_pub, reason = "other crates include this file too")]
 #[path = "../../../../tests/src/proxy.rs"]

@@ -202,6 +202,7 @@ async fn a_request_that_cannot_be_read_names_every_field() {
                 vec![line(0, "", "A", 1), line(1, "", "A\u{200b}", 0), line(1, "", "A", i64::MAX)],
             )],
             ttl: Some(seconds(0)),
+            instead_of: Vec::new(),
         };
         let refused = fields(&world.client().reserve(bad).await.unwrap_err());
         for field in [

@@ -117,7 +117,8 @@ pub(crate) fn reserve(id: &str, lines: Vec<Line>) -> pb::ReserveRequest {
 }
 
 pub(crate) fn reserve_all(reservations: Vec<pb::NewReservation>) -> pb::ReserveRequest {
-    pb::ReserveRequest { request_id: fresh(), reservations, ttl: Some(seconds(900)) }
+    let ttl = Some(seconds(900));
+    pb::ReserveRequest { request_id: fresh(), reservations, ttl, instead_of: Vec::new() }
 }
 
 /// The one reservation of an answer.

@@ -43,5 +43,6 @@ fn request(sku: &str) -> inv::ReserveRequest {
         request_id: Uuid::now_v7().to_string(),
         reservations: vec![reservation],
         ttl: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+        instead_of: Vec::new(),
     }
 }
