@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use contract::fulfillment::v1 as ful;
+use contract::r#type::v1::Method;
 use entrepot::config::Config;
 use flows::people::order_at;
-use flows::world::{NODE, World};
+use flows::world::{NODE, World, fresh};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -35,6 +37,51 @@ async fn five_hundred_buyers_and_a_hundred_units_make_exactly_a_hundred_orders()
     world.settle().await;
     let hot = ops.position(NODE, "HOT").await;
     assert_eq!((hot.on_hand, hot.reserved, hot.atp), (100, 100, 0));
+    ops.audit().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_customer_who_asks_for_everything_leaves_the_rest_to_the_others() {
+    let Some(world) = World::postgres().await else { return };
+    let ops = world.clients("ops/test");
+    ops.stock(NODE, &[("HOT", 1_000)]).await;
+    let hold = |quantity| ful::HoldPromiseRequest {
+        request_id: fresh(),
+        lines: vec![ful::CartLine { line: 1, sku: "HOT".to_owned(), quantity }],
+        groups: vec![ful::CartGroup {
+            group: 1,
+            method: Method::Pickup.into(),
+            node_id: NODE.to_owned(),
+            ..Default::default()
+        }],
+        ttl: None,
+    };
+    let mut calls = JoinSet::new();
+    for _ in 0..64 {
+        let (greedy, request) = (world.clients("customer/greedy"), hold(10));
+        calls.spawn(async move { greedy.clients.promise.clone().hold_promise(request).await });
+    }
+    let mut tokens = Vec::new();
+    while let Some(answer) = calls.join_next().await {
+        match answer.expect("no caller panics") {
+            Ok(answer) => tokens.push(answer.into_inner().promise.expect("a promise").promise_token),
+            Err(status) => {
+                assert_eq!(server::status::reason(&status).as_deref(), Some("HOLD_QUOTA"), "{status:?}");
+                let facts = server::status::facts(&status);
+                assert_eq!((facts["used"].as_str(), facts["limit"].as_str()), ("100", "100"));
+            }
+        }
+    }
+    assert_eq!(tokens.len(), 10, "ten times ten pieces");
+    assert_eq!(ops.position(NODE, "HOT").await.reserved, 100);
+    let other = world.clients("customer/other");
+    other.clients.promise.clone().hold_promise(hold(10)).await.expect("the others buy");
+    world.clients("channel/web").place(order_at(NODE, &[("HOT", 500, 990)])).await;
+    let release = ful::ReleasePromiseRequest { request_id: fresh(), promise_token: tokens.remove(0) };
+    let greedy = world.clients("customer/greedy");
+    greedy.clients.promise.clone().release_promise(release).await.expect("it is its own");
+    greedy.clients.promise.clone().hold_promise(hold(10)).await.expect("what was released counts no more");
     ops.audit().await;
     world.stop().await;
 }

@@ -7,6 +7,7 @@
 //! before the cut-off allows it; a refusal has at least one reason.
 
 pub mod plan;
+pub mod quota;
 pub mod token;
 
 use jiff::{SignedDuration, Timestamp};

@@ -83,6 +83,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric(Gauge, "entrepot_fulfillment_watchers", "Open streams of store work."),
     Metric(Counter, "entrepot_fulfillment_wrong_codes_total", "Wrong pickup codes at handovers."),
+    Metric(
+        Counter,
+        "entrepot_hold_counts_below_zero_total",
+        "Counts of holds that ended more often than they began.",
+    ),
     Metric(Histogram, "entrepot_hold_batch_jobs", "Holds written in one transaction."),
     Metric(Counter, "entrepot_holds_refused_total", "Holds that were refused, by reason."),
     Metric(

@@ -2,10 +2,12 @@
 
 use domain::fulfillment::{Clocks, Method};
 use domain::promise::Policy;
+use domain::promise::quota::Quota;
 use domain::promise::token::Life;
 use domain::sourcing::cost::Weights;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
+use server::auth::kind::{CHANNEL, CUSTOMER};
 
 /// The settings of fulfillment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ pub struct Config {
     pub work: WorkConfig,
     /// How long the steps of fulfillment orders may take.
     pub clocks: ClocksConfig,
+    /// The most that one caller may hold at once.
+    pub limits: LimitsConfig,
 }
 
 impl Default for Config {
@@ -55,6 +59,7 @@ impl Default for Config {
             sourcing: SourcingConfig::default(),
             work: WorkConfig::default(),
             clocks: ClocksConfig::default(),
+            limits: LimitsConfig::default(),
         }
     }
 }
@@ -78,6 +83,52 @@ impl Config {
     /// How much longer the stock is held than the promise.
     pub(crate) fn stock_margin(&self) -> SignedDuration {
         SignedDuration::from_secs(self.stock_margin_s)
+    }
+}
+
+/// The most that one caller may hold at once in promise tokens that no order has; 0: no limit. Stores, operators and services
+/// have none. What a channel holds counts for the channel, not for its customers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Tokens of a customer.
+    pub customer_tokens: i64,
+    /// Pieces in all tokens of a customer.
+    pub customer_units: i64,
+    /// Pieces of one SKU in all tokens of a customer.
+    pub customer_units_per_sku: i64,
+    /// Tokens of a channel.
+    pub channel_tokens: i64,
+    /// Pieces in all tokens of a channel.
+    pub channel_units: i64,
+    /// Pieces of one SKU in all tokens of a channel.
+    pub channel_units_per_sku: i64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            customer_tokens: 20,
+            customer_units: 1_000,
+            customer_units_per_sku: 100,
+            channel_tokens: 0,
+            channel_units: 0,
+            channel_units_per_sku: 0,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// The quota of a caller of this kind; none: it has no limit, and what it holds is not counted.
+    pub(crate) fn of(&self, kind: &str) -> Option<Quota> {
+        let (tokens, units, units_per_sku) = match kind {
+            CUSTOMER => (self.customer_tokens, self.customer_units, self.customer_units_per_sku),
+            CHANNEL => (self.channel_tokens, self.channel_units, self.channel_units_per_sku),
+            _ => return None,
+        };
+        let limit = |most: i64| (most > 0).then_some(most);
+        let quota = Quota { tokens: limit(tokens), units: limit(units), units_per_sku: limit(units_per_sku) };
+        quota.limits().then_some(quota)
     }
 }
 

@@ -6,7 +6,7 @@ use clock::Clock;
 use domain::fulfillment;
 use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, PromiseToken};
-use domain::promise::{Reason, Refused, token};
+use domain::promise::{Reason, Refused, quota, token};
 use domain::words::plain;
 use jiff::Timestamp;
 use service::{Fault, Outage};
@@ -56,6 +56,8 @@ pub mod reason {
             "read the promise";
         PROMISE_TOO_LONG: FailedPrecondition, No, "the end asked for is later than this caller may have it",
             "ask for at most the fact `latest_time`";
+        HOLD_QUOTA: ResourceExhausted, No, "the caller would hold more than it may: the facts `what`, `used`, `asked`, `limit` and `sku` say of what",
+            "release a promise, place its order, or wait until one expires; or hold less";
         STOCK_VIEW_LOADING: Unavailable, Later, "the process has not read the stock yet",
             "wait for RetryInfo, then send it again";
         INVENTORY_UNAVAILABLE: Unavailable, Later, "inventory did not answer",
@@ -123,6 +125,9 @@ pub enum Error {
     /// A service builds an order upon it.
     #[error("an order is being placed with promise {0}; if that fails, the promise expires by itself")]
     PromiseTaken(PromiseToken),
+    /// The caller would hold more than it may.
+    #[error(transparent)]
+    HoldQuota(Box<quota::Exceeded>),
     /// The view of the stock is not there yet.
     #[error("stock is still being read, try again")]
     ViewLoading,
@@ -260,6 +265,7 @@ impl Error {
             Self::PromiseTaken(token) => fact("promise_token", &token.to_string()),
             Self::NotPromised(refused) => refused.facts(),
             Self::MethodNotOffered(method) => fact("method", method),
+            Self::HoldQuota(exceeded) => quota_facts(exceeded),
             Self::FulfillmentNotFound(id) => fact("id", id),
             Self::WorkChanged(id) | Self::NoCode(id) | Self::CodeLocked(id) => {
                 fact("fulfillment_id", &id.to_string())
@@ -320,6 +326,7 @@ impl From<Error> for Status {
             Error::MethodNotOffered(_) => reason::METHOD_NOT_OFFERED,
             Error::NotPromised(ref refused) => not_promised(refused.refused.first()),
             Error::PromiseTaken(_) => reason::PROMISE_TAKEN,
+            Error::HoldQuota(_) => reason::HOLD_QUOTA,
             Error::PromiseRefused(ref refusal) => promise_reason(refusal),
         };
         let facts = error.facts();
@@ -338,6 +345,15 @@ fn not_promised(why: Reason) -> server::Reason {
         Reason::UnknownNode => reason::UNKNOWN_NODE,
         Reason::UnknownSku => reason::UNKNOWN_SKU,
     }
+}
+
+fn quota_facts(exceeded: &quota::Exceeded) -> Vec<(String, String)> {
+    let quota::Exceeded { what, sku, used, asked, limit } = exceeded;
+    let numbers = [("used", used), ("asked", asked), ("limit", limit)];
+    let mut facts = vec![("what".to_owned(), what.name().to_owned())];
+    facts.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
+    facts.extend(sku.iter().map(|sku| ("sku".to_owned(), sku.to_string())));
+    facts
 }
 
 fn promise_reason(refusal: &token::Refusal) -> server::Reason {

@@ -3,11 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::error::Error;
-use crate::store::{claim, code};
+use crate::store::{claim, code, hold_count};
 use crate::{Fulfillment, store};
 
 /// The most rows of a kind that are forgotten in one go.
 const PRUNE_AT_ONCE: i64 = 1_000;
+
+/// How long the count of a caller that holds nothing is kept: a shopper comes back to its cart within that.
+const IDLE_COUNTS: SignedDuration = SignedDuration::from_hours(1);
 
 impl Fulfillment {
     /// Forgets promises that ended without an order, and slots, that are long over.
@@ -25,7 +28,7 @@ impl Fulfillment {
     }
 
     /// Forgets what nobody can ask for any more: old entries of the feeds, notes on claims whose orders have their work,
-    /// codes that are long void, misses that no longer count. Answers how many rows.
+    /// codes that are long void, misses that no longer count, counts of callers that hold nothing. Answers how many rows.
     pub async fn prune_feed(&self, now: Timestamp) -> Result<u64, Error> {
         let kept = SignedDuration::from_hours(self.work.config.feed_days.saturating_mul(24));
         // Misses are capped so that the last one is forgotten within two windows.
@@ -39,6 +42,7 @@ impl Fulfillment {
                 claim::prune(&mut tx, PRUNE_AT_ONCE).await?,
                 code::prune_void(&mut tx, before(kept), PRUNE_AT_ONCE).await?,
                 code::prune_misses(&mut tx, before(window), PRUNE_AT_ONCE).await?,
+                hold_count::prune(&mut tx, before(IDLE_COUNTS), PRUNE_AT_ONCE).await?,
             ];
             tx.commit().await?;
             gone += some.iter().sum::<u64>();

@@ -96,6 +96,14 @@ impl State {
         }
     }
 
+    /// Whether it counts as a hold of its owner: no order has it, and it has not ended.
+    pub const fn is_waiting(&self) -> bool {
+        match self {
+            Self::Pending { .. } | Self::Live { .. } => true,
+            Self::Confirmed { .. } | Self::Released | Self::Expired => false,
+        }
+    }
+
     /// When it ends by itself.
     pub const fn expires(&self) -> Option<Timestamp> {
         match self {

@@ -11,12 +11,14 @@ use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
 /// Numbers that may be 0, by the beginning of their path.
-const MAY_BE_ZERO: [&str; 12] = [
+const MAY_BE_ZERO: [&str; 14] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",
     "fulfillment.clocks.first_reminder_s",
+    "fulfillment.clocks.min_open_s",
     "fulfillment.clocks.second_reminder_s",
+    "fulfillment.limits.",
     "orders.payment_grace_s",
     "runtime.worker_threads",
     "server.drain_limit_s",
@@ -287,6 +289,8 @@ mod tests {
         assert!(refusal(|config| config.inventory.queue = 0).contains("`inventory.queue`"));
         let mut config = Config::default();
         config.fulfillment.sourcing.per_km = 0;
+        config.fulfillment.clocks.min_open_s = 0;
+        config.fulfillment.limits.customer_tokens = 0;
         assert!(config.check().is_ok());
         assert!(refusal(|config| config.fulfillment.sourcing.per_km = -1).contains("must be 0 or more"));
     }
@@ -296,6 +300,10 @@ mod tests {
         assert!(refusal(|config| config.fulfillment.work.pickup_code_chars = 6).contains("must be 8 to 32"));
         assert!(
             refusal(|config| config.fulfillment.clocks.keep_s = 60).contains("before the keep time ends")
+        );
+        assert!(
+            refusal(|config| config.fulfillment.clocks.min_open_s = 604_801)
+                .contains("`fulfillment.clocks.min_open_s` must be from 0 s to 7 days")
         );
         assert!(
             refusal(|config| config.fulfillment.hold_most_s = 60).contains("`fulfillment.hold_default_s`")

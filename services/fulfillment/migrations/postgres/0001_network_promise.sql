@@ -31,11 +31,23 @@ CREATE TABLE promises (
     body        BYTEA NOT NULL,
     created_at  BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL,
+    is_counted  BOOLEAN NOT NULL, -- in hold_counts
     order_id    UUID
 );
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');
 CREATE INDEX promises_ended ON promises (expires_at) WHERE state IN ('RELEASED', 'EXPIRED');
 CREATE INDEX promises_order ON promises (order_id) WHERE order_id IS NOT NULL;
+
+-- What the callers that have a quota hold: the tokens in promises that are counted. sku '' is all of a caller's.
+CREATE TABLE hold_counts (
+    owner      TEXT COLLATE "C" NOT NULL,
+    sku        TEXT COLLATE "C" NOT NULL,
+    tokens     BIGINT NOT NULL CHECK (tokens >= 0),
+    units      BIGINT NOT NULL CHECK (units >= 0),
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (owner, sku)
+);
+CREATE INDEX hold_counts_idle ON hold_counts (updated_at) WHERE tokens = 0;
 
 -- One node, method and window. The reservation and the decision have the same uuid.
 CREATE TABLE promise_legs (

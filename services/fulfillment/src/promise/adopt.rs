@@ -70,6 +70,9 @@ impl Fulfillment {
         store::task::cancel(tx, Kind::ReleaseReservation.name(), &late).await?;
         store::promise_leg::set_held(tx, &taken_again, true).await?;
         promises.retain(|token, _| changed.contains(token));
+        for stored in promises.values_mut() {
+            slots.end_count(stored);
+        }
         store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
         Ok(adopted)
     }

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use db::Tx;
 use domain::id::{NodeId, PromiseToken};
+use domain::promise::quota::{Exceeded, Quota};
 use domain::promise::token::State;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::tally::Tally;
 use crate::error::Error;
 use crate::store::capacity::{self, SlotKey};
+use crate::store::hold_count::Counts;
 use crate::store::network;
-use crate::store::promise::{self, Stored};
+use crate::store::promise::{self, Forgotten, Stored};
 use crate::store::promise_leg::HeldPlace;
 
 /// What is to be written.
@@ -26,6 +29,8 @@ pub(crate) enum Job {
         limits: BTreeMap<SlotKey, i64>,
         /// The versions of the nodes that it was planned with.
         nodes: BTreeMap<NodeId, i64>,
+        /// The most that its owner may hold at once; none: it is not counted.
+        quota: Option<Quota>,
     },
     /// The stock of a promise was granted: it lives until then.
     Grant(PromiseToken, Timestamp),
@@ -42,6 +47,8 @@ pub(crate) enum Done {
     Known(Box<Stored>),
     /// A slot is full, of the group of this number.
     Full(u32),
+    /// Its owner would hold more than its quota.
+    OverQuota(Box<Exceeded>),
     /// A node changed since the promise was planned.
     NodeChanged,
     /// The promise was PENDING and is LIVE.
@@ -59,23 +66,26 @@ pub(super) fn count(done: &[Done]) {
             Done::Taken => "entrepot_promises_taken_total",
             Done::Granted => "entrepot_promises_held_total",
             Done::Forgotten => "entrepot_promises_forgotten_total",
-            Done::Known(_) | Done::Full(_) | Done::NodeChanged | Done::NotPending => continue,
+            Done::Known(_) | Done::Full(_) | Done::OverQuota(_) | Done::NodeChanged | Done::NotPending => {
+                continue;
+            }
         };
         metrics::counter!(what).increment(1);
     }
 }
 
-/// Writes jobs in one transaction: what ends first, then what is new, then the slots.
+/// Writes jobs in one transaction: what ends first, then what is new, then what callers hold, then the slots.
 pub(super) async fn write(
     tx: &mut Tx,
     jobs: &[Job],
     now: Timestamp,
 ) -> Result<(Vec<Done>, Vec<(SlotKey, i64)>), Error> {
     let granted: BTreeSet<PromiseToken> = grant(tx, jobs).await?;
-    let freed = forget(tx, jobs).await?;
-    let takes = Takes::read(tx, jobs, &freed, now).await?;
-    let Decided { outcome, change, used } = takes.decide(jobs, &freed);
+    let (freed, counts) = forget(tx, jobs).await?;
+    let (takes, mut tally) = Takes::read(tx, jobs, &freed, &counts, now).await?;
+    let Decided { outcome, change, used } = takes.decide(jobs, &freed, &mut tally);
     takes.insert(tx, jobs, &outcome).await?;
+    tally.write(tx, now).await?;
     capacity::add(tx, &takes.used, &change, now).await?;
     let mut outcome = outcome.into_iter();
     let done = jobs
@@ -101,8 +111,8 @@ async fn grant(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeSet<PromiseToken>, Erro
     Ok(promise::grant(tx, &granted).await?.into_iter().collect())
 }
 
-/// Forgets promises; answers how much less each slot has taken.
-async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Error> {
+/// Forgets promises; answers how much less each slot has taken, and callers with a quota hold.
+async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<(BTreeMap<SlotKey, i64>, Counts), Error> {
     let tokens: BTreeSet<PromiseToken> = jobs
         .iter()
         .filter_map(|job| match job {
@@ -112,10 +122,11 @@ async fn forget(tx: &mut Tx, jobs: &[Job]) -> Result<BTreeMap<SlotKey, i64>, Err
         .collect();
     let tokens: Vec<PromiseToken> = tokens.into_iter().collect();
     let mut freed = BTreeMap::new();
-    for place in promise::forget(tx, &tokens).await? {
+    let Forgotten { places, counts } = promise::forget(tx, &tokens).await?;
+    for place in places {
         *freed.entry(place.slot).or_insert(0) += place.amount;
     }
-    Ok(freed)
+    Ok((freed, counts))
 }
 
 /// What was decided on new promises.
@@ -139,13 +150,14 @@ struct Takes {
 }
 
 impl Takes {
-    /// `freed` are slots that the same transaction gives back.
+    /// `freed` are slots that the same transaction gives back, `counts` what callers with a quota no longer hold.
     async fn read(
         tx: &mut Tx,
         jobs: &[Job],
         freed: &BTreeMap<SlotKey, i64>,
+        counts: &Counts,
         now: Timestamp,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Tally), Error> {
         let (mut keys, mut slots) = (Vec::new(), freed.keys().cloned().collect::<BTreeSet<_>>());
         let (mut bodies, mut codes) = (HashSet::new(), BTreeSet::new());
         for job in jobs {
@@ -177,19 +189,20 @@ impl Takes {
         }
         ended.sort_unstable();
         promise::detach(tx, &ended).await?;
+        let tally = Tally::read(tx, jobs, counts, now).await?;
         let used = capacity::lock(tx, &slots, now).await?;
         // Read last, so that a node that was closed before this batch began counts as closed.
         let nodes = network::versions(tx, &codes).await?;
-        Ok(Self { known, used, nodes })
+        Ok((Self { known, used, nodes }, tally))
     }
 
     /// Decides each new promise in the order of arrival; `freed` is what the same transaction released.
-    fn decide(&self, jobs: &[Job], freed: &BTreeMap<SlotKey, i64>) -> Decided {
+    fn decide(&self, jobs: &[Job], freed: &BTreeMap<SlotKey, i64>, tally: &mut Tally) -> Decided {
         let mut change: BTreeMap<SlotKey, i64> = freed.iter().map(|(slot, by)| (slot.clone(), -by)).collect();
         let mut first: HashMap<Uuid, &Stored> = HashMap::new();
         let mut outcome = Vec::new();
         for job in jobs {
-            let Job::Take { promise, limits, nodes } = job else { continue };
+            let Job::Take { promise, limits, nodes, quota } = job else { continue };
             let is_current =
                 nodes.iter().all(|(node, version)| self.nodes.get(node.as_str()) == Some(version));
             let duplicate = first.get(&promise.request_key).copied();
@@ -199,6 +212,8 @@ impl Takes {
                 Done::NodeChanged
             } else if let Some(group) = self.full_group(promise, limits, &change) {
                 Done::Full(group)
+            } else if let Err(exceeded) = tally.take(promise, quota.as_ref()) {
+                Done::OverQuota(Box::new(exceeded))
             } else {
                 for place in promise.places() {
                     *change.entry(place.slot.clone()).or_insert(0) += place.amount;

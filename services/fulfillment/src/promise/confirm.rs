@@ -11,6 +11,7 @@ use super::token::{locked, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
+use crate::store::capacity::Changes;
 use crate::tasks::Kind;
 use crate::wire::promise as wire;
 use service::{Call, Turn};
@@ -54,7 +55,9 @@ impl Fulfillment {
                     return Err(refusal.into());
                 }
             };
-            save(&mut tx, &mut stored).await?;
+            let mut slots = Changes::default();
+            save(&mut tx, &mut stored, &mut slots).await?;
+            slots.write(&mut tx, now).await?;
             store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;
             let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };
             call.finish(tx, &reply).await?;

@@ -51,7 +51,8 @@ impl Fulfillment {
         let mut tx = self.db.begin().await?;
         let due = store::promise::lock_due(&mut tx, now, BATCH).await?;
         // One may have been confirmed or extended since it was found.
-        let due: Vec<Stored> = due.into_iter().filter(|stored| stored.state.expire(now).is_ok()).collect();
+        let mut due: Vec<Stored> =
+            due.into_iter().filter(|stored| stored.state.expire(now).is_ok()).collect();
         if due.is_empty() {
             tx.commit().await?;
             return Ok(0);
@@ -66,6 +67,10 @@ impl Fulfillment {
         let is_free =
             |stored: &&Stored| matches!(stored.state, State::Pending { .. }) || !stored.is_relied_on();
         let free: Vec<PromiseToken> = due.iter().filter(is_free).map(|stored| stored.token).collect();
+        for stored in &mut due {
+            stored.state = State::Expired;
+            slots.end_count(stored);
+        }
         release_stock(&mut tx, &free, now).await?;
         slots.write(&mut tx, now).await?;
         tx.commit().await?;

@@ -11,6 +11,7 @@ use super::token::{locked, reservation_ids, save};
 use crate::Fulfillment;
 use crate::error::Error;
 use crate::rights::must_hold;
+use crate::store::capacity::Changes;
 use crate::store::promise::Stored;
 use crate::wire::{promise as wire, timestamp};
 use service::Call;
@@ -50,7 +51,9 @@ impl Fulfillment {
             };
             if take(call, &mut stored) || extended != stored.state {
                 stored.state = extended;
-                save(&mut tx, &mut stored).await?;
+                let mut slots = Changes::default();
+                save(&mut tx, &mut stored, &mut slots).await?;
+                slots.write(&mut tx, self.clock.business()).await?;
             }
             tx.commit().await?;
             Ok(answer(&stored))

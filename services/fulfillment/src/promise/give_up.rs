@@ -37,7 +37,7 @@ impl Fulfillment {
         if stored.legs.iter().all(|leg| leg.is_given_up) {
             stored.state = ended;
         }
-        save(tx, &mut stored).await
+        save(tx, &mut stored, slots).await
     }
 
     /// The work of a leg ended before it began: its places are free again.
@@ -53,6 +53,6 @@ impl Fulfillment {
             return Ok(());
         }
         give_back_leg(tx, &mut stored, leg, slots).await?;
-        save(tx, &mut stored).await
+        save(tx, &mut stored, slots).await
     }
 }

@@ -104,6 +104,7 @@ impl Fulfillment {
         let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
         let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
+        let quota = self.config.limits.of(&call.who.kind);
         let mut full = 0;
         for _ in 0..PLANS {
             let legs = match self.plan(&hold.groups, without, now) {
@@ -113,10 +114,13 @@ impl Fulfillment {
                     return self.known_or(call, key, group, refused, now).await.map(known);
                 }
             };
-            let Draft { promise, limits, nodes } = self.draft(call, key, hold, legs, now, expires);
+            let mut draft = self.draft(call, key, hold, legs, now, expires);
+            draft.promise.is_counted = quota.is_some();
+            let Draft { promise, limits, nodes } = draft;
             let asked: Vec<NodeId> = nodes.keys().cloned().collect();
             self.load.plan(self.planned(promise.places()));
-            match self.write(Job::Take { promise: Box::new(promise.clone()), limits, nodes }).await? {
+            let job = Job::Take { promise: Box::new(promise.clone()), limits, nodes, quota };
+            match self.write(job).await? {
                 Done::Taken => return Ok(Begun { promise, is_new: true }),
                 Done::Known(promise) => return same_body(*promise, call).map(known),
                 // Fuller than the view knew: read it and plan again.
@@ -125,6 +129,10 @@ impl Fulfillment {
                     for node in &asked {
                         self.refresh_node(node).await?;
                     }
+                }
+                Done::OverQuota(exceeded) => {
+                    metrics::counter!("entrepot_holds_refused_total", "reason" => "HOLD_QUOTA").increment(1);
+                    return Err(Error::HoldQuota(exceeded));
                 }
                 // Another process changed or shut a node: learn of it, and plan with that.
                 Done::NodeChanged => {
@@ -193,6 +201,7 @@ impl Fulfillment {
             owner: call.who.to_string(),
             taken_by: None,
             state: State::Pending { expires },
+            is_counted: false,
             version: 1,
             body: pb::Promise { lines: wire::cart(&hold.cart), ..Default::default() },
             legs: stored,

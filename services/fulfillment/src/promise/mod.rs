@@ -17,4 +17,5 @@ mod read;
 mod release;
 mod reserve;
 pub(crate) mod stock_view;
+mod tally;
 pub(crate) mod token;

@@ -24,7 +24,8 @@ pub(crate) async fn locked(tx: &mut Tx, token: PromiseToken) -> Result<Stored, E
 }
 
 /// Writes what changed of a promise that is locked.
-pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> {
+pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
+    slots.end_count(stored);
     if !store::promise::save(tx, stored).await? {
         return Err(Fault::Raced.into());
     }
@@ -35,7 +36,7 @@ pub(crate) async fn save(tx: &mut Tx, stored: &mut Stored) -> Result<(), Error> 
 /// Gives the capacity of a promise that is locked back, and writes the promise.
 pub(crate) async fn give_back(tx: &mut Tx, stored: &mut Stored, slots: &mut Changes) -> Result<(), Error> {
     give_back_places(tx, stored, slots).await?;
-    save(tx, stored).await
+    save(tx, stored, slots).await
 }
 
 /// Gives the capacity of a promise that is locked back.

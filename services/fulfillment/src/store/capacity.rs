@@ -7,6 +7,8 @@ use domain::promise::plan::ResourceKind;
 use domain::time::micros;
 use jiff::Timestamp;
 
+use super::hold_count::Counts;
+use super::promise::Stored;
 use super::promise_leg::HeldPlace;
 use crate::error::Error;
 
@@ -110,37 +112,50 @@ pub(crate) async fn add(
     Ok(())
 }
 
-/// By how much slots change in a transaction. Everybody locks slots last, so that nobody who holds one waits for
-/// anything else: what a transaction does to them is gathered, and written at its end.
+/// By how much slots change in a transaction, and what callers with a quota hold. Everybody locks slots last, so that
+/// nobody who holds one waits for anything else: what a transaction does to them is gathered, and written at its end.
 #[derive(Debug, Default)]
-#[must_use = "the slots change when this is written"]
-pub(crate) struct Changes(BTreeMap<SlotKey, i64>);
+#[must_use = "the slots and counts change when this is written"]
+pub(crate) struct Changes {
+    slots: BTreeMap<SlotKey, i64>,
+    counts: Counts,
+}
 
 impl Changes {
     /// The slot takes what the place needs, beyond its limit if need be.
     pub(crate) fn take(&mut self, place: &HeldPlace) {
-        *self.0.entry(place.slot.clone()).or_insert(0) += place.amount;
+        *self.slots.entry(place.slot.clone()).or_insert(0) += place.amount;
     }
 
     /// The slot gets back what the place has.
     pub(crate) fn free(&mut self, place: &HeldPlace) {
-        *self.0.entry(place.slot.clone()).or_insert(0) -= place.amount;
+        *self.slots.entry(place.slot.clone()).or_insert(0) -= place.amount;
     }
 
-    /// Locks the slots, in their order, and writes what changed.
-    pub(crate) async fn write(mut self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
-        self.0.retain(|_, by| *by != 0);
-        if self.0.is_empty() {
+    /// A promise that no longer waits for an order no longer counts for the quota of its owner.
+    pub(crate) fn end_count(&mut self, promise: &mut Stored) {
+        if promise.is_counted && !promise.state.is_waiting() {
+            promise.is_counted = false;
+            self.counts.add(&promise.counts(), -1);
+        }
+    }
+
+    /// Locks the counts and then the slots, each in their order, and writes what changed.
+    pub(crate) async fn write(self, tx: &mut Tx, now: Timestamp) -> Result<(), Error> {
+        let Self { mut slots, counts } = self;
+        counts.write(tx, now).await?;
+        slots.retain(|_, by| *by != 0);
+        if slots.is_empty() {
             return Ok(());
         }
-        let slots: BTreeSet<SlotKey> = self.0.keys().cloned().collect();
-        let mut used = lock_existing(tx, &slots).await?;
+        let keys: BTreeSet<SlotKey> = slots.keys().cloned().collect();
+        let mut used = lock_existing(tx, &keys).await?;
         // A slot that was pruned after its end takes nothing back.
-        self.0.retain(|slot, by| *by > 0 || used.contains_key(slot));
-        if self.0.keys().any(|slot| !used.contains_key(slot)) {
-            used = lock(tx, &slots, now).await?;
+        slots.retain(|slot, by| *by > 0 || used.contains_key(slot));
+        if slots.keys().any(|slot| !used.contains_key(slot)) {
+            used = lock(tx, &keys, now).await?;
         }
-        add(tx, &used, &self.0, now).await
+        add(tx, &used, &slots, now).await
     }
 }
 

@@ -12,6 +12,7 @@ use prost::Message;
 use service::Fault;
 use uuid::Uuid;
 
+use super::hold_count::Counts;
 use super::promise_leg::{self, HeldPlace, Leg};
 use crate::error::Error;
 
@@ -30,6 +31,8 @@ pub(crate) struct Stored {
     pub(crate) taken_by: Option<String>,
     /// Where it stands.
     pub(crate) state: State,
+    /// It counts for the quota of its owner.
+    pub(crate) is_counted: bool,
     /// From 1.
     pub(crate) version: i64,
     /// The cart.
@@ -57,6 +60,11 @@ impl Stored {
     pub(crate) fn holding_legs(&self) -> impl Iterator<Item = FulfillmentId> {
         let holding = self.legs.iter().filter(|leg| leg.places.iter().any(|place| place.is_held));
         holding.map(|leg| leg.id)
+    }
+
+    /// What it counts, or would count, for the quota of its owner.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts::of(&self.owner, &self.body)
     }
 
     /// A service holds it: an order may be on its way with it.
@@ -88,7 +96,6 @@ fn read(row: &Row) -> Result<Stored, Error> {
     let expires = from_micros(row.get("expires_at")?);
     let state: String = row.get("state")?;
     let body: Vec<u8> = row.get("body")?;
-    let unreadable = |_| Error::corrupt("a promise with an unreadable cart".to_owned());
     Ok(Stored {
         token: PromiseToken::new(row.get("token")?),
         request_key: row.get("request_key")?,
@@ -96,12 +103,17 @@ fn read(row: &Row) -> Result<Stored, Error> {
         owner: row.get("owner")?,
         taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
+        is_counted: row.get("is_counted")?,
         version: row.get("version")?,
-        body: pb::Promise::decode(body.as_slice()).map_err(unreadable)?,
+        body: cart(&body)?,
         legs: Vec::new(),
         created: from_micros(row.get("created_at")?),
         expires,
     })
+}
+
+fn cart(body: &[u8]) -> Result<pb::Promise, Error> {
+    pb::Promise::decode(body).map_err(|_| Error::corrupt("a promise with an unreadable cart".to_owned()))
 }
 
 /// The promises of these rows, with their legs.
@@ -191,6 +203,7 @@ fn values(promise: &Stored) -> Vec<Value> {
         promise.body.encode_to_vec(),
         micros(promise.created),
         micros(promise.expires),
+        promise.is_counted,
     ]
 }
 
@@ -201,7 +214,7 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<(), Erro
         "promises",
         [
             token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, body: Bytes,
-            created_at: BigInt, expires_at: BigInt
+            created_at: BigInt, expires_at: BigInt, is_counted: Bool
         ],
         and "version" = "1"
     );
@@ -233,26 +246,40 @@ pub(crate) async fn grant(
     rows.iter().map(|row| Ok(PromiseToken::new(row.get("token")?))).collect()
 }
 
-/// Forgets promises whose stock was refused. Answers the capacity that they held.
-pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Vec<HeldPlace>, Error> {
+/// What promises held that are forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    /// Their capacity.
+    pub(crate) places: Vec<HeldPlace>,
+    /// What they counted for the quotas of their owners.
+    pub(crate) counts: Counts,
+}
+
+/// Forgets promises whose stock was refused.
+pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Forgotten, Error> {
     if tokens.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Forgotten::default());
     }
     // Read first: with the promise go its legs and places. One that ended meanwhile is not deleted: its capacity was
     // given back when it ended.
     let held = promise_leg::held_places(tx, tokens).await?;
     let rows = tx
         .batch_fetch(
-            "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING' RETURNING token",
+            "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING'
+             RETURNING token, owner, CASE WHEN is_counted THEN body END AS counted",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),
         )
         .await?;
-    let mut gone = HashSet::with_capacity(rows.len());
+    let (mut gone, mut counts) = (HashSet::with_capacity(rows.len()), Counts::default());
     for row in &rows {
         gone.insert(PromiseToken::new(row.get("token")?));
+        if let Some(body) = row.get::<Option<Vec<u8>>>("counted")? {
+            counts.add(&Counts::of(&row.get::<String>("owner")?, &cart(&body)?), 1);
+        }
     }
-    Ok(held.into_iter().filter(|(token, _)| gone.contains(token)).map(|(_, place)| place).collect())
+    let places = held.into_iter().filter(|(token, _)| gone.contains(token)).map(|(_, place)| place).collect();
+    Ok(Forgotten { places, counts })
 }
 
 /// Writes what a transition changed. False: the promise changed meanwhile.
@@ -260,7 +287,8 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     let expires = promise.state.expires().unwrap_or(promise.expires);
     let saved = tx
         .execute(
-            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, taken_by = $6
+            "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, taken_by = $6,
+                    is_counted = $7
               WHERE token = $1 AND version = $2",
             params![
                 promise.token.uuid(),
@@ -269,6 +297,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
                 micros(expires),
                 promise.order().map(OrderId::uuid),
                 promise.taken_by.as_deref(),
+                promise.is_counted,
             ],
         )
         .await?;
@@ -283,12 +312,13 @@ pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Er
             promise.state.name(),
             micros(promise.state.expires().unwrap_or(promise.expires)),
             promise.order().map(OrderId::uuid),
+            promise.is_counted,
         ]
     };
     let (text, columns) = update_rows!(
         "promises",
         keys [token: Uuid],
-        [state: Text, expires_at: BigInt, order_id: Uuid],
+        [state: Text, expires_at: BigInt, order_id: Uuid, is_counted: Bool],
         and "version = promises.version + 1"
     );
     tx.batch(text, columns, promises.iter().map(row).collect()).await?;
@@ -327,7 +357,7 @@ pub(crate) async fn lock_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<
 pub(crate) async fn expire(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<u64, Error> {
     Ok(tx
         .batch(
-            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1 FROM {rows}
+            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1, is_counted = FALSE FROM {rows}
               WHERE p.token = r.token AND p.state IN ('PENDING', 'LIVE')",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),

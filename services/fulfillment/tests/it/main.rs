@@ -10,6 +10,7 @@ mod promise_end;
 mod promise_groups;
 mod promise_race;
 mod promise_resent;
+mod quota;
 mod react;
 mod support;
 mod work;

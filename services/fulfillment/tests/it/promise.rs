@@ -471,7 +471,7 @@ async fn two_hundred_buyers_of_fifty_units_leave_exactly_fifty_promises() {
         let calls = (0..200).map(|i| {
             let mut client = if i % 2 == 0 { world.promises() } else { promises(&another) };
             let request = hold("lon-1", &[("A", 1)]);
-            tokio::spawn(async move { client.hold_promise(by(SHOPPER, request)).await })
+            tokio::spawn(async move { client.hold_promise(by(&format!("customer/{i}"), request)).await })
         });
         let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
         for no in answers.iter().filter_map(|answer| answer.as_ref().err()) {

@@ -246,7 +246,7 @@ async fn sixty_four_callers_for_the_last_pairs_get_both_legs_or_none() {
             }
             let request = pb::HoldPromiseRequest { lines: cart(&[("A", 2)]), groups, ..hold("", &[]) };
             let mut client = if n.is_multiple_of(3) { promises(&another) } else { world.promises() };
-            tokio::spawn(async move { client.hold_promise(by(SHOPPER, request)).await })
+            tokio::spawn(async move { client.hold_promise(by(&format!("customer/{n}"), request)).await })
         });
         let mut held = 0;
         for answer in join_all(calls.collect::<Vec<_>>()).await {
