@@ -105,7 +105,7 @@ async fn bad_names_of_old_claims_are_refused_by_field() {
     }
 }
 
-/// Everybody wants the last unit; whoever has it can change the claim, and nobody gets it in between.
+/// Everybody wants the last unit; its holder can change the claim, and nobody gets it in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_a_unit_between_the_old_claim_and_the_new_one() {
     for world in worlds().await {
