@@ -300,14 +300,19 @@ impl Processes {
     /// Lets time pass, and everything that falls due in it happen: whatever waits for a moment was begun so much earlier.
     pub async fn pass(&self, hours: i64, minutes: i64) {
         self.settle().await;
-        let micros = (hours * 60 + minutes) * 60 * 1_000_000;
+        self.skip(hours * 60 + minutes).await;
+        until("what is due is done", async || self.overdue().await == 0).await;
+        self.settle().await;
+    }
+
+    /// Lets time pass, and waits for nothing that falls due in it.
+    pub async fn skip(&self, minutes: i64) {
+        let micros = minutes * 60 * 1_000_000;
         let mut tx = self.tables.begin().await.expect("the database can be written");
         for sql in EARLIER {
             tx.execute(sql, db::params![micros]).await.expect("it is written");
         }
         tx.commit().await.expect("it is written");
-        until("what is due is done", async || self.overdue().await == 0).await;
-        self.settle().await;
     }
 
     async fn overdue(&self) -> i64 {

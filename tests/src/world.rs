@@ -183,6 +183,12 @@ impl World {
         clock.advance_to(until);
     }
 
+    /// Moves a virtual clock on, and does nothing that falls due in it.
+    pub fn skip(&self, minutes: i64) {
+        let clock = self.platform.clock();
+        clock.advance_to(clock.business() + jiff::SignedDuration::from_mins(minutes));
+    }
+
     /// Stops it.
     pub async fn stop(self) {
         self.platform.shutdown().await;

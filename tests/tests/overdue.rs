@@ -12,6 +12,7 @@ everywhere! {
     an_unpaid_order_lapses_takes_its_stock_again_when_paid_late_and_expires_for_good,
     a_store_that_stays_silent_loses_the_order_and_the_customer_is_refunded,
     goods_that_nobody_collects_go_back_on_the_shelf_unless_the_customer_comes_first,
+    payments_just_after_their_time_keep_the_last_units,
 }
 
 async fn an_unpaid_order_lapses_takes_its_stock_again_when_paid_late_and_expires_for_good(stage: Stage) {
@@ -80,6 +81,31 @@ async fn goods_that_nobody_collects_go_back_on_the_shelf_unless_the_customer_com
     assert_eq!((late.status(), minor(late.refund_requested.as_ref())), (ord::OrderStatus::Completed, 0));
     let tea = ops.position(NODE, "TEA").await;
     assert_eq!((tea.on_hand, tea.reserved, tea.atp), (3, 0, 3));
+    ops.audit().await;
+    stage.stop().await;
+}
+
+/// The payments come a moment after their time, while the claims of their own orders are being given up.
+async fn payments_just_after_their_time_keep_the_last_units(stage: Stage) {
+    const ORDERS: i64 = 24;
+    let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
+    ops.stock(NODE, &[("TEA", ORDERS)]).await;
+    let mut orders = Vec::new();
+    for _ in 0..ORDERS {
+        orders.push(web.place(unpaid(order_at(NODE, &[("TEA", 1, 500)]))).await);
+    }
+    stage.skip(15).await;
+    let paid = orders.iter().map(|order| web.pay(order));
+    let paid = futures_util::future::join_all(paid).await;
+    stage.settle().await;
+    for order in paid {
+        let order = web.order(&order.order_id).await;
+        assert_eq!(
+            (order.status(), minor(order.refund_requested.as_ref())),
+            (ord::OrderStatus::Confirmed, 0)
+        );
+    }
+    assert_eq!(ops.position(NODE, "TEA").await.reserved, ORDERS);
     ops.audit().await;
     stage.stop().await;
 }

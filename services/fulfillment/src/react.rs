@@ -108,7 +108,7 @@ impl Fulfillment {
         let actor = event.actor.as_str();
         match reaction {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
-            Reaction::GivenUp(leg, order) => self.give_up(tx, leg, order, slots).await,
+            Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Lost(leg, order, sku) => {
                 let promise = match store::promise_leg::token_of(tx, leg).await? {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1::{LineQuantity, Window};
 use domain::fulfillment::method::Method;
-use domain::id::{self, LineNo, NodeId, PromiseToken, Sku};
+use domain::id::{self, FulfillmentId, LineNo, NodeId, PromiseToken, Sku};
 use domain::order::group::Parts;
 use domain::order::{Group, Leg, LegLine, LegUnits, Order, Span};
 use domain::time::{Timestamp, from_parts, micros};
@@ -29,9 +29,21 @@ pub(crate) struct WantedGroup {
 pub(crate) struct Wanted {
     pub(crate) cart: Vec<(LineNo, Sku, i64)>,
     pub(crate) groups: Vec<WantedGroup>,
+    /// Legs of the order that this takes the place of: what they still hold goes over to it.
+    pub(crate) instead_of: Vec<FulfillmentId>,
 }
 
+/// The most legs that a hold takes the place of.
+const MOST_LEGS: usize = 50;
+
 impl Wanted {
+    /// What is open of an order. The claims that were given up for want of payment may not be released yet.
+    pub(crate) fn again(order: &Order) -> Self {
+        let dropped = order.legs.iter().rev().filter(|leg| !leg.is_live());
+        let instead_of = dropped.map(|leg| leg.id).take(MOST_LEGS).collect();
+        Self { instead_of, ..Self::of(order, order.open_parts()) }
+    }
+
     /// These parts of an order's groups.
     pub(crate) fn of(order: &Order, parts: Parts) -> Self {
         let group = |(no, lines): (u32, Vec<(LineNo, i64)>)| {
@@ -43,7 +55,7 @@ impl Wanted {
             *pieces.entry(*no).or_insert(0) += quantity;
         }
         let line = |(no, pieces)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
-        Self { cart: pieces.into_iter().filter_map(line).collect(), groups }
+        Self { cart: pieces.into_iter().filter_map(line).collect(), groups, instead_of: Vec::new() }
     }
 }
 
@@ -77,6 +89,7 @@ impl Orders {
                 lines: wanted.cart.iter().map(cart_line).collect(),
                 groups: wanted.groups.iter().map(|group| cart_group(group, now)).collect(),
                 ttl: Some(ttl),
+                instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
             };
             let held = match self.promises.clone().hold_promise(request).await {
                 Ok(answer) => answer.into_inner().promise.ok_or_else(no_promise)?,

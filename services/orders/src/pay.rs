@@ -68,7 +68,7 @@ impl Orders {
         }
         let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
         let until = after_ms(now, self.config.hold_ms(false));
-        match self.hold(&key, &Wanted::of(seen, seen.open_parts()), until, now).await {
+        match self.hold(&key, &Wanted::again(seen), until, now).await {
             Ok(held) => Ok(Hold::Held(held.legs)),
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 Ok(Hold::Refused { reason: hold::reason(&answer) })

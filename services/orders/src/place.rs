@@ -280,7 +280,8 @@ fn invalid(flaws: Vec<Flaw>) -> Error {
 fn wanted(draft: &Draft, groups: &[Group]) -> Wanted {
     let line = |line: &DraftLine| (line.no, line.sku.clone(), line.amounts.quantity);
     let group = |group: &Group| WantedGroup { group: group.clone(), lines: group.lines.clone() };
-    Wanted { cart: draft.lines.iter().map(line).collect(), groups: groups.iter().map(group).collect() }
+    let (cart, groups) = (draft.lines.iter().map(line).collect(), groups.iter().map(group).collect());
+    Wanted { cart, groups, instead_of: Vec::new() }
 }
 
 /// A token must be nobody's yet, be live, and hold what the order is for, line by line and group by group. Answers the

@@ -235,7 +235,8 @@ impl Orders {
         let Some(ends) = order.held_by(token).map(|leg| micros(leg.held_until)).min() else { return Ok(()) };
         // with its version: what is left of the order may be less at the next try, and an id belongs to one request
         let key = format!("{id}/{token}/{ends}/{}", order.version);
-        let wanted = Wanted::of(&order, order.parts_without(token, now));
+        let wanted =
+            Wanted { instead_of: gone.clone(), ..Wanted::of(&order, order.parts_without(token, now)) };
         match self.hold(&id::derived("orders.again", &key).to_string(), &wanted, until, now).await {
             Ok(held) => {
                 let write = || self.replace_hold(&order, token, &held, now);

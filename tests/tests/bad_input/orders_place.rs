@@ -332,6 +332,7 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
             ..ful::CartGroup::default()
         }],
         ttl: None,
+        instead_of: Vec::new(),
     };
     let mut promises = web.clients.promise.clone();
     let another = ful::HoldPromiseRequest { request_id: fresh(), ..request.clone() };

@@ -1,7 +1,7 @@
 //! What callers ask of promises, as the verbs take it.
 
 use domain::fulfillment::method::Method;
-use domain::id::{NodeId, Sku};
+use domain::id::{FulfillmentId, NodeId, Sku};
 use domain::place::LatLng;
 use jiff::{SignedDuration, Timestamp};
 
@@ -57,6 +57,8 @@ pub(crate) struct HoldCommand {
     pub(crate) groups: Vec<Group>,
     /// For how long.
     pub(crate) ttl: Option<SignedDuration>,
+    /// Legs that this takes the place of.
+    pub(crate) instead_of: Vec<FulfillmentId>,
 }
 
 /// A question for stock near a place.

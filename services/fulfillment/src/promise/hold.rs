@@ -61,6 +61,12 @@ impl Fulfillment {
             let most = cap.duration_since(now).as_secs();
             return Err(Error::field("ttl", format!("must be at most {most} s for this caller")));
         }
+        if !hold.instead_of.is_empty() {
+            if !call.is_service() {
+                return Err(Error::field("instead_of", "is for services only"));
+            }
+            self.make_room(&hold.instead_of).await?;
+        }
         if hold.groups.iter().any(|group| group.node.is_none()) {
             self.must_know_goods(&hold).await?;
         }

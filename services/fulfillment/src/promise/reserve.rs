@@ -57,7 +57,11 @@ impl Fulfillment {
             request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
             reservations: promise.legs.iter().map(|leg| claim(leg, hold)).collect(),
             ttl: Some(wire_duration(ttl)),
-            instead_of: Vec::new(),
+            instead_of: hold
+                .instead_of
+                .iter()
+                .map(|leg| ReservationId::new(leg.uuid()).to_string())
+                .collect(),
         };
         let mut pauses = RESERVE_AGAIN_AFTER.into_iter();
         let answer = loop {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use domain::fulfillment::method::MethodError;
-use domain::id::NodeId;
+use domain::id::{FulfillmentId, NodeId};
 use domain::quantity::Quantity;
 use jiff::{SignedDuration, Timestamp};
 use service::Fields;
@@ -17,6 +17,9 @@ use crate::promise::command::{Group, HoldCommand, Line};
 
 /// The most groups of a cart.
 const MOST_GROUPS: usize = 20;
+
+/// The most legs that a hold takes the place of.
+const MOST_LEGS: usize = 50;
 
 /// The most lines of all groups of a cart.
 const MOST_LINES_TOGETHER: usize = 2_000;
@@ -48,9 +51,25 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
     if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
         fields.refuse("ttl", "must be at least 1 s");
     }
+    let instead_of = legs(&mut fields, &request.instead_of);
     fields.done()?;
     spread_without_rest(&cart, &groups)?;
-    Ok(HoldCommand { cart, groups, ttl })
+    Ok(HoldCommand { cart, groups, ttl, instead_of })
+}
+
+/// The legs whose place is taken.
+fn legs(fields: &mut Fields, texts: &[String]) -> Vec<FulfillmentId> {
+    let too_many = format_args!("must have at most {MOST_LEGS} items");
+    fields.check(texts.len() <= MOST_LEGS, "instead_of", too_many);
+    let mut legs = Vec::new();
+    for (index, text) in texts.iter().take(MOST_LEGS).enumerate() {
+        let field = format_args!("instead_of[{index}]");
+        if let Some(leg) = fields.take(field, text.parse::<FulfillmentId>()) {
+            fields.check(!legs.contains(&leg), field, "duplicate");
+            legs.push(leg);
+        }
+    }
+    legs
 }
 
 fn group(

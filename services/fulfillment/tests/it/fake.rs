@@ -11,14 +11,14 @@ use tonic::{Code, Status};
 use crate::support::START;
 
 /// One position.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Shelf {
     on_hand: i64,
     reserved: i64,
     version: i64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Books {
     shelves: BTreeMap<(String, String), Shelf>,
     kits: Vec<stock::Sku>,
@@ -122,6 +122,16 @@ impl Books {
         if asked.reservations.iter().any(|claim| self.gone.contains(&claim.reservation_id)) {
             return Err(refused("RESERVATION_RELEASED", "released before", Vec::new()));
         }
+        let before = self.clone();
+        self.let_go(&asked.instead_of);
+        let answer = self.claim(asked);
+        if answer.is_err() {
+            *self = before;
+        }
+        answer
+    }
+
+    fn claim(&mut self, asked: &stock::ReserveRequest) -> Result<stock::ReserveResponse, Status> {
         let is_new = |claim: &&stock::NewReservation| !self.held.contains_key(&claim.reservation_id);
         let claims: Vec<stock::NewReservation> = asked.reservations.iter().filter(is_new).cloned().collect();
         let mut wanted: BTreeMap<(String, String), i64> = BTreeMap::new();
@@ -163,7 +173,13 @@ impl Books {
     }
 
     fn release(&mut self, asked: &stock::ReleaseReservationRequest) -> stock::ReleaseReservationResponse {
-        for id in &asked.reservation_ids {
+        self.let_go(&asked.reservation_ids);
+        let reservations = reservations(&asked.reservation_ids, stock::ReservationState::Released);
+        stock::ReleaseReservationResponse { reservations }
+    }
+
+    fn let_go(&mut self, ids: &[String]) {
+        for id in ids {
             let claim = self.held.remove(id).unwrap_or_default();
             for line in claim.lines {
                 if let Some(shelf) = self.shelves.get_mut(&(claim.node_id.clone(), line.sku)) {
@@ -172,8 +188,6 @@ impl Books {
             }
             self.gone.insert(id.clone());
         }
-        let reservations = reservations(&asked.reservation_ids, stock::ReservationState::Released);
-        stock::ReleaseReservationResponse { reservations }
     }
 
     fn extend(

@@ -8,6 +8,7 @@ mod network;
 mod promise;
 mod promise_end;
 mod promise_groups;
+mod promise_instead;
 mod promise_race;
 mod promise_resent;
 mod quota;

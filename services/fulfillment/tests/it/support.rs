@@ -142,6 +142,7 @@ pub(crate) fn hold(node: &str, lines: &[(&str, i64)]) -> pb::HoldPromiseRequest 
         lines: cart(lines),
         groups: vec![group(1, node)],
         ttl: None,
+        instead_of: Vec::new(),
     }
 }
 

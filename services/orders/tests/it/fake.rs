@@ -116,6 +116,7 @@ impl Fake {
                 ..Default::default()
             }],
             ttl: Some(prost_types::Duration { seconds: 900, nanos: 0 }),
+            instead_of: Vec::new(),
         };
         self.books().hold(&request).unwrap().promise.unwrap().promise_token
     }

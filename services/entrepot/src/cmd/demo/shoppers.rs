@@ -91,6 +91,7 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
                 node_id: option.node_id,
                 ..ful::CartGroup::default()
             }],
+            instead_of: Vec::new(),
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
