@@ -56,6 +56,7 @@ async fn one_customer_who_asks_for_everything_leaves_the_rest_to_the_others() {
             ..Default::default()
         }],
         ttl: None,
+        instead_of: Vec::new(),
     };
     let mut calls = JoinSet::new();
     for _ in 0..64 {
