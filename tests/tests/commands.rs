@@ -41,6 +41,23 @@ fn the_demo_plays_its_orders_and_the_stock_laws_hold() {
     );
 }
 
+/// The bare side of a bench writes the tables by hand: a new column must not break it unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_the_benches_run_without_a_failure() {
+    let database = db::testing::own_database().await;
+    let postgres = database.as_ref().map(db::testing::OwnDatabase::url);
+    for subject in ["reserve", "place"] {
+        let brief = ["bench", subject, "--seconds", "1", "--clients", "4", "--skus", "20", "--json"];
+        let on_postgres = postgres.as_ref().map(|url| vec!["--database-url", url.as_str()]);
+        for more in [Some(Vec::new()), on_postgres].into_iter().flatten() {
+            let figures = json(&entrepot(&[&brief[..], &more[..]].concat()));
+            assert_eq!((&figures["failed"], &figures["audit_ok"]), (&0.into(), &true.into()), "{figures}");
+            let ran = |side: &str| figures[side].as_f64().is_some_and(|rate| rate > 0.0);
+            assert!(ran("rate_per_s") && ran("reference_rate_per_s"), "{figures}");
+        }
+    }
+}
+
 /// A till file of a few rows: a sale with postage, one with a twin in other case, a write-off, a credit note, bank
 /// charges and a last line cut short.
 const TILL: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
