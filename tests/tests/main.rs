@@ -31,6 +31,7 @@ mod bad_input;
 mod clocks;
 mod commands;
 mod crash;
+mod holders;
 mod import;
 mod kafka;
 mod log;

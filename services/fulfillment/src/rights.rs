@@ -62,7 +62,8 @@ pub(crate) fn must_know(who: &Principal, promise: &Stored) -> Result<(), Error> 
     }
 }
 
-fn is_ours(who: &Principal) -> bool {
+/// One who sees all promises, and whose they are.
+pub(crate) fn is_ours(who: &Principal) -> bool {
     who.kind == SERVICE || who.kind == OPS
 }
 

@@ -185,11 +185,16 @@ pub(crate) fn ended(token: PromiseToken, state: pb::PromiseState) -> Error {
     }
 }
 
+/// No such promise, for this caller.
+pub(crate) fn not_known() -> Error {
+    Error::field("promise_token", "is not known")
+}
+
 /// What a refused read or extension of a promise means for an order that is to be placed on it.
 pub(crate) fn for_shopper(token: PromiseToken, error: Error) -> Error {
     let Error::Peer(answer) = error else { return error };
     if answer.code() == Code::NotFound {
-        return Error::field("promise_token", "is not known");
+        return not_known();
     }
     if !is_gone(&answer) {
         return Error::Peer(answer);

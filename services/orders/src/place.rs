@@ -19,7 +19,7 @@ use crate::command::Place;
 use crate::error::Error;
 use crate::hold::{self, Held, Wanted, WantedGroup};
 use crate::store::{Found, New, Note};
-use crate::{Orders, record, steps, store, wire};
+use crate::{Orders, record, rights, steps, store, wire};
 
 /// The queues of placing.
 pub(crate) struct PlaceQueue {
@@ -86,7 +86,7 @@ impl Orders {
         }
         let now = self.clock.business();
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
-        let (groups, held) = match self.held(&command, until, now).await {
+        let (groups, held) = match self.held(&command, caller, until, now).await {
             Ok(held) => held,
             // A duplicate may have been faster and hold the stock: then its answer is ours too.
             Err(error) => {
@@ -147,6 +147,7 @@ impl Orders {
     async fn held(
         &self,
         command: &Place,
+        caller: &Principal,
         until: Timestamp,
         now: Timestamp,
     ) -> Result<(Vec<Group>, Held), Error> {
@@ -158,7 +159,12 @@ impl Orders {
         };
         let unknown = |error| hold::for_shopper(token, error);
         // Read first: an order that can't be placed on a promise must not give it a longer life.
-        fits(token, &self.promise(token).await.map_err(unknown)?, command, now)?;
+        let promise = self.promise(token).await.map_err(unknown)?;
+        // Fulfillment answers us as a service, which sees the promises of all.
+        if !rights::may_place_on(caller, &command.draft, &promise.owner) {
+            return Err(hold::not_known());
+        }
+        fits(token, &promise, command, now)?;
         let held = self.extend(token, until).await.map_err(unknown)?;
         let groups = fits(token, &held, command, now)?;
         Ok((groups, hold::held_from_1(&held)?))

@@ -55,6 +55,16 @@ pub(crate) fn complete(who: &Principal, request: &mut PlaceOrderRequest) {
     }
 }
 
+/// Whether an order may be placed on a promise that `owner` holds (`kind/id`): by its owner, by a channel or store that sells to
+/// the customer who holds it, by services and operators. For all others it does not exist.
+pub(crate) fn may_place_on(who: &Principal, draft: &Draft, owner: &str) -> bool {
+    let is_ours = who.kind == SERVICE || who.kind == OPS;
+    let sells = who.kind == CHANNEL || who.kind == STORE;
+    let customer = owner.split_once('/').filter(|(kind, _)| *kind == CUSTOMER).map(|(_, id)| id);
+    let is_buyer = customer.is_some_and(|id| draft.customer_ref.is_empty() || draft.customer_ref == id);
+    is_ours || who.as_str() == owner || (sells && is_buyer)
+}
+
 /// Orders are numbered by their channel: another channel takes none of its numbers, and a customer takes none at all.
 pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(), Error> {
     match who.kind.as_str() {

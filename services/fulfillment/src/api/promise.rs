@@ -35,7 +35,7 @@ impl PromiseService for Fulfillment {
         let call = verb::call(&who, "promise.hold", &asked, &asked.request_id);
         let (call, hold) = both(call, hold(&asked))?;
         let stored = self.hold(&call, hold).await?;
-        Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored)) }))
+        Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored, &who)) }))
     }
 
     async fn confirm_promise(
@@ -82,8 +82,9 @@ impl PromiseService for Fulfillment {
     ) -> Result<Response<pb::GetPromiseTokenResponse>, Status> {
         let token = promise_token(&request.get_ref().promise_token)?;
         let stored = self.stored(token).await?;
-        rights::must_know(&Principal::of(&request), &stored)?;
-        Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(wire::stored(&stored)) }))
+        let who = Principal::of(&request);
+        rights::must_know(&who, &stored)?;
+        Ok(Response::new(pb::GetPromiseTokenResponse { promise: Some(wire::stored(&stored, &who)) }))
     }
 
     async fn get_sourcing_decision(

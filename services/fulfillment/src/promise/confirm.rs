@@ -59,7 +59,7 @@ impl Fulfillment {
             save(&mut tx, &mut stored, &mut slots).await?;
             slots.write(&mut tx, now).await?;
             store::task::add(&mut tx, Kind::EndUnclaimed.name(), &[token.uuid()], until).await?;
-            let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored)) };
+            let reply = pb::ConfirmPromiseResponse { promise: Some(wire::stored(&stored, &call.who)) };
             call.finish(tx, &reply).await?;
             Ok(reply)
         })

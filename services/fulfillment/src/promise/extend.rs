@@ -35,7 +35,7 @@ impl Fulfillment {
             self.extend_stock(&stored, until).await?;
         }
         if of_order || (!take(call, &mut stored) && extended == stored.state) {
-            return Ok(answer(&stored));
+            return Ok(answer(&stored, call));
         }
         db::retry(3, Error::is_retry, || async {
             let mut tx = self.db.begin().await?;
@@ -56,7 +56,7 @@ impl Fulfillment {
                 slots.write(&mut tx, self.clock.business()).await?;
             }
             tx.commit().await?;
-            Ok(answer(&stored))
+            Ok(answer(&stored, call))
         })
         .await
     }
@@ -85,8 +85,8 @@ impl Fulfillment {
     }
 }
 
-fn answer(stored: &Stored) -> pb::ExtendPromiseResponse {
-    pb::ExtendPromiseResponse { promise: Some(wire::stored(stored)) }
+fn answer(stored: &Stored, call: &Call) -> pb::ExtendPromiseResponse {
+    pb::ExtendPromiseResponse { promise: Some(wire::stored(stored, &call.who)) }
 }
 
 /// Lets a service that relies on a promise hold it from now on. Answers whether that is new.

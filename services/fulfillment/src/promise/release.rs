@@ -33,7 +33,7 @@ impl Fulfillment {
                 slots.write(&mut tx, now).await?;
                 release_stock(&mut tx, &[token], now).await?;
             }
-            let reply = pb::ReleasePromiseResponse { promise: Some(wire::stored(&stored)) };
+            let reply = pb::ReleasePromiseResponse { promise: Some(wire::stored(&stored, &call.who)) };
             call.finish(tx, &reply).await?;
             Ok(reply)
         })

@@ -12,12 +12,14 @@ use domain::sourcing::Decision;
 use domain::time::from_micros;
 use jiff::Timestamp;
 
+use server::Principal;
 use service::Fields;
 
 use super::{method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
 use crate::promise::command::{Line, Nearby, Question};
+use crate::rights;
 use crate::store::promise::Stored;
 use crate::store::promise_leg::{HeldPlace, Leg};
 
@@ -236,13 +238,14 @@ fn state(state: &State) -> i32 {
 }
 
 /// A stored promise as the wire has it.
-pub(crate) fn stored(stored: &Stored) -> pb::Promise {
+pub(crate) fn stored(stored: &Stored, reader: &Principal) -> pb::Promise {
     pb::Promise {
         promise_token: stored.token.to_string(),
         state: state(&stored.state),
         legs: stored.legs.iter().map(leg).collect(),
         expire_time: stored.state.expires().map(timestamp),
         create_time: Some(timestamp(stored.created)),
+        owner: if rights::is_ours(reader) { stored.owner.clone() } else { String::new() },
         ..stored.body.clone()
     }
 }

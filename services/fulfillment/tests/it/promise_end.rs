@@ -123,8 +123,12 @@ async fn is_told(world: &World, promise: &pb::Promise, wanted: pb::PromiseState)
     for actor in [SHOPPER, ORDERS, "ops/it", "customer/2", "channel/app", "store/lon-1"] {
         let request = pb::GetPromiseTokenRequest { promise_token: promise.promise_token.clone() };
         let answer = world.promises().get_promise_token(by(actor, request)).await;
-        let answer =
-            answer.map(|answer| answer.into_inner().promise.unwrap().state()).map_err(|no| reason(&no));
+        let answer = answer.map(|answer| answer.into_inner().promise.unwrap()).map_err(|no| reason(&no));
+        if let Ok(shown) = &answer {
+            let owner = if actor == SHOPPER { "" } else { SHOPPER };
+            assert_eq!(shown.owner, owner, "who holds it is the business of services and operators: {actor}");
+        }
+        let answer = answer.map(|shown| shown.state());
         let known = [SHOPPER, ORDERS, "ops/it"].contains(&actor);
         let wanted = if known { Ok(wanted) } else { Err("PROMISE_NOT_FOUND".to_owned()) };
         assert_eq!(answer, wanted, "{actor}");

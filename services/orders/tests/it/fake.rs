@@ -131,10 +131,18 @@ impl Fake {
         self.set(token, pb::PromiseState::Confirmed);
     }
 
+    /// The promise is held by somebody else.
+    pub(crate) fn give(&self, token: &str, owner: &str) {
+        owner.clone_into(&mut self.books().promise(token).unwrap().owner);
+    }
+
     pub(crate) fn set(&self, token: &str, to: pb::PromiseState) {
         self.books().promise(token).unwrap().set_state(to);
     }
 }
+
+/// Who holds the promises, unless a test gives them to somebody else.
+const HOLDER: &str = "channel/web";
 
 fn refused(code: Code, reason: &'static str) -> Status {
     let text = format!("refused: {reason}");
@@ -197,6 +205,7 @@ impl Books {
             lines: request.lines.clone(),
             expire_time: Some(stamp(after_ms(now, request.ttl.unwrap().seconds * 1_000))),
             create_time: Some(stamp(now)),
+            owner: HOLDER.to_owned(),
         };
         self.by_request.insert(request.request_id.clone(), token);
         self.promises.insert(token, promise.clone());

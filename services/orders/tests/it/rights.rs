@@ -2,7 +2,7 @@
 
 use contract::orders::v1 as pb;
 use pb::TenderState;
-use test_world::{by, fields, fresh, refusal};
+use test_world::{by, fields, fresh, reason, refusal};
 use tonic::Code;
 
 use crate::world::{World, line, request, worlds};
@@ -94,5 +94,72 @@ async fn a_store_reports_only_what_is_paid_at_its_own_handover() {
         assert_eq!(refusal(client.pay_order(by("store/store-2", pay(&later))).await), no);
         client.pay_order(by("store/store-1", pay(&later))).await.unwrap();
         client.pay_order(by("payment/psp", pay(&prepaid))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
+    for world in worlds().await {
+        let token = world.fake.hold_for(&[(1, "a", 1)]);
+        let on = |customer: &str, token: &str| pb::PlaceOrderRequest {
+            groups: Vec::new(),
+            promise_token: token.to_owned(),
+            channel_order_id: fresh(),
+            customer_ref: customer.to_owned(),
+            ..request("1", vec![line("a", 1, 100)], TenderState::Captured)
+        };
+        let of_customer = |customer: &str, token: &str| pb::PlaceOrderRequest {
+            channel_order_id: String::new(),
+            ..on(customer, token)
+        };
+        let unknown = domain::id::PromiseToken::new(test_world::v7()).to_string();
+        let absent = place(&world, "customer/c-2", of_customer("c-2", &unknown)).await.unwrap_err();
+        let strangers = [
+            ("customer/c-1", "customer/c-2", of_customer("c-2", &token)),
+            ("customer/c-1", "anonymous/anonymous", on("c-1", &token)),
+            ("customer/c-1", "channel/web", on("c-2", &token)),
+            ("customer/c-1", "store/store-1", on("c-2", &token)),
+            (
+                "customer/c-1",
+                "channel/c-1",
+                pb::PlaceOrderRequest { channel: "c-1".to_owned(), ..on("c-2", &token) },
+            ),
+            ("channel/web", "customer/web", of_customer("web", &token)),
+            ("channel/app", "channel/web", on("c-1", &token)),
+            ("store/store-2", "store/store-1", on("c-1", &token)),
+            ("service/orders", "channel/web", on("c-1", &token)),
+            ("", "channel/web", on("", &token)),
+        ];
+        for (owner, caller, asked) in strangers {
+            world.fake.give(&token, owner);
+            let no = place(&world, caller, asked).await.unwrap_err();
+            let same = (no.code(), no.message().to_owned(), fields(&no));
+            assert_eq!(
+                same,
+                (absent.code(), absent.message().to_owned(), fields(&absent)),
+                "{caller} on {owner}"
+            );
+            assert_eq!(reason(&no), reason(&absent));
+        }
+        assert_eq!((world.fake.extensions(), world.count("SELECT COUNT(*) AS n FROM orders").await), (0, 0));
+        let holders = [
+            ("customer/c-1", "customer/c-1"),
+            ("customer/c-1", "channel/web"),
+            ("customer/c-1", "store/store-1"),
+            ("customer/c-1", "ops/1"),
+            ("channel/web", "channel/web"),
+            ("store/store-1", "store/store-1"),
+        ];
+        for (owner, caller) in holders {
+            let token = world.fake.hold_for(&[(1, "a", 1)]);
+            world.fake.give(&token, owner);
+            let asked =
+                if caller.starts_with("customer/") { of_customer("c-1", &token) } else { on("c-1", &token) };
+            let placed = place(&world, caller, asked).await;
+            assert!(placed.is_ok(), "{caller} on {owner}: {placed:?}");
+        }
+        let token = world.fake.hold_for(&[(1, "a", 1)]);
+        world.fake.give(&token, "customer/guest-7");
+        place(&world, "channel/web", on("", &token)).await.expect("a channel vouches for its guests");
     }
 }
