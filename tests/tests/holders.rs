@@ -25,6 +25,7 @@ async fn hold(who: &People) -> String {
         }],
         ttl: None,
         instead_of: Vec::new(),
+        on_behalf_of: String::new(),
     };
     let answer = who.clients.promise.clone().hold_promise(request).await.expect("held");
     answer.into_inner().promise.expect("a promise").promise_token

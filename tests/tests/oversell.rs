@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use contract::fulfillment::v1 as ful;
+use contract::orders::v1 as ord;
 use contract::r#type::v1::Method;
 use entrepot::config::Config;
 use flows::people::order_at;
@@ -57,6 +58,7 @@ async fn one_customer_who_asks_for_everything_leaves_the_rest_to_the_others() {
         }],
         ttl: None,
         instead_of: Vec::new(),
+        on_behalf_of: String::new(),
     };
     let mut calls = JoinSet::new();
     for _ in 0..64 {
@@ -76,6 +78,27 @@ async fn one_customer_who_asks_for_everything_leaves_the_rest_to_the_others() {
     }
     assert_eq!(tokens.len(), 10, "ten times ten pieces");
     assert_eq!(ops.position(NODE, "HOT").await.reserved, 100);
+    // Nor does it get any further with orders that it does not pay.
+    let unpaid = |name: &str| {
+        let mut order = order_at(NODE, &[("HOT", 40, 990)]);
+        order.tenders[0].state = i32::from(ord::TenderState::Due);
+        ord::PlaceOrderRequest { customer_ref: name.to_owned(), channel_order_id: String::new(), ..order }
+    };
+    let no = world
+        .clients("customer/greedy")
+        .try_place(unpaid("greedy"))
+        .await
+        .expect_err("nothing is left for it");
+    assert_eq!(server::status::reason(&no).as_deref(), Some("HOLD_QUOTA"), "{no:?}");
+    let slow = world.clients("customer/slow");
+    let first = slow.place(unpaid("slow")).await;
+    slow.place(unpaid("slow")).await;
+    let no = slow.try_place(unpaid("slow")).await.expect_err("a third one that waits for its money");
+    let facts = server::status::facts(&no);
+    assert_eq!((facts["what"].as_str(), facts["used"].as_str()), ("UNITS_PER_SKU", "80"));
+    ops.pay(&first).await;
+    world.settle().await;
+    slow.place(unpaid("slow")).await;
     let other = world.clients("customer/other");
     other.clients.promise.clone().hold_promise(hold(10)).await.expect("the others buy");
     world.clients("channel/web").place(order_at(NODE, &[("HOT", 500, 990)])).await;

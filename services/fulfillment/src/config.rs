@@ -86,8 +86,8 @@ impl Config {
     }
 }
 
-/// The most that one caller may hold at once in promise tokens that no order has; 0: no limit. Stores, operators and services
-/// have none. What a channel holds counts for the channel, not for its customers.
+/// The most that one caller may hold at once, in promise tokens and in orders that wait for their payment; 0: no limit. Stores,
+/// operators and services have none. What a channel holds counts for the channel, not for its customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {

@@ -25,12 +25,14 @@ pub(crate) struct WantedGroup {
 }
 
 /// What is to be held: the lines of all groups together, and each group.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) cart: Vec<(LineNo, Sku, i64)>,
     pub(crate) groups: Vec<WantedGroup>,
     /// Legs of the order that this takes the place of: what they still hold goes over to it.
     pub(crate) instead_of: Vec<FulfillmentId>,
+    /// Whose quota it counts for, `kind/id`; empty: nobody's.
+    pub(crate) on_behalf_of: String,
 }
 
 /// The most legs that a hold takes the place of.
@@ -55,7 +57,7 @@ impl Wanted {
             *pieces.entry(*no).or_insert(0) += quantity;
         }
         let line = |(no, pieces)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
-        Self { cart: pieces.into_iter().filter_map(line).collect(), groups, instead_of: Vec::new() }
+        Self { cart: pieces.into_iter().filter_map(line).collect(), groups, ..Self::default() }
     }
 }
 
@@ -90,6 +92,7 @@ impl Orders {
                 groups: wanted.groups.iter().map(|group| cart_group(group, now)).collect(),
                 ttl: Some(ttl),
                 instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
+                on_behalf_of: wanted.on_behalf_of.clone(),
             };
             let held = match self.promises.clone().hold_promise(request).await {
                 Ok(answer) => answer.into_inner().promise.ok_or_else(no_promise)?,

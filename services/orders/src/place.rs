@@ -152,7 +152,7 @@ impl Orders {
         now: Timestamp,
     ) -> Result<(Vec<Group>, Held), Error> {
         let Some(token) = command.token else {
-            let wanted = wanted(&command.draft, &command.groups);
+            let wanted = wanted(&command.draft, &command.groups, caller);
             let key = format!("{}/{}", command.call.scope, command.call.id);
             let held = self.hold(&key, &wanted, until, now).await.map_err(as_fields)?;
             return Ok((command.groups.clone(), held));
@@ -283,11 +283,11 @@ fn invalid(flaws: Vec<Flaw>) -> Error {
 }
 
 /// What is to be held for a new order: its lines in the order of the request, and its groups.
-fn wanted(draft: &Draft, groups: &[Group]) -> Wanted {
+fn wanted(draft: &Draft, groups: &[Group], caller: &Principal) -> Wanted {
     let line = |line: &DraftLine| (line.no, line.sku.clone(), line.amounts.quantity);
     let group = |group: &Group| WantedGroup { group: group.clone(), lines: group.lines.clone() };
     let (cart, groups) = (draft.lines.iter().map(line).collect(), groups.iter().map(group).collect());
-    Wanted { cart, groups, instead_of: Vec::new() }
+    Wanted { cart, groups, on_behalf_of: caller.to_string(), ..Wanted::default() }
 }
 
 /// A token must be nobody's yet, be live, and hold what the order is for, line by line and group by group. Answers the

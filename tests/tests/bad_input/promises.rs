@@ -78,6 +78,8 @@ const HOLDS: &[Row<ful::HoldPromiseRequest>] = &[
     ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no method", |r| r.groups[0].method = 0, Fields(&["groups[0].method"])),
+    ("for another customer", |r| r.on_behalf_of = "customer/ann".to_owned(), Fields(&["on_behalf_of"])),
+    ("for a mail address", |r| r.on_behalf_of = "customer/a@b.example".to_owned(), Fields(&["on_behalf_of"])),
     ("unknown method", |r| r.groups[0].method = 99, Fields(&["groups[0].method"])),
     (
         "method of later",
@@ -206,6 +208,7 @@ async fn a_bad_hold_is_refused_and_holds_nothing() {
         groups: vec![whole()],
         ttl: length(60, 0),
         instead_of: Vec::new(),
+        on_behalf_of: String::new(),
     };
     let hold = async |request| web.clients.promise.clone().hold_promise(request).await;
     refused_only(FULFILLMENT, &good, HOLDS, &hold).await;

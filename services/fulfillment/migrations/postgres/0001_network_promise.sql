@@ -31,7 +31,7 @@ CREATE TABLE promises (
     body        BYTEA NOT NULL,
     created_at  BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL,
-    is_counted  BOOLEAN NOT NULL, -- in hold_counts
+    counted_for TEXT, -- whose hold_counts it is in
     order_id    UUID
 );
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');

@@ -31,7 +31,7 @@ CREATE TABLE promises (
     body        BLOB NOT NULL,
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER NOT NULL,
-    is_counted  INTEGER NOT NULL, -- in hold_counts
+    counted_for TEXT, -- whose hold_counts it is in
     order_id    BLOB
 ) STRICT;
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');

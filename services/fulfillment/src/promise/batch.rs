@@ -29,7 +29,7 @@ pub(crate) enum Job {
         limits: BTreeMap<SlotKey, i64>,
         /// The versions of the nodes that it was planned with.
         nodes: BTreeMap<NodeId, i64>,
-        /// The most that its owner may hold at once; none: it is not counted.
+        /// The most that the one may hold whom it counts for.
         quota: Option<Quota>,
     },
     /// The stock of a promise was granted: it lives until then.
@@ -47,7 +47,7 @@ pub(crate) enum Done {
     Known(Box<Stored>),
     /// A slot is full, of the group of this number.
     Full(u32),
-    /// Its owner would hold more than its quota.
+    /// Its holder would hold more than its quota.
     OverQuota(Box<Exceeded>),
     /// A node changed since the promise was planned.
     NodeChanged,

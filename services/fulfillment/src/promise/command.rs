@@ -4,6 +4,7 @@ use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, Sku};
 use domain::place::LatLng;
 use jiff::{SignedDuration, Timestamp};
+use server::Principal;
 
 /// One line of a cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) struct HoldCommand {
     pub(crate) ttl: Option<SignedDuration>,
     /// Legs that this takes the place of.
     pub(crate) instead_of: Vec<FulfillmentId>,
+    /// Whose quota it counts for; none: the caller's.
+    pub(crate) on_behalf_of: Option<Principal>,
 }
 
 /// A question for stock near a place.

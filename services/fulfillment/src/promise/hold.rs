@@ -61,10 +61,14 @@ impl Fulfillment {
             let most = cap.duration_since(now).as_secs();
             return Err(Error::field("ttl", format!("must be at most {most} s for this caller")));
         }
-        if !hold.instead_of.is_empty() {
-            if !call.is_service() {
-                return Err(Error::field("instead_of", "is for services only"));
+        for (field, is_asked) in
+            [("instead_of", !hold.instead_of.is_empty()), ("on_behalf_of", hold.on_behalf_of.is_some())]
+        {
+            if is_asked && !call.is_service() {
+                return Err(Error::field(field, "is for services only"));
             }
+        }
+        if !hold.instead_of.is_empty() {
             self.make_room(&hold.instead_of).await?;
         }
         if hold.groups.iter().any(|group| group.node.is_none()) {
@@ -110,7 +114,8 @@ impl Fulfillment {
         let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
         let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
-        let quota = self.config.limits.of(&call.who.kind);
+        let holder = hold.on_behalf_of.as_ref().unwrap_or(&call.who);
+        let quota = self.config.limits.of(&holder.kind);
         let mut full = 0;
         for _ in 0..PLANS {
             let legs = match self.plan(&hold.groups, without, now) {
@@ -121,7 +126,7 @@ impl Fulfillment {
                 }
             };
             let mut draft = self.draft(call, key, hold, legs, now, expires);
-            draft.promise.is_counted = quota.is_some();
+            draft.promise.counted_for = quota.map(|_| holder.to_string());
             let Draft { promise, limits, nodes } = draft;
             let asked: Vec<NodeId> = nodes.keys().cloned().collect();
             self.load.plan(self.planned(promise.places()));
@@ -207,7 +212,7 @@ impl Fulfillment {
             owner: call.who.to_string(),
             taken_by: None,
             state: State::Pending { expires },
-            is_counted: false,
+            counted_for: None,
             version: 1,
             body: pb::Promise { lines: wire::cart(&hold.cart), ..Default::default() },
             legs: stored,

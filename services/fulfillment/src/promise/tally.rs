@@ -29,9 +29,7 @@ impl Tally {
     ) -> Result<Self, Error> {
         let mut keys: BTreeSet<CountKey> = freed.keys().cloned().collect();
         for job in jobs {
-            if let Job::Take { promise, .. } = job
-                && promise.is_counted
-            {
+            if let Job::Take { promise, .. } = job {
                 keys.extend(promise.counts().keys().cloned());
             }
         }
@@ -41,22 +39,22 @@ impl Tally {
         Ok(Self { held, change })
     }
 
-    /// Counts a new promise, unless its owner would hold more than its quota then.
+    /// Counts a new promise, unless its holder would hold more than its quota then.
     pub(super) fn take(&mut self, promise: &Stored, quota: Option<&Quota>) -> Result<(), Exceeded> {
-        let Some(quota) = quota.filter(|_| promise.is_counted) else { return Ok(()) };
+        let (Some(quota), Some(holder)) = (quota, &promise.counted_for) else { return Ok(()) };
         let asked = Holding::of_cart(promise.body.lines.iter().filter_map(|line| {
             let sku = Sku::new(line.sku.as_str()).ok()?;
             Some((sku, line.quantity))
         }));
-        quota.check(&self.holding(promise, &asked), &asked)?;
+        quota.check(&self.holding(holder, &asked), &asked)?;
         self.change.add(&promise.counts(), 1);
         Ok(())
     }
 
-    /// What the owner of a promise holds: in all, and of the SKUs that it asks for.
-    fn holding(&self, promise: &Stored, asked: &Holding) -> Holding {
+    /// What somebody holds: in all, and of the SKUs that it asks for.
+    fn holding(&self, holder: &str, asked: &Holding) -> Holding {
         let count = |sku: &str| {
-            let key = CountKey { owner: promise.owner.clone(), sku: sku.to_owned() };
+            let key = CountKey { owner: holder.to_owned(), sku: sku.to_owned() };
             let (held, change) = (self.held.get(&key), self.change.get(&key));
             (held.tokens + change.tokens, held.units + change.units)
         };

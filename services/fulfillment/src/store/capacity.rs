@@ -132,11 +132,11 @@ impl Changes {
         *self.slots.entry(place.slot.clone()).or_insert(0) -= place.amount;
     }
 
-    /// A promise that no longer waits for an order no longer counts for the quota of its owner.
+    /// A promise that no longer waits for an order counts for nobody's quota.
     pub(crate) fn end_count(&mut self, promise: &mut Stored) {
-        if promise.is_counted && !promise.state.is_waiting() {
-            promise.is_counted = false;
+        if !promise.state.is_waiting() {
             self.counts.add(&promise.counts(), -1);
+            promise.counted_for = None;
         }
     }
 

@@ -31,8 +31,8 @@ pub(crate) struct Stored {
     pub(crate) taken_by: Option<String>,
     /// Where it stands.
     pub(crate) state: State,
-    /// It counts for the quota of its owner.
-    pub(crate) is_counted: bool,
+    /// Whose quota it counts for, `kind/id`; none: nobody's.
+    pub(crate) counted_for: Option<String>,
     /// From 1.
     pub(crate) version: i64,
     /// The cart.
@@ -62,9 +62,9 @@ impl Stored {
         holding.map(|leg| leg.id)
     }
 
-    /// What it counts, or would count, for the quota of its owner.
+    /// What it counts for a quota.
     pub(crate) fn counts(&self) -> Counts {
-        Counts::of(&self.owner, &self.body)
+        self.counted_for.as_deref().map(|holder| Counts::of(holder, &self.body)).unwrap_or_default()
     }
 
     /// A service holds it: an order may be on its way with it.
@@ -103,7 +103,7 @@ fn read(row: &Row) -> Result<Stored, Error> {
         owner: row.get("owner")?,
         taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
-        is_counted: row.get("is_counted")?,
+        counted_for: row.get("counted_for")?,
         version: row.get("version")?,
         body: cart(&body)?,
         legs: Vec::new(),
@@ -203,7 +203,7 @@ fn values(promise: &Stored) -> Vec<Value> {
         promise.body.encode_to_vec(),
         micros(promise.created),
         micros(promise.expires),
-        promise.is_counted,
+        promise.counted_for.as_deref(),
     ]
 }
 
@@ -214,7 +214,7 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<(), Erro
         "promises",
         [
             token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, body: Bytes,
-            created_at: BigInt, expires_at: BigInt, is_counted: Bool
+            created_at: BigInt, expires_at: BigInt, counted_for: Text
         ],
         and "version" = "1"
     );
@@ -266,7 +266,7 @@ pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Forgo
     let rows = tx
         .batch_fetch(
             "DELETE FROM promises WHERE token IN (SELECT r.token FROM {rows}) AND state = 'PENDING'
-             RETURNING token, owner, CASE WHEN is_counted THEN body END AS counted",
+             RETURNING token, counted_for, CASE WHEN counted_for IS NOT NULL THEN body END AS counted",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),
         )
@@ -274,8 +274,10 @@ pub(crate) async fn forget(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<Forgo
     let (mut gone, mut counts) = (HashSet::with_capacity(rows.len()), Counts::default());
     for row in &rows {
         gone.insert(PromiseToken::new(row.get("token")?));
-        if let Some(body) = row.get::<Option<Vec<u8>>>("counted")? {
-            counts.add(&Counts::of(&row.get::<String>("owner")?, &cart(&body)?), 1);
+        if let (Some(holder), Some(body)) =
+            (row.get::<Option<String>>("counted_for")?, row.get::<Option<Vec<u8>>>("counted")?)
+        {
+            counts.add(&Counts::of(&holder, &cart(&body)?), 1);
         }
     }
     let places = held.into_iter().filter(|(token, _)| gone.contains(token)).map(|(_, place)| place).collect();
@@ -288,7 +290,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
     let saved = tx
         .execute(
             "UPDATE promises SET state = $3, version = version + 1, expires_at = $4, order_id = $5, taken_by = $6,
-                    is_counted = $7
+                    counted_for = $7
               WHERE token = $1 AND version = $2",
             params![
                 promise.token.uuid(),
@@ -297,7 +299,7 @@ pub(crate) async fn save(tx: &mut Tx, promise: &Stored) -> Result<bool, Error> {
                 micros(expires),
                 promise.order().map(OrderId::uuid),
                 promise.taken_by.as_deref(),
-                promise.is_counted,
+                promise.counted_for.as_deref(),
             ],
         )
         .await?;
@@ -312,13 +314,13 @@ pub(crate) async fn save_many(tx: &mut Tx, promises: &[Stored]) -> Result<(), Er
             promise.state.name(),
             micros(promise.state.expires().unwrap_or(promise.expires)),
             promise.order().map(OrderId::uuid),
-            promise.is_counted,
+            promise.counted_for.as_deref(),
         ]
     };
     let (text, columns) = update_rows!(
         "promises",
         keys [token: Uuid],
-        [state: Text, expires_at: BigInt, order_id: Uuid, is_counted: Bool],
+        [state: Text, expires_at: BigInt, order_id: Uuid, counted_for: Text],
         and "version = promises.version + 1"
     );
     tx.batch(text, columns, promises.iter().map(row).collect()).await?;
@@ -357,7 +359,7 @@ pub(crate) async fn lock_due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<
 pub(crate) async fn expire(tx: &mut Tx, tokens: &[PromiseToken]) -> Result<u64, Error> {
     Ok(tx
         .batch(
-            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1, is_counted = FALSE FROM {rows}
+            "UPDATE promises AS p SET state = 'EXPIRED', version = p.version + 1, counted_for = NULL FROM {rows}
               WHERE p.token = r.token AND p.state IN ('PENDING', 'LIVE')",
             &[("token", Type::Uuid)],
             tokens.iter().map(|token| params![token.uuid()]).collect(),

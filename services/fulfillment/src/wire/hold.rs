@@ -8,6 +8,7 @@ use domain::fulfillment::method::MethodError;
 use domain::id::{FulfillmentId, NodeId};
 use domain::quantity::Quantity;
 use jiff::{SignedDuration, Timestamp};
+use server::Principal;
 use service::Fields;
 
 use super::promise::lines;
@@ -52,9 +53,13 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
         fields.refuse("ttl", "must be at least 1 s");
     }
     let instead_of = legs(&mut fields, &request.instead_of);
+    let on_behalf_of = match request.on_behalf_of.as_str() {
+        "" => None,
+        holder => fields.take("on_behalf_of", Principal::parse(holder)),
+    };
     fields.done()?;
     spread_without_rest(&cart, &groups)?;
-    Ok(HoldCommand { cart, groups, ttl, instead_of })
+    Ok(HoldCommand { cart, groups, ttl, instead_of, on_behalf_of })
 }
 
 /// The legs whose place is taken.

@@ -95,12 +95,14 @@ async fn counted(world: &World) -> Held {
 /// What the tokens of callers with a quota add up to that wait for an order.
 async fn waiting(world: &World) -> Held {
     let mut sums = Held::new();
-    for row in world.rows("SELECT owner, state, body, is_counted FROM promises").await {
+    for row in world.rows("SELECT owner, state, body, counted_for FROM promises").await {
         let owner: String = row.get("owner").unwrap();
+        let counted_for: Option<String> = row.get("counted_for").unwrap();
+        let owner = counted_for.clone().filter(|_| owner == ORDERS).unwrap_or(owner);
         let state: String = row.get("state").unwrap();
         let has_quota = owner.starts_with("customer/") || owner.starts_with("channel/");
         let waits = ["PENDING", "LIVE"].contains(&state.as_str());
-        assert_eq!(row.get::<bool>("is_counted").unwrap(), has_quota && waits, "{owner} {state}");
+        assert_eq!(counted_for, (has_quota && waits).then(|| owner.clone()), "{owner} {state}");
         if !has_quota || !waits {
             continue;
         }
@@ -179,6 +181,38 @@ async fn a_channel_has_a_limit_of_its_own_and_stores_services_and_operators_have
         let no = held(&world, "channel/web", &[("A", 1)]).await.unwrap_err();
         assert_eq!(quota(&no), ["UNITS_PER_SKU", "12", "1", "12", "A"]);
         held(&world, "channel/app", &[("A", 1)]).await.unwrap();
+        audit(&world).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_holds_for_a_customer_counts_for_the_customer() {
+    for world in shops().await {
+        let on_behalf = |holder: &str, lines: &[(&str, i64)]| pb::HoldPromiseRequest {
+            on_behalf_of: holder.to_owned(),
+            ..hold("lon-1", lines)
+        };
+        let placed_on = ask(&world, ORDERS, &on_behalf("customer/1", &[("A", 4)])).await.unwrap();
+        let no = ask(&world, ORDERS, &on_behalf("customer/1", &[("A", 3)])).await.unwrap_err();
+        assert_eq!(quota(&no), ["UNITS_PER_SKU", "4", "3", "6", "A"]);
+        let no = held(&world, "customer/1", &[("A", 3)]).await.unwrap_err();
+        assert_eq!(quota(&no), ["UNITS_PER_SKU", "4", "3", "6", "A"], "its tokens and its orders add up");
+        for holder in ["store/lon-1", "ops/1", "anonymous/anonymous"] {
+            ask(&world, ORDERS, &on_behalf(holder, &[("A", 7)])).await.unwrap();
+        }
+        audit(&world).await;
+        for caller in ["customer/1", "channel/web", "store/lon-1", "ops/1"] {
+            let no = ask(&world, caller, &on_behalf("customer/2", &[("A", 1)])).await.unwrap_err();
+            assert_eq!(test_world::fields(&no), ["on_behalf_of"], "{caller}");
+        }
+        let no = ask(&world, ORDERS, &on_behalf("joe@example.com", &[("A", 1)])).await.unwrap_err();
+        assert_eq!(test_world::fields(&no), ["on_behalf_of"]);
+        deliver(&world, OrderId::new(v7()), placed(&placed_on, false)).await;
+        assert_eq!(counted(&world).await, Held::new(), "the order is paid, or due at the handover");
+        let lapsing = ask(&world, ORDERS, &on_behalf("customer/1", &[("A", 4)])).await.unwrap();
+        let lapsed = orders::OrderPaymentLapsed { fulfillment_ids: vec![leg(&lapsing)] };
+        deliver(&world, OrderId::new(v7()), Body::PaymentLapsed(lapsed)).await;
+        assert_eq!(counted(&world).await, Held::new());
         audit(&world).await;
     }
 }
@@ -368,7 +402,9 @@ async fn step(world: &World, dice: &mut Dice, known: &mut Vec<(&'static str, pb:
         let some =
             |dice: &mut Dice| (dice.of(&["A", "A", "B", "C"]), 1 + i64::try_from(dice.throw(4)).unwrap());
         let lines: Vec<_> = (0..=dice.throw(2)).map(|_| some(dice)).collect();
-        let request = hold("lon-1", &lines);
+        let for_somebody = actor == ORDERS && dice.throw(2) == 0;
+        let on_behalf_of = if for_somebody { dice.of(ACTORS).to_owned() } else { String::new() };
+        let request = pb::HoldPromiseRequest { on_behalf_of, ..hold("lon-1", &lines) };
         match dice.throw(8) {
             0 => world.inventory.lose_answers("Reserve", 3),
             1 => world.inventory.shed(1),

@@ -143,6 +143,7 @@ pub(crate) fn hold(node: &str, lines: &[(&str, i64)]) -> pb::HoldPromiseRequest 
         groups: vec![group(1, node)],
         ttl: None,
         instead_of: Vec::new(),
+        on_behalf_of: String::new(),
     }
 }
 

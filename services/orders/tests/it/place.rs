@@ -6,7 +6,7 @@ use contract::orders::v1::order_event::Body;
 use domain::id::PromiseToken;
 use orders::Config;
 use pb::{OrderStatus, TenderState};
-use test_world::{fields, fresh, reason, v7};
+use test_world::{by, fields, fresh, reason, v7};
 use tonic::Code;
 
 use crate::world::{gbp, leg, line, minor, request, worlds, worlds_with};
@@ -132,6 +132,24 @@ async fn what_fulfillment_refuses_is_told_as_it_is() {
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unavailable, "PEER_FAILED"));
         assert_eq!(world.count("SELECT COUNT(*) AS n FROM orders").await, 0);
         assert_eq!(world.count("SELECT COUNT(*) AS n FROM inbox").await, 0, "nothing half done");
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_for_a_new_order_counts_for_its_caller() {
+    use contract::fulfillment::v1 as ful;
+    for world in worlds().await {
+        let mut order = request("", vec![line("a", 1, 100)], TenderState::Due);
+        let mut client = world.client.clone();
+        client.place_order(by("customer/c-1", order.clone())).await.unwrap();
+        world.placed(TenderState::Due).await;
+        let asked = world.fake.done::<ful::HoldPromiseRequest>("HoldPromise");
+        let holders: Vec<_> = asked.iter().map(|asked| asked.on_behalf_of.as_str()).collect();
+        assert_eq!(holders, ["customer/c-1", "channel/web"]);
+        world.fake.refuse(Code::ResourceExhausted, "HOLD_QUOTA");
+        order.request_id = fresh();
+        let no = client.place_order(by("customer/c-1", order)).await.unwrap_err();
+        assert_eq!((no.code(), reason(&no).as_str()), (Code::ResourceExhausted, "HOLD_QUOTA"));
     }
 }
 

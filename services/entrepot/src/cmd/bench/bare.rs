@@ -154,8 +154,8 @@ impl Bare {
     async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid) -> db::Result<()> {
         tx.execute(
             "INSERT INTO promises (token, request_key, body_hash, owner, state, version, body, created_at, expires_at,
-                    is_counted, order_id)
-             VALUES ($1, $1, $2, $3, 'LIVE', 1, $4, $5, $6, FALSE, $7)",
+                    order_id)
+             VALUES ($1, $1, $2, $3, 'LIVE', 1, $4, $5, $6, $7)",
             params![
                 token,
                 vec![0_u8; 32],

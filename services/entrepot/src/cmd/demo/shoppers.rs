@@ -92,6 +92,7 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
                 ..ful::CartGroup::default()
             }],
             instead_of: Vec::new(),
+            on_behalf_of: String::new(),
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
