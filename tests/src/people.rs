@@ -22,6 +22,7 @@ pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderReq
         unit_price: cents(*price),
         discount: None,
         tax: None,
+        promotions: Vec::new(),
         line: 0,
     };
     ord::PlaceOrderRequest {
@@ -37,6 +38,7 @@ pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderReq
             amount: cents(total),
             state: i32::from(ord::TenderState::Captured),
             provider_ref: "paid".to_owned(),
+            ..ord::Tender::default()
         }],
         payment_terms: i32::from(ord::PaymentTerms::Prepaid),
         tax_included: true,

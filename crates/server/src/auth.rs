@@ -110,6 +110,11 @@ impl Principal {
         &self.actor
     }
 
+    /// The member of staff that the caller named, an opaque handle.
+    pub fn staff(&self) -> Option<&str> {
+        self.actor[self.identity..].strip_prefix('#')
+    }
+
     pub(crate) fn from_headers(headers: &http::HeaderMap) -> Result<Self, Status> {
         let mut principal = match only(headers, ACTOR)? {
             Some(text) => Self::parse(text).map_err(|why| unauthenticated(ACTOR, &why))?,

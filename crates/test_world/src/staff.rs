@@ -80,6 +80,17 @@ where
 
     /// Hands goods over against a code: line, units; no line: all that is ready.
     pub async fn hand_over(&self, work: &str, code: &str, lines: &[(u32, i64)]) -> Answer {
+        self.hand_over_for(work, code, lines, None).await
+    }
+
+    /// The same for a payment.
+    pub async fn hand_over_for(
+        &self,
+        work: &str,
+        code: &str,
+        lines: &[(u32, i64)],
+        payment: impl Into<Option<pb::HandOverPayment>>,
+    ) -> Answer {
         let line = |(line, quantity): &(u32, i64)| pb::HandOverLine { line: *line, quantity: *quantity };
         let request = pb::HandOverRequest {
             request_id: fresh(),
@@ -88,6 +99,7 @@ where
             lines: lines.iter().map(line).collect(),
             collector: pb::CollectorKind::Buyer.into(),
             collector_ref: "handle-1".to_owned(),
+            payment: payment.into(),
         };
         Ok(self.client.clone().hand_over(request).await?.into_inner().fulfillment_order.unwrap())
     }

@@ -6,6 +6,7 @@ use clock::Clock;
 use domain::fulfillment;
 use domain::fulfillment::method::Method;
 use domain::id::{FulfillmentId, NodeId, PromiseToken};
+use domain::money::Money;
 use domain::promise::{Reason, Refused, quota, token};
 use domain::words::plain;
 use jiff::Timestamp;
@@ -78,6 +79,10 @@ pub mod reason {
             "read the fulfillment order";
         STILL_TO_PICK: FailedPrecondition, No, "units are still to be picked",
             "pick them, or report them short";
+        PAYMENT_DUE: FailedPrecondition, No, "more is due at the handover than was paid, or a payment of the order was lost",
+            "pay exactly the fact `due_minor`; without that fact have the order paid again first";
+        AMOUNT_DIFFERS: FailedPrecondition, No, "the amount paid differs from what is due at the handover",
+            "pay exactly the fact `due_minor`, or nothing if that is 0";
         TOO_EARLY: FailedPrecondition, No, "the step is not due yet",
             "wait until it is due";
         PICKUP_CODE_NOT_FOUND: NotFound, No, "no work at the node has this pickup code",
@@ -375,6 +380,10 @@ fn work_reason(refusal: &fulfillment::Refusal) -> server::Reason {
         fulfillment::Refusal::TooMany { .. } => reason::TOO_MANY_UNITS,
         fulfillment::Refusal::Nothing { .. } => reason::NOTHING_TO_DO,
         fulfillment::Refusal::StillToPick { .. } => reason::STILL_TO_PICK,
+        fulfillment::Refusal::PaymentLost { .. } | fulfillment::Refusal::PaymentDue { .. } => {
+            reason::PAYMENT_DUE
+        }
+        fulfillment::Refusal::PaymentDiffers { .. } => reason::AMOUNT_DIFFERS,
         fulfillment::Refusal::TooEarly { .. } => reason::TOO_EARLY,
     }
 }
@@ -399,6 +408,19 @@ fn work_facts(refusal: &fulfillment::Refusal) -> Vec<(String, String)> {
             ]
         }
         fulfillment::Refusal::StillToPick { left } => vec![fact("left", left.to_string())],
-        fulfillment::Refusal::Nothing { .. } | fulfillment::Refusal::TooEarly { .. } => Vec::new(),
+        fulfillment::Refusal::PaymentDue { due, given } => paid_facts(Some(*due), *given),
+        fulfillment::Refusal::PaymentDiffers { due, given } => paid_facts(*due, Some(*given)),
+        fulfillment::Refusal::PaymentLost { .. }
+        | fulfillment::Refusal::Nothing { .. }
+        | fulfillment::Refusal::TooEarly { .. } => Vec::new(),
     }
+}
+
+/// What is due and what was paid; the currency is that of what is due, where anything is.
+fn paid_facts(due: Option<Money>, given: Option<Money>) -> Vec<(String, String)> {
+    let minor = |money: Option<Money>| money.map_or(0, |money| money.minor).to_string();
+    let mut facts = vec![("due_minor".to_owned(), minor(due)), ("given_minor".to_owned(), minor(given))];
+    facts.extend(due.or(given).map(|money| ("currency".to_owned(), money.currency.to_string())));
+    facts.extend(given.map(|money| ("given_currency".to_owned(), money.currency.to_string())));
+    facts
 }

@@ -20,7 +20,7 @@ use crate::store;
 use crate::store::capacity::Changes;
 use crate::wire;
 use crate::work::change::By;
-use crate::work::command::{Cancelling, Lost, Released, ReleasedLine};
+use crate::work::command::{Cancelling, Lost, NewDue, Paying, Released, ReleasedLine};
 
 #[async_trait]
 impl Consumer for Fulfillment {
@@ -54,6 +54,8 @@ enum Reaction {
     GivenUp(FulfillmentId, OrderId),
     /// The order asks a leg to cancel units.
     Cancelling(Cancelling),
+    /// Another amount is due for a leg, or its handover waits for a payment.
+    Paying(Paying),
     /// The claim of a leg was lost.
     Lost(FulfillmentId, OrderId, String),
 }
@@ -72,7 +74,10 @@ impl Fulfillment {
                     released.push((order, by(event)));
                     continue;
                 }
-                Reaction::GivenUp(..) | Reaction::Cancelling(..) | Reaction::Lost(..) => {}
+                Reaction::GivenUp(..)
+                | Reaction::Cancelling(..)
+                | Reaction::Paying(..)
+                | Reaction::Lost(..) => {}
             }
             self.start(tx, std::mem::take(&mut released), &mut slots, now).await?;
             let act = self.act(tx, reaction, event, &mut slots, now);
@@ -110,6 +115,7 @@ impl Fulfillment {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
             Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
+            Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
             Reaction::Lost(leg, order, sku) => {
                 let promise = match store::promise_leg::token_of(tx, leg).await? {
                     Some(token) => store::promise::get(tx, token).await?,
@@ -126,24 +132,31 @@ impl Fulfillment {
 
 /// Locks what a batch of several kinds touches, before it begins: the feeds of its nodes in the order of their codes, then
 /// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
-/// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is.
+/// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is,
+/// unless one that was blocked has work already, which changes.
 async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Result<(), Error> {
     let (mut nodes, mut tokens) = (BTreeSet::new(), BTreeSet::new());
-    let (mut legs, mut given_up, mut kinds) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let (mut legs, mut unblocked) = (Vec::new(), Vec::new());
+    let (mut given_up, mut kinds) = (Vec::new(), BTreeSet::new());
     for reaction in reactions {
         match reaction {
             Reaction::Released(order) => {
                 nodes.insert(order.node.clone());
                 tokens.insert(order.token);
+                if order.is_unblocked {
+                    unblocked.extend([order.id, order.id.without_claim(order.order)]);
+                }
             }
             Reaction::GivenUp(leg, _) => given_up.push(*leg),
             Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
+            Reaction::Paying(paying) => legs.extend([paying.leg, paying.leg.without_claim(paying.order)]),
             Reaction::Lost(leg, ..) => legs.push(*leg),
         }
         kinds.insert(matches!(reaction, Reaction::Released(_)));
     }
+    let changed = store::feed::nodes_of(tx, &unblocked).await?;
     let is_plain = !kinds.contains(&false) || tokens.len() + given_up.len() + legs.len() < 2;
-    if is_plain {
+    if is_plain && changed.is_empty() {
         return Ok(());
     }
     nodes.extend(store::feed::nodes_of(tx, &legs).await?);
@@ -170,9 +183,11 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
     let order: OrderId = parse("order_id", &message.order_id)?;
     match message.body {
         Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
-            released_all(order, message.version, placed.work)
+            released_all(order, message.version, placed.work, false)
         }
-        Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work),
+        Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work, true),
+        Some(OrderBody::Paid(paid)) => paid_elsewhere(order, &paid.work),
+        Some(OrderBody::PaymentLost(lost)) => payment_lost(order, &lost.fulfillment_ids),
         Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.fulfillment_ids, order),
         Some(OrderBody::Expired(expired)) => given_up(&expired.fulfillment_ids, order),
         // With legs: cancelled before they came to us. Without: the answer to what we decided.
@@ -182,10 +197,14 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
         Some(
             OrderBody::Placed(_)
             | OrderBody::Confirmed(_)
-            | OrderBody::Paid(_)
             | OrderBody::Progressed(_)
             | OrderBody::Completed(_)
-            | OrderBody::RefundRequested(_),
+            | OrderBody::RefundRequested(_)
+            | OrderBody::VoidRequested(_)
+            | OrderBody::ExcessPaid(_)
+            | OrderBody::TenderAdded(_)
+            | OrderBody::RefundReported(_)
+            | OrderBody::PromiseMoved(_),
         )
         | None => Ok(Vec::new()),
     }
@@ -193,6 +212,25 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
 
 fn given_up(legs: &[String], order: OrderId) -> Result<Vec<Reaction>, Error> {
     legs.iter().map(|leg| Ok(Reaction::GivenUp(parse("fulfillment_id", leg)?, order))).collect()
+}
+
+fn paid_elsewhere(order: OrderId, work: &[orders::LegDue]) -> Result<Vec<Reaction>, Error> {
+    let due = |leg: &orders::LegDue| {
+        let amount = leg.due.as_ref().ok_or_else(|| {
+            Error::corrupt(format!("order {order} was paid, but what is due for a leg is missing"))
+        })?;
+        let what = NewDue::Amount(wire::payment::due(amount)?);
+        Ok(Reaction::Paying(Paying { order, leg: parse("fulfillment_id", &leg.fulfillment_id)?, what }))
+    };
+    work.iter().map(due).collect()
+}
+
+fn payment_lost(order: OrderId, legs: &[String]) -> Result<Vec<Reaction>, Error> {
+    let lost = |leg: &String| {
+        let leg = parse("fulfillment_id", leg)?;
+        Ok(Reaction::Paying(Paying { order, leg, what: NewDue::Lost }))
+    };
+    legs.iter().map(lost).collect()
 }
 
 fn cancelling(order: OrderId, asked: orders::OrderCancelRequested) -> Result<Vec<Reaction>, Error> {
@@ -243,20 +281,32 @@ fn released_all(
     order: OrderId,
     order_version: i64,
     work: Vec<orders::WorkRequest>,
+    is_unblocked: bool,
 ) -> Result<Vec<Reaction>, Error> {
     if work.is_empty() {
         return Err(Error::corrupt(format!("order {order} was released without work")));
     }
-    work.into_iter().map(|work| Ok(Reaction::Released(released(order, order_version, work)?))).collect()
+    let released = |work| {
+        let released = released(order, order_version, work)?;
+        Ok(Reaction::Released(Released { is_unblocked, ..released }))
+    };
+    work.into_iter().map(released).collect()
 }
 
 fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Result<Released, Error> {
     let id: FulfillmentId = parse("fulfillment_id", &work.fulfillment_id)?;
     let token: PromiseToken = parse("promise_token", &work.promise_token)?;
+    let (at_handover, prices) = wire::payment::at_handover(&work)?;
     let mut lines = Vec::with_capacity(work.lines.len());
-    for line in work.lines {
+    for (line, due_minor) in work.lines.into_iter().zip(prices) {
         let sku: Sku = parse("sku", &line.sku)?;
-        lines.push(ReleasedLine { line: line.line, sku, name: line.name, quantity: line.quantity });
+        lines.push(ReleasedLine {
+            line: line.line,
+            sku,
+            name: line.name,
+            quantity: line.quantity,
+            due_minor,
+        });
     }
     let promised = work.window.and_then(|window| window.start_time).map(wire::instant);
     Ok(Released {
@@ -275,5 +325,7 @@ fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Re
         channel_order_id: work.channel_order_id,
         decision: DecisionId::new(id.uuid()),
         is_another_orders: false,
+        at_handover,
+        is_unblocked: false,
     })
 }

@@ -94,7 +94,13 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
             | Body::CancelRequested(_)
             | Body::Progressed(_)
             | Body::Completed(_)
-            | Body::RefundRequested(_),
+            | Body::RefundRequested(_)
+            | Body::VoidRequested(_)
+            | Body::PaymentLost(_)
+            | Body::ExcessPaid(_)
+            | Body::TenderAdded(_)
+            | Body::RefundReported(_)
+            | Body::PromiseMoved(_),
         )
         | None => Ok(Vec::new()),
     }
@@ -181,6 +187,7 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         | Body::CancelRefused(_)
         | Body::CustomerNoticeDue(_)
         | Body::AtRisk(_)
+        | Body::DueChanged(_)
         | Body::StockLost(_) => Vec::new(),
     }
 }

@@ -37,6 +37,42 @@ impl OrderService for Orders {
         Ok(Response::new(self.pay(command, &caller).await?))
     }
 
+    async fn add_tender(
+        &self,
+        request: Request<pb::AddTenderRequest>,
+    ) -> Result<Response<pb::AddTenderResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::add_tender(&caller, request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.add_tender(command, &caller).await?))
+    }
+
+    async fn claim_refund(
+        &self,
+        request: Request<pb::ClaimRefundRequest>,
+    ) -> Result<Response<pb::ClaimRefundResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::claim_refund(&caller, request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.claim_refund(command, &caller).await?))
+    }
+
+    async fn report_refund(
+        &self,
+        request: Request<pb::ReportRefundRequest>,
+    ) -> Result<Response<pb::ReportRefundResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::report_refund(&caller, request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.report_refund(command, &caller).await?))
+    }
+
+    async fn redirect_refund(
+        &self,
+        request: Request<pb::RedirectRefundRequest>,
+    ) -> Result<Response<pb::RedirectRefundResponse>, Status> {
+        let caller = Principal::of(&request);
+        let command = wire::redirect_refund(&caller, request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.redirect_refund(command, &caller).await?))
+    }
+
     async fn cancel_order(
         &self,
         request: Request<pb::CancelOrderRequest>,

@@ -1,8 +1,8 @@
 //! What callers can have done, as the verbs take it: well formed, not yet decided.
 
-use domain::id::{LineNo, OrderId, PromiseToken};
+use domain::id::{LineNo, OrderId, PromiseToken, RefundId};
 use domain::money::Currency;
-use domain::order::{Draft, Group, Payment};
+use domain::order::{Draft, Group, Payment, Redirect, Tender};
 use service::Call;
 
 /// An order to place.
@@ -23,6 +23,49 @@ pub(crate) struct Pay {
     pub(crate) order: OrderId,
     pub(crate) payment: Payment,
     pub(crate) currency: Currency,
+}
+
+/// A tender to add.
+#[derive(Debug, Clone)]
+pub(crate) struct AddTender {
+    pub(crate) call: Call,
+    pub(crate) order: OrderId,
+    pub(crate) tender: Tender,
+    pub(crate) currency: Currency,
+}
+
+/// Money to give back without goods.
+#[derive(Debug, Clone)]
+pub(crate) struct ClaimRefund {
+    pub(crate) call: Call,
+    pub(crate) order: OrderId,
+    /// Line, number of the piece, minor units.
+    pub(crate) claims: Vec<(LineNo, i64, i64)>,
+    pub(crate) reason: String,
+    pub(crate) currency: Currency,
+}
+
+/// A provider's answer to a refund.
+#[derive(Debug, Clone)]
+pub(crate) struct ReportRefund {
+    pub(crate) call: Call,
+    pub(crate) order: OrderId,
+    pub(crate) refund: RefundId,
+    pub(crate) tender: String,
+    pub(crate) is_done: bool,
+    pub(crate) report_ref: String,
+}
+
+/// A refund that failed for good, and where it goes instead.
+#[derive(Debug, Clone)]
+pub(crate) struct RedirectRefund {
+    pub(crate) call: Call,
+    pub(crate) order: OrderId,
+    pub(crate) refund: RefundId,
+    pub(crate) from: String,
+    pub(crate) to: Redirect,
+    /// Handle of the customer's consent.
+    pub(crate) consent: String,
 }
 
 /// Pieces to cancel.

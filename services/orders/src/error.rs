@@ -5,6 +5,7 @@ use std::time::Duration;
 use contract::fulfillment::v1::PromiseState;
 use domain::id::{OrderId, PromiseToken};
 use domain::order::Refusal;
+use domain::time::Timestamp;
 use domain::words;
 use server::{Violation, retry_later, status};
 use service::Fault;
@@ -18,12 +19,16 @@ pub mod reason {
     server::reasons! {
         ORDER_NOT_FOUND: NotFound, No, "no order has this id, or this number of the channel",
             "check the id, or channel and channel_order_id";
-        NOT_YOUR_MONEY: PermissionDenied, No, "a store reports the payment of an order that it does not hand over against payment",
+        NOT_YOUR_MONEY: PermissionDenied, No, "a store reports the payment of an order that it does not hand over against payment, or a channel that of an order of another one",
             "payments of other orders are reported by their channel or provider";
+        STAFF_NOT_NAMED: PermissionDenied, No, "a member of staff must answer for it, and none is named",
+            "name one in the header x-entrepot-staff";
         CHANNEL_ORDER_ID_TAKEN: AlreadyExists, No, "the channel used this channel_order_id for another order",
             "read that order, or send a new channel_order_id";
         PROMISE_TAKEN: FailedPrecondition, No, "the promise token belongs to another order",
             "hold a new promise";
+        LATER_THAN_WANTED: FailedPrecondition, No, "the goods can be ready only after not_later_than_time",
+            "ask for other nodes or methods, or place it with a later not_later_than_time";
         PROMISE_NOT_LIVE: FailedPrecondition, No, "the promise has ended",
             "hold a new promise";
         PROMISE_PENDING: Aborted, Later, "the promise is still being made",
@@ -44,8 +49,12 @@ pub mod reason {
             "pay the amount due";
         TENDER_STATE: FailedPrecondition, No, "the tender's state does not allow the new one",
             "read the order's tenders";
-        TENDER_IN_USE: FailedPrecondition, No, "the tender pays for units that are not cancelled",
-            "cancel the order first";
+        NOTHING_TO_REPLACE: FailedPrecondition, No, "the new tender is more than failed and voided tenders have due and no tender pays",
+            "read amount_due of the order's tenders";
+        CLAIM_TOO_LARGE: FailedPrecondition, Reread, "less is left of the price of a piece than is claimed",
+            "claim at most the fact `left_minor`";
+        REFUND_STATE: FailedPrecondition, No, "the refund's state does not allow the new one",
+            "read the parts of the order's refunds";
         OTHER_RESERVATION: FailedPrecondition, No, "the stock of another reservation was confirmed for the order",
             "read the order";
         ALREADY_CONFIRMED: FailedPrecondition, No, "the order is confirmed already",
@@ -76,6 +85,22 @@ pub enum Error {
     /// A store reports money that is not paid at its own handover.
     #[error("a store reports only what is paid at its own handover")]
     NotYourMoney,
+    /// A channel reports or adds a payment of an order of another one.
+    #[error("a channel reports and adds payments of its own orders alone")]
+    NotYourOrder,
+    /// A group can be ready only later than it may be.
+    #[error("group {group} can be ready at {ready}, which is after {limit}")]
+    LaterThanWanted {
+        /// The group.
+        group: u32,
+        /// When it can be ready.
+        ready: Timestamp,
+        /// When it had to be.
+        limit: Timestamp,
+    },
+    /// A member of staff must answer for it, and none is named.
+    #[error("a member of staff must answer for it: name one in the header {}", server::auth::STAFF)]
+    NoStaff,
     /// The channel used this number for another order.
     #[error("the channel used this channel_order_id for {0}, which is another order")]
     ChannelIdTaken(OrderId),
@@ -135,7 +160,8 @@ impl From<Error> for Status {
                 let facts = vec![("channel", channel), ("channel_order_id", number)];
                 known(reason::ORDER_NOT_FOUND, facts)
             }
-            Error::NotYourMoney => plain(reason::NOT_YOUR_MONEY),
+            Error::NotYourMoney | Error::NotYourOrder => plain(reason::NOT_YOUR_MONEY),
+            Error::NoStaff => plain(reason::STAFF_NOT_NAMED),
             Error::ChannelIdTaken(order) => {
                 known(reason::CHANNEL_ORDER_ID_TAKEN, vec![("order_id", order.to_string())])
             }
@@ -152,6 +178,14 @@ impl From<Error> for Status {
                     | PromiseState::Expired => reason::PROMISE_NOT_LIVE,
                 };
                 known(reason, facts)
+            }
+            Error::LaterThanWanted { group, ready, limit } => {
+                let facts = vec![
+                    ("group", group.to_string()),
+                    ("ready_time", ready.to_string()),
+                    ("not_later_than_time", limit.to_string()),
+                ];
+                known(reason::LATER_THAN_WANTED, facts)
             }
             Error::NotHeld => plain(reason::NOT_HELD),
             Error::Refused(refusal) => refused(&refusal),
@@ -197,8 +231,11 @@ fn refused(refusal: &Refusal) -> Status {
             reason::NOT_CANCELLABLE
         }
         Refusal::NothingToCancel => reason::NOTHING_TO_CANCEL,
-        Refusal::UnknownTender { .. } => {
+        Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
+        }
+        Refusal::UnknownRefund { .. } => {
+            return server::invalid(DOMAIN, vec![Violation::new("refund_id", refusal.to_string())]);
         }
         Refusal::AmountDiffers { due, given, .. } => {
             fact("due_minor", due.minor.to_string());
@@ -210,7 +247,17 @@ fn refused(refusal: &Refusal) -> Status {
             fact("to", to.to_string());
             reason::TENDER_STATE
         }
-        Refusal::TenderInUse { .. } => reason::TENDER_IN_USE,
+        Refusal::NothingToReplace { .. } => reason::NOTHING_TO_REPLACE,
+        Refusal::ClaimTooLarge { piece, left, .. } => {
+            fact("piece", piece.to_string());
+            fact("left_minor", left.minor.to_string());
+            reason::CLAIM_TOO_LARGE
+        }
+        Refusal::RefundState { from, to, .. } => {
+            fact("from", from.to_string());
+            fact("to", to.to_string());
+            reason::REFUND_STATE
+        }
         Refusal::NeedsHold => reason::ORDER_CHANGED,
         Refusal::OtherReservation => reason::OTHER_RESERVATION,
         Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,

@@ -100,7 +100,12 @@ impl Orders {
                 Err(answer) => return Err(Error::peer(answer)),
             };
             if is_live(&held, now) {
-                return held_of(&held);
+                let held = held_of(&held)?;
+                if let Err(late) = in_time(&held, wanted.groups.iter().map(|wanted| &wanted.group)) {
+                    self.release(held.token).await;
+                    return Err(late);
+                }
+                return Ok(held);
             }
             // A duplicate of the call was faster, and what it held is an order's by now: holding again would take stock twice.
             if held.state() == pb::PromiseState::Confirmed {
@@ -191,6 +196,16 @@ pub(crate) fn ended(token: PromiseToken, state: pb::PromiseState) -> Error {
 /// No such promise, for this caller.
 pub(crate) fn not_known() -> Error {
     Error::field("promise_token", "is not known")
+}
+
+/// No group is promised for later than it may be.
+pub(crate) fn in_time<'a>(held: &Held, mut groups: impl Iterator<Item = &'a Group>) -> Result<(), Error> {
+    let late = |group: &Group| {
+        let limit = group.not_later_than?;
+        let leg = held.legs.iter().find(|leg| leg.group == group.no && leg.window.start > limit)?;
+        Some(Error::LaterThanWanted { group: group.no, ready: leg.window.start, limit })
+    };
+    groups.find_map(late).map_or(Ok(()), Err)
 }
 
 /// What a refused read or extension of a promise means for an order that is to be placed on it.

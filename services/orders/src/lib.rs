@@ -1,11 +1,11 @@
 //! Orders: what was bought, where its pieces are, and its money to the cent.
 //!
-//! Owns `orders`, `order_lines`, `order_tenders`, `order_charges`, `order_refunds`, `order_timeline`. Listens to the
+//! Owns `orders` and all tables `order_*`: lines, groups, legs, charges, tenders, refunds, money and timeline. Listens to the
 //! reservations of inventory and to the fulfillment orders. Emits `entrepot.orders.v1`.
 //!
 //! Always true: the buckets of a line sum to what was ordered; the status is computed from them, the blocks and the
-//! payment, never set; a channel's number makes one order for ever; money is asked back exactly, in the transaction
-//! that ended the pieces it was paid for, and never more than was paid.
+//! payment, never set; a channel's number makes one order for ever; every amount is a sum of rows that are only ever added;
+//! money is asked back exactly, in the transaction that ended the pieces it was paid for, and never more than was captured.
 //!
 //! Asks fulfillment for promises (holds that undo themselves), always before its own transaction. Absent on purpose:
 //! prices, taxes and promotions (taken as given, recomputed), payment providers (their results are recorded, refunds
@@ -22,6 +22,8 @@ mod pay;
 mod place;
 mod react;
 mod record;
+mod refunds;
+mod reply;
 mod rights;
 mod shape;
 mod steps;

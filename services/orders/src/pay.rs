@@ -1,52 +1,140 @@
-//! Recording what a payment provider said of a tender.
+//! Money that comes in: what a payment provider said of a tender, and tenders that are added.
 
 use contract::orders::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
-use domain::order::{Hold, Order, Refusal, TenderState};
+use domain::money::Currency;
+use domain::order::{Changed, Hold, Order, Payment, Policy, Refusal, Tender, TenderState};
 use domain::time::{Timestamp, after_ms};
 use server::Principal;
 use service::{Call, Turn};
 
-use crate::command::Pay;
+use crate::command::{AddTender, Pay};
 use crate::error::Error;
+use crate::error::reason::LATER_THAN_WANTED;
 use crate::hold::{self, Wanted};
-use crate::{Orders, rights, steps, store, wire};
+use crate::reply::Reply;
+use crate::store::Note;
+use crate::{Orders, rights, steps, store};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
 const ATTEMPTS: u32 = 3;
+/// The most tenders of an order: no more are added beyond these.
+const MAX_TENDERS: usize = 50;
+
+/// What comes in.
+enum Receipt<'a> {
+    /// A payment result of a tender.
+    Payment(&'a Payment),
+    /// Another tender, which may be paid already.
+    Tender(&'a Tender),
+}
+
+impl Receipt<'_> {
+    /// The field of the request that has its amount.
+    const fn amount_field(&self) -> &'static str {
+        match self {
+            Self::Payment(_) => "amount",
+            Self::Tender(_) => "tender.amount",
+        }
+    }
+
+    fn needs_hold(&self, order: &Order) -> bool {
+        match self {
+            Self::Payment(payment) => order.needs_hold(payment),
+            Self::Tender(tender) => order.needs_hold_for(tender),
+        }
+    }
+
+    fn apply(&self, order: Order, hold: Hold, policy: &Policy, now: Timestamp) -> Result<Changed, Error> {
+        match self {
+            Self::Payment(payment) => Ok(order.pay(payment, hold, policy, now)?),
+            Self::Tender(tender) => {
+                if order.ledger.tenders.len() >= MAX_TENDERS {
+                    let text = format!("the order has {MAX_TENDERS} tenders, which is the most");
+                    return Err(Error::field("tender", text));
+                }
+                order.add_tender(tender, hold, policy, now).map_err(|refusal| match refusal {
+                    Refusal::TenderTaken { .. } => Error::field("tender.tender_id", refusal.to_string()),
+                    refusal => refusal.into(),
+                })
+            }
+        }
+    }
+
+    /// The step of the timeline that no event stands for.
+    fn note(&self, changed: &Changed, actor: &str, now: Timestamp) -> Option<Note> {
+        let Self::Payment(payment) = self else { return None };
+        let (step, text) = match payment.state {
+            TenderState::Failed => ("PAYMENT_FAILED", "the provider refused"),
+            TenderState::Voided => ("PAYMENT_VOIDED", "given up before capture"),
+            TenderState::Due | TenderState::Authorized | TenderState::Captured => return None,
+        };
+        let text = format!("{}: {text}", payment.tender);
+        (!changed.events.is_empty()).then(|| steps::note(step, text, actor, now))
+    }
+}
+
+/// A receipt, and the call that it came by.
+struct Receiving<'a> {
+    call: &'a Call,
+    order: OrderId,
+    currency: Currency,
+    receipt: Receipt<'a>,
+    caller: &'a Principal,
+}
 
 impl Orders {
     /// Records a payment result. Late money takes the stock again, or goes back.
     pub(crate) async fn pay(&self, command: Pay, caller: &Principal) -> Result<pb::PayOrderResponse, Error> {
-        let call = &command.call;
+        let Pay { call, order, payment, currency } = &command;
+        let receipt = Receipt::Payment(payment);
+        self.receive(Receiving { call, order: *order, currency: *currency, receipt, caller }).await
+    }
+
+    /// Adds a tender, which may be paid already.
+    pub(crate) async fn add_tender(
+        &self,
+        command: AddTender,
+        caller: &Principal,
+    ) -> Result<pb::AddTenderResponse, Error> {
+        let AddTender { call, order, tender, currency } = &command;
+        let receipt = Receipt::Tender(tender);
+        self.receive(Receiving { call, order: *order, currency: *currency, receipt, caller }).await
+    }
+
+    async fn receive<R: Reply>(&self, receiving: Receiving<'_>) -> Result<R, Error> {
+        let Receiving { call, order, currency, receipt, caller } = &receiving;
         if let Some(reply) = call.saved(&self.db).await? {
             return Ok(reply);
         }
         for _ in 0..ATTEMPTS {
             let now = self.clock.business();
-            let seen = self.find_as_of(command.order, now).await?;
+            let seen = self.find_as_of(*order, now).await?;
             rights::may_pay(caller, &seen)?;
-            if seen.currency != command.currency {
-                let text = format!("must be {}, the currency of the order", seen.currency);
-                return Err(Error::field("amount.currency_code", text));
+            if seen.currency != *currency {
+                let field = format!("{}.currency_code", receipt.amount_field());
+                return Err(Error::field(
+                    field,
+                    format!("must be {}, the currency of the order", seen.currency),
+                ));
             }
-            let hold = match self.hold_for(&seen, &command, call, now).await {
+            let hold = match self.hold_for(&seen, receipt, call, now).await {
                 // A duplicate of this call was faster, and the order has what it held.
                 Err(Error::PromiseTaken) => continue,
                 hold => hold?,
             };
-            let write = || self.write_payment(&command, &hold, call, caller, now);
+            let write = || self.write_receipt::<R>(&receiving, &hold, now);
             let written = db::retry(3, Error::is_retry, write).await;
             if let Hold::Held(legs) = &hold
                 && let Some(token) = legs.first().and_then(|leg| leg.token)
                 && !written.as_ref().is_ok_and(|reply| uses(reply, token))
             {
-                self.release_unless_used(token, command.order).await;
+                self.release_unless_used(token, *order).await;
             }
             match written {
                 Err(Error::Refused(Refusal::NeedsHold)) => {}
                 Ok(reply) => {
-                    self.watchers.wake(&command.order.uuid());
+                    self.watchers.wake(&order.uuid());
                     return Ok(reply);
                 }
                 Err(error) => return Err(error),
@@ -55,15 +143,15 @@ impl Orders {
         Err(Error::ChangedMeanwhile)
     }
 
-    /// Stock for a payment that comes after the claim was given up.
+    /// Stock for money that comes after the claim was given up.
     async fn hold_for(
         &self,
         seen: &Order,
-        command: &Pay,
+        receipt: &Receipt<'_>,
         call: &Call,
         now: Timestamp,
     ) -> Result<Hold, Error> {
-        if !seen.needs_hold(&command.payment) {
+        if !receipt.needs_hold(seen) {
             return Ok(Hold::NotAsked);
         }
         let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
@@ -72,6 +160,10 @@ impl Orders {
             Ok(held) => Ok(Hold::Held(held.legs)),
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 Ok(Hold::Refused { reason: hold::reason(&answer) })
+            }
+            // The customer is not kept waiting for longer than agreed: the money goes back.
+            Err(Error::LaterThanWanted { .. }) => {
+                Ok(Hold::Refused { reason: LATER_THAN_WANTED.name.to_owned() })
             }
             Err(error) => Err(error),
         }
@@ -86,40 +178,31 @@ impl Orders {
         }
     }
 
-    async fn write_payment(
+    async fn write_receipt<R: Reply>(
         &self,
-        command: &Pay,
+        receiving: &Receiving<'_>,
         hold: &Hold,
-        call: &Call,
-        caller: &Principal,
         now: Timestamp,
-    ) -> Result<pb::PayOrderResponse, Error> {
+    ) -> Result<R, Error> {
+        let Receiving { call, order, receipt, caller, .. } = receiving;
         let mut tx = match call.begin(&self.db, now).await? {
             Turn::Answered(reply) => return Ok(reply),
             Turn::New(tx) => tx,
         };
-        let before = store::lock(&mut tx, command.order).await?;
-        let payment = &command.payment;
-        let changed = before.order.clone().pay(payment, hold.clone(), now)?;
-        let said = match payment.state {
-            TenderState::Failed => Some(("PAYMENT_FAILED", "the provider refused")),
-            TenderState::Voided => Some(("PAYMENT_VOIDED", "given up before capture")),
-            TenderState::Due | TenderState::Authorized | TenderState::Captured => None,
-        };
+        let before = store::lock(&mut tx, *order).await?;
+        let changed = receipt.apply(before.order.clone(), hold.clone(), &self.policy, now)?;
         let actor = caller.actor();
-        let note = said
-            .filter(|_| !changed.events.is_empty())
-            .map(|(step, text)| steps::note(step, format!("{}: {text}", payment.tender), actor, now));
-        let reply = pb::PayOrderResponse { order: Some(wire::order(&changed.order)) };
+        let note = receipt.note(&changed, actor, now);
+        let reply = R::of(&changed.order);
         self.record(&mut tx, before, changed, note.into_iter().collect(), actor, now).await?;
         call.finish(tx, &reply).await?;
         Ok(reply)
     }
 }
 
-/// Whether the order came out of its payment with this promise.
-fn uses(reply: &pb::PayOrderResponse, token: PromiseToken) -> bool {
+/// Whether the order came out with this promise.
+fn uses(reply: &impl Reply, token: PromiseToken) -> bool {
     let token = token.to_string();
-    let mut legs = reply.order.iter().flat_map(|order| &order.groups).flat_map(|group| &group.legs);
+    let mut legs = reply.order().into_iter().flat_map(|order| &order.groups).flat_map(|group| &group.legs);
     legs.any(|leg| leg.promise_token == token)
 }

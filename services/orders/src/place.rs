@@ -164,7 +164,8 @@ impl Orders {
         if !rights::may_place_on(caller, &command.draft, &promise.owner) {
             return Err(hold::not_known());
         }
-        fits(token, &promise, command, now)?;
+        let groups = fits(token, &promise, command, now)?;
+        hold::in_time(&hold::held_from_1(&promise)?, groups.iter())?;
         let held = self.extend(token, until).await.map_err(unknown)?;
         let groups = fits(token, &held, command, now)?;
         Ok((groups, hold::held_from_1(&held)?))

@@ -155,6 +155,10 @@ fn apply(open: &mut Open, effect: Effect, event: &Delivered, now: Timestamp) -> 
         }
         Effect::Work(work) => {
             let work = *work;
+            if let Some(other) = work.currency.filter(|paid| *paid != open.order.currency) {
+                let text = format!("fulfillment event: a payment in {other} of {}", open.order.id);
+                return Err(Fault::Unreadable(text).into());
+            }
             let changed = open.order.clone().follow(&work.report, now)?;
             let note = Note {
                 step: work.step,

@@ -16,6 +16,10 @@ const BUYERS: &[&str] = &[CUSTOMER, CHANNEL, STORE, OPS, SERVICE, ANONYMOUS];
 pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.orders.v1.OrderService/PlaceOrder", BUYERS),
     Access::to("/entrepot.orders.v1.OrderService/PayOrder", PAYERS),
+    Access::to("/entrepot.orders.v1.OrderService/AddTender", &[CHANNEL, STORE, OPS, SERVICE, ANONYMOUS]),
+    Access::to("/entrepot.orders.v1.OrderService/ClaimRefund", &[OPS, SERVICE, ANONYMOUS]),
+    Access::to("/entrepot.orders.v1.OrderService/ReportRefund", &[PAYMENT, OPS, SERVICE, ANONYMOUS]),
+    Access::to("/entrepot.orders.v1.OrderService/RedirectRefund", &[OPS, ANONYMOUS]),
     Access::to("/entrepot.orders.v1.OrderService/CancelOrder", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
     Access::to("/entrepot.orders.v1.OrderService/GetOrder", READERS),
     Access::to("/entrepot.orders.v1.OrderService/GetOrderByChannelId", READERS),
@@ -35,11 +39,20 @@ pub(crate) fn must_own(who: &Principal, order: &Order) -> Result<(), Error> {
     }
 }
 
-/// A store reports money for what it hands over itself and is paid then; who else reports money reports all of it.
+/// A channel reports and adds payments of its own orders, and a store of what it hands over itself and is paid for then; who
+/// else does so does it for all.
 pub(crate) fn may_pay(who: &Principal, order: &Order) -> Result<(), Error> {
+    if who.kind == CHANNEL && who.id != order.channel {
+        return Err(Error::NotYourOrder);
+    }
     let is_there = order.legs.iter().any(|leg| leg.is_live() && speaks_for(who, &leg.node));
     let at_handover = order.terms == Terms::PayAtHandover && is_there;
     if who.kind != STORE || at_handover { Ok(()) } else { Err(Error::NotYourMoney) }
+}
+
+/// A member of staff answers for it by name.
+pub(crate) fn must_be_staff(who: &Principal) -> Result<(), Error> {
+    if who.staff().is_some() { Ok(()) } else { Err(Error::NoStaff) }
 }
 
 /// A customer takes no number of a channel: the request id numbers its order. It buys for itself.

@@ -2,7 +2,7 @@
 
 use domain::id::LineNo;
 use domain::money::Money;
-use domain::order::{Event, Order};
+use domain::order::{Event, Move, Order, Refund, RefundPart, RefundState};
 use domain::time::Timestamp;
 use domain::words;
 
@@ -47,11 +47,80 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         }
         Event::Progressed { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
-        Event::RefundRequested(refund) => {
-            ("REFUND_REQUESTED", format!("{} asked back: {}", amount(refund.amount_minor), refund.reason))
+        Event::RefundRequested { refund, tenders } => {
+            ("REFUND_REQUESTED", asked_back(order, refund, tenders))
         }
+        Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
+        Event::RefundReported { refund, tender } => return reported(order, refund, tender),
+        Event::VoidRequested { tender, amount_minor, left_minor, reason, .. } => {
+            let rest = if *left_minor > 0 {
+                format!("{} may be captured", amount(*left_minor))
+            } else {
+                "void it".to_owned()
+            };
+            ("VOID_REQUESTED", format!("{} by {tender} not needed, {rest}: {reason}", amount(*amount_minor)))
+        }
+        Event::PaymentLost { tender, amount_minor, legs, .. } => {
+            let stop = if legs.is_empty() { "" } else { "; nothing is handed over until it is paid again" };
+            ("PAYMENT_LOST", format!("{} by {tender} is gone{stop}", amount(*amount_minor)))
+        }
+        Event::ExcessPaid { tender, amount_minor, provider_ref, .. } => {
+            let by = if provider_ref.is_empty() { String::new() } else { format!(" ({provider_ref})") };
+            ("EXCESS_PAID", format!("{} by {tender}{by} too much, goes back", amount(*amount_minor)))
+        }
+        Event::TenderAdded { tender } => ("TENDER_ADDED", added(order, tender)),
     };
     Some(said)
+}
+
+/// What is asked back by which tenders, and how often it was asked for before.
+fn asked_back(order: &Order, refund: &Refund, tenders: &[String]) -> String {
+    let is_asked = |part: &&RefundPart| tenders.is_empty() || tenders.contains(&part.tender);
+    let parts: Vec<&RefundPart> = refund.parts.iter().filter(is_asked).collect();
+    let sum = parts.iter().map(|part| part.amount_minor).sum();
+    let by: Vec<&str> = parts.iter().map(|part| part.tender.as_str()).collect();
+    let again = match parts.iter().map(|part| part.attempt).max() {
+        Some(attempt) if attempt > 1 => format!(", attempt {attempt}"),
+        Some(_) | None => String::new(),
+    };
+    format!("{} asked back by {}{again}: {}", Money::new(sum, order.currency), by.join(", "), refund.reason)
+}
+
+/// What became of a refund by a tender. That it goes elsewhere is a step of who decided it.
+fn reported(order: &Order, refund: &Refund, tender: &str) -> Option<(&'static str, String)> {
+    let part = refund.parts.iter().find(|part| part.tender == tender)?;
+    let amount = Money::new(part.amount_minor, order.currency);
+    let said = if part.report_ref.is_empty() { String::new() } else { format!(" ({})", part.report_ref) };
+    match part.state {
+        RefundState::Done => Some(("REFUND_DONE", format!("{amount} paid back by {tender}{said}"))),
+        RefundState::Failed => Some((
+            "REFUND_FAILED",
+            format!("{amount} by {tender} not paid back{said}, attempt {}", part.attempt),
+        )),
+        RefundState::FailedPermanent => {
+            let text = format!("{amount} by {tender} not paid back after {} attempts{said}", part.attempt);
+            Some(("REFUND_FAILED_PERMANENT", text))
+        }
+        RefundState::Pending | RefundState::Redirected => None,
+    }
+}
+
+/// A tender that was added.
+fn added(order: &Order, id: &str) -> String {
+    let tender = order.ledger.tenders.iter().find(|tender| tender.id == id);
+    let amount = Money::new(tender.map_or(0, |tender| tender.amount_minor), order.currency);
+    format!("{amount} by {id} ({})", tender.map_or("", |tender| tender.kind.as_str()))
+}
+
+/// Where promises moved to: at most three by name.
+fn words_of(moves: &[Move]) -> String {
+    let one = |to: &Move| {
+        format!("group {}: ready at {} instead of {}, at {}", to.group, to.to.start, to.from.start, to.node)
+    };
+    let few: Vec<String> = moves.iter().take(3).map(one).collect();
+    let more = moves.len().saturating_sub(3);
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{rest}", few.join("; "))
 }
 
 /// The nodes that serve the order: at most three by name.

@@ -1,5 +1,5 @@
-//! What time alone does: payments lapse, orders expire, holds are extended until the stock is confirmed, and an order
-//! without news for long asks.
+//! What time alone does: payments lapse, orders expire, refunds are asked for again, holds are extended until the stock is
+//! confirmed, and an order without news for long asks.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,8 @@ const LATER_MS: i64 = 10_000;
 enum Due {
     Lapse,
     Expire,
+    /// A refund is asked for again.
+    Refund,
     Extend,
     Check,
 }
@@ -33,7 +35,7 @@ impl Orders {
         self.run(now, true).await
     }
 
-    /// Does what is due and ends nothing: holds are extended, orders without news ask.
+    /// Does what is due and ends nothing: refunds are asked for again, holds are extended, orders without news ask.
     pub async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Error> {
         self.run(now, false).await
     }
@@ -109,6 +111,7 @@ impl Orders {
                 let policy = self.policy;
                 self.change(id, now, move |order, now| order.expire(&policy, now)).await
             }
+            Some(Due::Refund) => self.change(id, now, Order::retry_refunds).await,
             Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
             Some(Due::Check) => {
@@ -126,7 +129,7 @@ impl Orders {
             match self.due(&order, now) {
                 // Each ends for good what made it due, so that this ends too.
                 Some(Due::Lapse | Due::Expire) => self.attend(id, now, false).await?,
-                Some(Due::Extend | Due::Check) | None => return Ok(order),
+                Some(Due::Refund | Due::Extend | Due::Check) | None => return Ok(order),
             }
         }
     }
@@ -137,6 +140,8 @@ impl Orders {
             Some(Due::Lapse)
         } else if is_due(order.expire_at(&self.policy)) {
             Some(Due::Expire)
+        } else if is_due(order.retry_at()) {
+            Some(Due::Refund)
         } else if is_due(order.extend_at(&self.policy)) {
             Some(Due::Extend)
         } else if is_due(order.check_at(&self.policy)) {
@@ -249,6 +254,10 @@ impl Orders {
                 tracing::info!(order_id = %id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
                 self.change(id, now, |order, now| order.lose_hold(&gone, now)).await
             }
+            Err(error @ Error::LaterThanWanted { .. }) => {
+                tracing::info!(order_id = %id, %error, "the hold of an unpaid order is lost");
+                self.change(id, now, |order, now| order.lose_hold(&gone, now)).await
+            }
             Err(error) => Err(error),
         }
     }
@@ -263,17 +272,14 @@ impl Orders {
     ) -> Result<bool, Error> {
         let mut tx = self.db.begin().await?;
         let before: Loaded = store::lock(&mut tx, seen.id).await?;
-        let mut order = before.order.clone();
+        let order = before.order.clone();
         let is_same = order.legs == seen.legs && !order.is_released();
         if !is_same || self.due(&order, now).is_none_or(|due| !matches!(due, Due::Extend)) {
             return Ok(false);
         }
-        if order.replace_legs(gone, held.legs.clone(), now).is_err() {
-            return Ok(false);
-        }
+        let Ok(changed) = order.replace_legs(gone, held.legs.clone(), now) else { return Ok(false) };
         let note = steps::note("HELD_AGAIN", "the hold had ended and was taken again".to_owned(), ACTOR, now);
-        let change = Change { before: &before, order: &order, notes: &[note] };
-        self.save(&mut tx, &[change], &[]).await?;
+        self.record(&mut tx, before, changed, vec![note], ACTOR, now).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -32,7 +32,12 @@ fn largest(skus: &[String]) -> ord::PlaceOrderRequest {
     order.channel_order_id =
         format!("{}{}", wide(60), order.channel_order_id.split_off(order.channel_order_id.len() - 4));
     order.customer_ref = wide(64);
-    let charge = |_| ord::Charge { code: wide(64), description: wide(200), amount: money(0, 10_000_000) };
+    let charge = |_| ord::Charge {
+        code: wide(64),
+        description: wide(200),
+        amount: money(0, 10_000_000),
+        ..ord::Charge::default()
+    };
     order.charges = (0..20).map(charge).collect();
     order.total = money(10, 200_000_000);
     order.tenders = (0..10)
@@ -42,6 +47,7 @@ fn largest(skus: &[String]) -> ord::PlaceOrderRequest {
             amount: money(1, 20_000_000),
             state: ord::TenderState::Captured.into(),
             provider_ref: wide(128),
+            ..ord::Tender::default()
         })
         .collect();
     let size = order.encoded_len();

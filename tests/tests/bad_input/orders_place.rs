@@ -287,7 +287,7 @@ fn dear(order: &mut Place) {
 }
 
 fn charge(code: &str, minor: i64) -> ord::Charge {
-    ord::Charge { code: code.to_owned(), description: String::new(), amount: Some(money(minor, "USD")) }
+    ord::Charge { code: code.to_owned(), amount: Some(money(minor, "USD")), ..ord::Charge::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,8 +121,12 @@ async fn odd_texts_come_back(world: World) {
     text.clone_into(&mut order.customer_ref);
     text.clone_into(&mut order.tenders[0].provider_ref);
     text.clone_into(&mut order.tenders[0].kind);
-    let charge =
-        ord::Charge { code: text.to_owned(), description: text.to_owned(), amount: Some(money(0, "USD")) };
+    let charge = ord::Charge {
+        code: text.to_owned(),
+        description: text.to_owned(),
+        amount: Some(money(0, "USD")),
+        return_rule: i32::from(ord::ReturnRule::WithLastPiece),
+    };
     order.charges.push(charge.clone());
     let placed = web.place(order.clone()).await;
     let find =

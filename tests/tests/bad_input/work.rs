@@ -1,6 +1,7 @@
 //! The store's work with every bad value: ids, reasons, units, codes.
 
 use contract::fulfillment::v1 as ful;
+use contract::google::r#type::Money;
 use flows::world::NODE;
 use tonic::{Code, Status};
 
@@ -50,6 +51,21 @@ fn reason(request: &mut ful::PickLinesRequest, reason: i32) {
     request.lines[0] = ful::PickLine { short_reason: reason, ..pick(2, 1, 1) };
 }
 
+const PAYMENT: &[&str] = &["payment.kind", "payment.amount", "payment.provider_ref"];
+
+fn pay(request: &mut ful::HandOverRequest, kind: &str, provider_ref: &str, amount: impl Into<Option<Money>>) {
+    let (kind, provider_ref) = (kind.to_owned(), provider_ref.to_owned());
+    request.payment = Some(ful::HandOverPayment { kind, amount: amount.into(), provider_ref });
+}
+
+fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
+    Money { currency_code: currency_code.to_owned(), units, nanos }
+}
+
+fn pounds(units: i64) -> Money {
+    money("GBP", units, 0)
+}
+
 const HAND_OVER: &[Row<ful::HandOverRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no work", |r| r.fulfillment_id.clear(), Fields(&["fulfillment_id"])),
@@ -64,6 +80,24 @@ const HAND_OVER: &[Row<ful::HandOverRequest>] = &[
     ("nobody collects", |r| r.collector = 0, Fields(&["collector"])),
     ("a collector that nobody knows", |r| r.collector = 99, Fields(&["collector"])),
     ("collector of 65", |r| r.collector_ref = "c".repeat(65), Fields(&["collector_ref"])),
+    ("payment of nothing", |r| pay(r, "", "till-1", None), Fields(&["payment.kind", "payment.amount"])),
+    ("payment in words", |r| pay(r, "Cash!", "", pounds(0)), Fields(PAYMENT)),
+    ("kind of 33", |r| pay(r, &"k".repeat(33), "till-1", pounds(1)), Fields(&["payment.kind"])),
+    ("reference of 129", |r| pay(r, "cash", &"r".repeat(129), pounds(1)), Fields(&["payment.provider_ref"])),
+    ("payment below 0", |r| pay(r, "cash", "till-1", pounds(-1)), Fields(&["payment.amount"])),
+    ("half a penny", |r| pay(r, "cash", "till-1", money("GBP", 1, 5_000_000)), Fields(&["payment.amount"])),
+    ("two signs", |r| pay(r, "cash", "till-1", money("GBP", 1, -10_000_000)), Fields(&["payment.amount"])),
+    ("more money than there is", |r| pay(r, "cash", "till-1", pounds(i64::MAX)), Fields(&["payment.amount"])),
+    (
+        "payment in no currency",
+        |r| pay(r, "cash", "till-1", money("", 1, 0)),
+        Fields(&["payment.amount.currency_code"]),
+    ),
+    (
+        "payment where nothing is due",
+        |r| pay(r, "cash", "till-1", pounds(1)),
+        No(Code::FailedPrecondition, "AMOUNT_DIFFERS"),
+    ),
     ("line twice", |r| r.lines.push(r.lines[0]), Fields(&["lines[1].line"])),
     ("nothing of it", |r| r.lines[0].quantity = 0, Fields(&["lines[0].quantity"])),
     ("least quantity", |r| r.lines[0].quantity = i64::MIN, Fields(&["lines[0].quantity"])),
@@ -117,6 +151,7 @@ async fn bad_reports_of_a_store_are_refused_and_the_work_stays_as_it_was() {
         lines: vec![ful::HandOverLine { line: 2, quantity: 1 }],
         collector: ful::CollectorKind::Buyer.into(),
         collector_ref: String::new(),
+        payment: None,
     };
     let hand_over = async |request| work.clone().hand_over(request).await;
     refused_only(FULFILLMENT, &handed, HAND_OVER, &hand_over).await;

@@ -170,7 +170,14 @@ impl Order {
             OnExpiry::Lose => {
                 let lines = self.lines_in(stage.bucket);
                 self.shift_all(stage.bucket, Bucket::Lost, &lines);
-                Event::Moved { from: stage.name, to: Name::Lost, lines, reason: "OVERDUE", collector: None }
+                Event::Moved {
+                    from: stage.name,
+                    to: Name::Lost,
+                    lines,
+                    reason: "OVERDUE",
+                    collector: None,
+                    payment: None,
+                }
             }
         };
         Ok(self.happened(event, now))
@@ -193,6 +200,7 @@ impl Order {
             | Event::Cancelled { .. }
             | Event::CancelRefused { .. }
             | Event::NoticeDue { .. }
+            | Event::DueChanged { .. }
             | Event::StockLost { .. } => None,
         };
         template.map(|template| Notice { template, number: 0 })

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::stage::{Name, Reporter, Step};
-use super::{Collector, RejectReason, ShortReason, State};
+use super::{Collector, DueChange, Payment, RejectReason, ShortReason, State};
 use crate::id::LineNo;
 
 /// Units of one line.
@@ -46,17 +46,19 @@ pub struct Report<'a> {
     pub lines: Option<&'a [MovedLine]>,
     /// To whom they were handed over, where that matters.
     pub collector: Option<Collector>,
+    /// What was paid for them.
+    pub payment: Option<&'a Payment>,
 }
 
 impl<'a> Report<'a> {
     /// All units of the stage before.
     pub const fn all(by: Reporter) -> Self {
-        Self { by, lines: None, collector: None }
+        Self { by, lines: None, collector: None, payment: None }
     }
 
     /// Some units.
     pub const fn some(by: Reporter, lines: &'a [MovedLine]) -> Self {
-        Self { by, lines: Some(lines), collector: None }
+        Self { by, lines: Some(lines), collector: None, payment: None }
     }
 }
 
@@ -125,6 +127,8 @@ pub enum Event {
         reason: &'static str,
         /// To whom they were handed over.
         collector: Option<Collector>,
+        /// What was paid for them.
+        payment: Option<Payment>,
     },
     /// A new pickup code was issued.
     CodeIssued,
@@ -159,6 +163,11 @@ pub enum Event {
     NoticeDue {
         /// What.
         notice: Notice,
+    },
+    /// Another amount is due at the handover, or the handover waits for a payment, or does not any more.
+    DueChanged {
+        /// Why.
+        why: DueChange,
     },
     /// The claim was lost before work began.
     StockLost {

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::event::{CancelRequest, Event, MovedLine, Report, Units};
 use super::stage::{Name, Reporter, Stage, Step};
-use super::{Bucket, Buckets, Collector, Ending, Line, Order, RejectReason, Running, State};
+use super::{Bucket, Buckets, Collector, Ending, Line, Order, Payment, RejectReason, Running, State};
 use crate::id::LineNo;
+use crate::money::Money;
 use crate::words;
 
 /// Why a transition may not happen.
@@ -70,6 +71,36 @@ pub enum Refusal {
         /// What was tried.
         step: &'static str,
     },
+    /// A payment of the order was lost.
+    #[error("cannot {step}: a payment of the order was lost, it must be paid again first")]
+    PaymentLost {
+        /// What was tried.
+        step: &'static str,
+    },
+    /// More is due for these units than was paid.
+    #[error("{due} is due at the handover of these units, {} paid", paid(*.given))]
+    PaymentDue {
+        /// What is due.
+        due: Money,
+        /// What was paid; none: no payment came.
+        given: Option<Money>,
+    },
+    /// Another amount is due for these units than was paid.
+    #[error("{} due at the handover of these units, {given} was paid", is_due(*.due))]
+    PaymentDiffers {
+        /// What is due; none: nothing is.
+        due: Option<Money>,
+        /// What was paid.
+        given: Money,
+    },
+}
+
+fn paid(given: Option<Money>) -> String {
+    given.map_or_else(|| "nothing was".to_owned(), |given| format!("{given} was"))
+}
+
+fn is_due(due: Option<Money>) -> String {
+    due.map_or_else(|| "nothing is".to_owned(), |due| format!("{due} is"))
 }
 
 impl Order {
@@ -112,13 +143,16 @@ impl Order {
             if lines.iter().all(|line| line.quantity + line.short_units() == 0) {
                 return Err(Refusal::Nothing { step });
             }
+            self.check_payment(from, stage, &lines, report.payment)?;
+            self.collect(report.payment);
             self.shift_all(from.bucket, stage.bucket, &lines);
         }
         self.marks.reached = self.marks.reached.max(Some(to));
         let event = if to == Name::Accepted {
             Event::Accepted
         } else {
-            Event::Moved { from: from.name, to, lines, reason: "", collector: report.collector }
+            let (collector, payment) = (report.collector, report.payment.cloned());
+            Event::Moved { from: from.name, to, lines, reason: "", collector, payment }
         };
         Ok(self.happened(event, now))
     }
@@ -143,16 +177,19 @@ impl Order {
         self.advance(Name::Ready, Report::all(Reporter::Node), now)
     }
 
-    /// Hands goods over at the node: the units named, or all that is ready. Also after the keep time, until they are put back.
+    /// Hands goods over at the node, for what is due: the units named, or all that is ready. Also after the keep time, until
+    /// they are put back.
     pub fn hand_over(
         &mut self,
         units: Option<&[Units]>,
         collector: Collector,
+        payment: Option<&Payment>,
         now: Timestamp,
     ) -> Result<Event, Refusal> {
         let lines =
             units.map(|units| units.iter().map(|u| MovedLine::of(u.line, u.quantity)).collect::<Vec<_>>());
-        let report = Report { by: Reporter::Node, lines: lines.as_deref(), collector: Some(collector) };
+        let report =
+            Report { by: Reporter::Node, lines: lines.as_deref(), collector: Some(collector), payment };
         self.advance(Name::Done, report, now)
     }
 
@@ -177,6 +214,7 @@ impl Order {
             lines,
             reason: "NOT_DELIVERED",
             collector: None,
+            payment: None,
         };
         Ok(self.happened(event, now))
     }
@@ -234,7 +272,10 @@ impl Order {
         let units = self.shelve(Name::Shelf.verb(), true)?;
         let lines = units.iter().map(|u| MovedLine::of(u.line, u.quantity)).collect();
         let (from, reason) = if expired { (Name::Ready, "EXPIRED") } else { (Name::PutBack, "CANCELLED") };
-        Ok(self.happened(Event::Moved { from, to: Name::Shelf, lines, reason, collector: None }, now))
+        Ok(self.happened(
+            Event::Moved { from, to: Name::Shelf, lines, reason, collector: None, payment: None },
+            now,
+        ))
     }
 
     /// The node did not put the goods back in time: nobody waits any longer, a count must tell where they are.

@@ -17,6 +17,7 @@ pub mod lifecycle;
 pub mod marks;
 pub mod method;
 pub mod opening;
+pub mod payment;
 pub mod stage;
 pub mod state;
 
@@ -41,6 +42,7 @@ pub use event::{Event, MovedLine, Notice, Report, Units};
 pub use lifecycle::Refusal;
 pub use marks::{Ending, Marks, RejectReason, ShortReason};
 pub use method::{Clocks, Method};
+pub use payment::{AtHandover, DueChange, Dues, Payment};
 pub use stage::Step;
 pub use state::State;
 
@@ -69,6 +71,8 @@ pub struct Order {
     pub running: Vec<Running>,
     /// What happened when.
     pub marks: Marks,
+    /// What it waits for in money.
+    pub dues: Dues,
     /// The number of events so far; 0 before the first.
     pub version: i64,
 }
@@ -86,6 +90,8 @@ pub struct Line {
     pub quantity: i64,
     /// Where the units are.
     pub buckets: Buckets,
+    /// What all its units cost, in minor units, where they are paid at the handover; else 0.
+    pub due_minor: i64,
 }
 
 /// Who collected.

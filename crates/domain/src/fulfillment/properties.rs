@@ -61,9 +61,9 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         Command::Ready => order.ready(now),
         Command::CodeIssued => order.code_issued(now),
         Command::HandOver { line, quantity } => {
-            order.hand_over(Some(&[Units { line: *line, quantity: *quantity }]), Collector::Buyer, now)
+            order.hand_over(Some(&[Units { line: *line, quantity: *quantity }]), Collector::Buyer, None, now)
         }
-        Command::HandOverAll => order.hand_over(None, Collector::Delegate, now),
+        Command::HandOverAll => order.hand_over(None, Collector::Delegate, None, now),
         Command::Expire => order.expire(Step::Collect, now),
         Command::Remind => order.remind(Step::Collect, now),
         Command::AtRisk => order.mark_at_risk(waiting(order), now),
@@ -273,11 +273,11 @@ fn a_late_customer_may_collect_until_the_goods_are_put_back() {
     assert!(order.expire(Step::Collect, at(71 * 3_600)).is_err());
     order.expire(Step::Collect, at(73 * 3_600)).unwrap();
     assert_eq!((order.state(), order.total(Buckets::released)), (State::ReadyForPickup, 0));
-    order.hand_over(Some(&[Units { line: 1, quantity: 2 }]), Collector::Buyer, at(74 * 3_600)).unwrap();
+    order.hand_over(Some(&[Units { line: 1, quantity: 2 }]), Collector::Buyer, None, at(74 * 3_600)).unwrap();
     order.confirm_put_back(at(75 * 3_600)).unwrap();
     assert_eq!(order.state(), State::Done);
     assert_eq!(order.lines[1].buckets.restocked, 2);
-    assert!(order.hand_over(None, Collector::Buyer, at(76 * 3_600)).is_err());
+    assert!(order.hand_over(None, Collector::Buyer, None, at(76 * 3_600)).is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::stage::{Name, Reporter};
-use super::{Buckets, Event, Line, Marks, Method, MovedLine, Order, Refusal, Report};
+use super::{Buckets, Dues, Event, Line, Marks, Method, MovedLine, Order, Refusal, Report};
 use crate::id::{FulfillmentId, NodeId, OrderId, PromiseToken, Sku, derived};
 use crate::network::hours::{Day, Hours, Interval, Zone};
 use crate::network::{Kind, Node};
@@ -26,6 +26,7 @@ pub(crate) fn planned(method: Method, quantities: &[i64]) -> Order {
         name: String::new(),
         quantity: *quantity,
         buckets: Buckets::all_to_pick(*quantity),
+        due_minor: 0,
     };
     Order {
         id: FulfillmentId::new(derived("test", "ful")),
@@ -39,6 +40,7 @@ pub(crate) fn planned(method: Method, quantities: &[i64]) -> Order {
         clocks: method.rules().clocks,
         running: Vec::new(),
         marks: Marks::default(),
+        dues: Dues::default(),
         version: 0,
     }
 }
@@ -71,7 +73,7 @@ pub(crate) fn bring(
     now: Timestamp,
 ) -> Result<Event, Refusal> {
     let by = order.method.rules().stage(to).map_or(Reporter::Node, |stage| stage.reporter);
-    order.advance(to, Report { by, lines, collector: None }, now)
+    order.advance(to, Report { by, lines, collector: None, payment: None }, now)
 }
 
 /// The laws that hold after every step: no bucket is negative, units sum to what was asked, and so do the claims; whatever

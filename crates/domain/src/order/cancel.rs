@@ -146,20 +146,26 @@ impl Order {
         reason: &str,
         now: Timestamp,
     ) -> Result<Vec<Event>, Refusal> {
+        let live = self.live();
         let TakenOff { pieces, gone: legs } = self.take_off(at_once, reason, now)?;
         let lines = self.cancelled_of(pieces.iter().map(|(no, _)| *no));
         let mut events = vec![Event::Cancelled { lines, reason: reason.to_owned(), legs }];
-        events.extend(self.refund(reason, pieces, now));
+        events.extend(self.give_back(&live, reason, now));
+        events.extend(self.unblock_if_covered(now));
+        Ok(events)
+    }
+
+    /// Lets the order go on, if what is left of it is paid.
+    pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Option<Event> {
         let buckets = self.buckets();
-        if !buckets.is_over()
+        let is_free = !buckets.is_over()
             && buckets.open == 0
             && self.is_covered()
             && self.blocks.remove(&Block::Payment)
-            && self.blocks.is_empty()
-        {
+            && self.blocks.is_empty();
+        if is_free {
             self.release_legs(now);
-            events.push(Event::Unblocked);
         }
-        Ok(events)
+        is_free.then_some(Event::Unblocked)
     }
 }

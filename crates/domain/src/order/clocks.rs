@@ -34,11 +34,11 @@ impl Default for Policy {
 
 impl Order {
     /// When time alone changes something: payment lapses, the order expires, a hold must be extended, no news came
-    /// for long. Every order that is not over has such a time.
+    /// for long, a refund is asked for again. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
         let payment = self.lapse_at().or(self.expire_at(policy));
         let hold = self.extend_at(policy);
-        [payment, hold, self.check_at(policy)].into_iter().flatten().min()
+        [payment, hold, self.check_at(policy), self.retry_at()].into_iter().flatten().min()
     }
 
     /// When fulfillment is asked what became of the order, if no news came until then.

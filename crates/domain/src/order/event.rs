@@ -1,8 +1,21 @@
 //! What happens to an order.
 
-use super::Refund;
 use super::spread::LegParts;
-use crate::id::{FulfillmentId, LineNo};
+use super::{Refund, Span, TenderState};
+use crate::id::{FulfillmentId, LineNo, NodeId, RefundId};
+
+/// A promise that moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The group.
+    pub group: u32,
+    /// From when until when it was promised.
+    pub from: Span,
+    /// From when until when it is promised now.
+    pub to: Span,
+    /// The node that serves it now.
+    pub node: NodeId,
+}
 
 /// What happened to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +70,63 @@ pub enum Event {
     },
     /// Every piece is delivered or cancelled.
     Completed,
+    /// Groups are promised for another time, or at another node, than before.
+    PromiseMoved {
+        /// Each group that moved.
+        moves: Vec<Move>,
+    },
     /// Money is to be paid back.
-    RefundRequested(Refund),
+    RefundRequested {
+        /// The refund.
+        refund: Refund,
+        /// The tenders to pay back by now; empty: all.
+        tenders: Vec<String>,
+    },
+    /// A provider answered a refund, it failed for good without an answer, or it was redirected.
+    RefundReported {
+        /// The refund, after that.
+        refund: Refund,
+        /// By which tender.
+        tender: String,
+    },
+    /// Of what is authorized a part is not needed any more.
+    VoidRequested {
+        /// Which tender.
+        tender: String,
+        /// How much is not to be captured, in minor units.
+        amount_minor: i64,
+        /// Still authorized and to be captured, in minor units; 0: void it.
+        left_minor: i64,
+        /// Why.
+        reason: String,
+        /// The pieces it was for.
+        lines: Vec<(LineNo, i64)>,
+    },
+    /// An authorization is gone that the order relied on.
+    PaymentLost {
+        /// Which tender.
+        tender: String,
+        /// How much, in minor units.
+        amount_minor: i64,
+        /// What the provider reported.
+        state: TenderState,
+        /// The legs that nothing is handed over of until the order is paid again.
+        legs: Vec<FulfillmentId>,
+    },
+    /// More came in than was due, and goes back.
+    ExcessPaid {
+        /// By which tender.
+        tender: String,
+        /// How much, in minor units.
+        amount_minor: i64,
+        /// The provider's reference.
+        provider_ref: String,
+        /// The refund.
+        refund: RefundId,
+    },
+    /// Another tender pays what others did not.
+    TenderAdded {
+        /// Which.
+        tender: String,
+    },
 }

@@ -1,7 +1,9 @@
 //! Following what others report: the stock that was confirmed, and the work at the nodes.
 
 use super::leg::Leg;
-use super::{Buckets, Changed, Event, LegUnits, Line, Order, Refusal, Status};
+use super::{
+    Buckets, Changed, Collected, Event, LegUnits, Line, Order, Payment, Refusal, Status, TenderState, Terms,
+};
 use crate::id::{FulfillmentId, LineNo};
 use crate::time::Timestamp;
 
@@ -29,6 +31,8 @@ pub struct WorkReport {
     pub reason: String,
     /// The answer to a cancel, if it is one.
     pub answer: Option<Answer>,
+    /// What was paid for what it handed over, if anything was.
+    pub paid: Option<Collected>,
     /// No node ever had the leg: its lines are not known there, and what the answer grants is cancelled.
     pub is_without_work: bool,
 }
@@ -82,9 +86,10 @@ impl Order {
             .filter(|(line, asked)| line.cancel_requested != *asked)
             .map(|(line, _)| line.line)
             .collect();
-        let has_stock = leg.needs_hold();
+        let (has_stock, leg_no) = (leg.needs_hold(), leg.no);
         let was_over = self.status().is_over();
         let before: Vec<Buckets> = self.lines.iter().map(|line| line.buckets).collect();
+        let live = self.live();
         self.sum_up();
         let (mut moved, mut ended) = (Vec::new(), Vec::new());
         for (line, before) in self.lines.iter_mut().zip(before) {
@@ -106,8 +111,13 @@ impl Order {
             let lines = self.cancelled_of(ended.iter().map(|(no, _)| *no));
             events.push(Event::Cancelled { lines, reason: report.reason.clone(), legs: Vec::new() });
         }
-        events.extend(self.refund(&report.reason, ended, now));
+        events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
+        events.extend(self.give_back(&live, &report.reason, now));
         if !was_over && self.status() == Status::Completed {
+            if self.terms == Terms::PayAtHandover {
+                let pieces = self.lines.iter().map(|line| line.amounts.quantity).sum();
+                self.ledger.write_off(self.total_minor, pieces, now);
+            }
             events.push(Event::Completed);
         }
         if had_stock && !has_stock && self.legs.iter().any(|leg| leg.confirmed.is_some()) {
@@ -115,6 +125,30 @@ impl Order {
             events.extend(self.all_confirmed(now));
         }
         Ok(self.changed(events, now))
+    }
+}
+
+impl Order {
+    /// Books what was paid at a handover of a leg. What is too much goes back.
+    fn collect(&mut self, paid: &Collected, leg: i64, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (tender, received) in self.ledger.collect(paid, leg, self.total_minor, now) {
+            let amount_minor = received.new + received.settled;
+            if amount_minor > 0 {
+                let in_full = self.is_covered();
+                events.push(Event::Paid { tender: tender.clone(), amount_minor, in_full });
+            }
+            if received.excess > 0 {
+                let payment = Payment {
+                    tender,
+                    state: TenderState::Captured,
+                    amount_minor: received.excess,
+                    provider_ref: paid.provider_ref.clone(),
+                };
+                events.extend(self.excess(&payment, received.excess, "OVERPAID", now));
+            }
+        }
+        events
     }
 }
 

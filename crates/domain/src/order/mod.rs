@@ -6,10 +6,9 @@
 
 pub mod buckets;
 pub mod group;
-pub mod ledger;
 pub mod leg;
 pub mod lifecycle;
-pub mod shares;
+pub mod money;
 pub mod spread;
 
 mod cancel;
@@ -18,8 +17,11 @@ mod event;
 mod follow;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod money_tests;
 mod pay;
 mod place;
+mod refunds;
 mod refusal;
 #[cfg(test)]
 mod testing;
@@ -30,23 +32,25 @@ mod walks;
 
 use std::collections::BTreeSet;
 
-use crate::id::{self, FulfillmentId, LineNo, OrderId, PromiseToken, RefundId, Sku};
+use crate::id::{FulfillmentId, LineNo, OrderId, PromiseToken, Sku};
 use crate::money::Currency;
 use crate::time::Timestamp;
 
 pub use buckets::{Buckets, Own};
 pub use cancel::Outcome;
 pub use clocks::Policy;
-pub use event::Event;
+pub use event::{Event, Move};
 pub use follow::{Answer, WorkReport};
 pub use group::Group;
-pub use ledger::{Ledger, Refund, Tender, TenderState};
 pub use leg::{Leg, LegLine, LegUnits, Span};
 pub use lifecycle::Status;
-pub use pay::{Hold, Payment};
+pub use money::{
+    Amounts, Cause, Collected, Component, Ledger, Parts, Pieces, Redirect, Refund, RefundPart, RefundState,
+    ReturnRule, Row, Share, Sums, Tender, TenderState,
+};
+pub use pay::{Hold, LegDue, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
-pub use shares::{Amounts, Share};
 pub use spread::spread;
 
 /// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.
@@ -128,8 +132,8 @@ pub struct Line {
     pub amounts: Amounts,
     /// What it costs in the end, without its part of the charges, in minor units.
     pub total_minor: i64,
-    /// What all its pieces cost together with their part of the charges, in minor units; frozen.
-    pub share_minor: i64,
+    /// Of the discount: by promotion, in minor units.
+    pub promotions: Vec<(String, i64)>,
     /// Pieces that no leg has.
     pub own: Own,
     /// Where its pieces are: its own, and the sum over its live legs. Computed, never set.
@@ -138,13 +142,6 @@ pub struct Line {
     pub cancel_requested: i64,
     /// Why pieces were cancelled last; empty when none was.
     pub cancel_reason: String,
-}
-
-impl Line {
-    /// What its pieces cost.
-    pub const fn share(&self) -> Share {
-        Share { total_minor: self.share_minor, pieces: self.amounts.quantity }
-    }
 }
 
 /// A charge on the whole order, such as postage.
@@ -156,6 +153,8 @@ pub struct Charge {
     pub description: String,
     /// Amount, in minor units, tax included.
     pub amount_minor: i64,
+    /// When it goes back.
+    pub rule: ReturnRule,
 }
 
 /// An order.
@@ -237,9 +236,15 @@ impl Order {
         sum
     }
 
-    /// What the pieces cost that the customer still gets or has, in minor units.
-    pub fn live_minor(&self) -> i64 {
-        self.lines.iter().map(|line| line.share().of(line.buckets.live())).sum()
+    /// What the customer owes in all, paid or not: what the pieces cost that the customer still gets or has, and what is
+    /// kept of the others, in minor units.
+    pub fn owed_minor(&self) -> i64 {
+        self.ledger.owed(self.total_minor)
+    }
+
+    /// What its lines cost, component by component.
+    pub fn parts(&self) -> Parts {
+        money::parts(&self.lines, &self.charges)
     }
 
     /// Fulfillment has it: no block is left and it did not expire.
@@ -339,23 +344,9 @@ impl Order {
         Ok(())
     }
 
-    /// Claims what was paid and is not owed any more. The reason and the pieces go into the event.
-    fn refund(&mut self, reason: &str, lines: Vec<(LineNo, i64)>, now: Timestamp) -> Option<Event> {
-        let due = (self.ledger.net() - self.live_minor()).max(0);
-        let amount_minor = self.ledger.claim(due);
-        if amount_minor == 0 {
-            return None;
-        }
-        let name = format!("{}/{}", self.id, self.ledger.refunds.len() + 1);
-        let id = RefundId::new(id::derived("refund", &name));
-        let refund = Refund { id, amount_minor, reason: reason.to_owned(), at: now, lines };
-        self.ledger.refunds.push(refund.clone());
-        Some(Event::RefundRequested(refund))
-    }
-
     /// Nothing of what is still to be delivered is unpaid.
     fn is_covered(&self) -> bool {
-        self.ledger.net() >= self.live_minor()
+        self.ledger.held() >= self.owed_minor()
     }
 
     fn changed(mut self, events: Vec<Event>, now: Timestamp) -> Changed {

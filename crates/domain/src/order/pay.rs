@@ -1,10 +1,9 @@
 //! Payment: results of tenders, and what time does to an order that is not paid.
 
 use super::group::Parts;
-use super::{Block, Changed, Event, Leg, Order, Policy, Refusal, Status, Tender, TenderState, Terms};
-use crate::id::{FulfillmentId, PromiseToken};
-use crate::money::Money;
-use crate::time::Timestamp;
+use super::{Block, Changed, Event, Leg, Move, Order, Policy, Refusal, Status, Tender, TenderState, Terms};
+use crate::id::{FulfillmentId, LineNo, PromiseToken};
+use crate::time::{Timestamp, after_ms};
 
 /// What a payment provider reported of one tender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,95 +37,132 @@ impl Order {
     pub fn needs_hold(&self, payment: &Payment) -> bool {
         let mut after = self.clone();
         // A payment that will be refused must not hold anything first.
-        after.record(payment).is_ok()
+        after.ledger.receive(payment, self.takes_parts(), self.currency, self.updated_at).is_ok()
             && self.blocks.contains(&Block::Payment)
             && !self.status().is_over()
             && self.buckets().open > 0
             && after.is_covered()
     }
 
-    /// Records what a provider reported. Money that completes the payment releases the order; money that comes when
-    /// the order is over goes back.
-    pub fn pay(mut self, payment: &Payment, hold: Hold, now: Timestamp) -> Result<Changed, Refusal> {
-        if self.has_heard(payment) {
+    /// Goods are paid when they are handed over, bit by bit, or by invoice.
+    fn takes_parts(&self) -> bool {
+        self.terms != Terms::Prepaid
+    }
+
+    /// Records what a provider reported. Money that completes the payment releases the order; what is more than is due goes
+    /// back; what the order relied on and is gone stops what is not handed over yet.
+    pub fn pay(
+        mut self,
+        payment: &Payment,
+        hold: Hold,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
+        if self.ledger.has_heard(payment) {
             return Ok(Changed { order: self, events: Vec::new() });
         }
-        let had = self.record(payment)?;
-        if !payment.state.counts() {
-            return Ok(self.changed(vec![Event::Progressed { lines: Vec::new() }], now));
+        let had = self.ledger.tenders.iter().find(|t| t.id == payment.tender).map(|t| t.state);
+        let received = self.ledger.receive(payment, self.takes_parts(), self.currency, now)?;
+        let (tender, in_full) = (payment.tender.clone(), self.is_covered());
+        let mut events = Vec::new();
+        let amount_minor = received.new + received.settled;
+        if amount_minor > 0 {
+            events.push(Event::Paid { tender: tender.clone(), amount_minor, in_full });
         }
-        let in_full = self.is_covered();
-        let Payment { tender, amount_minor, .. } = payment;
-        let mut events = vec![Event::Paid { tender: tender.clone(), amount_minor: *amount_minor, in_full }];
-        if had {
-            return Ok(self.changed(events, now));
+        if received.lost > 0 {
+            events.push(self.payment_lost(payment, received.lost, policy, now));
         }
-        if self.status().is_over() {
+        let is_over = self.status().is_over();
+        let reason = match had {
+            Some(TenderState::Captured) => "EXCESS_PAYMENT",
             // The customer may have what the rest of the money is for.
-            let reason = if self.live_minor() > 0 { "OVERPAID" } else { "PAID_TOO_LATE" };
-            events.extend(self.refund(reason, Vec::new(), now));
-        } else if in_full && self.blocks.contains(&Block::Payment) {
+            _ if is_over && self.buckets().live() == 0 => "PAID_TOO_LATE",
+            _ => "OVERPAID",
+        };
+        if received.unneeded > 0 {
+            events.push(self.void(tender, received.unneeded, reason, Vec::new()));
+        }
+        if received.excess > 0 {
+            events.extend(self.excess(payment, received.excess, reason, now));
+        }
+        if received.new > 0 && in_full && !is_over && self.blocks.contains(&Block::Payment) {
             events.extend(self.release(hold, now)?);
-        } else {
-            events.extend(self.refund("OVERPAID", Vec::new(), now));
+        }
+        if events.is_empty() {
+            events.push(Event::Progressed { lines: Vec::new() });
         }
         Ok(self.changed(events, now))
     }
 
-    /// The provider said exactly this before: it calls again when it did not get our answer.
-    fn has_heard(&self, payment: &Payment) -> bool {
-        let is_it = |tender: &Tender| {
-            tender.id == payment.tender
-                && tender.state == payment.state
-                && tender.amount_minor == payment.amount_minor
-                && tender.provider_ref == payment.provider_ref
-        };
-        !payment.provider_ref.is_empty() && self.ledger.tenders.iter().any(is_it)
+    /// An authorization is gone. A prepaid order that is not covered without it waits, and whatever no customer has yet is
+    /// not handed over: it must be paid again in time, or it is cancelled.
+    fn payment_lost(
+        &mut self,
+        payment: &Payment,
+        amount_minor: i64,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Event {
+        let mut legs = Vec::new();
+        let stops = !self.takes_parts() && !self.is_covered() && !self.status().is_over();
+        if stops && self.blocks.insert(Block::Payment) {
+            self.payment_due_at = Some(after_ms(now, policy.payment_ms));
+            legs = self.released_work().map(|leg| leg.id).collect();
+        }
+        Event::PaymentLost { tender: payment.tender.clone(), amount_minor, state: payment.state, legs }
     }
 
-    /// Writes the report into the ledger. Answers whether the tender's money was there already.
-    fn record(&mut self, payment: &Payment) -> Result<bool, Refusal> {
-        let is_released = self.is_released();
-        let live = self.live_minor();
-        let net = self.ledger.net();
-        let currency = self.currency;
-        let Some(tender) = self.ledger.tenders.iter_mut().find(|t| t.id == payment.tender) else {
-            return Err(Refusal::UnknownTender { tender: payment.tender.clone() });
-        };
-        let name = || payment.tender.clone();
-        if tender.amount_minor != payment.amount_minor {
-            let [due, given] = [tender.amount_minor, payment.amount_minor].map(|m| Money::new(m, currency));
-            return Err(Refusal::AmountDiffers { tender: name(), due, given });
+    /// The legs that a node was asked for, and that something may still be handed over of.
+    fn released_work(&self) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(|leg| leg.is_live() && leg.is_released() && !leg.is_over())
+    }
+
+    /// Whether this tender would release the order if stock were held for it again.
+    pub fn needs_hold_for(&self, tender: &Tender) -> bool {
+        let mut after = self.clone();
+        let due = Tender { state: TenderState::Due, ..tender.clone() };
+        after.ledger.add(due, self.total_minor).is_ok()
+            && tender.state.counts()
+            && after.needs_hold(&Payment::of(tender))
+    }
+
+    /// Another tender takes over what failed and voided ones did not pay, or what no tender pays. It may be paid already.
+    pub fn add_tender(
+        mut self,
+        tender: &Tender,
+        hold: Hold,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
+        let status = self.status();
+        if status.is_over() {
+            return Err(Refusal::Over { step: "add a tender", status });
         }
-        let retries_claimed = tender.state == TenderState::Failed && tender.claimed_minor > 0;
-        if !tender.state.may_become(payment.state) || retries_claimed {
-            return Err(Refusal::TenderState { tender: name(), from: tender.state, to: payment.state });
+        self.ledger.add(Tender { state: TenderState::Due, ..tender.clone() }, self.total_minor)?;
+        let added = self.changed(vec![Event::TenderAdded { tender: tender.id.clone() }], now);
+        if !tender.state.counts() {
+            return Ok(added);
         }
-        let had = tender.state.counts();
-        let left = tender.amount_minor - tender.claimed_minor;
-        if payment.state == TenderState::Voided && had && is_released && net - left < live {
-            return Err(Refusal::TenderInUse { tender: name() });
-        }
-        tender.state = payment.state;
-        if !payment.provider_ref.is_empty() {
-            payment.provider_ref.clone_into(&mut tender.provider_ref);
-        }
-        Ok(had)
+        let Changed { order, mut events } = added;
+        let paid = order.pay(&Payment::of(tender), hold, policy, now)?;
+        events.extend(paid.events);
+        Ok(Changed { order: paid.order, events })
     }
 
     /// The payment is complete: fulfillment may begin, if the stock is (again) held.
     fn release(&mut self, hold: Hold, now: Timestamp) -> Result<Vec<Event>, Refusal> {
+        let mut events = Vec::new();
         if self.buckets().open > 0 {
             match hold {
                 Hold::NotAsked => return Err(Refusal::NeedsHold),
                 Hold::Held(legs) => {
+                    events.extend(self.moved(&legs));
                     self.add_legs(legs)?;
                     self.lapsed_at = None;
                 }
                 Hold::Refused { reason } => return self.give_up(&reason, now),
             }
         }
-        let mut events: Vec<Event> = self.refund("OVERPAID", Vec::new(), now).into_iter().collect();
         self.blocks.remove(&Block::Payment);
         if self.blocks.is_empty() {
             self.release_legs(now);
@@ -145,19 +181,29 @@ impl Order {
     }
 
     fn expire_now(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-        let all = self.unasked();
-        let pieces = self.take_off(&all, reason, now)?.pieces;
+        let (all, live) = (self.unasked(), self.live());
+        self.take_off(&all, reason, now)?;
         self.expired_at = Some(now);
         let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
         let mut events = vec![Event::Expired { legs }];
-        events.extend(self.refund(reason, pieces, now));
+        events.extend(self.give_back(&live, reason, now));
         Ok(events)
     }
 
-    /// Gives the stock back, if the order is not paid when it is due.
+    /// Gives the stock back, if the order is not paid when it is due. What nodes work on is cancelled.
     pub fn lapse(mut self, now: Timestamp) -> Result<Changed, Refusal> {
         if self.lapse_at().is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
+        }
+        if self.released_work().next().is_some() {
+            self.payment_due_at = None;
+            return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
+                Ok((changed, _)) => Ok(changed),
+                Err(Refusal::NothingToCancel) => {
+                    Ok(self.changed(vec![Event::Progressed { lines: Vec::new() }], now))
+                }
+                Err(refusal) => Err(refusal),
+            };
         }
         let legs = self.drop_legs(|_| true, now);
         self.lapsed_at = Some(now);
@@ -190,11 +236,38 @@ impl Order {
         Ok(self.changed(vec![Event::Progressed { lines }], now))
     }
 
-    /// A lost hold of an unpaid order was taken again: its legs go and new ones come. No event: the new legs are named
-    /// when the order is released. Refused when they are not for the same pieces.
-    pub fn replace_legs(&mut self, gone: PromiseToken, new: Vec<Leg>, now: Timestamp) -> Result<(), Refusal> {
+    /// A lost hold of an unpaid order was taken again: its legs go and new ones come. They are named when the order is
+    /// released; before, there is an event only if a promise moved. Refused when they are not for the same pieces.
+    pub fn replace_legs(
+        mut self,
+        gone: PromiseToken,
+        new: Vec<Leg>,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
         self.drop_legs(|leg| leg.token == Some(gone), now);
-        self.add_legs(new)
+        let moved = self.moved(&new);
+        self.add_legs(new)?;
+        match moved {
+            Some(event) => Ok(self.changed(vec![event], now)),
+            None => Ok(Changed { order: self, events: Vec::new() }),
+        }
+    }
+
+    /// What new legs change of what was promised: the last leg of each group that was dropped says what that was.
+    fn moved(&self, new: &[Leg]) -> Option<Event> {
+        let moved = |leg: &Leg| {
+            let last = |old: &&Leg| old.group == leg.group && !old.is_live();
+            let old = self.legs.iter().rev().find(last)?;
+            let is_same = (old.window, &old.node) == (leg.window, &leg.node);
+            (!is_same).then(|| Move {
+                group: leg.group,
+                from: old.window,
+                to: leg.window,
+                node: leg.node.clone(),
+            })
+        };
+        let moves: Vec<Move> = new.iter().filter_map(moved).collect();
+        (!moves.is_empty()).then_some(Event::PromiseMoved { moves })
     }
 
     /// The parts of groups that are open when this promise holds nothing any more.
@@ -204,28 +277,50 @@ impl Order {
         after.open_parts()
     }
 
-    /// What is due when the goods of a leg are handed over, in minor units. What was paid counts for the first legs.
-    pub fn due_of(&self, leg: &Leg) -> i64 {
+    /// What is due at the handovers of each leg, where goods are paid there. What was paid elsewhere counts for the first legs.
+    pub fn dues(&self) -> Vec<LegDue> {
+        let mut dues = Vec::new();
         if self.terms != Terms::PayAtHandover {
-            return 0;
+            return dues;
         }
-        let mut paid = self.ledger.net();
+        let parts = self.parts();
+        let mut elsewhere = (self.ledger.held() - self.ledger.collected(None)).max(0);
         let mut before = vec![0_i64; self.lines.len()];
-        for other in self.legs.iter().filter(|leg| leg.is_live()) {
-            let mut cost = 0;
-            for part in &other.lines {
+        for leg in self.legs.iter().filter(|leg| leg.is_live()) {
+            let mut lines = Vec::new();
+            for part in &leg.lines {
                 let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
-                let share = self.lines[at].share();
-                let pieces = part.units.buckets(other.is_accepted).live();
-                cost += share.of(before[at] + pieces) - share.of(before[at]);
-                before[at] += pieces;
+                lines.push((part.line, parts.price(part.line, before[at] + 1, part.units.quantity)));
+                before[at] += part.units.quantity;
             }
-            let covered = cost.min(paid);
-            if other.id == leg.id {
-                return cost - covered;
-            }
-            paid -= covered;
+            let gross: i64 = lines.iter().map(|(_, minor)| minor).sum();
+            let covered = gross.min(elsewhere);
+            elsewhere -= covered;
+            dues.push(LegDue { leg: leg.id, lines, due_minor: gross - covered });
         }
-        0
+        dues
+    }
+}
+
+/// What is due at the handovers of one leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegDue {
+    /// The leg.
+    pub leg: FulfillmentId,
+    /// What all its pieces of each line cost, in minor units.
+    pub lines: Vec<(LineNo, i64)>,
+    /// What is due for all of it; what was paid elsewhere is taken off.
+    pub due_minor: i64,
+}
+
+impl Payment {
+    /// What a tender that came paid says.
+    fn of(tender: &Tender) -> Self {
+        Self {
+            tender: tender.id.clone(),
+            state: tender.state,
+            amount_minor: tender.amount_minor,
+            provider_ref: tender.provider_ref.clone(),
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::shares::{self, MAX_MINOR};
+use super::money::MAX_MINOR;
 use super::{
-    Amounts, Block, Buckets, Changed, Charge, Event, Group, Ledger, Leg, Line, Order, Own, Policy, Refusal,
-    Tender, Terms, group,
+    Amounts, Block, Buckets, Cause, Changed, Charge, Component, Event, Group, Ledger, Leg, Line, Order, Own,
+    Policy, Refusal, ReturnRule, Row, Tender, TenderState, Terms, group,
 };
 use crate::id::{LineNo, OrderId, PromiseToken, Sku};
 use crate::money::{Currency, Money};
@@ -22,6 +22,8 @@ pub struct DraftLine {
     pub name: String,
     /// What it costs.
     pub amounts: Amounts,
+    /// Of the discount: by promotion, in minor units.
+    pub promotions: Vec<(String, i64)>,
 }
 
 /// An order to place, each field well formed by itself.
@@ -91,7 +93,12 @@ impl Draft {
                 }
             }
         }
+        self.promotion_flaws(&mut flaws);
         for (i, charge) in self.charges.iter().enumerate() {
+            if self.terms == Terms::PayAtHandover && charge.rule != ReturnRule::ProRata {
+                let text = "must be PRO_RATA, or absent, where goods are paid piece by piece at the handover";
+                flaws.push(Flaw::new(format!("charges[{i}].return_rule"), text));
+            }
             if (0..=MAX_MINOR).contains(&charge.amount_minor) {
                 sum = sum.and_then(|s| s.checked_add(charge.amount_minor));
             } else {
@@ -111,6 +118,29 @@ impl Draft {
         }
         self.tender_flaws(&mut flaws);
         flaws
+    }
+
+    fn promotion_flaws(&self, flaws: &mut Vec<Flaw>) {
+        for (i, line) in self.lines.iter().enumerate() {
+            let mut names = BTreeSet::new();
+            let mut sum = 0_i64;
+            for (j, (promotion, minor)) in line.promotions.iter().enumerate() {
+                let field = format!("lines[{i}].promotions[{j}]");
+                if !names.insert(promotion.as_str()) {
+                    flaws.push(Flaw::new(format!("{field}.promotion_id"), "must be unique in the line"));
+                }
+                if *minor < 1 {
+                    flaws.push(Flaw::new(format!("{field}.amount"), "must be more than 0"));
+                }
+                sum = sum.saturating_add(*minor);
+            }
+            // A discount that is bad by itself is named already.
+            if sum > line.amounts.discount.max(0) {
+                let [sum, discount] = [sum, line.amounts.discount].map(|minor| self.amount(minor));
+                let text = format!("add up to {sum}, but the discount of the line is {discount}");
+                flaws.push(Flaw::new(format!("lines[{i}].promotions"), &text));
+            }
+        }
     }
 
     fn tender_flaws(&self, flaws: &mut Vec<Flaw>) {
@@ -175,16 +205,13 @@ impl Order {
         draft.lines.sort_by_key(|line| line.no);
         let totals: Vec<i64> =
             draft.lines.iter().map(|line| line.amounts.total().unwrap_or_default()).collect();
-        let charges = draft.charges.iter().map(|c| c.amount_minor).sum();
-        let shares = shares::freeze(&totals, charges);
-        let lines = draft.lines.into_iter().zip(totals.iter().zip(shares));
-        let lines = lines.map(|(line, (total, share))| Line {
+        let lines = draft.lines.into_iter().zip(&totals).map(|(line, total)| Line {
             no: line.no,
             sku: line.sku,
             name: line.name,
             amounts: line.amounts,
             total_minor: *total,
-            share_minor: share,
+            promotions: line.promotions,
             own: Own { open: line.amounts.quantity, ..Own::default() },
             buckets: Buckets::default(),
             cancel_requested: 0,
@@ -204,7 +231,11 @@ impl Order {
             legs: Vec::new(),
             charges: draft.charges,
             total_minor: draft.total_minor,
-            ledger: Ledger { tenders: draft.tenders, refunds: Vec::new() },
+            ledger: Ledger {
+                rows: draft.tenders.iter().filter_map(|tender| received(tender, now)).collect(),
+                tenders: draft.tenders,
+                refunds: Vec::new(),
+            },
             blocks: if is_open { BTreeSet::new() } else { BTreeSet::from([Block::Payment]) },
             token,
             placed_at: now,
@@ -223,26 +254,36 @@ impl Order {
         }
         Ok(order.changed(vec![Event::Placed], now))
     }
+}
 
-    /// What it costs by its shares: always its total.
-    pub fn shares_minor(&self) -> i64 {
-        self.lines.iter().map(|line| line.share_minor).sum()
-    }
+/// What came in by a tender before the order was placed.
+fn received(tender: &Tender, now: Timestamp) -> Option<Row> {
+    let cause = match tender.state {
+        TenderState::Authorized => Cause::Authorized,
+        TenderState::Captured => Cause::Captured,
+        TenderState::Due | TenderState::Voided | TenderState::Failed => return None,
+    };
+    let row = Row::of_tender(&tender.id, Component::Tender, cause, tender.amount_minor, now);
+    (tender.amount_minor > 0).then(|| Row { reference: tender.provider_ref.clone(), ..row })
 }
 
 impl Refusal {
     /// The line it is about, if it is about one.
     pub const fn line(&self) -> Option<u32> {
         match self {
-            Self::UnknownLine { line } | Self::NotCancellable { line, .. } | Self::BadSnapshot { line } => {
-                Some(*line)
-            }
+            Self::UnknownLine { line }
+            | Self::NotCancellable { line, .. }
+            | Self::BadSnapshot { line }
+            | Self::ClaimTooLarge { line, .. } => Some(*line),
             Self::Over { .. }
             | Self::NothingToCancel
             | Self::UnknownTender { .. }
             | Self::AmountDiffers { .. }
             | Self::TenderState { .. }
-            | Self::TenderInUse { .. }
+            | Self::NothingToReplace { .. }
+            | Self::TenderTaken { .. }
+            | Self::UnknownRefund { .. }
+            | Self::RefundState { .. }
             | Self::NeedsHold
             | Self::OtherReservation
             | Self::AlreadyConfirmed

@@ -1,7 +1,7 @@
 //! Why a step of an order is refused.
 
-use super::{Status, TenderState};
-use crate::id::{FulfillmentId, LineNo};
+use super::{RefundState, Status, TenderState};
+use crate::id::{FulfillmentId, LineNo, RefundId};
 use crate::money::Money;
 use crate::words;
 
@@ -65,11 +65,49 @@ pub enum Refusal {
         /// What was reported.
         to: TenderState,
     },
-    /// The tender pays for goods that are on their way.
-    #[error("tender {tender} pays for goods that are not cancelled")]
-    TenderInUse {
+    /// Less than its amount is left that another tender may pay.
+    #[error(
+        "tender {tender} has nothing to replace: its amount is more than what failed and voided tenders have due"
+    )]
+    NothingToReplace {
+        /// The new tender.
+        tender: String,
+    },
+    /// The order has such a tender, or the refund goes to it already.
+    #[error("tender {tender} exists already")]
+    TenderTaken {
         /// The tender.
         tender: String,
+    },
+    /// Less is left of the price of a piece.
+    #[error("only {left} is left of the price of piece {piece} of line {line}")]
+    ClaimTooLarge {
+        /// The line.
+        line: LineNo,
+        /// The piece.
+        piece: i64,
+        /// What is left.
+        left: Money,
+    },
+    /// The order has no such refund.
+    #[error("the order has no refund {refund}")]
+    UnknownRefund {
+        /// The refund.
+        refund: RefundId,
+    },
+    /// The refund can't go there from where it stands.
+    #[error(
+        "the refund by tender {tender} is {} and cannot become {}",
+        words::plain(.from.name()),
+        words::plain(.to.name())
+    )]
+    RefundState {
+        /// The tender.
+        tender: String,
+        /// Where the refund stands.
+        from: RefundState,
+        /// What was asked.
+        to: RefundState,
     },
     /// Stock must be held again before this payment releases the order.
     #[error("the stock must be held again")]

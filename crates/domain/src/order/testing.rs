@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fulfillment::method::Method;
-use crate::id::NodeId;
+use crate::id::{self, NodeId};
 use crate::time::from_micros;
 
 pub(super) const POLICY: Policy = Policy {
@@ -25,7 +25,7 @@ pub(super) fn tender(id: &str, amount_minor: i64, state: TenderState) -> Tender 
         amount_minor,
         state,
         provider_ref: String::new(),
-        claimed_minor: 0,
+        replaced_minor: 0,
     }
 }
 
@@ -44,6 +44,7 @@ pub(super) fn draft(lines: &[(i64, i64)], charge: i64, tenders: Vec<Tender>) -> 
                 tax: 0,
                 tax_included: true,
             },
+            promotions: Vec::new(),
         })
         .collect();
     let total_minor = lines.iter().map(|l| l.amounts.unit_price * l.amounts.quantity).sum::<i64>() + charge;
@@ -59,6 +60,7 @@ pub(super) fn draft(lines: &[(i64, i64)], charge: i64, tenders: Vec<Tender>) -> 
             code: "POSTAGE".to_owned(),
             description: String::new(),
             amount_minor: charge,
+            rule: ReturnRule::WithLastPiece,
         }],
         tenders,
         total_minor,
@@ -156,6 +158,7 @@ pub(super) fn report(order: &Order, is_accepted: bool, f: impl Fn(LineNo, &mut L
         lines: lines.collect(),
         reason: "SHORT".to_owned(),
         answer: None,
+        paid: None,
         is_without_work: false,
     }
 }
@@ -192,8 +195,65 @@ pub(super) fn assert_laws(order: &Order) {
         assert!((0..=b.cancellable()).contains(&line.cancel_requested) || order.status().is_over());
     }
     assert!(order.status().is_over() || order.due_at(&POLICY).is_some(), "an open order waits for nothing");
-    assert_eq!(order.shares_minor(), order.total_minor);
-    assert!(order.ledger.claimed() <= order.ledger.paid(), "{:?}", order.ledger);
-    let promised_back: i64 = order.ledger.tenders.iter().map(|t| t.claimed_minor).sum();
-    assert_eq!(promised_back, order.ledger.claimed());
+    assert_money_laws(order);
+}
+
+/// No piece gives back more than it cost, no tender more than it paid, and what is owed is what is live and what is kept.
+pub(super) fn assert_money_laws(order: &Order) {
+    let (ledger, parts) = (&order.ledger, order.parts());
+    let all: i64 = order.lines.iter().map(|line| parts.price(line.no, 1, line.amounts.quantity)).sum();
+    assert_eq!(all, order.total_minor, "the parts sum to the total");
+    for line in &order.lines {
+        let given_up = |row: &&Row| row.line == line.no && row.cause != Cause::Retained;
+        let settled: i64 = ledger.rows.iter().filter(given_up).map(|row| row.amount_minor).sum();
+        let (quantity, live) = (line.amounts.quantity, line.buckets.live());
+        assert!((0..=parts.price(line.no, 1, quantity)).contains(&settled), "line {}: {settled}", line.no);
+        // Each piece by itself.
+        for piece in 1..=quantity {
+            let is_its = |row: &&Row| {
+                row.units == 1 && row.first == piece || row.first + row.units > piece && row.first <= piece
+            };
+            let whole = |row: &&Row| !matches!(row.component, Component::Charge(_));
+            let rows = ledger.rows.iter().filter(given_up).filter(is_its).filter(whole);
+            let is_gone = piece > live;
+            assert!(is_gone || rows.clone().all(|row| row.units == 1), "a piece that is live was given up");
+            if rows.clone().all(|row| row.units == 1) {
+                let sum: i64 = rows.map(|row| row.amount_minor).sum();
+                let goods =
+                    parts.line(line.no).iter().filter(|part| !matches!(part.component, Component::Charge(_)));
+                let price: i64 = goods.map(|part| part.of(piece, 1)).sum();
+                assert!(
+                    if is_gone { sum == price } else { (0..=price).contains(&sum) },
+                    "piece {piece}: {sum} of {price}"
+                );
+            }
+        }
+    }
+    for (tender, sums) in ledger.tenders.iter().zip(ledger.sums()) {
+        assert!(
+            sums.authorized >= 0 && sums.claimed <= sums.captured && sums.voided >= 0,
+            "{tender:?} {sums:?}"
+        );
+        assert!((0..=tender.amount_minor).contains(&tender.replaced_minor));
+        let back: i64 = ledger
+            .refunds
+            .iter()
+            .flat_map(|refund| &refund.parts)
+            .filter(|part| part.tender == tender.id)
+            .map(|part| part.amount_minor)
+            .sum();
+        let excess = ledger.rows.iter().filter(|row| row.tender == tender.id && row.cause == Cause::Claimed);
+        assert_eq!(
+            back,
+            excess.map(|row| row.amount_minor).sum::<i64>(),
+            "what is asked back is what rows claim"
+        );
+        assert!(back <= sums.captured + sums.excess, "{tender:?} {sums:?} {back}");
+    }
+    assert!(ledger.held() <= order.owed_minor(), "what is held is owed: {ledger:?}");
+    for refund in &ledger.refunds {
+        let counts = |part: &&RefundPart| part.state != RefundState::Redirected;
+        let sum: i64 = refund.parts.iter().filter(counts).map(|part| part.amount_minor).sum();
+        assert!(sum == refund.amount_minor && sum > 0, "{refund:?}");
+    }
 }

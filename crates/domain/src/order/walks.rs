@@ -6,6 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use super::testing::{POLICY, again, assert_laws, at, capture, leg};
 use super::*;
 use crate::fulfillment::method::Method;
+use crate::id;
 
 /// The pieces of the one line, by leg.
 const PARTS: [i64; 3] = [2, 3, 4];
@@ -55,7 +56,8 @@ fn step((kind, of): (u8, u8)) -> Step {
 fn placed(is_paid: bool) -> Order {
     let quantity = PARTS.iter().sum();
     let amounts = Amounts { unit_price: PRICE, quantity, discount: 0, tax: 0, tax_included: true };
-    let line = DraftLine { no: 5, sku: Sku::new("sku").unwrap(), name: "thing".to_owned(), amounts };
+    let (sku, name, promotions) = (Sku::new("sku").unwrap(), "thing".to_owned(), Vec::new());
+    let line = DraftLine { no: 5, sku, name, amounts, promotions };
     let total_minor = PRICE * quantity;
     let state = if is_paid { TenderState::Captured } else { TenderState::Due };
     let tender = Tender {
@@ -64,7 +66,7 @@ fn placed(is_paid: bool) -> Order {
         amount_minor: total_minor,
         state,
         provider_ref: String::new(),
-        claimed_minor: 0,
+        replaced_minor: 0,
     };
     let draft = Draft {
         channel: "web".to_owned(),
@@ -143,6 +145,7 @@ fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
         lines: vec![(5, after)],
         reason: "WALK".to_owned(),
         answer,
+        paid: None,
         is_without_work: false,
     })
 }
@@ -185,7 +188,7 @@ fn run(order: &Order, step: Step, now: Timestamp) -> Option<Changed> {
                 (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()))),
                 (true, false) => Hold::Refused { reason: "NO_STOCK".to_owned() },
             };
-            order.clone().pay(&payment, hold, now)
+            order.clone().pay(&payment, hold, &POLICY, now)
         }
         Step::Confirm(at) => order.clone().confirm(of(at).id, now),
     };
@@ -207,11 +210,12 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
             let dropped = order.legs.iter().zip(&after.legs);
             prop_assert!(dropped.clone().all(|(before, after)| before.is_live() || before == after));
             // What is claimed back is never more than the share of what nobody gets.
-            let share = after.lines[0].share();
-            let gone = after.lines[0].amounts.quantity - after.lines[0].buckets.live();
-            prop_assert!(after.ledger.claimed() <= share.back(share.pieces, share.pieces - gone));
+            let line = &after.lines[0];
+            let gone = line.amounts.quantity - line.buckets.live();
+            prop_assert!(after.ledger.claimed() <= gone * PRICE);
+            prop_assert_eq!(after.owed_minor(), line.buckets.live() * PRICE);
             if after.ledger.paid() > 0 && after.blocks.is_empty() {
-                prop_assert_eq!(after.ledger.net(), after.live_minor());
+                prop_assert_eq!(after.ledger.held(), after.owed_minor());
             }
             order = after;
         }

@@ -21,6 +21,11 @@ CREATE TABLE fulfillment_orders (
     ending           TEXT,
     ended_at         INTEGER,
     updated_at       INTEGER  NOT NULL,
+    -- paid at its handovers: the currency of the order, what was paid elsewhere, what was paid here; no currency: nothing is due
+    currency         TEXT,
+    covered_minor    INTEGER NOT NULL CHECK (covered_minor >= 0),
+    collected_minor  INTEGER NOT NULL CHECK (collected_minor >= 0),
+    is_payment_lost  INTEGER NOT NULL,
     -- never changes: a page ends before it reads too many lines
     line_count       INTEGER  NOT NULL CHECK (line_count >= 1)
 ) STRICT;
@@ -47,6 +52,7 @@ CREATE TABLE fulfillment_lines (
     lost           INTEGER NOT NULL CHECK (lost >= 0),
     put_back       INTEGER NOT NULL CHECK (put_back >= 0),
     restocked      INTEGER NOT NULL CHECK (restocked >= 0),
+    due_minor      INTEGER NOT NULL CHECK (due_minor >= 0),
     PRIMARY KEY (fulfillment_id, line_no),
     CHECK (to_pick + picked + packed + ready + in_custody + done + short + cancelled + returned + lost = quantity),
     CHECK (put_back + restocked <= cancelled)
@@ -84,7 +90,7 @@ CREATE TABLE pickup_codes (
 ) STRICT;
 CREATE UNIQUE INDEX pickup_codes_by_digest ON pickup_codes (node_id, digest);
 
--- Who collected: a kind and the channel's handle, never a name.
+-- Who collected, a kind and the channel's handle, never a name; and what was paid.
 CREATE TABLE handovers (
     fulfillment_id BLOB    NOT NULL REFERENCES fulfillment_orders (fulfillment_id),
     version        INTEGER NOT NULL,
@@ -92,6 +98,11 @@ CREATE TABLE handovers (
     collector_ref  TEXT    NOT NULL,
     actor          TEXT    NOT NULL,
     handed_at      INTEGER NOT NULL,
+    -- what was paid with it; null: nothing was
+    payment_kind     TEXT,
+    payment_minor    INTEGER,
+    payment_currency TEXT,
+    payment_ref      TEXT,
     PRIMARY KEY (fulfillment_id, version)
 ) STRICT;
 

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::stage::Name;
-use domain::fulfillment::{Buckets, Ending, Line, Marks, Method, Order, State};
+use domain::fulfillment::{AtHandover, Buckets, Dues, Ending, Line, Marks, Method, Order, State};
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
+use domain::money::Currency;
 use domain::time::{from_micros, micros};
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -35,7 +36,7 @@ macro_rules! select_work {
     ($rest:literal) => {
         concat!(
             "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.packed, l.ready, l.in_custody, ",
-            "l.done, l.short, l.cancelled, l.returned, l.lost, l.put_back, l.restocked ",
+            "l.done, l.short, l.cancelled, l.returned, l.lost, l.put_back, l.restocked, l.due_minor ",
             $rest
         )
     };
@@ -57,6 +58,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             stored.channel_order_id.as_str(),
             micros(order.promised),
             i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
+            order.dues.at_handover.map(|at| at.currency.code()),
         ];
         row.extend(changing(stored));
         rows.push(row);
@@ -65,9 +67,10 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         "fulfillment_orders",
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
-            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, version: BigInt, state: Text,
+            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, currency: Text,
+            version: BigInt, state: Text,
             is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
-            updated_at: BigInt
+            covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt
         ]
     );
     tx.batch(text, columns, rows).await?;
@@ -76,6 +79,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         let row = move |line: &Line| {
             let mut row = params![id, line.line, line.sku.as_str(), line.name.as_str(), line.quantity];
             row.extend(buckets(&line.buckets));
+            row.extend(params![line.due_minor]);
             row
         };
         stored.order.lines.iter().map(row).collect::<Vec<_>>()
@@ -85,7 +89,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         [
             fulfillment_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, to_pick: BigInt,
             picked: BigInt, packed: BigInt, ready: BigInt, in_custody: BigInt, done: BigInt, short: BigInt,
-            cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt
+            cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt, due_minor: BigInt
         ]
     );
     tx.batch(text, columns, new.iter().flat_map(line).collect()).await?;
@@ -101,7 +105,8 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
         .execute(
             "UPDATE fulfillment_orders
                 SET version = $3, state = $4, is_work = $5, offered_at = $6, reached = $7, expired_at = $8,
-                    ending = $9, ended_at = $10, updated_at = $11
+                    ending = $9, ended_at = $10, covered_minor = $11, collected_minor = $12, is_payment_lost = $13,
+                    updated_at = $14
               WHERE fulfillment_id = $1 AND version = $2",
             values,
         )
@@ -135,7 +140,7 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
 /// The columns that a change may touch, in the order of the table.
 fn changing(stored: &Stored) -> Vec<Value> {
     let order = &stored.order;
-    let marks = &order.marks;
+    let (marks, paid) = (&order.marks, order.dues.at_handover);
     let at = |mark: Option<Timestamp>| mark.map(micros);
     params![
         order.version,
@@ -146,6 +151,9 @@ fn changing(stored: &Stored) -> Vec<Value> {
         at(marks.expired),
         marks.ending.map(Ending::name),
         at(marks.ended),
+        paid.map_or(0, |at| at.covered_minor),
+        paid.map_or(0, |at| at.collected_minor),
+        order.dues.is_payment_lost,
         micros(stored.updated),
     ]
 }
@@ -371,6 +379,14 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         ended: at("ended_at")?,
     };
     let method = Method::parse(&method).ok_or_else(|| corrupt(id, "method"))?;
+    let currency: Option<String> = row.get("currency")?;
+    let at_handover = |code: String| {
+        Ok::<_, Error>(AtHandover {
+            currency: Currency::new(&code).map_err(|_| corrupt(id, "currency"))?,
+            covered_minor: row.get("covered_minor")?,
+            collected_minor: row.get("collected_minor")?,
+        })
+    };
     let order = Order {
         id,
         order: OrderId::new(row.get("order_id")?),
@@ -383,6 +399,10 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         clocks: method.rules().clocks,
         running: Vec::new(),
         marks,
+        dues: Dues {
+            at_handover: currency.map(at_handover).transpose()?,
+            is_payment_lost: row.get("is_payment_lost")?,
+        },
         version: row.get("version")?,
     };
     Ok(Stored {
@@ -415,6 +435,7 @@ fn line(row: &Row) -> Result<Line, Error> {
             put_back: row.get("put_back")?,
             restocked: row.get("restocked")?,
         },
+        due_minor: row.get("due_minor")?,
     })
 }
 

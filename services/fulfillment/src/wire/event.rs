@@ -8,6 +8,7 @@ use domain::id::{PromiseToken, derived};
 use jiff::Timestamp;
 use prost::Message as _;
 
+use super::payment::hand_over_payment;
 use super::timestamp;
 use super::work::fulfillment_order;
 use crate::store::work::Stored;
@@ -100,13 +101,16 @@ fn body(event: &Event) -> Body {
             Body::Rejected(pb::FulfillmentRejected { reason: reject_reason(*reason).into() })
         }
         Event::TimedOut => Body::TimedOut(pb::FulfillmentTimedOut {}),
-        Event::Moved { from, to, lines, reason, collector: by } => Body::Moved(pb::FulfillmentMoved {
-            from: stage(*from),
-            to: stage(*to),
-            lines: lines.iter().map(moved_line).collect(),
-            reason: (*reason).to_owned(),
-            collector: by.map_or(pb::CollectorKind::Unspecified, collector).into(),
-        }),
+        Event::Moved { from, to, lines, reason, collector: by, payment } => {
+            Body::Moved(pb::FulfillmentMoved {
+                from: stage(*from),
+                to: stage(*to),
+                lines: lines.iter().map(moved_line).collect(),
+                reason: (*reason).to_owned(),
+                collector: by.map_or(pb::CollectorKind::Unspecified, collector).into(),
+                payment: payment.as_ref().map(hand_over_payment),
+            })
+        }
         Event::CodeIssued => Body::PickupCodeIssued(pb::PickupCodeIssued {}),
         Event::Expired => Body::PickupExpired(pb::PickupExpired {}),
         Event::PutBackOverdue { lines } => Body::PutBackOverdue(pb::PutBackOverdue { lines: units(lines) }),
@@ -123,6 +127,9 @@ fn body(event: &Event) -> Body {
         }),
         Event::NoticeDue { notice } => {
             Body::CustomerNoticeDue(pb::CustomerNoticeDue { template: notice.to_string() })
+        }
+        Event::DueChanged { why } => {
+            Body::DueChanged(pb::FulfillmentDueChanged { reason: why.name().to_owned() })
         }
         Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone() }),
     }
@@ -143,6 +150,7 @@ fn type_name(body: &Body) -> &'static str {
         Body::Cancelled(_) => named!("FulfillmentCancelled"),
         Body::CancelRefused(_) => named!("CancelRefused"),
         Body::CustomerNoticeDue(_) => named!("CustomerNoticeDue"),
+        Body::DueChanged(_) => named!("FulfillmentDueChanged"),
         Body::StockLost(_) => named!("StockLost"),
     }
 }
@@ -188,7 +196,7 @@ fn units(units: &[Units]) -> Vec<pb::HandedOverLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::fulfillment::{Notice, State, Step};
+    use domain::fulfillment::{DueChange, Notice, State, Step};
 
     #[test]
     fn every_event_has_a_message_of_its_own() {
@@ -205,6 +213,7 @@ mod tests {
                 lines: vec![MovedLine::of(1, 1)],
                 reason: "",
                 collector: None,
+                payment: None,
             },
             Event::CodeIssued,
             Event::Expired,
@@ -212,6 +221,7 @@ mod tests {
             Event::Cancelled { number: 1, lines: lines.clone(), refused: Vec::new(), reason: String::new() },
             Event::CancelRefused { number: 1, lines, state: State::Done },
             Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
+            Event::DueChanged { why: DueChange::Paid },
             Event::StockLost { sku: String::new() },
         ];
         let names: std::collections::BTreeSet<_> =

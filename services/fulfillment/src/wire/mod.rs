@@ -3,6 +3,7 @@
 pub(crate) mod event;
 pub(crate) mod hold;
 pub(crate) mod network;
+pub(crate) mod payment;
 pub(crate) mod promise;
 pub(crate) mod token;
 pub(crate) mod work;

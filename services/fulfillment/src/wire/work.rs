@@ -2,9 +2,9 @@
 
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
-use domain::fulfillment::method::Rules;
-use domain::fulfillment::{Collector, Line, MovedLine, RejectReason, ShortReason, State, Step, Units};
+use domain::fulfillment::{Collector, Line, MovedLine, Order, RejectReason, ShortReason, State, Step, Units};
 use domain::id::{FulfillmentId, NodeId, OrderId, check_text};
+use domain::money::Money;
 use domain::name::check_name;
 use prost::Message;
 use server::Principal;
@@ -12,6 +12,7 @@ use server::Principal;
 use service::{Call, Fields};
 use work_feed::{Cursor, Position};
 
+use super::payment::{amount, payment};
 use super::token::{order_context, page_context, page_position};
 use super::{method_number, timestamp};
 use crate::error::Error;
@@ -128,6 +129,7 @@ pub(crate) fn hand_over(
             fields.refuse(format_args!("lines[{i}].quantity"), "must be at least 1");
         }
     }
+    let paid = request.payment.as_ref().map(|given| payment(&mut fields, given));
     // No plain hash of a code is kept: not even in that of the request.
     request.code = key.blind(code.as_ref().map_or("", Code::as_str));
     let call = Call::read(&mut fields, who, "work.hand_over", &request.request_id, &request);
@@ -135,7 +137,8 @@ pub(crate) fn hand_over(
     let lines =
         request.lines.iter().map(|l| Units { line: l.line, quantity: l.quantity }).collect::<Vec<_>>();
     let lines = (!lines.is_empty()).then_some(lines);
-    Ok(HandOver { call, id, code, lines, collector, collector_ref: request.collector_ref })
+    let (collector_ref, payment) = (request.collector_ref, paid.flatten());
+    Ok(HandOver { call, id, code, lines, collector, collector_ref, payment })
 }
 
 pub(crate) fn issue_code(request: &pb::IssuePickupCodeRequest) -> Result<IssueCode, Error> {
@@ -252,7 +255,7 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         node_id: order.node.to_string(),
         method: method_number(order.method),
         state: state_number(order.state()),
-        lines: order.lines.iter().map(|one| line(one, order.method.rules())).collect(),
+        lines: order.lines.iter().map(|one| line(one, order)).collect(),
         promised_time: Some(timestamp(order.promised)),
         accept_due_time: due(Step::Accept),
         keep_until_time: due(Step::Collect),
@@ -265,11 +268,15 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         decision_id: stored.decision.to_string(),
         is_at_risk: order.is_at_risk(),
         end_reason: order.end_reason().to_owned(),
+        due: order.due().map(amount),
+        collected: order.collected().map(amount),
+        is_payment_lost: order.dues.is_payment_lost,
     }
 }
 
-fn line(line: &Line, rules: &Rules) -> pb::FulfillmentLine {
-    let (b, claims) = (&line.buckets, line.buckets.claims(rules));
+fn line(line: &Line, order: &Order) -> pb::FulfillmentLine {
+    let (b, claims) = (&line.buckets, line.buckets.claims(order.method.rules()));
+    let due = order.dues.at_handover.map(|at| Money::new(line.due_minor, at.currency));
     pb::FulfillmentLine {
         line: line.line,
         sku: line.sku.to_string(),
@@ -290,6 +297,7 @@ fn line(line: &Line, rules: &Rules) -> pb::FulfillmentLine {
         held: claims.held,
         consumed: claims.consumed,
         released: claims.released,
+        due: due.map(amount),
     }
 }
 

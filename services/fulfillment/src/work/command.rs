@@ -2,8 +2,9 @@
 
 use domain::fulfillment::code::Code;
 use domain::fulfillment::method::Method;
-use domain::fulfillment::{Collector, MovedLine, RejectReason, State, Units};
+use domain::fulfillment::{AtHandover, Collector, MovedLine, Payment, RejectReason, State, Units};
 use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
+use domain::money::Money;
 use jiff::Timestamp;
 
 use service::Call;
@@ -38,6 +39,8 @@ pub(crate) struct HandOver {
     pub(crate) lines: Option<Vec<Units>>,
     pub(crate) collector: Collector,
     pub(crate) collector_ref: String,
+    /// What is paid with it.
+    pub(crate) payment: Option<Payment>,
 }
 
 /// Asks for a new code.
@@ -101,6 +104,10 @@ pub(crate) struct Released {
     pub(crate) decision: DecisionId,
     /// It came with the promise of another order, so it has neither stock nor capacity.
     pub(crate) is_another_orders: bool,
+    /// What it is to bring in at its handovers; none: nothing.
+    pub(crate) at_handover: Option<AtHandover>,
+    /// The order was blocked before: its work may be there already, and be waiting for a payment that was lost.
+    pub(crate) is_unblocked: bool,
 }
 
 impl Released {
@@ -124,6 +131,8 @@ pub(crate) struct ReleasedLine {
     pub(crate) name: String,
     /// Pieces.
     pub(crate) quantity: i64,
+    /// What they cost at the handover, in minor units.
+    pub(crate) due_minor: i64,
 }
 
 /// What a cancel of an order asks of one of its legs.
@@ -135,6 +144,25 @@ pub(crate) struct Cancelling {
     pub(crate) number: i64,
     pub(crate) lines: Vec<Units>,
     pub(crate) reason: String,
+}
+
+/// Another amount is due for a leg, or its handover waits for a payment, or does not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paying {
+    pub(crate) order: OrderId,
+    pub(crate) leg: FulfillmentId,
+    pub(crate) what: NewDue,
+}
+
+/// What changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewDue {
+    /// This is due for all pieces of the leg; what was paid at its own handovers is not taken off.
+    Amount(Money),
+    /// A payment was lost.
+    Lost,
+    /// What was lost was paid again.
+    PaidAgain,
 }
 
 /// The claim on the stock of a leg was lost.

@@ -7,7 +7,9 @@
 //! find none, and what is typed for one order stops the handover of no other. Only look-ups by code, which name no order,
 //! are throttled for a caller and a node.
 //!
-//! A wrong code is a refusal that persists: its count commits although nothing is handed over, and the same request
+//! What is due is paid with the handover: both are one transaction, and neither happens without the other.
+//!
+//! A wrong code is a refusal that persists: its count commits although nothing is handed over or paid, and the same request
 //! gets the same answer again without another count.
 
 use contract::fulfillment::v1 as pb;
@@ -51,7 +53,8 @@ impl Fulfillment {
             return Err(Error::FulfillmentNotFound(command.id.to_string()));
         }
         // What may happen at all is decided before the code, so that a look at the code is never for nothing.
-        change.apply(|order, now| order.hand_over(command.lines.as_deref(), command.collector, now))?;
+        let (lines, payment) = (command.lines.as_deref(), command.payment.as_ref());
+        change.apply(|order, now| order.hand_over(lines, command.collector, payment, now))?;
         let stage = change.stored.order.method.rules().stage(Name::Done);
         if let Some(Proof::PickupCode) = stage.and_then(|stage| stage.proof)
             && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?
@@ -61,8 +64,7 @@ impl Fulfillment {
         }
         store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
-        let collector = command.collector.name();
-        record::handover(&mut tx, &change.stored, collector, &command.collector_ref, who.actor()).await?;
+        record::handover(&mut tx, &change.stored, command, who.actor()).await?;
         let reply = wire::fulfillment_order(&change.stored);
         command.call.finish(tx, &reply).await?;
         self.work.room.wake(&change.stored.order.node);

@@ -13,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod know_key;
 mod misses;
 mod offer;
+mod payment;
 mod pick;
 mod put_back;
 mod ready;

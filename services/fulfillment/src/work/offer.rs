@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use db::Tx;
-use domain::fulfillment::{Buckets, Clocks, Line, Marks, Order, accept};
+use domain::fulfillment::{Buckets, Clocks, Dues, Line, Marks, Order, accept};
 use domain::id::FulfillmentId;
 use domain::network::Node;
 use jiff::Timestamp;
 
 use super::change::{By, Change};
-use super::command::{Released, ReleasedLine};
+use super::command::{NewDue, Paying, Released, ReleasedLine};
 use crate::network::index::Timed;
 use crate::store::capacity::Changes;
 use crate::store::claim;
@@ -20,7 +20,8 @@ use crate::{Error, Fulfillment};
 impl Fulfillment {
     /// Offers the work of orders that were released, once per leg. Where inventory has said meanwhile that the
     /// claim is lost, or where the order never had one, it ends at once: so the order hears of it like of any other end,
-    /// and gives its money back. Each order comes with who caused it.
+    /// and gives its money back. Work that is there already when its order is unblocked need not wait for a payment any
+    /// more. Each order comes with who caused it.
     pub(crate) async fn offer(
         &self,
         tx: &mut Tx,
@@ -30,9 +31,13 @@ impl Fulfillment {
     ) -> Result<(), Error> {
         let legs: BTreeSet<FulfillmentId> = released.iter().map(|(released, _)| released.id).collect();
         let mut claims = claim::meet(tx, legs.into_iter()).await?;
-        let mut changes = Vec::with_capacity(released.len());
+        let (mut changes, mut again) = (Vec::with_capacity(released.len()), Vec::new());
         for (released, by) in released {
-            let Some(claim) = claims.remove(&released.id).filter(|claim| !claim.is_offered) else {
+            let claim = claims.remove(&released.id);
+            let Some(claim) = claim.filter(|claim| !claim.is_offered) else {
+                if released.is_unblocked {
+                    again.push((released, by));
+                }
                 continue;
             };
             let known = self.network.timed(&released.node, now);
@@ -50,6 +55,11 @@ impl Fulfillment {
         for change in changes {
             self.work.room.pending([change.stored.order.node]);
         }
+        for (released, by) in again {
+            let paying = Paying { order: released.order, leg: released.id, what: NewDue::PaidAgain };
+            let change = Box::pin(self.due_changed(tx, &paying, by, slots, now));
+            bus::trace::scope(by.trace.clone(), change).await?;
+        }
         Ok(())
     }
 }
@@ -62,6 +72,7 @@ fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Ti
         name: line.name.clone(),
         quantity: line.quantity,
         buckets: Buckets::all_to_pick(line.quantity),
+        due_minor: line.due_minor,
     };
     Stored {
         order: Order {
@@ -76,6 +87,7 @@ fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Ti
             clocks,
             running: Vec::new(),
             marks: Marks::default(),
+            dues: Dues { at_handover: released.at_handover, is_payment_lost: false },
             version: 0,
         },
         decision: released.decision,

@@ -20,6 +20,7 @@ mod work_code;
 mod work_durable;
 mod work_end;
 mod work_pages;
+mod work_payment;
 mod work_prune;
 mod work_race;
 mod work_world;

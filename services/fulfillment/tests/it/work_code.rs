@@ -54,6 +54,7 @@ async fn a_wrong_code_sent_again_counts_once() {
             lines: Vec::new(),
             collector: CollectorKind::Buyer.into(),
             collector_ref: String::new(),
+            payment: None,
         };
         let mut client = shop.store("N1").client;
         for _ in 0..7 {

@@ -66,12 +66,16 @@ async fn batches_of_two_processes_never_wait_for_each_other_in_a_circle() {
 async fn each_event_of_a_batch_keeps_its_trace() {
     for shop in Shop::all().await {
         let (a, b, begun) = (shop.plan("N1", &[1]), shop.plan("N1", &[1]), shop.placed("N1", &[1]).await);
-        let mut events = [shop.released(&a), shop.released(&b), shop.cancelling(&begun, 1, &[(1, 1)])];
+        let again = shop.placed("N1", &[1]).await;
+        shop.batch(&[shop.payment_lost(&again, 2)]).await;
+        let paid_again = shop.unblocked(&again, 3);
+        let cancelling = shop.cancelling(&begun, 1, &[(1, 1)]);
+        let mut events = [shop.released(&a), shop.released(&b), cancelling, paid_again];
         for (nth, event) in events.iter_mut().enumerate() {
             event.traceparent = Some(format!("00-trace-{nth}-01"));
         }
         shop.batch(&events).await;
-        for (nth, work) in [a, b, begun].iter().enumerate() {
+        for (nth, work) in [a, b, begun, again].iter().enumerate() {
             let last = shop.events(&work.id).await.pop().unwrap();
             assert_eq!(last.trace, Some(format!("00-trace-{nth}-01")), "{}", last.event_type);
         }

@@ -8,10 +8,12 @@ use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
+use contract::google::r#type::Money;
 use contract::inventory::v1 as inventory;
 use contract::orders::v1 as orders;
 use contract::r#type::v1 as common;
 use domain::id::{FulfillmentId, OrderId, PromiseToken, ReservationId};
+use domain::money::Currency;
 use fulfillment::{Config, Fulfillment, Peers, Secret};
 use jiff::SignedDuration;
 use prost::Message as _;
@@ -44,6 +46,22 @@ pub(crate) struct Work {
     pub(crate) id: String,
     pub(crate) node: String,
     quantities: Vec<i64>,
+    /// What all units of each line cost, in pence, where they are paid at the handover.
+    prices: Option<Vec<i64>>,
+    /// What is due of that.
+    due: i64,
+}
+
+impl Work {
+    /// The same, paid at the handover: what its lines cost, and what is due of it.
+    pub(crate) fn at_handover(self, prices: &[i64], due: i64) -> Self {
+        Self { prices: Some(prices.to_vec()), due, ..self }
+    }
+}
+
+/// An amount of pence.
+pub(crate) fn pence(minor: i64) -> Money {
+    service::wire::money(minor, Currency::GBP)
 }
 
 /// A process of the service whose inventory is never there.
@@ -145,18 +163,35 @@ impl Shop {
             id: FulfillmentId::new(v7()).to_string(),
             node: node.to_owned(),
             quantities: quantities.to_vec(),
+            prices: None,
+            due: 0,
         }
     }
 
     /// The event that an order is placed without a block.
     pub(crate) fn released(&self, work: &Work) -> Delivered {
+        let placed = orders::OrderPlaced { work: vec![self.request(work)], ..Default::default() };
+        self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed))
+    }
+
+    /// The event that an order is not blocked any more.
+    pub(crate) fn unblocked(&self, work: &Work, sequence: i64) -> Delivered {
+        let unblocked = orders::OrderUnblocked { work: vec![self.request(work)] };
+        let body = orders::order_event::Body::Unblocked(unblocked);
+        self.order_event(work, sequence, "OrderUnblocked", body)
+    }
+
+    /// What a node is asked to do.
+    fn request(&self, work: &Work) -> orders::WorkRequest {
+        let due = |line: u32| work.prices.as_ref().map(|prices| pence(prices[line as usize - 1]));
         let lines = (1..).zip(&work.quantities).map(|(line, quantity)| orders::WorkLine {
             line,
             sku: format!("SKU-{line}"),
             name: format!("Item {line}"),
             quantity: *quantity,
+            due: due(line),
         });
-        let request = orders::WorkRequest {
+        orders::WorkRequest {
             fulfillment_id: work.id.clone(),
             promise_token: work.token.to_string(),
             group: 1,
@@ -169,10 +204,22 @@ impl Shop {
             }),
             channel: "web".to_owned(),
             channel_order_id: fresh(),
+            due: (work.due > 0).then(|| pence(work.due)),
             ..Default::default()
-        };
-        let placed = orders::OrderPlaced { work: vec![request], ..Default::default() };
-        self.order_event(work, 1, "OrderPlaced", orders::order_event::Body::Placed(placed))
+        }
+    }
+
+    /// The event that an order was paid elsewhere: what is due of its work now.
+    pub(crate) fn paid(&self, work: &Work, sequence: i64, due: i64) -> Delivered {
+        let due = orders::LegDue { fulfillment_id: work.id.clone(), due: Some(pence(due)) };
+        let paid = orders::OrderPaid { work: vec![due], ..Default::default() };
+        self.order_event(work, sequence, "OrderPaid", orders::order_event::Body::Paid(paid))
+    }
+
+    /// The event that a payment of an order was lost.
+    pub(crate) fn payment_lost(&self, work: &Work, sequence: i64) -> Delivered {
+        let lost = orders::OrderPaymentLost { fulfillment_ids: vec![work.id.clone()], ..Default::default() };
+        self.order_event(work, sequence, "OrderPaymentLost", orders::order_event::Body::PaymentLost(lost))
     }
 
     /// The order is placed without a block.
@@ -189,14 +236,19 @@ impl Shop {
     /// An order whose goods are ready.
     pub(crate) async fn ready(&self, node: &str, quantities: &[i64]) -> Work {
         let work = self.placed(node, quantities).await;
-        let store = self.store(node);
+        self.prepare(&work).await;
+        work
+    }
+
+    /// The node makes the goods of an order ready.
+    pub(crate) async fn prepare(&self, work: &Work) {
+        let store = self.store(&work.node);
         store.accept(&work.id).await.unwrap();
         store.start(&work.id).await.unwrap();
         let lines: Vec<(u32, i64, i64)> =
-            (1..).zip(quantities).map(|(line, units)| (line, *units, 0)).collect();
+            (1..).zip(&work.quantities).map(|(line, units)| (line, *units, 0)).collect();
         store.pick(&work.id, &lines).await.unwrap();
         store.ready(&work.id).await.unwrap();
-        work
     }
 
     /// The event that an order asks to cancel units.
@@ -217,7 +269,7 @@ impl Shop {
         self.batch(&[self.cancelling(work, number, lines)]).await;
     }
 
-    fn order_event(
+    pub(crate) fn order_event(
         &self,
         work: &Work,
         sequence: i64,

@@ -25,7 +25,8 @@ CREATE TABLE orders (
     leg_count        BIGINT  NOT NULL,
     leg_line_count   BIGINT  NOT NULL,
     charge_count     BIGINT  NOT NULL,
-    refund_count     BIGINT  NOT NULL,
+    refund_count     BIGINT  NOT NULL, -- rows of order_refunds: without any there is no look there
+    money_count      BIGINT  NOT NULL, -- rows of order_money, likewise
     step_count       BIGINT  NOT NULL,
     due_at           BIGINT,
     CONSTRAINT orders_promise_token_key UNIQUE (promise_token),
@@ -51,7 +52,7 @@ CREATE TABLE order_lines (
     discount         BIGINT NOT NULL,
     tax              BIGINT NOT NULL,
     total            BIGINT NOT NULL,
-    share            BIGINT NOT NULL,
+    promotions       TEXT   NOT NULL, -- of the discount, by promotion: id:minor units,id:minor units; '': none
     open             BIGINT NOT NULL,
     backordered      BIGINT NOT NULL,
     cancelled        BIGINT NOT NULL,
@@ -138,7 +139,7 @@ CREATE TABLE order_leg_lines (
         AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
 );
 
--- The money ledger: what came in by each tender, and how much of it was asked back.
+-- The ways of paying an order. What came in by each is in order_money. `replaced` is what another tender pays instead.
 CREATE TABLE order_tenders (
     order_id     UUID   NOT NULL,
     tender_id    TEXT   NOT NULL,
@@ -147,9 +148,9 @@ CREATE TABLE order_tenders (
     amount       BIGINT NOT NULL,
     state        TEXT   NOT NULL,
     provider_ref TEXT   NOT NULL,
-    claimed      BIGINT NOT NULL,
+    replaced     BIGINT NOT NULL,
     PRIMARY KEY (order_id, tender_id),
-    CONSTRAINT order_tenders_claims CHECK (amount >= 0 AND claimed >= 0 AND claimed <= amount)
+    CONSTRAINT order_tenders_amounts CHECK (amount >= 0 AND replaced >= 0 AND replaced <= amount)
 );
 
 CREATE TABLE order_charges (
@@ -158,19 +159,47 @@ CREATE TABLE order_charges (
     code        TEXT   NOT NULL,
     description TEXT   NOT NULL,
     amount      BIGINT NOT NULL,
+    return_rule TEXT   NOT NULL,
     PRIMARY KEY (order_id, position)
 );
 
+-- What refunds pay back: one row per tender of each. `position` is the number of the refund in its order, part_no that of
+-- the tender in the refund.
 CREATE TABLE order_refunds (
-    order_id     UUID   NOT NULL,
-    position     BIGINT NOT NULL,
-    refund_id    UUID   NOT NULL,
-    amount       BIGINT NOT NULL,
-    reason       TEXT   NOT NULL,
-    requested_at BIGINT NOT NULL,
-    PRIMARY KEY (order_id, position),
-    CONSTRAINT order_refunds_refund_id_key UNIQUE (refund_id),
-    CONSTRAINT order_refunds_amount CHECK (amount > 0)
+    order_id        UUID   NOT NULL,
+    position        BIGINT NOT NULL,
+    part_no         BIGINT NOT NULL,
+    refund_id       UUID   NOT NULL,
+    reason          TEXT   NOT NULL,
+    requested_at    BIGINT NOT NULL,
+    tender_id       TEXT   NOT NULL,
+    kind            TEXT   NOT NULL,
+    provider_ref    TEXT   NOT NULL, -- of what is to be paid back
+    amount          BIGINT NOT NULL,
+    state           TEXT   NOT NULL,
+    attempt         BIGINT NOT NULL, -- how often it was asked for
+    next_attempt_at BIGINT,
+    report_ref      TEXT   NOT NULL, -- as the provider reported last
+    PRIMARY KEY (order_id, position, part_no),
+    CONSTRAINT order_refunds_amount CHECK (amount > 0 AND attempt >= 1)
+);
+
+-- The money ledger: every fact about an amount of an order, in minor units. Rows are only ever inserted.
+CREATE TABLE order_money (
+    order_id    UUID   NOT NULL,
+    row_no      BIGINT NOT NULL,
+    tender_id   TEXT   NOT NULL, -- '': no tender pays it
+    line_no     BIGINT NOT NULL, -- 0: the tender as a whole
+    first_piece BIGINT NOT NULL, -- from 1; 0: the tender as a whole
+    units       BIGINT NOT NULL, -- pieces from there
+    component   TEXT   NOT NULL,
+    cause       TEXT   NOT NULL,
+    amount      BIGINT NOT NULL, -- a discount is negative
+    reference   TEXT   NOT NULL, -- the provider's, of a receipt
+    leg_no      BIGINT NOT NULL, -- the leg at whose handover it was paid; 0: elsewhere
+    recorded_at BIGINT NOT NULL,
+    PRIMARY KEY (order_id, row_no),
+    CONSTRAINT order_money_signs CHECK (row_no >= 1 AND line_no >= 0 AND first_piece >= 0 AND units >= 0 AND leg_no >= 0)
 );
 
 -- What happened, step by step, for people. Also fed by the events of the fulfillment order.

@@ -25,7 +25,8 @@ CREATE TABLE orders (
     leg_count        INTEGER  NOT NULL,
     leg_line_count   INTEGER  NOT NULL,
     charge_count     INTEGER  NOT NULL,
-    refund_count     INTEGER  NOT NULL,
+    refund_count     INTEGER  NOT NULL, -- rows of order_refunds: without any there is no look there
+    money_count      INTEGER  NOT NULL, -- rows of order_money, likewise
     step_count       INTEGER  NOT NULL,
     due_at           INTEGER,
     CONSTRAINT orders_channel_key UNIQUE (channel, channel_order_id),
@@ -49,7 +50,7 @@ CREATE TABLE order_lines (
     discount         INTEGER NOT NULL,
     tax              INTEGER NOT NULL,
     total            INTEGER NOT NULL,
-    share            INTEGER NOT NULL,
+    promotions       TEXT   NOT NULL, -- of the discount, by promotion: id:minor units,id:minor units; '': none
     open             INTEGER NOT NULL,
     backordered      INTEGER NOT NULL,
     cancelled        INTEGER NOT NULL,
@@ -136,7 +137,7 @@ CREATE TABLE order_leg_lines (
         AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
 ) STRICT;
 
--- The money ledger: what came in by each tender, and how much of it was asked back.
+-- The ways of paying an order. What came in by each is in order_money. `replaced` is what another tender pays instead.
 CREATE TABLE order_tenders (
     order_id     BLOB   NOT NULL,
     tender_id    TEXT   NOT NULL,
@@ -145,9 +146,9 @@ CREATE TABLE order_tenders (
     amount       INTEGER NOT NULL,
     state        TEXT   NOT NULL,
     provider_ref TEXT   NOT NULL,
-    claimed      INTEGER NOT NULL,
+    replaced     INTEGER NOT NULL,
     PRIMARY KEY (order_id, tender_id),
-    CONSTRAINT order_tenders_claims CHECK (amount >= 0 AND claimed >= 0 AND claimed <= amount)
+    CONSTRAINT order_tenders_amounts CHECK (amount >= 0 AND replaced >= 0 AND replaced <= amount)
 ) STRICT;
 
 CREATE TABLE order_charges (
@@ -156,19 +157,47 @@ CREATE TABLE order_charges (
     code        TEXT   NOT NULL,
     description TEXT   NOT NULL,
     amount      INTEGER NOT NULL,
+    return_rule TEXT   NOT NULL,
     PRIMARY KEY (order_id, position)
 ) STRICT;
 
+-- What refunds pay back: one row per tender of each. `position` is the number of the refund in its order, part_no that of
+-- the tender in the refund.
 CREATE TABLE order_refunds (
-    order_id     BLOB   NOT NULL,
-    position     INTEGER NOT NULL,
-    refund_id    BLOB   NOT NULL,
-    amount       INTEGER NOT NULL,
-    reason       TEXT   NOT NULL,
-    requested_at INTEGER NOT NULL,
-    PRIMARY KEY (order_id, position),
-    CONSTRAINT order_refunds_refund_id_key UNIQUE (refund_id),
-    CONSTRAINT order_refunds_amount CHECK (amount > 0)
+    order_id        BLOB   NOT NULL,
+    position        INTEGER NOT NULL,
+    part_no         INTEGER NOT NULL,
+    refund_id       BLOB   NOT NULL,
+    reason          TEXT   NOT NULL,
+    requested_at    INTEGER NOT NULL,
+    tender_id       TEXT   NOT NULL,
+    kind            TEXT   NOT NULL,
+    provider_ref    TEXT   NOT NULL, -- of what is to be paid back
+    amount          INTEGER NOT NULL,
+    state           TEXT   NOT NULL,
+    attempt         INTEGER NOT NULL, -- how often it was asked for
+    next_attempt_at INTEGER,
+    report_ref      TEXT   NOT NULL, -- as the provider reported last
+    PRIMARY KEY (order_id, position, part_no),
+    CONSTRAINT order_refunds_amount CHECK (amount > 0 AND attempt >= 1)
+) STRICT;
+
+-- The money ledger: every fact about an amount of an order, in minor units. Rows are only ever inserted.
+CREATE TABLE order_money (
+    order_id    BLOB   NOT NULL,
+    row_no      INTEGER NOT NULL,
+    tender_id   TEXT   NOT NULL, -- '': no tender pays it
+    line_no     INTEGER NOT NULL, -- 0: the tender as a whole
+    first_piece INTEGER NOT NULL, -- from 1; 0: the tender as a whole
+    units       INTEGER NOT NULL, -- pieces from there
+    component   TEXT   NOT NULL,
+    cause       TEXT   NOT NULL,
+    amount      INTEGER NOT NULL, -- a discount is negative
+    reference   TEXT   NOT NULL, -- the provider's, of a receipt
+    leg_no      INTEGER NOT NULL, -- the leg at whose handover it was paid; 0: elsewhere
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (order_id, row_no),
+    CONSTRAINT order_money_signs CHECK (row_no >= 1 AND line_no >= 0 AND first_piece >= 0 AND units >= 0 AND leg_no >= 0)
 ) STRICT;
 
 -- What happened, step by step, for people. Also fed by the events of the fulfillment order.

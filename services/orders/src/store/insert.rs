@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use db::{Part, Tx, insert_rows, params};
 use domain::id::{PromiseToken, Uuid};
-use domain::order::{Order, Policy};
+use domain::order::{Line, Order, Policy};
 use domain::time::micros;
 
 use super::save::{Note, blocks, count, leg_lines, notes_part, numbered};
-use super::{groups, legs};
+use super::{groups, legs, money};
 use crate::error::Error;
 
 /// A new order, the hash of its request and its first steps.
@@ -23,7 +23,8 @@ pub(crate) struct New<'a> {
 pub(crate) fn rest_of(news: &[New<'_>]) -> Vec<Part> {
     let notes = news.iter().flat_map(|new| numbered(new.order.id, 0, new.notes)).collect();
     let new_legs = news.iter().flat_map(|new| new.order.legs.iter().map(|leg| (new.order, leg)));
-    let mut parts = vec![lines(news), tenders(news), charges(news), notes_part(notes)];
+    let mut parts = vec![lines(news), notes_part(notes)];
+    parts.extend(money::inserted(news));
     parts.extend(groups::inserted(news));
     parts.extend(legs::inserted(new_legs));
     parts
@@ -55,6 +56,7 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             count(order.legs.len()),
             leg_lines(order),
             count(order.charges.len()),
+            count(order.ledger.rows.len()),
             count(notes.len()),
             order.due_at(policy).map(micros),
         ]
@@ -65,8 +67,8 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
             customer_ref: Text, currency: Text, tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
             promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt, line_count: BigInt,
-            group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, step_count: BigInt,
-            due_at: BigInt
+            group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
+            step_count: BigInt, due_at: BigInt
         ],
         and "cancels, refund_count" = "0, 0",
         "WHERE true ON CONFLICT DO NOTHING RETURNING order_id"
@@ -89,7 +91,7 @@ fn lines(news: &[New<'_>]) -> Part {
             a.discount,
             a.tax,
             l.total_minor,
-            l.share_minor,
+            promotions(l),
         ]
     });
     // All pieces of a new line are on legs.
@@ -97,48 +99,15 @@ fn lines(news: &[New<'_>]) -> Part {
         "order_lines",
         [
             order_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, unit_price: BigInt,
-            discount: BigInt, tax: BigInt, total: BigInt, share: BigInt
+            discount: BigInt, tax: BigInt, total: BigInt, promotions: Text
         ],
         and "open, backordered, cancelled, lost, cancel_reason" = "0, 0, 0, 0, ''"
     );
     Part::new(text, columns, rows.collect())
 }
 
-fn tenders(news: &[New<'_>]) -> Part {
-    let rows = news.iter().flat_map(|new| {
-        let id = new.order.id.uuid();
-        new.order.ledger.tenders.iter().zip(1_i64..).map(move |(t, position)| {
-            params![
-                id,
-                t.id.as_str(),
-                position,
-                t.kind.as_str(),
-                t.amount_minor,
-                t.state.name(),
-                t.provider_ref.as_str(),
-            ]
-        })
-    });
-    let (text, columns) = insert_rows!(
-        "order_tenders",
-        [
-            order_id: Uuid, tender_id: Text, position: BigInt, kind: Text, amount: BigInt, state: Text,
-            provider_ref: Text
-        ],
-        and "claimed" = "0"
-    );
-    Part::new(text, columns, rows.collect())
-}
-
-fn charges(news: &[New<'_>]) -> Part {
-    let rows = news.iter().flat_map(|new| {
-        let id = new.order.id.uuid();
-        let charges = new.order.charges.iter().zip(1_i64..);
-        charges.map(move |(c, n)| params![id, n, c.code.as_str(), c.description.as_str(), c.amount_minor])
-    });
-    let (text, columns) = insert_rows!(
-        "order_charges",
-        [order_id: Uuid, position: BigInt, code: Text, description: Text, amount: BigInt]
-    );
-    Part::new(text, columns, rows.collect())
+/// What promotions take off a line, as text: their ids have neither a colon nor a comma.
+fn promotions(line: &Line) -> String {
+    let each: Vec<String> = line.promotions.iter().map(|(id, minor)| format!("{id}:{minor}")).collect();
+    each.join(",")
 }

@@ -28,7 +28,7 @@ pub(crate) struct Position {
     pub(crate) id: Uuid,
 }
 
-/// The most lines of orders and of legs in one page: a page of large orders has fewer orders.
+/// The most lines of orders and of legs, and rows of money, in one page: a page of large orders has fewer orders.
 const MAX_LINES: i64 = 10_000;
 /// The most index entries that one page reads for conditions that its index does not serve, and as many again to find
 /// where the reading ended. A page that finds less among them than it was asked for is short; the next one goes on there.
@@ -237,7 +237,9 @@ async fn rows(tx: &mut Tx, found: &[Position]) -> Result<Vec<Row>, Error> {
 fn fitting(rows: &[Row]) -> Result<usize, Error> {
     let (mut taken, mut lines) = (0, 0);
     for row in rows {
-        lines += row.get::<i64>("line_count")? + row.get::<i64>("leg_line_count")?;
+        for column in ["line_count", "leg_line_count", "refund_count", "money_count"] {
+            lines += row.get::<i64>(column)?;
+        }
         if taken > 0 && lines > MAX_LINES {
             break;
         }

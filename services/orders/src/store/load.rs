@@ -3,15 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use db::{Row, Tx, Type, params};
-use domain::id::{OrderId, PromiseToken, RefundId, Sku, Uuid};
+use domain::id::{OrderId, PromiseToken, Sku, Uuid};
 use domain::money::Currency;
-use domain::order::{
-    Amounts, Block, Buckets, Charge, Ledger, Line, Order, Own, Refund, Status, Tender, TenderState, Terms,
-};
+use domain::order::{Amounts, Block, Buckets, Ledger, Line, Order, Own, Status, Terms};
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 
-use super::{groups, legs, select_orders};
+use super::{groups, legs, money, select_orders};
 use crate::error::Error;
 
 /// An order as it is stored, with the number of steps in its timeline.
@@ -114,11 +112,13 @@ pub(crate) async fn lock_many(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Ve
     many(tx, &rows).await
 }
 
-/// Whether the payment of an order lapses by $1, or the order expires because its payment was due by $2.
+/// Whether the payment of an order lapses by $1, or the order expires because its payment was due by $2. An order that is
+/// over may still be blocked, and due for the retry of a refund.
 macro_rules! ends {
     () => {
         "(payment_due_at IS NOT NULL
           AND (blocks LIKE '%PAYMENT%' AND lapsed_at IS NULL AND payment_due_at <= $1
+               AND status NOT IN ('COMPLETED', 'CANCELLED', 'EXPIRED')
                OR status = 'PAYMENT_LAPSED' AND payment_due_at <= $2))"
     };
 }
@@ -188,23 +188,25 @@ async fn one(tx: &mut Tx, row: Option<Row>) -> Result<Option<Loaded>, Error> {
 /// Completes orders whose own rows were read, in their order, with few statements.
 pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error> {
     let mut ids = Vec::with_capacity(rows.len());
-    let (mut with_charges, mut with_refunds) = (Vec::new(), Vec::new());
+    let [mut with_charges, mut with_refunds, mut with_rows] = [Vec::new(), Vec::new(), Vec::new()];
     for row in rows {
         let id: Uuid = row.get("order_id")?;
         ids.push(params![id]);
-        if row.get::<i64>("charge_count")? > 0 {
-            with_charges.push(params![id]);
-        }
-        if row.get::<i64>("refund_count")? > 0 {
-            with_refunds.push(params![id]);
+        for (column, ids) in [
+            ("charge_count", &mut with_charges),
+            ("refund_count", &mut with_refunds),
+            ("money_count", &mut with_rows),
+        ] {
+            if row.get::<i64>(column)? > 0 {
+                ids.push(params![id]);
+            }
         }
     }
     let mut lines = lines(tx, ids.clone()).await?;
     let mut legs = legs::load(tx, ids.clone()).await?;
     let mut groups = groups::load(tx, ids.clone()).await?;
-    let mut tenders = tenders(tx, ids).await?;
-    let mut charges = charges(tx, with_charges).await?;
-    let mut refunds = refunds(tx, with_refunds).await?;
+    let wanted = money::Wanted { all: ids, with_charges, with_refunds, with_rows };
+    let mut money = money::load(tx, wanted).await?;
     let mut orders = Vec::with_capacity(rows.len());
     for row in rows {
         let id: Uuid = row.get("order_id")?;
@@ -217,11 +219,7 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
         order.groups = groups.remove(&id).unwrap_or_default();
         groups::complete(&mut order);
         order.sum_up();
-        order.charges = charges.remove(&id).unwrap_or_default();
-        order.ledger = Ledger {
-            tenders: tenders.remove(&id).unwrap_or_default(),
-            refunds: refunds.remove(&id).unwrap_or_default(),
-        };
+        money.complete(&mut order);
         orders.push(Loaded { order, steps: row.get("step_count")? });
     }
     Ok(orders)
@@ -273,7 +271,7 @@ async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, E
     let rows = tx
         .batch_fetch(
             "SELECT l.order_id, l.line_no, l.sku, l.name, l.quantity, l.unit_price, l.discount, l.tax, l.total,
-                    l.share, l.open, l.backordered, l.cancelled, l.lost, l.cancel_reason
+                    l.promotions, l.open, l.backordered, l.cancelled, l.lost, l.cancel_reason
                FROM order_lines l JOIN {rows} ON l.order_id = r.order_id ORDER BY l.order_id, l.line_no",
             &[("order_id", Type::Uuid)],
             ids,
@@ -294,7 +292,7 @@ async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, E
                 tax_included: false,
             },
             total_minor: row.get("total")?,
-            share_minor: row.get("share")?,
+            promotions: promotions(&row.get::<String>("promotions")?)?,
             own: Own {
                 open: row.get("open")?,
                 backordered: row.get("backordered")?,
@@ -311,71 +309,12 @@ async fn lines(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Line>, E
     Ok(all)
 }
 
-async fn tenders(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Tender>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "SELECT t.order_id, t.tender_id, t.kind, t.amount, t.state, t.provider_ref, t.claimed
-               FROM order_tenders t JOIN {rows} ON t.order_id = r.order_id ORDER BY t.order_id, t.position",
-            &[("order_id", Type::Uuid)],
-            ids,
-        )
-        .await?;
-    let mut all = ByOrder::new();
-    for row in &rows {
-        let state: String = row.get("state")?;
-        let tender = Tender {
-            id: row.get("tender_id")?,
-            kind: row.get("kind")?,
-            amount_minor: row.get("amount")?,
-            state: TenderState::parse(&state).ok_or_else(|| unreadable("tender state", &state))?,
-            provider_ref: row.get("provider_ref")?,
-            claimed_minor: row.get("claimed")?,
-        };
-        all.entry(row.get("order_id")?).or_default().push(tender);
-    }
-    Ok(all)
-}
-
-async fn charges(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Charge>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "SELECT c.order_id, c.code, c.description, c.amount FROM order_charges c
-               JOIN {rows} ON c.order_id = r.order_id ORDER BY c.order_id, c.position",
-            &[("order_id", Type::Uuid)],
-            ids,
-        )
-        .await?;
-    let mut all = ByOrder::new();
-    for row in &rows {
-        let charge = Charge {
-            code: row.get("code")?,
-            description: row.get("description")?,
-            amount_minor: row.get("amount")?,
-        };
-        all.entry(row.get("order_id")?).or_default().push(charge);
-    }
-    Ok(all)
-}
-
-async fn refunds(tx: &mut Tx, ids: Vec<Vec<db::Value>>) -> Result<ByOrder<Refund>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "SELECT f.order_id, f.refund_id, f.amount, f.reason, f.requested_at FROM order_refunds f
-               JOIN {rows} ON f.order_id = r.order_id ORDER BY f.order_id, f.position",
-            &[("order_id", Type::Uuid)],
-            ids,
-        )
-        .await?;
-    let mut all = ByOrder::new();
-    for row in &rows {
-        let refund = Refund {
-            id: RefundId::new(row.get("refund_id")?),
-            amount_minor: row.get("amount")?,
-            reason: row.get("reason")?,
-            at: from_micros(row.get("requested_at")?),
-            lines: Vec::new(),
-        };
-        all.entry(row.get("order_id")?).or_default().push(refund);
-    }
-    Ok(all)
+/// What promotions take off a line.
+fn promotions(text: &str) -> Result<Vec<(String, i64)>, Error> {
+    let read = |each: &str| {
+        let (id, minor) = each.split_once(':')?;
+        Some((id.to_owned(), minor.parse().ok()?))
+    };
+    let each = text.split(',').filter(|each| !each.is_empty());
+    each.map(|each| read(each).ok_or_else(|| unreadable("promotion", text))).collect()
 }

@@ -2,10 +2,10 @@
 
 use db::{Part, Tx, Value, insert_rows, params, update_rows};
 use domain::id::OrderId;
-use domain::order::{Line, Order, Policy, Tender};
+use domain::order::{Line, Order, Policy};
 use domain::time::{Timestamp, micros};
 
-use super::{Loaded, legs};
+use super::{Loaded, legs, money};
 use crate::error::Error;
 
 /// A step for the timeline of an order.
@@ -46,9 +46,9 @@ pub(crate) struct Change<'a> {
 /// rows as there are orders.
 pub(crate) fn changes_of(changes: &[Change<'_>], policy: &Policy) -> Vec<Part> {
     let notes = changes.iter().flat_map(|c| numbered(c.order.id, c.before.steps, c.notes)).collect();
-    let mut parts =
-        vec![orders(changes, policy), lines(changes), tenders(changes), refunds(changes), notes_part(notes)];
+    let mut parts = vec![orders(changes, policy), lines(changes), notes_part(notes)];
     parts.extend(legs::changed(changes));
+    parts.extend(money::changed(changes));
     parts
 }
 
@@ -68,7 +68,8 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
             order.cancels,
             count(order.legs.len()),
             leg_lines(order),
-            count(order.ledger.refunds.len()),
+            money::refund_rows(order),
+            count(order.ledger.rows.len()),
             before.steps + count(notes.len()),
             order.due_at(policy).map(micros),
         ]
@@ -80,7 +81,7 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
         [
             version: BigInt, status: Text, blocks: Text, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
             expired_at: BigInt, confirmed_at: BigInt, cancels: BigInt, leg_count: BigInt, leg_line_count: BigInt,
-            refund_count: BigInt, step_count: BigInt, due_at: BigInt
+            refund_count: BigInt, money_count: BigInt, step_count: BigInt, due_at: BigInt
         ],
         "AND orders.version = r.before"
     );
@@ -112,52 +113,6 @@ fn lines(changes: &[Change<'_>]) -> Part {
         "order_lines",
         keys [order_id: Uuid, line_no: BigInt],
         [open: BigInt, backordered: BigInt, cancelled: BigInt, lost: BigInt, cancel_reason: Text]
-    );
-    Part::new(text, columns, rows.collect())
-}
-
-fn tenders(changes: &[Change<'_>]) -> Part {
-    let differs = |(old, new): &(&Tender, &Tender)| old != new;
-    let rows = changes.iter().flat_map(|c| {
-        let pairs = c.before.order.ledger.tenders.iter().zip(&c.order.ledger.tenders).filter(differs);
-        pairs.map(|(_, t)| {
-            params![
-                c.order.id.uuid(),
-                t.id.as_str(),
-                t.state.name(),
-                t.provider_ref.as_str(),
-                t.claimed_minor
-            ]
-        })
-    });
-    let (text, columns) = update_rows!(
-        "order_tenders",
-        keys [order_id: Uuid, tender_id: Text],
-        [state: Text, provider_ref: Text, claimed: BigInt]
-    );
-    Part::new(text, columns, rows.collect())
-}
-
-fn refunds(changes: &[Change<'_>]) -> Part {
-    let rows = changes.iter().flat_map(|c| {
-        let known = c.before.order.ledger.refunds.len();
-        let fresh = c.order.ledger.refunds.iter().zip(1_i64..).skip(known);
-        fresh.map(|(refund, position)| {
-            params![
-                c.order.id.uuid(),
-                position,
-                refund.id.uuid(),
-                refund.amount_minor,
-                refund.reason.as_str(),
-                micros(refund.at),
-            ]
-        })
-    });
-    let (text, columns) = insert_rows!(
-        "order_refunds",
-        [
-            order_id: Uuid, position: BigInt, refund_id: Uuid, amount: BigInt, reason: Text, requested_at: BigInt
-        ]
     );
     Part::new(text, columns, rows.collect())
 }

@@ -5,12 +5,13 @@ use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::r#type::v1::LineQuantity;
 use domain::id::{FulfillmentId, LineNo};
-use domain::order::{Event, Leg, Line, Order};
+use domain::order::spread::LegParts;
+use domain::order::{Event, Leg, LegDue, Line, Move, Order};
 use domain::time::Timestamp;
 use prost::Message as _;
 
-use super::order::{blocks, buckets, refund, status, wishes};
-use super::{method, money, time, window};
+use super::order::{blocks, buckets, status, wishes};
+use super::{method, money, money_event, time, window};
 
 /// The aggregate type of all our events.
 pub(crate) const AGGREGATE: &str = "order";
@@ -45,26 +46,17 @@ pub(crate) fn event(order: &Order, what: &Event, sequence: i64, actor: &str, now
     }
 }
 
+/// The full name of an event's message, and the message.
 fn body(order: &Order, what: &Event) -> (&'static str, Body) {
     match what {
-        Event::Placed => {
-            let placed = pb::OrderPlaced {
-                work: work(order),
-                blocks: blocks(order),
-                total: Some(money(order.total_minor, order.currency)),
-                payment_due_time: order.payment_due_at.map(time),
-            };
-            ("entrepot.orders.v1.OrderPlaced", Body::Placed(placed))
-        }
+        Event::Placed => ("entrepot.orders.v1.OrderPlaced", placed(order)),
         Event::Unblocked => {
             let unblocked = pb::OrderUnblocked { work: work(order) };
             ("entrepot.orders.v1.OrderUnblocked", Body::Unblocked(unblocked))
         }
         Event::Confirmed => ("entrepot.orders.v1.OrderConfirmed", Body::Confirmed(pb::OrderConfirmed {})),
         Event::Paid { tender, amount_minor, in_full } => {
-            let amount = Some(money(*amount_minor, order.currency));
-            let paid = pb::OrderPaid { tender_id: tender.clone(), amount, in_full: *in_full };
-            ("entrepot.orders.v1.OrderPaid", Body::Paid(paid))
+            ("entrepot.orders.v1.OrderPaid", money_event::paid(order, tender, *amount_minor, *in_full))
         }
         Event::PaymentLapsed { legs } => {
             let lapsed = pb::OrderPaymentLapsed { fulfillment_ids: ids(legs) };
@@ -75,13 +67,7 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             ("entrepot.orders.v1.OrderExpired", Body::Expired(expired))
         }
         Event::CancelRequested { number, legs, reason } => {
-            let leg = |(id, lines): &(FulfillmentId, Vec<(LineNo, i64)>)| pb::LegCancel {
-                fulfillment_id: id.to_string(),
-                lines: pieces(lines),
-            };
-            let legs = legs.iter().map(leg).collect();
-            let asked = pb::OrderCancelRequested { cancel_number: *number, legs, reason: reason.clone() };
-            ("entrepot.orders.v1.OrderCancelRequested", Body::CancelRequested(asked))
+            ("entrepot.orders.v1.OrderCancelRequested", cancel_requested(*number, legs, reason))
         }
         Event::Cancelled { lines, reason, legs } => {
             let (lines, reason) = (pieces(lines), reason.clone());
@@ -94,30 +80,78 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             ("entrepot.orders.v1.OrderProgressed", Body::Progressed(progressed))
         }
         Event::Completed => ("entrepot.orders.v1.OrderCompleted", Body::Completed(pb::OrderCompleted {})),
-        Event::RefundRequested(asked) => {
-            let lines = pieces(&asked.lines);
-            let requested = pb::RefundRequested { refund: Some(refund(asked, order)), lines };
-            ("entrepot.orders.v1.RefundRequested", Body::RefundRequested(requested))
+        Event::RefundRequested { refund, tenders } => {
+            ("entrepot.orders.v1.RefundRequested", money_event::refund_requested(order, refund, tenders))
+        }
+        Event::PromiseMoved { moves } => {
+            let moves = moves.iter().map(promise_move).collect();
+            let moved = pb::OrderPromiseMoved { moves };
+            ("entrepot.orders.v1.OrderPromiseMoved", Body::PromiseMoved(moved))
+        }
+        Event::RefundReported { refund, tender } => {
+            ("entrepot.orders.v1.RefundReported", money_event::refund_reported(order, refund, tender))
+        }
+        Event::VoidRequested { tender, amount_minor, left_minor, reason, lines } => {
+            let amounts = [*amount_minor, *left_minor];
+            let asked = money_event::void_requested(order, tender, amounts, reason, lines);
+            ("entrepot.orders.v1.OrderVoidRequested", asked)
+        }
+        Event::PaymentLost { tender, amount_minor, state, legs } => {
+            let lost = money_event::payment_lost(order, tender, *amount_minor, *state, legs);
+            ("entrepot.orders.v1.OrderPaymentLost", lost)
+        }
+        Event::ExcessPaid { tender, amount_minor, provider_ref, refund } => {
+            let paid = money_event::excess_paid(order, tender, *amount_minor, provider_ref, *refund);
+            ("entrepot.orders.v1.OrderExcessPaid", paid)
+        }
+        Event::TenderAdded { tender } => {
+            ("entrepot.orders.v1.OrderTenderAdded", money_event::tender_added(order, tender))
         }
     }
 }
 
-/// What nodes are asked to do, leg by leg.
-fn work(order: &Order) -> Vec<pb::WorkRequest> {
-    order.work().map(|leg| work_of(order, leg)).collect()
+fn placed(order: &Order) -> Body {
+    Body::Placed(pb::OrderPlaced {
+        work: work(order),
+        blocks: blocks(order),
+        total: Some(money(order.total_minor, order.currency)),
+        payment_due_time: order.payment_due_at.map(time),
+    })
 }
 
-fn work_of(order: &Order, leg: &Leg) -> pb::WorkRequest {
+fn cancel_requested(number: i64, legs: &LegParts, reason: &str) -> Body {
+    let leg = |(id, lines): &(FulfillmentId, Vec<(LineNo, i64)>)| pb::LegCancel {
+        fulfillment_id: id.to_string(),
+        lines: pieces(lines),
+    };
+    let legs = legs.iter().map(leg).collect();
+    let reason = reason.to_owned();
+    Body::CancelRequested(pb::OrderCancelRequested { cancel_number: number, legs, reason })
+}
+
+/// What nodes are asked to do, leg by leg.
+fn work(order: &Order) -> Vec<pb::WorkRequest> {
+    let dues = order.dues();
+    order.work().map(|leg| work_of(order, leg, dues.iter().find(|due| due.leg == leg.id))).collect()
+}
+
+/// `due` is what is due at the handovers of the leg; none: nothing is paid there.
+fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
+    let amount = |minor| money(minor, order.currency);
+    let due_of = |no: LineNo| {
+        let line = due?.lines.iter().find(|(line, _)| *line == no);
+        line.map(|(_, minor)| amount(*minor))
+    };
     let lines = leg.lines.iter().filter(|part| part.units.quantity > 0);
     let line = |(line, quantity): (&Line, i64)| pb::WorkLine {
         line: line.no,
         sku: line.sku.to_string(),
         name: cut(&line.name).to_owned(),
         quantity,
+        due: due_of(line.no),
     };
     let lines = lines.filter_map(|part| order.line(part.line).zip(Some(part.units.quantity))).map(line);
     let wishes = wishes(order.group(leg.group));
-    let due = order.due_of(leg);
     pb::WorkRequest {
         fulfillment_id: leg.id.to_string(),
         promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
@@ -126,7 +160,7 @@ fn work_of(order: &Order, leg: &Leg) -> pb::WorkRequest {
         node_id: leg.node.to_string(),
         lines: lines.collect(),
         window: Some(window(leg.window)),
-        due: (due > 0).then(|| money(due, order.currency)),
+        due: due.filter(|due| due.due_minor > 0).map(|due| amount(due.due_minor)),
         packaging: wishes.packaging,
         recipient: wishes.recipient.unwrap_or_default().kind,
         channel: order.channel.clone(),
@@ -149,7 +183,16 @@ fn leave_names_out(message: &mut pb::OrderEvent) {
     work.iter_mut().flat_map(|work| &mut work.lines).for_each(|line| line.name.clear());
 }
 
-fn ids(legs: &[FulfillmentId]) -> Vec<String> {
+fn promise_move(to: &Move) -> pb::PromiseMove {
+    pb::PromiseMove {
+        group: to.group,
+        from: Some(window(to.from)),
+        to: Some(window(to.to)),
+        node_id: to.node.to_string(),
+    }
+}
+
+pub(super) fn ids(legs: &[FulfillmentId]) -> Vec<String> {
     legs.iter().map(ToString::to_string).collect()
 }
 

@@ -2,7 +2,10 @@
 
 use contract::orders::v1 as pb;
 use contract::r#type::v1::Place;
-use domain::order::{Block, Buckets, Group, Leg, Line, Order, Refund, Status, TenderState, Terms};
+use domain::order::{
+    Block, Buckets, Charge, Group, Ledger, Leg, Line, Order, Refund, RefundPart, RefundState, ReturnRule,
+    Status, Sums, Tender, TenderState, Terms,
+};
 use prost::Message as _;
 
 use super::event::pieces;
@@ -20,26 +23,13 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         status: status(order.status()).into(),
         blocks: blocks(order),
         lines: order.lines.iter().map(|l| line(l, order)).collect(),
-        charges: order
-            .charges
-            .iter()
-            .map(|c| pb::Charge {
-                code: c.code.clone(),
-                description: c.description.clone(),
-                amount: amount(c.amount_minor),
-            })
-            .collect(),
+        charges: order.charges.iter().map(|c| charge(c, order)).collect(),
         tenders: order
             .ledger
             .tenders
             .iter()
-            .map(|t| pb::Tender {
-                tender_id: t.id.clone(),
-                kind: t.kind.clone(),
-                amount: amount(t.amount_minor),
-                state: tender_state(t.state).into(),
-                provider_ref: t.provider_ref.clone(),
-            })
+            .zip(order.ledger.sums())
+            .map(|(t, s)| tender(t, &s, order))
             .collect(),
         payment_terms: terms(order.terms).into(),
         total: amount(order.total_minor),
@@ -70,6 +60,43 @@ fn line(line: &Line, order: &Order) -> pb::OrderLine {
         buckets: Some(buckets(&line.buckets)),
         cancel_requested: line.cancel_requested,
         cancel_reason: line.cancel_reason.clone(),
+        promotions: line
+            .promotions
+            .iter()
+            .map(|(id, minor)| pb::Promotion { promotion_id: id.clone(), amount: amount(*minor) })
+            .collect(),
+    }
+}
+
+fn charge(charge: &Charge, order: &Order) -> pb::Charge {
+    let rule = match charge.rule {
+        ReturnRule::ProRata => pb::ReturnRule::ProRata,
+        ReturnRule::WithLastPiece => pb::ReturnRule::WithLastPiece,
+        ReturnRule::Kept => pb::ReturnRule::Kept,
+    };
+    pb::Charge {
+        code: charge.code.clone(),
+        description: charge.description.clone(),
+        amount: Some(money(charge.amount_minor, order.currency)),
+        return_rule: rule.into(),
+    }
+}
+
+pub(super) fn tender(tender: &Tender, sums: &Sums, order: &Order) -> pb::Tender {
+    let amount = |minor| Some(money(minor, order.currency));
+    pb::Tender {
+        tender_id: tender.id.clone(),
+        kind: tender.kind.clone(),
+        amount: amount(tender.amount_minor),
+        state: tender_state(tender.state).into(),
+        provider_ref: tender.provider_ref.clone(),
+        amount_due: amount(Ledger::due(tender, sums)),
+        authorized: amount(sums.authorized),
+        captured: amount(sums.captured + sums.excess),
+        voided: amount(sums.voided),
+        // All that is too much is asked back when it comes.
+        refund_requested: amount(sums.claimed + sums.excess),
+        refunded: amount(sums.refunded),
     }
 }
 
@@ -152,6 +179,27 @@ pub(super) fn refund(refund: &Refund, order: &Order) -> pb::Refund {
         amount: Some(money(refund.amount_minor, order.currency)),
         reason: refund.reason.clone(),
         request_time: Some(time(refund.at)),
+        parts: refund.parts.iter().map(|part| refund_part(part, order)).collect(),
+    }
+}
+
+fn refund_part(part: &RefundPart, order: &Order) -> pb::RefundPart {
+    let state = match part.state {
+        RefundState::Pending => pb::RefundState::Pending,
+        RefundState::Done => pb::RefundState::Done,
+        RefundState::Failed => pb::RefundState::Failed,
+        RefundState::FailedPermanent => pb::RefundState::FailedPermanent,
+        RefundState::Redirected => pb::RefundState::Redirected,
+    };
+    pb::RefundPart {
+        tender_id: part.tender.clone(),
+        amount: Some(money(part.amount_minor, order.currency)),
+        state: state.into(),
+        attempt: part.attempt,
+        next_attempt_time: part.next_attempt.map(time),
+        provider_ref: part.provider_ref.clone(),
+        report_ref: part.report_ref.clone(),
+        kind: part.kind.clone(),
     }
 }
 
@@ -189,7 +237,7 @@ fn terms(terms: Terms) -> pb::PaymentTerms {
     }
 }
 
-fn tender_state(state: TenderState) -> pb::TenderState {
+pub(super) fn tender_state(state: TenderState) -> pb::TenderState {
     match state {
         TenderState::Due => pb::TenderState::Due,
         TenderState::Authorized => pb::TenderState::Authorized,

@@ -3,7 +3,8 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
 use domain::id::{FulfillmentId, OrderId};
-use domain::order::{Answer, LegUnits, WorkReport};
+use domain::money::{Currency, Money};
+use domain::order::{Answer, Collected, LegUnits, WorkReport};
 use domain::words::{counted, plain};
 use service::Fault;
 
@@ -17,6 +18,8 @@ const NO_WORK: &str = "NO_WORK";
 pub(crate) struct NodeReport {
     pub(crate) order: OrderId,
     pub(crate) report: WorkReport,
+    /// Of what was paid at the handover.
+    pub(crate) currency: Option<Currency>,
     pub(crate) step: &'static str,
     pub(crate) text: String,
     pub(crate) node: String,
@@ -49,6 +52,9 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
     let ended =
         || if fo.end_reason.is_empty() { "FULFILLMENT_ENDED".to_owned() } else { fo.end_reason.clone() };
     let reason = reason.unwrap_or_else(ended);
+    let payment = if let Body::Moved(moved) = &body { moved.payment.as_ref() } else { None };
+    let paid = payment.map(|payment| collected(payment).ok_or_else(|| unreadable("payment"))).transpose()?;
+    let (paid, currency) = paid.unzip();
     let report = WorkReport {
         leg,
         version: fo.version,
@@ -56,9 +62,20 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
         lines: lines.collect(),
         reason,
         answer,
+        paid,
         is_without_work,
     };
-    Ok(NodeReport { order, report, step, text, node: fo.node_id })
+    Ok(NodeReport { order, report, currency, step, text, node: fo.node_id })
+}
+
+/// What was paid at a handover, and in which currency.
+fn collected(payment: &pb::HandOverPayment) -> Option<(Collected, Currency)> {
+    let amount = payment.amount.as_ref()?;
+    let currency = Currency::new(&amount.currency_code).ok()?;
+    let amount_minor = Money::from_units(amount.units, amount.nanos, currency).ok()?.minor;
+    let paid =
+        Collected { kind: payment.kind.clone(), amount_minor, provider_ref: payment.provider_ref.clone() };
+    (amount_minor > 0).then_some((paid, currency))
 }
 
 fn is_accepted(state: pb::FulfillmentState) -> bool {
@@ -152,6 +169,13 @@ fn entry_of(body: &Body) -> Entry {
             Entry::step("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))
         }
         Body::AtRisk(r) => Entry::step("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
+        Body::DueChanged(d) => {
+            let text = match d.reason.as_str() {
+                "PAYMENT_LOST" => "the node hands nothing over until the order is paid again".to_owned(),
+                reason => format!("the node knows what is due at the handover: {}", plain(reason)),
+            };
+            Entry::step("DUE_CHANGED", text)
+        }
         Body::StockLost(s) => {
             Entry::step("STOCK_LOST", format!("the stock of {} was lost", s.sku)).because("STOCK_LOST")
         }

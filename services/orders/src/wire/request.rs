@@ -5,19 +5,21 @@ use std::collections::HashSet;
 use contract::orders::v1 as pb;
 use domain::id::{LineNo, NodeId, OrderId, PromiseToken, Sku};
 use domain::money::Currency;
-use domain::order::{Amounts, Charge, Draft, DraftLine, Payment, Status, Tender, TenderState, Terms};
+use domain::order::{Amounts, Charge, Draft, DraftLine, ReturnRule, Status, Tender, Terms};
 use domain::quantity::Quantity;
 use server::Principal;
 use service::{Call, Fault, Fields};
 use sha2::{Digest as _, Sha256};
 
 use super::group::groups;
-use crate::command::{Cancel, Lookup, Pay, Place};
+use super::money_request::tender;
+use crate::command::{Cancel, Lookup, Place};
 use crate::config::Config;
 use crate::store::Filter;
 
 const MAX_CHARGES: usize = 20;
 const MAX_TENDERS: usize = 10;
+const MAX_PROMOTIONS: usize = 20;
 const MAX_STATUSES: usize = 32;
 
 /// The hash of a filter: what makes a list the same list.
@@ -72,7 +74,7 @@ fn draft(
     let currency = fields.currency("total", request.total.as_ref());
     let total = currency.and_then(|c| fields.minor("total", request.total.as_ref(), Some(c)));
     let lines = lines(fields, amounts, request, currency, config.max_lines);
-    let charges = charges(fields, &request.charges, currency);
+    let charges = charges(fields, &request.charges, terms, currency);
     let tenders = tenders(fields, &request.tenders, currency);
     Some(Draft {
         channel,
@@ -165,6 +167,7 @@ fn line(
     let tax = fields.minor_or_zero(format_args!("lines[{i}].tax"), line.tax.as_ref(), currency);
     // Amounts are looked at together even when another field is bad, so that all are named at once. Without a quantity
     // nobody can tell what the line costs: then only what is bad by itself is.
+    let promotions = promotions(fields, i, &line.promotions, currency);
     let (discount, tax) = (discount?, tax?);
     let (pieces, most) = quantity.map_or((1, 0), |quantity| (quantity.get(), i64::MAX));
     let amounts =
@@ -175,10 +178,15 @@ fn line(
         }
     }
     quantity?;
-    Some(DraftLine { no: line.line, sku: sku?, name, amounts })
+    Some(DraftLine { no: line.line, sku: sku?, name, amounts, promotions: promotions? })
 }
 
-fn charges(fields: &mut Fields, charges: &[pb::Charge], currency: Option<Currency>) -> Option<Vec<Charge>> {
+fn charges(
+    fields: &mut Fields,
+    charges: &[pb::Charge],
+    terms: Option<Terms>,
+    currency: Option<Currency>,
+) -> Option<Vec<Charge>> {
     if charges.len() > MAX_CHARGES {
         fields.refuse("charges", format!("must be at most {MAX_CHARGES}"));
         return None;
@@ -187,9 +195,42 @@ fn charges(fields: &mut Fields, charges: &[pb::Charge], currency: Option<Currenc
         let code = fields.text(format_args!("charges[{i}].code"), &charge.code, 64);
         let description = fields.label(format_args!("charges[{i}].description"), &charge.description, 200);
         let amount = fields.minor(format_args!("charges[{i}].amount"), charge.amount.as_ref(), currency);
-        amount.map(|amount_minor| Charge { code, description, amount_minor })
+        let rule =
+            fields.take(format_args!("charges[{i}].return_rule"), contract::enums::known(charge.return_rule));
+        let rule = match rule? {
+            pb::ReturnRule::Unspecified if terms == Some(Terms::PayAtHandover) => ReturnRule::ProRata,
+            pb::ReturnRule::Unspecified | pb::ReturnRule::WithLastPiece => ReturnRule::WithLastPiece,
+            pb::ReturnRule::ProRata => ReturnRule::ProRata,
+            pb::ReturnRule::Kept => ReturnRule::Kept,
+        };
+        amount.map(|amount_minor| Charge { code, description, amount_minor, rule })
     };
     let read: Vec<_> = charges.iter().enumerate().map(read).collect();
+    read.into_iter().collect()
+}
+
+/// What promotions take off a line. How they add up is looked at with the whole order.
+fn promotions(
+    fields: &mut Fields,
+    i: usize,
+    promotions: &[pb::Promotion],
+    currency: Option<Currency>,
+) -> Option<Vec<(String, i64)>> {
+    let at = format!("lines[{i}].promotions");
+    if promotions.len() > MAX_PROMOTIONS {
+        fields.refuse(at, format!("must be at most {MAX_PROMOTIONS}"));
+        return None;
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let read = |(j, promotion): (usize, &pb::Promotion)| {
+        let id = &promotion.promotion_id;
+        let is_valid = (1..=64).contains(&id.len()) && id.bytes().all(plain);
+        let why = "must be 1 to 64 of A-Z a-z 0-9 . _ -";
+        fields.check(is_valid, format_args!("{at}[{j}].promotion_id"), why);
+        let amount = fields.minor(format_args!("{at}[{j}].amount"), promotion.amount.as_ref(), currency);
+        amount.map(|minor| (id.clone(), minor))
+    };
+    let read: Vec<_> = promotions.iter().enumerate().map(read).collect();
     read.into_iter().collect()
 }
 
@@ -198,52 +239,9 @@ fn tenders(fields: &mut Fields, tenders: &[pb::Tender], currency: Option<Currenc
         fields.refuse("tenders", format!("must be at most {MAX_TENDERS}"));
         return None;
     }
-    let read = |(i, tender): (usize, &pb::Tender)| {
-        let id = fields.text(format_args!("tenders[{i}].tender_id"), &tender.tender_id, 64);
-        let kind = fields.text(format_args!("tenders[{i}].kind"), &tender.kind, 32);
-        let provider_ref = fields.label(format_args!("tenders[{i}].provider_ref"), &tender.provider_ref, 128);
-        let amount = fields.minor(format_args!("tenders[{i}].amount"), tender.amount.as_ref(), currency);
-        let state =
-            match fields.take(format_args!("tenders[{i}].state"), contract::enums::known(tender.state))? {
-                pb::TenderState::Unspecified | pb::TenderState::Due => Some(TenderState::Due),
-                pb::TenderState::Authorized => Some(TenderState::Authorized),
-                pb::TenderState::Captured => Some(TenderState::Captured),
-                pb::TenderState::Voided | pb::TenderState::Failed => {
-                    fields.refuse(format_args!("tenders[{i}].state"), "must be DUE, AUTHORIZED or CAPTURED");
-                    None
-                }
-            };
-        Some(Tender { id, kind, amount_minor: amount?, state: state?, provider_ref, claimed_minor: 0 })
-    };
+    let read = |(i, given): (usize, &pb::Tender)| tender(fields, &format!("tenders[{i}]"), given, currency);
     let read: Vec<_> = tenders.iter().enumerate().map(read).collect();
     read.into_iter().collect()
-}
-
-pub(crate) fn pay_order(caller: &Principal, request: &pb::PayOrderRequest) -> Result<Pay, Fault> {
-    let mut fields = Fields::default();
-    let call = Call::read(&mut fields, caller, "orders.pay", &request.request_id, request);
-    let order = fields.take("order_id", request.order_id.parse::<OrderId>());
-    let tender = fields.text("tender_id", &request.tender_id, 64);
-    let provider_ref = fields.label("provider_ref", &request.provider_ref, 128);
-    let state = match fields.take("state", contract::enums::known(request.state)) {
-        Some(pb::TenderState::Authorized) => Some(TenderState::Authorized),
-        Some(pb::TenderState::Captured) => Some(TenderState::Captured),
-        Some(pb::TenderState::Voided) => Some(TenderState::Voided),
-        Some(pb::TenderState::Failed) => Some(TenderState::Failed),
-        None => None,
-        Some(pb::TenderState::Unspecified | pb::TenderState::Due) => {
-            fields.refuse("state", "must be AUTHORIZED, CAPTURED, VOIDED or FAILED");
-            None
-        }
-    };
-    let currency = fields.currency("amount", request.amount.as_ref());
-    let amount = currency.and_then(|c| fields.minor("amount", request.amount.as_ref(), Some(c)));
-    let read = || {
-        let payment = Payment { tender, state: state?, amount_minor: amount?, provider_ref };
-        Some(Pay { call: call?, order: order?, payment, currency: currency? })
-    };
-    let pay = read();
-    fields.finish(pay)
 }
 
 pub(crate) fn cancel_order(

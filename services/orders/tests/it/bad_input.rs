@@ -12,6 +12,21 @@ use crate::world::{World, gbp, group, line, money, request, tender, worlds};
 type Change = fn(&mut pb::PlaceOrderRequest);
 type PaymentChange = fn(&mut pb::PayOrderRequest);
 
+const PROMOTION_IDS: [&str; 3] = [
+    "lines[1].promotions[0].promotion_id",
+    "lines[1].promotions[1].promotion_id",
+    "lines[1].promotions[2].promotion_id",
+];
+
+/// Takes 20 off the second line, of which these promotions take so much.
+fn promote(request: &mut pb::PlaceOrderRequest, promotions: &[(&str, i64)]) {
+    let promotion =
+        |(id, amount): &(&str, i64)| pb::Promotion { promotion_id: (*id).to_owned(), amount: gbp(*amount) };
+    request.lines[1].discount = gbp(20);
+    request.lines[1].promotions = promotions.iter().map(promotion).collect();
+    (request.total, request.tenders[0].amount) = (gbp(740), gbp(740));
+}
+
 /// What is changed in a good request, and the fields that are then refused.
 const TABLE: &[(Change, &[&str])] = &[
     // Quantities.
@@ -49,6 +64,20 @@ const TABLE: &[(Change, &[&str])] = &[
     (|r| r.tenders[0].tender_id.clear(), &["tenders[0].tender_id"]),
     (|r| r.tenders[0].kind = "x".repeat(33), &["tenders[0].kind"]),
     (|r| r.tenders[0].provider_ref = "x".repeat(129), &["tenders[0].provider_ref"]),
+    // Charges and promotions.
+    (|r| r.charges[0].return_rule = 9, &["charges[0].return_rule"]),
+    (
+        |r| {
+            r.set_payment_terms(pb::PaymentTerms::PayAtHandover);
+            r.charges[0].set_return_rule(pb::ReturnRule::WithLastPiece);
+        },
+        &["charges[0].return_rule"],
+    ),
+    (|r| promote(r, &[("a,b", 1), ("", 1), ("a:1", 1)]), &PROMOTION_IDS),
+    (|r| promote(r, &[("a", 1), ("a", 1)]), &["lines[1].promotions[1].promotion_id"]),
+    (|r| promote(r, &[("a", 0)]), &["lines[1].promotions[0].amount"]),
+    (|r| promote(r, &[("a", 9), ("b", 12)]), &["lines[1].promotions"]),
+    (|r| promote(r, &[("a", 1); 21]), &["lines[1].promotions"]),
     // The sum of two lines that fit each by itself.
     (
         |r| {
@@ -199,6 +228,77 @@ async fn bad_payments_are_named_by_field() {
         let refused = world.client.clone().pay_order(request).await.unwrap_err();
         assert_eq!((refused.code(), fields(&refused)), (Code::InvalidArgument, vec![(*field).to_owned()]));
     }
+}
+
+#[tokio::test]
+async fn every_bad_field_about_money_is_named_at_once() {
+    let world = worlds().await.remove(0);
+    let order = world.unpaid().await;
+    let (order_id, refund_id) = (order.order_id.clone(), format!("rfd_{}", v7()));
+    let mut client = world.client.clone();
+    let mut add = pb::AddTenderRequest {
+        request_id: "x".to_owned(),
+        order_id: "ord_".to_owned(),
+        tender: Some(pb::Tender {
+            tender_id: String::new(),
+            kind: "x".repeat(33),
+            amount: money("XXX", 1, 0),
+            ..tender("t", 1, TenderState::Failed)
+        }),
+    };
+    let named = fields(&client.add_tender(add.clone()).await.unwrap_err());
+    let expected = ["tender.tender_id", "tender.kind", "tender.amount.currency_code", "tender.state"];
+    assert_eq!(named, [&["request_id", "order_id"][..], &expected].concat());
+    (add.request_id, add.order_id) = (fresh(), order_id.clone());
+    add.tender = Some(tender("t2", 0, TenderState::Due));
+    assert_eq!(fields(&client.add_tender(add.clone()).await.unwrap_err()), ["tender.amount"]);
+    add.tender = None;
+    assert_eq!(fields(&client.add_tender(add).await.unwrap_err()), ["tender"]);
+
+    let claim = |line, piece, amount| pb::PriceClaim { line, piece, amount };
+    let mut claims = pb::ClaimRefundRequest {
+        request_id: fresh(),
+        order_id: order_id.clone(),
+        claims: vec![claim(0, 0, gbp(0)), claim(1, 1, money("EUR", 1, 0)), claim(1, 1, None)],
+        reason: "why not".to_owned(),
+    };
+    let named = fields(&client.claim_refund(claims.clone()).await.unwrap_err());
+    let expected = [
+        "reason",
+        "claims[0].amount",
+        "claims[0].line",
+        "claims[0].piece",
+        "claims[1].amount.currency_code",
+        "claims[2].amount",
+        "claims[2].piece",
+    ];
+    assert_eq!(named, expected);
+    claims.reason = "GOODWILL".to_owned();
+    for count in [0, 101] {
+        claims.claims = (1..=count).map(|piece| claim(1, piece, gbp(1))).collect();
+        assert_eq!(fields(&client.claim_refund(claims.clone()).await.unwrap_err()), ["claims"]);
+    }
+
+    let report = pb::ReportRefundRequest {
+        request_id: fresh(),
+        order_id: order_id.clone(),
+        refund_id: "rfd_".to_owned(),
+        tender_id: String::new(),
+        state: pb::RefundState::Pending.into(),
+        report_ref: "x".repeat(129),
+    };
+    let named = fields(&client.report_refund(report).await.unwrap_err());
+    assert_eq!(named, ["refund_id", "tender_id", "report_ref", "state"]);
+
+    let redirect = pb::RedirectRefundRequest {
+        request_id: fresh(),
+        order_id,
+        refund_id,
+        tender_id: "t1".to_owned(),
+        ..Default::default()
+    };
+    let named = fields(&client.redirect_refund(redirect).await.unwrap_err());
+    assert_eq!(named, ["to_tender_id", "to_kind", "to_ref", "consent_ref"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Groups, their legs, and the numbers of lines.
 
+use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
@@ -128,15 +129,22 @@ async fn sizes(world: &World, order: &pb::Order) -> Vec<usize> {
 #[tokio::test]
 async fn the_events_of_the_largest_orders_stay_below_256_kib() {
     for world in worlds().await {
-        // The longest SKUs in Latin and in Chinese letters; the longest names.
-        for (number, letter, has_names) in [("latin", "k", true), ("han", "\u{4ed3}", false)] {
+        // The longest SKUs in Latin and in Chinese letters; the longest names. What is due at the handover, line by line.
+        let (prepaid, at_till) = (pb::PaymentTerms::Prepaid, pb::PaymentTerms::PayAtHandover);
+        for (number, letter, terms, has_names) in [
+            ("latin", "k", prepaid, true),
+            ("han", "\u{4ed3}", prepaid, false),
+            ("till", "k", at_till, true),
+            ("till-han", "\u{4ed3}", at_till, false),
+        ] {
             let wide = |i: usize| pb::NewLine {
                 name: "\u{20bb7}".repeat(200),
                 ..line(&format!("{}{i:04}", letter.repeat(60)), 1_000_000, 1)
             };
             let numbers: Vec<u32> = (0..1_000).map(|i| 4_294_966_000 + i).collect();
             let lines = (0..1_000).map(wide).collect();
-            let order = numbered(request(number, lines, TenderState::Due), &numbers);
+            let mut order = numbered(request(number, lines, TenderState::Due), &numbers);
+            order.set_payment_terms(terms);
             let order = world.try_place(order).await.unwrap();
             let half: Vec<(u32, i64)> = numbers.iter().map(|no| (*no, 500_000)).collect();
             world.try_cancel(&order, &half).await.unwrap();
@@ -144,6 +152,21 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             world.try_cancel(&paid, &[]).await.unwrap();
             let happened = world.happened(&order).await;
             assert_eq!(happened.last(), Some(&"cancel_requested"), "{happened:?}");
+            let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
+            let gone = |l: &mut ful::FulfillmentLine| (l.to_pick, l.cancelled) = (0, l.quantity);
+            let (state, body) =
+                (ful::FulfillmentState::Rejected, ful::fulfillment_event::Body::Rejected(rejected));
+            if terms == at_till {
+                world.work(&paid, state, body, gone).await;
+            } else {
+                world
+                    .work(&paid, state, body, |l| {
+                        (l.quantity, l.to_pick, l.cancelled) = (500_000, 0, 500_000);
+                    })
+                    .await;
+            }
+            let happened = world.happened(&order).await;
+            assert_eq!(happened.last(), Some(&"refund"), "{happened:?}");
             for (size, what) in sizes(&world, &order).await.into_iter().zip(happened) {
                 assert!(size < 256 * 1024, "{what} of {number} has {size} bytes");
             }

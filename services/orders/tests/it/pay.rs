@@ -3,7 +3,7 @@
 use contract::orders::v1 as pb;
 use domain::time::after_ms;
 use pb::{OrderStatus, TenderState};
-use test_world::{fields, fresh, reason};
+use test_world::{fields, fresh, reason, stamp};
 use tonic::Code;
 
 use crate::world::{gbp, leg, line, minor, refunds, request, tender, worlds};
@@ -43,8 +43,9 @@ async fn a_payment_twice_by_its_request_id_counts_once() {
         let answers = futures_util::future::join_all(calls).await;
         assert!(answers.iter().all(|answer| answer == &answers[0]));
         assert_eq!(world.happened(&order).await, ["placed", "paid", "unblocked"]);
-        let refused = world.try_pay(&order, TenderState::Captured).await.unwrap_err();
-        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "TENDER_STATE"));
+        // Without a reference another payment is no different from this one.
+        let again = world.try_report(&order, "t1", TenderState::Captured, 760, "").await.unwrap_err();
+        assert_eq!((again.code(), reason(&again).as_str()), (Code::FailedPrecondition, "TENDER_STATE"));
     }
 }
 
@@ -62,8 +63,9 @@ async fn an_unpaid_order_lapses_then_expires_for_ever_and_later_money_goes_back(
         assert_eq!(expired.lines[0].cancel_reason, "PAYMENT_EXPIRED");
         let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!((late.status(), refunds(&late)), (OrderStatus::Expired, (760, 760)));
-        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
-        assert_eq!(world.next_due().await, None);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "excess", "refund"]);
+        let retry = late.refunds[0].parts[0].next_attempt_time;
+        assert_eq!(world.next_due().await.map(stamp), retry, "the refund alone is waited for");
     }
 }
 
@@ -75,12 +77,12 @@ async fn a_payment_finds_what_time_has_done_even_where_no_timer_ran() {
         let late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!(late.status(), OrderStatus::Placed);
         assert_ne!(leg(&late).promise_token, leg(&order).promise_token, "the stock was taken again");
-        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "moved", "unblocked"]);
         let order = world.unpaid().await;
         world.clock.advance_to(after_ms(world.now(), 25 * 60_000));
         let too_late = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!((too_late.status(), refunds(&too_late)), (OrderStatus::Expired, (760, 760)));
-        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "paid", "refund"]);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "expired", "excess", "refund"]);
     }
 }
 
@@ -102,9 +104,9 @@ async fn a_late_payment_takes_the_stock_again_by_a_new_promise() {
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!(paid.status(), OrderStatus::Placed);
         assert_ne!(leg(&paid).promise_token, leg(&order).promise_token);
-        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "unblocked"]);
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "moved", "unblocked"]);
         let events = world.events(&order).await;
-        let Some(pb::order_event::Body::Unblocked(unblocked)) = &events[3].body else { panic!() };
+        let Some(pb::order_event::Body::Unblocked(unblocked)) = &events[4].body else { panic!() };
         assert_eq!(unblocked.work[0].promise_token, leg(&paid).promise_token);
         world.confirm(&paid).await;
         assert_eq!(world.get(&order).await.status(), OrderStatus::Confirmed);
@@ -137,7 +139,7 @@ async fn a_payment_goes_by_the_clock_and_not_by_whether_a_timer_has_run() {
         world.clock.advance_to(domain::time::after_ms(world.now(), 16 * 60_000));
         let paid = world.try_pay(&lapsed, TenderState::Captured).await.unwrap();
         assert_ne!(leg(&paid).promise_token, leg(&lapsed).promise_token, "the old claim is not counted on");
-        assert_eq!(world.happened(&lapsed).await, ["placed", "lapsed", "paid", "unblocked"]);
+        assert_eq!(world.happened(&lapsed).await, ["placed", "lapsed", "paid", "moved", "unblocked"]);
         world.clock.advance_to(domain::time::after_ms(world.now(), 9 * 60_000));
         let paid = world.try_pay(&expired, TenderState::Captured).await.unwrap();
         assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (760, 760)));
@@ -155,6 +157,16 @@ async fn an_order_paid_in_part_gets_that_part_back_when_it_expires() {
         assert!(!half.blocks.is_empty());
         world.pass(20).await;
         let expired = world.get(&order).await;
+        // It was authorized only: nothing is to be paid back, and nothing to be captured.
+        assert_eq!((expired.status(), refunds(&expired)), (OrderStatus::Expired, (0, 0)));
+        assert_eq!((minor(&expired.paid), minor(&expired.tenders[0].voided)), (0, 300));
+        assert_eq!(world.happened(&order).await, ["placed", "paid", "lapsed", "expired", "void_requested"]);
+
+        let mut halves = request("i", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Due);
+        halves.tenders = vec![tender("t1", 300, TenderState::Captured), tender("t2", 460, TenderState::Due)];
+        let order = world.try_place(halves).await.unwrap();
+        world.pass(20).await;
+        let expired = world.get(&order).await;
         assert_eq!((expired.status(), refunds(&expired)), (OrderStatus::Expired, (300, 300)));
     }
 }
@@ -166,9 +178,12 @@ async fn a_failed_payment_may_be_tried_again() {
         let failed = world.try_pay(&order, TenderState::Failed).await.unwrap();
         assert_eq!((failed.version, minor(&failed.paid)), (2, 0));
         assert!(world.try_pay(&order, TenderState::Authorized).await.unwrap().blocks.is_empty());
-        let refused = world.try_pay(&order, TenderState::Voided).await.unwrap_err();
-        assert_eq!(reason(&refused), "TENDER_IN_USE");
-        assert_eq!(world.steps(&order).await, ["PLACED", "PAYMENT_FAILED", "PAID", "RELEASED"]);
+        let lost = world.try_pay(&order, TenderState::Voided).await.unwrap();
+        assert_eq!((lost.blocks.as_slice(), minor(&lost.paid)), (&[pb::Block::Payment.into()][..], 0));
+        assert_eq!(
+            world.steps(&order).await,
+            ["PLACED", "PAYMENT_FAILED", "PAID", "RELEASED", "PAYMENT_VOIDED", "PAYMENT_LOST"]
+        );
     }
 }
 

@@ -255,8 +255,8 @@ async fn an_order_has_at_most_as_many_lines_as_configured() {
         assert_eq!(fields(&refused), ["lines"]);
         let order = world.try_place(request("1", many(300), TenderState::Captured)).await.unwrap();
         assert_eq!(world.get(&order).await.lines.len(), 300);
-        let shares: i64 = world.count("SELECT CAST(SUM(share) AS BIGINT) AS n FROM order_lines").await;
-        assert_eq!(shares, minor(&order.total));
+        let captured: i64 = world.count("SELECT CAST(SUM(amount) AS BIGINT) AS n FROM order_money").await;
+        assert_eq!(captured, minor(&order.total));
     }
 }
 

@@ -5,7 +5,7 @@ use pb::TenderState;
 use test_world::{by, fields, fresh, reason, refusal};
 use tonic::Code;
 
-use crate::world::{World, line, request, worlds};
+use crate::world::{World, line, request, tender, worlds};
 
 fn cancel(order: &pb::Order) -> pb::CancelOrderRequest {
     pb::CancelOrderRequest {
@@ -93,6 +93,7 @@ async fn a_store_reports_only_what_is_paid_at_its_own_handover() {
         let later = world.try_place(asked).await.unwrap();
         assert_eq!(refusal(client.pay_order(by("store/store-2", pay(&later))).await), no);
         client.pay_order(by("store/store-1", pay(&later))).await.unwrap();
+        assert_eq!(refusal(client.pay_order(by("channel/app", pay(&prepaid))).await), no);
         client.pay_order(by("payment/psp", pay(&prepaid))).await.unwrap();
     }
 }
@@ -161,5 +162,48 @@ async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
         let token = world.fake.hold_for(&[(1, "a", 1)]);
         world.fake.give(&token, "customer/guest-7");
         place(&world, "channel/web", on("", &token)).await.expect("a channel vouches for its guests");
+    }
+}
+
+#[tokio::test]
+async fn tenders_are_added_by_the_channel_of_the_order_and_by_stores_that_are_paid_at_the_handover() {
+    let no = (Code::PermissionDenied, "NOT_YOUR_MONEY".to_owned());
+    for world in worlds().await {
+        let mut client = world.client.clone();
+        let mut at_till = request(&world.number(), vec![line("a", 1, 100)], TenderState::Due);
+        at_till.set_payment_terms(pb::PaymentTerms::PayAtHandover);
+        let (at_till, prepaid) = (world.try_place(at_till).await.unwrap(), world.unpaid().await);
+        let add = |order: &pb::Order, id: &str| pb::AddTenderRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            tender: Some(tender(id, 100, TenderState::Due)),
+        };
+        for order in [&at_till, &prepaid] {
+            world.try_pay(order, TenderState::Failed).await.unwrap();
+            assert_eq!(refusal(client.add_tender(by("channel/app", add(order, "t2"))).await), no);
+            assert_eq!(refusal(client.add_tender(by("store/store-2", add(order, "t2"))).await), no);
+            client.add_tender(by("channel/web", add(order, "t3"))).await.unwrap();
+            client.add_tender(by("ops/desk", add(order, "t4"))).await.unwrap();
+        }
+        assert_eq!(refusal(client.add_tender(by("store/store-1", add(&prepaid, "t5"))).await), no);
+        client.add_tender(by("store/store-1", add(&at_till, "t5"))).await.unwrap();
+    }
+}
+
+#[test]
+fn each_kind_of_caller_reports_only_its_own_money() {
+    let may = |verb: &str, kind: &str| {
+        let path = format!("/entrepot.orders.v1.OrderService/{verb}");
+        orders::ACCESS.iter().find(|access| access.method == path).unwrap().kinds.contains(&kind)
+    };
+    let kinds = ["customer", "channel", "store", "payment", "ops", "service", "courier", "partner"];
+    for (verb, allowed) in [
+        ("AddTender", &["channel", "store", "ops", "service"][..]),
+        ("ClaimRefund", &["ops", "service"]),
+        ("ReportRefund", &["payment", "ops", "service"]),
+        ("RedirectRefund", &["ops"]),
+    ] {
+        let found: Vec<_> = kinds.into_iter().filter(|kind| may(verb, kind)).collect();
+        assert_eq!(found, allowed, "{verb}");
     }
 }

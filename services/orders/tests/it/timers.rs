@@ -69,8 +69,9 @@ async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
         world.pass(10).await;
         let now = world.get(&order).await;
         assert_ne!(leg(&now).promise_token, leg(&order).promise_token);
-        assert_eq!((now.version, now.lines[0].buckets.unwrap().reserved), (1, 3));
-        assert_eq!(world.steps(&order).await, ["PLACED", "HELD_AGAIN"]);
+        assert_eq!((now.version, now.lines[0].buckets.unwrap().reserved), (2, 3));
+        assert_eq!(world.happened(&order).await, ["placed", "moved"], "the goods are ready later");
+        assert_eq!(world.steps(&order).await, ["PLACED", "HELD_AGAIN", "PROMISE_MOVED"]);
     }
 }
 

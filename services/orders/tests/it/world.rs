@@ -78,6 +78,7 @@ pub(crate) fn line(sku: &str, quantity: i64, price: i64) -> pb::NewLine {
         unit_price: gbp(price),
         discount: None,
         tax: None,
+        promotions: Vec::new(),
         line: 0,
     }
 }
@@ -88,7 +89,7 @@ pub(crate) fn tender(id: &str, amount: i64, state: pb::TenderState) -> pb::Tende
         kind: "card".to_owned(),
         amount: gbp(amount),
         state: state.into(),
-        provider_ref: String::new(),
+        ..pb::Tender::default()
     }
 }
 
@@ -110,6 +111,7 @@ pub(crate) fn request(
             code: "POSTAGE".to_owned(),
             description: "to the door".to_owned(),
             amount: gbp(350),
+            return_rule: pb::ReturnRule::Unspecified.into(),
         }],
         tenders: vec![tender("t1", total, state)],
         payment_terms: pb::PaymentTerms::Prepaid.into(),
@@ -117,6 +119,18 @@ pub(crate) fn request(
         total: gbp(total),
         groups: vec![group(Method::Pickup.into(), "store-1")],
         promise_token: String::new(),
+    }
+}
+
+/// A request for four pieces of 10.00 and no postage, all of it on one card.
+pub(crate) fn forty(number: &str, terms: pb::PaymentTerms, state: pb::TenderState) -> pb::PlaceOrderRequest {
+    let request = request(number, vec![line("a", 4, 1_000)], state);
+    pb::PlaceOrderRequest {
+        charges: Vec::new(),
+        tenders: vec![tender("t1", 4_000, state)],
+        payment_terms: terms.into(),
+        total: gbp(4_000),
+        ..request
     }
 }
 
@@ -195,15 +209,76 @@ impl World {
         state: pb::TenderState,
     ) -> Result<pb::Order, Status> {
         let tender = &order.tenders[0];
+        self.try_report(order, &tender.tender_id, state, minor(&tender.amount), "psp-1").await
+    }
+
+    /// A provider reports an amount of a tender.
+    pub(crate) async fn try_report(
+        &self,
+        order: &pb::Order,
+        tender: &str,
+        state: pb::TenderState,
+        amount: i64,
+        reference: &str,
+    ) -> Result<pb::Order, Status> {
         let request = pb::PayOrderRequest {
             request_id: fresh(),
             order_id: order.order_id.clone(),
-            tender_id: tender.tender_id.clone(),
+            tender_id: tender.to_owned(),
             state: state.into(),
-            amount: tender.amount.clone(),
-            provider_ref: "psp-1".to_owned(),
+            amount: gbp(amount),
+            provider_ref: reference.to_owned(),
         };
         Ok(self.client.clone().pay_order(request).await?.into_inner().order.unwrap())
+    }
+
+    /// Another tender for an order.
+    pub(crate) async fn try_add(&self, order: &pb::Order, tender: pb::Tender) -> Result<pb::Order, Status> {
+        let request = pb::AddTenderRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            tender: Some(tender),
+        };
+        Ok(self.client.clone().add_tender(request).await?.into_inner().order.unwrap())
+    }
+
+    /// Money back for pieces: line, piece, amount.
+    pub(crate) async fn try_claim(
+        &self,
+        order: &pb::Order,
+        claims: &[(u32, i64, i64)],
+    ) -> Result<pb::Order, Status> {
+        let claim = |(line, piece, amount): &(u32, i64, i64)| pb::PriceClaim {
+            line: *line,
+            piece: *piece,
+            amount: gbp(*amount),
+        };
+        let request = pb::ClaimRefundRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            claims: claims.iter().map(claim).collect(),
+            reason: "PRICE_PROTECTION".to_owned(),
+        };
+        Ok(self.client.clone().claim_refund(request).await?.into_inner().order.unwrap())
+    }
+
+    /// The provider's answer to a refund of an order, by a tender.
+    pub(crate) async fn try_refund(
+        &self,
+        order: &pb::Order,
+        (refund, tender): (usize, &str),
+        state: pb::RefundState,
+        reference: &str,
+    ) -> Result<pb::Order, Status> {
+        let request = pb::ReportRefundRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            refund_id: order.refunds[refund].refund_id.clone(),
+            tender_id: tender.to_owned(),
+            state: state.into(),
+            report_ref: reference.to_owned(),
+        };
+        Ok(self.client.clone().report_refund(request).await?.into_inner().order.unwrap())
     }
 
     pub(crate) async fn try_cancel(
@@ -272,6 +347,12 @@ impl World {
             Body::Progressed(_) => "progressed",
             Body::Completed(_) => "completed",
             Body::RefundRequested(_) => "refund",
+            Body::VoidRequested(_) => "void_requested",
+            Body::PaymentLost(_) => "payment_lost",
+            Body::ExcessPaid(_) => "excess",
+            Body::TenderAdded(_) => "tender_added",
+            Body::RefundReported(_) => "refund_reported",
+            Body::PromiseMoved(_) => "moved",
         };
         self.events(order).await.iter().map(name).collect()
     }

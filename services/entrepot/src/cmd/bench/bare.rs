@@ -183,9 +183,10 @@ impl Bare {
         tx.execute(
             "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
                     currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels,
-                    line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, step_count)
+                    line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
+                    step_count)
              VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, $6, $6, 0, $7, 1, 1,
-                     $7, 0, 0, 1)",
+                     $7, 0, 0, 1, 1)",
             params![
                 order,
                 format!("{}-{number}", Uuid::now_v7()),
@@ -200,9 +201,9 @@ impl Bare {
         let lines =
             (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
         tx.batch(
-            "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total, share,
-                    open, backordered, cancelled, lost, cancel_reason)
-             SELECT r.order_id, r.line_no, r.sku, r.name, 1, r.price, 0, 0, r.price, r.price, 0, 0, 0, 0, '' FROM {rows}",
+            "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total,
+                    promotions, open, backordered, cancelled, lost, cancel_reason)
+             SELECT r.order_id, r.line_no, r.sku, r.name, 1, r.price, 0, 0, r.price, '', 0, 0, 0, 0, '' FROM {rows}",
             &[
                 ("order_id", Type::Uuid),
                 ("line_no", Type::BigInt),
@@ -214,9 +215,16 @@ impl Bare {
         )
         .await?;
         tx.execute(
-            "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, claimed)
+            "INSERT INTO order_tenders (order_id, tender_id, position, kind, amount, state, provider_ref, replaced)
              VALUES ($1, 'card', 0, 'card', $2, 'CAPTURED', '', 0)",
             params![order, 1_000 * count],
+        )
+        .await?;
+        tx.execute(
+            "INSERT INTO order_money (order_id, row_no, tender_id, line_no, first_piece, units, component, cause, amount,
+                    reference, leg_no, recorded_at)
+             VALUES ($1, 1, 'card', 0, 0, 0, 'TENDER', 'CAPTURED', $2, '', 0, $3)",
+            params![order, 1_000 * count, self.now],
         )
         .await?;
         tx.execute(
@@ -259,6 +267,7 @@ impl Bare {
             sku: sku.clone(),
             name: "Bench".to_owned(),
             quantity: 1,
+            due: None,
         });
         let work = ord::WorkRequest {
             fulfillment_id: format!("ful_{token}"),

@@ -50,6 +50,7 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize) -> ord::PlaceOrde
         unit_price: gbp(1_000),
         discount: None,
         tax: None,
+        promotions: Vec::new(),
         line: 0,
     });
     ord::PlaceOrderRequest {
@@ -64,7 +65,7 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize) -> ord::PlaceOrde
             kind: "card".to_owned(),
             amount: gbp(pence),
             state: i32::from(ord::TenderState::Captured),
-            provider_ref: String::new(),
+            ..ord::Tender::default()
         }],
         payment_terms: i32::from(ord::PaymentTerms::Prepaid),
         tax_included: true,

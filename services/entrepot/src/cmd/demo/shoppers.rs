@@ -133,6 +133,7 @@ fn order(number: &str, basket: &Basket, pay_later: bool, request_id: String) -> 
         unit_price: amount(price(*index)),
         discount: None,
         tax: None,
+        promotions: Vec::new(),
         line: 0,
     });
     let (terms, state) = if pay_later {
@@ -152,7 +153,7 @@ fn order(number: &str, basket: &Basket, pay_later: bool, request_id: String) -> 
             kind: "wechat".to_owned(),
             amount: amount(total),
             state: i32::from(state),
-            provider_ref: String::new(),
+            ..ord::Tender::default()
         }],
         payment_terms: i32::from(terms),
         tax_included: true,

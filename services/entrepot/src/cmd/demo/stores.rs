@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use contract::fulfillment::v1 as ful;
+use contract::google::r#type::Money;
 use tonic::{Code, Status};
 
 use super::figures::Tally;
@@ -115,12 +116,13 @@ impl Store {
             return Ok(());
         }
         let request_id = fresh(&mut self.rng);
-        pad.mark_ready(ful::MarkReadyRequest { request_id, fulfillment_id: fulfillment_id.clone() }).await?;
+        let ready = ful::MarkReadyRequest { request_id, fulfillment_id: fulfillment_id.clone() };
+        let ready = pad.mark_ready(ready).await?.into_inner().fulfillment_order.unwrap_or_default();
         // One customer in ten has not come yet when the demo ends.
         if self.rng.u8(..100) < 10 {
             return Ok(());
         }
-        self.hand_over(fulfillment_id).await
+        self.hand_over(fulfillment_id, ready.due).await
     }
 
     fn pick(&mut self, line: &ful::FulfillmentLine) -> ful::PickLine {
@@ -134,12 +136,18 @@ impl Store {
         }
     }
 
-    async fn hand_over(&mut self, fulfillment_id: String) -> Result<(), Status> {
+    /// Hands everything over, for what is due.
+    async fn hand_over(&mut self, fulfillment_id: String, due: Option<Money>) -> Result<(), Status> {
         let issue = ful::IssuePickupCodeRequest {
             request_id: fresh(&mut self.rng),
             fulfillment_id: fulfillment_id.clone(),
         };
         let code = self.channel.work.clone().issue_pickup_code(issue).await?.into_inner().code;
+        let payment = due.map(|due| ful::HandOverPayment {
+            kind: "wechat".to_owned(),
+            amount: Some(due),
+            provider_ref: fulfillment_id.clone(),
+        });
         let request = ful::HandOverRequest {
             request_id: fresh(&mut self.rng),
             fulfillment_id,
@@ -147,6 +155,7 @@ impl Store {
             lines: Vec::new(),
             collector: i32::from(ful::CollectorKind::Buyer),
             collector_ref: String::new(),
+            payment,
         };
         self.pad.work.clone().hand_over(request).await?;
         Ok(())

@@ -362,12 +362,14 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
         unit_price: gbp(row.price),
         discount: None,
         tax: None,
+        promotions: Vec::new(),
         line: 0,
     });
     let charges = sale.charges.iter().map(|(code, pence)| ord::Charge {
         code: code.clone(),
         description: String::new(),
         amount: gbp(*pence),
+        return_rule: i32::from(ord::ReturnRule::WithLastPiece),
     });
     let tender = (total > 0).then(|| ord::Tender {
         tender_id: "card".to_owned(),
@@ -375,6 +377,7 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
         amount: gbp(total),
         state: i32::from(ord::TenderState::Captured),
         provider_ref: format!("till-{}", sale.number),
+        ..ord::Tender::default()
     });
     ord::PlaceOrderRequest {
         request_id: id::derived("replay-invoice", &sale.number).to_string(),

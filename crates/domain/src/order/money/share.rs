@@ -1,11 +1,8 @@
 //! What each piece costs, frozen at placement, so that every later refund is exact.
 //!
-//! A line costs `price x quantity - discount (+ tax)`. What belongs to the whole order (charges, discounts) is spread
-//! over the lines by largest remainder. The share of a line is then spread over its pieces: each costs the floor, and
-//! the first ones a minor unit more. So the shares of all pieces of all lines sum to the total, and giving back the
-//! pieces one by one gives back exactly the total.
-
-use crate::money::split;
+//! A line costs `price x quantity - discount (+ tax)`. What belongs to the whole order (charges) is spread over the lines by
+//! largest remainder. The part of a line is then spread over its pieces: each has the floor, and some a minor unit more.
+//! So what all pieces of all lines have sums to the total, and giving them back one by one gives back exactly the total.
 
 /// The amounts of one line, in minor units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,14 +88,7 @@ impl Amounts {
     }
 }
 
-/// The share of each line in the total: its own amount and its part of what belongs to the whole order
-/// (`adjustment_minor`: charges count up, discounts down).
-pub fn freeze(line_totals: &[i64], adjustment_minor: i64) -> Vec<i64> {
-    let parts = split(adjustment_minor, line_totals);
-    line_totals.iter().zip(parts).map(|(total, part)| total + part).collect()
-}
-
-/// What the pieces of one line cost.
+/// An amount that is spread over the pieces of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// All pieces together, in minor units.
@@ -108,20 +98,19 @@ pub struct Share {
 }
 
 impl Share {
-    /// The price of a number of pieces, counted from the first. All of them cost the total.
+    /// The first pieces have a minor unit more, where the amount can't be divided.
+    pub const fn new(total_minor: i64, pieces: i64) -> Self {
+        Self { total_minor, pieces }
+    }
+
+    /// What a number of pieces have, counted from the first. All of them have the total.
     pub fn of(&self, pieces: i64) -> i64 {
         let pieces = pieces.clamp(0, self.pieces);
         if self.pieces == 0 {
             return 0;
         }
         let each = self.total_minor / self.pieces;
-        let dearer = self.total_minor % self.pieces;
-        each * pieces + dearer.min(pieces)
-    }
-
-    /// The refund that is due when only some of the pieces kept before are kept.
-    pub fn back(&self, kept_before: i64, kept_now: i64) -> i64 {
-        self.of(kept_before) - self.of(kept_now)
+        each * pieces + pieces.min(self.total_minor % self.pieces)
     }
 }
 
@@ -150,33 +139,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shares_sum_to_the_total(totals in prop::collection::vec(0_i64..1_000_000, 1..50), charges in 0_i64..100_000) {
-            let shares = freeze(&totals, charges);
-            prop_assert_eq!(shares.iter().sum::<i64>(), totals.iter().sum::<i64>() + charges);
-        }
-
-        #[test]
-        fn a_discount_never_makes_a_line_negative(totals in prop::collection::vec(0_i64..1_000_000, 1..50), part in 0_i64..=100) {
-            let sum: i64 = totals.iter().sum();
-            let discount = sum * part / 100;
-            let shares = freeze(&totals, -discount);
-            prop_assert_eq!(shares.iter().sum::<i64>(), sum - discount);
-            prop_assert!(shares.iter().all(|s| *s >= 0));
-        }
-
-        #[test]
-        fn pieces_given_back_in_any_steps_give_back_the_total(total in 0_i64..10_000_000, pieces in 1_i64..500, steps in prop::collection::vec(1_i64..50, 0..50)) {
-            let share = Share { total_minor: total, pieces };
-            let (mut kept, mut back) = (pieces, 0);
-            for step in steps {
-                let now = (kept - step).max(0);
-                let amount = share.back(kept, now);
-                prop_assert!(amount >= 0);
-                back += amount;
-                kept = now;
+        fn pieces_taken_in_any_steps_have_the_total(
+            total in 0_i64..10_000_000,
+            pieces in 1_i64..500,
+            steps in prop::collection::vec(1_i64..50, 0..50),
+        ) {
+            let share = Share::new(total, pieces);
+            let (mut taken, mut sum) = (0, 0);
+            for step in steps.into_iter().chain([pieces]) {
+                let next = (taken + step).min(pieces);
+                let amount = share.of(next) - share.of(taken);
+                let (each, units) = (total / pieces, next - taken);
+                prop_assert!((each * units..=(each + 1) * units).contains(&amount));
+                (taken, sum) = (next, sum + amount);
             }
-            back += share.back(kept, 0);
-            prop_assert_eq!(back, total);
+            prop_assert_eq!(sum, total);
         }
     }
 }

@@ -1,0 +1,230 @@
+//! Giving money back, and following what became of it.
+
+use super::money::Settled;
+use super::{
+    Cause, Changed, Component, Event, Ledger, Order, Payment, Pieces, Redirect, Refund, RefundPart, Refusal,
+    Row,
+};
+use crate::id::{self, LineNo, RefundId};
+use crate::money::Money;
+use crate::time::Timestamp;
+
+impl Order {
+    /// The pieces of each line that the customer still gets or has.
+    pub(super) fn live(&self) -> Vec<i64> {
+        self.lines.iter().map(|line| line.buckets.live()).collect()
+    }
+
+    /// Gives up what pieces cost that are live no more: the last ones of each line. The reason goes into the events.
+    pub(super) fn give_back(&mut self, before: &[i64], reason: &str, now: Timestamp) -> Vec<Event> {
+        let gone = self.lines.iter().zip(before).map(|(line, before)| {
+            let left = line.buckets.live();
+            Pieces { line: line.no, first: left + 1, units: before - left }
+        });
+        let gone: Vec<Pieces> = gone.filter(|pieces| pieces.units > 0).collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let is_last = self.buckets().live() == 0;
+        let settled = self.ledger.settle(&self.parts(), &gone, is_last, self.total_minor, now);
+        let lines = gone.iter().map(|pieces| (pieces.line, pieces.units)).collect();
+        self.ask_back(settled, reason, lines, now)
+    }
+
+    /// Asks providers for what was settled.
+    fn ask_back(
+        &mut self,
+        settled: Settled,
+        reason: &str,
+        lines: Vec<(LineNo, i64)>,
+        now: Timestamp,
+    ) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (tender, amount_minor) in settled.voids.into_iter().filter(|(_, minor)| *minor > 0) {
+            events.push(self.void(tender, amount_minor, reason, lines.clone()));
+        }
+        let part = |(tender, amount_minor): &(String, i64)| {
+            let known = self.ledger.tenders.iter().find(|t| t.id == *tender);
+            let (kind, reference) = known.map_or(("", ""), |t| (t.kind.as_str(), t.provider_ref.as_str()));
+            RefundPart::new(tender, kind, reference, *amount_minor, now)
+        };
+        let parts: Vec<RefundPart> =
+            settled.refunds.iter().filter(|(_, minor)| *minor > 0).map(part).collect();
+        if !parts.is_empty() {
+            events.push(self.refund(parts, reason, lines, now));
+        }
+        events
+    }
+
+    /// Of what is authorized this much is not needed any more.
+    pub(super) fn void(
+        &self,
+        tender: String,
+        amount_minor: i64,
+        reason: &str,
+        lines: Vec<(LineNo, i64)>,
+    ) -> Event {
+        let of = self.ledger.tenders.iter().zip(self.ledger.sums()).find(|(t, _)| t.id == tender);
+        let left_minor = of.map_or(0, |(_, sums)| sums.authorized);
+        Event::VoidRequested { tender, amount_minor, left_minor, reason: reason.to_owned(), lines }
+    }
+
+    fn refund(
+        &mut self,
+        parts: Vec<RefundPart>,
+        reason: &str,
+        lines: Vec<(LineNo, i64)>,
+        now: Timestamp,
+    ) -> Event {
+        let name = format!("{}/{}", self.id, self.ledger.refunds.len() + 1);
+        let refund = Refund {
+            id: RefundId::new(id::derived("refund", &name)),
+            amount_minor: parts.iter().map(|part| part.amount_minor).sum(),
+            reason: reason.to_owned(),
+            at: now,
+            lines,
+            parts,
+        };
+        self.ledger.refunds.push(refund.clone());
+        Event::RefundRequested { refund, tenders: Vec::new() }
+    }
+
+    /// More came in than was due: it goes back, whole.
+    pub(super) fn excess(
+        &mut self,
+        payment: &Payment,
+        amount_minor: i64,
+        reason: &str,
+        now: Timestamp,
+    ) -> Vec<Event> {
+        let Payment { tender, provider_ref, .. } = payment;
+        let row = Row::of_tender(tender, Component::Excess, Cause::Claimed, amount_minor, now);
+        self.ledger.rows.push(row);
+        let kind = self.ledger.tenders.iter().find(|t| t.id == *tender).map_or("", |t| t.kind.as_str());
+        let part = RefundPart::new(tender, kind, provider_ref, amount_minor, now);
+        let asked = self.refund(vec![part], reason, Vec::new(), now);
+        let refund = self.ledger.refunds.last().map(|refund| refund.id);
+        let paid = refund.map(|refund| Event::ExcessPaid {
+            tender: tender.clone(),
+            amount_minor,
+            provider_ref: provider_ref.clone(),
+            refund,
+        });
+        paid.into_iter().chain([asked]).collect()
+    }
+
+    /// Gives money back for pieces that the customer keeps or still gets: (line, number of the piece, minor units). They cost
+    /// that much less from now on; what other pieces give back stays the same.
+    pub fn claim(
+        mut self,
+        claims: &[(LineNo, i64, i64)],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
+        let parts = self.parts();
+        let mut all = Settled::default();
+        for (no, piece, amount_minor) in claims {
+            let line = self.line(*no).ok_or(Refusal::UnknownLine { line: *no })?;
+            let is_live = (1..=line.buckets.live()).contains(piece);
+            let pieces = Pieces { line: *no, first: *piece, units: 1 };
+            let (total, currency) = (self.total_minor, self.currency);
+            let too_large =
+                |left| Refusal::ClaimTooLarge { line: *no, piece: *piece, left: Money::new(left, currency) };
+            if !is_live {
+                return Err(too_large(0));
+            }
+            let settled = self.ledger.lower(&parts, pieces, *amount_minor, total, now).map_err(too_large)?;
+            all.add(settled);
+        }
+        let mut lines: Vec<(LineNo, i64)> = Vec::new();
+        for (no, ..) in claims {
+            match lines.iter_mut().find(|(other, _)| other == no) {
+                Some((_, pieces)) => *pieces += 1,
+                None => lines.push((*no, 1)),
+            }
+        }
+        let mut events = self.ask_back(all, reason, lines, now);
+        events.extend(self.unblock_if_covered(now));
+        if events.is_empty() {
+            // Nothing was paid yet: less is due.
+            events.push(Event::Progressed { lines: Vec::new() });
+        }
+        Ok(self.changed(events, now))
+    }
+
+    /// A provider answered a refund. The same answer again changes nothing.
+    pub fn report_refund(
+        mut self,
+        refund: RefundId,
+        tender: &str,
+        is_done: bool,
+        report_ref: &str,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
+        if !self.ledger.refund_reported(refund, tender, is_done, report_ref, now)? {
+            return Ok(Changed { order: self, events: Vec::new() });
+        }
+        let events = self.refund_event(refund, tender).into_iter().collect();
+        Ok(self.changed(events, now))
+    }
+
+    /// A refund that failed for good goes to another tender.
+    pub fn redirect_refund(
+        mut self,
+        refund: RefundId,
+        tender: &str,
+        to: &Redirect,
+        now: Timestamp,
+    ) -> Result<Changed, Refusal> {
+        let refund = self.ledger.refund_redirected(refund, tender, to, now)?;
+        let mut events: Vec<Event> = self.refund_event(refund.id, tender).into_iter().collect();
+        events.push(Event::RefundRequested { refund, tenders: vec![to.tender.clone()] });
+        Ok(self.changed(events, now))
+    }
+
+    fn refund_event(&self, id: RefundId, tender: &str) -> Option<Event> {
+        let refund = self.ledger.refunds.iter().find(|refund| refund.id == id)?;
+        Some(Event::RefundReported { refund: refund.clone(), tender: tender.to_owned() })
+    }
+
+    /// Asks again for refunds that failed or had no answer.
+    pub fn retry_refunds(mut self, now: Timestamp) -> Result<Changed, Refusal> {
+        let mut events = Vec::new();
+        for refund in &mut self.ledger.refunds {
+            let (tenders, failed) = refund.retry(now);
+            let gone = failed.into_iter();
+            events.extend(gone.map(|tender| Event::RefundReported { refund: refund.clone(), tender }));
+            if !tenders.is_empty() {
+                events.push(Event::RefundRequested { refund: refund.clone(), tenders });
+            }
+        }
+        if events.is_empty() { Err(Refusal::NotDue) } else { Ok(self.changed(events, now)) }
+    }
+
+    /// When a refund is asked for again.
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        self.ledger.refunds.iter().filter_map(Refund::next_attempt).min()
+    }
+}
+
+impl Ledger {
+    /// Writes off what is left to pay of an order whose pieces are all paid at their handovers: the minor units that a
+    /// division left over, at most one for each piece.
+    pub(super) fn write_off(&mut self, total_minor: i64, pieces: i64, now: Timestamp) {
+        let sums = self.sums();
+        let mut rests: Vec<(String, i64)> = self
+            .tenders
+            .iter()
+            .zip(&sums)
+            .map(|(tender, sums)| (tender.id.clone(), Self::due(tender, sums)))
+            .collect();
+        rests.push((String::new(), self.unassigned(total_minor)));
+        if rests.iter().map(|(_, rest)| rest).sum::<i64>() > pieces {
+            return;
+        }
+        let row = |(tender, rest): (String, i64)| {
+            Row::of_tender(&tender, Component::Tender, Cause::Waived, rest, now)
+        };
+        self.rows.extend(rests.into_iter().filter(|(_, rest)| *rest > 0).map(row));
+    }
+}

@@ -1,0 +1,118 @@
+//! Refunds: money back without goods, what providers answer, and another way for what failed for good.
+
+use contract::orders::v1 as pb;
+use domain::id::OrderId;
+use domain::money::Money;
+use domain::order::{Changed, Order, Refusal};
+use domain::time::Timestamp;
+use server::Principal;
+use service::{Call, Turn};
+
+use crate::command::{ClaimRefund, RedirectRefund, ReportRefund};
+use crate::error::Error;
+use crate::reply::Reply;
+use crate::store::{self, Note};
+use crate::{Orders, rights, steps};
+
+/// The most refunds of an order: nobody claims more by hand.
+const MAX_REFUNDS: usize = 200;
+
+impl Orders {
+    /// Gives money back for pieces that the customer keeps or still gets.
+    pub(crate) async fn claim_refund(
+        &self,
+        command: ClaimRefund,
+        caller: &Principal,
+    ) -> Result<pb::ClaimRefundResponse, Error> {
+        let claim = |order: Order, now| {
+            if order.currency != command.currency {
+                let text = format!("must be {}, the currency of the order", order.currency);
+                return Err(Error::field("claims[0].amount.currency_code", text));
+            }
+            if order.ledger.refunds.len() >= MAX_REFUNDS {
+                let text = format!("the order has {MAX_REFUNDS} refunds, which is the most");
+                return Err(Error::field("claims", text));
+            }
+            let changed = order.claim(&command.claims, &command.reason, now);
+            Ok((changed.map_err(|refusal| no_such_line(refusal, &command))?, None))
+        };
+        self.change_by(&command.call, command.order, caller, claim).await
+    }
+
+    /// Records a provider's answer to a refund.
+    pub(crate) async fn report_refund(
+        &self,
+        command: ReportRefund,
+        caller: &Principal,
+    ) -> Result<pb::ReportRefundResponse, Error> {
+        let ReportRefund { refund, tender, is_done, report_ref, .. } = &command;
+        let report = |order: Order, now| {
+            let changed = order.report_refund(*refund, tender, *is_done, report_ref, now)?;
+            Ok((changed, None))
+        };
+        self.change_by(&command.call, command.order, caller, report).await
+    }
+
+    /// Pays a refund that failed for good by another tender.
+    pub(crate) async fn redirect_refund(
+        &self,
+        command: RedirectRefund,
+        caller: &Principal,
+    ) -> Result<pb::RedirectRefundResponse, Error> {
+        rights::must_be_staff(caller)?;
+        let RedirectRefund { refund, from, to, consent, .. } = &command;
+        let redirect = |order: Order, now| {
+            let currency = order.currency;
+            let changed = order.redirect_refund(*refund, from, to, now).map_err(|refusal| match refusal {
+                Refusal::TenderTaken { .. } => Error::field("to_tender_id", refusal.to_string()),
+                refusal => refusal.into(),
+            })?;
+            let known = changed.order.ledger.refunds.iter().find(|known| known.id == *refund);
+            let part = known.and_then(|known| known.parts.iter().find(|part| part.tender == to.tender));
+            let amount = Money::new(part.map_or(0, |part| part.amount_minor), currency);
+            let text =
+                format!("{amount} goes to {} ({}) instead of {from}, consent {consent}", to.tender, to.kind);
+            Ok((changed, Some(steps::note("REFUND_REDIRECTED", text, caller.actor(), now))))
+        };
+        self.change_by(&command.call, command.order, caller, redirect).await
+    }
+
+    /// One transition that a call asks for, on the order as time has left it.
+    async fn change_by<R: Reply>(
+        &self,
+        call: &Call,
+        order: OrderId,
+        caller: &Principal,
+        transition: impl Fn(Order, Timestamp) -> Result<(Changed, Option<Note>), Error>,
+    ) -> Result<R, Error> {
+        if let Some(reply) = call.saved(&self.db).await? {
+            return Ok(reply);
+        }
+        let now = self.clock.business();
+        self.find_as_of(order, now).await?;
+        let write = || async {
+            let mut tx = match call.begin(&self.db, now).await? {
+                Turn::Answered(reply) => return Ok(reply),
+                Turn::New(tx) => tx,
+            };
+            let before = store::lock(&mut tx, order).await?;
+            let (changed, note) = transition(before.order.clone(), now)?;
+            let reply = R::of(&changed.order);
+            self.record(&mut tx, before, changed, note.into_iter().collect(), caller.actor(), now).await?;
+            call.finish(tx, &reply).await?;
+            Ok(reply)
+        };
+        let reply = db::retry(3, Error::is_retry, write).await?;
+        self.watchers.wake(&order.uuid());
+        Ok(reply)
+    }
+}
+
+/// A line that the order does not have is a wrong field.
+fn no_such_line(refusal: Refusal, command: &ClaimRefund) -> Error {
+    let Refusal::UnknownLine { line } = refusal else { return refusal.into() };
+    match command.claims.iter().position(|(no, ..)| *no == line) {
+        Some(at) => Error::field(format!("claims[{at}].line"), refusal.to_string()),
+        None => refusal.into(),
+    }
+}

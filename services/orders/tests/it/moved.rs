@@ -1,0 +1,76 @@
+//! Promises that move: they are named, and never move beyond what was agreed.
+
+use contract::fulfillment::v1::PromiseState;
+use contract::orders::v1 as pb;
+use domain::time::after_ms;
+use pb::{OrderStatus, TenderState};
+use test_world::{reason, stamp};
+use tonic::Code;
+
+use crate::world::{World, leg, line, refunds, request, worlds};
+
+/// The stand-in promises everything for an hour later.
+const MINUTE_MS: i64 = 60_000;
+
+/// An unpaid order whose goods must be ready so soon.
+fn within(world: &World, minutes: i64) -> pb::PlaceOrderRequest {
+    let mut asked = request(&world.number(), vec![line("a", 3, 100)], TenderState::Due);
+    let limit = after_ms(world.clock.business(), minutes * MINUTE_MS);
+    asked.groups[0].not_later_than_time = Some(stamp(limit));
+    asked
+}
+
+#[tokio::test]
+async fn a_promise_that_moves_with_a_late_payment_is_told() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let before = leg(&order).window;
+        world.pass(16).await;
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!(world.happened(&order).await, ["placed", "lapsed", "paid", "moved", "unblocked"]);
+        let events = world.events(&order).await;
+        let Some(pb::order_event::Body::PromiseMoved(moved)) = &events[3].body else { panic!() };
+        assert_eq!(moved.moves.len(), 1);
+        let to = &moved.moves[0];
+        assert_eq!((to.group, to.node_id.as_str()), (1, "store-1"));
+        assert_eq!((to.from, to.to), (before, leg(&paid).window));
+        assert_ne!(to.from, to.to);
+        assert!(world.steps(&order).await.contains(&"PROMISE_MOVED".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_late_payment_that_would_move_a_promise_too_far_goes_back() {
+    for world in worlds().await {
+        let order = world.try_place(within(&world, 65)).await.unwrap();
+        world.pass(16).await;
+        let live = world.fake.live();
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (650, 650)));
+        assert_eq!(paid.refunds[0].reason, "LATER_THAN_WANTED");
+        assert_eq!(world.fake.live(), live, "what was held for it is given back");
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_not_placed_for_later_than_it_may_be() {
+    for world in worlds().await {
+        let asked = within(&world, 30);
+        let refused = world.try_place(asked.clone()).await.unwrap_err();
+        let facts = server::status::facts(&refused);
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::FailedPrecondition, "LATER_THAN_WANTED")
+        );
+        assert_eq!(facts["group"], "1");
+        assert!(facts["ready_time"] > facts["not_later_than_time"], "{facts:?}");
+        assert_eq!(world.fake.live(), 0);
+
+        // On a promise of the shopper: it stays the shopper's, as long as it was.
+        let token = world.fake.hold_for(&[(1, "a", 3)]);
+        let on_promise = pb::PlaceOrderRequest { promise_token: token.clone(), ..asked };
+        let refused = world.try_place(on_promise).await.unwrap_err();
+        assert_eq!(reason(&refused), "LATER_THAN_WANTED");
+        assert_eq!((world.fake.promise(&token).state(), world.fake.extensions()), (PromiseState::Live, 0));
+    }
+}
