@@ -104,6 +104,7 @@ async fn a_hold_that_runs_out_is_counted_and_its_stock_is_free() {
         reservation_id: format!("rsv_{}", fresh()),
         node_id: NODE.to_owned(),
         lines: vec![inv::ReserveLine { line: 1, sku: "TEA".to_owned(), quantity: 4 }],
+        promised_time: None,
     };
     let request = inv::ReserveRequest {
         request_id: fresh(),

@@ -100,6 +100,11 @@ pub const METRICS: &[Metric] = &[
         "entrepot_inventory_batch_requests",
         "Requests served by one transaction of the reservations.",
     ),
+    Metric(
+        Counter,
+        "entrepot_inventory_claims_given_up_total",
+        "Reservations that lost units because goods were missing, by reason.",
+    ),
     Metric(Counter, "entrepot_inventory_holds_expired_total", "Reservations that expired."),
     Metric(
         Counter,

@@ -263,6 +263,8 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
             | StockBody::ReservationSettled(_)
             | StockBody::ReservationReleased(_)
             | StockBody::ReservationExpired(_)
+            | StockBody::ReservationGivenUp(_)
+            | StockBody::ReservationDoubtful(_)
             | StockBody::PositionChanged(_),
         )
         | None => Ok(None),

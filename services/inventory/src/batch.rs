@@ -1,11 +1,11 @@
 //! The batch of one transaction: the reservations and positions it has locked, what the verbs decide about them, and
 //! the events of that. Each verb adds its decision in its own file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
-use db::Tx;
+use db::{Part, Tx};
 use domain::id::ReservationId;
 use domain::stock::reservation::{Reservation, Shift, Step};
 use domain::stock::{Claim, Key, Refusal, shortages};
@@ -16,7 +16,10 @@ use service::Fault;
 use crate::command::Cause;
 use crate::error::Error;
 use crate::ledger::Ledger;
+use crate::relief::Short;
 use crate::store::movements::By;
+use crate::store::positions::Slot;
+use crate::store::relief::Rest;
 use crate::wire::ReservationEvent;
 use crate::{store, wire};
 
@@ -39,15 +42,40 @@ pub(crate) struct Batch {
     pub(crate) ledger: Ledger,
     records: HashMap<ReservationId, Record>,
     events: Vec<outbox::Traced>,
+    /// Positions, by place, where fewer goods may be than are claimed: [`Batch::relieve`] sees to them.
+    pub(crate) short: BTreeMap<usize, Short>,
+    /// Those of them that were not done with.
+    pub(crate) rest: Vec<Rest>,
 }
 
 impl Batch {
     /// A batch with what was locked.
     pub(crate) fn new(now: Timestamp, ledger: Ledger, known: HashMap<ReservationId, Reservation>) -> Self {
+        let (records, events) = (HashMap::with_capacity(known.len()), Vec::new());
+        let mut batch = Self { now, ledger, records, events, short: BTreeMap::new(), rest: Vec::new() };
+        batch.know(known);
+        batch
+    }
+
+    /// Adds reservations that were locked.
+    pub(crate) fn know(&mut self, known: HashMap<ReservationId, Reservation>) {
         let record = |(id, reservation)| {
             (id, Record { reservation, is_stored: true, is_changed: false, lines: BTreeSet::new() })
         };
-        Self { now, ledger, records: known.into_iter().map(record).collect(), events: Vec::new() }
+        self.records.extend(known.into_iter().map(record));
+    }
+
+    /// The reservations as they are now.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Reservation> {
+        self.records.values().map(|record| &record.reservation)
+    }
+
+    /// Notes that the work of a reservation has begun: nobody hears of it.
+    pub(crate) fn start(&mut self, id: ReservationId) {
+        if let Some(record) = self.records.get_mut(&id).filter(|record| !record.reservation.is_started) {
+            record.reservation.is_started = true;
+            record.is_changed = true;
+        }
     }
 
     /// The reservation as it is now.
@@ -111,11 +139,13 @@ impl Batch {
         let Step::Changed(shifts) = step else { return Ok(shown) };
         let reason = match &event {
             ReservationEvent::Released { reason } => reason,
+            ReservationEvent::GivenUp(given_up) => given_up.reason,
             ReservationEvent::Held
             | ReservationEvent::Confirmed(_)
             | ReservationEvent::Refused { .. }
             | ReservationEvent::Extended
             | ReservationEvent::Settled { .. }
+            | ReservationEvent::Doubtful { .. }
             | ReservationEvent::Expired => "",
         };
         let by = By { actor: &cause.actor, reason, reference: &shown.reservation_id, at: self.now };
@@ -123,8 +153,17 @@ impl Batch {
             let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Fault::Raced)?;
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
             self.ledger.shift(place, shift, by).map_err(Fault::unreadable)?;
+            if shift.on_hand < shift.reserved {
+                self.falls_short(place, cause);
+            }
         }
-        if matches!(event, ReservationEvent::Settled { .. }) {
+        let is_partial = matches!(
+            event,
+            ReservationEvent::Settled { .. }
+                | ReservationEvent::GivenUp(_)
+                | ReservationEvent::Doubtful { .. }
+        );
+        if is_partial {
             let is_changed = |index: &usize| shifts.iter().any(|shift| shift.line == *index);
             let mut index = 0..shown.lines.len();
             shown.lines.retain(|_| index.next().is_some_and(|index| is_changed(&index)));
@@ -156,9 +195,21 @@ impl Batch {
         Ok(shown)
     }
 
-    /// Writes all changes with the answers to their requests: everything in one go. [`Fault::Raced`] when a request
-    /// was answered, or a reservation made, by somebody else meanwhile.
-    pub(crate) async fn write(mut self, tx: &mut Tx, answers: Vec<inbox::Record>) -> Result<(), Error> {
+    /// The same for the answers to requests.
+    pub(crate) async fn write_answers(self, tx: &mut Tx, answers: Vec<inbox::Record>) -> Result<(), Error> {
+        let count = answers.len() as u64;
+        let now = self.now;
+        self.write(tx, (inbox::record_part(answers, now), count), None).await.map(drop)
+    }
+
+    /// Writes all changes with `first`, which must insert that number of rows: everything in one go. [`Fault::Raced`] when a
+    /// request was answered, or a reservation made, by somebody else meanwhile. Answers the positions.
+    pub(crate) async fn write(
+        mut self,
+        tx: &mut Tx,
+        first: (Part, u64),
+        trace: Option<String>,
+    ) -> Result<Vec<Slot>, Error> {
         let mut fresh = Vec::new();
         let mut changed = Vec::new();
         let mut lines = Vec::new();
@@ -171,17 +222,19 @@ impl Batch {
             }
         }
         fresh.sort_unstable_by_key(|reservation| reservation.id);
-        let wanted = [answers.len() as u64, fresh.len() as u64];
-        let mut parts = vec![inbox::record_part(answers, self.now)];
+        let (first, count) = first;
+        let wanted = [count, fresh.len() as u64];
+        let mut parts = vec![first];
         parts.extend(store::reservations::insert(&fresh, self.now));
         parts.extend(store::reservations::update(&changed, &lines, self.now));
         let mut positions = Vec::new();
         parts.extend(self.ledger.parts(&mut positions));
+        parts.push(store::relief::put(&self.rest, self.now));
         // the claims of many requests end up in one position: it has no trace of its own
-        self.events.extend(positions.into_iter().map(|event| (event, None)));
+        self.events.extend(positions.into_iter().map(|event| (event, trace.clone())));
         parts.extend(outbox::parts_traced(tx, &self.events)?);
         match tx.together(parts).await {
-            Ok(written) if written.starts_with(&wanted) => Ok(()),
+            Ok(written) if written.starts_with(&wanted) => Ok(self.ledger.into_slots()),
             // a duplicate: the first event of a reservation that somebody else has made
             Ok(_) | Err(db::Error::Duplicate(_)) => Err(Fault::Raced.into()),
             Err(error) => Err(error.into()),

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bus::outbox;
 use db::Tx;
 use domain::damage;
 use domain::stock::Key;
@@ -14,13 +13,14 @@ use domain::stock::movement::Kind;
 use jiff::Timestamp;
 use service::Fault;
 
-use crate::command::{Change, Verdict};
+use crate::batch::Batch;
+use crate::command::{Cause, Change, Verdict};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::store;
 use crate::store::feeds::{FeedKey, FeedRow};
 use crate::store::movements::By;
 use crate::store::positions::Slot;
+use crate::{relief, store};
 
 /// Decides and writes `changes` in their order. The caller commits. Also answers the positions as they are now.
 pub(crate) async fn apply(
@@ -35,6 +35,7 @@ pub(crate) async fn apply(
     let keys: BTreeSet<&Key> = changes.iter().filter(is_plain).map(|change| &change.key).collect();
     let keys: Vec<Key> = keys.into_iter().cloned().collect();
     let mut ledger = Ledger::open(tx, &keys, now).await?;
+    let short_before = ledger.overclaims();
     let fed: Vec<&FeedRow> = changes.iter().filter_map(|change| change.feed.as_ref()).collect();
     let mut seen = store::feeds::known(tx, &fed).await?;
     let moved = unseen(tx, changes).await?;
@@ -54,15 +55,18 @@ pub(crate) async fn apply(
         verdicts.push(verdict);
     }
     let fed = applied.len() as u64;
-    let mut events = Vec::new();
-    let mut parts = vec![store::feeds::insert(applied, now)];
-    parts.extend(ledger.parts(&mut events));
-    parts.extend(outbox::parts(tx, &events)?);
-    let written = tx.together(parts).await?;
-    if written.first() != Some(&fed) {
-        return Err(Fault::Raced.into());
+    let trace = bus::trace::current();
+    let cause = Cause { actor: Arc::clone(actor), trace: trace.clone() };
+    let mut batch = Batch::new(now, ledger, HashMap::new());
+    for (place, before) in short_before.into_iter().enumerate() {
+        if batch.ledger.slot(place).position.overclaim() > before {
+            batch.falls_short(place, &cause);
+        }
     }
-    Ok((verdicts, ledger.into_slots()))
+    let whole = relief::lock(tx, &mut batch).await?;
+    batch.relieve(&whole)?;
+    let slots = batch.write(tx, (store::feeds::insert(applied, now), fed), trace).await?;
+    Ok((verdicts, slots))
 }
 
 /// What has moved at each position since its snapshot was taken: the snapshot could not see it.

@@ -88,6 +88,8 @@ impl Act {
 pub(crate) struct NewClaim {
     pub(crate) id: ReservationId,
     pub(crate) lines: Vec<Wanted>,
+    /// When the goods are promised.
+    pub(crate) promised: Option<Timestamp>,
 }
 
 /// Units that are wanted from one position, or from those of a kit's parts.
@@ -110,6 +112,10 @@ pub(crate) struct Confirm {
     pub(crate) wants: Vec<Want>,
     /// What to claim when the reservation does not exist (any more); empty: that is an error.
     pub(crate) lines: Vec<Wanted>,
+    /// When the order has promised the goods; none: as the claim says.
+    pub(crate) promised: Option<Timestamp>,
+    /// Tier of its customer.
+    pub(crate) tier: i32,
 }
 
 /// A fulfillment order reports.
@@ -120,6 +126,8 @@ pub(crate) struct Settle {
     pub(crate) fulfillment: FulfillmentId,
     pub(crate) targets: Vec<Target>,
     pub(crate) findings: Vec<Finding>,
+    /// Somebody has begun to pick: the goods may be in somebody's hands.
+    pub(crate) is_started: bool,
 }
 
 /// What a store found out about the stock of one line.
@@ -132,10 +140,12 @@ pub(crate) struct Finding {
 /// What was found at the shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing, or not enough: the position waits for a count.
+    /// Nothing, or not enough: the position waits for a count, and nobody else relies on it.
     Missing,
-    /// This number of units cannot be sold; `None`: all that the report releases.
-    Damaged(Option<i64>),
+    /// Nobody knows what is there, for this reason: the position waits for a count.
+    Unsure(&'static str),
+    /// This number of units cannot be sold, for this reason; `None`: all that the report releases.
+    Unfit(Option<i64>, &'static str),
 }
 
 /// A change of stock itself.

@@ -21,6 +21,18 @@ impl Batch {
         let Some(mut next) = self.find(confirm.id).cloned() else {
             return self.claim_at_once(confirm, lines?, cause);
         };
+        if let Some(lost) = next.lines.iter().find(|line| next.is_broken() && line.released > 0) {
+            let refusal = Error::NoStock {
+                reservation: next.id,
+                line: lost.line,
+                sku: lost.position.sku.clone(),
+                node: lost.position.node.clone(),
+                wanted: lost.taken(),
+                available: lost.held,
+            };
+            return self.refused(next, confirm, refusal, cause);
+        }
+        confirm.note_on(&mut next);
         match next.confirm(confirm.order, &confirm.wants) {
             Ok(step) => self.carry(next, step, cause, event),
             Err(Refusal::Lost { .. }) => match self.take_again(&mut next, confirm) {
@@ -48,6 +60,7 @@ impl Batch {
             return Err(Error::ReservationNotFound(confirm.id));
         }
         let mut fresh = Reservation::hold(confirm.id, lines, self.now, self.now)?;
+        confirm.note_on(&mut fresh);
         let shifts = fresh.taking();
         if let Err(refusal) = self.grant(&[(&fresh, &shifts)], &[]) {
             let mut none = Reservation::tombstone(confirm.id, self.now);
@@ -79,5 +92,13 @@ impl Batch {
         tracing::warn!(reservation_id = %confirm.id, order_id = %confirm.order, reason, "the claims of an order are lost");
         let step = next.refuse();
         self.carry(next, step, cause, ReservationEvent::Refused { order: confirm.order, reason, sku })
+    }
+}
+
+impl Confirm {
+    /// What the order says about the claim besides taking it.
+    fn note_on(&self, reservation: &mut Reservation) {
+        reservation.promised = self.promised.or(reservation.promised);
+        reservation.tier = self.tier;
     }
 }

@@ -64,6 +64,11 @@ impl Ledger {
         &self.slots[place]
     }
 
+    /// How much each position claims beyond what it has, by place.
+    pub(crate) fn overclaims(&self) -> Vec<i64> {
+        self.slots.iter().map(|slot| slot.position.overclaim()).collect()
+    }
+
     /// The feed marks at a place, to be moved on.
     pub(crate) fn feed_marks(&mut self, place: usize) -> &mut Marks {
         if self.marks[place] == Mark::Clean {

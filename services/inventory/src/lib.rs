@@ -1,9 +1,10 @@
 //! Stock: how much of each SKU is where, and who has a claim on it.
 //!
 //! Owns `skus` and `kit_parts` (the master of what is sold), `positions`, `reservations` with their lines, the ledger
-//! `movements`, and `feed_rows`. Listens to orders (a placed order takes its claims, a lapsed, cancelled or expired
-//! one gives them up) and to fulfillment orders (what left, what was short, what was found at the shelf). Emits
-//! `entrepot.inventory.v1`: each step of a reservation, and one absolute `PositionChanged` per position and batch.
+//! `movements`, `feed_rows`, and `relief_due` (positions with more claims to give up). Listens to orders (a placed order
+//! takes its claims, a lapsed, cancelled or expired one gives them up) and to fulfillment orders (what left, what was
+//! short, what was found at the shelf). Emits `entrepot.inventory.v1`: each step of a reservation, and one absolute
+//! `PositionChanged` per position and batch.
 //!
 //! Always true:
 //! - No claim is granted that ATP does not cover, whichever process grants it: it is decided under the row locks of
@@ -11,6 +12,8 @@
 //! - Each change of a position has its row in the ledger, in the same transaction; `on_hand` and `reserved` can be
 //!   recomputed from it, and [`Inventory`]'s audit does.
 //! - A claim ends once: consumed, released or expired; what was released before it was taken stays released.
+//! - A fact that leaves fewer goods than claims gives claims up in its own transaction (`relief`): carts first, orders whose
+//!   work has begun never. What is too much for one transaction goes on at once by the timer.
 //! - The same request id has one effect and one answer.
 //!
 //! Callers' commands on reservations go through one queue, served by its background tasks: what waits is decided in one
@@ -35,6 +38,7 @@ mod put_skus;
 mod queue;
 mod react;
 mod release;
+mod relief;
 mod reserve;
 mod rights;
 mod settle;

@@ -14,7 +14,11 @@ use prost::Message as _;
 use crate::Inventory;
 use crate::command::{Act, Cause, Command, Confirm, Finding, Found, Settle, Wanted};
 use crate::error::Error;
+use crate::relief::NOT_FOUND;
 use crate::stock::{self, Mode};
+
+/// Why goods go to quarantine.
+const DAMAGED: &str = "DAMAGED";
 
 #[async_trait]
 impl Consumer for Inventory {
@@ -135,7 +139,10 @@ fn confirm_one(order: OrderId, work: orders::WorkRequest) -> Result<Act, HandleE
         lines.push(Wanted { line: line.line, position, units: line.quantity });
     }
     let wants = lines.iter().map(|line| Want { line: line.line, units: line.units }).collect();
-    Ok(Act::Confirm(Confirm { id: claim(&work.fulfillment_id)?, order, wants, lines }))
+    let promised = work.window.and_then(|window| window.start_time);
+    let promised = promised.and_then(|at| service::wire::instant(at).ok());
+    let (id, tier) = (claim(&work.fulfillment_id)?, work.tier);
+    Ok(Act::Confirm(Confirm { id, order, wants, lines, promised, tier }))
 }
 
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
@@ -145,7 +152,33 @@ fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
     let targets = fo.lines.iter().map(target).collect::<Result<_, HandleError>>()?;
     let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
     let id = ReservationId::new(fulfillment.uuid());
-    Ok(Act::Settle(Settle { id, order, fulfillment, targets, findings }))
+    let is_started = is_started(&fo);
+    Ok(Act::Settle(Settle { id, order, fulfillment, targets, findings, is_started }))
+}
+
+/// Somebody has begun to pick, or goods have left the shelf.
+fn is_started(fo: &ff::FulfillmentOrder) -> bool {
+    use ff::FulfillmentState as State;
+    let has_left = |line: &ff::FulfillmentLine| line.picked + line.packed + line.ready + line.put_back > 0;
+    match fo.state() {
+        State::Picking
+        | State::Packed
+        | State::ReadyForPickup
+        | State::AwaitingCourier
+        | State::PartlyCollected
+        | State::InDelivery
+        | State::Done
+        | State::Short
+        | State::Restocked
+        | State::Lost => true,
+        State::Unspecified
+        | State::Planned
+        | State::Offered
+        | State::Accepted
+        | State::Rejected
+        | State::TimedOut
+        | State::Cancelled => fo.lines.iter().any(has_left),
+    }
 }
 
 /// What the claim becomes, as the snapshot says: the stages of its method know which goods have left the node.
@@ -166,7 +199,7 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         Body::Rejected(rejected) => {
             let what = match rejected.reason() {
                 ff::RejectReason::NotFound => Found::Missing,
-                ff::RejectReason::Damaged => Found::Damaged(None),
+                ff::RejectReason::Damaged => Found::Unfit(None, DAMAGED),
                 ff::RejectReason::Unspecified
                 | ff::RejectReason::TooBusy
                 | ff::RejectReason::NodeClosed
@@ -176,7 +209,8 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         }
         Body::Moved(moved) => moved.lines.iter().filter_map(short).collect(),
         Body::PutBackOverdue(overdue) => {
-            overdue.lines.iter().map(|line| Finding { line: line.line, what: Found::Missing }).collect()
+            let what = Found::Unsure(NOT_FOUND);
+            overdue.lines.iter().map(|line| Finding { line: line.line, what }).collect()
         }
         Body::Offered(_)
         | Body::Accepted(_)
@@ -196,7 +230,7 @@ fn short(line: &ff::MovedLine) -> Option<Finding> {
     let what = match line.short_reason() {
         _ if line.short <= 0 => return None,
         ff::ShortReason::NotFound => Found::Missing,
-        ff::ShortReason::Damaged => Found::Damaged(Some(line.short)),
+        ff::ShortReason::Damaged => Found::Unfit(Some(line.short), DAMAGED),
         ff::ShortReason::Unspecified | ff::ShortReason::Other => return None,
     };
     Some(Finding { line: line.line, what })

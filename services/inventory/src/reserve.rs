@@ -49,7 +49,8 @@ impl Batch {
             all.push(if let Some(known) = self.find(claim.id) {
                 Claimed::Known(again(known, &lines)?)
             } else {
-                let fresh = Reservation::hold(claim.id, lines, until, self.now)?;
+                let mut fresh = Reservation::hold(claim.id, lines, until, self.now)?;
+                fresh.promised = claim.promised;
                 fits(index, &fresh)?;
                 let shifts = fresh.taking();
                 Claimed::Fresh(fresh, shifts)
@@ -114,6 +115,7 @@ fn again(known: &Reservation, lines: &[Line]) -> Result<pb::Reservation, Error> 
     let is_same = known.lines.len() == lines.len()
         && known.lines.iter().zip(lines).all(|pair| same(pair) && pair.0.taken() == pair.1.taken());
     match known.state {
+        _ if known.is_broken() => Err(domain::stock::Refusal::Lost { id: known.id }.into()),
         State::Held { .. } | State::Confirmed if is_same => Ok(wire::reservation(known)),
         State::Held { .. } | State::Confirmed => Err(Error::ReservationExists(known.id)),
         State::Consumed | State::Released | State::Expired => {

@@ -9,11 +9,15 @@ use service::Fault;
 use crate::batch::Batch;
 use crate::command::{Cause, Finding, Found, Settle};
 use crate::error::Error;
+use crate::relief::NOT_FOUND;
 use crate::store::movements::By;
 use crate::wire::ReservationEvent;
 
 impl Batch {
     pub(crate) fn settle(&mut self, settle: &Settle, cause: &Cause) -> Result<pb::Reservation, Error> {
+        if settle.is_started {
+            self.start(settle.id);
+        }
         let mut next = self.get(settle.id)?;
         let step = next.settle(settle.order, &settle.targets)?;
         let given_back = given_back(&step);
@@ -40,13 +44,13 @@ impl Batch {
             let place = self.ledger.place(&line.position).ok_or(Fault::Raced)?;
             let position = self.ledger.slot(place).position;
             let (kind, quantity, reason) = match finding.what {
-                Found::Damaged(units) if line.kit.is_none() => {
+                Found::Unfit(units, reason) if line.kit.is_none() => {
                     let pieces = units.unwrap_or_else(|| pieces_of(given_back, index));
-                    (Kind::Quarantine, pieces.min(position.on_hand), "DAMAGED")
+                    (Kind::Quarantine, pieces.min(position.on_hand), reason)
                 }
-                // which part of a kit is damaged was not said: all of them are to be counted
-                Found::Damaged(_) => (Kind::CountBlock, 0, "DAMAGED"),
-                Found::Missing => (Kind::CountBlock, 0, "NOT_FOUND"),
+                // which part of a kit is unfit was not said: all of them are to be counted
+                Found::Unfit(_, reason) | Found::Unsure(reason) => (Kind::CountBlock, 0, reason),
+                Found::Missing => (Kind::CountBlock, 0, NOT_FOUND),
             };
             let is_idle = match kind {
                 Kind::CountBlock => position.count_blocked,
@@ -59,6 +63,10 @@ impl Batch {
                     quantity,
                     By { actor: &cause.actor, reason, reference: &reference, at: self.now },
                 )?;
+                self.falls_short(place, cause);
+            }
+            if finding.what == Found::Missing {
+                self.is_empty(place, reservation.id, cause);
             }
         }
         Ok(())

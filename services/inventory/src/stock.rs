@@ -20,7 +20,7 @@ use crate::catalogue::Catalogue;
 use crate::command::{Act, Command, Confirm};
 use crate::error::Error;
 use crate::ledger::Ledger;
-use crate::store;
+use crate::{relief, store};
 
 /// How much is looked up before deciding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(crate) async fn apply(
     let seen = store::reservations::read(tx, &ids).await?;
     let keys = keys(commands, &claims, &seen, now);
     let ledger = Ledger::lock(tx, &keys, now).await?;
+    let losers = relief::losers(tx, &ledger, commands, &seen).await?;
+    let ids = if losers.ids.is_empty() { ids } else { together(ids, losers.ids) };
     let known = store::reservations::lock(tx, &ids).await?;
     let mut answered = Answered::look(tx, commands, mode).await?;
 
@@ -66,10 +68,11 @@ pub(crate) async fn apply(
         answered.note(command, &outcome);
         outcomes.push(outcome);
     }
+    batch.relieve(&losers.whole)?;
     if mode == Mode::Optimistic {
         verify_refusals(tx, commands, &outcomes).await?;
     }
-    batch.write(tx, answered.now.into_values().flatten().collect()).await?;
+    batch.write_answers(tx, answered.now.into_values().flatten().collect()).await?;
     Ok(outcomes)
 }
 
@@ -118,6 +121,11 @@ impl Batch {
 fn ids(commands: &[Command]) -> Vec<ReservationId> {
     let ids = commands.iter().flat_map(|command| command.act.reservations()).map(|(id, _)| id);
     ids.collect::<BTreeSet<ReservationId>>().into_iter().collect()
+}
+
+fn together(ids: Vec<ReservationId>, mut others: BTreeSet<ReservationId>) -> Vec<ReservationId> {
+    others.extend(ids);
+    others.into_iter().collect()
 }
 
 /// The positions that the commands may change, in the order of the locks. What is seen here was read without locks;

@@ -1,4 +1,4 @@
-//! What is due now: claims whose time is over.
+//! What is due now: claims whose time is over, and positions that have more claims to give up.
 
 use jiff::Timestamp;
 use service::once;
@@ -7,12 +7,14 @@ use crate::Inventory;
 use crate::command::{Act, Cause, Command};
 use crate::error::Error;
 use crate::stock::{self, Mode};
-use crate::store::reservations;
+use crate::store::{relief, reservations};
 
 /// Claims that one transaction ends.
 const CHUNK: usize = 256;
 /// Chunks of one call: the rest waits for the next, so that a flood of expiries leaves room for others.
 const CHUNKS: usize = 40;
+/// Transactions of one call that give up claims.
+const RELIEFS: usize = 200;
 
 impl Inventory {
     /// Does what is due at `now`; answers how much that was. Safe to run in several processes: who comes second finds
@@ -32,7 +34,7 @@ impl Inventory {
             metrics::counter!("entrepot_inventory_holds_expired_total").increment(done as u64);
             tracing::info!(expired = done, "claims expired");
         }
-        Ok(done)
+        Ok(done + self.relieve_due(now, RELIEFS).await?)
     }
 
     /// How much is due at `now`, counted up to `limit`.
@@ -45,7 +47,9 @@ impl Inventory {
     /// When [`Inventory::run_due`] has something to do next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let mut tx = self.db.read().await?;
-        reservations::next_due(&mut tx).await
+        let expiry = reservations::next_due(&mut tx).await?;
+        let relief = relief::since(&mut tx).await?;
+        Ok(expiry.into_iter().chain(relief).min())
     }
 
     async fn expire_chunk(&self, now: Timestamp, cause: &Cause) -> Result<usize, Error> {

@@ -89,6 +89,8 @@ fn read_stock(message: InventoryEvent) -> Result<Effect, Error> {
             Body::ReservationHeld(_)
             | Body::ReservationExtended(_)
             | Body::ReservationSettled(_)
+            | Body::ReservationGivenUp(_)
+            | Body::ReservationDoubtful(_)
             | Body::PositionChanged(_),
         )
         | None => Ok(Effect::None),

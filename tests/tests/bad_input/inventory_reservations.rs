@@ -78,10 +78,16 @@ const RESERVE: &[Row<inv::ReserveRequest>] = &[
                 reservation_id: format!("rsv_{}", fresh()),
                 node_id: node_id.clone(),
                 lines: lines(of),
+                promised_time: None,
             };
             r.reservations = vec![one(1_000), one(1_000), one(1)];
         },
         Fields(&["reservations"]),
+    ),
+    (
+        "promised at no time",
+        |r| one(r).promised_time = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+        Fields(&["reservations[0].promised_time"]),
     ),
     (
         "the same reservation twice",
@@ -118,7 +124,12 @@ fn one(request: &mut inv::ReserveRequest) -> &mut inv::NewReservation {
 
 fn reservation(id: &str, tea: i64) -> inv::NewReservation {
     let lines = vec![claim(1, "TEA", tea)];
-    inv::NewReservation { reservation_id: id.to_owned(), node_id: NODE.to_owned(), lines }
+    inv::NewReservation {
+        reservation_id: id.to_owned(),
+        node_id: NODE.to_owned(),
+        lines,
+        promised_time: None,
+    }
 }
 
 fn claim(line: u32, sku: &str, quantity: i64) -> inv::ReserveLine {

@@ -5,11 +5,13 @@
 //! or more positions, all or nothing: [`shortages`] decides, with the demand of the whole basket summed first.
 //!
 //! Always true: `reserved >= 0`, `quarantine >= 0`, and an answer about ATP is never negative. `on_hand` may be
-//! negative after a late till sale, and `reserved` may exceed it then ([`Position::overclaim`]).
+//! negative after a late till sale, and `reserved` may exceed it then ([`Position::overclaim`]): [`relief`] says whose
+//! claims are given up.
 
 pub mod feed;
 pub mod kit;
 pub mod movement;
+pub mod relief;
 pub mod reservation;
 #[cfg(test)]
 mod tests;

@@ -157,8 +157,14 @@ pub struct Reservation {
     pub state: State,
     /// What it claims; empty for a tombstone.
     pub lines: Vec<Line>,
-    /// The order it belongs to, once confirmed, or once the work of that order gave everything back.
+    /// The order it belongs to, once confirmed, or once the work of that order changed it.
     pub order: Option<OrderId>,
+    /// When the goods are promised.
+    pub promised: Option<Timestamp>,
+    /// Tier of the customer; 0: none.
+    pub tier: i32,
+    /// Its work has begun: the goods may be in somebody's hands.
+    pub is_started: bool,
     /// Dense, from 1: one more with each change.
     pub version: i64,
     /// When it was first taken.
@@ -178,12 +184,22 @@ impl Reservation {
         {
             return Err(Refusal::Empty);
         }
-        Ok(Self { id, state: State::Held { until }, lines, order: None, version: 1, created_at: now })
+        Ok(Self { lines, state: State::Held { until }, ..Self::tombstone(id, now) })
     }
 
     /// Remembers a release that came before its reserve.
     pub fn tombstone(id: ReservationId, now: Timestamp) -> Self {
-        Self { id, state: State::Released, lines: Vec::new(), order: None, version: 1, created_at: now }
+        Self {
+            id,
+            state: State::Released,
+            lines: Vec::new(),
+            order: None,
+            promised: None,
+            tier: 0,
+            is_started: false,
+            version: 1,
+            created_at: now,
+        }
     }
 
     /// The claims that a fresh hold takes.
@@ -261,6 +277,7 @@ impl Reservation {
     /// Moves the end of a held claim; an earlier end than the present one changes nothing.
     pub fn extend(&mut self, to: Timestamp) -> Result<Step, Refusal> {
         match self.state {
+            State::Held { .. } if self.is_broken() => Err(Refusal::Lost { id: self.id }),
             State::Held { until } if to > until => {
                 self.state = State::Held { until: to };
                 Ok(self.changed(Vec::new()))
@@ -331,10 +348,33 @@ impl Reservation {
         }
         self.lines = next;
         let step = self.settled(shifts);
-        if self.state == State::Released {
+        if self.state != State::Consumed {
             self.order.get_or_insert(order);
         }
         Ok(step)
+    }
+
+    /// Fewer goods are there than were claimed: gives up pieces that are held of these lines, in whole units of each. The rest
+    /// of the claim stays until its owner has decided what to do.
+    pub fn lose(&mut self, lost: &[(usize, i64)]) -> Step {
+        let mut shifts = Vec::with_capacity(lost.len());
+        for &(line, pieces) in lost {
+            self.lines[line].held -= pieces;
+            self.lines[line].released += pieces;
+            shifts.push(Shift { line, kind: Kind::Release, on_hand: 0, reserved: -pieces });
+        }
+        self.settled(shifts)
+    }
+
+    /// Notes that the goods may not be there: a new version, so that it is an event.
+    pub fn doubt(&mut self) -> Step {
+        self.changed(Vec::new())
+    }
+
+    /// It lost units before an order had it: no order can have it any more, and it cannot be held for longer.
+    pub fn is_broken(&self) -> bool {
+        let is_held = matches!(self.state, State::Held { .. });
+        is_held && self.order.is_none() && self.lines.iter().any(|line| line.released > 0)
     }
 
     /// Pieces that are claimed now, over all lines.

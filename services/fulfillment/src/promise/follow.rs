@@ -146,7 +146,9 @@ impl Fulfillment {
             | Body::ReservationExtended(_)
             | Body::ReservationSettled(_)
             | Body::ReservationReleased(_)
-            | Body::ReservationExpired(_) => None,
+            | Body::ReservationExpired(_)
+            | Body::ReservationGivenUp(_)
+            | Body::ReservationDoubtful(_) => None,
         }
     }
 

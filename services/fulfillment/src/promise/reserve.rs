@@ -131,6 +131,7 @@ fn claim(leg: &Leg, hold: &HoldCommand) -> stock::NewReservation {
         reservation_id: ReservationId::new(leg.id.uuid()).to_string(),
         node_id: leg.node.to_string(),
         lines: group.map(|group| group.lines.iter().map(line).collect()).unwrap_or_default(),
+        promised_time: Some(crate::wire::timestamp(leg.ready)),
     }
 }
 

@@ -44,12 +44,15 @@ CREATE TABLE positions (
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX positions_by_sku ON positions (sku, node_id);
 
--- Claims. until_at is there while HELD.
+-- Claims. until_at is there while HELD. Promise, tier and whether the work has begun say who loses when goods are missing.
 CREATE TABLE reservations (
     reservation_id UUID   NOT NULL PRIMARY KEY,
     state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
     until_at       BIGINT,
     order_id       UUID,
+    promised_at    BIGINT,
+    tier           BIGINT NOT NULL,
+    is_started     BOOLEAN NOT NULL,
     version        BIGINT NOT NULL CHECK (version > 0),
     created_at     BIGINT NOT NULL,
     updated_at     BIGINT NOT NULL,
@@ -103,3 +106,15 @@ CREATE TABLE feed_rows (
     applied_at BIGINT NOT NULL,
     PRIMARY KEY (feeder, source, reference, node_id, row_key)
 );
+
+-- Positions that still have claims to give up: more than the transaction of the fact could. before_no: claims in the ledger
+-- from there on were seen already.
+CREATE TABLE relief_due (
+    node_id    TEXT NOT NULL COLLATE "C",
+    sku        TEXT NOT NULL COLLATE "C",
+    is_blocked BOOLEAN NOT NULL,
+    before_no  BIGINT,
+    due_at     BIGINT NOT NULL,
+    PRIMARY KEY (node_id, sku)
+);
+CREATE INDEX relief_due_by_time ON relief_due (due_at, node_id, sku);

@@ -43,12 +43,15 @@ CREATE TABLE positions (
 ) STRICT;
 CREATE INDEX positions_by_sku ON positions (sku, node_id);
 
--- Claims. until_at is there while HELD.
+-- Claims. until_at is there while HELD. Promise, tier and whether the work has begun say who loses when goods are missing.
 CREATE TABLE reservations (
     reservation_id BLOB   NOT NULL PRIMARY KEY,
     state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
     until_at       INTEGER,
     order_id       BLOB,
+    promised_at    INTEGER,
+    tier           INTEGER NOT NULL,
+    is_started     INTEGER NOT NULL,
     version        INTEGER NOT NULL CHECK (version > 0),
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
@@ -102,3 +105,15 @@ CREATE TABLE feed_rows (
     applied_at INTEGER NOT NULL,
     PRIMARY KEY (feeder, source, reference, node_id, row_key)
 ) STRICT;
+
+-- Positions that still have claims to give up: more than the transaction of the fact could. before_no: claims in the ledger
+-- from there on were seen already.
+CREATE TABLE relief_due (
+    node_id    TEXT NOT NULL,
+    sku        TEXT NOT NULL,
+    is_blocked INTEGER NOT NULL,
+    before_no  INTEGER,
+    due_at     INTEGER NOT NULL,
+    PRIMARY KEY (node_id, sku)
+) STRICT;
+CREATE INDEX relief_due_by_time ON relief_due (due_at, node_id, sku);

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod feeds;
 pub(crate) mod movements;
 pub(crate) mod positions;
+pub(crate) mod relief;
 pub(crate) mod reservations;
 pub(crate) mod skus;
 

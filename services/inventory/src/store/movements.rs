@@ -1,8 +1,10 @@
 //! `movements`: the ledger. Rows are only ever added.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use db::{Part, Row, Tx, Type, Value, insert_rows, params};
+use domain::id::ReservationId;
 use domain::stock::Key;
 use domain::stock::movement::{Entry, Kind};
 use domain::time::micros;
@@ -75,6 +77,23 @@ pub(crate) async fn page(tx: &mut Tx, key: &Key, before: i64, limit: i64) -> Res
         )
         .await?;
     found.iter().map(movement).collect()
+}
+
+/// The reservations that took claims on a position in the rows from number `first` to before `end`.
+pub(crate) async fn claimants(
+    tx: &mut Tx,
+    key: &Key,
+    first: i64,
+    end: i64,
+) -> Result<BTreeSet<ReservationId>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT reference FROM movements
+              WHERE node_id = $1 AND sku = $2 AND movement_no >= $3 AND movement_no < $4 AND kind = 'RESERVE'",
+            params![key.node.as_str(), key.sku.as_str(), first, end],
+        )
+        .await?;
+    found.iter().map(|row| row.get::<String>("reference")?.parse().map_err(unreadable)).collect()
 }
 
 fn movement(row: &Row) -> Result<Movement, Error> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{OrderId, ReservationId, Sku, Uuid};
+use domain::stock::Key;
 use domain::stock::reservation::{Line, Reservation, State};
 use domain::time::micros;
 use jiff::Timestamp;
@@ -25,6 +26,9 @@ fn reservation(row: &Row) -> Result<Reservation, Error> {
         state: State::named(&state, until).ok_or_else(|| unreadable(format!("reservation state {state}")))?,
         lines: Vec::new(),
         order: row.get::<Option<Uuid>>("order_id")?.map(OrderId::new),
+        promised: maybe_time(row, "promised_at")?,
+        tier: row.get("tier")?,
+        is_started: row.get("is_started")?,
         version: row.get("version")?,
         created_at: time(row, "created_at")?,
     })
@@ -89,6 +93,26 @@ pub(crate) async fn lock(
     with_lines(tx, &found).await
 }
 
+/// Those of `ids` (each once) that hold something of this position.
+pub(crate) async fn holding(
+    tx: &mut Tx,
+    ids: &[ReservationId],
+    key: &Key,
+) -> Result<HashMap<ReservationId, Reservation>, Error> {
+    let rows = ids.iter().map(|id| params![id.uuid(), key.node.as_str(), key.sku.as_str()]).collect();
+    let found = tx
+        .batch_fetch(
+            "SELECT t.* FROM reservations t JOIN {rows} ON t.reservation_id = r.reservation_id
+              WHERE EXISTS (SELECT 1 FROM reservation_lines l
+                             WHERE l.reservation_id = t.reservation_id AND l.node_id = r.node_id AND l.sku = r.sku
+                               AND l.held > 0)",
+            &[("reservation_id", Type::Uuid), ("node_id", Type::Text), ("sku", Type::Text)],
+            rows,
+        )
+        .await?;
+    with_lines(tx, &found).await
+}
+
 async fn with_lines(tx: &mut Tx, found: &[Row]) -> Result<HashMap<ReservationId, Reservation>, Error> {
     let mut known = HashMap::with_capacity(found.len());
     for row in found {
@@ -119,6 +143,9 @@ fn values(reservation: &Reservation) -> Vec<Value> {
         reservation.state.name(),
         reservation.state.until().map(micros),
         reservation.order.map(OrderId::uuid),
+        reservation.promised.map(micros),
+        reservation.tier,
+        reservation.is_started,
         reservation.version,
     ]
 }
@@ -150,8 +177,8 @@ pub(crate) fn insert(fresh: &[&Reservation], now: Timestamp) -> [Part; 2] {
     let (text, columns) = insert_rows!(
         "reservations",
         [
-            reservation_id: Uuid, state: Text, until_at: BigInt, order_id: Uuid, version: BigInt,
-            created_at: BigInt, updated_at: BigInt
+            reservation_id: Uuid, state: Text, until_at: BigInt, order_id: Uuid, promised_at: BigInt, tier: BigInt,
+            is_started: Bool, version: BigInt, created_at: BigInt, updated_at: BigInt
         ],
         "WHERE true ON CONFLICT (reservation_id) DO NOTHING"
     );
@@ -182,7 +209,10 @@ pub(crate) fn update(changed: &[&Reservation], lines: &[(&Reservation, usize)], 
     let (text, columns) = update_rows!(
         "reservations",
         keys [reservation_id: Uuid],
-        [state: Text, until_at: BigInt, order_id: Uuid, version: BigInt, updated_at: BigInt]
+        [
+            state: Text, until_at: BigInt, order_id: Uuid, promised_at: BigInt, tier: BigInt, is_started: Bool,
+            version: BigInt, updated_at: BigInt
+        ]
     );
     let reservations = Part::new(text, columns, changed.iter().map(row).collect());
     let (text, columns) = update_rows!(

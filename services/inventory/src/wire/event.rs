@@ -2,7 +2,8 @@
 
 use bus::{Event, Topic};
 use contract::inventory::v1 as pb;
-use domain::id::OrderId;
+use contract::r#type::v1::LineQuantity;
+use domain::id::{OrderId, Sku};
 use jiff::Timestamp;
 use pb::inventory_event::Body;
 use prost::Message as _;
@@ -19,6 +20,17 @@ pub(crate) enum ReservationEvent<'a> {
     Settled { fulfillment: String },
     Released { reason: &'a str },
     Expired,
+    GivenUp(GivenUp<'a>),
+    Doubtful { order: OrderId, sku: &'a Sku },
+}
+
+/// Units that a claim has lost.
+pub(crate) struct GivenUp<'a> {
+    pub(crate) order: Option<OrderId>,
+    pub(crate) reason: &'static str,
+    /// Units per line.
+    pub(crate) lines: Vec<(u32, i64)>,
+    pub(crate) sku: &'a Sku,
 }
 
 impl ReservationEvent<'_> {
@@ -62,6 +74,27 @@ impl ReservationEvent<'_> {
                 "entrepot.inventory.v1.ReservationExpired",
                 Body::ReservationExpired(pb::ReservationExpired { reservation }),
             ),
+            Self::GivenUp(GivenUp { order, reason, lines, sku }) => (
+                "entrepot.inventory.v1.ReservationGivenUp",
+                Body::ReservationGivenUp(pb::ReservationGivenUp {
+                    reservation,
+                    order_id: order.map(|order| order.to_string()).unwrap_or_default(),
+                    reason: reason.to_owned(),
+                    lines: lines
+                        .into_iter()
+                        .map(|(line, quantity)| LineQuantity { line, quantity })
+                        .collect(),
+                    sku: sku.to_string(),
+                }),
+            ),
+            Self::Doubtful { order, sku } => (
+                "entrepot.inventory.v1.ReservationDoubtful",
+                Body::ReservationDoubtful(pb::ReservationDoubtful {
+                    reservation,
+                    order_id: order.to_string(),
+                    sku: sku.to_string(),
+                }),
+            ),
         }
     }
 }
@@ -76,6 +109,8 @@ pub(crate) fn reservation_of(body: Body) -> Option<pb::Reservation> {
         Body::ReservationSettled(it) => it.reservation,
         Body::ReservationReleased(it) => it.reservation,
         Body::ReservationExpired(it) => it.reservation,
+        Body::ReservationGivenUp(it) => it.reservation,
+        Body::ReservationDoubtful(it) => it.reservation,
         Body::PositionChanged(_) => None,
     }
 }

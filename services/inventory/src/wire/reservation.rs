@@ -98,7 +98,8 @@ fn new_claim(fields: &mut Fields, prefix: Arguments<'_>, message: pb::NewReserva
             lines.push(Wanted { line: line.line, position, units: units.get() });
         }
     }
-    Some(NewClaim { id: id?, lines })
+    let promised = fields.time(format_args!("{prefix}promised_time"), message.promised_time);
+    Some(NewClaim { id: id?, lines, promised })
 }
 
 fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {

@@ -45,11 +45,14 @@ fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event:
     let (consumed, released) = (line.done, line.short + line.cancelled - line.put_back);
     let held = line.quantity - consumed - released;
     let line = ff::FulfillmentLine { line: 1, held, consumed, released, ..line };
+    let is_picked = line.short + line.picked > 0 && line.to_pick + line.picked > 0;
+    let state = if is_picked { ff::FulfillmentState::Picking } else { ff::FulfillmentState::Offered };
     let fulfillment_order = Some(ff::FulfillmentOrder {
         fulfillment_id: leg(reservation),
         order_id: ORDER.to_owned(),
         node_id: "n1".to_owned(),
         lines: vec![line],
+        state: state.into(),
         ..Default::default()
     });
     delivered(

@@ -13,6 +13,7 @@ mod many;
 #[path = "../../../../tests/src/proxy.rs"]
 mod proxy;
 mod races;
+mod relief;
 mod reservations;
 mod schema;
 mod unread;

@@ -165,6 +165,8 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         recipient: wishes.recipient.unwrap_or_default().kind,
         channel: order.channel.clone(),
         channel_order_id: order.channel_order_id.clone(),
+        // members have no tiers yet
+        tier: 0,
     }
 }
 

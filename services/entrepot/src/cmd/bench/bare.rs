@@ -127,8 +127,9 @@ impl Bare {
             events.push(changed(sku, on_hand, reserved, version));
         }
         tx.execute(
-            "INSERT INTO reservations (reservation_id, state, until_at, version, created_at, updated_at)
-             VALUES ($1, 'HELD', $2, 1, $3, $3)",
+            "INSERT INTO reservations (reservation_id, state, until_at, promised_at, tier, is_started, version, created_at,
+                    updated_at)
+             VALUES ($1, 'HELD', $2, $2, 0, false, 1, $3, $3)",
             params![reservation, self.now + 3_600_000_000, self.now],
         )
         .await?;

@@ -38,6 +38,7 @@ fn request(sku: &str) -> inv::ReserveRequest {
         reservation_id: format!("rsv_{}", Uuid::now_v7()),
         node_id: NODE.to_owned(),
         lines: vec![inv::ReserveLine { line: 1, sku: sku.to_owned(), quantity: 1 }],
+        promised_time: None,
     };
     inv::ReserveRequest {
         request_id: Uuid::now_v7().to_string(),
