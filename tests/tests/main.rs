@@ -41,6 +41,7 @@ mod overdue;
 mod oversell;
 mod pickup;
 mod readiness;
+mod relief;
 mod silent;
 mod split;
 mod staff;

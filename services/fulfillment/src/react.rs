@@ -56,8 +56,12 @@ enum Reaction {
     Cancelling(Cancelling),
     /// Another amount is due for a leg, or its handover waits for a payment.
     Paying(Paying),
-    /// The claim of a leg was lost.
+    /// The claim of a leg was lost, or a part of it.
     Lost(FulfillmentId, OrderId, String),
+    /// Goods that the work of a leg is picking may not be there.
+    Doubtful(FulfillmentId, OrderId, String),
+    /// The claim of a leg lost units, and no order had it.
+    Broken(FulfillmentId),
 }
 
 impl Fulfillment {
@@ -77,7 +81,9 @@ impl Fulfillment {
                 Reaction::GivenUp(..)
                 | Reaction::Cancelling(..)
                 | Reaction::Paying(..)
-                | Reaction::Lost(..) => {}
+                | Reaction::Lost(..)
+                | Reaction::Doubtful(..)
+                | Reaction::Broken(_) => {}
             }
             self.start(tx, std::mem::take(&mut released), &mut slots, now).await?;
             let act = self.act(tx, reaction, event, &mut slots, now);
@@ -116,6 +122,10 @@ impl Fulfillment {
             Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
+            Reaction::Broken(leg) => self.end_broken(tx, leg, slots, now).await,
+            Reaction::Doubtful(leg, order, sku) => {
+                self.stock_doubtful(tx, Lost { leg, order, sku: &sku, actor }, slots, now).await
+            }
             Reaction::Lost(leg, order, sku) => {
                 let promise = match store::promise_leg::token_of(tx, leg).await? {
                     Some(token) => store::promise::get(tx, token).await?,
@@ -147,10 +157,10 @@ async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Re
                     unblocked.extend([order.id, order.id.without_claim(order.order)]);
                 }
             }
-            Reaction::GivenUp(leg, _) => given_up.push(*leg),
+            Reaction::GivenUp(leg, _) | Reaction::Broken(leg) => given_up.push(*leg),
             Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
             Reaction::Paying(paying) => legs.extend([paying.leg, paying.leg.without_claim(paying.order)]),
-            Reaction::Lost(leg, ..) => legs.push(*leg),
+            Reaction::Lost(leg, ..) | Reaction::Doubtful(leg, ..) => legs.push(*leg),
         }
         kinds.insert(matches!(reaction, Reaction::Released(_)));
     }
@@ -251,10 +261,20 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
     let message: stock::InventoryEvent = read(event)?;
     match message.body {
         Some(StockBody::ReservationRefused(refused)) => {
-            let reservation = refused.reservation.unwrap_or_default().reservation_id;
-            let reservation: ReservationId = parse("reservation_id", &reservation)?;
-            let order: OrderId = parse("order_id", &refused.order_id)?;
-            Ok(Some(Reaction::Lost(FulfillmentId::new(reservation.uuid()), order, refused.sku)))
+            let leg = leg_of(refused.reservation)?;
+            Ok(Some(Reaction::Lost(leg, parse("order_id", &refused.order_id)?, refused.sku)))
+        }
+        // Until the rest of a leg can be served elsewhere, a leg that loses a part of its claim ends as a whole.
+        Some(StockBody::ReservationGivenUp(given_up)) => {
+            let leg = leg_of(given_up.reservation)?;
+            if given_up.order_id.is_empty() {
+                return Ok(Some(Reaction::Broken(leg)));
+            }
+            Ok(Some(Reaction::Lost(leg, parse("order_id", &given_up.order_id)?, given_up.sku)))
+        }
+        Some(StockBody::ReservationDoubtful(doubtful)) => {
+            let leg = leg_of(doubtful.reservation)?;
+            Ok(Some(Reaction::Doubtful(leg, parse("order_id", &doubtful.order_id)?, doubtful.sku)))
         }
         Some(
             StockBody::ReservationHeld(_)
@@ -263,12 +283,17 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
             | StockBody::ReservationSettled(_)
             | StockBody::ReservationReleased(_)
             | StockBody::ReservationExpired(_)
-            | StockBody::ReservationGivenUp(_)
-            | StockBody::ReservationDoubtful(_)
             | StockBody::PositionChanged(_),
         )
         | None => Ok(None),
     }
+}
+
+/// The leg that a reservation is for: it has the same uuid.
+fn leg_of(reservation: Option<stock::Reservation>) -> Result<FulfillmentId, Error> {
+    let text = reservation.unwrap_or_default().reservation_id;
+    let id: ReservationId = parse("reservation_id", &text)?;
+    Ok(FulfillmentId::new(id.uuid()))
 }
 
 fn read<M: Message + Default>(event: &Delivered) -> Result<M, Error> {

@@ -19,6 +19,9 @@ use crate::stock::{self, Mode};
 
 /// Why goods go to quarantine.
 const DAMAGED: &str = "DAMAGED";
+const DISPLAY_WORN: &str = "DISPLAY_WORN";
+/// Why a position waits for a count: something else lies there.
+const MISMATCH: &str = "MISMATCH";
 
 #[async_trait]
 impl Consumer for Inventory {
@@ -200,6 +203,8 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
             let what = match rejected.reason() {
                 ff::RejectReason::NotFound => Found::Missing,
                 ff::RejectReason::Damaged => Found::Unfit(None, DAMAGED),
+                ff::RejectReason::DisplayWorn => Found::Unfit(None, DISPLAY_WORN),
+                ff::RejectReason::Mismatch => Found::Unsure(MISMATCH),
                 ff::RejectReason::Unspecified
                 | ff::RejectReason::TooBusy
                 | ff::RejectReason::NodeClosed
@@ -222,7 +227,8 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         | Body::CustomerNoticeDue(_)
         | Body::AtRisk(_)
         | Body::DueChanged(_)
-        | Body::StockLost(_) => Vec::new(),
+        | Body::StockLost(_)
+        | Body::StockDoubtful(_) => Vec::new(),
     }
 }
 
@@ -231,6 +237,8 @@ fn short(line: &ff::MovedLine) -> Option<Finding> {
         _ if line.short <= 0 => return None,
         ff::ShortReason::NotFound => Found::Missing,
         ff::ShortReason::Damaged => Found::Unfit(Some(line.short), DAMAGED),
+        ff::ShortReason::DisplayWorn => Found::Unfit(Some(line.short), DISPLAY_WORN),
+        ff::ShortReason::Mismatch => Found::Unsure(MISMATCH),
         ff::ShortReason::Unspecified | ff::ShortReason::Other => return None,
     };
     Some(Finding { line: line.line, what })

@@ -83,13 +83,15 @@ fn read_stock(message: InventoryEvent) -> Result<Effect, Error> {
             let order = order_id(&refused.order_id)?;
             Ok(Effect::Lost { order, text: format!("{}: {}", refused.reason, refused.sku) })
         }
-        // A promise that ends gives its stock back before the reservation itself runs out.
-        Some(Body::ReservationExpired(_) | Body::ReservationReleased(_)) => Ok(Effect::HoldEnded),
+        // A promise that ends gives its stock back before the reservation itself runs out. What a released order loses of its
+        // claim is ended by fulfillment.
+        Some(Body::ReservationExpired(_) | Body::ReservationReleased(_) | Body::ReservationGivenUp(_)) => {
+            Ok(Effect::HoldEnded)
+        }
         Some(
             Body::ReservationHeld(_)
             | Body::ReservationExtended(_)
             | Body::ReservationSettled(_)
-            | Body::ReservationGivenUp(_)
             | Body::ReservationDoubtful(_)
             | Body::PositionChanged(_),
         )
@@ -169,7 +171,8 @@ fn apply(open: &mut Open, effect: Effect, event: &Delivered, now: Timestamp) -> 
                 at: event.occurred_at,
                 node: work.node,
             };
-            open.take(changed, vec![note], actor, now);
+            let notes = if note.step.is_empty() { Vec::new() } else { vec![note] };
+            open.take(changed, notes, actor, now);
             Ok(())
         }
         Effect::None => Ok(()),

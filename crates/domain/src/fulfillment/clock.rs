@@ -201,7 +201,8 @@ impl Order {
             | Event::CancelRefused { .. }
             | Event::NoticeDue { .. }
             | Event::DueChanged { .. }
-            | Event::StockLost { .. } => None,
+            | Event::StockLost { .. }
+            | Event::Doubtful { .. } => None,
         };
         template.map(|template| Notice { template, number: 0 })
     }

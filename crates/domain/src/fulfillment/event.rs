@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::stage::{Name, Reporter, Step};
 use super::{Collector, DueChange, Payment, RejectReason, ShortReason, State};
-use crate::id::LineNo;
+use crate::id::{LineNo, Sku};
 
 /// Units of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,5 +173,10 @@ pub enum Event {
     StockLost {
         /// The SKU that ran out, if known.
         sku: String,
+    },
+    /// Another order missed a SKU of this work, which goes on.
+    Doubtful {
+        /// Which.
+        sku: Sku,
     },
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::event::{CancelRequest, Event, MovedLine, Report, Units};
 use super::stage::{Name, Reporter, Stage, Step};
 use super::{Bucket, Buckets, Collector, Ending, Line, Order, Payment, RejectReason, Running, State};
-use crate::id::LineNo;
+use crate::id::{LineNo, Sku};
 use crate::money::Money;
 use crate::words;
 
@@ -233,6 +233,20 @@ impl Order {
         self.marks.ending = Some(Ending::StockLost);
         self.give_up(now);
         Ok(self.happened(Event::StockLost { sku: sku.to_owned() }, now))
+    }
+
+    /// Goods of a SKU may not be there: another order missed them, or the claim on them was lost. The work has begun and goes
+    /// on, if any of it is still to be picked; a SKU that no line names is a part of a kit.
+    pub fn doubt(&mut self, sku: &Sku, now: Timestamp) -> Result<Event, Refusal> {
+        let nothing = Refusal::Nothing { step: "doubt" };
+        let is_named = self.lines.iter().any(|line| line.sku == *sku);
+        let to_pick = self.lines.iter().filter(|line| !is_named || line.sku == *sku);
+        let is_open = to_pick.map(|line| line.buckets.to_pick).sum::<i64>() > 0;
+        if !self.has_begun() || !is_open || self.marks.doubtful.contains(sku) {
+            return Err(nothing);
+        }
+        self.marks.doubtful.push(sku.clone());
+        Ok(self.happened(Event::Doubtful { sku: sku.clone() }, now))
     }
 
     /// A code was issued that proves a later step: from the acceptance on, until nothing is left to collect.

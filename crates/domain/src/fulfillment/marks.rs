@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::stage::Name;
+use crate::id::Sku;
 
 /// What happened to a fulfillment order. Together with the buckets it gives the state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +18,8 @@ pub struct Marks {
     pub ending: Option<Ending>,
     /// When the last open unit was gone.
     pub ended: Option<Timestamp>,
+    /// SKUs that another order missed at the node after the work had begun.
+    pub doubtful: Vec<Sku>,
 }
 
 /// Why a fulfillment order ended, where the buckets alone do not tell.
@@ -34,12 +37,14 @@ pub enum Ending {
 
 impl Ending {
     /// Every ending.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Rejected(RejectReason::NotFound),
         Self::Rejected(RejectReason::Damaged),
         Self::Rejected(RejectReason::TooBusy),
         Self::Rejected(RejectReason::NodeClosed),
         Self::Rejected(RejectReason::Other),
+        Self::Rejected(RejectReason::DisplayWorn),
+        Self::Rejected(RejectReason::Mismatch),
         Self::TimedOut,
         Self::StockLost,
         Self::Expired,
@@ -74,6 +79,10 @@ pub enum RejectReason {
     NodeClosed,
     /// Another reason.
     Other,
+    /// The goods are worn from display.
+    DisplayWorn,
+    /// Something else lies there.
+    Mismatch,
 }
 
 impl RejectReason {
@@ -85,6 +94,8 @@ impl RejectReason {
             Self::TooBusy => "TOO_BUSY",
             Self::NodeClosed => "NODE_CLOSED",
             Self::Other => "OTHER",
+            Self::DisplayWorn => "DISPLAY_WORN",
+            Self::Mismatch => "MISMATCH",
         }
     }
 }
@@ -98,11 +109,16 @@ pub enum ShortReason {
     Damaged,
     /// Another reason.
     Other,
+    /// Worn from display.
+    DisplayWorn,
+    /// Something else lies there.
+    Mismatch,
 }
 
 impl ShortReason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::NotFound, Self::Damaged, Self::Other];
+    pub const ALL: [Self; 5] =
+        [Self::NotFound, Self::Damaged, Self::Other, Self::DisplayWorn, Self::Mismatch];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
@@ -110,6 +126,8 @@ impl ShortReason {
             Self::NotFound => "NOT_FOUND",
             Self::Damaged => "DAMAGED",
             Self::Other => "OTHER",
+            Self::DisplayWorn => "DISPLAY_WORN",
+            Self::Mismatch => "MISMATCH",
         }
     }
 }

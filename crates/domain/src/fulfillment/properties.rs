@@ -31,6 +31,7 @@ enum Command {
     Reject,
     TimeOut,
     StockLost,
+    Doubt,
     Start,
     Pick { line: u32, picked: i64, short: i64 },
     Ready,
@@ -53,6 +54,7 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         Command::Reject => order.reject(RejectReason::NotFound, now),
         Command::TimeOut => order.expire(working(order), now),
         Command::StockLost => order.stock_lost("SKU-0", now),
+        Command::Doubt => order.doubt(&order.lines[0].sku.clone(), now),
         Command::Start => order.start(now),
         Command::Pick { line, picked, short } => {
             let short = (*short != 0).then_some((*short, ShortReason::Damaged));
@@ -87,6 +89,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Reject),
         1 => Just(Command::TimeOut),
         1 => Just(Command::StockLost),
+        1 => Just(Command::Doubt),
         2 => Just(Command::Start),
         8 => (line.clone(), units.clone(), units.clone())
             .prop_map(|(line, picked, short)| Command::Pick { line, picked, short }),

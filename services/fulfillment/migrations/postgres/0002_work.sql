@@ -26,6 +26,7 @@ CREATE TABLE fulfillment_orders (
     covered_minor    BIGINT  NOT NULL CHECK (covered_minor >= 0),
     collected_minor  BIGINT  NOT NULL CHECK (collected_minor >= 0),
     is_payment_lost  BOOLEAN NOT NULL,
+    doubtful_skus    BYTEA   NOT NULL,
     -- never changes: a page ends before it reads too many lines
     line_count       BIGINT  NOT NULL CHECK (line_count >= 1)
 );

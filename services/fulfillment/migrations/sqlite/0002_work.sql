@@ -26,6 +26,7 @@ CREATE TABLE fulfillment_orders (
     covered_minor    INTEGER NOT NULL CHECK (covered_minor >= 0),
     collected_minor  INTEGER NOT NULL CHECK (collected_minor >= 0),
     is_payment_lost  INTEGER NOT NULL,
+    doubtful_skus    BLOB    NOT NULL,
     -- never changes: a page ends before it reads too many lines
     line_count       INTEGER  NOT NULL CHECK (line_count >= 1)
 ) STRICT;

@@ -4,6 +4,7 @@ mod adopt;
 pub(crate) mod answer;
 mod ask;
 mod batch;
+mod broken;
 pub(crate) mod command;
 mod confirm;
 mod expire;

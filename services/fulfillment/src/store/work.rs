@@ -17,6 +17,7 @@ use work_feed::Position;
 
 use super::clock;
 use crate::Error;
+use crate::wire::work::{packed_skus, unpacked_skus};
 
 /// A fulfillment order as it is stored.
 #[derive(Debug, Clone)]
@@ -70,7 +71,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, currency: Text,
             version: BigInt, state: Text,
             is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
-            covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt
+            covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt,
+            doubtful_skus: Bytes
         ]
     );
     tx.batch(text, columns, rows).await?;
@@ -106,7 +108,7 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
             "UPDATE fulfillment_orders
                 SET version = $3, state = $4, is_work = $5, offered_at = $6, reached = $7, expired_at = $8,
                     ending = $9, ended_at = $10, covered_minor = $11, collected_minor = $12, is_payment_lost = $13,
-                    updated_at = $14
+                    updated_at = $14, doubtful_skus = $15
               WHERE fulfillment_id = $1 AND version = $2",
             values,
         )
@@ -155,6 +157,7 @@ fn changing(stored: &Stored) -> Vec<Value> {
         paid.map_or(0, |at| at.collected_minor),
         order.dues.is_payment_lost,
         micros(stored.updated),
+        packed_skus(&marks.doubtful),
     ]
 }
 
@@ -377,6 +380,8 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         expired: at("expired_at")?,
         ending: ending.map(|name| Ending::parse(&name).ok_or_else(|| corrupt(id, "ending"))).transpose()?,
         ended: at("ended_at")?,
+        doubtful: unpacked_skus(&row.get::<Vec<u8>>("doubtful_skus")?)
+            .ok_or_else(|| corrupt(id, "doubtful_skus"))?,
     };
     let method = Method::parse(&method).ok_or_else(|| corrupt(id, "method"))?;
     let currency: Option<String> = row.get("currency")?;

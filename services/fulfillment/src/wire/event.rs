@@ -132,6 +132,7 @@ fn body(event: &Event) -> Body {
             Body::DueChanged(pb::FulfillmentDueChanged { reason: why.name().to_owned() })
         }
         Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone() }),
+        Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
     }
 }
 
@@ -152,6 +153,7 @@ fn type_name(body: &Body) -> &'static str {
         Body::CustomerNoticeDue(_) => named!("CustomerNoticeDue"),
         Body::DueChanged(_) => named!("FulfillmentDueChanged"),
         Body::StockLost(_) => named!("StockLost"),
+        Body::StockDoubtful(_) => named!("StockDoubtful"),
     }
 }
 
@@ -175,6 +177,8 @@ fn reject_reason(reason: RejectReason) -> pb::RejectReason {
         RejectReason::TooBusy => pb::RejectReason::TooBusy,
         RejectReason::NodeClosed => pb::RejectReason::NodeClosed,
         RejectReason::Other => pb::RejectReason::Other,
+        RejectReason::DisplayWorn => pb::RejectReason::DisplayWorn,
+        RejectReason::Mismatch => pb::RejectReason::Mismatch,
     }
 }
 
@@ -184,6 +188,8 @@ fn moved_line(moved: &MovedLine) -> pb::MovedLine {
         Some((_, ShortReason::NotFound)) => pb::ShortReason::NotFound,
         Some((_, ShortReason::Damaged)) => pb::ShortReason::Damaged,
         Some((_, ShortReason::Other)) => pb::ShortReason::Other,
+        Some((_, ShortReason::DisplayWorn)) => pb::ShortReason::DisplayWorn,
+        Some((_, ShortReason::Mismatch)) => pb::ShortReason::Mismatch,
     };
     let short = moved.short.map_or(0, |(units, _)| units);
     pb::MovedLine { line: moved.line, quantity: moved.quantity, short, short_reason: reason.into() }
@@ -223,6 +229,7 @@ mod tests {
             Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
             Event::DueChanged { why: DueChange::Paid },
             Event::StockLost { sku: String::new() },
+            Event::Doubtful { sku: domain::id::Sku::new("A").unwrap() },
         ];
         let names: std::collections::BTreeSet<_> =
             events.iter().map(|event| type_name(&body(event))).collect();

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::code::Code;
 use domain::fulfillment::{Collector, Line, MovedLine, Order, RejectReason, ShortReason, State, Step, Units};
-use domain::id::{FulfillmentId, NodeId, OrderId, check_text};
+use domain::id::{FulfillmentId, NodeId, OrderId, Sku, check_text};
 use domain::money::Money;
 use domain::name::check_name;
 use prost::Message;
@@ -49,6 +49,8 @@ pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<
         Some(pb::RejectReason::TooBusy) => Some(RejectReason::TooBusy),
         Some(pb::RejectReason::NodeClosed) => Some(RejectReason::NodeClosed),
         Some(pb::RejectReason::Other) => Some(RejectReason::Other),
+        Some(pb::RejectReason::DisplayWorn) => Some(RejectReason::DisplayWorn),
+        Some(pb::RejectReason::Mismatch) => Some(RejectReason::Mismatch),
         None => None,
         Some(pb::RejectReason::Unspecified) => {
             fields.refuse("reason", "is required");
@@ -90,6 +92,8 @@ fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> MovedLine {
         Some(pb::ShortReason::NotFound) => Some(ShortReason::NotFound),
         Some(pb::ShortReason::Damaged) => Some(ShortReason::Damaged),
         Some(pb::ShortReason::Other) => Some(ShortReason::Other),
+        Some(pb::ShortReason::DisplayWorn) => Some(ShortReason::DisplayWorn),
+        Some(pb::ShortReason::Mismatch) => Some(ShortReason::Mismatch),
         Some(pb::ShortReason::Unspecified) | None => None,
     };
     if line.short > 0 && given == Some(pb::ShortReason::Unspecified) {
@@ -271,6 +275,7 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         due: order.due().map(amount),
         collected: order.collected().map(amount),
         is_payment_lost: order.dues.is_payment_lost,
+        doubtful_skus: order.marks.doubtful.iter().map(Sku::to_string).collect(),
     }
 }
 
@@ -299,6 +304,18 @@ fn line(line: &Line, order: &Order) -> pb::FulfillmentLine {
         released: claims.released,
         due: due.map(amount),
     }
+}
+
+/// SKUs as they are stored: a fulfillment order of nothing else, since codes may hold any separator. None: no bytes.
+pub(crate) fn packed_skus(skus: &[Sku]) -> Vec<u8> {
+    let doubtful_skus = skus.iter().map(Sku::to_string).collect();
+    pb::FulfillmentOrder { doubtful_skus, ..Default::default() }.encode_to_vec()
+}
+
+/// SKUs that were stored; none: the bytes are not what [`packed_skus`] makes.
+pub(crate) fn unpacked_skus(bytes: &[u8]) -> Option<Vec<Sku>> {
+    let packed = pb::FulfillmentOrder::decode(bytes).ok()?;
+    packed.doubtful_skus.into_iter().map(|sku| Sku::new(sku).ok()).collect()
 }
 
 /// What a watcher gets.

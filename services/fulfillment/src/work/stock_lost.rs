@@ -1,8 +1,11 @@
-//! Inventory lost the claim of an order: work that has not begun ends.
+//! Inventory lost the claim of an order: work that has not begun ends, and the store of work that has sees which goods are
+//! doubtful.
 
 use db::Tx;
+use domain::id::Sku;
 use jiff::Timestamp;
 
+use super::change::Change;
 use super::command::Lost;
 use crate::store::capacity::Changes;
 use crate::store::{claim, work as store};
@@ -23,10 +26,41 @@ impl Fulfillment {
         let mut change = self.change(tx, id, actor, now).await?;
         if let Err(refusal) = change.apply(|order, now| order.stock_lost(sku, now)) {
             tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");
-            return Ok(());
+            let Ok(sku) = Sku::new(sku) else { return Ok(()) };
+            return self.save_doubt(tx, change, &sku, slots).await;
         }
         self.save_among(tx, &mut change, slots).await?;
         self.work.room.pending([change.stored.order.node]);
+        Ok(())
+    }
+
+    /// Another order missed a SKU at the node of a leg whose work has begun: its store sees that it is doubtful.
+    pub(crate) async fn stock_doubtful(
+        &self,
+        tx: &mut Tx,
+        lost: Lost<'_>,
+        slots: &mut Changes,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (Some(id), Ok(sku)) = (store::of_leg(tx, lost.leg, lost.order).await?, Sku::new(lost.sku)) else {
+            return Ok(());
+        };
+        let change = self.change(tx, id, lost.actor, now).await?;
+        self.save_doubt(tx, change, &sku, slots).await
+    }
+
+    async fn save_doubt(
+        &self,
+        tx: &mut Tx,
+        mut change: Change,
+        sku: &Sku,
+        slots: &mut Changes,
+    ) -> Result<(), Error> {
+        // Refused: it is known already, or all of it was picked and nobody has to look for it any more.
+        if change.apply(|order, now| order.doubt(sku, now)).is_ok() {
+            self.save_among(tx, &mut change, slots).await?;
+            self.work.room.pending([change.stored.order.node]);
+        }
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod support;
 mod work;
 mod work_clocks;
 mod work_code;
+mod work_doubt;
 mod work_durable;
 mod work_end;
 mod work_pages;

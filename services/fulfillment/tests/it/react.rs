@@ -308,3 +308,26 @@ async fn an_event_that_can_not_be_read_is_poison() {
         assert_eq!(poison.kind, bus::HandleErrorKind::Poison);
     }
 }
+
+#[tokio::test]
+async fn a_promise_whose_claim_loses_units_ends_unless_an_order_has_it() {
+    for world in shop().await {
+        let (cart, taken) = (held(&world).await, held(&world).await);
+        deliver(&world, OrderId::new(v7()), placed(&taken, false)).await;
+        let broken = |promise: &pb::Promise| {
+            let reservation_id = leg(promise).replace("ful_", "rsv_");
+            let reservation = Some(stock::Reservation { reservation_id, ..Default::default() });
+            let given_up = stock::ReservationGivenUp { reservation, ..Default::default() };
+            let body = Some(stock::inventory_event::Body::ReservationGivenUp(given_up));
+            delivered(&world, Topic::Inventory, "reservation", stock::InventoryEvent { body }.encode_to_vec())
+        };
+        batch(&world, &[broken(&cart), broken(&taken)]).await.unwrap();
+        assert_eq!(state(&world, &cart).await, pb::PromiseState::Released);
+        assert_eq!(state(&world, &taken).await, pb::PromiseState::Confirmed);
+        assert_eq!(world.taken().await, 1, "its capacity is free");
+        let tasks = "SELECT COUNT(*) AS n FROM tasks WHERE kind = 'RELEASE_RESERVATION'";
+        assert_eq!(world.count(tasks).await, 1, "its stock will be");
+        batch(&world, &[broken(&cart)]).await.unwrap();
+        assert_eq!(world.count(tasks).await, 1, "once");
+    }
+}

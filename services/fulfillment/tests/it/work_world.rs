@@ -20,6 +20,7 @@ use prost::Message as _;
 use server::Peer;
 use test_world::{Appended, Ground, Process, Staff, by, fresh, node, soon, stamp, v7};
 use tonic::{Status, Streaming};
+use uuid::Uuid;
 
 use crate::support::SETS;
 
@@ -36,6 +37,11 @@ pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::Fulfillmen
     let claims = (at_node + found.put_back, gone, found.short + found.cancelled - found.put_back);
     assert_eq!((found.held, found.consumed, found.released), claims, "claims follow from them: {found:?}");
     found
+}
+
+/// The reservation of a leg, as its events name it.
+fn reservation(leg: Uuid) -> inventory::Reservation {
+    inventory::Reservation { reservation_id: ReservationId::new(leg).to_string(), ..Default::default() }
 }
 
 /// An order for a node.
@@ -293,22 +299,45 @@ impl Shop {
     /// Inventory says that it has lost the claim.
     pub(crate) async fn claim_lost(&self, work: &Work) {
         let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
-        let reservation = ReservationId::new(leg);
         let refused = inventory::ReservationRefused {
-            reservation: Some(inventory::Reservation {
-                reservation_id: reservation.to_string(),
-                ..Default::default()
-            }),
+            reservation: Some(reservation(leg)),
             order_id: work.order.clone(),
             reason: "NO_STOCK".to_owned(),
             sku: "SKU-1".to_owned(),
         };
-        let event = inventory::InventoryEvent {
-            body: Some(inventory::inventory_event::Body::ReservationRefused(refused)),
+        self.batch(&[self.stock_event(leg, inventory::inventory_event::Body::ReservationRefused(refused))])
+            .await;
+    }
+
+    /// Inventory says that the claim of a leg has lost units.
+    pub(crate) fn given_up(&self, work: &Work, sku: &str) -> Delivered {
+        let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
+        let given_up = inventory::ReservationGivenUp {
+            reservation: Some(reservation(leg)),
+            order_id: work.order.clone(),
+            reason: "NOT_FOUND".to_owned(),
+            lines: vec![common::LineQuantity { line: 1, quantity: 1 }],
+            sku: sku.to_owned(),
         };
-        let refused =
+        self.stock_event(leg, inventory::inventory_event::Body::ReservationGivenUp(given_up))
+    }
+
+    /// Inventory says that goods which the work of a leg is picking may not be there.
+    pub(crate) fn doubtful(&self, work: &Work, sku: &str) -> Delivered {
+        let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
+        let doubtful = inventory::ReservationDoubtful {
+            reservation: Some(reservation(leg)),
+            order_id: work.order.clone(),
+            sku: sku.to_owned(),
+        };
+        self.stock_event(leg, inventory::inventory_event::Body::ReservationDoubtful(doubtful))
+    }
+
+    fn stock_event(&self, leg: Uuid, body: inventory::inventory_event::Body) -> Delivered {
+        let event = inventory::InventoryEvent { body: Some(body) };
+        let delivered =
             test_world::delivered(Topic::Inventory, "reservation", event.encode_to_vec(), self.now());
-        self.batch(&[Delivered { aggregate: leg, ..refused }]).await;
+        Delivered { aggregate: leg, ..delivered }
     }
 
     /// Events reach the service in one transaction, as the bus brings them: again when others were in the way.

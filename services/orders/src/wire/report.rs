@@ -20,6 +20,7 @@ pub(crate) struct NodeReport {
     pub(crate) report: WorkReport,
     /// Of what was paid at the handover.
     pub(crate) currency: Option<Currency>,
+    /// Empty: nothing that the timeline shows.
     pub(crate) step: &'static str,
     pub(crate) text: String,
     pub(crate) node: String,
@@ -176,6 +177,8 @@ fn entry_of(body: &Body) -> Entry {
             };
             Entry::step("DUE_CHANGED", text)
         }
+        // For the store's screen alone.
+        Body::StockDoubtful(_) => Entry::step("", ""),
         Body::StockLost(s) => {
             Entry::step("STOCK_LOST", format!("the stock of {} was lost", s.sku)).because("STOCK_LOST")
         }

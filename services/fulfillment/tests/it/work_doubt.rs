@@ -1,0 +1,84 @@
+//! Claims that lose units, and goods that may not be there: what that does to work, and what its store sees.
+
+use contract::fulfillment::v1 as pb;
+use pb::FulfillmentState as State;
+use pb::fulfillment_event::Body;
+
+use crate::work_world::{Shop, Stream, Work};
+
+/// What the store sees next of a leg.
+async fn shown(stream: &mut Stream, work: &Work) -> pb::FulfillmentOrder {
+    loop {
+        let order = stream.next().await.item.and_then(|item| item.fulfillment_order);
+        if let Some(order) = order.filter(|order| order.fulfillment_id == work.id) {
+            return order;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_loses_units_ends_work_that_has_not_begun_and_is_doubtful_where_it_has() {
+    for shop in Shop::all().await {
+        let (offered, begun) = (shop.placed("N1", &[2]).await, shop.placed("N2", &[1, 1]).await);
+        shop.store("N2").accept(&begun.id).await.unwrap();
+        shop.store("N2").start(&begun.id).await.unwrap();
+        let mut stream = shop.watch("N2", "").await;
+        let before = shown(&mut stream, &begun).await;
+        assert!(before.doubtful_skus.is_empty());
+        shop.batch(&[shop.given_up(&begun, "SKU-1"), shop.given_up(&offered, "SKU-1")]).await;
+        let ended = shop.get(&offered.id).await;
+        assert_eq!((ended.state(), ended.end_reason.as_str()), (State::Cancelled, "STOCK_LOST"));
+        assert_eq!((ended.lines[0].cancelled, ended.lines[0].released), (2, 2));
+        let after = shown(&mut stream, &begun).await;
+        assert_eq!((after.state(), after.doubtful_skus), (State::Picking, vec!["SKU-1".to_owned()]));
+        assert_eq!(after.version, before.version + 1);
+        let events = shop.events(&begun.id).await;
+        let Some(Body::StockDoubtful(event)) = &events.last().unwrap().body.body else { panic!() };
+        assert_eq!(event.sku, "SKU-1");
+
+        let early = shop.plan("N1", &[1]);
+        shop.batch(&[shop.given_up(&early, "SKU-1")]).await;
+        shop.release(&early).await;
+        assert_eq!(shop.get(&early.id).await.end_reason, "STOCK_LOST", "lost before the order came");
+    }
+}
+
+#[tokio::test]
+async fn goods_that_another_order_missed_are_shown_once_while_they_are_to_be_picked() {
+    for shop in Shop::all().await {
+        let (work, store) = (shop.placed("N1", &[1, 1]).await, shop.store("N1"));
+        let doubtful = async |sku: &str| {
+            shop.batch(&[shop.doubtful(&work, sku)]).await;
+            shop.get(&work.id).await.doubtful_skus
+        };
+        assert!(doubtful("SKU-1").await.is_empty(), "nobody has begun");
+        store.accept(&work.id).await.unwrap();
+        store.start(&work.id).await.unwrap();
+        assert_eq!(doubtful("SKU-1").await, ["SKU-1"]);
+        let version = shop.get(&work.id).await.version;
+        assert_eq!(doubtful("SKU-1").await, ["SKU-1"]);
+        assert_eq!(shop.get(&work.id).await.version, version, "it is known");
+        store.pick(&work.id, &[(2, 1, 0)]).await.unwrap();
+        assert_eq!(doubtful("SKU-2").await, ["SKU-1"], "it is in somebody's hands");
+        assert_eq!(doubtful("PART").await, ["SKU-1", "PART"], "a part of a kit");
+        store.pick(&work.id, &[(1, 1, 0)]).await.unwrap();
+        assert_eq!(doubtful("OTHER").await.len(), 2, "all is picked");
+        store.ready(&work.id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn goods_worn_from_display_and_other_goods_than_expected_are_reasons_to_refuse() {
+    for shop in Shop::all().await {
+        for (reason, name) in
+            [(pb::RejectReason::DisplayWorn, "DISPLAY_WORN"), (pb::RejectReason::Mismatch, "MISMATCH")]
+        {
+            let work = shop.placed("N1", &[1]).await;
+            let rejected = shop.store("N1").reject(&work.id, reason).await.unwrap();
+            assert_eq!(rejected.end_reason, name);
+            let events = shop.events(&work.id).await;
+            let Some(Body::Rejected(event)) = &events.last().unwrap().body.body else { panic!() };
+            assert_eq!(event.reason(), reason);
+        }
+    }
+}
