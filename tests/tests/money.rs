@@ -16,8 +16,8 @@ everywhere! {
     authorized_money_is_voided_and_captured_money_is_refunded_by_tender,
 }
 
-fn usd(minor: i64) -> Option<contract::google::r#type::Money> {
-    Some(money(minor, "USD"))
+fn usd(minor: i64) -> contract::google::r#type::Money {
+    money(minor, "USD")
 }
 
 /// Four pieces of ten, of which nothing is paid yet.
@@ -44,14 +44,18 @@ async fn report(people: &People, order: &str, state: ord::TenderState, cents: i6
         order_id: order.to_owned(),
         tender_id: "card".to_owned(),
         state: i32::from(state),
-        amount: usd(cents),
+        amount: Some(usd(cents)),
         provider_ref: provider_ref.to_owned(),
     };
     people.clients.orders.clone().pay_order(request).await.expect("the report is taken");
 }
 
 fn cash(cents: i64) -> ful::HandOverPayment {
-    ful::HandOverPayment { kind: "cash".to_owned(), amount: usd(cents), provider_ref: "till-7/1".to_owned() }
+    ful::HandOverPayment {
+        kind: "cash".to_owned(),
+        amount: Some(usd(cents)),
+        provider_ref: "till-7/1".to_owned(),
+    }
 }
 
 async fn what_is_due_at_the_till_follows_cancels_and_is_paid_with_the_handover(stage: Stage) {
@@ -110,7 +114,7 @@ async fn nothing_is_handed_over_while_a_payment_is_lost_and_another_tender_frees
         tender: Some(ord::Tender {
             tender_id: id.to_owned(),
             kind: "wechat".to_owned(),
-            amount: usd(cents),
+            amount: Some(usd(cents)),
             state: i32::from(ord::TenderState::Captured),
             provider_ref: format!("wx-{id}"),
             ..ord::Tender::default()

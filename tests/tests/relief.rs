@@ -90,6 +90,7 @@ async fn a_late_sale_costs_a_cart_and_an_offered_order_but_not_what_is_being_pic
             ..ful::CartGroup::default()
         }],
         ttl: None,
+        on_behalf_of: String::new(),
         instead_of: Vec::new(),
     };
     let cart = web.clients.promise.clone().hold_promise(hold).await.expect("held").into_inner().promise;

@@ -1,5 +1,5 @@
 //! Relief: fewer goods are at a position than were claimed, and claims are given up in the transaction of the fact that says
-//! so, whoever brought it: a feed, a count, staff, a store that found its shelf empty.
+//! so: of a feed, a count, staff, or a store that found its shelf empty.
 //!
 //! Who loses is decided by [`domain::stock::relief`]. A claim gives up what it has of this position alone; what becomes of
 //! the rest of it is up to its owner, who hears of it. A position that is found empty loses all claims whose work has not

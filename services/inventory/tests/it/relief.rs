@@ -8,7 +8,7 @@ use contract::r#type::v1::Window;
 use ff::FulfillmentState as Work;
 use ff::fulfillment_event::Body;
 use futures_util::future::join_all;
-use pb::inventory_event::Body as Told;
+use pb::inventory_event::Body as Said;
 use pb::{Adjustment, MovementKind, ReservationState};
 use prost::Message as _;
 use test_world::{Ground, fresh, reason, stamp};
@@ -27,7 +27,7 @@ struct Leg {
 }
 
 impl World {
-    /// A leg whose order has taken its claim on SKU A, promised so many minutes from now.
+    /// A leg whose order has taken its claim on SKU A, promised this number of minutes from now.
     async fn placed(&self, units: i64, minutes: i64, tier: i32) -> Leg {
         self.placed_at(&rsv(), vec![line(1, "n1", "A", units)], minutes, tier).await
     }
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// What the owner of a reservation heard last.
-    async fn heard(&self, id: &str) -> Told {
+    async fn heard(&self, id: &str) -> Said {
         let id = Uuid::parse_str(id.trim_start_matches("rsv_")).unwrap();
         let events = self.appended::<pb::InventoryEvent>().await;
         let last =
@@ -123,8 +123,8 @@ fn rejected(of: &Leg, reason: ff::RejectReason) -> Delivered {
     report(of, Work::Rejected, line, body)
 }
 
-fn given_up(told: Told) -> (String, String, Vec<(u32, i64)>, String) {
-    let Told::ReservationGivenUp(event) = told else { panic!("{told:?}") };
+fn given_up(said: Said) -> (String, String, Vec<(u32, i64)>, String) {
+    let Said::ReservationGivenUp(event) = said else { panic!("{said:?}") };
     let lines = event.lines.iter().map(|line| (line.line, line.quantity)).collect();
     (event.order_id, event.reason, lines, event.sku)
 }
@@ -188,7 +188,7 @@ async fn an_empty_shelf_costs_all_claims_but_those_that_are_picked_which_are_dou
         let lost = (other.order.clone(), "NOT_FOUND".to_owned(), vec![(1, 3)], "A".to_owned());
         assert_eq!(given_up(world.heard(&other.id).await), lost);
         assert_eq!(given_up(world.heard(&cart).await).0, "");
-        let Told::ReservationDoubtful(doubt) = world.heard(&started.id).await else { panic!("not doubtful") };
+        let Said::ReservationDoubtful(doubt) = world.heard(&started.id).await else { panic!("not doubtful") };
         assert_eq!((&doubt.order_id, doubt.sku.as_str()), (&started.order, "A"));
         assert!(doubt.reservation.unwrap().lines.is_empty());
         assert_eq!(world.events_of(&finder.id).await, ["Held", "Confirmed", "Settled"]);
@@ -246,7 +246,7 @@ async fn a_claim_of_several_positions_loses_one_and_keeps_the_others_until_its_o
         let both = world.placed_at(&rsv(), vec![line(1, "n1", "A", 2), line(2, "n1", "B", 2)], 10, 0).await;
         world.adjust("n1", "A", Adjustment::Count, 1).await.unwrap();
         assert_eq!((world.stands("n1", "A").await, world.stands("n1", "B").await), ((1, 1), (5, 2)));
-        let Told::ReservationGivenUp(event) = world.heard(&both.id).await else { panic!("kept") };
+        let Said::ReservationGivenUp(event) = world.heard(&both.id).await else { panic!("kept") };
         let shown = event.reservation.unwrap();
         assert_eq!((shown.lines.len(), shown.lines[0].held, shown.lines[0].released), (1, 1, 1));
         assert_eq!((shown.state(), shown.version), (ReservationState::Confirmed, 3));
@@ -271,7 +271,7 @@ async fn a_cart_that_lost_units_can_be_neither_extended_nor_taken_by_an_order() 
         assert_eq!(reason(&refused), "RESERVATION_EXPIRED");
         let order = format!("ord_{}", Uuid::new_v4());
         world.confirm(&cart, &order).await;
-        let Told::ReservationRefused(refused) = world.heard(&cart).await else { panic!("confirmed") };
+        let Said::ReservationRefused(refused) = world.heard(&cart).await else { panic!("confirmed") };
         assert_eq!(
             (refused.order_id, refused.reason, refused.sku),
             (order.clone(), "NO_STOCK".into(), "A".into())
@@ -355,7 +355,7 @@ async fn sixty_four_claims_race_with_sales_and_nothing_is_claimed_twice() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_that_take_their_claims_never_wait_in_a_circle_with_an_empty_shelf() {
-    // whoever waits, waits as long as it takes: only a circle fails
+    // each waits as long as it takes: only a circle fails
     for world in Ground::all_patient(SETS, START).await.into_iter().map(World::on) {
         world.stock("n1", &[("A", 1_000), ("B", 1_000)]).await;
         let mut work = Vec::new();

@@ -219,6 +219,22 @@ async fn a_hold_that_was_given_back_is_held_anew_by_the_payment() {
 }
 
 #[tokio::test]
+async fn a_hold_that_lost_units_is_held_again_by_the_payment_and_one_of_a_released_order_is_left_to_its_work()
+{
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let lost = || Stock::ReservationGivenUp(inv::ReservationGivenUp::default());
+        world.hear(&world.stock_event(&order, lost())).await.unwrap();
+        assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().open, 3);
+        let paid = world.try_pay(&order, pb::TenderState::Captured).await.unwrap();
+        assert_ne!(leg(&paid).promise_token, leg(&order).promise_token);
+        world.hear(&world.stock_event(&paid, lost())).await.unwrap();
+        assert_eq!(world.get(&order).await.lines[0].buckets.unwrap().reserved, 3);
+        assert_eq!(world.steps(&order).await, ["PLACED", "HOLD_LOST", "PAID", "RELEASED"]);
+    }
+}
+
+#[tokio::test]
 async fn what_can_not_be_is_poison() {
     for world in worlds().await {
         let order = world.paid().await;
