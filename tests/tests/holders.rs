@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::r#type::v1::Method;
-use flows::people::order_at;
+use flows::people::{order_at, unpaid};
 use flows::stage::Stage;
 use flows::world::{NODE, People, fresh};
 use tonic::{Code, Status};
@@ -53,9 +53,9 @@ async fn nobody_places_an_order_on_the_promise_of_another_customer(stage: Stage)
     let (ann, bob, web) =
         (stage.clients("customer/ann"), stage.clients("customer/bob"), stage.clients("channel/web"));
     let (token, unknown) = (hold(&ann).await, "prm_0190e0a2-5b1c-7000-8000-000000000000");
-    let absent = bob.try_place(on(unknown, "bob", "")).await.expect_err("nobody's promise");
+    let absent = bob.try_place(unpaid(on(unknown, "bob", ""))).await.expect_err("nobody's promise");
     assert_eq!(server::status::violations(&absent)[0].field, "promise_token");
-    let no = bob.try_place(on(&token, "bob", "")).await.expect_err("ann's promise");
+    let no = bob.try_place(unpaid(on(&token, "bob", ""))).await.expect_err("ann's promise");
     assert_eq!(whole(&no), whole(&absent), "it does not exist for bob");
     let no = web.try_place(on(&token, "bob", &fresh())).await.expect_err("ann's promise");
     assert_eq!(whole(&no), whole(&absent), "nor for a channel that sells to bob");
@@ -67,7 +67,9 @@ async fn nobody_places_an_order_on_the_promise_of_another_customer(stage: Stage)
         (ful::PromiseState::Live, ""),
         "and nothing happened to it"
     );
-    assert!(ann.try_place(on(&token, "ann", "")).await.is_ok());
+    let no = ann.try_place(on(&token, "ann", "")).await.expect_err("a customer reports no money");
+    assert_eq!(server::status::violations(&no)[0].field, "tenders[0].state");
+    assert!(ann.try_place(unpaid(on(&token, "ann", ""))).await.is_ok());
     let token = hold(&ann).await;
     assert!(web.try_place(on(&token, "ann", &fresh())).await.is_ok(), "her channel orders for her");
     stage.settle().await;

@@ -12,6 +12,7 @@ use tonic::Code;
 everywhere! {
     (embedded, kafka, three_processes)
     what_is_due_at_the_till_follows_cancels_and_is_paid_with_the_handover,
+    what_is_due_at_the_till_follows_prices_and_lost_authorizations,
     nothing_is_handed_over_while_a_payment_is_lost_and_another_tender_frees_it,
     authorized_money_is_voided_and_captured_money_is_refunded_by_tender,
 }
@@ -83,6 +84,44 @@ async fn what_is_due_at_the_till_follows_cancels_and_is_paid_with_the_handover(s
     let tender = &order.tenders[0];
     assert_eq!((minor(order.paid.as_ref()), minor(tender.amount_due.as_ref())), (3_000, 0));
     assert_eq!((tender.state(), minor(order.refund_requested.as_ref())), (ord::TenderState::Captured, 0));
+    stage.settle().await;
+    ops.audit().await;
+    stage.stop().await;
+}
+
+async fn what_is_due_at_the_till_follows_prices_and_lost_authorizations(stage: Stage) {
+    let (ops, web, store) =
+        (stage.clients("ops/test"), stage.clients("channel/web"), stage.clients("store/sha-01"));
+    ops.stock(NODE, &[("TEA", 10)]).await;
+    let order = web.place(forty(ord::PaymentTerms::PayAtHandover, ord::TenderState::Authorized)).await;
+    let work = store.prepare(&web.work_of(&order.order_id).await).await;
+    assert_eq!(work.due, None, "the card pays");
+    let due = async |cents| {
+        eventually(async || {
+            let due = minor(web.work_of(&order.order_id).await.due.as_ref());
+            if due == cents { Ok(()) } else { Err(format!("{due} is due, not {cents}")) }
+        })
+        .await;
+    };
+    report(&web, &order.order_id, ord::TenderState::Failed, 4_000, "declined").await;
+    due(4_000).await;
+    let request = ord::ClaimRefundRequest {
+        request_id: fresh(),
+        order_id: order.order_id.clone(),
+        claims: vec![ord::PriceClaim { line: 1, piece: 1, amount: Some(usd(500)) }],
+        reason: "GOODWILL".to_owned(),
+    };
+    ops.clients.orders.clone().claim_refund(request).await.expect("the price is lowered");
+    due(3_500).await;
+    let (id, code) = (work.fulfillment_id, web.code(&order.order_id).await);
+    store.hand_over_for(&id, &code, &[], cash(3_500)).await.expect("it is paid");
+    // The till's provider reports the same payment.
+    let is_completed = |order: &ord::Order| order.status() == ord::OrderStatus::Completed;
+    let order = web.order_when(&order.order_id, is_completed).await;
+    assert_eq!((minor(order.paid.as_ref()), minor(order.refund_requested.as_ref())), (3_500, 0));
+    report(&web, &order.order_id, ord::TenderState::Captured, 3_500, "till-7/1").await;
+    let again = web.order(&order.order_id).await;
+    assert_eq!((again.version, minor(again.paid.as_ref())), (order.version, 3_500), "it is the same payment");
     stage.settle().await;
     ops.audit().await;
     stage.stop().await;

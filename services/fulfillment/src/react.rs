@@ -197,6 +197,7 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
         }
         Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work, true),
         Some(OrderBody::Paid(paid)) => paid_elsewhere(order, &paid.work),
+        Some(OrderBody::DueChanged(changed)) => paid_elsewhere(order, &changed.work),
         Some(OrderBody::PaymentLost(lost)) => payment_lost(order, &lost.fulfillment_ids),
         Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.fulfillment_ids, order),
         Some(OrderBody::Expired(expired)) => given_up(&expired.fulfillment_ids, order),

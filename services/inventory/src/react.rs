@@ -107,7 +107,8 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
             | Body::ExcessPaid(_)
             | Body::TenderAdded(_)
             | Body::RefundReported(_)
-            | Body::PromiseMoved(_),
+            | Body::PromiseMoved(_)
+            | Body::DueChanged(_),
         )
         | None => Ok(Vec::new()),
     }

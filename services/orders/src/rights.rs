@@ -74,7 +74,7 @@ pub(crate) fn may_place_on(who: &Principal, draft: &Draft, owner: &str) -> bool 
     let is_ours = who.kind == SERVICE || who.kind == OPS;
     let sells = who.kind == CHANNEL || who.kind == STORE;
     let customer = owner.split_once('/').filter(|(kind, _)| *kind == CUSTOMER).map(|(_, id)| id);
-    let is_buyer = customer.is_some_and(|id| draft.customer_ref.is_empty() || draft.customer_ref == id);
+    let is_buyer = customer.is_some_and(|id| draft.customer_ref == id);
     is_ours || who.as_str() == owner || (sells && is_buyer)
 }
 
@@ -86,6 +86,10 @@ pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(
         }
         CUSTOMER if draft.channel_order_id.parse() != Ok(call.id) => {
             Err(Error::field("channel_order_id", "must be empty: only a channel numbers orders"))
+        }
+        CUSTOMER if let Some(paid) = draft.tenders.iter().position(|tender| tender.state.counts()) => {
+            let field = format!("tenders[{paid}].state");
+            Err(Error::field(field, "must be DUE: payments are reported by their channel or provider"))
         }
         CUSTOMER if draft.customer_ref != who.id => {
             Err(Error::field("customer_ref", format!("must be {}, the customer that calls", who.id)))

@@ -2,7 +2,7 @@
 
 use domain::id::LineNo;
 use domain::money::Money;
-use domain::order::{Event, Move, Order, Refund, RefundPart, RefundState};
+use domain::order::{Event, Move, Order, Refund, RefundPart, RefundState, TenderState};
 use domain::time::Timestamp;
 use domain::words;
 
@@ -29,9 +29,14 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         }
         Event::Unblocked => ("RELEASED", "released to fulfillment".to_owned()),
         Event::Confirmed => ("CONFIRMED", "the stock is the order's".to_owned()),
-        Event::Paid { tender, amount_minor, in_full } => {
+        Event::Paid { tender, state, amount_minor, in_full } => {
             let rest = if *in_full { ", nothing is due" } else { "" };
-            ("PAID", format!("{} by {tender}{rest}", amount(*amount_minor)))
+            let step = if *state == TenderState::Authorized { "AUTHORIZED" } else { "PAID" };
+            (step, format!("{} by {tender}{rest}", amount(*amount_minor)))
+        }
+        Event::DueChanged => {
+            let due = (order.owed_minor() - order.ledger.held()).max(0);
+            ("DUE_CHANGED", format!("{} in all is due at handovers", amount(due)))
         }
         Event::PaymentLapsed { .. } => {
             ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())

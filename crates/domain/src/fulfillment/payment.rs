@@ -25,7 +25,7 @@ pub struct Dues {
 pub struct AtHandover {
     /// The currency of the order.
     pub currency: Currency,
-    /// Paid elsewhere, in minor units. It only rises.
+    /// Paid elsewhere, or not to be paid any more, in minor units.
     pub covered_minor: i64,
     /// Paid at its own handovers, in minor units.
     pub collected_minor: i64,
@@ -45,7 +45,7 @@ pub struct Payment {
 /// Why what is due changed, or why the handover has to wait or need not wait any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DueChange {
-    /// More was paid elsewhere.
+    /// The order was paid elsewhere, costs less, or lost a payment: another amount is due.
     Paid,
     /// A payment was lost.
     PaymentLost,
@@ -132,14 +132,14 @@ impl Order {
         }
     }
 
-    /// The order was paid elsewhere: for all units of this work so much is due now, what was paid at its own handovers not
-    /// taken off. None: that changes nothing. What is covered never falls, so reports may come late or again.
+    /// Another amount is due for all units of this work; what was paid at its own handovers is not taken off. None: that
+    /// changes nothing.
     pub fn paid_elsewhere(&mut self, due_minor: i64, now: Timestamp) -> Option<Event> {
         let is_over = self.state().is_over();
         let all: i64 = self.lines.iter().map(|line| line.due_minor).sum();
         let at = self.dues.at_handover.as_mut()?;
         let covered = all.saturating_sub(due_minor.max(0));
-        if is_over || covered <= at.covered_minor {
+        if is_over || covered == at.covered_minor || covered < 0 {
             return None;
         }
         at.covered_minor = covered;
@@ -250,10 +250,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_paid_elsewhere_covers_the_first_units_and_only_rises() {
+    fn what_was_paid_elsewhere_covers_the_first_units_and_may_be_lost_again() {
         let mut order = ready(&[(2, 1_000), (1, 500)], 0);
         assert!(order.paid_elsewhere(900, at(5)).is_some());
-        assert!(order.paid_elsewhere(1_200, at(5)).is_none(), "a late report takes nothing away");
+        assert!(order.paid_elsewhere(1_200, at(5)).is_some(), "a payment was lost");
+        assert_eq!(order.due(), Some(pounds(1_200)));
+        assert!(order.paid_elsewhere(900, at(5)).is_some());
         assert!(order.paid_elsewhere(900, at(5)).is_none(), "the same report changes nothing");
         hand_over(&mut order, &[(1, 1)], None).unwrap();
         assert!(hand_over(&mut order, &[(1, 1)], None).is_err());

@@ -30,11 +30,15 @@ pub enum Event {
     Paid {
         /// By which tender.
         tender: String,
+        /// Authorized or captured.
+        state: TenderState,
         /// How much, in minor units.
         amount_minor: i64,
         /// Nothing is due any more.
         in_full: bool,
     },
+    /// Another amount is due at handovers.
+    DueChanged,
     /// Not paid in time: the claims are given up.
     PaymentLapsed {
         /// The legs whose claims are given up.

@@ -88,6 +88,7 @@ impl Order {
             .collect();
         let (has_stock, leg_no) = (leg.needs_hold(), leg.no);
         let was_over = self.status().is_over();
+        let dues = self.dues();
         let before: Vec<Buckets> = self.lines.iter().map(|line| line.buckets).collect();
         let live = self.live();
         self.sum_up();
@@ -113,6 +114,7 @@ impl Order {
         }
         events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
         events.extend(self.give_back(&live, &report.reason, now));
+        events.extend(self.due_changed(&dues, &events));
         if !was_over && self.status() == Status::Completed {
             if self.terms == Terms::PayAtHandover {
                 let pieces = self.lines.iter().map(|line| line.amounts.quantity).sum();
@@ -136,7 +138,8 @@ impl Order {
             let amount_minor = received.new + received.settled;
             if amount_minor > 0 {
                 let in_full = self.is_covered();
-                events.push(Event::Paid { tender: tender.clone(), amount_minor, in_full });
+                let state = TenderState::Captured;
+                events.push(Event::Paid { tender: tender.clone(), state, amount_minor, in_full });
             }
             if received.excess > 0 {
                 let payment = Payment {

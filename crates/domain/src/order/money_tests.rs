@@ -347,3 +347,114 @@ fn a_refund_without_an_answer_is_asked_again_daily_and_then_failed() {
     let done = order.report_refund(refund, "a", true, "r", at(900_000)).unwrap().order;
     assert_eq!(done.ledger.refunds[0].parts[0].state, RefundState::Done);
 }
+
+/// What the node of each leg would take for all that is still to come, as it counts by itself.
+fn asked_at_nodes(order: &Order) -> Vec<i64> {
+    let asked = |due: &LegDue| {
+        let leg = order.leg(due.leg).unwrap();
+        let gross: i64 = due.lines.iter().map(|(_, minor)| minor).sum();
+        let live: i64 = leg
+            .lines
+            .iter()
+            .zip(&due.lines)
+            .map(|(line, (_, minor))| {
+                let pieces = line.units.buckets(leg.is_accepted).live();
+                Share::new(*minor, line.units.quantity).of(pieces)
+            })
+            .sum();
+        (live - (gross - due.due_minor) - order.ledger.collected(Some(leg.no))).max(0)
+    };
+    order.dues().iter().map(asked).collect()
+}
+
+#[test]
+fn what_is_due_at_the_handover_rises_again_when_an_authorization_is_lost() {
+    let order = at_handover(
+        &[(2, 1_000)],
+        vec![tender("a", 1_000, TenderState::Authorized), tender("b", 1_000, TenderState::Due)],
+    );
+    assert_eq!(asked_at_nodes(&order), [1_000]);
+    let lost = pay(&order, "a", TenderState::Failed, 1_000, "no");
+    assert!(lost.events.contains(&Event::DueChanged), "{:?}", lost.events);
+    assert_eq!(asked_at_nodes(&lost.order), [2_000]);
+}
+
+#[test]
+fn a_price_that_is_lowered_lowers_what_the_node_takes() {
+    let order = at_handover(&[(2, 1_000)], vec![tender("till", 2_000, TenderState::Due)]);
+    let lowered = order.claim(&[(1, 1, 500)], "GOODWILL", at(3)).unwrap();
+    assert_eq!(lowered.events, [Event::DueChanged]);
+    assert_eq!(asked_at_nodes(&lowered.order), [1_500]);
+}
+
+#[test]
+fn money_paid_elsewhere_moves_to_the_leg_that_still_has_something_to_pay() {
+    let mut draft = draft(&[(3, 1_000)], 0, vec![tender("card", 3_000, TenderState::Due)]);
+    (draft.terms, draft.total_minor) = (Terms::PayAtHandover, 3_000);
+    draft.charges.clear();
+    let legs = vec![leg("a", 1, &[(1, 2)]), leg("b", 1, &[(1, 1)])];
+    let group = Group {
+        no: 1,
+        method: Method::Pickup,
+        node: None,
+        wanted: None,
+        not_later_than: None,
+        lines: vec![(1, 3)],
+        wishes: Vec::new(),
+    };
+    let asked = Asked { groups: vec![group], token: legs[0].token, legs };
+    let order =
+        Order::place(OrderId::new(id::derived("order", "1")), draft, asked, &POLICY, at(0)).unwrap().order;
+    let part = pay(&order, "card", TenderState::Captured, 1_500, "online").order;
+    assert_eq!(asked_at_nodes(&part), [500, 1_000]);
+    // One piece of the first leg is not found: the second leg is paid in part.
+    let first = part.legs[0].id;
+    let short = WorkReport {
+        leg: first,
+        lines: vec![(1, LegUnits { quantity: 2, to_pick: 1, short: 1, ..LegUnits::default() })],
+        ..report(&part, true, |_, _| ())
+    };
+    let short = part.follow(&short, at(20)).unwrap();
+    assert!(short.events.contains(&Event::DueChanged), "{:?}", short.events);
+    assert_eq!(asked_at_nodes(&short.order), [0, 500]);
+    let rest = pay(&short.order, "card", TenderState::Captured, 500, "online-2");
+    assert_eq!((asked_at_nodes(&rest.order), rest.order.ledger.held()), (vec![0, 0], 2_000));
+}
+
+#[test]
+fn a_payment_that_till_and_provider_both_report_counts_once() {
+    let order = at_handover(&[(2, 1_000)], vec![tender("till", 2_000, TenderState::Due)]);
+    let heard = pay(&order, "till", TenderState::Captured, 2_000, "tx-1").order;
+    let mut done = report(&heard, true, |_, s| (s.to_pick, s.done) = (0, 2));
+    done.paid =
+        Some(Collected { kind: "card".to_owned(), amount_minor: 2_000, provider_ref: "tx-1".to_owned() });
+    let after = heard.follow(&done, at(20)).unwrap().order;
+    assert_laws(&after);
+    assert_eq!(
+        (after.status(), amounts(&after), after.ledger.tenders.len()),
+        (Status::Completed, (2_000, 0, 0), 1)
+    );
+}
+
+#[test]
+fn a_void_that_was_asked_for_is_confirmed_and_nothing_else_is_lost() {
+    let order = order(&[(4, 1_000)], 0, &[TenderState::Authorized]);
+    let order = cancelled(&order, 1, 2).order;
+    let confirmed = pay(&order, "a", TenderState::Voided, 2_000, "void-1");
+    assert_eq!(
+        (confirmed.order.ledger.tenders[0].state, amounts(&confirmed.order)),
+        (TenderState::Authorized, (2_000, 0, 2_000))
+    );
+    assert!(confirmed.order.blocks.is_empty());
+    // What it lets go of then was not asked for.
+    let lost = pay(&confirmed.order, "a", TenderState::Voided, 2_000, "void-2");
+    assert!(
+        matches!(lost.events.as_slice(), [Event::PaymentLost { amount_minor: 2_000, .. }]),
+        "{:?}",
+        lost.events
+    );
+    // A part of what was asked, after a part was captured.
+    let order = pay(&order, "a", TenderState::Captured, 2_000, "cap").order;
+    let part = pay(&order, "a", TenderState::Voided, 1_000, "void-3").order;
+    assert_eq!((part.ledger.tenders[0].state, amounts(&part)), (TenderState::Captured, (2_000, 0, 2_000)));
+}

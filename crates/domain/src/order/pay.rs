@@ -1,7 +1,9 @@
 //! Payment: results of tenders, and what time does to an order that is not paid.
 
 use super::group::Parts;
-use super::{Block, Changed, Event, Leg, Move, Order, Policy, Refusal, Status, Tender, TenderState, Terms};
+use super::{
+    Block, Changed, Event, Leg, Move, Order, Policy, Refusal, Share, Status, Tender, TenderState, Terms,
+};
 use crate::id::{FulfillmentId, LineNo, PromiseToken};
 use crate::time::{Timestamp, after_ms};
 
@@ -62,12 +64,13 @@ impl Order {
             return Ok(Changed { order: self, events: Vec::new() });
         }
         let had = self.ledger.tenders.iter().find(|t| t.id == payment.tender).map(|t| t.state);
+        let dues = self.dues();
         let received = self.ledger.receive(payment, self.takes_parts(), self.currency, now)?;
         let (tender, in_full) = (payment.tender.clone(), self.is_covered());
         let mut events = Vec::new();
         let amount_minor = received.new + received.settled;
         if amount_minor > 0 {
-            events.push(Event::Paid { tender: tender.clone(), amount_minor, in_full });
+            events.push(Event::Paid { tender: tender.clone(), state: payment.state, amount_minor, in_full });
         }
         if received.lost > 0 {
             events.push(self.payment_lost(payment, received.lost, policy, now));
@@ -88,6 +91,7 @@ impl Order {
         if received.new > 0 && in_full && !is_over && self.blocks.contains(&Block::Payment) {
             events.extend(self.release(hold, now)?);
         }
+        events.extend(self.due_changed(&dues, &events));
         if events.is_empty() {
             events.push(Event::Progressed { lines: Vec::new() });
         }
@@ -277,28 +281,45 @@ impl Order {
         after.open_parts()
     }
 
-    /// What is due at the handovers of each leg, where goods are paid there. What was paid elsewhere counts for the first legs.
+    /// What is due at the handovers of each leg, where goods are paid there: together what is still owed. What was paid
+    /// elsewhere, and what pieces cost less by now, counts for the first legs.
     pub fn dues(&self) -> Vec<LegDue> {
         let mut dues = Vec::new();
         if self.terms != Terms::PayAtHandover {
             return dues;
         }
         let parts = self.parts();
-        let mut elsewhere = (self.ledger.held() - self.ledger.collected(None)).max(0);
         let mut before = vec![0_i64; self.lines.len()];
+        let mut open = Vec::new();
         for leg in self.legs.iter().filter(|leg| leg.is_live()) {
-            let mut lines = Vec::new();
+            let (mut lines, mut live) = (Vec::new(), 0);
             for part in &leg.lines {
                 let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
-                lines.push((part.line, parts.price(part.line, before[at] + 1, part.units.quantity)));
-                before[at] += part.units.quantity;
+                let quantity = part.units.quantity;
+                let gross = parts.price(part.line, before[at] + 1, quantity);
+                lines.push((part.line, gross));
+                live += Share::new(gross, quantity).of(part.units.buckets(leg.is_accepted).live());
+                before[at] += quantity;
             }
-            let gross: i64 = lines.iter().map(|(_, minor)| minor).sum();
-            let covered = gross.min(elsewhere);
-            elsewhere -= covered;
-            dues.push(LegDue { leg: leg.id, lines, due_minor: gross - covered });
+            let due_minor = lines.iter().map(|(_, minor)| minor).sum();
+            open.push((live - self.ledger.collected(Some(leg.no))).max(0));
+            dues.push(LegDue { leg: leg.id, lines, due_minor });
+        }
+        let owing = (self.owed_minor() - self.ledger.held()).max(0);
+        let mut credit = (open.iter().sum::<i64>() - owing).max(0);
+        for (due, open) in dues.iter_mut().zip(open) {
+            let covered = open.min(credit);
+            credit -= covered;
+            due.due_minor -= covered;
         }
         dues
+    }
+
+    /// Says what is due at handovers now, if that is not what it was before and no payment says so.
+    pub(super) fn due_changed(&self, before: &[LegDue], events: &[Event]) -> Option<Event> {
+        let is_said = events.iter().any(|event| matches!(event, Event::Paid { .. }));
+        let is_open = self.terms == Terms::PayAtHandover && !self.status().is_over();
+        (is_open && !is_said && self.dues() != before).then_some(Event::DueChanged)
     }
 }
 

@@ -121,7 +121,7 @@ impl Order {
         reason: &str,
         now: Timestamp,
     ) -> Result<Changed, Refusal> {
-        let parts = self.parts();
+        let (parts, dues) = (self.parts(), self.dues());
         let mut all = Settled::default();
         for (no, piece, amount_minor) in claims {
             let line = self.line(*no).ok_or(Refusal::UnknownLine { line: *no })?;
@@ -145,6 +145,7 @@ impl Order {
         }
         let mut events = self.ask_back(all, reason, lines, now);
         events.extend(self.unblock_if_covered(now));
+        events.extend(self.due_changed(&dues, &events));
         if events.is_empty() {
             // Nothing was paid yet: less is due.
             events.push(Event::Progressed { lines: Vec::new() });

@@ -55,8 +55,13 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             ("entrepot.orders.v1.OrderUnblocked", Body::Unblocked(unblocked))
         }
         Event::Confirmed => ("entrepot.orders.v1.OrderConfirmed", Body::Confirmed(pb::OrderConfirmed {})),
-        Event::Paid { tender, amount_minor, in_full } => {
-            ("entrepot.orders.v1.OrderPaid", money_event::paid(order, tender, *amount_minor, *in_full))
+        Event::Paid { tender, state, amount_minor, in_full } => {
+            let paid = money_event::paid(order, tender, *state, *amount_minor, *in_full);
+            ("entrepot.orders.v1.OrderPaid", paid)
+        }
+        Event::DueChanged => {
+            let changed = pb::OrderDueChanged { work: money_event::dues(order) };
+            ("entrepot.orders.v1.OrderDueChanged", Body::DueChanged(changed))
         }
         Event::PaymentLapsed { legs } => {
             let lapsed = pb::OrderPaymentLapsed { fulfillment_ids: ids(legs) };

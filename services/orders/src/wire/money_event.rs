@@ -9,16 +9,28 @@ use super::event::{ids, pieces};
 use super::order::{refund, tender, tender_state};
 use super::{money, time};
 
-pub(super) fn paid(order: &Order, tender: &str, amount_minor: i64, in_full: bool) -> Body {
+/// What is due at handovers, leg by leg.
+pub(super) fn dues(order: &Order) -> Vec<pb::LegDue> {
     let due = |due: &LegDue| pb::LegDue {
         fulfillment_id: due.leg.to_string(),
         due: Some(money(due.due_minor, order.currency)),
     };
+    order.dues().iter().map(due).collect()
+}
+
+pub(super) fn paid(
+    order: &Order,
+    tender: &str,
+    state: TenderState,
+    amount_minor: i64,
+    in_full: bool,
+) -> Body {
     Body::Paid(pb::OrderPaid {
         tender_id: tender.to_owned(),
         amount: Some(money(amount_minor, order.currency)),
         in_full,
-        work: order.dues().iter().map(due).collect(),
+        work: dues(order),
+        state: tender_state(state).into(),
     })
 }
 

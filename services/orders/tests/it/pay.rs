@@ -182,7 +182,7 @@ async fn a_failed_payment_may_be_tried_again() {
         assert_eq!((lost.blocks.as_slice(), minor(&lost.paid)), (&[pb::Block::Payment.into()][..], 0));
         assert_eq!(
             world.steps(&order).await,
-            ["PLACED", "PAYMENT_FAILED", "PAID", "RELEASED", "PAYMENT_VOIDED", "PAYMENT_LOST"]
+            ["PLACED", "PAYMENT_FAILED", "AUTHORIZED", "RELEASED", "PAYMENT_VOIDED", "PAYMENT_LOST"]
         );
     }
 }

@@ -109,9 +109,10 @@ async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
             customer_ref: customer.to_owned(),
             ..request("1", vec![line("a", 1, 100)], TenderState::Captured)
         };
-        let of_customer = |customer: &str, token: &str| pb::PlaceOrderRequest {
-            channel_order_id: String::new(),
-            ..on(customer, token)
+        let of_customer = |customer: &str, token: &str| {
+            let mut asked = pb::PlaceOrderRequest { channel_order_id: String::new(), ..on(customer, token) };
+            asked.tenders[0].set_state(TenderState::Due);
+            asked
         };
         let unknown = domain::id::PromiseToken::new(test_world::v7()).to_string();
         let absent = place(&world, "customer/c-2", of_customer("c-2", &unknown)).await.unwrap_err();
@@ -130,6 +131,7 @@ async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
             ("store/store-2", "store/store-1", on("c-1", &token)),
             ("service/orders", "channel/web", on("c-1", &token)),
             ("", "channel/web", on("", &token)),
+            ("customer/guest-7", "channel/web", on("", &token)),
         ];
         for (owner, caller, asked) in strangers {
             world.fake.give(&token, owner);
@@ -159,9 +161,12 @@ async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
             let placed = place(&world, caller, asked).await;
             assert!(placed.is_ok(), "{caller} on {owner}: {placed:?}");
         }
-        let token = world.fake.hold_for(&[(1, "a", 1)]);
-        world.fake.give(&token, "customer/guest-7");
-        place(&world, "channel/web", on("", &token)).await.expect("a channel vouches for its guests");
+        // Money is reported by others.
+        let mut paid = of_customer("c-1", "");
+        paid.groups = request("1", Vec::new(), TenderState::Due).groups;
+        paid.tenders[0].set_state(TenderState::Authorized);
+        let no = place(&world, "customer/c-1", paid).await.unwrap_err();
+        assert_eq!(fields(&no), ["tenders[0].state"]);
     }
 }
 

@@ -353,6 +353,7 @@ impl World {
             Body::TenderAdded(_) => "tender_added",
             Body::RefundReported(_) => "refund_reported",
             Body::PromiseMoved(_) => "moved",
+            Body::DueChanged(_) => "due_changed",
         };
         self.events(order).await.iter().map(name).collect()
     }

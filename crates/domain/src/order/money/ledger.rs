@@ -31,6 +31,8 @@ pub struct Sums {
     pub claimed: i64,
     /// Of what was authorized: not to be captured any more.
     pub voided: i64,
+    /// Of what was voided: the provider has let go of it.
+    pub released: i64,
     /// Paid back.
     pub refunded: i64,
     /// What pieces cost that the customer does not get, as far as this tender would pay them.
@@ -61,6 +63,7 @@ impl Sums {
             }
             (Cause::Claimed, Component::Excess) | (Cause::Waived | Cause::Retained, _) => {}
             (Cause::Claimed, _) => self.claimed += amount,
+            (Cause::Released, _) => self.released += amount,
             (Cause::Refunded, _) => self.refunded += amount,
         }
         if row.gives_up() {
@@ -75,7 +78,12 @@ impl Row {
         match self.cause {
             Cause::Voided | Cause::Claimed => self.line > 0,
             Cause::Waived => true,
-            Cause::Authorized | Cause::Captured | Cause::Failed | Cause::Retained | Cause::Refunded => false,
+            Cause::Authorized
+            | Cause::Captured
+            | Cause::Failed
+            | Cause::Released
+            | Cause::Retained
+            | Cause::Refunded => false,
         }
     }
 }
@@ -151,7 +159,14 @@ impl Ledger {
                         && t.state == payment.state
                         && t.provider_ref == payment.provider_ref
                 };
-                return !payment.provider_ref.is_empty() && self.tenders.iter().any(is_it);
+                let let_go = |row: &Row| {
+                    let of = (row.tender.as_str(), row.cause, row.amount_minor, row.reference.as_str());
+                    let (tender, amount) = (payment.tender.as_str(), payment.amount_minor);
+                    payment.state == TenderState::Voided
+                        && of == (tender, Cause::Released, amount, payment.provider_ref.as_str())
+                };
+                let is_known = self.tenders.iter().any(is_it) || self.rows.iter().any(let_go);
+                return !payment.provider_ref.is_empty() && is_known;
             }
         };
         let same = |row: &&Row| {
@@ -179,7 +194,7 @@ impl Ledger {
         let sums = self.sums()[index];
         let tender = &self.tenders[index];
         check(tender, &sums, payment, takes_parts, currency)?;
-        let due = Self::due(tender, &sums);
+        let (due, state) = (Self::due(tender, &sums), tender.state);
         Ok(match payment.state {
             TenderState::Captured => self.capture(index, payment, 0, at),
             TenderState::Authorized => {
@@ -189,6 +204,13 @@ impl Ledger {
                 self.book(payment, Component::Tender, Cause::Voided, unneeded, 0, at);
                 self.now(index, TenderState::Authorized, &payment.provider_ref);
                 Received { new, unneeded, ..Received::default() }
+            }
+            TenderState::Voided if (1..=sums.voided - sums.released).contains(&payment.amount_minor) => {
+                // It lets go of what it was asked to let go of. What is left stays as it is.
+                self.book(payment, Component::Tender, Cause::Released, payment.amount_minor, 0, at);
+                let is_left = sums.authorized > 0 || sums.captured > 0;
+                self.now(index, if is_left { state } else { TenderState::Voided }, "");
+                Received::default()
             }
             TenderState::Failed | TenderState::Voided | TenderState::Due => {
                 let cause = if payment.state == TenderState::Voided { Cause::Voided } else { Cause::Failed };
@@ -208,6 +230,10 @@ impl Ledger {
         total_minor: i64,
         at: Timestamp,
     ) -> Vec<(String, Received)> {
+        if self.has_captured(paid) {
+            // The provider reported this payment before the node did.
+            return Vec::new();
+        }
         let (sums, mut rest, mut by) = (self.sums(), paid.amount_minor, Vec::new());
         let mut order: Vec<usize> = (0..self.tenders.len()).collect();
         order.sort_by_key(|index| self.tenders[*index].kind != paid.kind);
@@ -246,6 +272,14 @@ impl Ledger {
             }
         }
         by
+    }
+
+    /// A payment of this reference and amount came in already, elsewhere.
+    fn has_captured(&self, paid: &Collected) -> bool {
+        let is_it =
+            |row: &&Row| row.cause == Cause::Captured && row.leg == 0 && row.reference == paid.provider_ref;
+        let captured: i64 = self.rows.iter().filter(is_it).map(|row| row.amount_minor).sum();
+        !paid.provider_ref.is_empty() && captured == paid.amount_minor
     }
 
     /// What came in at handovers of a leg as payment of the order, in minor units; no leg: of all.
@@ -345,7 +379,10 @@ fn check(
     let is_whole = tender.state == TenderState::Captured && due == 0 && sums.authorized == 0;
     // Without a reference a second payment is no different from the first one.
     let is_again = payment.state == TenderState::Captured && is_whole && payment.provider_ref.is_empty();
-    if !tender.state.may_become(payment.state) || is_again {
+    // What the provider was asked to let go of it may let go of at any time.
+    let voided = sums.voided - sums.released;
+    let is_let_go = payment.state == TenderState::Voided && (1..=voided).contains(&given);
+    if !is_let_go && !tender.state.may_become(payment.state) || is_again {
         let (from, to) = (tender.state, payment.state);
         return Err(Refusal::TenderState { tender: tender.id.clone(), from, to });
     }
@@ -354,7 +391,7 @@ fn check(
         TenderState::Captured | TenderState::Authorized => due.max(1.min(whole)),
         TenderState::Due | TenderState::Failed | TenderState::Voided => whole,
     };
-    let is_known = given == due || given == sums.authorized;
+    let is_known = given == due || given == sums.authorized || given == sums.authorized + voided || is_let_go;
     let is_loss = matches!(payment.state, TenderState::Failed | TenderState::Voided);
     if (least..=whole).contains(&given) || is_loss && is_known {
         return Ok(());

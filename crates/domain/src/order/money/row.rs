@@ -66,6 +66,8 @@ pub enum Cause {
     Failed,
     /// Authorized, and not to be captured any more.
     Voided,
+    /// The provider let go of what was voided.
+    Released,
     /// Not paid, and not asked for any more.
     Waived,
     /// Captured, and asked back.
@@ -78,11 +80,12 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Authorized,
         Self::Captured,
         Self::Failed,
         Self::Voided,
+        Self::Released,
         Self::Waived,
         Self::Claimed,
         Self::Retained,
@@ -96,6 +99,7 @@ impl Cause {
             Self::Captured => "CAPTURED",
             Self::Failed => "FAILED",
             Self::Voided => "VOIDED",
+            Self::Released => "RELEASED",
             Self::Waived => "WAIVED",
             Self::Claimed => "CLAIMED",
             Self::Retained => "RETAINED",
