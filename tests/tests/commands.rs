@@ -46,8 +46,9 @@ fn the_demo_plays_its_orders_and_the_stock_laws_hold() {
 async fn both_sides_of_the_benches_run_without_a_failure() {
     let database = db::testing::own_database().await;
     let postgres = database.as_ref().map(db::testing::OwnDatabase::url);
-    for subject in ["reserve", "place"] {
-        let brief = ["bench", subject, "--seconds", "1", "--clients", "4", "--skus", "20", "--json"];
+    for (subject, groups) in [("reserve", "1"), ("place", "1"), ("place", "2")] {
+        let of = ["--clients", "4", "--skus", "20", "--groups", groups];
+        let brief = [&["bench", subject, "--seconds", "1", "--json"][..], &of[..]].concat();
         let on_postgres = postgres.as_ref().map(|url| vec!["--database-url", url.as_str()]);
         for more in [Some(Vec::new()), on_postgres].into_iter().flatten() {
             let figures = json(&entrepot(&[&brief[..], &more[..]].concat()));

@@ -12,6 +12,7 @@ use domain::id;
 use prost::Message as _;
 use uuid::Uuid;
 
+use super::leg::{Leg, legs};
 use super::stage::{NODE, Stage};
 
 /// Who does it, in ledger and events.
@@ -62,22 +63,24 @@ impl Bare {
     pub(crate) async fn reserve(&self, sku: &str) -> Result<(), db::Error> {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
-        let reservation = Uuid::now_v7();
-        let events = self.claim(&mut tx, reservation, &[sku.to_owned()]).await?;
+        let legs = legs(&[vec![sku.to_owned()]]);
+        let events = self.claim(&mut tx, &legs).await?;
         self.append(&mut tx, events).await?;
         tx.commit().await
     }
 
-    /// An order of one piece of each SKU with its promise and its claim: 16 statements and a commit.
-    pub(crate) async fn place(&self, skus: &[String]) -> Result<(), db::Error> {
+    /// An order of one piece of each SKU of each group, with its promise and a claim for each group: 17 statements and a
+    /// commit, one more where there are several groups.
+    pub(crate) async fn place(&self, groups: &[Vec<String>]) -> Result<(), db::Error> {
         let mut tx = self.db.begin().await?;
         self.remember(&mut tx).await?;
         let token = Uuid::now_v7();
         let order = Uuid::now_v7();
-        let mut events = self.claim(&mut tx, token, skus).await?;
-        self.promise(&mut tx, token, order).await?;
-        self.order(&mut tx, order, token, skus).await?;
-        events.push(Self::placed(order, token, skus));
+        let legs = legs(groups);
+        let mut events = self.claim(&mut tx, &legs).await?;
+        self.promise(&mut tx, token, order, &legs).await?;
+        self.order(&mut tx, order, token, &legs).await?;
+        events.push(Self::placed(order, token, &legs));
         self.append(&mut tx, events).await?;
         tx.commit().await
     }
@@ -92,14 +95,17 @@ impl Bare {
         Ok(())
     }
 
-    /// Takes one piece of each SKU, in order, with its ledger row and its reservation.
-    async fn claim(&self, tx: &mut Tx, reservation: Uuid, skus: &[String]) -> db::Result<Vec<Appended>> {
+    /// Takes one piece of each SKU, in order, with its ledger row and the reservation of its leg.
+    async fn claim(&self, tx: &mut Tx, legs: &[Leg]) -> db::Result<Vec<Appended>> {
         let mut events = Vec::new();
         let mut movements = Vec::new();
         let mut lines = Vec::new();
-        let mut sorted: Vec<&String> = skus.iter().collect();
+        let of_leg = |leg: &Leg| {
+            (0_i64..).zip(leg.skus.clone()).map(|(index, sku)| (sku, leg.id, index)).collect::<Vec<_>>()
+        };
+        let mut sorted: Vec<(String, Uuid, i64)> = legs.iter().flat_map(of_leg).collect();
         sorted.sort();
-        for (index, sku) in (0_i64..).zip(sorted) {
+        for (sku, reservation, index) in &sorted {
             let row = tx
                 .fetch_optional(
                     "UPDATE positions SET reserved = reserved + 1, version = version + 1,
@@ -123,14 +129,15 @@ impl Bare {
                 self.now,
                 version
             ]);
-            lines.push(params![reservation, index, index + 1, NODE, sku]);
+            lines.push(params![*reservation, *index, *index + 1, NODE, sku]);
             events.push(changed(sku, on_hand, reserved, version));
         }
-        tx.execute(
+        tx.batch(
             "INSERT INTO reservations (reservation_id, state, until_at, promised_at, tier, is_started, version, created_at,
                     updated_at)
-             VALUES ($1, 'HELD', $2, $2, 0, false, 1, $3, $3)",
-            params![reservation, self.now + 3_600_000_000, self.now],
+             SELECT r.reservation_id, 'HELD', r.until_at, r.until_at, 0, (1 = 0), 1, r.now, r.now FROM {rows}",
+            &[("reservation_id", Type::Uuid), ("until_at", Type::BigInt), ("now", Type::BigInt)],
+            legs.iter().map(|leg| params![leg.id, self.now + 3_600_000_000, self.now]).collect(),
         )
         .await?;
         tx.batch(
@@ -148,11 +155,11 @@ impl Bare {
         )
         .await?;
         ledger(tx, movements).await?;
-        events.push(held(reservation, skus));
+        events.extend(legs.iter().map(held));
         Ok(events)
     }
 
-    async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid) -> db::Result<()> {
+    async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid, legs: &[Leg]) -> db::Result<()> {
         tx.execute(
             "INSERT INTO promises (token, request_key, body_hash, owner, state, version, body, created_at, expires_at,
                     order_id)
@@ -168,25 +175,39 @@ impl Bare {
             ],
         )
         .await?;
-        tx.execute(
+        let leg =
+            |leg: &Leg| params![leg.id, token, leg.group, NODE, self.now, vec![0_u8; 64], vec![0_u8; 96]];
+        tx.batch(
             "INSERT INTO promise_legs (fulfillment_id, token, leg_no, group_no, method, node_id, ready_at, keep_until,
                     body, decision, is_given_up)
-             VALUES ($1, $1, 1, 1, 'PICKUP', $2, $3, $3, $4, $5, FALSE)",
-            params![token, NODE, self.now, vec![0_u8; 64], vec![0_u8; 96]],
+             SELECT r.leg, r.token, r.group_no, r.group_no, 'PICKUP', r.node_id, r.now, r.now, r.body, r.decision, (1 = 0)
+               FROM {rows}",
+            &[
+                ("leg", Type::Uuid),
+                ("token", Type::Uuid),
+                ("group_no", Type::BigInt),
+                ("node_id", Type::Text),
+                ("now", Type::BigInt),
+                ("body", Type::Bytes),
+                ("decision", Type::Bytes),
+            ],
+            legs.iter().map(leg).collect(),
         )
         .await?;
         Ok(())
     }
 
-    async fn order(&self, tx: &mut Tx, order: Uuid, token: Uuid, skus: &[String]) -> db::Result<()> {
+    async fn order(&self, tx: &mut Tx, order: Uuid, token: Uuid, legs: &[Leg]) -> db::Result<()> {
+        let skus: Vec<&String> = legs.iter().flat_map(|leg| &leg.skus).collect();
         let count = i64::try_from(skus.len()).unwrap_or(i64::MAX);
+        let groups = i64::try_from(legs.len()).unwrap_or(i64::MAX);
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         tx.execute(
             "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
                     currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels,
                     line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
                     step_count)
-             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, $6, $6, 0, $7, 1, 1,
+             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, $6, $6, 0, $7, $8, $8,
                      $7, 0, 0, 1, 1)",
             params![
                 order,
@@ -195,12 +216,15 @@ impl Bare {
                 1_000 * count,
                 token,
                 self.now,
-                count
+                count,
+                groups
             ],
         )
         .await?;
-        let lines =
-            (1_i64..).zip(skus).map(|(line, sku)| params![order, line, sku, "Bench", 1_000_i64]).collect();
+        let lines = (1_i64..)
+            .zip(skus)
+            .map(|(line, sku)| params![order, line, sku.as_str(), "Bench", 1_000_i64])
+            .collect();
         tx.batch(
             "INSERT INTO order_lines (order_id, line_no, sku, name, quantity, unit_price, discount, tax, total,
                     promotions, open, backordered, cancelled, lost, cancel_reason)
@@ -234,53 +258,85 @@ impl Bare {
             params![order, ACTOR, self.now, NODE],
         )
         .await?;
-        self.leg(tx, order, token, count).await
+        self.legs(tx, order, token, legs).await
     }
 
-    /// The one group of an order, and the one leg that serves it.
-    async fn leg(&self, tx: &mut Tx, order: Uuid, token: Uuid, lines: i64) -> db::Result<()> {
-        tx.execute(
-            "INSERT INTO order_groups (order_id, group_no, method, node_id, wishes) VALUES ($1, 1, 'PICKUP', $2, $3)",
-            params![order, NODE, Vec::<u8>::new()],
+    /// The groups of an order, and the leg that serves each. A group that is the only one has no lines of its own.
+    async fn legs(&self, tx: &mut Tx, order: Uuid, token: Uuid, legs: &[Leg]) -> db::Result<()> {
+        tx.batch(
+            "INSERT INTO order_groups (order_id, group_no, method, node_id, wishes)
+             SELECT r.order_id, r.group_no, 'PICKUP', r.node_id, r.wishes FROM {rows}",
+            &[
+                ("order_id", Type::Uuid),
+                ("group_no", Type::BigInt),
+                ("node_id", Type::Text),
+                ("wishes", Type::Bytes),
+            ],
+            legs.iter().map(|leg| params![order, leg.group, NODE, Vec::<u8>::new()]).collect(),
         )
         .await?;
-        tx.execute(
+        let lines =
+            || legs.iter().flat_map(|leg| leg.lines().map(move |line| params![order, leg.group, line]));
+        let columns = [("order_id", Type::Uuid), ("group_no", Type::BigInt), ("line_no", Type::BigInt)];
+        if legs.len() > 1 {
+            tx.batch(
+                "INSERT INTO order_group_lines (order_id, group_no, line_no, quantity)
+                 SELECT r.order_id, r.group_no, r.line_no, 1 FROM {rows}",
+                &columns,
+                lines().collect(),
+            )
+            .await?;
+        }
+        let leg =
+            |leg: &Leg| params![order, leg.group, leg.id, token, NODE, self.now, self.now + 3_600_000_000];
+        tx.batch(
             "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, promise_token, method, node_id, status,
                     placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version)
-             VALUES ($1, 1, $2, 1, $2, 'PICKUP', $3, 'PLACED', $4, $4, $4, $5, $4, (1 = 0), 0)",
-            params![order, token, NODE, self.now, self.now + 3_600_000_000],
+             SELECT r.order_id, r.group_no, r.leg, r.group_no, r.token, 'PICKUP', r.node_id, 'PLACED', r.now, r.now, r.now,
+                    r.until_at, r.now, (1 = 0), 0 FROM {rows}",
+            &[
+                ("order_id", Type::Uuid),
+                ("group_no", Type::BigInt),
+                ("leg", Type::Uuid),
+                ("token", Type::Uuid),
+                ("node_id", Type::Text),
+                ("now", Type::BigInt),
+                ("until_at", Type::BigInt),
+            ],
+            legs.iter().map(leg).collect(),
         )
         .await?;
         tx.batch(
             "INSERT INTO order_leg_lines (order_id, leg_no, line_no, quantity, to_pick, waiting_transfer, picked, packed,
                     ready, in_custody, done, short, given_up, cancelled, returned, lost, cancel_requested)
-             SELECT r.order_id, 1, r.line_no, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM {rows}",
-            &[("order_id", Type::Uuid), ("line_no", Type::BigInt)],
-            (1..=lines).map(|line| params![order, line]).collect(),
+             SELECT r.order_id, r.group_no, r.line_no, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM {rows}",
+            &columns,
+            lines().collect(),
         )
         .await?;
         Ok(())
     }
 
-    fn placed(order: Uuid, token: Uuid, skus: &[String]) -> Appended {
-        let lines = (1..).zip(skus).map(|(line, sku)| ord::WorkLine {
-            line,
+    fn placed(order: Uuid, token: Uuid, legs: &[Leg]) -> Appended {
+        let line = |(line, sku): (i64, &String)| ord::WorkLine {
+            line: u32::try_from(line).unwrap_or_default(),
             sku: sku.clone(),
             name: "Bench".to_owned(),
             quantity: 1,
             due: None,
-        });
-        let work = ord::WorkRequest {
-            fulfillment_id: format!("ful_{token}"),
+        };
+        let work = |leg: &Leg| ord::WorkRequest {
+            fulfillment_id: format!("ful_{}", leg.id),
             promise_token: format!("prm_{token}"),
-            group: 1,
+            group: u32::try_from(leg.group).unwrap_or_default(),
             node_id: NODE.to_owned(),
-            lines: lines.collect(),
+            lines: leg.lines().zip(&leg.skus).map(line).collect(),
             channel: "bench".to_owned(),
             channel_order_id: order.to_string(),
             ..ord::WorkRequest::default()
         };
-        let placed = ord::OrderPlaced { work: vec![work], ..ord::OrderPlaced::default() };
+        let work = legs.iter().map(work).collect();
+        let placed = ord::OrderPlaced { work, ..ord::OrderPlaced::default() };
         let event = ord::OrderEvent {
             order_id: format!("ord_{order}"),
             version: 1,
@@ -366,8 +422,9 @@ async fn ledger(tx: &mut Tx, movements: Vec<Vec<Value>>) -> db::Result<u64> {
     .await
 }
 
-fn held(reservation: Uuid, skus: &[String]) -> Appended {
-    let lines = (1..).zip(skus).map(|(line, sku)| inv::ReservationLine {
+fn held(leg: &Leg) -> Appended {
+    let reservation = leg.id;
+    let lines = (1..).zip(&leg.skus).map(|(line, sku)| inv::ReservationLine {
         line,
         sku: sku.clone(),
         held: 1,

@@ -2,6 +2,7 @@
 //! run. Both sides run in turn, round by round, so that a slower minute of the machine hits both; watch the ratio.
 
 mod bare;
+mod leg;
 mod load;
 mod outcome;
 mod overload;
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     /// SKUs the load is spread over; 1 = one hot SKU.
     #[arg(long, default_value_t = 1)]
     skus: usize,
+    /// Groups of an order of `place`: 1, or 2 of one line each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    groups: u8,
     /// Orders per second of `propagate`.
     #[arg(long, default_value_t = 50)]
     rate: u32,

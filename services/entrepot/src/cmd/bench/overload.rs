@@ -141,7 +141,7 @@ fn placing(
     let clients = Arc::clone(clients);
     move |caller, number| {
         let mut client = clients[caller % clients.len()].clone();
-        Box::pin(async move { client.place_order(request(caller, number, skus)).await.map(drop) })
+        Box::pin(async move { client.place_order(request(caller, number, skus, 1)).await.map(drop) })
     }
 }
 
@@ -174,7 +174,7 @@ async fn offered(clients: &Arc<[Client]>, rate: f64, lasting: Duration, skus: us
 
 async fn call(mut client: Client, caller: usize, skus: usize) -> Fate {
     let begun = Instant::now();
-    let mut request = Request::new(request(caller, caller as u64, skus));
+    let mut request = Request::new(request(caller, caller as u64, skus, 1));
     request.set_timeout(PATIENCE);
     let answer = client.place_order(request).await;
     let took = begun.elapsed();

@@ -140,7 +140,7 @@ async fn place_at_rate(stage: &Stage<'_>, seconds: f64) -> Result<(HashMap<Strin
     while (number as f64) < total {
         ticks.tick().await;
         let mut client = stage.clients[0].orders.clone();
-        let request = place::request(0, number, stage.args.skus);
+        let request = place::request(0, number, stage.args.skus, 1);
         number += 1;
         calls.spawn(async move { client.place_order(request).await });
     }
