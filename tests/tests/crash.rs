@@ -79,18 +79,20 @@ impl Trade {
     /// The shop stays open until an order was completed and one was cancelled, however slow the machine.
     async fn until_both_ends(&self, processes: &Processes) {
         let web = processes.people("channel/web");
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         let (mut looked_at, mut is_completed, mut is_cancelled) = (0, false, false);
         while !(is_completed && is_cancelled) {
             assert!(Instant::now() < deadline, "completed: {is_completed}, cancelled: {is_cancelled}");
             let ids = self.acknowledged();
             for order_id in &ids[looked_at..] {
-                match end_of(&web, order_id, deadline).await.status() {
+                match end_of(&web, order_id).await.status() {
                     ord::OrderStatus::Completed => is_completed = true,
                     _ => is_cancelled = true,
                 }
             }
-            looked_at = ids.len();
+            if ids.len() > looked_at {
+                (looked_at, deadline) = (ids.len(), Instant::now() + PATIENCE);
+            }
             pause().await;
         }
     }
@@ -103,11 +105,11 @@ impl Trade {
             customer.expect("no customer panics");
         }
         let ids = self.acknowledged();
-        let deadline = Instant::now() + PATIENCE;
         let mut orders = Vec::new();
         for order_id in &ids {
-            orders.push(end_of(&processes.people("channel/web"), order_id, deadline).await);
+            orders.push(end_of(&processes.people("channel/web"), order_id).await);
         }
+        let deadline = Instant::now() + PATIENCE;
         while claimed(processes).await > 0 {
             assert!(Instant::now() < deadline, "the store puts back what was cancelled");
             pause().await;
@@ -127,8 +129,9 @@ impl Trade {
     }
 }
 
-/// The order once it is over.
-async fn end_of(web: &People, order_id: &str, deadline: Instant) -> ord::Order {
+/// The order once it is over. The store works off what waits before it meanwhile, and a slow machine takes its time.
+async fn end_of(web: &People, order_id: &str) -> ord::Order {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let request = ord::GetOrderRequest { order_id: order_id.to_owned() };
         let found = web.clients.orders.clone().get_order(request).await;
