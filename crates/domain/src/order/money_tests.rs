@@ -2,7 +2,6 @@
 
 use super::testing::*;
 use super::*;
-use crate::fulfillment::method::Method;
 use crate::id;
 use crate::money::Money;
 
@@ -174,7 +173,7 @@ fn what_is_paid_at_handovers_is_booked_by_tender() {
     work.paid = paid("card", 1_000);
     let first = order.follow(&work, at(5)).unwrap();
     assert_laws(&first.order);
-    assert_eq!(first.order.ledger.collected(Some(1)), 1_000);
+    assert_eq!(first.order.ledger.collected(1), 1_000);
     // By then the gift card has paid its part online, and the till took too much.
     let mut rest = report(&first.order, true, |_, s| (s.to_pick, s.done) = (0, 3));
     rest.paid = paid("card", 2_400);
@@ -192,16 +191,7 @@ fn an_order_without_tenders_takes_what_handovers_bring() {
     draft.lines[0].amounts.discount = 200;
     draft.charges.clear();
     let legs = vec![leg("a", 1, &[(1, 1)]), leg("b", 1, &[(1, 2)])];
-    let group = Group {
-        no: 1,
-        method: Method::Pickup,
-        node: None,
-        wanted: None,
-        not_later_than: None,
-        lines: vec![(1, 3)],
-        wishes: Vec::new(),
-    };
-    let asked = Asked { groups: vec![group], token: legs[0].token, legs };
+    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs };
     let order =
         Order::place(OrderId::new(id::derived("order", "1")), draft, asked, &POLICY, at(0)).unwrap().order;
     let dues: Vec<i64> = order.dues().iter().map(|due| due.due_minor).collect();
@@ -362,7 +352,7 @@ fn asked_at_nodes(order: &Order) -> Vec<i64> {
                 Share::new(*minor, line.units.quantity).of(pieces)
             })
             .sum();
-        (live - (gross - due.due_minor) - order.ledger.collected(Some(leg.no))).max(0)
+        (live - (gross - due.due_minor) - order.ledger.collected(leg.no)).max(0)
     };
     order.dues().iter().map(asked).collect()
 }
@@ -393,16 +383,7 @@ fn money_paid_elsewhere_moves_to_the_leg_that_still_has_something_to_pay() {
     (draft.terms, draft.total_minor) = (Terms::PayAtHandover, 3_000);
     draft.charges.clear();
     let legs = vec![leg("a", 1, &[(1, 2)]), leg("b", 1, &[(1, 1)])];
-    let group = Group {
-        no: 1,
-        method: Method::Pickup,
-        node: None,
-        wanted: None,
-        not_later_than: None,
-        lines: vec![(1, 3)],
-        wishes: Vec::new(),
-    };
-    let asked = Asked { groups: vec![group], token: legs[0].token, legs };
+    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs };
     let order =
         Order::place(OrderId::new(id::derived("order", "1")), draft, asked, &POLICY, at(0)).unwrap().order;
     let part = pay(&order, "card", TenderState::Captured, 1_500, "online").order;

@@ -302,7 +302,7 @@ impl Order {
                 before[at] += quantity;
             }
             let due_minor = lines.iter().map(|(_, minor)| minor).sum();
-            open.push((live - self.ledger.collected(Some(leg.no))).max(0));
+            open.push((live - self.ledger.collected(leg.no)).max(0));
             dues.push(LegDue { leg: leg.id, lines, due_minor });
         }
         let owing = (self.owed_minor() - self.ledger.held()).max(0);

@@ -51,7 +51,8 @@ impl Order {
         let parts: Vec<RefundPart> =
             settled.refunds.iter().filter(|(_, minor)| *minor > 0).map(part).collect();
         if !parts.is_empty() {
-            events.push(self.refund(parts, reason, lines, now));
+            let refund = self.refund(parts, reason, lines, now);
+            events.push(Event::RefundRequested { refund, tenders: Vec::new() });
         }
         events
     }
@@ -75,7 +76,7 @@ impl Order {
         reason: &str,
         lines: Vec<(LineNo, i64)>,
         now: Timestamp,
-    ) -> Event {
+    ) -> Refund {
         let name = format!("{}/{}", self.id, self.ledger.refunds.len() + 1);
         let refund = Refund {
             id: RefundId::new(id::derived("refund", &name)),
@@ -86,7 +87,7 @@ impl Order {
             parts,
         };
         self.ledger.refunds.push(refund.clone());
-        Event::RefundRequested { refund, tenders: Vec::new() }
+        refund
     }
 
     /// More came in than was due: it goes back, whole.
@@ -102,15 +103,10 @@ impl Order {
         self.ledger.rows.push(row);
         let kind = self.ledger.tenders.iter().find(|t| t.id == *tender).map_or("", |t| t.kind.as_str());
         let part = RefundPart::new(tender, kind, provider_ref, amount_minor, now);
-        let asked = self.refund(vec![part], reason, Vec::new(), now);
-        let refund = self.ledger.refunds.last().map(|refund| refund.id);
-        let paid = refund.map(|refund| Event::ExcessPaid {
-            tender: tender.clone(),
-            amount_minor,
-            provider_ref: provider_ref.clone(),
-            refund,
-        });
-        paid.into_iter().chain([asked]).collect()
+        let refund = self.refund(vec![part], reason, Vec::new(), now);
+        let (tender, provider_ref) = (tender.clone(), provider_ref.clone());
+        let paid = Event::ExcessPaid { tender, amount_minor, provider_ref, refund: refund.id };
+        vec![paid, Event::RefundRequested { refund, tenders: Vec::new() }]
     }
 
     /// Gives money back for pieces that the customer keeps or still gets: (line, number of the piece, minor units). They cost

@@ -95,16 +95,20 @@ pub(super) fn leg(name: &str, group: u32, lines: &[(LineNo, i64)]) -> Leg {
 /// One group of these lines, and one leg for it.
 pub(super) fn asked(lines: &[(LineNo, i64)]) -> Asked {
     let leg = leg("first", 1, lines);
-    let group = Group {
-        no: 1,
+    Asked { groups: vec![group(1, lines)], token: leg.token, legs: vec![leg] }
+}
+
+/// A group of these lines.
+pub(super) fn group(no: u32, lines: &[(LineNo, i64)]) -> Group {
+    Group {
+        no,
         method: Method::Pickup,
         node: None,
         wanted: None,
         not_later_than: None,
         lines: lines.to_vec(),
         wishes: Vec::new(),
-    };
-    Asked { groups: vec![group], token: leg.token, legs: vec![leg] }
+    }
 }
 
 /// A leg for all pieces that are open.

@@ -3,9 +3,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::testing::{POLICY, again, assert_laws, at, capture, leg};
+use super::testing::{POLICY, again, assert_laws, at, capture, group, leg};
 use super::*;
-use crate::fulfillment::method::Method;
 use crate::id;
 
 /// The pieces of the one line, by leg.
@@ -80,16 +79,7 @@ fn placed(is_paid: bool) -> Order {
         tenders: vec![tender],
         total_minor,
     };
-    let group = |(no, quantity): (u32, &i64)| Group {
-        no,
-        method: Method::Pickup,
-        node: None,
-        wanted: None,
-        not_later_than: None,
-        lines: vec![(5, *quantity)],
-        wishes: Vec::new(),
-    };
-    let groups: Vec<Group> = (1..).zip(&PARTS).map(group).collect();
+    let groups: Vec<Group> = (1..).zip(&PARTS).map(|(no, quantity)| group(no, &[(5, *quantity)])).collect();
     let legs: Vec<Leg> =
         groups.iter().map(|group| leg(&format!("first {}", group.no), group.no, &group.lines)).collect();
     let token = legs[0].token;

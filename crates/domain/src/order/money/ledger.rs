@@ -150,34 +150,30 @@ impl Ledger {
 
     /// The provider said exactly this before: it calls again when it did not get our answer.
     pub fn has_heard(&self, payment: &Payment) -> bool {
-        let cause = match payment.state {
-            TenderState::Authorized => Cause::Authorized,
-            TenderState::Captured => Cause::Captured,
-            TenderState::Due | TenderState::Voided | TenderState::Failed => {
-                let is_it = |t: &Tender| {
-                    t.id == payment.tender
-                        && t.state == payment.state
-                        && t.provider_ref == payment.provider_ref
-                };
-                let let_go = |row: &Row| {
-                    let of = (row.tender.as_str(), row.cause, row.amount_minor, row.reference.as_str());
-                    let (tender, amount) = (payment.tender.as_str(), payment.amount_minor);
-                    payment.state == TenderState::Voided
-                        && of == (tender, Cause::Released, amount, payment.provider_ref.as_str())
-                };
-                let is_known = self.tenders.iter().any(is_it) || self.rows.iter().any(let_go);
-                return !payment.provider_ref.is_empty() && is_known;
+        let Payment { tender, state, amount_minor, provider_ref } = payment;
+        if provider_ref.is_empty() {
+            return false;
+        }
+        // What takes nothing away leaves no row: then the tender itself tells.
+        let stands = |t: &Tender| t.id == *tender && t.state == *state && t.provider_ref == *provider_ref;
+        match state {
+            TenderState::Authorized => self.has_row(Cause::Authorized, tender, *amount_minor, provider_ref),
+            TenderState::Captured => self.has_row(Cause::Captured, tender, *amount_minor, provider_ref),
+            TenderState::Voided => {
+                self.tenders.iter().any(stands)
+                    || self.has_row(Cause::Released, tender, *amount_minor, provider_ref)
             }
-        };
-        let same = |row: &&Row| {
-            row.tender == payment.tender && row.cause == cause && row.reference == payment.provider_ref
-        };
-        let reported: Vec<&Row> = self.rows.iter().filter(same).collect();
-        // One report may have been more than one row, all of one moment.
-        let reported = reported
-            .chunk_by(|a, b| a.at == b.at)
-            .map(|rows| rows.iter().map(|r| r.amount_minor).sum::<i64>());
-        !payment.provider_ref.is_empty() && reported.into_iter().any(|sum| sum == payment.amount_minor)
+            TenderState::Due | TenderState::Failed => self.tenders.iter().any(stands),
+        }
+    }
+
+    /// One report of this cause, tender, amount and reference was booked. It may have been more than one row, all of one
+    /// moment.
+    fn has_row(&self, cause: Cause, tender: &str, amount_minor: i64, reference: &str) -> bool {
+        let same = |row: &&Row| row.tender == tender && row.cause == cause && row.reference == reference;
+        let rows: Vec<&Row> = self.rows.iter().filter(same).collect();
+        let mut reports = rows.chunk_by(|a, b| a.at == b.at);
+        reports.any(|rows| rows.iter().map(|row| row.amount_minor).sum::<i64>() == amount_minor)
     }
 
     /// Writes down what a provider reported. `takes_parts`: a tender may be captured bit by bit without an authorization.
@@ -282,11 +278,11 @@ impl Ledger {
         !paid.provider_ref.is_empty() && captured == paid.amount_minor
     }
 
-    /// What came in at handovers of a leg as payment of the order, in minor units; no leg: of all.
-    pub fn collected(&self, leg: Option<i64>) -> i64 {
-        let is_its = |row: &&Row| row.leg > 0 && leg.is_none_or(|leg| row.leg == leg);
-        let paid = |row: &&Row| row.cause == Cause::Captured && row.component != Component::Excess;
-        self.rows.iter().filter(is_its).filter(paid).map(|row| row.amount_minor).sum()
+    /// What came in at handovers of a leg as payment of the order, in minor units.
+    pub fn collected(&self, leg: i64) -> i64 {
+        let is_its =
+            |row: &&Row| row.leg == leg && row.cause == Cause::Captured && row.component != Component::Excess;
+        self.rows.iter().filter(is_its).map(|row| row.amount_minor).sum()
     }
 
     fn capture(&mut self, index: usize, payment: &Payment, leg: i64, at: Timestamp) -> Received {

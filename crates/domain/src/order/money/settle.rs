@@ -191,26 +191,35 @@ impl Ledger {
 impl Settled {
     /// Adds what was settled besides.
     pub(in crate::order) fn add(&mut self, other: Self) {
-        for (all, more) in [(&mut self.refunds, other.refunds), (&mut self.voids, other.voids)] {
-            for (tender, amount) in more {
-                match all.iter_mut().find(|(known, _)| *known == tender) {
-                    Some((_, sum)) => *sum += amount,
-                    None => all.push((tender, amount)),
-                }
-            }
+        for (tender, amount) in other.refunds {
+            add(&mut self.refunds, &tender, amount);
+        }
+        for (tender, amount) in other.voids {
+            add(&mut self.voids, &tender, amount);
         }
     }
 
     fn count(&mut self, payer: &Payer, amount: i64) {
-        let list = match payer.cause {
-            Cause::Claimed => &mut self.refunds,
-            Cause::Voided => &mut self.voids,
-            _ => return,
-        };
-        match list.iter_mut().find(|(tender, _)| *tender == payer.tender) {
-            Some((_, sum)) => *sum += amount,
-            None => list.push((payer.tender.clone(), amount)),
+        match payer.cause {
+            Cause::Claimed => add(&mut self.refunds, &payer.tender, amount),
+            Cause::Voided => add(&mut self.voids, &payer.tender, amount),
+            // Nobody has the money: no provider is asked.
+            Cause::Waived
+            | Cause::Authorized
+            | Cause::Captured
+            | Cause::Failed
+            | Cause::Released
+            | Cause::Retained
+            | Cause::Refunded => {}
         }
+    }
+}
+
+/// Adds an amount to what is asked by a tender.
+fn add(asked: &mut Vec<(String, i64)>, tender: &str, amount: i64) {
+    match asked.iter_mut().find(|(known, _)| known == tender) {
+        Some((_, sum)) => *sum += amount,
+        None => asked.push((tender.to_owned(), amount)),
     }
 }
 
