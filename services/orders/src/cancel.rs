@@ -1,14 +1,14 @@
 //! Cancelling: at once while no node has the order, else asked of the node.
 
 use contract::orders::v1 as pb;
-use domain::order::{Outcome, Refusal};
+use domain::order::{Order, Outcome, Refusal};
 use domain::time::Timestamp;
 use server::Principal;
-use service::{Call, Turn};
+use service::Call;
 
 use crate::command::Cancel;
 use crate::error::Error;
-use crate::{Orders, rights, store, wire};
+use crate::{Orders, rights, wire};
 
 impl Orders {
     /// Cancels pieces, or asks the node for them.
@@ -36,22 +36,18 @@ impl Orders {
         caller: &Principal,
         now: Timestamp,
     ) -> Result<pb::CancelOrderResponse, Error> {
-        let mut tx = match call.begin(&self.db, now).await? {
-            Turn::Answered(reply) => return Ok(reply),
-            Turn::New(tx) => tx,
+        let cancelled = |order: Order| {
+            let cancelled = order.cancel(&command.lines, &command.reason, now);
+            let (changed, outcome) = cancelled.map_err(|refusal| refused(refusal, command))?;
+            let outcome = match outcome {
+                Outcome::Cancelled => pb::CancelOutcome::Cancelled,
+                Outcome::Pending => pb::CancelOutcome::Pending,
+            };
+            let order = Some(wire::order(&changed.order));
+            let reply = pb::CancelOrderResponse { order, outcome: outcome.into() };
+            Ok((changed, None, reply))
         };
-        let before = store::lock(&mut tx, command.order).await?;
-        let cancelled = before.order.clone().cancel(&command.lines, &command.reason, now);
-        let (changed, outcome) = cancelled.map_err(|refusal| refused(refusal, command))?;
-        let outcome = match outcome {
-            Outcome::Cancelled => pb::CancelOutcome::Cancelled,
-            Outcome::Pending => pb::CancelOutcome::Pending,
-        };
-        let order = Some(wire::order(&changed.order));
-        let reply = pb::CancelOrderResponse { order, outcome: outcome.into() };
-        self.record(&mut tx, before, changed, Vec::new(), caller.actor(), now).await?;
-        call.finish(tx, &reply).await?;
-        Ok(reply)
+        self.write_by(call, command.order, caller, now, cancelled).await
     }
 }
 

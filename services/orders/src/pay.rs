@@ -6,7 +6,7 @@ use domain::money::Currency;
 use domain::order::{Changed, Hold, Order, Payment, Policy, Refusal, Tender, TenderState};
 use domain::time::{Timestamp, after_ms};
 use server::Principal;
-use service::{Call, Turn};
+use service::Call;
 
 use crate::command::{AddTender, Pay};
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::error::reason::LATER_THAN_WANTED;
 use crate::hold::{self, Wanted};
 use crate::reply::Reply;
 use crate::store::Note;
-use crate::{Orders, rights, steps, store};
+use crate::{Orders, rights, steps};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
 const ATTEMPTS: u32 = 3;
@@ -185,18 +185,13 @@ impl Orders {
         now: Timestamp,
     ) -> Result<R, Error> {
         let Receiving { call, order, receipt, caller, .. } = receiving;
-        let mut tx = match call.begin(&self.db, now).await? {
-            Turn::Answered(reply) => return Ok(reply),
-            Turn::New(tx) => tx,
+        let received = |order| {
+            let changed = receipt.apply(order, hold.clone(), &self.policy, now)?;
+            let note = receipt.note(&changed, caller.actor(), now);
+            let reply = R::of(&changed.order);
+            Ok((changed, note, reply))
         };
-        let before = store::lock(&mut tx, *order).await?;
-        let changed = receipt.apply(before.order.clone(), hold.clone(), &self.policy, now)?;
-        let actor = caller.actor();
-        let note = receipt.note(&changed, actor, now);
-        let reply = R::of(&changed.order);
-        self.record(&mut tx, before, changed, note.into_iter().collect(), actor, now).await?;
-        call.finish(tx, &reply).await?;
-        Ok(reply)
+        self.write_by(call, *order, caller, now, received).await
     }
 }
 

@@ -5,6 +5,8 @@ use db::Tx;
 use domain::id::OrderId;
 use domain::order::{Changed, Order};
 use domain::time::Timestamp;
+use server::Principal;
+use service::{Call, Turn};
 
 use crate::error::Error;
 use crate::store::{self, Change, Loaded, Note};
@@ -67,6 +69,26 @@ impl Orders {
         } else {
             Err(Error::ChangedMeanwhile)
         }
+    }
+
+    /// One transition that a call asks for: the order, a step without an event, and the answer, in one transaction.
+    pub(crate) async fn write_by<R: prost::Message + Default>(
+        &self,
+        call: &Call,
+        order: OrderId,
+        caller: &Principal,
+        now: Timestamp,
+        transition: impl FnOnce(Order) -> Result<(Changed, Option<Note>, R), Error>,
+    ) -> Result<R, Error> {
+        let mut tx = match call.begin(&self.db, now).await? {
+            Turn::Answered(reply) => return Ok(reply),
+            Turn::New(tx) => tx,
+        };
+        let before = store::lock(&mut tx, order).await?;
+        let (changed, note, reply) = transition(before.order.clone())?;
+        self.record(&mut tx, before, changed, note.into_iter().collect(), caller.actor(), now).await?;
+        call.finish(tx, &reply).await?;
+        Ok(reply)
     }
 
     /// Writes one changed order.

@@ -6,12 +6,12 @@ use domain::money::Money;
 use domain::order::{Changed, Order, Refusal};
 use domain::time::Timestamp;
 use server::Principal;
-use service::{Call, Turn};
+use service::Call;
 
 use crate::command::{ClaimRefund, RedirectRefund, ReportRefund};
 use crate::error::Error;
 use crate::reply::Reply;
-use crate::store::{self, Note};
+use crate::store::Note;
 use crate::{Orders, rights, steps};
 
 /// The most refunds of an order: nobody claims more by hand.
@@ -90,18 +90,12 @@ impl Orders {
         }
         let now = self.clock.business();
         self.find_as_of(order, now).await?;
-        let write = || async {
-            let mut tx = match call.begin(&self.db, now).await? {
-                Turn::Answered(reply) => return Ok(reply),
-                Turn::New(tx) => tx,
-            };
-            let before = store::lock(&mut tx, order).await?;
-            let (changed, note) = transition(before.order.clone(), now)?;
+        let answered = |order: Order| {
+            let (changed, note) = transition(order, now)?;
             let reply = R::of(&changed.order);
-            self.record(&mut tx, before, changed, note.into_iter().collect(), caller.actor(), now).await?;
-            call.finish(tx, &reply).await?;
-            Ok(reply)
+            Ok((changed, note, reply))
         };
+        let write = || self.write_by(call, order, caller, now, answered);
         let reply = db::retry(3, Error::is_retry, write).await?;
         self.watchers.wake(&order.uuid());
         Ok(reply)
