@@ -3,6 +3,7 @@
 //! Paths are written only when a field is bad: pass a text, or `format_args!("lines[{i}].sku")`.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use contract::google::r#type::Money as PbMoney;
 use domain::id::{IdError, Uuid, check_text, request_id};
@@ -118,6 +119,27 @@ impl Fields {
         if entries == 0 || entries > max {
             self.refuse(field, format_args!("must have 1 to {max} entries, has {entries}"));
         }
+    }
+
+    /// A number of entries that may be none, at most `max`.
+    pub fn at_most(&mut self, field: impl Display, entries: usize, max: usize) {
+        self.check(entries <= max, field, format_args!("must have at most {max} items"));
+    }
+
+    /// The first `max` of these texts as values, each once. Those that are right are the answer.
+    pub fn distinct<T>(&mut self, name: &str, texts: &[String], max: usize) -> Vec<T>
+    where
+        T: FromStr<Err: Display> + PartialEq,
+    {
+        let mut values = Vec::with_capacity(texts.len().min(max));
+        for (index, text) in texts.iter().take(max).enumerate() {
+            let field = format_args!("{name}[{index}]");
+            if let Some(value) = self.take(field, text.parse::<T>()) {
+                self.check(!values.contains(&value), field, "duplicate");
+                values.push(value);
+            }
+        }
+        values
     }
 
     /// A page size: 0 is the default, more than `max` is cut, negative is refused.

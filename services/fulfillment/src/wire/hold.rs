@@ -52,7 +52,8 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
     if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
         fields.refuse("ttl", "must be at least 1 s");
     }
-    let instead_of = legs(&mut fields, &request.instead_of);
+    fields.at_most("instead_of", request.instead_of.len(), MOST_LEGS);
+    let instead_of = fields.distinct::<FulfillmentId>("instead_of", &request.instead_of, MOST_LEGS);
     let on_behalf_of = match request.on_behalf_of.as_str() {
         "" => None,
         holder => fields.take("on_behalf_of", Principal::parse(holder)),
@@ -60,21 +61,6 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
     fields.done()?;
     spread_without_rest(&cart, &groups)?;
     Ok(HoldCommand { cart, groups, ttl, instead_of, on_behalf_of })
-}
-
-/// The legs whose place is taken.
-fn legs(fields: &mut Fields, texts: &[String]) -> Vec<FulfillmentId> {
-    let too_many = format_args!("must have at most {MOST_LEGS} items");
-    fields.check(texts.len() <= MOST_LEGS, "instead_of", too_many);
-    let mut legs = Vec::new();
-    for (index, text) in texts.iter().take(MOST_LEGS).enumerate() {
-        let field = format_args!("instead_of[{index}]");
-        if let Some(leg) = fields.take(field, text.parse::<FulfillmentId>()) {
-            fields.check(!legs.contains(&leg), field, "duplicate");
-            legs.push(leg);
-        }
-    }
-    legs
 }
 
 fn group(

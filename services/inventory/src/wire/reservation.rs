@@ -30,19 +30,7 @@ const MAX_LINES_TOGETHER: usize = 2_000;
 /// The reservations that a request names.
 fn reservation_ids(fields: &mut Fields, texts: &[String]) -> Vec<ReservationId> {
     fields.count("reservation_ids", texts.len(), MAX_RESERVATIONS);
-    ids(fields, "reservation_ids", texts)
-}
-
-fn ids(fields: &mut Fields, name: &str, texts: &[String]) -> Vec<ReservationId> {
-    let mut ids = Vec::with_capacity(texts.len().min(MAX_RESERVATIONS));
-    for (index, text) in texts.iter().take(MAX_RESERVATIONS).enumerate() {
-        let field = format_args!("{name}[{index}]");
-        if let Some(id) = fields.take(field, text.parse::<ReservationId>()) {
-            fields.check(!ids.contains(&id), field, "duplicate");
-            ids.push(id);
-        }
-    }
-    ids
+    fields.distinct("reservation_ids", texts, MAX_RESERVATIONS)
 }
 
 fn command(principal: &Principal, call: Option<Call>, act: Act) -> Command {
@@ -68,9 +56,8 @@ pub(crate) fn reserve(principal: &Principal, message: pb::ReserveRequest) -> Res
             claims.push(claim);
         }
     }
-    let too_many = format_args!("must have at most {MAX_RESERVATIONS} items");
-    fields.check(message.instead_of.len() <= MAX_RESERVATIONS, "instead_of", too_many);
-    let instead_of = ids(&mut fields, "instead_of", &message.instead_of);
+    fields.at_most("instead_of", message.instead_of.len(), MAX_RESERVATIONS);
+    let instead_of = fields.distinct("instead_of", &message.instead_of, MAX_RESERVATIONS);
     for (index, text) in message.instead_of.iter().enumerate() {
         let is_taken = claims.iter().any(|claim| claim.id.to_string() == *text);
         fields.check(!is_taken, format_args!("instead_of[{index}]"), "is one of reservations");
