@@ -31,8 +31,6 @@ impl Fulfillment {
         let mut change = self.change(tx, id, actor, now).await?;
         let request = CancelRequest { number: asked.number, lines: &asked.lines, reason: &asked.reason };
         change.apply(|order, now| Ok(order.cancel(request, now)))?;
-        self.save_among(tx, &mut change, slots).await?;
-        self.work.room.pending([change.stored.order.node]);
-        Ok(())
+        self.save_among(tx, &mut change, slots).await
     }
 }

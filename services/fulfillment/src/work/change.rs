@@ -107,17 +107,23 @@ impl Fulfillment {
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.
     pub(crate) async fn save(&self, tx: &mut Tx, change: &mut Change) -> Result<(), Error> {
         let mut slots = Changes::default();
-        self.save_among(tx, change, &mut slots).await?;
+        self.write_change(tx, change, &mut slots).await?;
         slots.write(tx, change.now).await
     }
 
-    /// The same for a change among others of one transaction, which writes the slots at its end.
+    /// The same for a change among others of one transaction, which writes the slots at its end; its commit wakes the watchers.
     pub(crate) async fn save_among(
         &self,
         tx: &mut Tx,
         change: &mut Change,
         slots: &mut Changes,
     ) -> Result<(), Error> {
+        self.write_change(tx, change, slots).await?;
+        self.work.room.pending([change.stored.order.node.clone()]);
+        Ok(())
+    }
+
+    async fn write_change(&self, tx: &mut Tx, change: &mut Change, slots: &mut Changes) -> Result<(), Error> {
         if change.events.is_empty() {
             return Ok(());
         }

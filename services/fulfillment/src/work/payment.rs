@@ -36,9 +36,7 @@ impl Fulfillment {
         };
         let Some(event) = event else { return Ok(()) };
         change.happened(&event);
-        self.save_among(tx, &mut change, slots).await?;
-        self.work.room.pending([change.stored.order.node]);
-        Ok(())
+        self.save_among(tx, &mut change, slots).await
     }
 }
 

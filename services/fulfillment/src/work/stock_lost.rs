@@ -29,9 +29,7 @@ impl Fulfillment {
             let Ok(sku) = Sku::new(sku) else { return Ok(()) };
             return self.save_doubt(tx, change, &sku, slots).await;
         }
-        self.save_among(tx, &mut change, slots).await?;
-        self.work.room.pending([change.stored.order.node]);
-        Ok(())
+        self.save_among(tx, &mut change, slots).await
     }
 
     /// Another order missed a SKU at the node of a leg whose work has begun: its store sees that it is doubtful.
@@ -56,11 +54,10 @@ impl Fulfillment {
         sku: &Sku,
         slots: &mut Changes,
     ) -> Result<(), Error> {
-        // Refused: it is known already, or all of it was picked and nobody has to look for it any more.
-        if change.apply(|order, now| order.doubt(sku, now)).is_ok() {
-            self.save_among(tx, &mut change, slots).await?;
-            self.work.room.pending([change.stored.order.node]);
+        if change.apply(|order, now| order.doubt(sku, now)).is_err() {
+            // It is known already, or all of it was picked and nobody has to look for it any more.
+            return Ok(());
         }
-        Ok(())
+        self.save_among(tx, &mut change, slots).await
     }
 }
