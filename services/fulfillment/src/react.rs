@@ -196,8 +196,8 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             released_all(order, message.version, placed.work, false)
         }
         Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work, true),
-        Some(OrderBody::Paid(paid)) => paid_elsewhere(order, &paid.work),
-        Some(OrderBody::DueChanged(changed)) => paid_elsewhere(order, &changed.work),
+        Some(OrderBody::Paid(paid)) => due(order, &paid.work),
+        Some(OrderBody::DueChanged(changed)) => due(order, &changed.work),
         Some(OrderBody::PaymentLost(lost)) => payment_lost(order, &lost.fulfillment_ids),
         Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.fulfillment_ids, order),
         Some(OrderBody::Expired(expired)) => given_up(&expired.fulfillment_ids, order),
@@ -225,11 +225,12 @@ fn given_up(legs: &[String], order: OrderId) -> Result<Vec<Reaction>, Error> {
     legs.iter().map(|leg| Ok(Reaction::GivenUp(parse("fulfillment_id", leg)?, order))).collect()
 }
 
-fn paid_elsewhere(order: OrderId, work: &[orders::LegDue]) -> Result<Vec<Reaction>, Error> {
+fn due(order: OrderId, work: &[orders::LegDue]) -> Result<Vec<Reaction>, Error> {
     let due = |leg: &orders::LegDue| {
-        let amount = leg.due.as_ref().ok_or_else(|| {
-            Error::corrupt(format!("order {order} was paid, but what is due for a leg is missing"))
-        })?;
+        let amount = leg
+            .due
+            .as_ref()
+            .ok_or_else(|| Error::corrupt(format!("what is due for a leg of order {order} is missing")))?;
         let what = NewDue::Amount(wire::payment::due(amount)?);
         Ok(Reaction::Paying(Paying { order, leg: parse("fulfillment_id", &leg.fulfillment_id)?, what }))
     };
