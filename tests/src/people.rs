@@ -57,6 +57,21 @@ pub fn group_at(node_id: &str) -> ord::NewGroup {
     }
 }
 
+/// A request to hold pieces of a SKU for pickup at a node.
+pub fn hold_at(node_id: &str, sku: &str, quantity: i64) -> ful::HoldPromiseRequest {
+    ful::HoldPromiseRequest {
+        request_id: fresh(),
+        lines: vec![ful::CartLine { line: 1, sku: sku.to_owned(), quantity }],
+        groups: vec![ful::CartGroup {
+            group: 1,
+            method: i32::from(Method::Pickup),
+            node_id: node_id.to_owned(),
+            ..ful::CartGroup::default()
+        }],
+        ..ful::HoldPromiseRequest::default()
+    }
+}
+
 /// The legs of an order that serve, by group.
 pub fn legs(order: &ord::Order) -> Vec<&ord::Leg> {
     order.groups.iter().flat_map(|group| &group.legs).filter(|leg| !leg.is_dropped).collect()

@@ -2,8 +2,7 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::Method;
-use flows::people::{order_at, unpaid};
+use flows::people::{hold_at, order_at, unpaid};
 use flows::stage::Stage;
 use flows::world::{NODE, People, fresh};
 use tonic::{Code, Status};
@@ -14,19 +13,7 @@ everywhere! {
 }
 
 async fn hold(who: &People) -> String {
-    let request = ful::HoldPromiseRequest {
-        request_id: fresh(),
-        lines: vec![ful::CartLine { line: 1, sku: "TEA".to_owned(), quantity: 2 }],
-        groups: vec![ful::CartGroup {
-            group: 1,
-            method: Method::Pickup.into(),
-            node_id: NODE.to_owned(),
-            ..Default::default()
-        }],
-        ttl: None,
-        instead_of: Vec::new(),
-        on_behalf_of: String::new(),
-    };
+    let request = hold_at(NODE, "TEA", 2);
     let answer = who.clients.promise.clone().hold_promise(request).await.expect("held");
     answer.into_inner().promise.expect("a promise").promise_token
 }

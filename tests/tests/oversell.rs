@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::Method;
 use entrepot::config::Config;
-use flows::people::order_at;
+use flows::people::{hold_at, order_at};
 use flows::world::{NODE, World, fresh};
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -47,19 +46,7 @@ async fn one_customer_who_asks_for_everything_leaves_the_rest_to_the_others() {
     let Some(world) = World::postgres().await else { return };
     let ops = world.clients("ops/test");
     ops.stock(NODE, &[("HOT", 1_000)]).await;
-    let hold = |quantity| ful::HoldPromiseRequest {
-        request_id: fresh(),
-        lines: vec![ful::CartLine { line: 1, sku: "HOT".to_owned(), quantity }],
-        groups: vec![ful::CartGroup {
-            group: 1,
-            method: Method::Pickup.into(),
-            node_id: NODE.to_owned(),
-            ..Default::default()
-        }],
-        ttl: None,
-        instead_of: Vec::new(),
-        on_behalf_of: String::new(),
-    };
+    let hold = |quantity| hold_at(NODE, "HOT", quantity);
     let mut calls = JoinSet::new();
     for _ in 0..64 {
         let (greedy, request) = (world.clients("customer/greedy"), hold(10));

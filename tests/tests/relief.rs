@@ -5,7 +5,7 @@ use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::{minor, timestamp};
-use flows::people::order_at;
+use flows::people::{hold_at, order_at};
 use flows::stage::Stage;
 use flows::world::{NODE, People, fresh};
 use test_world::eventually;
@@ -80,19 +80,7 @@ async fn a_late_sale_costs_a_cart_and_an_offered_order_but_not_what_is_being_pic
     let (started, work) = placed(&web, 2).await;
     start(&stage, &store, &work).await;
     let (offered, _) = placed(&web, 2).await;
-    let hold = ful::HoldPromiseRequest {
-        request_id: fresh(),
-        lines: vec![ful::CartLine { line: 1, sku: "TEA".to_owned(), quantity: 2 }],
-        groups: vec![ful::CartGroup {
-            group: 1,
-            method: i32::from(contract::r#type::v1::Method::Pickup),
-            node_id: NODE.to_owned(),
-            ..ful::CartGroup::default()
-        }],
-        ttl: None,
-        on_behalf_of: String::new(),
-        instead_of: Vec::new(),
-    };
+    let hold = hold_at(NODE, "TEA", 2);
     let cart = web.clients.promise.clone().hold_promise(hold).await.expect("held").into_inner().promise;
     let token = cart.unwrap_or_default().promise_token;
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 6);
