@@ -215,7 +215,11 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             | OrderBody::ExcessPaid(_)
             | OrderBody::TenderAdded(_)
             | OrderBody::RefundReported(_)
-            | OrderBody::PromiseMoved(_),
+            | OrderBody::PromiseMoved(_)
+            | OrderBody::NeedOpened(_)
+            | OrderBody::Rerouted(_)
+            | OrderBody::OptionsOffered(_)
+            | OrderBody::NeedClosed(_),
         )
         | None => Ok(Vec::new()),
     }

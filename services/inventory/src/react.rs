@@ -90,6 +90,7 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
     match event.body {
         Some(Body::Placed(placed)) if placed.blocks.is_empty() => confirm(order, placed.work),
         Some(Body::Unblocked(unblocked)) => confirm(order, unblocked.work),
+        Some(Body::Rerouted(rerouted)) => confirm(order, rerouted.work),
         Some(Body::PaymentLapsed(lapsed)) => release(&lapsed.fulfillment_ids, "PAYMENT_LAPSED"),
         Some(Body::Expired(expired)) => release(&expired.fulfillment_ids, "ORDER_EXPIRED"),
         // Without legs: fulfillment decides.
@@ -108,7 +109,10 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
             | Body::TenderAdded(_)
             | Body::RefundReported(_)
             | Body::PromiseMoved(_)
-            | Body::DueChanged(_),
+            | Body::DueChanged(_)
+            | Body::NeedOpened(_)
+            | Body::OptionsOffered(_)
+            | Body::NeedClosed(_),
         )
         | None => Ok(Vec::new()),
     }
@@ -229,7 +233,8 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         | Body::AtRisk(_)
         | Body::DueChanged(_)
         | Body::StockLost(_)
-        | Body::StockDoubtful(_) => Vec::new(),
+        | Body::StockDoubtful(_)
+        | Body::ClaimLetGo(_) => Vec::new(),
     }
 }
 

@@ -82,6 +82,20 @@ impl OrderService for Orders {
         Ok(Response::new(self.cancel(command, &caller).await?))
     }
 
+    async fn list_options(
+        &self,
+        _request: Request<pb::ListOptionsRequest>,
+    ) -> Result<Response<pb::ListOptionsResponse>, Status> {
+        Err(Status::unimplemented("ListOptions is not built yet"))
+    }
+
+    async fn choose_option(
+        &self,
+        _request: Request<pb::ChooseOptionRequest>,
+    ) -> Result<Response<pb::ChooseOptionResponse>, Status> {
+        Err(Status::unimplemented("ChooseOption is not built yet"))
+    }
+
     async fn get_order(
         &self,
         request: Request<pb::GetOrderRequest>,

@@ -166,6 +166,7 @@ fn cart_group(wanted: &WantedGroup, now: Timestamp) -> pb::CartGroup {
             .iter()
             .map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity })
             .collect(),
+        ..Default::default()
     }
 }
 

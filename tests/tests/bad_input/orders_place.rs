@@ -94,7 +94,7 @@ const GROUPS: &[Row<Place>] = &[
         |r| {
             let other_methods = vec![99; 2];
             r.groups[0].consent =
-                Some(ord::Consent { other_node_radius_m: -1, other_methods, ..ord::Consent::default() });
+                Some(contract::r#type::v1::Consent { other_node_radius_m: -1, other_methods, ..contract::r#type::v1::Consent::default() });
         },
         Fields(&[
             "groups[0].consent.other_node_radius_m",

@@ -131,7 +131,7 @@ fn body(event: &Event) -> Body {
         Event::DueChanged { why } => {
             Body::DueChanged(pb::FulfillmentDueChanged { reason: why.name().to_owned() })
         }
-        Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone() }),
+        Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone(), lines: Vec::new() }),
         Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
     }
 }
@@ -154,6 +154,7 @@ fn type_name(body: &Body) -> &'static str {
         Body::DueChanged(_) => named!("FulfillmentDueChanged"),
         Body::StockLost(_) => named!("StockLost"),
         Body::StockDoubtful(_) => named!("StockDoubtful"),
+        Body::ClaimLetGo(_) => named!("ClaimLetGo"),
     }
 }
 

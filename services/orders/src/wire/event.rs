@@ -76,7 +76,8 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         }
         Event::Cancelled { lines, reason, legs } => {
             let (lines, reason) = (pieces(lines), reason.clone());
-            let cancelled = pb::OrderCancelled { lines, reason, fulfillment_ids: ids(legs) };
+            let cancelled =
+                pb::OrderCancelled { lines, reason, fulfillment_ids: ids(legs), let_go: Vec::new() };
             ("entrepot.orders.v1.OrderCancelled", Body::Cancelled(cancelled))
         }
         Event::Progressed { lines } => {
@@ -172,6 +173,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         channel_order_id: order.channel_order_id.clone(),
         // members have no tiers yet
         tier: 0,
+        offer_number: 1,
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         version: order.version,
         update_time: Some(time(order.updated_at)),
         tax_included: order.tax_included,
+        needs: Vec::new(),
     }
 }
 
@@ -154,6 +155,7 @@ fn leg(leg: &Leg) -> pb::Leg {
         work_version: leg.version,
         is_accepted: leg.is_accepted,
         is_dropped: !leg.is_live(),
+        need_id: String::new(),
     }
 }
 

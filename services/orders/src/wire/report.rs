@@ -177,8 +177,8 @@ fn entry_of(body: &Body) -> Entry {
             };
             Entry::step("DUE_CHANGED", text)
         }
-        // For the store's screen alone.
-        Body::StockDoubtful(_) => Entry::step("", ""),
+        // For the store's screen and inventory alone.
+        Body::StockDoubtful(_) | Body::ClaimLetGo(_) => Entry::step("", ""),
         Body::StockLost(s) => {
             Entry::step("STOCK_LOST", format!("the stock of {} was lost", s.sku)).because("STOCK_LOST")
         }
@@ -214,7 +214,7 @@ fn entry_of_move(moved: &pb::FulfillmentMoved) -> Entry {
             .because("NOT_COLLECTED"),
         Stage::Returned => Entry::step("RETURNED", format!("{units} brought back")).because("NOT_DELIVERED"),
         Stage::Lost => Entry::step("LOST", format!("{units} lost on the way")).because("LOST"),
-        Stage::Unspecified | Stage::Offered | Stage::Accepted | Stage::PutBack => {
+        Stage::Unspecified | Stage::Offered | Stage::Accepted | Stage::PutBack | Stage::GivenUp => {
             Entry::step("MOVED", format!("{units} moved"))
         }
     }

@@ -4,7 +4,7 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
-use contract::r#type::v1::{LineQuantity, Method, Packaging, Recipient, RecipientKind};
+use contract::r#type::v1::{Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
 use pb::TenderState;
 
 use test_world::fields;
@@ -60,7 +60,7 @@ async fn a_group_comes_back_as_it_was_asked_and_its_node_learns_what_it_needs() 
         let asked = pb::NewGroup {
             not_later_than_time: Some(prost_types::Timestamp { seconds: 1_400_000_000, nanos: 0 }),
             lines: [(2, 2), (1, 3)].map(|(line, quantity)| LineQuantity { line, quantity }).to_vec(),
-            consent: Some(pb::Consent { other_node_radius_m: 900, split: true, ..Default::default() }),
+            consent: Some(Consent { other_node_radius_m: 900, split: true, ..Default::default() }),
             recipient: Some(Recipient { kind: RecipientKind::Gift.into(), recipient_refs }),
             packaging: Some(Packaging { code: "BOX".to_owned(), message_ref: "m-1".to_owned() }),
             ..group(Method::Pickup.into(), "store-1")

@@ -112,7 +112,11 @@ async fn every_end_without_the_goods_is_paid_back_whole() {
             (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
             (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),
             (State::Restocked, put_back, "NOT_COLLECTED"),
-            (State::Cancelled, Body::StockLost(ful::StockLost { sku: "a".to_owned() }), "STOCK_LOST"),
+            (
+                State::Cancelled,
+                Body::StockLost(ful::StockLost { sku: "a".to_owned(), ..Default::default() }),
+                "STOCK_LOST",
+            ),
         ];
         for (state, body, why) in ends {
             let order = world.paid().await;

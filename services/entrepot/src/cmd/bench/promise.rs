@@ -103,7 +103,7 @@ fn request(number: u64) -> ful::GetPromiseRequest {
         lines: lines.collect(),
         methods: vec![i32::from(Method::Pickup)],
         place: Some(Place { point: Some(point) }),
-        node_id: String::new(),
         max_options: 5,
+        ..Default::default()
     }
 }

@@ -70,8 +70,8 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
         lines: cart.clone(),
         methods: vec![i32::from(Method::Pickup)],
         place: Some(Place { point: Some(LatLng { latitude, longitude }) }),
-        node_id: String::new(),
         max_options: 3,
+        ..Default::default()
     };
     let promised = clients.promise.clone().get_promise(ask).await?.into_inner();
     let Some(option) = promised.options.into_iter().next() else {

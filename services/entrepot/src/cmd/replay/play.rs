@@ -267,8 +267,8 @@ impl<'a> Player<'a> {
             lines: lines.collect(),
             methods: vec![i32::from(Method::Pickup)],
             place: Some(Place { point: Some(WireLatLng { latitude: home.lat(), longitude: home.lng() }) }),
-            node_id: String::new(),
             max_options: 1,
+            ..Default::default()
         };
         let answer = self.customers.promise.clone().get_promise(request).await?.into_inner();
         Ok(match answer.options.into_iter().next() {
