@@ -18,6 +18,7 @@ use crate::Fulfillment;
 use crate::error::Error;
 use crate::store;
 use crate::store::capacity::Changes;
+use crate::store::claim::Loss;
 use crate::wire;
 use crate::work::change::By;
 use crate::work::command::{Cancelling, Lost, NewDue, Paying, Released, ReleasedLine};
@@ -57,7 +58,7 @@ enum Reaction {
     /// Another amount is due for a leg, or its handover waits for a payment.
     Paying(Paying),
     /// The claim of a leg was lost, or a part of it.
-    Lost(FulfillmentId, OrderId, String),
+    Lost(FulfillmentId, OrderId, Loss),
     /// Goods that the work of a leg is picking may not be there.
     Doubtful(FulfillmentId, OrderId, String),
     /// The claim of a leg lost units, and no order had it.
@@ -124,9 +125,10 @@ impl Fulfillment {
             Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
             Reaction::Broken(leg) => self.end_broken(tx, leg, slots, now).await,
             Reaction::Doubtful(leg, order, sku) => {
-                self.stock_doubtful(tx, Lost { leg, order, sku: &sku, actor }, slots, now).await
+                let loss = Loss::whole(sku);
+                self.stock_doubtful(tx, Lost { leg, order, loss, actor }, slots, now).await
             }
-            Reaction::Lost(leg, order, sku) => {
+            Reaction::Lost(leg, order, loss) => {
                 let promise = match store::promise_leg::token_of(tx, leg).await? {
                     Some(token) => store::promise::get(tx, token).await?,
                     None => None,
@@ -134,7 +136,7 @@ impl Fulfillment {
                 if promise.and_then(|promise| promise.order()).is_some_and(|owner| owner != order) {
                     return Ok(());
                 }
-                self.stock_lost(tx, Lost { leg, order, sku: &sku, actor }, slots, now).await
+                self.stock_lost(tx, Lost { leg, order, loss, actor }, slots, now).await
             }
         }
     }
@@ -268,15 +270,17 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
     match message.body {
         Some(StockBody::ReservationRefused(refused)) => {
             let leg = leg_of(refused.reservation)?;
-            Ok(Some(Reaction::Lost(leg, parse("order_id", &refused.order_id)?, refused.sku)))
+            Ok(Some(Reaction::Lost(leg, parse("order_id", &refused.order_id)?, Loss::whole(refused.sku))))
         }
-        // Until the rest of a leg can be served elsewhere, a leg that loses a part of its claim ends as a whole.
         Some(StockBody::ReservationGivenUp(given_up)) => {
             let leg = leg_of(given_up.reservation)?;
             if given_up.order_id.is_empty() {
                 return Ok(Some(Reaction::Broken(leg)));
             }
-            Ok(Some(Reaction::Lost(leg, parse("order_id", &given_up.order_id)?, given_up.sku)))
+            let lines = given_up.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity });
+            let lines = Some(lines.collect::<Vec<_>>()).filter(|lines| !lines.is_empty());
+            let loss = Loss { sku: given_up.sku, lines };
+            Ok(Some(Reaction::Lost(leg, parse("order_id", &given_up.order_id)?, loss)))
         }
         Some(StockBody::ReservationDoubtful(doubtful)) => {
             let leg = leg_of(doubtful.reservation)?;

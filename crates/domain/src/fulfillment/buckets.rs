@@ -20,6 +20,8 @@ pub enum Bucket {
     Done,
     /// Could not be picked.
     Short,
+    /// The node failed them: refused, timed out, claim lost.
+    GivenUp,
     /// Not wanted any more.
     Cancelled,
     /// Came back to the node undelivered.
@@ -45,16 +47,20 @@ pub struct Buckets {
     pub done: i64,
     /// Could not be picked.
     pub short: i64,
+    /// The node failed them: refused, timed out, claim lost.
+    pub given_up: i64,
     /// Not wanted any more.
     pub cancelled: i64,
     /// Came back to the node undelivered.
     pub returned: i64,
     /// Lost on the way.
     pub lost: i64,
-    /// Of `cancelled`: goods that the node still has to put back.
+    /// Of `given_up` and `cancelled`: goods that the node still has to put back.
     pub put_back: i64,
-    /// Of `cancelled`: goods that the node has put back.
+    /// Of `given_up` and `cancelled`: goods that the node has put back.
     pub restocked: i64,
+    /// Of `given_up`: units still claimed at the node, until their order has them elsewhere.
+    pub kept: i64,
 }
 
 /// What units are for the claim on the stock. The three sum to what was asked at all times.
@@ -84,6 +90,7 @@ impl Buckets {
             Bucket::InCustody => self.in_custody,
             Bucket::Done => self.done,
             Bucket::Short => self.short,
+            Bucket::GivenUp => self.given_up,
             Bucket::Cancelled => self.cancelled,
             Bucket::Returned => self.returned,
             Bucket::Lost => self.lost,
@@ -99,6 +106,7 @@ impl Buckets {
             Bucket::InCustody => &mut self.in_custody,
             Bucket::Done => &mut self.done,
             Bucket::Short => &mut self.short,
+            Bucket::GivenUp => &mut self.given_up,
             Bucket::Cancelled => &mut self.cancelled,
             Bucket::Returned => &mut self.returned,
             Bucket::Lost => &mut self.lost,
@@ -113,7 +121,7 @@ impl Buckets {
 
     /// All units, wherever they are.
     pub const fn sum(&self) -> i64 {
-        self.open() + self.done + self.short + self.cancelled + self.returned + self.lost
+        self.open() + self.done + self.failed() + self.cancelled + self.returned + self.lost
     }
 
     /// Units that may still reach the customer.
@@ -121,9 +129,14 @@ impl Buckets {
         self.to_pick + self.picked + self.packed + self.ready + self.in_custody
     }
 
+    /// Units that the node failed.
+    pub const fn failed(&self) -> i64 {
+        self.short + self.given_up
+    }
+
     /// Units whose claim on the stock has ended and that did not leave the node.
     pub const fn released(&self) -> i64 {
-        self.short + self.cancelled - self.put_back
+        self.failed() + self.cancelled - self.kept - self.put_back
     }
 
     /// What the units are for the claim on the stock, by the stages of their method. Goods that come back or get lost have
@@ -131,28 +144,30 @@ impl Buckets {
     pub fn claims(&self, rules: &Rules) -> Claims {
         let of = |effect| rules.buckets(effect).map(|bucket| self.get(bucket)).sum::<i64>();
         Claims {
-            held: of(StockEffect::Held) + self.put_back,
+            held: of(StockEffect::Held) + self.put_back + self.kept,
             consumed: of(StockEffect::Consumed) + self.returned + self.lost,
             released: self.released(),
         }
     }
 
-    /// Cancels up to `asked` units that are at the node, those first that cost the least: in the order of the stages.
-    /// Goods that left the shelf must be put back.
-    pub(super) fn give_back(&mut self, rules: &Rules, asked: i64) -> i64 {
+    /// Takes up to `asked` units that are at the node off the path, those first that cost the least: in the order of the
+    /// stages. Goods that left the shelf must be put back; with `keeps` the claim on the others lasts.
+    pub(super) fn leave(&mut self, rules: &Rules, to: Bucket, asked: i64, keeps: bool) -> i64 {
         let mut left = asked;
         for bucket in rules.buckets(StockEffect::Held) {
             let units = left.min(self.get(bucket));
-            self.shift(bucket, Bucket::Cancelled, units);
+            self.shift(bucket, to, units);
             if bucket != Bucket::ToPick {
                 self.put_back += units;
+            } else if keeps {
+                self.kept += units;
             }
             left -= units;
         }
         asked - left
     }
 
-    /// The law of every line: no bucket below zero, the sum is what was asked, sub-counts fit in `cancelled`.
+    /// The law of every line: no bucket below zero, the sum is what was asked, sub-counts fit in what they are a part of.
     pub const fn hold(&self, quantity: i64) -> bool {
         self.to_pick >= 0
             && self.picked >= 0
@@ -161,12 +176,15 @@ impl Buckets {
             && self.in_custody >= 0
             && self.done >= 0
             && self.short >= 0
+            && self.given_up >= 0
             && self.cancelled >= 0
             && self.returned >= 0
             && self.lost >= 0
             && self.put_back >= 0
             && self.restocked >= 0
+            && self.kept >= 0
             && self.sum() == quantity
-            && self.put_back + self.restocked <= self.cancelled
+            && self.kept <= self.given_up
+            && self.put_back + self.restocked + self.kept <= self.given_up + self.cancelled
     }
 }

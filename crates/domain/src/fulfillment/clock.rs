@@ -156,8 +156,7 @@ impl Order {
         }
         let event = match clock.on_expiry {
             OnExpiry::GiveUp => {
-                self.marks.ending = Some(Ending::TimedOut);
-                self.give_up(now);
+                self.give_up(Ending::TimedOut, now);
                 Event::TimedOut
             }
             OnExpiry::PutBack => {

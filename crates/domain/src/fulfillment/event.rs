@@ -169,10 +169,12 @@ pub enum Event {
         /// Why.
         why: DueChange,
     },
-    /// The claim was lost before work began.
+    /// The claim was lost before work began, or a part of it.
     StockLost {
         /// The SKU that ran out, if known.
         sku: String,
+        /// Units per line; empty: all that was at the node.
+        lines: Vec<Units>,
     },
     /// Another order missed a SKU of this work, which goes on.
     Doubtful {

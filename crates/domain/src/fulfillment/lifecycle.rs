@@ -219,20 +219,41 @@ impl Order {
         Ok(self.happened(event, now))
     }
 
-    /// The node refuses the work: all units are cancelled.
+    /// The node refuses the work: it gives all units up.
     pub fn reject(&mut self, reason: RejectReason, now: Timestamp) -> Result<Event, Refusal> {
         self.only("reject", &[State::Offered])?;
-        self.marks.ending = Some(Ending::Rejected(reason));
-        self.give_up(now);
+        self.give_up(Ending::Rejected(reason), now);
         Ok(self.happened(Event::Rejected { reason }, now))
     }
 
-    /// The claim on the stock was lost. Work that has begun goes on: the goods are in somebody's hands.
-    pub fn stock_lost(&mut self, sku: &str, now: Timestamp) -> Result<Event, Refusal> {
+    /// The claim on the stock was lost: all of it, or only these units, and the rest goes on. Work that has begun goes on
+    /// whole: the goods are in somebody's hands.
+    pub fn stock_lost(
+        &mut self,
+        sku: &str,
+        lines: Option<&[Units]>,
+        now: Timestamp,
+    ) -> Result<Event, Refusal> {
         self.only("give up", &[State::Planned, State::Offered, State::Accepted])?;
-        self.marks.ending = Some(Ending::StockLost);
-        self.give_up(now);
-        Ok(self.happened(Event::StockLost { sku: sku.to_owned() }, now))
+        let sku = sku.to_owned();
+        let Some(lines) = lines else {
+            self.give_up(Ending::StockLost, now);
+            return Ok(self.happened(Event::StockLost { sku, lines: Vec::new() }, now));
+        };
+        let (rules, mut lost) = (self.method.rules(), Vec::new());
+        for unit in lines {
+            let asked = unit.quantity.max(0);
+            let leave = |line: &mut Line| line.buckets.leave(rules, Bucket::GivenUp, asked, false);
+            let units = self.line_mut(unit.line).map_or(0, leave);
+            add(&mut lost, unit.line, units);
+        }
+        if lost.is_empty() {
+            return Err(Refusal::Nothing { step: "give up" });
+        }
+        if self.total(Buckets::open) == 0 {
+            self.marks.ending = Some(Ending::StockLost);
+        }
+        Ok(self.happened(Event::StockLost { sku, lines: lost }, now))
     }
 
     /// Goods of a SKU may not be there: another order missed them, or the claim on them was lost. The work has begun and goes
@@ -261,14 +282,16 @@ impl Order {
     }
 
     /// The order asks to cancel units. Units on the shelf are given up first, then those further on; the
-    /// goods that left the shelf must be put back. What has left the node, is short or cancelled already is refused.
+    /// goods that left the shelf must be put back. What has left the node, is short, given up or cancelled already is refused.
     pub fn cancel(&mut self, request: CancelRequest<'_>, now: Timestamp) -> Event {
         let mut granted: Vec<Units> = Vec::new();
         let mut refused: Vec<Units> = Vec::new();
         let (rules, state) = (self.method.rules(), self.state());
         for unit in request.lines {
             let asked = unit.quantity.max(0);
-            let cancelled = self.line_mut(unit.line).map_or(0, |line| line.buckets.give_back(rules, asked));
+            let cancelled = self
+                .line_mut(unit.line)
+                .map_or(0, |line| line.buckets.leave(rules, Bucket::Cancelled, asked, false));
             add(&mut granted, unit.line, cancelled);
             add(&mut refused, unit.line, asked - cancelled);
         }
@@ -301,11 +324,12 @@ impl Order {
         Ok(self.happened(Event::PutBackOverdue { lines }, now))
     }
 
-    /// Ends all that is open at the node: units on the shelf are free, goods that left it must be put back.
-    pub(super) fn give_up(&mut self, now: Timestamp) {
+    /// The node failed all that is open there: units on the shelf are free or kept, goods that left it must be put back.
+    pub(super) fn give_up(&mut self, ending: Ending, now: Timestamp) {
+        self.marks.ending = Some(ending);
         let rules = self.method.rules();
         for line in &mut self.lines {
-            line.buckets.give_back(rules, i64::MAX);
+            line.buckets.leave(rules, Bucket::GivenUp, i64::MAX, ending.keeps());
         }
         self.restart_put_back(now);
     }

@@ -22,6 +22,9 @@ pub struct Marks {
     pub doubtful: Vec<Sku>,
 }
 
+/// Orders do not let claims go yet, so none is kept.
+const KEEPS: bool = false;
+
 /// Why a fulfillment order ended, where the buckets alone do not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -57,6 +60,23 @@ impl Ending {
             Self::TimedOut => "TIMED_OUT",
             Self::StockLost => "STOCK_LOST",
             Self::Expired => "EXPIRED",
+        }
+    }
+
+    /// The claim on units still on the shelf lasts until their order has them elsewhere: the goods are there, and the node may
+    /// yet be the one that serves them.
+    pub const fn keeps(self) -> bool {
+        match self {
+            Self::TimedOut
+            | Self::Rejected(RejectReason::TooBusy | RejectReason::NodeClosed | RejectReason::Other) => KEEPS,
+            Self::Rejected(
+                RejectReason::NotFound
+                | RejectReason::Damaged
+                | RejectReason::DisplayWorn
+                | RejectReason::Mismatch,
+            )
+            | Self::StockLost
+            | Self::Expired => false,
         }
     }
 

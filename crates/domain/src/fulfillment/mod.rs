@@ -6,7 +6,9 @@
 //! its units are.
 //!
 //! Units that the customer does not get but that left the shelf stay claimed until the node has put them back:
-//! cancelled ones count in `put_back`, those of an expired pickup stay `ready` (a late customer may still collect).
+//! those given up or cancelled count in `put_back`, those of an expired pickup stay `ready` (a late customer may still
+//! collect). Units that the node failed although the goods are there stay claimed as `kept`, until their order has them
+//! elsewhere.
 
 pub mod accept;
 pub mod buckets;
@@ -183,11 +185,11 @@ impl Order {
 
     /// The node still has something to do: units are open there, or goods wait to be put back.
     pub fn is_work(&self) -> bool {
-        let held = |line: &Line| line.buckets.claims(self.method.rules()).held;
+        let held = |line: &Line| line.buckets.claims(self.method.rules()).held - line.buckets.kept;
         self.lines.iter().map(held).sum::<i64>() > 0
     }
 
-    /// Units whose goods the node should put back now: cancelled ones, and after the keep time all that is ready.
+    /// Units whose goods the node should put back now: those that left the path, and after the keep time all that is ready.
     pub fn to_put_back(&self) -> i64 {
         let expired = self.marks.expired.is_some();
         self.total(|b| b.put_back + if expired { b.ready } else { 0 })

@@ -31,6 +31,7 @@ enum Command {
     Reject,
     TimeOut,
     StockLost,
+    PartLost { line: u32, quantity: i64 },
     Doubt,
     Start,
     Pick { line: u32, picked: i64, short: i64 },
@@ -53,7 +54,10 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         Command::Accept => order.accept(now),
         Command::Reject => order.reject(RejectReason::NotFound, now),
         Command::TimeOut => order.expire(working(order), now),
-        Command::StockLost => order.stock_lost("SKU-0", now),
+        Command::StockLost => order.stock_lost("SKU-0", None, now),
+        Command::PartLost { line, quantity } => {
+            order.stock_lost("SKU-0", Some(&[Units { line: *line, quantity: *quantity }]), now)
+        }
         Command::Doubt => order.doubt(&order.lines[0].sku.clone(), now),
         Command::Start => order.start(now),
         Command::Pick { line, picked, short } => {
@@ -89,6 +93,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::Reject),
         1 => Just(Command::TimeOut),
         1 => Just(Command::StockLost),
+        1 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::PartLost { line, quantity }),
         1 => Just(Command::Doubt),
         2 => Just(Command::Start),
         8 => (line.clone(), units.clone(), units.clone())
@@ -112,6 +117,7 @@ fn never_back(before: &Order, after: &Order) {
         let (old, new) = (old.buckets, new.buckets);
         assert!(new.to_pick <= old.to_pick, "units never return to the shelf by themselves");
         assert!(new.done >= old.done && new.short >= old.short && new.cancelled >= old.cancelled);
+        assert!(new.given_up >= old.given_up);
         assert!(new.released() >= old.released() && new.restocked >= old.restocked);
     }
     if before.state().is_over() {
@@ -222,12 +228,13 @@ fn standing(state: State) -> Order {
 #[test]
 fn every_state_times_every_command() {
     use State::{Accepted, Offered, PartlyCollected, Picking, Planned, ReadyForPickup};
-    let table: [(Command, &[State]); 14] = [
+    let table: [(Command, &[State]); 15] = [
         (Command::Offer, &[Planned]),
         (Command::Accept, &[Offered]),
         (Command::Reject, &[Offered]),
         (Command::TimeOut, &[Offered, Accepted, Picking]),
         (Command::StockLost, &[Planned, Offered, Accepted]),
+        (Command::PartLost { line: 2, quantity: 1 }, &[Planned, Offered, Accepted]),
         (Command::Start, &[Accepted]),
         (Command::Pick { line: 1, picked: 1, short: 1 }, &[Picking]),
         (Command::Ready, &[]),
@@ -325,4 +332,41 @@ fn a_report_that_names_a_line_twice_is_refused() {
     assert_eq!(order.pick(&[], at(1)), Err(Refusal::Nothing { step: "pick" }));
     let unknown = MovedLine::of(9, 1);
     assert_eq!(order.pick(&[unknown], at(1)), Err(Refusal::UnknownLine { line: 9 }));
+}
+
+#[test]
+fn what_the_node_fails_is_given_up_and_what_somebody_does_not_want_is_cancelled() {
+    for command in [Command::Reject, Command::StockLost] {
+        let mut order = standing(State::Offered);
+        run(&mut order, &Command::Cancel { line: 1, quantity: 1 }, at(1)).unwrap();
+        run(&mut order, &command, at(2)).unwrap();
+        let of = |line: usize| (order.lines[line].buckets.given_up, order.lines[line].buckets.cancelled);
+        assert_eq!((of(0), of(1)), ((1, 1), (2, 0)), "{command:?}");
+    }
+    let mut order = standing(State::Picking);
+    run(&mut order, &Command::Pick { line: 1, picked: 1, short: 1 }, at(1)).unwrap();
+    run(&mut order, &Command::TimeOut, at(200 * 3_600)).unwrap();
+    let (one, two) = (order.lines[0].buckets, order.lines[1].buckets);
+    assert_eq!((one.short, one.given_up, one.put_back), (1, 1, 1), "it left the shelf, and must be put back");
+    assert_eq!((two.given_up, two.put_back), (2, 0));
+    assert_eq!((order.state(), order.is_work()), (State::TimedOut, true));
+    run(&mut order, &Command::ConfirmPutBack, at(201 * 3_600)).unwrap();
+    assert_eq!((order.total(|b| b.restocked), order.total(Buckets::released)), (1, 4));
+}
+
+#[test]
+fn a_part_that_is_lost_leaves_the_rest_to_be_done() {
+    let mut order = standing(State::Accepted);
+    let event = run(&mut order, &Command::PartLost { line: 1, quantity: 9 }, at(1)).unwrap().unwrap();
+    let Event::StockLost { lines, .. } = event else { panic!("{event:?}") };
+    assert_eq!(lines, [Units { line: 1, quantity: 2 }]);
+    assert_eq!((order.state(), order.total(|b| b.to_pick)), (State::Accepted, 2));
+    let again = run(&mut order, &Command::PartLost { line: 1, quantity: 1 }, at(2));
+    assert_eq!(again, Err(Refusal::Nothing { step: "give up" }));
+    let mut short = order.clone();
+    run(&mut order, &Command::PartLost { line: 2, quantity: 2 }, at(3)).unwrap();
+    assert_eq!((order.state(), order.end_reason()), (State::Cancelled, "STOCK_LOST"));
+    run(&mut short, &Command::Start, at(3)).unwrap();
+    run(&mut short, &Command::Pick { line: 2, picked: 0, short: 2 }, at(4)).unwrap();
+    assert_eq!((short.state(), short.end_reason()), (State::Short, "SHORT"), "nobody cancelled anything");
 }

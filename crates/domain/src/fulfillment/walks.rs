@@ -59,7 +59,7 @@ impl Dice {
 /// One step, taken or refused; none: nothing was due.
 fn step(order: &mut Order, dice: &mut Dice, seconds: i64) -> Result<Option<Event>, Refusal> {
     let now = at(seconds);
-    match dice.throw(40) {
+    match dice.throw(42) {
         0..3 => offer(order, now),
         3 => order.reject(RejectReason::TooBusy, now),
         4..14 => {
@@ -86,7 +86,11 @@ fn step(order: &mut Order, dice: &mut Dice, seconds: i64) -> Result<Option<Event
             let lines = [Units { line: dice.line(), quantity: dice.units() }];
             Ok(order.cancel(CancelRequest { number: 1, lines: &lines, reason: "CUSTOMER" }, now))
         }
-        30 => order.stock_lost("SKU-0", now),
+        30 => order.stock_lost("SKU-0", None, now),
+        40 => {
+            let lines = [Units { line: dice.line(), quantity: dice.units() }];
+            order.stock_lost("SKU-0", Some(&lines), now)
+        }
         31..33 => order.expire(dice.of(&Step::ALL), now),
         33 => order.code_issued(now),
         34 => order.confirm_put_back(now),

@@ -48,15 +48,19 @@ CREATE TABLE fulfillment_lines (
     in_custody     INTEGER NOT NULL CHECK (in_custody >= 0),
     done           INTEGER NOT NULL CHECK (done >= 0),
     short          INTEGER NOT NULL CHECK (short >= 0),
+    given_up       INTEGER NOT NULL CHECK (given_up >= 0),
     cancelled      INTEGER NOT NULL CHECK (cancelled >= 0),
     returned       INTEGER NOT NULL CHECK (returned >= 0),
     lost           INTEGER NOT NULL CHECK (lost >= 0),
     put_back       INTEGER NOT NULL CHECK (put_back >= 0),
     restocked      INTEGER NOT NULL CHECK (restocked >= 0),
+    -- of given_up: still claimed, until the order has them elsewhere
+    kept           INTEGER NOT NULL CHECK (kept >= 0),
     due_minor      INTEGER NOT NULL CHECK (due_minor >= 0),
     PRIMARY KEY (fulfillment_id, line_no),
-    CHECK (to_pick + picked + packed + ready + in_custody + done + short + cancelled + returned + lost = quantity),
-    CHECK (put_back + restocked <= cancelled)
+    CHECK (to_pick + picked + packed + ready + in_custody + done + short + given_up + cancelled + returned + lost = quantity),
+    CHECK (kept <= given_up),
+    CHECK (put_back + restocked + kept <= given_up + cancelled)
 ) STRICT;
 
 -- The clocks that run, at most one for each step. The timer looks at a row at `next_at`; a row without it has ended.
@@ -74,11 +78,13 @@ CREATE TABLE fulfillment_clocks (
 ) STRICT;
 CREATE INDEX fulfillment_clocks_by_time ON fulfillment_clocks (next_at) WHERE next_at IS NOT NULL;
 
--- The event of a lost claim may arrive before the order that it belongs to: the row is where both meet.
+-- The event of a lost claim, or of a lost part, may arrive before the order that it belongs to: the row is where both meet.
 CREATE TABLE claim_notes (
     fulfillment_id BLOB   NOT NULL PRIMARY KEY,
     is_lost       INTEGER NOT NULL,
-    sku           TEXT   NOT NULL
+    sku           TEXT   NOT NULL,
+    -- units per line, packed; empty: all of the claim
+    lines         BLOB   NOT NULL
 ) STRICT;
 
 -- The one code that opens a fulfillment order; only its keyed hash is kept.

@@ -37,7 +37,8 @@ macro_rules! select_work {
     ($rest:literal) => {
         concat!(
             "SELECT w.*, l.line_no, l.sku, l.name, l.quantity, l.to_pick, l.picked, l.packed, l.ready, l.in_custody, ",
-            "l.done, l.short, l.cancelled, l.returned, l.lost, l.put_back, l.restocked, l.due_minor ",
+            "l.done, l.short, l.given_up, l.cancelled, l.returned, l.lost, l.put_back, l.restocked, l.kept, ",
+            "l.due_minor ",
             $rest
         )
     };
@@ -91,7 +92,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         [
             fulfillment_id: Uuid, line_no: BigInt, sku: Text, name: Text, quantity: BigInt, to_pick: BigInt,
             picked: BigInt, packed: BigInt, ready: BigInt, in_custody: BigInt, done: BigInt, short: BigInt,
-            cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt, due_minor: BigInt
+            given_up: BigInt, cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt,
+            kept: BigInt, due_minor: BigInt
         ]
     );
     tx.batch(text, columns, new.iter().flat_map(line).collect()).await?;
@@ -132,7 +134,8 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
         keys [fulfillment_id: Uuid, line_no: BigInt],
         [
             to_pick: BigInt, picked: BigInt, packed: BigInt, ready: BigInt, in_custody: BigInt, done: BigInt,
-            short: BigInt, cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt, restocked: BigInt
+            short: BigInt, given_up: BigInt, cancelled: BigInt, returned: BigInt, lost: BigInt, put_back: BigInt,
+            restocked: BigInt, kept: BigInt
         ]
     );
     tx.batch(text, columns, rows).await?;
@@ -170,11 +173,13 @@ fn buckets(b: &Buckets) -> Vec<Value> {
         b.in_custody,
         b.done,
         b.short,
+        b.given_up,
         b.cancelled,
         b.returned,
         b.lost,
         b.put_back,
         b.restocked,
+        b.kept,
     ]
 }
 
@@ -434,11 +439,13 @@ fn line(row: &Row) -> Result<Line, Error> {
             in_custody: row.get("in_custody")?,
             done: row.get("done")?,
             short: row.get("short")?,
+            given_up: row.get("given_up")?,
             cancelled: row.get("cancelled")?,
             returned: row.get("returned")?,
             lost: row.get("lost")?,
             put_back: row.get("put_back")?,
             restocked: row.get("restocked")?,
+            kept: row.get("kept")?,
         },
         due_minor: row.get("due_minor")?,
     })

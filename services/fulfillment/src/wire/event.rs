@@ -86,6 +86,17 @@ pub(crate) fn cancelled_without_work(asked: &Cancelling, actor: &str, now: Times
     }
 }
 
+/// Units of a claim that were lost before its order came, as they are stored.
+pub(crate) fn packed_loss(lost: &[Units]) -> Vec<u8> {
+    pb::StockLost { sku: String::new(), lines: units(lost) }.encode_to_vec()
+}
+
+/// Units that were stored; none: the bytes are not what [`packed_loss`] makes.
+pub(crate) fn unpacked_loss(bytes: &[u8]) -> Option<Vec<Units>> {
+    let packed = pb::StockLost::decode(bytes).ok()?;
+    Some(packed.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity }).collect())
+}
+
 /// What happened, as the wire has it. Each event has its own arm: one that is new does not compile before it has.
 fn body(event: &Event) -> Body {
     match event {
@@ -131,7 +142,9 @@ fn body(event: &Event) -> Body {
         Event::DueChanged { why } => {
             Body::DueChanged(pb::FulfillmentDueChanged { reason: why.name().to_owned() })
         }
-        Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone(), lines: Vec::new() }),
+        Event::StockLost { sku, lines } => {
+            Body::StockLost(pb::StockLost { sku: sku.clone(), lines: units(lines) })
+        }
         Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
     }
 }
@@ -229,7 +242,7 @@ mod tests {
             Event::CancelRefused { number: 1, lines, state: State::Done },
             Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
             Event::DueChanged { why: DueChange::Paid },
-            Event::StockLost { sku: String::new() },
+            Event::StockLost { sku: String::new(), lines: Vec::new() },
             Event::Doubtful { sku: domain::id::Sku::new("A").unwrap() },
         ];
         let names: std::collections::BTreeSet<_> =

@@ -303,8 +303,8 @@ fn line(line: &Line, order: &Order) -> pb::FulfillmentLine {
         consumed: claims.consumed,
         released: claims.released,
         due: due.map(amount),
-        given_up: 0,
-        kept: 0,
+        given_up: b.given_up,
+        kept: b.kept,
     }
 }
 

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::command::Cancelling;
 use crate::store::capacity::Changes;
-use crate::store::{claim, work as store};
+use crate::store::claim::{self, Loss};
+use crate::store::work as store;
 use crate::wire::event as wire;
 use crate::{Error, Fulfillment};
 
@@ -25,7 +26,7 @@ impl Fulfillment {
             // the same, the work ends at once.
             tracing::error!(order_id = %asked.order, fulfillment_id = %asked.leg, cancel_number = asked.number,
                 "a leg without work is asked to cancel; it is cancelled, inventory may still hold its stock");
-            claim::note_lost(tx, asked.leg, "").await?;
+            claim::note_lost(tx, asked.leg, Loss::whole(String::new())).await?;
             return Ok(bus::outbox::append(tx, &[wire::cancelled_without_work(asked, actor, now)]).await?);
         };
         let mut change = self.change(tx, id, actor, now).await?;

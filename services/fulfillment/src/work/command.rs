@@ -7,6 +7,8 @@ use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken,
 use domain::money::Money;
 use jiff::Timestamp;
 
+use crate::store::claim::Loss;
+
 use service::Call;
 use work_feed::{Cursor, Position};
 
@@ -165,10 +167,10 @@ pub(crate) enum NewDue {
     PaidAgain,
 }
 
-/// The claim on the stock of a leg was lost.
+/// The claim on the stock of a leg was lost, or a part of it, or is doubtful.
 pub(crate) struct Lost<'a> {
     pub(crate) leg: FulfillmentId,
     pub(crate) order: OrderId,
-    pub(crate) sku: &'a str,
+    pub(crate) loss: Loss,
     pub(crate) actor: &'a str,
 }

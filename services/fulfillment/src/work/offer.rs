@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use db::Tx;
-use domain::fulfillment::{Buckets, Clocks, Dues, Line, Marks, Order, accept};
+use domain::fulfillment::{Buckets, Clocks, Dues, Line, Marks, Order, Refusal, accept};
 use domain::id::FulfillmentId;
 use domain::network::Node;
 use jiff::Timestamp;
@@ -13,14 +13,14 @@ use super::change::{By, Change};
 use super::command::{NewDue, Paying, Released, ReleasedLine};
 use crate::network::index::Timed;
 use crate::store::capacity::Changes;
-use crate::store::claim;
+use crate::store::claim::{self, Loss};
 use crate::store::work::Stored;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
     /// Offers the work of orders that were released, once per leg. Where inventory has said meanwhile that the
-    /// claim is lost, or where the order never had one, it ends at once: so the order hears of it like of any other end,
-    /// and gives its money back. Work that is there already when its order is unblocked need not wait for a payment any
+    /// claim is lost, or where the order never had one, it ends at once: so the order hears of it like of any other end.
+    /// A part that was lost is given up, and the rest is offered. Work that is there already when its order is unblocked need not wait for a payment any
     /// more. Each order comes with who caused it.
     pub(crate) async fn offer(
         &self,
@@ -46,8 +46,13 @@ impl Fulfillment {
             let openings = known.as_ref().map(Timed::openings);
             let clock = accept::clock(released.method, self.work.clocks.accept, openings, now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
-            if let Some(sku) = claim.lost.or_else(|| released.is_another_orders.then(String::new)) {
-                change.apply(|order, now| order.stock_lost(&sku, now))?;
+            let never_had = || released.is_another_orders.then(|| Loss::whole(String::new()));
+            if let Some(Loss { sku, lines }) = claim.lost.or_else(never_had) {
+                match change.apply(|order, now| order.stock_lost(&sku, lines.as_deref(), now)) {
+                    // Nothing of those lines is wanted any more.
+                    Ok(()) | Err(Refusal::Nothing { .. }) => {}
+                    Err(refusal) => return Err(refusal.into()),
+                }
             }
             changes.push(change);
         }

@@ -1,4 +1,4 @@
-//! The node refuses the work: every unit is cancelled; what the reason means for the stock, inventory decides. What it
+//! The node refuses the work: it gives every unit up; what the reason means for the stock, inventory decides. What it
 //! says in its own words is kept here and leaves in no event: it may name people.
 
 use contract::fulfillment::v1 as pb;

@@ -1,14 +1,16 @@
-//! Inventory lost the claim of an order: work that has not begun ends, and the store of work that has sees which goods are
-//! doubtful.
+//! Inventory lost the claim of an order or a part of it: work that has not begun gives those units up, and the store of work
+//! that has sees which goods are doubtful.
 
 use db::Tx;
+use domain::fulfillment::Refusal;
 use domain::id::Sku;
 use jiff::Timestamp;
 
 use super::change::Change;
 use super::command::Lost;
 use crate::store::capacity::Changes;
-use crate::store::{claim, work as store};
+use crate::store::claim::{self, Loss};
+use crate::store::work as store;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
@@ -20,16 +22,21 @@ impl Fulfillment {
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let Lost { leg, order, sku, actor } = lost;
-        claim::note_lost(tx, leg, sku).await?;
+        let Lost { leg, order, loss, actor } = lost;
+        claim::note_lost(tx, leg, loss.clone()).await?;
         let Some(id) = store::of_leg(tx, leg, order).await? else { return Ok(()) };
         let mut change = self.change(tx, id, actor, now).await?;
-        if let Err(refusal) = change.apply(|order, now| order.stock_lost(sku, now)) {
-            tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");
-            let Ok(sku) = Sku::new(sku) else { return Ok(()) };
-            return self.save_doubt(tx, change, &sku, slots).await;
+        let Loss { sku, lines } = &loss;
+        match change.apply(|order, now| order.stock_lost(sku, lines.as_deref(), now)) {
+            Ok(()) => self.save_among(tx, &mut change, slots).await,
+            // Nothing of those lines is wanted any more.
+            Err(Refusal::Nothing { .. }) => Ok(()),
+            Err(refusal) => {
+                tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");
+                let Ok(sku) = Sku::new(sku.as_str()) else { return Ok(()) };
+                self.save_doubt(tx, change, &sku, slots).await
+            }
         }
-        self.save_among(tx, &mut change, slots).await
     }
 
     /// Another order missed a SKU at the node of a leg whose work has begun: its store sees that it is doubtful.
@@ -40,7 +47,8 @@ impl Fulfillment {
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let (Some(id), Ok(sku)) = (store::of_leg(tx, lost.leg, lost.order).await?, Sku::new(lost.sku)) else {
+        let (Some(id), Ok(sku)) = (store::of_leg(tx, lost.leg, lost.order).await?, Sku::new(lost.loss.sku))
+        else {
             return Ok(());
         };
         let change = self.change(tx, id, lost.actor, now).await?;

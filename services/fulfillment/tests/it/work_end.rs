@@ -9,7 +9,7 @@ use test_world::reason;
 use crate::work_world::{Shop, buckets};
 
 #[tokio::test]
-async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
+async fn a_refusal_gives_every_unit_up_and_tells_its_reason() {
     for shop in Shop::all().await {
         for (reason, name) in [
             (RejectReason::NotFound, "NOT_FOUND"),
@@ -22,7 +22,7 @@ async fn a_refusal_cancels_every_unit_and_tells_its_reason() {
             let rejected = shop.store("N1").reject(&work.id, reason).await.unwrap();
             assert_eq!((rejected.state(), rejected.end_reason.as_str()), (State::Rejected, name));
             let b = buckets(&rejected, 1);
-            assert_eq!((b.to_pick, b.cancelled, b.put_back), (0, 2, 0));
+            assert_eq!((b.to_pick, b.given_up, b.cancelled, b.put_back), (0, 2, 0, 0));
             let events = shop.events(&work.id).await;
             let Some(Body::Rejected(event)) = &events[1].body.body else { panic!("{:?}", events[1].body) };
             assert_eq!(event.reason(), reason);
@@ -53,7 +53,7 @@ async fn an_offer_that_nobody_answers_times_out_in_opening_time() {
         shop.run_due().await;
         let order = shop.get(&work.id).await;
         assert_eq!((order.state(), order.end_reason.as_str()), (State::TimedOut, "TIMED_OUT"));
-        assert_eq!(buckets(&order, 1).cancelled, 2);
+        assert_eq!(buckets(&order, 1).given_up, 2);
         let refused = shop.store("N1").accept(&work.id).await.unwrap_err();
         assert_eq!(reason(&refused), "WRONG_STATE");
         assert_eq!(shop.run_due().await, 0, "an end is an end");

@@ -24,8 +24,9 @@ async fn large_orders(shop: &Shop, count: usize) -> Vec<String> {
         let uuid = id.parse::<FulfillmentId>().unwrap().uuid();
         tx.batch(
             "INSERT INTO fulfillment_lines (fulfillment_id, line_no, sku, name, quantity, to_pick, picked, packed, ready,
-                                            in_custody, done, short, cancelled, returned, lost, put_back, restocked, due_minor)
-             SELECT r.id, r.line_no, 'SKU', 'Item', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM {rows}",
+                                            in_custody, done, short, given_up, cancelled, returned, lost, put_back,
+                                            restocked, kept, due_minor)
+             SELECT r.id, r.line_no, 'SKU', 'Item', 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM {rows}",
             &[("id", Type::Uuid), ("line_no", Type::BigInt)],
             (2..=1_000_i64).map(|line_no| params![uuid, line_no]).collect(),
         )

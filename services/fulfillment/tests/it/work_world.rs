@@ -32,9 +32,11 @@ pub(crate) fn buckets(order: &pb::FulfillmentOrder, line: u32) -> pb::Fulfillmen
     let found = order.lines.iter().find(|l| l.line == line).unwrap().clone();
     let at_node = found.to_pick + found.picked + found.packed + found.ready;
     let gone = found.in_custody + found.done + found.returned + found.lost;
-    let sum = at_node + gone + found.short + found.cancelled;
+    let off = found.short + found.given_up + found.cancelled;
+    let sum = at_node + gone + off;
     assert_eq!(sum, found.quantity, "buckets sum to what was asked: {found:?}");
-    let claims = (at_node + found.put_back, gone, found.short + found.cancelled - found.put_back);
+    let still = found.put_back + found.kept;
+    let claims = (at_node + still, gone, off - still);
     assert_eq!((found.held, found.consumed, found.released), claims, "claims follow from them: {found:?}");
     found
 }
@@ -310,13 +312,14 @@ impl Shop {
     }
 
     /// Inventory says that the claim of a leg has lost units.
-    pub(crate) fn given_up(&self, work: &Work, sku: &str) -> Delivered {
+    pub(crate) fn given_up(&self, work: &Work, sku: &str, lines: &[(u32, i64)]) -> Delivered {
+        let quantity = |&(line, quantity): &(u32, i64)| common::LineQuantity { line, quantity };
         let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
         let given_up = inventory::ReservationGivenUp {
             reservation: Some(reservation(leg)),
             order_id: work.order.clone(),
             reason: "NOT_FOUND".to_owned(),
-            lines: vec![common::LineQuantity { line: 1, quantity: 1 }],
+            lines: lines.iter().map(quantity).collect(),
             sku: sku.to_owned(),
         };
         self.stock_event(leg, inventory::inventory_event::Body::ReservationGivenUp(given_up))

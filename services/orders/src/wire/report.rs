@@ -42,6 +42,7 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
         in_custody: line.in_custody,
         done: line.done,
         short: line.short,
+        given_up: line.given_up,
         cancelled: line.cancelled,
         returned: line.returned,
         lost: line.lost,
