@@ -186,6 +186,16 @@ typed_id!(
     RefundId,
     "rfd_"
 );
+typed_id!(
+    /// Pieces of an order that a node could not do.
+    NeedId,
+    "ned_"
+);
+typed_id!(
+    /// One way out of a need that the customer may choose.
+    OptionId,
+    "opt_"
+);
 
 impl FulfillmentId {
     /// The fulfillment order of an order that came with a leg of another order: nothing was ever held under it.

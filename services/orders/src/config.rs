@@ -58,6 +58,7 @@ impl Config {
             hold_margin_ms: i64::from(self.hold_margin_s) * 1_000,
             work_check_ms: i64::from(self.work_check_s) * 1_000,
             progress_check_ms: i64::from(self.progress_check_s) * 1_000,
+            ..Policy::default()
         }
     }
 

@@ -258,7 +258,11 @@ fn refused(refusal: &Refusal) -> Status {
             fact("to", to.to_string());
             reason::REFUND_STATE
         }
-        Refusal::NeedsHold => reason::ORDER_CHANGED,
+        Refusal::NeedsHold
+        | Refusal::UnknownNeed { .. }
+        | Refusal::NeedOver { .. }
+        | Refusal::OtherPieces { .. }
+        | Refusal::Blocked { .. } => reason::ORDER_CHANGED,
         Refusal::OtherReservation => reason::OTHER_RESERVATION,
         Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,
         Refusal::NotDue => reason::NOT_DUE,

@@ -292,6 +292,7 @@ fn leg_of(leg: &pb::PromiseLeg, no: i64, token: PromiseToken, held_until: Timest
         id: leg.fulfillment_id.parse().map_err(|_| unreadable("leg"))?,
         no,
         group: leg.group,
+        need: None,
         token: Some(token),
         method: method(option)?,
         node: NodeId::new(option.node_id.as_str()).map_err(|_| unreadable("node"))?,

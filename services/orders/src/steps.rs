@@ -50,7 +50,11 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             let all = words::counted(order.buckets().cancelled, "piece");
             ("CANCELLED", format!("{all} cancelled in all: {reason}"))
         }
-        Event::Progressed { .. } => return None,
+        Event::Progressed { .. }
+        | Event::NeedOpened { .. }
+        | Event::Rerouted { .. }
+        | Event::OptionsOffered { .. }
+        | Event::NeedClosed { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
         Event::RefundRequested { refund, tenders } => {
             ("REFUND_REQUESTED", asked_back(order, refund, tenders))

@@ -93,8 +93,11 @@ const GROUPS: &[Row<Place>] = &[
         "a consent that cannot be",
         |r| {
             let other_methods = vec![99; 2];
-            r.groups[0].consent =
-                Some(contract::r#type::v1::Consent { other_node_radius_m: -1, other_methods, ..contract::r#type::v1::Consent::default() });
+            r.groups[0].consent = Some(contract::r#type::v1::Consent {
+                other_node_radius_m: -1,
+                other_methods,
+                ..contract::r#type::v1::Consent::default()
+            });
         },
         Fields(&[
             "groups[0].consent.other_node_radius_m",

@@ -149,7 +149,8 @@ impl Order {
         let live = self.live();
         let TakenOff { pieces, gone: legs } = self.take_off(at_once, reason, now)?;
         let lines = self.cancelled_of(pieces.iter().map(|(no, _)| *no));
-        let mut events = vec![Event::Cancelled { lines, reason: reason.to_owned(), legs }];
+        let mut events =
+            vec![Event::Cancelled { lines, reason: reason.to_owned(), legs, let_go: Vec::new() }];
         events.extend(self.give_back(&live, reason, now));
         events.extend(self.unblock_if_covered(now));
         Ok(events)

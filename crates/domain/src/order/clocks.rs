@@ -18,6 +18,11 @@ pub struct Policy {
     pub work_check_ms: i64,
     /// How long an order with work may hear nothing of it before fulfillment is asked, in milliseconds.
     pub progress_check_ms: i64,
+    /// How long after a round that found nothing pieces of a need are looked for again, in milliseconds. A fifth of it
+    /// after the first round, three and twelve times as long after later ones.
+    pub need_retry_ms: i64,
+    /// How long the customer may take to answer the options of a need, in milliseconds; none: as the method says.
+    pub need_answer_ms: Option<i64>,
 }
 
 impl Default for Policy {
@@ -28,17 +33,21 @@ impl Default for Policy {
             hold_margin_ms: 2 * 60_000,
             work_check_ms: 5 * 60_000,
             progress_check_ms: 6 * 3_600_000,
+            need_retry_ms: 5 * 60_000,
+            need_answer_ms: None,
         }
     }
 }
 
 impl Order {
     /// When time alone changes something: payment lapses, the order expires, a hold must be extended, no news came
-    /// for long, a refund is asked for again. Every order that is not over has such a time.
+    /// for long, a refund is asked for again, pieces of a need are looked for or dropped for want of an answer. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
         let payment = self.lapse_at().or(self.expire_at(policy));
         let hold = self.extend_at(policy);
-        [payment, hold, self.check_at(policy), self.retry_at()].into_iter().flatten().min()
+        let need = [self.seek_at(), self.silent_at()];
+        let other = [payment, hold, self.check_at(policy), self.retry_at()];
+        other.into_iter().chain(need).flatten().min()
     }
 
     /// When fulfillment is asked what became of the order, if no news came until then.

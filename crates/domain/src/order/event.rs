@@ -1,7 +1,7 @@
 //! What happens to an order.
 
 use super::spread::LegParts;
-use super::{Refund, Span, TenderState};
+use super::{How, Need, Refund, Span, TenderState};
 use crate::id::{FulfillmentId, LineNo, NodeId, RefundId};
 
 /// A promise that moved.
@@ -66,6 +66,38 @@ pub enum Event {
         reason: String,
         /// The legs to give up, which no node ever had.
         legs: Vec<FulfillmentId>,
+        /// Claims that legs which failed keep no longer: pieces of needs were among the cancelled.
+        let_go: LegParts,
+    },
+    /// A node could not do pieces: they are looked for elsewhere. Again when more pieces come to the same need.
+    NeedOpened {
+        /// The need.
+        need: Need,
+    },
+    /// Pieces of a need have new legs.
+    Rerouted {
+        /// The need after it.
+        need: Need,
+        /// The new legs.
+        legs: Vec<FulfillmentId>,
+        /// Claims that the leg which failed keeps no longer; its node may keep fewer.
+        let_go: LegParts,
+    },
+    /// Nothing was found that the consent allows: the customer is asked.
+    OptionsOffered {
+        /// The need, with what may be chosen.
+        need: Need,
+        /// Claims that the leg which failed keeps no longer.
+        let_go: LegParts,
+    },
+    /// The last open pieces of a need were dropped.
+    NeedClosed {
+        /// The need after it.
+        need: Need,
+        /// How.
+        how: How,
+        /// Claims that the leg which failed keeps no longer.
+        let_go: LegParts,
     },
     /// Work went on, or something else changed that has no event of its own.
     Progressed {

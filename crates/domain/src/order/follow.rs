@@ -56,7 +56,7 @@ impl Order {
     }
 
     /// All stock is confirmed, for the first time.
-    fn all_confirmed(&mut self, now: Timestamp) -> Option<Event> {
+    pub(super) fn all_confirmed(&mut self, now: Timestamp) -> Option<Event> {
         let mut legs = self.legs.iter().filter(|leg| leg.is_live()).peekable();
         let is_done = legs.peek().is_some() && legs.all(|leg| leg.confirmed.is_some() || leg.is_over());
         if !is_done || self.confirmed_at.is_some() || self.buckets().open > 0 || self.status().is_over() {
@@ -110,16 +110,18 @@ impl Order {
         }
         if !ended.is_empty() {
             let lines = self.cancelled_of(ended.iter().map(|(no, _)| *no));
-            events.push(Event::Cancelled { lines, reason: report.reason.clone(), legs: Vec::new() });
+            events.push(Event::Cancelled {
+                lines,
+                reason: report.reason.clone(),
+                legs: Vec::new(),
+                let_go: Vec::new(),
+            });
         }
         events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
         events.extend(self.give_back(&live, &report.reason, now));
         events.extend(self.due_changed(&dues, &events));
         if !was_over && self.status() == Status::Completed {
-            if self.terms == Terms::PayAtHandover {
-                let pieces = self.lines.iter().map(|line| line.amounts.quantity).sum();
-                self.ledger.write_off(self.total_minor, pieces, now);
-            }
+            self.write_off(now);
             events.push(Event::Completed);
         }
         if had_stock && !has_stock && self.legs.iter().any(|leg| leg.confirmed.is_some()) {
@@ -131,6 +133,14 @@ impl Order {
 }
 
 impl Order {
+    /// The order is complete: what is left to pay of a division at its handovers is written off.
+    pub(super) fn write_off(&mut self, now: Timestamp) {
+        if self.terms == Terms::PayAtHandover {
+            let pieces = self.lines.iter().map(|line| line.amounts.quantity).sum();
+            self.ledger.write_off(self.total_minor, pieces, now);
+        }
+    }
+
     /// Books what was paid at a handover of a leg. What is too much goes back.
     fn collect(&mut self, paid: &Collected, leg: i64, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();

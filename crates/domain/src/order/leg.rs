@@ -10,8 +10,9 @@
 //! | `waiting_transfer`, `to_pick`, accepted | allocated |
 //! | `picked`, `packed`, `ready`, `in_custody` | the same |
 //! | `done` | delivered |
-//! | `short`, `given_up`, `cancelled`, `returned` | cancelled |
+//! | `cancelled`, `returned` | cancelled |
 //! | `lost` | lost |
+//! | `short`, `given_up` | none: the node failed them, and the needs of the leg have them |
 
 use super::{Buckets, Refusal};
 use crate::fulfillment::method::Method;
@@ -84,7 +85,12 @@ impl LegUnits {
         parts.iter().all(|part| *part >= 0) && sum == Some(self.quantity)
     }
 
-    /// The line buckets that these pieces are in.
+    /// Pieces that the node failed: the needs of the leg have them.
+    pub const fn failed(&self) -> i64 {
+        self.short + self.given_up
+    }
+
+    /// The line buckets that these pieces are in. Those that the node failed are in none.
     pub fn buckets(&self, is_accepted: bool) -> Buckets {
         let waiting = self.waiting_transfer + self.to_pick;
         Buckets {
@@ -147,6 +153,8 @@ pub struct Leg {
     pub no: i64,
     /// The group that it serves.
     pub group: u32,
+    /// The number of the need that it serves; none: it is a first try.
+    pub need: Option<i64>,
     /// The promise that it was held under.
     pub token: Option<PromiseToken>,
     /// How the goods reach the customer.

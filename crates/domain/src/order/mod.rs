@@ -9,6 +9,8 @@ pub mod group;
 pub mod leg;
 pub mod lifecycle;
 pub mod money;
+pub mod need;
+pub mod seek;
 pub mod spread;
 
 mod cancel;
@@ -23,6 +25,7 @@ mod pay;
 mod place;
 mod refunds;
 mod refusal;
+mod reroute;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -48,9 +51,11 @@ pub use money::{
     Amounts, Cause, Collected, Component, Ledger, Parts, Pieces, Redirect, Refund, RefundPart, RefundState,
     ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
+pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
 pub use pay::{Hold, LegDue, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
+pub use seek::{Consent, Nodes, Rung};
 pub use spread::spread;
 
 /// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.
@@ -64,7 +69,7 @@ pub enum Block {
     Address,
     /// Time to think again.
     Remorse,
-    /// Stock was lost.
+    /// Nothing was found for pieces that a node failed, and the customer is asked. Other pieces go on.
     Stock,
 }
 
@@ -80,6 +85,14 @@ impl Block {
             Self::Address => "ADDRESS",
             Self::Remorse => "REMORSE",
             Self::Stock => "STOCK",
+        }
+    }
+
+    /// Nothing is released to fulfillment while it stands.
+    pub const fn holds_back(self) -> bool {
+        match self {
+            Self::Payment | Self::Fraud | Self::Address | Self::Remorse => true,
+            Self::Stock => false,
         }
     }
 
@@ -136,7 +149,7 @@ pub struct Line {
     pub promotions: Vec<(String, i64)>,
     /// Pieces that no leg has.
     pub own: Own,
-    /// Where its pieces are: its own, and the sum over its live legs. Computed, never set.
+    /// Where its pieces are: its own, and the sums over its live legs and its needs. Computed, never set.
     pub buckets: Buckets,
     /// Pieces that a cancel was asked for and that the nodes have not yet decided on. Computed from the legs.
     pub cancel_requested: i64,
@@ -182,6 +195,8 @@ pub struct Order {
     pub groups: Vec<Group>,
     /// What fulfillment makes of the groups: every try, oldest first.
     pub legs: Vec<Leg>,
+    /// What nodes could not do: every need, oldest first.
+    pub needs: Vec<Need>,
     /// Charges on the whole order.
     pub charges: Vec<Charge>,
     /// What it costs in all, in minor units.
@@ -247,9 +262,9 @@ impl Order {
         money::parts(&self.lines, &self.charges)
     }
 
-    /// Fulfillment has it: no block is left and it did not expire.
+    /// Fulfillment has it: no block holds it back and it did not expire.
     pub fn is_released(&self) -> bool {
-        self.blocks.is_empty() && self.expired_at.is_none()
+        self.blocks.iter().all(|block| !block.holds_back()) && self.expired_at.is_none()
     }
 
     /// One of its lines.
@@ -291,6 +306,17 @@ impl Order {
                 line.cancel_requested += part.cancel_requested;
             }
         }
+        for part in self.needs.iter().flat_map(|need| &need.lines) {
+            let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
+            let buckets = &mut self.lines[at].buckets;
+            buckets.open += part.open();
+            buckets.cancelled += part.dropped;
+        }
+    }
+
+    /// Pieces that have no leg and no need, and wait for a hold.
+    pub(super) fn own_open(&self) -> i64 {
+        self.lines.iter().map(|line| line.own.open).sum()
     }
 
     /// All cancelled pieces of these lines.

@@ -229,6 +229,7 @@ impl Order {
             lines: lines.collect(),
             groups,
             legs: Vec::new(),
+            needs: Vec::new(),
             charges: draft.charges,
             total_minor: draft.total_minor,
             ledger: Ledger {
@@ -249,7 +250,7 @@ impl Order {
         if order.add_legs(legs).is_err() {
             return Err(vec![Flaw::new("groups", "are not what is held")]);
         }
-        if order.blocks.is_empty() {
+        if order.is_released() {
             order.release_legs(now);
         }
         Ok(order.changed(vec![Event::Placed], now))
@@ -288,6 +289,10 @@ impl Refusal {
             | Self::OtherReservation
             | Self::AlreadyConfirmed
             | Self::NotDue
+            | Self::UnknownNeed { .. }
+            | Self::NeedOver { .. }
+            | Self::OtherPieces { .. }
+            | Self::Blocked { .. }
             | Self::OtherFulfillment { .. } => None,
         }
     }

@@ -1,7 +1,7 @@
 //! Why a step of an order is refused.
 
-use super::{RefundState, Status, TenderState};
-use crate::id::{FulfillmentId, LineNo, RefundId};
+use super::{Block, NeedState, RefundState, Status, TenderState};
+use crate::id::{FulfillmentId, LineNo, NeedId, RefundId};
 use crate::money::Money;
 use crate::words;
 
@@ -126,6 +126,34 @@ pub enum Refusal {
     OtherFulfillment {
         /// The one that reported.
         given: FulfillmentId,
+    },
+    /// The order has no such need.
+    #[error("the order has no need {need}")]
+    UnknownNeed {
+        /// The need.
+        need: NeedId,
+    },
+    /// No piece of the need is open any more.
+    #[error("need {need} is {}: nothing of it is open", words::plain(.state.name()))]
+    NeedOver {
+        /// The need.
+        need: NeedId,
+        /// Where it stands.
+        state: NeedState,
+    },
+    /// The legs are not for the pieces of the need that are open.
+    #[error("the legs are not for the open pieces of need {need}")]
+    OtherPieces {
+        /// The need.
+        need: NeedId,
+    },
+    /// The order waits for something else first.
+    #[error("cannot {step}: the order is blocked by {}", words::plain(.block.name()))]
+    Blocked {
+        /// What was to be done.
+        step: &'static str,
+        /// What holds it back.
+        block: Block,
     },
     /// A fulfillment order reported quantities that can't be.
     #[error("the quantities reported of line {line} do not add up")]

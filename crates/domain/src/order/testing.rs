@@ -12,6 +12,8 @@ pub(super) const POLICY: Policy = Policy {
     // later than any test
     work_check_ms: 31_536_000_000,
     progress_check_ms: 31_536_000_000,
+    need_retry_ms: 300_000,
+    need_answer_ms: None,
 };
 
 pub(super) fn at(second: i64) -> Timestamp {
@@ -78,6 +80,7 @@ pub(super) fn leg(name: &str, group: u32, lines: &[(LineNo, i64)]) -> Leg {
         id: FulfillmentId::new(id::derived("leg", name)),
         no: 1,
         group,
+        need: None,
         token: Some(PromiseToken::new(id::derived("token", name))),
         method: Method::Pickup,
         node: NodeId::new("store-1").unwrap(),

@@ -179,6 +179,7 @@ fn leg(row: &Row, no: i64) -> Result<Leg, Error> {
         id: FulfillmentId::new(row.get("fulfillment_id")?),
         no,
         group: row.get("group_no")?,
+        need: None,
         token: row.get::<Option<Uuid>>("promise_token")?.map(PromiseToken::new),
         method: method(row)?,
         node: NodeId::new(row.get::<String>("node_id")?).map_err(|e| unreadable("node", &e.to_string()))?,

@@ -246,6 +246,7 @@ fn head(row: &Row) -> Result<Order, Error> {
         lines: Vec::new(),
         groups: Vec::new(),
         legs: Vec::new(),
+        needs: Vec::new(),
         charges: Vec::new(),
         total_minor: row.get("total")?,
         ledger: Ledger::default(),

@@ -74,11 +74,24 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::CancelRequested { number, legs, reason } => {
             ("entrepot.orders.v1.OrderCancelRequested", cancel_requested(*number, legs, reason))
         }
-        Event::Cancelled { lines, reason, legs } => {
+        Event::Cancelled { lines, reason, legs, .. } => {
             let (lines, reason) = (pieces(lines), reason.clone());
             let cancelled =
                 pb::OrderCancelled { lines, reason, fulfillment_ids: ids(legs), let_go: Vec::new() };
             ("entrepot.orders.v1.OrderCancelled", Body::Cancelled(cancelled))
+        }
+        Event::NeedOpened { .. } => {
+            ("entrepot.orders.v1.OrderNeedOpened", Body::NeedOpened(pb::OrderNeedOpened::default()))
+        }
+        Event::Rerouted { .. } => {
+            ("entrepot.orders.v1.OrderRerouted", Body::Rerouted(pb::OrderRerouted::default()))
+        }
+        Event::OptionsOffered { .. } => {
+            let offered = pb::OrderOptionsOffered::default();
+            ("entrepot.orders.v1.OrderOptionsOffered", Body::OptionsOffered(offered))
+        }
+        Event::NeedClosed { .. } => {
+            ("entrepot.orders.v1.OrderNeedClosed", Body::NeedClosed(pb::OrderNeedClosed::default()))
         }
         Event::Progressed { lines } => {
             let changed = order.lines.iter().filter(|line| lines.contains(&line.no));

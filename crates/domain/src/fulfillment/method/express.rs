@@ -92,6 +92,9 @@ pub const RULES: Rules = Rules {
         resolve: SignedDuration::from_mins(15),
     },
     activity: Activity::Pick,
+    is_collected: false,
+    slack: SignedDuration::ZERO,
+    answer: SignedDuration::from_mins(15),
 };
 
 #[cfg(test)]

@@ -112,6 +112,12 @@ pub struct Rules {
     pub clocks: Clocks,
     /// Which activity of the node the method takes capacity of.
     pub activity: Activity,
+    /// The node is where the customer goes: one that the customer named changes only with consent.
+    pub is_collected: bool,
+    /// How much later than promised goods may be ready and still be in time.
+    pub slack: SignedDuration,
+    /// How long the customer may take to say what is done about pieces that a node could not do.
+    pub answer: SignedDuration,
 }
 
 impl Rules {

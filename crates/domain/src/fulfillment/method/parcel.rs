@@ -84,6 +84,9 @@ pub const RULES: Rules = Rules {
         resolve: SignedDuration::from_hours(7 * 24),
     },
     activity: Activity::Pick,
+    is_collected: false,
+    slack: SignedDuration::from_hours(24),
+    answer: SignedDuration::from_hours(7 * 24),
 };
 
 #[cfg(test)]

@@ -68,4 +68,7 @@ pub const RULES: Rules = Rules {
         resolve: SignedDuration::from_hours(24),
     },
     activity: Activity::Pick,
+    is_collected: true,
+    slack: SignedDuration::from_mins(60),
+    answer: SignedDuration::from_hours(24),
 };
