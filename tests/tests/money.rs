@@ -205,6 +205,8 @@ async fn authorized_money_is_voided_and_captured_money_is_refunded_by_tender(sta
         tender_id: "card".to_owned(),
         state: i32::from(ord::RefundState::Done),
         report_ref: "rf-9".to_owned(),
+        attempt: part.attempt,
+        provider_ref: Some(part.provider_ref.clone()),
     };
     let mut orders = psp.clients.orders.clone();
     let first =

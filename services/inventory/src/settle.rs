@@ -3,7 +3,7 @@
 
 use contract::inventory::v1 as pb;
 use domain::stock::movement::Kind;
-use domain::stock::reservation::{Reservation, Step};
+use domain::stock::reservation::{Reservation, Step, is_over};
 use service::Fault;
 
 use crate::batch::Batch;
@@ -18,11 +18,17 @@ impl Batch {
         if settle.is_started {
             self.start(settle.id);
         }
+        let event = ReservationEvent::Settled { fulfillment: settle.fulfillment.to_string() };
+        if self.find(settle.id).is_none() && is_over(&settle.targets) {
+            // the word of the order may still be on its way: it finds this and claims nothing
+            let mut ended = Reservation::tombstone(settle.id, self.now);
+            ended.order = Some(settle.order);
+            return self.carry(ended, Step::Changed(Vec::new()), cause, event);
+        }
         let mut next = self.get(settle.id)?;
         let step = next.settle(settle.order, &settle.targets)?;
         let given_back = given_back(&step);
         let after = next.clone();
-        let event = ReservationEvent::Settled { fulfillment: settle.fulfillment.to_string() };
         let shown = self.carry(next, step, cause, event)?;
         for finding in &settle.findings {
             self.found(&after, finding, &given_back, cause)?;

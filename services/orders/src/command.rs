@@ -2,7 +2,7 @@
 
 use domain::id::{LineNo, OrderId, PromiseToken, RefundId};
 use domain::money::Currency;
-use domain::order::{Draft, Group, Payment, Redirect, Tender};
+use domain::order::{Draft, Group, PartId, Payment, Redirect, RefundAnswer, Tender};
 use service::Call;
 
 /// An order to place.
@@ -51,9 +51,8 @@ pub(crate) struct ReportRefund {
     pub(crate) call: Call,
     pub(crate) order: OrderId,
     pub(crate) refund: RefundId,
-    pub(crate) tender: String,
-    pub(crate) is_done: bool,
-    pub(crate) report_ref: String,
+    pub(crate) part: PartId,
+    pub(crate) answer: RefundAnswer,
 }
 
 /// A refund that failed for good, and where it goes instead.
@@ -62,7 +61,7 @@ pub(crate) struct RedirectRefund {
     pub(crate) call: Call,
     pub(crate) order: OrderId,
     pub(crate) refund: RefundId,
-    pub(crate) from: String,
+    pub(crate) from: PartId,
     pub(crate) to: Redirect,
     /// Handle of the customer's consent.
     pub(crate) consent: String,

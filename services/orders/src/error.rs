@@ -234,6 +234,12 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
         }
+        Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => {
+            return server::invalid(DOMAIN, vec![Violation::new("provider_ref", refusal.to_string())]);
+        }
+        Refusal::UnknownAttempt { .. } => {
+            return server::invalid(DOMAIN, vec![Violation::new("attempt", refusal.to_string())]);
+        }
         Refusal::UnknownRefund { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("refund_id", refusal.to_string())]);
         }

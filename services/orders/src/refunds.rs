@@ -45,9 +45,9 @@ impl Orders {
         command: ReportRefund,
         caller: &Principal,
     ) -> Result<pb::ReportRefundResponse, Error> {
-        let ReportRefund { refund, tender, is_done, report_ref, .. } = &command;
+        let ReportRefund { refund, part, answer, .. } = &command;
         let report = |order: Order, now| {
-            let changed = order.report_refund(*refund, tender, *is_done, report_ref, now)?;
+            let changed = order.report_refund(*refund, part, answer, now)?;
             Ok((changed, None))
         };
         self.change_by(&command.call, command.order, caller, report).await
@@ -70,8 +70,10 @@ impl Orders {
             let known = changed.order.ledger.refunds.iter().find(|known| known.id == *refund);
             let part = known.and_then(|known| known.parts.iter().find(|part| part.tender == to.tender));
             let amount = Money::new(part.map_or(0, |part| part.amount_minor), currency);
-            let text =
-                format!("{amount} goes to {} ({}) instead of {from}, consent {consent}", to.tender, to.kind);
+            let text = format!(
+                "{amount} goes to {} ({}) instead of {}, consent {consent}",
+                to.tender, to.kind, from.tender
+            );
             Ok((changed, Some(steps::note("REFUND_REDIRECTED", text, caller.actor(), now))))
         };
         self.change_by(&command.call, command.order, caller, redirect).await

@@ -56,11 +56,9 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         | Event::OptionsOffered { .. }
         | Event::NeedClosed { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
-        Event::RefundRequested { refund, tenders } => {
-            ("REFUND_REQUESTED", asked_back(order, refund, tenders))
-        }
+        Event::RefundRequested { refund, parts } => ("REFUND_REQUESTED", asked_back(order, refund, parts)),
         Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
-        Event::RefundReported { refund, tender } => return reported(order, refund, tender),
+        Event::RefundReported { part, .. } => return reported(order, part),
         Event::VoidRequested { tender, amount_minor, left_minor, reason, .. } => {
             let rest = if *left_minor > 0 {
                 format!("{} may be captured", amount(*left_minor))
@@ -83,11 +81,10 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
 }
 
 /// What is asked back by which tenders, and how often it was asked for before.
-fn asked_back(order: &Order, refund: &Refund, tenders: &[String]) -> String {
-    let is_asked = |part: &&RefundPart| tenders.is_empty() || tenders.contains(&part.tender);
-    let parts: Vec<&RefundPart> = refund.parts.iter().filter(is_asked).collect();
+fn asked_back(order: &Order, refund: &Refund, parts: &[RefundPart]) -> String {
     let sum = parts.iter().map(|part| part.amount_minor).sum();
-    let by: Vec<&str> = parts.iter().map(|part| part.tender.as_str()).collect();
+    let mut by: Vec<&str> = parts.iter().map(|part| part.tender.as_str()).collect();
+    by.dedup();
     let again = match parts.iter().map(|part| part.attempt).max() {
         Some(attempt) if attempt > 1 => format!(", attempt {attempt}"),
         Some(_) | None => String::new(),
@@ -95,10 +92,9 @@ fn asked_back(order: &Order, refund: &Refund, tenders: &[String]) -> String {
     format!("{} asked back by {}{again}: {}", Money::new(sum, order.currency), by.join(", "), refund.reason)
 }
 
-/// What became of a refund by a tender. That it goes elsewhere is a step of who decided it.
-fn reported(order: &Order, refund: &Refund, tender: &str) -> Option<(&'static str, String)> {
-    let part = refund.parts.iter().find(|part| part.tender == tender)?;
-    let amount = Money::new(part.amount_minor, order.currency);
+/// What became of a part of a refund. That it goes elsewhere is a step of who decided it.
+fn reported(order: &Order, part: &RefundPart) -> Option<(&'static str, String)> {
+    let (amount, tender) = (Money::new(part.amount_minor, order.currency), &part.tender);
     let said = if part.report_ref.is_empty() { String::new() } else { format!(" ({})", part.report_ref) };
     match part.state {
         RefundState::Done => Some(("REFUND_DONE", format!("{amount} paid back by {tender}{said}"))),

@@ -1,7 +1,7 @@
 //! What happens to an order.
 
 use super::spread::LegParts;
-use super::{How, Need, Refund, Span, TenderState};
+use super::{How, Need, Refund, RefundPart, Span, TenderState};
 use crate::id::{FulfillmentId, LineNo, NodeId, RefundId};
 
 /// A promise that moved.
@@ -115,15 +115,15 @@ pub enum Event {
     RefundRequested {
         /// The refund.
         refund: Refund,
-        /// The tenders to pay back by now; empty: all.
-        tenders: Vec<String>,
+        /// Its parts that are to be paid back now.
+        parts: Vec<RefundPart>,
     },
     /// A provider answered a refund, it failed for good without an answer, or it was redirected.
     RefundReported {
         /// The refund, after that.
         refund: Refund,
-        /// By which tender.
-        tender: String,
+        /// The part that it is about.
+        part: RefundPart,
     },
     /// Of what is authorized a part is not needed any more.
     VoidRequested {

@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::testing::{POLICY, again, assert_laws, at, capture, draft, place, report, serving, tender};
+use super::testing::{
+    POLICY, again, answer, assert_laws, at, capture, draft, place, report, serving, tender,
+};
 use super::*;
 
 #[derive(Debug, Clone)]
@@ -19,7 +21,8 @@ enum Step {
     /// Money back for one piece.
     Claim(u32, i64, i64),
     AddTender(TenderState, i64),
-    Refund(usize, bool),
+    /// An answer to an attempt: how many before the last.
+    Refund(usize, bool, i64),
     Retry,
 }
 
@@ -38,7 +41,7 @@ fn step() -> impl Strategy<Value = Step> {
         (1_u32..5, 1_i64..6, 1_i64..300).prop_map(|(l, p, a)| Step::Claim(l, p, a)),
         (prop::sample::select(TenderState::ALL.to_vec()), 1_i64..2000)
             .prop_map(|(s, a)| Step::AddTender(s, a)),
-        (0_usize..4, any::<bool>()).prop_map(|(r, done)| Step::Refund(r, done)),
+        (0_usize..4, any::<bool>(), 0_i64..2).prop_map(|(r, done, ago)| Step::Refund(r, done, ago)),
         Just(Step::Retry),
     ]
 }
@@ -113,7 +116,7 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
             let tender = tender(&format!("added-{}", order.ledger.tenders.len()), *amount, *state);
             order_.add_tender(&tender, hold(order, order.needs_hold_for(&tender), true), &POLICY, now)
         }
-        Step::Refund(at, is_done) => {
+        Step::Refund(at, is_done, ago) => {
             let Some(refund) = order.ledger.refunds.get(*at) else { return Err(Refusal::NotDue) };
             let (id, part) = (refund.id, refund.parts.last().unwrap());
             if part.state == RefundState::FailedPermanent {
@@ -122,9 +125,9 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
                     kind: "bank".to_owned(),
                     provider_ref: "handle".to_owned(),
                 };
-                return order_.redirect_refund(id, &part.tender, &to, now);
+                return order_.redirect_refund(id, &PartId::from(part), &to, now);
             }
-            order_.report_refund(id, &part.tender, *is_done, "code", now)
+            order_.report_refund(id, &PartId::from(part), &answer(*is_done, part.attempt - ago, "code"), now)
         }
         Step::Retry => order_.retry_refunds(order.retry_at().unwrap_or(now)),
         Step::Cancel(lines) => order_.cancel(lines, "TEST", now).map(|(changed, _)| changed),

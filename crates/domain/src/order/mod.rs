@@ -23,6 +23,8 @@ mod laws;
 mod money_tests;
 mod pay;
 mod place;
+#[cfg(test)]
+mod refund_tests;
 mod refunds;
 mod refusal;
 mod reroute;
@@ -48,8 +50,8 @@ pub use group::Group;
 pub use leg::{Leg, LegLine, LegUnits, Span};
 pub use lifecycle::Status;
 pub use money::{
-    Amounts, Cause, Collected, Component, Ledger, Parts, Pieces, Redirect, Refund, RefundPart, RefundState,
-    ReturnRule, Row, Share, Sums, Tender, TenderState,
+    Amounts, Capture, Cause, Collected, Component, Ledger, PartId, Parts, Pieces, Redirect, Refund,
+    RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
 pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
 pub use pay::{Hold, LegDue, Payment};

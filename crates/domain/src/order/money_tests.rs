@@ -286,7 +286,8 @@ fn a_refund_that_fails_is_asked_again_five_times_and_then_redirected() {
     let mut order = cancelled(&order, 1, 1).order;
     let (refund, mut now) = (order.ledger.refunds[0].id, 100);
     let report = |order: &Order, is_done, text: &str, now| {
-        order.clone().report_refund(refund, "a", is_done, text, at(now)).unwrap()
+        let attempt = order.ledger.refunds[0].parts[0].attempt;
+        order.clone().report_refund(refund, &part_of("a"), &answer(is_done, attempt, text), at(now)).unwrap()
     };
     for wait in [60, 600, 3_600, 6 * 3_600, 24 * 3_600] {
         let failed = report(&order, false, "LIMIT", now);
@@ -297,7 +298,7 @@ fn a_refund_that_fails_is_asked_again_five_times_and_then_redirected() {
         assert_eq!(order.clone().retry_refunds(at(now + wait - 1)), Err(Refusal::NotDue));
         now += wait;
         let again = order.retry_refunds(at(now)).unwrap();
-        assert!(matches!(&again.events[..], [Event::RefundRequested { tenders, .. }] if tenders == &["a"]));
+        assert!(matches!(&again.events[..], [Event::RefundRequested { parts, .. }] if parts.len() == 1));
         order = again.order;
     }
     order = report(&order, false, "LIMIT", now).order;
@@ -308,14 +309,17 @@ fn a_refund_that_fails_is_asked_again_five_times_and_then_redirected() {
         kind: "bank_transfer".to_owned(),
         provider_ref: "h-1".to_owned(),
     };
-    let sent = order.redirect_refund(refund, "a", &to, at(now + 5)).unwrap();
+    let sent = order.redirect_refund(refund, &part_of("a"), &to, at(now + 5)).unwrap();
     assert_laws(&sent.order);
-    let [Event::RefundReported { .. }, Event::RefundRequested { tenders, .. }] = sent.events.as_slice()
-    else {
+    let [Event::RefundReported { .. }, Event::RefundRequested { parts, .. }] = sent.events.as_slice() else {
         panic!()
     };
-    assert_eq!(tenders.as_slice(), ["bank"]);
-    let done = sent.order.report_refund(refund, "bank", true, "r-9", at(now + 9)).unwrap().order;
+    assert_eq!(parts.iter().map(|part| part.tender.as_str()).collect::<Vec<_>>(), ["bank"]);
+    let done = sent
+        .order
+        .report_refund(refund, &part_of("bank"), &answer(true, 1, "r-9"), at(now + 9))
+        .unwrap()
+        .order;
     assert_eq!((done.retry_at(), done.ledger.refunds[0].parts[1].state), (None, RefundState::Done));
     let back: i64 =
         done.ledger.rows.iter().filter(|row| row.cause == Cause::Refunded).map(|row| row.amount_minor).sum();
@@ -334,7 +338,7 @@ fn a_refund_without_an_answer_is_asked_again_daily_and_then_failed() {
     assert_eq!((asked, part.attempt, part.state), (6, 6, RefundState::FailedPermanent));
     // The answer comes after all.
     let refund = order.ledger.refunds[0].id;
-    let done = order.report_refund(refund, "a", true, "r", at(900_000)).unwrap().order;
+    let done = order.report_refund(refund, &part_of("a"), &answer(true, 6, "r"), at(900_000)).unwrap().order;
     assert_eq!(done.ledger.refunds[0].parts[0].state, RefundState::Done);
 }
 

@@ -63,6 +63,7 @@ impl Order {
         if self.ledger.has_heard(payment) {
             return Ok(Changed { order: self, events: Vec::new() });
         }
+        let payment = &self.ledger.named(payment);
         let had = self.ledger.tenders.iter().find(|t| t.id == payment.tender).map(|t| t.state);
         let dues = self.dues();
         let received = self.ledger.receive(payment, self.takes_parts(), self.currency, now)?;

@@ -284,6 +284,9 @@ impl Refusal {
             | Self::NothingToReplace { .. }
             | Self::TenderTaken { .. }
             | Self::UnknownRefund { .. }
+            | Self::UnknownPart { .. }
+            | Self::PartNotNamed { .. }
+            | Self::UnknownAttempt { .. }
             | Self::RefundState { .. }
             | Self::NeedsHold
             | Self::OtherReservation

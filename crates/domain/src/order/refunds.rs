@@ -2,8 +2,8 @@
 
 use super::money::Settled;
 use super::{
-    Cause, Changed, Component, Event, Ledger, Order, Payment, Pieces, Redirect, Refund, RefundPart, Refusal,
-    Row,
+    Cause, Changed, Component, Event, Ledger, Order, PartId, Payment, Pieces, Redirect, Refund, RefundAnswer,
+    RefundPart, Refusal, Row,
 };
 use crate::id::{self, LineNo, RefundId};
 use crate::money::Money;
@@ -43,16 +43,11 @@ impl Order {
         for (tender, amount_minor) in settled.voids.into_iter().filter(|(_, minor)| *minor > 0) {
             events.push(self.void(tender, amount_minor, reason, lines.clone()));
         }
-        let part = |(tender, amount_minor): &(String, i64)| {
-            let known = self.ledger.tenders.iter().find(|t| t.id == *tender);
-            let (kind, reference) = known.map_or(("", ""), |t| (t.kind.as_str(), t.provider_ref.as_str()));
-            RefundPart::new(tender, kind, reference, *amount_minor, now)
-        };
+        let asked = settled.refunds.iter();
         let parts: Vec<RefundPart> =
-            settled.refunds.iter().filter(|(_, minor)| *minor > 0).map(part).collect();
+            asked.flat_map(|(tender, minor)| self.ledger.refund_parts(tender, *minor, now)).collect();
         if !parts.is_empty() {
-            let refund = self.refund(parts, reason, lines, now);
-            events.push(Event::RefundRequested { refund, tenders: Vec::new() });
+            events.push(self.refund(parts, reason, lines, now).1);
         }
         events
     }
@@ -76,7 +71,7 @@ impl Order {
         reason: &str,
         lines: Vec<(LineNo, i64)>,
         now: Timestamp,
-    ) -> Refund {
+    ) -> (RefundId, Event) {
         let name = format!("{}/{}", self.id, self.ledger.refunds.len() + 1);
         let refund = Refund {
             id: RefundId::new(id::derived("refund", &name)),
@@ -87,7 +82,7 @@ impl Order {
             parts,
         };
         self.ledger.refunds.push(refund.clone());
-        refund
+        (refund.id, Event::RefundRequested { parts: refund.parts.clone(), refund })
     }
 
     /// More came in than was due: it goes back, whole.
@@ -103,10 +98,9 @@ impl Order {
         self.ledger.rows.push(row);
         let kind = self.ledger.tenders.iter().find(|t| t.id == *tender).map_or("", |t| t.kind.as_str());
         let part = RefundPart::new(tender, kind, provider_ref, amount_minor, now);
-        let refund = self.refund(vec![part], reason, Vec::new(), now);
+        let (refund, asked) = self.refund(vec![part], reason, Vec::new(), now);
         let (tender, provider_ref) = (tender.clone(), provider_ref.clone());
-        let paid = Event::ExcessPaid { tender, amount_minor, provider_ref, refund: refund.id };
-        vec![paid, Event::RefundRequested { refund, tenders: Vec::new() }]
+        vec![Event::ExcessPaid { tender, amount_minor, provider_ref, refund }, asked]
     }
 
     /// Gives money back for pieces that the customer keeps or still gets: (line, number of the piece, minor units). They cost
@@ -149,50 +143,44 @@ impl Order {
         Ok(self.changed(events, now))
     }
 
-    /// A provider answered a refund. The same answer again changes nothing.
+    /// A provider answered an attempt at a part of a refund. The same answer again changes nothing, and neither does the
+    /// failure of an attempt that was followed by another.
     pub fn report_refund(
         mut self,
         refund: RefundId,
-        tender: &str,
-        is_done: bool,
-        report_ref: &str,
+        part: &PartId,
+        answer: &RefundAnswer,
         now: Timestamp,
     ) -> Result<Changed, Refusal> {
-        if !self.ledger.refund_reported(refund, tender, is_done, report_ref, now)? {
+        let Some((refund, part)) = self.ledger.refund_reported(refund, part, answer, now)? else {
             return Ok(Changed { order: self, events: Vec::new() });
-        }
-        let events = self.refund_event(refund, tender).into_iter().collect();
-        Ok(self.changed(events, now))
+        };
+        Ok(self.changed(vec![Event::RefundReported { refund, part }], now))
     }
 
-    /// A refund that failed for good goes to another tender.
+    /// A part of a refund that failed for good goes to another tender.
     pub fn redirect_refund(
         mut self,
         refund: RefundId,
-        tender: &str,
+        part: &PartId,
         to: &Redirect,
         now: Timestamp,
     ) -> Result<Changed, Refusal> {
-        let refund = self.ledger.refund_redirected(refund, tender, to, now)?;
-        let mut events: Vec<Event> = self.refund_event(refund.id, tender).into_iter().collect();
-        events.push(Event::RefundRequested { refund, tenders: vec![to.tender.clone()] });
+        let (refund, old, new) = self.ledger.refund_redirected(refund, part, to, now)?;
+        let reported = Event::RefundReported { refund: refund.clone(), part: old };
+        let events = vec![reported, Event::RefundRequested { refund, parts: vec![new] }];
         Ok(self.changed(events, now))
-    }
-
-    fn refund_event(&self, id: RefundId, tender: &str) -> Option<Event> {
-        let refund = self.ledger.refunds.iter().find(|refund| refund.id == id)?;
-        Some(Event::RefundReported { refund: refund.clone(), tender: tender.to_owned() })
     }
 
     /// Asks again for refunds that failed or had no answer.
     pub fn retry_refunds(mut self, now: Timestamp) -> Result<Changed, Refusal> {
         let mut events = Vec::new();
         for refund in &mut self.ledger.refunds {
-            let (tenders, failed) = refund.retry(now);
+            let (parts, failed) = refund.retry(now);
             let gone = failed.into_iter();
-            events.extend(gone.map(|tender| Event::RefundReported { refund: refund.clone(), tender }));
-            if !tenders.is_empty() {
-                events.push(Event::RefundRequested { refund: refund.clone(), tenders });
+            events.extend(gone.map(|part| Event::RefundReported { refund: refund.clone(), part }));
+            if !parts.is_empty() {
+                events.push(Event::RefundRequested { refund: refund.clone(), parts });
             }
         }
         if events.is_empty() { Err(Refusal::NotDue) } else { Ok(self.changed(events, now)) }

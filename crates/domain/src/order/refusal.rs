@@ -89,6 +89,30 @@ pub enum Refusal {
         /// What is left.
         left: Money,
     },
+    /// The refund has no part of this reference.
+    #[error("the refund has no such part by tender {tender}; its parts are {}", quoted(.references))]
+    UnknownPart {
+        /// The tender.
+        tender: String,
+        /// The references of its parts.
+        references: Vec<String>,
+    },
+    /// The refund has several parts by the tender, and none is named.
+    #[error("is required: the refund has several parts by tender {tender}, {}", quoted(.references))]
+    PartNotNamed {
+        /// The tender.
+        tender: String,
+        /// The references of its parts.
+        references: Vec<String>,
+    },
+    /// The refund was not asked for that often.
+    #[error("must be at most {last}, the last attempt; {attempt} was given")]
+    UnknownAttempt {
+        /// The attempt that was reported.
+        attempt: i64,
+        /// The last one.
+        last: i64,
+    },
     /// The order has no such refund.
     #[error("the order has no refund {refund}")]
     UnknownRefund {
@@ -161,4 +185,11 @@ pub enum Refusal {
         /// The line.
         line: LineNo,
     },
+}
+
+/// References for people, at most five.
+fn quoted(references: &[String]) -> String {
+    let few: Vec<String> = references.iter().take(5).map(|reference| format!("\"{reference}\"")).collect();
+    let more = references.len().saturating_sub(5);
+    if more == 0 { few.join(", ") } else { format!("{} and {more} more", few.join(", ")) }
 }

@@ -180,6 +180,16 @@ pub(super) fn capture(order: &Order, tender: usize) -> Payment {
     }
 }
 
+/// The only part of a refund by a tender.
+pub(super) fn part_of(tender: &str) -> PartId {
+    PartId { tender: tender.to_owned(), provider_ref: None }
+}
+
+/// What a provider answers to an attempt at a refund.
+pub(super) fn answer(is_done: bool, attempt: i64, report_ref: &str) -> RefundAnswer {
+    RefundAnswer { is_done, attempt, report_ref: report_ref.to_owned() }
+}
+
 pub(super) fn all_done(order: &Order) -> WorkReport {
     report(order, true, |_, s| (s.to_pick, s.done) = (0, s.quantity))
 }
@@ -256,11 +266,19 @@ pub(super) fn assert_money_laws(order: &Order) {
             "what is asked back is what rows claim"
         );
         assert!(back <= sums.captured + sums.excess, "{tender:?} {sums:?} {back}");
+        let captures = ledger.captures(&tender.id);
+        assert!(captures.iter().all(|capture| capture.asked <= capture.captured), "{captures:?}");
+        let of_captures: i64 = captures.iter().map(|capture| capture.asked).sum();
+        assert_eq!(of_captures, back, "each part of a refund names a capture: {captures:?}");
     }
     assert!(ledger.held() <= order.owed_minor(), "what is held is owed: {ledger:?}");
     for refund in &ledger.refunds {
         let counts = |part: &&RefundPart| part.state != RefundState::Redirected;
         let sum: i64 = refund.parts.iter().filter(counts).map(|part| part.amount_minor).sum();
         assert!(sum == refund.amount_minor && sum > 0, "{refund:?}");
+        for (at, part) in refund.parts.iter().enumerate() {
+            let is_same = |other: &RefundPart| PartId::from(other) == PartId::from(part);
+            assert!(!refund.parts[..at].iter().any(is_same), "two parts have one name: {refund:?}");
+        }
     }
 }

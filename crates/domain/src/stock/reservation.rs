@@ -7,11 +7,15 @@
 //! A release that comes before its reserve leaves a tombstone, and a reserve that comes after it is refused. Steps of
 //! fulfillment come as absolute quantities ([`Reservation::settle`]), so that a repeat changes nothing.
 
+mod settle;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::movement::Kind;
 use super::{Key, Refusal};
 use crate::id::{OrderId, ReservationId, Sku};
+
+pub use settle::{Target, is_over};
 
 /// The longest that a claim may be held from now without belonging to an order.
 pub const LONGEST_HOLD: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -133,19 +137,6 @@ pub struct Want {
     pub line: u32,
     /// Units, at least 1.
     pub units: i64,
-}
-
-/// The quantities of one line as its fulfillment order reports them, in units of the line (whole kits).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// Line number.
-    pub line: u32,
-    /// Units that the fulfillment order is for; units claimed beyond them are not part of it.
-    pub quantity: i64,
-    /// Units that left the node so far.
-    pub consumed: i64,
-    /// Units that are no longer wanted so far.
-    pub released: i64,
 }
 
 /// A claim on one or more positions, all or nothing.
@@ -326,34 +317,6 @@ impl Reservation {
         }
     }
 
-    /// Brings the lines to what fulfillment reports for its order, absolute. Goods that left are a fact, whatever the
-    /// state: they leave `on_hand` even when the claim was gone. Released units never become claims again, and what
-    /// was never claimed cannot be released.
-    pub fn settle(&mut self, order: OrderId, targets: &[Target]) -> Result<Step, Refusal> {
-        let mut next = self.lines.clone();
-        let mut shifts = Vec::new();
-        for target in targets {
-            let mut known = false;
-            for (index, line) in next.iter_mut().enumerate().filter(|(_, line)| line.line == target.line) {
-                known = true;
-                settle_line(self.id, line, target, index, &mut shifts)?;
-            }
-            // a claim that was refused has no lines, and its fulfillment order ends without touching goods
-            if !known && target.consumed != 0 {
-                return Err(Refusal::UnknownLine { id: self.id, line: target.line });
-            }
-        }
-        if shifts.is_empty() {
-            return Ok(Step::Unchanged);
-        }
-        self.lines = next;
-        let step = self.settled(shifts);
-        if self.state != State::Consumed {
-            self.order.get_or_insert(order);
-        }
-        Ok(step)
-    }
-
     /// Fewer goods are there than were claimed: gives up pieces that are held of these lines, in whole units of each. The rest
     /// of the claim stays until its owner has decided what to do.
     pub fn lose(&mut self, lost: &[(usize, i64)]) -> Step {
@@ -460,39 +423,4 @@ impl Reservation {
         }
         shifts
     }
-}
-
-/// One line of [`Reservation::settle`].
-fn settle_line(
-    id: ReservationId,
-    line: &mut Line,
-    target: &Target,
-    index: usize,
-    shifts: &mut Vec<Shift>,
-) -> Result<(), Refusal> {
-    let taken = line.taken();
-    let left = taken / line.per_unit;
-    if target.consumed < 0 || target.released < 0 || target.consumed > left {
-        return Err(Refusal::TooMany { id, line: target.line, wanted: target.consumed, left });
-    }
-    let consumed = target.consumed * line.per_unit;
-    if consumed < line.consumed {
-        let done = line.consumed / line.per_unit;
-        return Err(Refusal::Backwards { id, line: target.line, wanted: target.consumed, consumed: done });
-    }
-    let left_now = consumed - line.consumed;
-    let wanted = target.quantity.min(left).saturating_sub(target.consumed).saturating_sub(target.released);
-    let held = line.held.min(wanted.max(0) * line.per_unit);
-    let given_up = line.held - held;
-    let from_claim = left_now.min(given_up);
-    if left_now > 0 {
-        shifts.push(Shift { line: index, kind: Kind::Consume, on_hand: -left_now, reserved: -from_claim });
-    }
-    if given_up > from_claim {
-        shifts.push(Shift { line: index, kind: Kind::Release, on_hand: 0, reserved: from_claim - given_up });
-    }
-    line.held = held;
-    line.consumed = consumed;
-    line.released = taken - consumed - held;
-    Ok(())
 }

@@ -128,6 +128,18 @@ fn a_release_after_the_expiry_keeps_the_claims_from_coming_back() {
 }
 
 #[test]
+fn work_that_ends_after_the_expiry_keeps_the_claims_from_coming_back() {
+    let mut reservation = in_state("EXPIRED");
+    assert_eq!(reservation.settle(order(1), &[target(0, 1)]), Ok(Step::Unchanged), "one is still wanted");
+    assert_eq!(reservation.settle(order(1), &[target(0, 2)]), Ok(Step::Changed(Vec::new())));
+    assert_eq!((reservation.state, reservation.check()), (State::Released, Ok(())));
+    assert_eq!(reservation.settle(order(1), &[target(0, 2)]), Ok(Step::Unchanged));
+    assert_eq!(reservation.confirm(order(1), &[]), Ok(Step::Unchanged));
+    assert!(matches!(reservation.confirm(order(2), &[]), Err(Refusal::Ended { .. })));
+    assert!(reservation.lost(&[]).is_err());
+}
+
+#[test]
 fn settling_twice_changes_nothing_the_second_time() {
     let mut reservation = held(&[5, 3], 100);
     let targets = [

@@ -149,6 +149,30 @@ async fn work_that_ends_before_its_order_is_heard_of_loses_no_claim() {
 }
 
 #[tokio::test]
+async fn an_order_whose_work_is_over_takes_no_claim_again() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let (expired, unseen) = (world.held(2).await, rsv());
+        world.at(900).await;
+        assert_eq!(world.reservation(&expired).await.state(), Expired);
+        let ended = ff::FulfillmentLine { quantity: 2, cancelled: 2, ..Default::default() };
+        let body = || ff::fulfillment_event::Body::TimedOut(ff::FulfillmentTimedOut::default());
+        for id in [&expired, &unseen] {
+            let event = fo(id, ended.clone(), body());
+            world.tell(&[event.clone(), event]).await;
+            assert_eq!(world.reservation(id).await.state(), Released);
+            // the word of the order comes last
+            world.tell(&[placed(id, &[(1, "A", 2)])]).await;
+            assert_eq!(world.reservation(id).await.state(), Released);
+        }
+        assert_eq!(world.events_of(&expired).await, ["Held", "Expired", "Settled"]);
+        assert_eq!(world.events_of(&unseen).await, ["Settled"]);
+        assert_eq!(world.stands("n1", "A").await, (10, 0));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
 async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_lost() {
     for world in worlds().await {
         world.stock("n1", &[("A", 3)]).await;
@@ -169,7 +193,8 @@ async fn an_order_whose_claims_ran_out_gets_them_again_or_is_told_that_they_are_
         let cancelled = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
         let body = || ff::fulfillment_event::Body::Cancelled(ff::FulfillmentCancelled::default());
         world.tell(&[fo(&unseen, cancelled.clone(), body()), fo(&late, cancelled, body())]).await;
-        assert_eq!((world.events_of(&unseen).await.len(), world.events_of(&late).await.len()), (1, 3));
+        assert_eq!((world.events_of(&unseen).await.len(), world.events_of(&late).await.len()), (1, 4));
+        assert_eq!(world.reservation(&late).await.state(), Released);
         let cancelled = orders::OrderCancelled { fulfillment_ids: vec![leg(&lucky)], ..Default::default() };
         world.tell(&[of_order(orders::order_event::Body::Cancelled(cancelled))]).await;
         let unseen = crate::world::rsv();

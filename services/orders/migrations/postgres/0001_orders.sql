@@ -163,8 +163,8 @@ CREATE TABLE order_charges (
     PRIMARY KEY (order_id, position)
 );
 
--- What refunds pay back: one row per tender of each. `position` is the number of the refund in its order, part_no that of
--- the tender in the refund.
+-- What refunds pay back: one row per capture of each. `position` is the number of the refund in its order, part_no that of
+-- the part in the refund.
 CREATE TABLE order_refunds (
     order_id        UUID   NOT NULL,
     position        BIGINT NOT NULL,
@@ -174,7 +174,7 @@ CREATE TABLE order_refunds (
     requested_at    BIGINT NOT NULL,
     tender_id       TEXT   NOT NULL,
     kind            TEXT   NOT NULL,
-    provider_ref    TEXT   NOT NULL, -- of what is to be paid back
+    provider_ref    TEXT   NOT NULL, -- of the capture to pay back
     amount          BIGINT NOT NULL,
     state           TEXT   NOT NULL,
     attempt         BIGINT NOT NULL, -- how often it was asked for

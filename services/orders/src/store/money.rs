@@ -198,7 +198,7 @@ fn rows_inserted<'a>(orders: impl Iterator<Item = (&'a Order, usize)>) -> Part {
     Part::new(text, columns, rows)
 }
 
-/// How many rows the refunds of an order have: one for each tender of each.
+/// How many rows the refunds of an order have: one for each part of each.
 pub(super) fn refund_rows(order: &Order) -> i64 {
     count(order.ledger.refunds.iter().map(|refund| refund.parts.len()).sum())
 }

@@ -99,16 +99,16 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             ("entrepot.orders.v1.OrderProgressed", Body::Progressed(progressed))
         }
         Event::Completed => ("entrepot.orders.v1.OrderCompleted", Body::Completed(pb::OrderCompleted {})),
-        Event::RefundRequested { refund, tenders } => {
-            ("entrepot.orders.v1.RefundRequested", money_event::refund_requested(order, refund, tenders))
+        Event::RefundRequested { refund, parts } => {
+            ("entrepot.orders.v1.RefundRequested", money_event::refund_requested(order, refund, parts))
         }
         Event::PromiseMoved { moves } => {
             let moves = moves.iter().map(promise_move).collect();
             let moved = pb::OrderPromiseMoved { moves };
             ("entrepot.orders.v1.OrderPromiseMoved", Body::PromiseMoved(moved))
         }
-        Event::RefundReported { refund, tender } => {
-            ("entrepot.orders.v1.RefundReported", money_event::refund_reported(order, refund, tender))
+        Event::RefundReported { refund, part } => {
+            ("entrepot.orders.v1.RefundReported", money_event::refund_reported(order, refund, part))
         }
         Event::VoidRequested { tender, amount_minor, left_minor, reason, lines } => {
             let amounts = [*amount_minor, *left_minor];

@@ -3,10 +3,10 @@
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use domain::id::{FulfillmentId, LineNo, RefundId};
-use domain::order::{Block, LegDue, Order, Refund, TenderState};
+use domain::order::{Block, LegDue, Order, Refund, RefundPart, TenderState};
 
 use super::event::{ids, pieces};
-use super::order::{refund, tender, tender_state};
+use super::order::{refund, refund_part, tender, tender_state};
 use super::{money, time};
 
 /// What is due at handovers, leg by leg.
@@ -88,17 +88,17 @@ pub(super) fn tender_added(order: &Order, added: &str) -> Body {
     Body::TenderAdded(pb::OrderTenderAdded { tender: known.map(|(known, sums)| tender(known, &sums, order)) })
 }
 
-pub(super) fn refund_requested(order: &Order, asked: &Refund, tenders: &[String]) -> Body {
+pub(super) fn refund_requested(order: &Order, asked: &Refund, parts: &[RefundPart]) -> Body {
     Body::RefundRequested(pb::RefundRequested {
         refund: Some(refund(asked, order)),
         lines: pieces(&asked.lines),
-        tender_ids: tenders.to_vec(),
+        parts: parts.iter().map(|part| refund_part(part, order)).collect(),
     })
 }
 
-pub(super) fn refund_reported(order: &Order, reported: &Refund, tender: &str) -> Body {
+pub(super) fn refund_reported(order: &Order, reported: &Refund, part: &RefundPart) -> Body {
     Body::RefundReported(pb::RefundReported {
         refund: Some(refund(reported, order)),
-        tender_id: tender.to_owned(),
+        part: Some(refund_part(part, order)),
     })
 }

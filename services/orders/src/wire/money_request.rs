@@ -4,7 +4,7 @@ use contract::google::r#type::Money;
 use contract::orders::v1 as pb;
 use domain::id::{LineNo, OrderId, RefundId};
 use domain::money::Currency;
-use domain::order::{Payment, Redirect, Tender, TenderState};
+use domain::order::{PartId, Payment, Redirect, RefundAnswer, Tender, TenderState};
 use server::Principal;
 use service::{Call, Fault, Fields};
 
@@ -120,7 +120,9 @@ pub(crate) fn report_refund(
     let call = Call::read(&mut fields, caller, "orders.report_refund", &request.request_id, request);
     let order = fields.take("order_id", request.order_id.parse::<OrderId>());
     let refund = fields.take("refund_id", request.refund_id.parse::<RefundId>());
-    let tender = fields.text("tender_id", &request.tender_id, 64);
+    let part = part(&mut fields, &request.tender_id, request.provider_ref.as_ref());
+    let attempt = request.attempt;
+    fields.check(attempt > 0, "attempt", "must be at least 1: that of the part in RefundRequested");
     let report_ref = fields.label("report_ref", &request.report_ref, 128);
     let is_done = match fields.take("state", contract::enums::known(request.state)) {
         Some(pb::RefundState::Done) => Some(true),
@@ -137,17 +139,17 @@ pub(crate) fn report_refund(
         }
     };
     let read = || {
-        Some(ReportRefund {
-            call: call?,
-            order: order?,
-            refund: refund?,
-            tender,
-            is_done: is_done?,
-            report_ref,
-        })
+        let answer = RefundAnswer { is_done: is_done?, attempt, report_ref };
+        Some(ReportRefund { call: call?, order: order?, refund: refund?, part, answer })
     };
     let report = read();
     fields.finish(report)
+}
+
+/// Which part of a refund is meant.
+fn part(fields: &mut Fields, tender: &str, provider_ref: Option<&String>) -> PartId {
+    let tender = fields.text("tender_id", tender, 64);
+    PartId { tender, provider_ref: provider_ref.map(|given| fields.label("provider_ref", given, 128)) }
 }
 
 pub(crate) fn redirect_refund(
@@ -158,7 +160,7 @@ pub(crate) fn redirect_refund(
     let call = Call::read(&mut fields, caller, "orders.redirect_refund", &request.request_id, request);
     let order = fields.take("order_id", request.order_id.parse::<OrderId>());
     let refund = fields.take("refund_id", request.refund_id.parse::<RefundId>());
-    let from = fields.text("tender_id", &request.tender_id, 64);
+    let from = part(&mut fields, &request.tender_id, request.provider_ref.as_ref());
     let to = Redirect {
         tender: fields.text("to_tender_id", &request.to_tender_id, 64),
         kind: fields.text("to_kind", &request.to_kind, 32),

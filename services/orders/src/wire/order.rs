@@ -185,7 +185,7 @@ pub(super) fn refund(refund: &Refund, order: &Order) -> pb::Refund {
     }
 }
 
-fn refund_part(part: &RefundPart, order: &Order) -> pb::RefundPart {
+pub(super) fn refund_part(part: &RefundPart, order: &Order) -> pb::RefundPart {
     let state = match part.state {
         RefundState::Pending => pb::RefundState::Pending,
         RefundState::Done => pb::RefundState::Done,

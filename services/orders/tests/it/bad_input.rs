@@ -286,9 +286,11 @@ async fn every_bad_field_about_money_is_named_at_once() {
         tender_id: String::new(),
         state: pb::RefundState::Pending.into(),
         report_ref: "x".repeat(129),
+        attempt: 0,
+        provider_ref: Some("x".repeat(129)),
     };
     let named = fields(&client.report_refund(report).await.unwrap_err());
-    assert_eq!(named, ["refund_id", "tender_id", "report_ref", "state"]);
+    assert_eq!(named, ["refund_id", "tender_id", "provider_ref", "attempt", "report_ref", "state"]);
 
     let redirect = pb::RedirectRefundRequest {
         request_id: fresh(),

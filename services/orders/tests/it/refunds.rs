@@ -52,6 +52,7 @@ fn redirect(order: &pb::Order, to: &str) -> pb::RedirectRefundRequest {
         to_kind: "bank_transfer".to_owned(),
         to_ref: "account-1".to_owned(),
         consent_ref: "call-77".to_owned(),
+        ..Default::default()
     }
 }
 
@@ -81,7 +82,7 @@ async fn a_refund_names_its_tenders_and_what_goes_back_by_each() {
         let events = world.events(&order).await;
         let Some(Event::RefundRequested(event)) = &events.last().unwrap().body else { panic!() };
         assert_eq!(event.refund.as_ref(), Some(&end.refunds[1]));
-        assert!(event.tender_ids.is_empty(), "all of them");
+        assert_eq!(event.parts, end.refunds[1].parts, "all of them");
         let done = world.try_refund(&end, (1, "gift"), RefundState::Done, "back-1").await.unwrap();
         let refunded: Vec<_> = done.tenders.iter().map(|t| minor(&t.refunded)).collect();
         assert_eq!(refunded, [0, 1_500]);
@@ -132,7 +133,7 @@ async fn a_refund_that_fails_is_asked_again_five_times_and_then_fails_for_good()
             assert_eq!(part(&now), (RefundState::Pending, attempt + 1));
             let events = world.events(&order).await;
             let Some(Event::RefundRequested(event)) = &events.last().unwrap().body else { panic!() };
-            assert_eq!(event.tender_ids, ["t1"]);
+            assert_eq!(event.parts, now.refunds[0].parts);
         }
         let failed = world.try_refund(&order, (0, "t1"), RefundState::Failed, "declined").await.unwrap();
         assert_eq!(part(&failed), (RefundState::FailedPermanent, 6));
@@ -332,5 +333,72 @@ async fn money_reads_back_as_it_was_answered_after_every_step() {
         assert_eq!(sums(|t| minor(&t.refund_requested)), minor(&end.refund_requested));
         let kept = minor(&end.paid) - minor(&end.refund_requested);
         assert!(kept > 0 && kept < minor(&end.total), "{kept}");
+    }
+}
+
+#[tokio::test]
+async fn each_capture_is_paid_back_under_its_own_reference() {
+    for world in worlds().await {
+        let order = forty(&world.number(), PaymentTerms::Prepaid, TenderState::Authorized);
+        let order = world.try_place(order).await.unwrap();
+        for (amount, reference) in [(1_500, "cap-1"), (2_500, "cap-2")] {
+            world.try_report(&order, "t1", TenderState::Captured, amount, reference).await.unwrap();
+        }
+        let end = short(&world, &order, 3).await;
+        let parts: Vec<_> =
+            end.refunds[0].parts.iter().map(|p| (p.provider_ref.as_str(), minor(&p.amount))).collect();
+        assert_eq!(parts, [("cap-2", 2_500), ("cap-1", 500)]);
+        let events = world.events(&order).await;
+        let Some(Event::RefundRequested(event)) = &events.last().unwrap().body else { panic!() };
+        assert_eq!(event.parts, end.refunds[0].parts);
+        let unnamed = world.try_refund(&end, (0, "t1"), RefundState::Done, "back").await.unwrap_err();
+        assert_eq!(fields(&unnamed), ["provider_ref"]);
+        let report = |reference: &str, attempt| pb::ReportRefundRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            refund_id: end.refunds[0].refund_id.clone(),
+            tender_id: "t1".to_owned(),
+            state: RefundState::Done.into(),
+            report_ref: "back".to_owned(),
+            attempt,
+            provider_ref: Some(reference.to_owned()),
+        };
+        let mut client = world.client.clone();
+        let other = client.report_refund(report("cap-3", 1)).await.unwrap_err();
+        assert_eq!(fields(&other), ["provider_ref"]);
+        let early = client.report_refund(report("cap-1", 2)).await.unwrap_err();
+        assert_eq!(fields(&early), ["attempt"]);
+        let done = client.report_refund(report("cap-1", 1)).await.unwrap().into_inner().order.unwrap();
+        let states: Vec<_> = done.refunds[0].parts.iter().map(pb::RefundPart::state).collect();
+        assert_eq!(states, [RefundState::Pending, RefundState::Done]);
+        assert_eq!(minor(&done.tenders[0].refunded), 500);
+    }
+}
+
+#[tokio::test]
+async fn a_late_report_of_an_earlier_attempt_is_no_answer_to_the_last_one() {
+    for world in worlds().await {
+        let order = asked_back(&world).await;
+        let report = |state: RefundState, reference: &str| pb::ReportRefundRequest {
+            request_id: fresh(),
+            order_id: order.order_id.clone(),
+            refund_id: order.refunds[0].refund_id.clone(),
+            tender_id: "t1".to_owned(),
+            state: state.into(),
+            report_ref: reference.to_owned(),
+            attempt: 1,
+            provider_ref: None,
+        };
+        let mut client = world.client.clone();
+        client.report_refund(report(RefundState::Failed, "declined")).await.unwrap();
+        world.pass(1).await;
+        let again = world.get(&order).await;
+        assert_eq!(part(&again), (RefundState::Pending, 2));
+        for reference in ["declined", "other"] {
+            let late = client.report_refund(report(RefundState::Failed, reference)).await.unwrap();
+            assert_eq!(late.into_inner().order.unwrap(), again);
+        }
+        let done = client.report_refund(report(RefundState::Done, "back")).await.unwrap();
+        assert_eq!(part(&done.into_inner().order.unwrap()), (RefundState::Done, 2), "money has moved");
     }
 }

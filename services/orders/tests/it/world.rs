@@ -262,7 +262,7 @@ impl World {
         Ok(self.client.clone().claim_refund(request).await?.into_inner().order.unwrap())
     }
 
-    /// The provider's answer to a refund of an order, by a tender.
+    /// The provider's answer to the last attempt at a refund of an order, by a tender that has one part of it.
     pub(crate) async fn try_refund(
         &self,
         order: &pb::Order,
@@ -270,6 +270,8 @@ impl World {
         state: pb::RefundState,
         reference: &str,
     ) -> Result<pb::Order, Status> {
+        let parts = self.get(order).await.refunds.into_iter().nth(refund).map(|refund| refund.parts);
+        let known = parts.into_iter().flatten().find(|part| part.tender_id == tender);
         let request = pb::ReportRefundRequest {
             request_id: fresh(),
             order_id: order.order_id.clone(),
@@ -277,6 +279,8 @@ impl World {
             tender_id: tender.to_owned(),
             state: state.into(),
             report_ref: reference.to_owned(),
+            attempt: known.map_or(1, |part| part.attempt),
+            provider_ref: None,
         };
         Ok(self.client.clone().report_refund(request).await?.into_inner().order.unwrap())
     }

@@ -155,15 +155,24 @@ impl Ledger {
             return false;
         }
         // What takes nothing away leaves no row: then the tender itself tells.
-        let stands = |t: &Tender| t.id == *tender && t.state == *state && t.provider_ref == *provider_ref;
+        let is_now = |t: &Tender| t.id == *tender && t.state == *state;
+        let stands = |t: &Tender| is_now(t) && t.provider_ref == *provider_ref;
+        // The reference of what took a rest away after a capture is in its row: the tender keeps that of the capture.
+        let took = |row: &Row| {
+            let is_loss = matches!(row.cause, Cause::Failed | Cause::Voided);
+            is_loss && row.tender == *tender && row.reference == *provider_ref
+        };
+        let is_taken = || self.tenders.iter().any(is_now) && self.rows.iter().any(took);
         match state {
             TenderState::Authorized => self.has_row(Cause::Authorized, tender, *amount_minor, provider_ref),
             TenderState::Captured => self.has_row(Cause::Captured, tender, *amount_minor, provider_ref),
             TenderState::Voided => {
                 self.tenders.iter().any(stands)
+                    || is_taken()
                     || self.has_row(Cause::Released, tender, *amount_minor, provider_ref)
             }
-            TenderState::Due | TenderState::Failed => self.tenders.iter().any(stands),
+            TenderState::Failed => self.tenders.iter().any(stands) || is_taken(),
+            TenderState::Due => false,
         }
     }
 
@@ -174,6 +183,21 @@ impl Ledger {
         let rows: Vec<&Row> = self.rows.iter().filter(same).collect();
         let mut reports = rows.chunk_by(|a, b| a.at == b.at);
         reports.any(|rows| rows.iter().map(|row| row.amount_minor).sum::<i64>() == amount_minor)
+    }
+
+    /// The report with its reference. A capture that names none is one of what was authorized, and has that reference.
+    pub fn named(&self, payment: &Payment) -> Payment {
+        let mut named = payment.clone();
+        let its = |t: &Tender, sums: &Sums| t.id == payment.tender && sums.authorized > 0;
+        if named.provider_ref.is_empty()
+            && named.state == TenderState::Captured
+            && self.tenders.iter().zip(self.sums()).any(|(tender, sums)| its(tender, &sums))
+        {
+            let is_its = |row: &&Row| row.tender == named.tender && row.cause == Cause::Authorized;
+            let last = self.rows.iter().rev().find(is_its);
+            named.provider_ref = last.map(|row| row.reference.clone()).unwrap_or_default();
+        }
+        named
     }
 
     /// Writes down what a provider reported. `takes_parts`: a tender may be captured bit by bit without an authorization.
@@ -211,7 +235,9 @@ impl Ledger {
             TenderState::Failed | TenderState::Voided | TenderState::Due => {
                 let cause = if payment.state == TenderState::Voided { Cause::Voided } else { Cause::Failed };
                 self.book(payment, Component::Tender, cause, sums.authorized, 0, at);
-                self.now(index, payment.state, &payment.provider_ref);
+                // What was captured is paid back under the reference of its capture.
+                let reference = if sums.captured > 0 { "" } else { payment.provider_ref.as_str() };
+                self.now(index, payment.state, reference);
                 Received { lost: sums.authorized, ..Received::default() }
             }
         })
@@ -333,7 +359,11 @@ impl Ledger {
     /// Another tender takes over what failed and voided ones have to pay, or what no tender pays. Refused when that is less
     /// than its amount.
     pub fn add(&mut self, tender: Tender, total_minor: i64) -> Result<(), Refusal> {
-        if self.tenders.iter().any(|old| old.id == tender.id) {
+        // A refund that was redirected may go by a tender of this name.
+        let mut parts = self.refunds.iter().flat_map(|refund| &refund.parts);
+        let is_taken =
+            self.tenders.iter().any(|old| old.id == tender.id) || parts.any(|part| part.tender == tender.id);
+        if is_taken {
             return Err(Refusal::TenderTaken { tender: tender.id });
         }
         let mut rest = tender.amount_minor;

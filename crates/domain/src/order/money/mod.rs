@@ -6,6 +6,7 @@
 //! captured, and what was captured is refunded. So no piece changes what another one gives back, and together they can
 //! never give back more than was paid.
 
+mod capture;
 mod ledger;
 mod part;
 mod refund;
@@ -14,9 +15,10 @@ mod settle;
 mod share;
 mod tender;
 
+pub use capture::Capture;
 pub use ledger::{Collected, Ledger, Received, Sums};
 pub use part::{Part, Parts, ReturnRule, parts};
-pub use refund::{Redirect, Refund, RefundPart, RefundState};
+pub use refund::{PartId, Redirect, Refund, RefundAnswer, RefundPart, RefundState};
 pub use row::{Cause, Component, Row};
 pub use settle::{Pieces, Settled};
 pub use share::{AmountFlaw, Amounts, MAX_MINOR, Share};

@@ -54,7 +54,7 @@ impl std::fmt::Display for RefundState {
     }
 }
 
-/// What a refund pays back by one tender.
+/// What a refund pays back of one capture of a tender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundPart {
     /// The tender.
@@ -69,7 +69,7 @@ pub struct RefundPart {
     pub attempt: i64,
     /// When it is asked for again, unless an answer comes.
     pub next_attempt: Option<Timestamp>,
-    /// The provider's reference of what is to be paid back.
+    /// The provider's reference of the capture that is paid back. With the tender it names the part.
     pub provider_ref: String,
     /// The provider's reference of the refund, or its code of the failure, as reported last.
     pub report_ref: String,
@@ -115,23 +115,31 @@ impl RefundPart {
         usize::try_from(self.attempt).is_ok_and(|attempt| attempt > RETRIES_MS.len())
     }
 
-    /// Takes over the provider's answer. False: it had said so before.
-    fn report(&mut self, is_done: bool, report_ref: &str, now: Timestamp) -> Result<bool, Refusal> {
+    /// Takes over the provider's answer. False: it had said so before, or an attempt failed that was followed by another.
+    fn report(&mut self, answer: &RefundAnswer, now: Timestamp) -> Result<bool, Refusal> {
+        let RefundAnswer { is_done, attempt, report_ref } = answer;
+        let is_done = *is_done;
+        if *attempt > self.attempt {
+            return Err(Refusal::UnknownAttempt { attempt: *attempt, last: self.attempt });
+        }
+        if *attempt < self.attempt && !is_done {
+            return Ok(false);
+        }
         let to = if is_done { RefundState::Done } else { RefundState::Failed };
         let is_failure = matches!(self.state, RefundState::Failed | RefundState::FailedPermanent);
         let is_same = self.state == to || !is_done && is_failure;
         match self.state {
-            _ if is_same && self.report_ref == report_ref => Ok(false),
+            _ if is_same && self.report_ref == *report_ref => Ok(false),
             RefundState::Pending | RefundState::Failed | RefundState::FailedPermanent if is_done => {
                 (self.state, self.next_attempt) = (RefundState::Done, None);
-                report_ref.clone_into(&mut self.report_ref);
+                self.report_ref.clone_from(report_ref);
                 Ok(true)
             }
             RefundState::Pending => {
                 let wait = usize::try_from(self.attempt - 1).ok().and_then(|at| RETRIES_MS.get(at));
                 self.state = if wait.is_some() { RefundState::Failed } else { RefundState::FailedPermanent };
                 self.next_attempt = wait.map(|ms| after_ms(now, *ms));
-                report_ref.clone_into(&mut self.report_ref);
+                self.report_ref.clone_from(report_ref);
                 Ok(true)
             }
             from @ (RefundState::Done
@@ -155,7 +163,7 @@ pub struct Refund {
     pub at: Timestamp,
     /// The pieces it is for. Not kept.
     pub lines: Vec<(LineNo, i64)>,
-    /// What goes back by which tender.
+    /// What goes back of which capture.
     pub parts: Vec<RefundPart>,
 }
 
@@ -165,21 +173,34 @@ impl Refund {
         self.parts.iter().filter_map(|part| part.next_attempt).min()
     }
 
-    /// Asks again for what is due. Answers the tenders that are asked again, and those that failed for good.
-    pub(in crate::order) fn retry(&mut self, now: Timestamp) -> (Vec<String>, Vec<String>) {
+    /// Asks again for what is due. Answers the parts that are asked for again, and those that failed for good.
+    pub(in crate::order) fn retry(&mut self, now: Timestamp) -> (Vec<RefundPart>, Vec<RefundPart>) {
         let (mut asked, mut failed) = (Vec::new(), Vec::new());
         for part in &mut self.parts {
             if part.retry(now) {
                 let list = if part.state == RefundState::Pending { &mut asked } else { &mut failed };
-                list.push(part.tender.clone());
+                list.push(part.clone());
             }
         }
         (asked, failed)
     }
 
-    fn part_mut(&mut self, tender: &str) -> Result<&mut RefundPart, Refusal> {
-        let part = self.parts.iter_mut().find(|part| part.tender == tender);
-        part.ok_or_else(|| Refusal::UnknownTender { tender: tender.to_owned() })
+    fn part_mut(&mut self, wanted: &PartId) -> Result<&mut RefundPart, Refusal> {
+        let PartId { tender, provider_ref } = wanted;
+        let of_tender = || self.parts.iter().enumerate().filter(|(_, part)| part.tender == *tender);
+        let references = || of_tender().map(|(_, part)| part.provider_ref.clone()).collect();
+        let at = match (provider_ref, of_tender().count()) {
+            (_, 0) => return Err(Refusal::UnknownTender { tender: tender.clone() }),
+            (None, 1) => of_tender().next(),
+            (None, _) => {
+                return Err(Refusal::PartNotNamed { tender: tender.clone(), references: references() });
+            }
+            (Some(reference), _) => of_tender().find(|(_, part)| part.provider_ref == *reference),
+        };
+        match at {
+            Some((at, _)) => Ok(&mut self.parts[at]),
+            None => Err(Refusal::UnknownPart { tender: tender.clone(), references: references() }),
+        }
     }
 }
 
@@ -188,37 +209,40 @@ impl Ledger {
         self.refunds.iter_mut().find(|refund| refund.id == id).ok_or(Refusal::UnknownRefund { refund: id })
     }
 
-    /// Takes over a provider's answer to a refund. False: it had said so before.
+    /// Takes over a provider's answer to a part of a refund. None: it changes nothing.
     pub(in crate::order) fn refund_reported(
         &mut self,
         id: RefundId,
-        tender: &str,
-        is_done: bool,
-        report_ref: &str,
+        part: &PartId,
+        answer: &RefundAnswer,
         now: Timestamp,
-    ) -> Result<bool, Refusal> {
-        let part = self.refund_mut(id)?.part_mut(tender)?;
-        let is_new = part.report(is_done, report_ref, now)?;
-        let amount_minor = part.amount_minor;
-        if is_new && is_done {
-            let row = Row::of_tender(tender, Component::Tender, Cause::Refunded, amount_minor, now);
-            self.rows.push(Row { reference: report_ref.to_owned(), ..row });
+    ) -> Result<Option<(Refund, RefundPart)>, Refusal> {
+        let refund = self.refund_mut(id)?;
+        let part = refund.part_mut(part)?;
+        if !part.report(answer, now)? {
+            return Ok(None);
         }
-        Ok(is_new)
+        let (part, refund) = (part.clone(), refund.clone());
+        if answer.is_done {
+            let row =
+                Row::of_tender(&part.tender, Component::Tender, Cause::Refunded, part.amount_minor, now);
+            self.rows.push(Row { reference: answer.report_ref.clone(), ..row });
+        }
+        Ok(Some((refund, part)))
     }
 
-    /// Pays a part that failed for good by another tender.
+    /// Pays a part that failed for good by another tender. Answers the refund, that part, and the new one.
     pub(in crate::order) fn refund_redirected(
         &mut self,
         id: RefundId,
-        tender: &str,
+        part: &PartId,
         to: &Redirect,
         now: Timestamp,
-    ) -> Result<Refund, Refusal> {
+    ) -> Result<(Refund, RefundPart, RefundPart), Refusal> {
         let is_taken = self.tenders.iter().any(|t| t.id == to.tender);
         let refund = self.refund_mut(id)?;
         let is_taken = is_taken || refund.parts.iter().any(|part| part.tender == to.tender);
-        let part = refund.part_mut(tender)?;
+        let part = refund.part_mut(part)?;
         if part.state != RefundState::FailedPermanent {
             let (from, to) = (part.state, RefundState::Redirected);
             return Err(Refusal::RefundState { tender: part.tender.clone(), from, to });
@@ -227,10 +251,37 @@ impl Ledger {
             return Err(Refusal::TenderTaken { tender: to.tender.clone() });
         }
         part.state = RefundState::Redirected;
-        let amount_minor = part.amount_minor;
-        refund.parts.push(RefundPart::new(&to.tender, &to.kind, &to.provider_ref, amount_minor, now));
-        Ok(refund.clone())
+        let old = part.clone();
+        let new = RefundPart::new(&to.tender, &to.kind, &to.provider_ref, old.amount_minor, now);
+        refund.parts.push(new.clone());
+        Ok((refund.clone(), old, new))
     }
+}
+
+/// Names a part of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartId {
+    /// Its tender.
+    pub tender: String,
+    /// The provider's reference of the capture; none: the refund has one part by the tender.
+    pub provider_ref: Option<String>,
+}
+
+impl From<&RefundPart> for PartId {
+    fn from(part: &RefundPart) -> Self {
+        Self { tender: part.tender.clone(), provider_ref: Some(part.provider_ref.clone()) }
+    }
+}
+
+/// What a provider answers to one attempt at a part of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundAnswer {
+    /// Paid back; else it failed.
+    pub is_done: bool,
+    /// The number of the attempt, from 1. Money that was paid back counts at any attempt; a failure only at the last.
+    pub attempt: i64,
+    /// The provider's reference of the refund, or its code of the failure.
+    pub report_ref: String,
 }
 
 /// Where a refund goes instead.
