@@ -8,6 +8,7 @@ use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_event::Body as StockBody;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body as OrderBody;
+use contract::r#type::v1 as common;
 use db::Tx;
 use domain::fulfillment::Units;
 use domain::id::{DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, ReservationId, Sku};
@@ -21,7 +22,7 @@ use crate::store::capacity::Changes;
 use crate::store::claim::Loss;
 use crate::wire;
 use crate::work::change::By;
-use crate::work::command::{Cancelling, Lost, NewDue, Paying, Released, ReleasedLine};
+use crate::work::command::{Cancelling, LetGo, Lost, NewDue, Paying, Released, ReleasedLine};
 
 #[async_trait]
 impl Consumer for Fulfillment {
@@ -55,6 +56,8 @@ enum Reaction {
     GivenUp(FulfillmentId, OrderId),
     /// The order asks a leg to cancel units.
     Cancelling(Cancelling),
+    /// The order has units of a leg elsewhere, or does not want them any more.
+    LetGo(LetGo),
     /// Another amount is due for a leg, or its handover waits for a payment.
     Paying(Paying),
     /// The claim of a leg was lost, or a part of it.
@@ -68,7 +71,7 @@ enum Reaction {
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
         let (mut released, mut slots) = (Vec::new(), Changes::default());
-        let mut reactions = Vec::new();
+        let (mut reactions, mut let_go) = (Vec::new(), Vec::new());
         for event in events {
             reactions.extend(reactions_to(event)?.into_iter().map(|reaction| (event, reaction)));
         }
@@ -77,6 +80,11 @@ impl Fulfillment {
             match reaction {
                 Reaction::Released(order) => {
                     released.push((order, by(event)));
+                    continue;
+                }
+                // What takes its place is begun first, and many of them in one go.
+                Reaction::LetGo(asked) => {
+                    let_go.push((asked, by(event)));
                     continue;
                 }
                 Reaction::GivenUp(..)
@@ -91,6 +99,10 @@ impl Fulfillment {
             bus::trace::scope(event.traceparent.clone(), act).await?;
         }
         self.start(tx, released, &mut slots, now).await?;
+        for (asked, by) in &let_go {
+            let end = self.let_go(tx, asked, by, &mut slots, now);
+            bus::trace::scope(by.trace.clone(), end).await?;
+        }
         slots.write(tx, now).await
     }
 
@@ -121,6 +133,7 @@ impl Fulfillment {
         match reaction {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
             Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
+            Reaction::LetGo(asked) => self.let_go(tx, &asked, &by(event), slots, now).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
             Reaction::Broken(leg) => self.end_broken(tx, leg, slots, now).await,
@@ -145,7 +158,8 @@ impl Fulfillment {
 /// Locks what a batch of several kinds touches, before it begins: the feeds of its nodes in the order of their codes, then
 /// the promises that nobody works on yet in the order of their tokens. So two processes never wait for each other in a
 /// circle. Orders that are only released need no such look ahead: their promises and feeds are locked in order as it is,
-/// unless one that was blocked has work already, which changes.
+/// unless one that was blocked has work already, which changes. An order that is served elsewhere changes two nodes: the one
+/// that gets the work, and the one that lets its claim go.
 async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Result<(), Error> {
     let (mut nodes, mut tokens) = (BTreeSet::new(), BTreeSet::new());
     let (mut legs, mut unblocked) = (Vec::new(), Vec::new());
@@ -161,6 +175,7 @@ async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Re
             }
             Reaction::GivenUp(leg, _) | Reaction::Broken(leg) => given_up.push(*leg),
             Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
+            Reaction::LetGo(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
             Reaction::Paying(paying) => legs.extend([paying.leg, paying.leg.without_claim(paying.order)]),
             Reaction::Lost(leg, ..) | Reaction::Doubtful(leg, ..) => legs.push(*leg),
         }
@@ -198,13 +213,24 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             released_all(order, message.version, placed.work, false)
         }
         Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work, true),
+        Some(OrderBody::Rerouted(rerouted)) => {
+            let mut reactions = released_all(order, message.version, rerouted.work, false)?;
+            reactions.extend(let_go(order, rerouted.let_go)?);
+            Ok(reactions)
+        }
+        Some(OrderBody::OptionsOffered(offered)) => let_go(order, offered.let_go),
+        Some(OrderBody::NeedClosed(closed)) => let_go(order, closed.let_go),
         Some(OrderBody::Paid(paid)) => due(order, &paid.work),
         Some(OrderBody::DueChanged(changed)) => due(order, &changed.work),
         Some(OrderBody::PaymentLost(lost)) => payment_lost(order, &lost.fulfillment_ids),
         Some(OrderBody::PaymentLapsed(lapsed)) => given_up(&lapsed.fulfillment_ids, order),
         Some(OrderBody::Expired(expired)) => given_up(&expired.fulfillment_ids, order),
         // With legs: cancelled before they came to us. Without: the answer to what we decided.
-        Some(OrderBody::Cancelled(cancelled)) => given_up(&cancelled.fulfillment_ids, order),
+        Some(OrderBody::Cancelled(cancelled)) => {
+            let mut reactions = given_up(&cancelled.fulfillment_ids, order)?;
+            reactions.extend(let_go(order, cancelled.let_go)?);
+            Ok(reactions)
+        }
         Some(OrderBody::CancelRequested(asked)) => cancelling(order, asked),
         // A blocked order waits, and orders keeps its promise alive.
         Some(
@@ -218,10 +244,7 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             | OrderBody::TenderAdded(_)
             | OrderBody::RefundReported(_)
             | OrderBody::PromiseMoved(_)
-            | OrderBody::NeedOpened(_)
-            | OrderBody::Rerouted(_)
-            | OrderBody::OptionsOffered(_)
-            | OrderBody::NeedClosed(_),
+            | OrderBody::NeedOpened(_),
         )
         | None => Ok(Vec::new()),
     }
@@ -251,14 +274,25 @@ fn payment_lost(order: OrderId, legs: &[String]) -> Result<Vec<Reaction>, Error>
     legs.iter().map(lost).collect()
 }
 
+fn let_go(order: OrderId, legs: Vec<orders::LegCancel>) -> Result<Vec<Reaction>, Error> {
+    let leg = |leg: orders::LegCancel| {
+        let lines = units(&leg.lines);
+        Ok(Reaction::LetGo(LetGo { order, leg: parse("fulfillment_id", &leg.fulfillment_id)?, lines }))
+    };
+    legs.into_iter().map(leg).collect()
+}
+
+fn units(lines: &[common::LineQuantity]) -> Vec<Units> {
+    lines.iter().map(|line| Units { line: line.line, quantity: line.quantity }).collect()
+}
+
 fn cancelling(order: OrderId, asked: orders::OrderCancelRequested) -> Result<Vec<Reaction>, Error> {
     let leg = |leg: orders::LegCancel| {
-        let units = leg.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity });
         Ok(Reaction::Cancelling(Cancelling {
             order,
             leg: parse("fulfillment_id", &leg.fulfillment_id)?,
             number: asked.cancel_number,
-            lines: units.collect(),
+            lines: units(&leg.lines),
             reason: asked.reason.clone(),
         }))
     };
@@ -277,8 +311,7 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
             if given_up.order_id.is_empty() {
                 return Ok(Some(Reaction::Broken(leg)));
             }
-            let lines = given_up.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity });
-            let lines = Some(lines.collect::<Vec<_>>()).filter(|lines| !lines.is_empty());
+            let lines = Some(units(&given_up.lines)).filter(|lines| !lines.is_empty());
             let loss = Loss { sku: given_up.sku, lines };
             Ok(Some(Reaction::Lost(leg, parse("order_id", &given_up.order_id)?, loss)))
         }

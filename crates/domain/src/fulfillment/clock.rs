@@ -201,6 +201,7 @@ impl Order {
             | Event::NoticeDue { .. }
             | Event::DueChanged { .. }
             | Event::StockLost { .. }
+            | Event::LetGo { .. }
             | Event::Doubtful { .. } => None,
         };
         template.map(|template| Notice { template, number: 0 })

@@ -176,6 +176,11 @@ pub enum Event {
         /// Units per line; empty: all that was at the node.
         lines: Vec<Units>,
     },
+    /// The order has the units elsewhere, or does not want them any more: their claim ends.
+    LetGo {
+        /// Units per line.
+        lines: Vec<Units>,
+    },
     /// Another order missed a SKU of this work, which goes on.
     Doubtful {
         /// Which.

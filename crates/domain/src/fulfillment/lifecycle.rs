@@ -256,6 +256,24 @@ impl Order {
         Ok(self.happened(Event::StockLost { sku, lines: lost }, now))
     }
 
+    /// The order has units elsewhere that the node failed, or does not want them any more: their claim is not kept.
+    pub fn let_go(&mut self, units: &[Units], now: Timestamp) -> Result<Event, Refusal> {
+        let mut lines = Vec::new();
+        for unit in units {
+            let let_go = |line: &mut Line| {
+                let units = unit.quantity.clamp(0, line.buckets.kept);
+                line.buckets.kept -= units;
+                units
+            };
+            let units = self.line_mut(unit.line).map_or(0, let_go);
+            add(&mut lines, unit.line, units);
+        }
+        if lines.is_empty() {
+            return Err(Refusal::Nothing { step: "let go" });
+        }
+        Ok(self.happened(Event::LetGo { lines }, now))
+    }
+
     /// Goods of a SKU may not be there: another order missed them, or the claim on them was lost. The work has begun and goes
     /// on, if any of it is still to be picked; a SKU that no line names is a part of a kit.
     pub fn doubt(&mut self, sku: &Sku, now: Timestamp) -> Result<Event, Refusal> {

@@ -22,9 +22,6 @@ pub struct Marks {
     pub doubtful: Vec<Sku>,
 }
 
-/// Orders do not let claims go yet, so none is kept.
-const KEEPS: bool = false;
-
 /// Why a fulfillment order ended, where the buckets alone do not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
@@ -68,7 +65,7 @@ impl Ending {
     pub const fn keeps(self) -> bool {
         match self {
             Self::TimedOut
-            | Self::Rejected(RejectReason::TooBusy | RejectReason::NodeClosed | RejectReason::Other) => KEEPS,
+            | Self::Rejected(RejectReason::TooBusy | RejectReason::NodeClosed | RejectReason::Other) => true,
             Self::Rejected(
                 RejectReason::NotFound
                 | RejectReason::Damaged

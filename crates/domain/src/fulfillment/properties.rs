@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::event::CancelRequest;
-use super::testing::{at, keeps_the_laws, offer};
+use super::testing::{at, keeps_the_laws, never_kept_again, offer};
 use super::{
     Buckets, Collector, Event, Method, MovedLine, Order, Refusal, RejectReason, ShortReason, State, Step,
     Units,
@@ -29,9 +29,11 @@ enum Command {
     Offer,
     Accept,
     Reject,
+    TooBusy,
     TimeOut,
     StockLost,
     PartLost { line: u32, quantity: i64 },
+    LetGo { line: u32, quantity: i64 },
     Doubt,
     Start,
     Pick { line: u32, picked: i64, short: i64 },
@@ -53,11 +55,13 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         Command::Offer => offer(order, now),
         Command::Accept => order.accept(now),
         Command::Reject => order.reject(RejectReason::NotFound, now),
+        Command::TooBusy => order.reject(RejectReason::TooBusy, now),
         Command::TimeOut => order.expire(working(order), now),
         Command::StockLost => order.stock_lost("SKU-0", None, now),
         Command::PartLost { line, quantity } => {
             order.stock_lost("SKU-0", Some(&[Units { line: *line, quantity: *quantity }]), now)
         }
+        Command::LetGo { line, quantity } => order.let_go(&[Units { line: *line, quantity: *quantity }], now),
         Command::Doubt => order.doubt(&order.lines[0].sku.clone(), now),
         Command::Start => order.start(now),
         Command::Pick { line, picked, short } => {
@@ -91,9 +95,11 @@ fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Offer),
         2 => Just(Command::Accept),
         1 => Just(Command::Reject),
+        1 => Just(Command::TooBusy),
         1 => Just(Command::TimeOut),
         1 => Just(Command::StockLost),
         1 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::PartLost { line, quantity }),
+        3 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::LetGo { line, quantity }),
         1 => Just(Command::Doubt),
         2 => Just(Command::Start),
         8 => (line.clone(), units.clone(), units.clone())
@@ -117,7 +123,6 @@ fn never_back(before: &Order, after: &Order) {
         let (old, new) = (old.buckets, new.buckets);
         assert!(new.to_pick <= old.to_pick, "units never return to the shelf by themselves");
         assert!(new.done >= old.done && new.short >= old.short && new.cancelled >= old.cancelled);
-        assert!(new.given_up >= old.given_up);
         assert!(new.released() >= old.released() && new.restocked >= old.restocked);
     }
     if before.state().is_over() {
@@ -145,6 +150,7 @@ proptest! {
             }
             keeps_the_laws(&order);
             never_back(&before, &order);
+            never_kept_again(&before, &order);
             let waits = order.is_work() && order.state() != State::Planned;
             prop_assert_eq!(order.next_due().is_some(), waits, "every waiting state has a way out");
         }
@@ -351,7 +357,10 @@ fn what_the_node_fails_is_given_up_and_what_somebody_does_not_want_is_cancelled(
     assert_eq!((two.given_up, two.put_back), (2, 0));
     assert_eq!((order.state(), order.is_work()), (State::TimedOut, true));
     run(&mut order, &Command::ConfirmPutBack, at(201 * 3_600)).unwrap();
-    assert_eq!((order.total(|b| b.restocked), order.total(Buckets::released)), (1, 4));
+    assert_eq!(
+        (order.total(|b| b.restocked), order.total(|b| b.kept), order.total(Buckets::released)),
+        (1, 2, 2)
+    );
 }
 
 #[test]
@@ -369,4 +378,35 @@ fn a_part_that_is_lost_leaves_the_rest_to_be_done() {
     run(&mut short, &Command::Start, at(3)).unwrap();
     run(&mut short, &Command::Pick { line: 2, picked: 0, short: 2 }, at(4)).unwrap();
     assert_eq!((short.state(), short.end_reason()), (State::Short, "SHORT"), "nobody cancelled anything");
+}
+
+#[test]
+fn a_claim_is_kept_where_the_goods_are_there_until_the_order_lets_it_go() {
+    for reason in [RejectReason::NotFound, RejectReason::Damaged, RejectReason::Mismatch] {
+        let mut order = standing(State::Offered);
+        order.reject(reason, at(1)).unwrap();
+        assert_eq!((order.total(|b| b.kept), order.total(Buckets::released)), (0, 4), "{reason:?}");
+    }
+    let mut silent = standing(State::TimedOut);
+    for order in [&mut standing(State::Offered), &mut silent] {
+        let _ = order.reject(RejectReason::NodeClosed, at(1));
+        assert_eq!((order.total(|b| b.kept), order.total(Buckets::released)), (4, 0));
+        assert!(!order.is_work(), "the node has nothing to do");
+        let event = run(order, &Command::LetGo { line: 1, quantity: 1 }, at(2)).unwrap().unwrap();
+        assert_eq!(event, Event::LetGo { lines: vec![Units { line: 1, quantity: 1 }] });
+        run(order, &Command::LetGo { line: 1, quantity: 9 }, at(3)).unwrap();
+        let again = run(order, &Command::LetGo { line: 1, quantity: 1 }, at(4));
+        assert_eq!(again, Err(Refusal::Nothing { step: "let go" }));
+        assert_eq!((order.lines[0].buckets.kept, order.lines[1].buckets.kept), (0, 2));
+        assert_eq!(order.total(Buckets::released), 2);
+    }
+    let mut picking = standing(State::Picking);
+    run(&mut picking, &Command::Pick { line: 1, picked: 1, short: 0 }, at(1)).unwrap();
+    run(&mut picking, &Command::TimeOut, at(200 * 3_600)).unwrap();
+    let (one, two) = (picking.lines[0].buckets, picking.lines[1].buckets);
+    assert_eq!(
+        (one.put_back, one.kept, two.kept),
+        (1, 1, 2),
+        "what left the shelf is put back, the rest is kept"
+    );
 }

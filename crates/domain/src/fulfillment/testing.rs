@@ -95,3 +95,12 @@ pub(crate) fn keeps_the_laws(order: &Order) {
     }
     assert_eq!(order.marks.ended.is_some(), state.is_over());
 }
+
+/// Units are kept when they are given up, and never later; what was given up stays so.
+pub(crate) fn never_kept_again(before: &Order, after: &Order) {
+    for (old, new) in before.lines.iter().zip(&after.lines) {
+        let (old, new) = (old.buckets, new.buckets);
+        assert!(new.given_up >= old.given_up, "{old:?} {new:?}");
+        assert!(new.kept - old.kept <= new.given_up - old.given_up, "{old:?} {new:?}");
+    }
+}

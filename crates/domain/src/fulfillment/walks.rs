@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::event::CancelRequest;
 use super::stage::{Name, Reporter};
-use super::testing::{at, bring, keeps_the_laws, offer, planned, shop};
+use super::testing::{at, bring, keeps_the_laws, never_kept_again, offer, planned, shop};
 use super::{Event, Method, MovedLine, Order, Refusal, RejectReason, Report, ShortReason, Step, Units};
 
 /// Walks of each method.
@@ -59,7 +59,7 @@ impl Dice {
 /// One step, taken or refused; none: nothing was due.
 fn step(order: &mut Order, dice: &mut Dice, seconds: i64) -> Result<Option<Event>, Refusal> {
     let now = at(seconds);
-    match dice.throw(42) {
+    match dice.throw(44) {
         0..3 => offer(order, now),
         3 => order.reject(RejectReason::TooBusy, now),
         4..14 => {
@@ -87,6 +87,10 @@ fn step(order: &mut Order, dice: &mut Dice, seconds: i64) -> Result<Option<Event
             Ok(order.cancel(CancelRequest { number: 1, lines: &lines, reason: "CUSTOMER" }, now))
         }
         30 => order.stock_lost("SKU-0", None, now),
+        41..43 => {
+            let lines = [Units { line: dice.line(), quantity: dice.units() }];
+            order.let_go(&lines, now)
+        }
         40 => {
             let lines = [Units { line: dice.line(), quantity: dice.units() }];
             order.stock_lost("SKU-0", Some(&lines), now)
@@ -122,6 +126,7 @@ fn walk(method: Method, number: u64) -> BTreeSet<super::State> {
             }
         }
         keeps_the_laws(&order);
+        never_kept_again(&before, &order);
         if before.state().is_over() {
             assert_eq!(before.state(), order.state(), "walk {number} of {method}: an end is an end");
         }

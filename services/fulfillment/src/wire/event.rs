@@ -145,6 +145,7 @@ fn body(event: &Event) -> Body {
         Event::StockLost { sku, lines } => {
             Body::StockLost(pb::StockLost { sku: sku.clone(), lines: units(lines) })
         }
+        Event::LetGo { lines } => Body::ClaimLetGo(pb::ClaimLetGo { lines: units(lines) }),
         Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
     }
 }
@@ -243,6 +244,7 @@ mod tests {
             Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
             Event::DueChanged { why: DueChange::Paid },
             Event::StockLost { sku: String::new(), lines: Vec::new() },
+            Event::LetGo { lines: Vec::new() },
             Event::Doubtful { sku: domain::id::Sku::new("A").unwrap() },
         ];
         let names: std::collections::BTreeSet<_> =

@@ -148,6 +148,14 @@ pub(crate) struct Cancelling {
     pub(crate) reason: String,
 }
 
+/// An order has units of a leg elsewhere, or does not want them any more: their claim is let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LetGo {
+    pub(crate) order: OrderId,
+    pub(crate) leg: FulfillmentId,
+    pub(crate) lines: Vec<Units>,
+}
+
 /// Another amount is due for a leg, or its handover waits for a payment, or does not any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Paying {

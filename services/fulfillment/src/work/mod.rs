@@ -11,6 +11,7 @@ mod hand_over;
 mod issue_code;
 pub(crate) mod key;
 pub(crate) mod know_key;
+mod let_go;
 mod misses;
 mod offer;
 mod payment;

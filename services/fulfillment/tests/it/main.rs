@@ -20,6 +20,7 @@ mod work_code;
 mod work_doubt;
 mod work_durable;
 mod work_end;
+mod work_let_go;
 mod work_pages;
 mod work_payment;
 mod work_prune;

@@ -61,6 +61,22 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// Another try of the same order, at another node.
+    pub(crate) fn elsewhere(&self, node: &str) -> Self {
+        Self {
+            token: PromiseToken::new(v7()),
+            id: FulfillmentId::new(v7()).to_string(),
+            node: node.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// Units of its first line, as orders names them.
+    pub(crate) fn units(&self, quantity: i64) -> orders::LegCancel {
+        let lines = vec![common::LineQuantity { line: 1, quantity }];
+        orders::LegCancel { fulfillment_id: self.id.clone(), lines }
+    }
+
     /// The same, paid at the handover: what its lines cost, and what is due of it.
     pub(crate) fn at_handover(self, prices: &[i64], due: i64) -> Self {
         Self { prices: Some(prices.to_vec()), due, ..self }
@@ -187,6 +203,12 @@ impl Shop {
         let unblocked = orders::OrderUnblocked { work: vec![self.request(work)] };
         let body = orders::order_event::Body::Unblocked(unblocked);
         self.order_event(work, sequence, "OrderUnblocked", body)
+    }
+
+    /// The event that an order has pieces elsewhere, and lets old claims go.
+    pub(crate) fn rerouted(&self, to: &Work, sequence: i64, let_go: Vec<orders::LegCancel>) -> Delivered {
+        let rerouted = orders::OrderRerouted { work: vec![self.request(to)], let_go, need: None };
+        self.order_event(to, sequence, "OrderRerouted", orders::order_event::Body::Rerouted(rerouted))
     }
 
     /// What a node is asked to do.

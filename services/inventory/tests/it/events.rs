@@ -42,7 +42,7 @@ fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
 
 /// A fulfillment order of one line, whose goods leave the node when the customer gets them.
 fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event::Body) -> Delivered {
-    let (consumed, released) = (line.done, line.short + line.cancelled - line.put_back);
+    let (consumed, released) = (line.done, line.short + line.given_up + line.cancelled - line.put_back - line.kept);
     let held = line.quantity - consumed - released;
     let line = ff::FulfillmentLine { line: 1, held, consumed, released, ..line };
     let is_picked = line.short + line.picked > 0 && line.to_pick + line.picked > 0;
@@ -167,6 +167,24 @@ async fn an_order_whose_work_is_over_takes_no_claim_again() {
         }
         assert_eq!(world.events_of(&expired).await, ["Held", "Expired", "Settled"]);
         assert_eq!(world.events_of(&unseen).await, ["Settled"]);
+        assert_eq!(world.stands("n1", "A").await, (10, 0));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kept_claim_that_ran_out_is_over_when_its_order_lets_it_go() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let kept = world.held(2).await;
+        world.at(900).await;
+        let line = |kept| ff::FulfillmentLine { quantity: 2, given_up: 2, kept, ..Default::default() };
+        let timed_out = ff::fulfillment_event::Body::TimedOut(ff::FulfillmentTimedOut::default());
+        world.tell(&[fo(&kept, line(2), timed_out)]).await;
+        assert_eq!(world.reservation(&kept).await.state(), Expired);
+        let let_go = ff::fulfillment_event::Body::ClaimLetGo(ff::ClaimLetGo::default());
+        world.tell(&[fo(&kept, line(0), let_go), placed(&kept, &[(1, "A", 2)])]).await;
+        assert_eq!(world.events_of(&kept).await, ["Held", "Expired", "Settled"]);
         assert_eq!(world.stands("n1", "A").await, (10, 0));
         world.check().await;
     }

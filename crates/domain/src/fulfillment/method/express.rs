@@ -157,7 +157,8 @@ mod tests {
         assert!(order.expire(Step::Accept, at(179)).is_err());
         order.expire(Step::Accept, at(180)).unwrap();
         keeps_the_laws(&order);
-        assert_eq!((order.state(), order.lines[0].buckets.released()), (State::TimedOut, 1));
+        let line = order.lines[0].buckets;
+        assert_eq!((order.state(), line.given_up, line.kept), (State::TimedOut, 1, 1));
     }
 
     #[test]
