@@ -2,7 +2,7 @@
 
 use super::leg::{Leg, LegLine};
 use super::spread::{LegParts, spread};
-use super::{Block, Changed, Event, Order, Refusal};
+use super::{Block, Changed, Event, How, NeedLine, Order, Refusal};
 use crate::id::{FulfillmentId, LineNo};
 use crate::time::Timestamp;
 
@@ -15,10 +15,19 @@ pub enum Outcome {
     Pending,
 }
 
-/// Pieces to cancel that no node was asked for: those that no leg has, and those of legs.
+/// Pieces to cancel that no node was asked for, or that a node failed: those that no leg has, those of needs, and those
+/// of legs.
 pub(super) struct AtOnce {
     own: Vec<(LineNo, i64)>,
+    /// By place of the need in the list.
+    needs: Vec<(usize, Vec<(LineNo, i64)>)>,
     legs: LegParts,
+}
+
+impl AtOnce {
+    const fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.needs.is_empty() && self.legs.is_empty()
+    }
 }
 
 /// What was taken off.
@@ -27,6 +36,8 @@ pub(super) struct TakenOff {
     pub(super) pieces: Vec<(LineNo, i64)>,
     /// The legs that were dropped.
     pub(super) gone: Vec<FulfillmentId>,
+    /// The needs that pieces were dropped of, by place in the list, and the claims that their legs keep no longer.
+    pub(super) needs: Vec<(usize, LegParts)>,
 }
 
 impl Order {
@@ -44,7 +55,7 @@ impl Order {
         let lines = self.wanted(wanted)?;
         let (at_once, asked) = self.divided(lines);
         let mut events = Vec::new();
-        if !(at_once.own.is_empty() && at_once.legs.is_empty()) {
+        if !at_once.is_empty() {
             events = self.cancel_now(&at_once, reason, now)?;
         }
         if asked.is_empty() {
@@ -87,29 +98,43 @@ impl Order {
     }
 
     /// Divides a cancel into what no node was asked for, and what is to be asked of legs that a node may have.
+    /// What a node failed is looked for, newest first, before another node is asked.
     fn divided(&self, lines: Vec<(LineNo, i64)>) -> (AtOnce, LegParts) {
         let (mut own, mut rest) = (Vec::new(), Vec::new());
         for (no, quantity) in lines {
             let waiting = self.line(no).map_or(0, |line| line.own.waiting()).min(quantity);
             own.extend((waiting > 0).then_some((no, waiting)));
-            rest.extend((quantity > waiting).then_some((no, quantity - waiting)));
+            rest.push((no, quantity - waiting));
         }
+        let mut needs = Vec::new();
+        for (at, need) in self.needs.iter().enumerate().rev().filter(|(_, need)| need.is_open()) {
+            let mut lines = Vec::new();
+            for (no, rest) in &mut rest {
+                let part = need.line(*no).map_or(0, NeedLine::open).min(*rest);
+                *rest -= part;
+                lines.extend((part > 0).then_some((*no, part)));
+            }
+            needs.extend((!lines.is_empty()).then_some((at, lines)));
+        }
+        rest.retain(|(_, rest)| *rest > 0);
         let legs: Vec<&Leg> = self.legs.iter().collect();
         let is_asked = |(id, _): &(FulfillmentId, _)| self.leg(*id).is_some_and(Leg::is_released);
         let (asked, legs) = spread(&rest, &legs).into_iter().partition(is_asked);
-        (AtOnce { own, legs }, asked)
+        (AtOnce { own, needs, legs }, asked)
     }
 
-    /// All pieces that no node was asked for.
+    /// All pieces that no node has.
     pub(super) fn unasked(&self) -> AtOnce {
         let own = self.lines.iter().map(|line| (line.no, line.own.waiting()));
         let idle = self.legs.iter().filter(|leg| leg.is_live() && !leg.is_released());
         let left = |line: &LegLine| (line.left() > 0).then_some((line.line, line.left()));
         let legs = idle.map(|leg| (leg.id, leg.lines.iter().filter_map(left).collect()));
-        AtOnce { own: own.filter(|(_, pieces)| *pieces > 0).collect(), legs: legs.collect() }
+        let needs = self.needs.iter().enumerate().filter(|(_, need)| need.is_open());
+        let needs = needs.map(|(at, need)| (at, need.open())).collect();
+        AtOnce { own: own.filter(|(_, pieces)| *pieces > 0).collect(), needs, legs: legs.collect() }
     }
 
-    /// Takes off pieces that no node was asked for. Legs that have nothing left are dropped.
+    /// Takes off pieces that no node has. Legs that have nothing left are dropped.
     pub(super) fn take_off(
         &mut self,
         at_once: &AtOnce,
@@ -120,14 +145,21 @@ impl Order {
         for (no, quantity) in &at_once.own {
             self.line_mut(*no)?.own.cancel(*quantity);
         }
+        let mut add = |no: LineNo, quantity: i64| match pieces.iter_mut().find(|(other, _)| *other == no) {
+            Some((_, pieces)) => *pieces += quantity,
+            None => pieces.push((no, quantity)),
+        };
+        let mut needs = Vec::new();
+        for (at, lines) in &at_once.needs {
+            let (let_go, dropped) = self.drop_parts(*at, lines, reason);
+            dropped.iter().for_each(|(no, quantity)| add(*no, *quantity));
+            needs.push((*at, let_go));
+        }
         for (id, lines) in &at_once.legs {
             for (no, quantity) in lines {
                 self.leg_mut(*id)?.shrink(*no, *quantity)?;
                 self.line_mut(*no)?.own.cancelled += quantity;
-                match pieces.iter_mut().find(|(other, _)| other == no) {
-                    Some((_, pieces)) => *pieces += quantity,
-                    None => pieces.push((*no, *quantity)),
-                }
+                add(*no, *quantity);
             }
         }
         for (no, _) in &pieces {
@@ -135,10 +167,11 @@ impl Order {
         }
         pieces.sort_unstable();
         let gone = self.drop_legs(Leg::is_over, now);
-        Ok(TakenOff { pieces, gone })
+        self.heed_needs();
+        Ok(TakenOff { pieces, gone, needs })
     }
 
-    /// Cancels pieces that no node was asked for, gives back what was paid for them, and lets the rest go on if it is
+    /// Cancels pieces that no node has, gives back what was paid for them, and lets the rest go on if it is
     /// paid.
     pub(super) fn cancel_now(
         &mut self,
@@ -146,24 +179,36 @@ impl Order {
         reason: &str,
         now: Timestamp,
     ) -> Result<Vec<Event>, Refusal> {
-        let live = self.live();
-        let TakenOff { pieces, gone: legs } = self.take_off(at_once, reason, now)?;
+        let (live, dues, was_over) = (self.live(), self.dues(), self.status().is_over());
+        let TakenOff { pieces, gone: legs, needs } = self.take_off(at_once, reason, now)?;
         let lines = self.cancelled_of(pieces.iter().map(|(no, _)| *no));
-        let mut events =
-            vec![Event::Cancelled { lines, reason: reason.to_owned(), legs, let_go: Vec::new() }];
+        let let_go = needs.iter().flat_map(|(_, let_go)| let_go).cloned().collect();
+        let mut events = vec![Event::Cancelled { lines, reason: reason.to_owned(), legs, let_go }];
+        let needs: Vec<(usize, LegParts)> = needs.into_iter().map(|(at, _)| (at, LegParts::new())).collect();
+        events.extend(self.closed(&needs, How::Cancelled));
         events.extend(self.give_back(&live, reason, now));
         events.extend(self.unblock_if_covered(now));
+        events.extend(self.due_changed(&dues, &events));
+        events.extend(self.ends(was_over, now));
         Ok(events)
+    }
+
+    /// Says which of these needs have no open pieces any more, and which claims their legs keep no longer.
+    pub(super) fn closed(&self, needs: &[(usize, LegParts)], how: How) -> Vec<Event> {
+        let need = |(at, let_go): &(usize, LegParts)| {
+            let need = self.needs.get(*at).filter(|need| !need.is_open())?.clone();
+            Some(Event::NeedClosed { need, how, let_go: let_go.clone() })
+        };
+        needs.iter().filter_map(need).collect()
     }
 
     /// Lets the order go on, if what is left of it is paid.
     pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Option<Event> {
-        let buckets = self.buckets();
-        let is_free = !buckets.is_over()
-            && buckets.open == 0
+        let is_free = !self.buckets().is_over()
+            && self.own_open() == 0
             && self.is_covered()
             && self.blocks.remove(&Block::Payment)
-            && self.blocks.is_empty();
+            && self.is_released();
         if is_free {
             self.release_legs(now);
         }

@@ -90,7 +90,9 @@ impl Order {
     /// The promises that still hold stock which is not confirmed, each with its end.
     pub fn holds(&self) -> Vec<(PromiseToken, Timestamp)> {
         let mut holds: Vec<(PromiseToken, Timestamp)> = Vec::new();
-        if !matches!(self.status(), Status::Placed | Status::InFulfillment) {
+        // Also of a confirmed order: pieces that a node failed may have a new leg.
+        let status = self.status();
+        if status.is_over() || status == Status::PaymentLapsed {
             return holds;
         }
         for leg in self.legs.iter().filter(|leg| leg.needs_hold()) {

@@ -1,8 +1,9 @@
 //! Following what others report: the stock that was confirmed, and the work at the nodes.
 
-use super::leg::Leg;
+use super::leg::{Leg, LegLine};
+use super::spread::LegParts;
 use super::{
-    Buckets, Changed, Collected, Event, LegUnits, Line, Order, Payment, Refusal, Status, TenderState, Terms,
+    Buckets, Changed, Collected, Event, How, LegUnits, Line, Order, Payment, Refusal, TenderState, Terms,
 };
 use crate::id::{FulfillmentId, LineNo};
 use crate::time::Timestamp;
@@ -66,40 +67,30 @@ impl Order {
         Some(Event::Confirmed)
     }
 
-    /// Takes over what a leg's fulfillment order reports. A report that changes nothing has no events.
+    /// Takes over what a leg's fulfillment order reports. Pieces that its node failed become a need: they are open again,
+    /// and nothing is paid back for them. A report that changes nothing has no events.
     pub fn follow(mut self, report: &WorkReport, now: Timestamp) -> Result<Changed, Refusal> {
-        let unknown = Refusal::OtherFulfillment { given: report.leg };
         let id = self.id;
         // Where the leg's claim was another order's, its work has another id and ends at once.
-        let is_its = |leg: &&mut Leg| {
-            leg.is_live() && (leg.id == report.leg || leg.id.without_claim(id) == report.leg)
-        };
-        let leg = self.legs.iter_mut().find(is_its).ok_or(unknown)?;
-        if report.version < leg.version {
-            return Ok(Changed { order: self, events: Vec::new() });
+        let is_its =
+            |leg: &Leg| leg.is_live() && (leg.id == report.leg || leg.id.without_claim(id) == report.leg);
+        let at = self.legs.iter().position(is_its).ok_or(Refusal::OtherFulfillment { given: report.leg })?;
+        if report.version < self.legs[at].version {
+            return Ok(self.late_answer(at, report, now));
         }
-        let asked_before: Vec<i64> = leg.lines.iter().map(|line| line.cancel_requested).collect();
-        let had_stock = leg.needs_hold();
-        leg.take(report, now)?;
-        let answered = leg.lines.iter().zip(asked_before);
-        let answered: Vec<LineNo> = answered
-            .filter(|(line, asked)| line.cancel_requested != *asked)
-            .map(|(line, _)| line.line)
-            .collect();
-        let (has_stock, leg_no) = (leg.needs_hold(), leg.no);
-        let was_over = self.status().is_over();
-        let dues = self.dues();
+        let (was_over, dues, live) = (self.status().is_over(), self.dues(), self.live());
         let before: Vec<Buckets> = self.lines.iter().map(|line| line.buckets).collect();
-        let live = self.live();
+        let answered = self.legs[at].take(report, now)?;
+        let failed = self.fail(at, &answered, report, now)?;
         self.sum_up();
         let (mut moved, mut ended) = (Vec::new(), Vec::new());
         for (line, before) in self.lines.iter_mut().zip(before) {
             let newly = line.buckets.cancelled - before.cancelled;
             if newly > 0 {
-                ended.push((line.no, newly));
+                ended.push(line.no);
                 report.reason.clone_into(&mut line.cancel_reason);
             }
-            let is_answered = newly == 0 && answered.binary_search(&line.no).is_ok();
+            let is_answered = newly == 0 && answered.iter().any(|(no, _)| *no == line.no);
             if has_moved(&before, line) || is_answered {
                 moved.push(line.no);
             }
@@ -108,28 +99,66 @@ impl Order {
         if !moved.is_empty() {
             events.push(Event::Progressed { lines: moved });
         }
+        let Failed { opened, let_go } = failed;
+        events.extend(opened.map(|at| Event::NeedOpened { need: self.needs[at].clone() }));
         if !ended.is_empty() {
-            let lines = self.cancelled_of(ended.iter().map(|(no, _)| *no));
-            events.push(Event::Cancelled {
-                lines,
-                reason: report.reason.clone(),
-                legs: Vec::new(),
-                let_go: Vec::new(),
-            });
+            let (lines, reason) = (self.cancelled_of(ended.into_iter()), report.reason.clone());
+            events.push(Event::Cancelled { lines, reason, legs: Vec::new(), let_go });
         }
+        let how = if self.expired_at.is_some() { How::Expired } else { How::Cancelled };
+        events.extend(opened.iter().flat_map(|at| self.closed(&[(*at, LegParts::new())], how)));
+        let leg_no = self.legs[at].no;
         events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
         events.extend(self.give_back(&live, &report.reason, now));
         events.extend(self.due_changed(&dues, &events));
-        if !was_over && self.status() == Status::Completed {
-            self.write_off(now);
-            events.push(Event::Completed);
-        }
-        if had_stock && !has_stock && self.legs.iter().any(|leg| leg.confirmed.is_some()) {
-            // The last leg that the confirmation waited for needs no stock any more.
-            events.extend(self.all_confirmed(now));
-        }
+        events.extend(self.ends(was_over, now));
         Ok(self.changed(events, now))
     }
+
+    /// An answer to a cancel that comes after newer news of the leg: what was asked is answered, the rest is known.
+    fn late_answer(mut self, at: usize, report: &WorkReport, now: Timestamp) -> Changed {
+        let asked = self.legs[at].asked();
+        // Lines that the leg does not have were not asked of it.
+        let is_known = self.legs[at].answer(report).is_ok();
+        let lines: Vec<LineNo> =
+            self.legs[at].changed_since(&asked).filter(|_| is_known).map(|(line, _)| line.line).collect();
+        if lines.is_empty() {
+            return Changed { order: self, events: Vec::new() };
+        }
+        self.sum_up();
+        self.changed(vec![Event::Progressed { lines }], now)
+    }
+
+    /// Makes a need of what a report says that the node failed. Pieces among them that a cancel was asked for and that the
+    /// node did not grant are dropped at once: nobody wants them. So is everything of an order that has expired.
+    fn fail(
+        &mut self,
+        at: usize,
+        answered: &[(LineNo, i64)],
+        report: &WorkReport,
+        now: Timestamp,
+    ) -> Result<Failed, Refusal> {
+        let leg = self.legs[at].id;
+        let Some((opened, new)) = self.open_need(leg, &report.reason, now)? else {
+            return Ok(Failed { opened: None, let_go: LegParts::new() });
+        };
+        let is_over = self.expired_at.is_some();
+        let unwanted = |(no, pieces): (LineNo, i64)| {
+            let asked = answered.iter().find(|(line, _)| *line == no).map_or(0, |(_, asked)| *asked);
+            (no, if is_over { pieces } else { asked.min(pieces) })
+        };
+        let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
+        let (let_go, _) = self.drop_parts(opened, &unwanted, &report.reason);
+        Ok(Failed { opened: Some(opened), let_go })
+    }
+}
+
+/// What a node failed.
+struct Failed {
+    /// The need that has it, by place in the list.
+    opened: Option<usize>,
+    /// What is dropped at once: the claims that the leg keeps no longer.
+    let_go: LegParts,
 }
 
 impl Order {
@@ -166,14 +195,16 @@ impl Order {
 }
 
 impl Leg {
-    /// Takes over a report: its own units, and no others.
-    fn take(&mut self, report: &WorkReport, now: Timestamp) -> Result<(), Refusal> {
+    /// Takes over a report: its own units, and no others. Answers the lines of which a cancel was answered, and how many
+    /// of the pieces asked for were neither granted nor can be cancelled any more.
+    fn take(&mut self, report: &WorkReport, now: Timestamp) -> Result<Vec<(LineNo, i64)>, Refusal> {
         // A node has it, whatever we thought.
         self.released.get_or_insert(now);
         (self.version, self.is_accepted) = (report.version, report.is_accepted);
+        let granted: &[(LineNo, i64)] = report.answer.as_ref().map_or(&[], |answer| &answer.granted);
         if report.is_without_work {
             self.is_accepted = false;
-            for (no, pieces) in report.answer.iter().flat_map(|answer| &answer.granted) {
+            for (no, pieces) in granted {
                 let units = &mut self.line_mut(*no)?.units;
                 let pieces = (*pieces).min(units.to_pick);
                 units.to_pick -= pieces;
@@ -187,8 +218,30 @@ impl Leg {
             }
             line.units = *units;
         }
-        let answer = report.answer.as_ref();
-        let answered = answer.into_iter().flat_map(|answer| answer.granted.iter().chain(&answer.refused));
+        let asked = self.asked();
+        self.answer(report)?;
+        let unwanted = |(line, asked): (&LegLine, i64)| {
+            let granted = granted.iter().filter(|(no, _)| *no == line.line).map(|(_, pieces)| pieces);
+            (line.line, (asked - granted.sum::<i64>() - line.cancel_requested).max(0))
+        };
+        Ok(self.changed_since(&asked).map(unwanted).collect())
+    }
+
+    /// Pieces that a cancel was asked for, line by line.
+    fn asked(&self) -> Vec<i64> {
+        self.lines.iter().map(|line| line.cancel_requested).collect()
+    }
+
+    /// The lines of which a cancel was answered since then, each with what was asked for.
+    fn changed_since<'a>(&'a self, asked: &'a [i64]) -> impl Iterator<Item = (&'a LegLine, i64)> {
+        let lines = self.lines.iter().zip(asked.iter().copied());
+        lines.filter(|(line, asked)| line.cancel_requested != *asked)
+    }
+
+    /// Takes the answer to a cancel off what was asked for.
+    fn answer(&mut self, report: &WorkReport) -> Result<(), Refusal> {
+        let answer = report.answer.iter();
+        let answered = answer.flat_map(|answer| answer.granted.iter().chain(&answer.refused));
         for (no, pieces) in answered {
             let line = self.line_mut(*no)?;
             line.cancel_requested = (line.cancel_requested - pieces).max(0);

@@ -59,7 +59,8 @@ impl Order {
         let mut open: BTreeMap<LineNo, i64> =
             self.lines.iter().map(|line| (line.no, line.own.open)).collect();
         let mut held: BTreeMap<(u32, LineNo), i64> = BTreeMap::new();
-        for leg in self.legs.iter().filter(|leg| leg.is_live()) {
+        // A leg that serves a need has pieces that its first leg counts already.
+        for leg in self.legs.iter().filter(|leg| leg.is_live() && leg.need.is_none()) {
             for line in &leg.lines {
                 *held.entry((leg.group, line.line)).or_default() += line.units.quantity;
             }

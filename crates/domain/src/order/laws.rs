@@ -142,14 +142,14 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
                 let [picked, ready, done, short, cancelled] = parts[line as usize - 1];
                 let known = order.legs.last().unwrap().line(line).unwrap().units;
                 s.done = known.done;
-                s.cancelled = known.cancelled + known.short;
-                let mut left = s.quantity - s.done - s.cancelled;
+                s.cancelled = known.cancelled;
+                let mut left = s.quantity - s.done - s.cancelled - known.short;
                 let mut take = |wanted: i64| {
                     let taken = wanted.min(left);
                     left -= taken;
                     taken
                 };
-                (s.picked, s.ready, s.short) = (take(picked), take(ready), take(short));
+                (s.picked, s.ready, s.short) = (take(picked), take(ready), known.short + take(short));
                 s.done += take(done);
                 s.cancelled += take(cancelled);
                 s.to_pick = left;

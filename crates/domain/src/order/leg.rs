@@ -101,7 +101,7 @@ impl LegUnits {
             ready: self.ready,
             in_custody: self.in_custody,
             delivered: self.done,
-            cancelled: self.short + self.given_up + self.cancelled + self.returned,
+            cancelled: self.cancelled + self.returned,
             lost: self.lost,
             ..Buckets::default()
         }

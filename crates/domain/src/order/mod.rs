@@ -15,6 +15,7 @@ pub mod spread;
 
 mod cancel;
 mod clocks;
+mod dues;
 mod event;
 mod follow;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use crate::time::Timestamp;
 pub use buckets::{Buckets, Own};
 pub use cancel::Outcome;
 pub use clocks::Policy;
+pub use dues::LegDue;
 pub use event::{Event, Move};
 pub use follow::{Answer, WorkReport};
 pub use group::Group;
@@ -54,7 +56,7 @@ pub use money::{
     RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
 pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
-pub use pay::{Hold, LegDue, Payment};
+pub use pay::{Hold, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
 pub use seek::{Consent, Nodes, Rung};

@@ -202,6 +202,8 @@ fn an_order_without_tenders_takes_what_handovers_bring() {
     let gone = LegUnits { quantity: 1, short: 1, ..LegUnits::default() };
     let order = order.follow(&WorkReport { lines: lines(gone), ..short }, at(5)).unwrap().order;
     assert_laws(&order);
+    let order = dropped(order, at(5));
+    assert_laws(&order);
     let done = LegUnits { quantity: 2, done: 2, ..LegUnits::default() };
     let paid =
         Some(Collected { kind: "cash".to_owned(), amount_minor: 666, provider_ref: "till".to_owned() });

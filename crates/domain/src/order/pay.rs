@@ -2,9 +2,9 @@
 
 use super::group::Parts;
 use super::{
-    Block, Changed, Event, Leg, Move, Order, Policy, Refusal, Share, Status, Tender, TenderState, Terms,
+    Block, Changed, Event, How, Leg, Move, Order, Policy, Refusal, Status, Tender, TenderState, Terms,
 };
-use crate::id::{FulfillmentId, LineNo, PromiseToken};
+use crate::id::{FulfillmentId, PromiseToken};
 use crate::time::{Timestamp, after_ms};
 
 /// What a payment provider reported of one tender.
@@ -42,7 +42,7 @@ impl Order {
         after.ledger.receive(payment, self.takes_parts(), self.currency, self.updated_at).is_ok()
             && self.blocks.contains(&Block::Payment)
             && !self.status().is_over()
-            && self.buckets().open > 0
+            && self.own_open() > 0
             && after.is_covered()
     }
 
@@ -157,7 +157,7 @@ impl Order {
     /// The payment is complete: fulfillment may begin, if the stock is (again) held.
     fn release(&mut self, hold: Hold, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         let mut events = Vec::new();
-        if self.buckets().open > 0 {
+        if self.own_open() > 0 {
             match hold {
                 Hold::NotAsked => return Err(Refusal::NeedsHold),
                 Hold::Held(legs) => {
@@ -169,7 +169,7 @@ impl Order {
             }
         }
         self.blocks.remove(&Block::Payment);
-        if self.blocks.is_empty() {
+        if self.is_released() {
             self.release_legs(now);
             events.push(Event::Unblocked);
         }
@@ -187,10 +187,11 @@ impl Order {
 
     fn expire_now(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         let (all, live) = (self.unasked(), self.live());
-        self.take_off(&all, reason, now)?;
+        let off = self.take_off(&all, reason, now)?;
         self.expired_at = Some(now);
         let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
         let mut events = vec![Event::Expired { legs }];
+        events.extend(self.closed(&off.needs, How::Expired));
         events.extend(self.give_back(&live, reason, now));
         Ok(events)
     }
@@ -200,7 +201,8 @@ impl Order {
         if self.lapse_at().is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
-        if self.released_work().next().is_some() {
+        // Also when all that was released has failed: its pieces are in needs, and no payment could hold them again.
+        if self.legs.iter().any(|leg| leg.is_live() && leg.is_released()) {
             self.payment_due_at = None;
             return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
                 Ok((changed, _)) => Ok(changed),
@@ -281,58 +283,6 @@ impl Order {
         after.drop_legs(|leg| leg.token == Some(token), now);
         after.open_parts()
     }
-
-    /// What is due at the handovers of each leg, where goods are paid there: together what is still owed. What was paid
-    /// elsewhere, and what pieces cost less by now, counts for the first legs.
-    pub fn dues(&self) -> Vec<LegDue> {
-        let mut dues = Vec::new();
-        if self.terms != Terms::PayAtHandover {
-            return dues;
-        }
-        let parts = self.parts();
-        let mut before = vec![0_i64; self.lines.len()];
-        let mut open = Vec::new();
-        for leg in self.legs.iter().filter(|leg| leg.is_live()) {
-            let (mut lines, mut live) = (Vec::new(), 0);
-            for part in &leg.lines {
-                let Ok(at) = self.lines.binary_search_by_key(&part.line, |line| line.no) else { continue };
-                let quantity = part.units.quantity;
-                let gross = parts.price(part.line, before[at] + 1, quantity);
-                lines.push((part.line, gross));
-                live += Share::new(gross, quantity).of(part.units.buckets(leg.is_accepted).live());
-                before[at] += quantity;
-            }
-            let due_minor = lines.iter().map(|(_, minor)| minor).sum();
-            open.push((live - self.ledger.collected(leg.no)).max(0));
-            dues.push(LegDue { leg: leg.id, lines, due_minor });
-        }
-        let owing = (self.owed_minor() - self.ledger.held()).max(0);
-        let mut credit = (open.iter().sum::<i64>() - owing).max(0);
-        for (due, open) in dues.iter_mut().zip(open) {
-            let covered = open.min(credit);
-            credit -= covered;
-            due.due_minor -= covered;
-        }
-        dues
-    }
-
-    /// Says what is due at handovers now, if that is not what it was before and no payment says so.
-    pub(super) fn due_changed(&self, before: &[LegDue], events: &[Event]) -> Option<Event> {
-        let is_said = events.iter().any(|event| matches!(event, Event::Paid { .. }));
-        let is_open = self.terms == Terms::PayAtHandover && !self.status().is_over();
-        (is_open && !is_said && self.dues() != before).then_some(Event::DueChanged)
-    }
-}
-
-/// What is due at the handovers of one leg.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LegDue {
-    /// The leg.
-    pub leg: FulfillmentId,
-    /// What all its pieces of each line cost, in minor units.
-    pub lines: Vec<(LineNo, i64)>,
-    /// What is due for all of it; what was paid elsewhere is taken off.
-    pub due_minor: i64,
 }
 
 impl Payment {

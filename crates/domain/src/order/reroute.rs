@@ -9,8 +9,8 @@ use super::need::{MAX_NEEDS, MAX_PLACES, MAX_WAIT_MS};
 use super::seek::later;
 use super::spread::LegParts;
 use super::{
-    Block, Changed, Choice, Event, How, Leg, LegDue, LegLine, Need, OptionKind, Order, Policy, Question,
-    Quote, Refusal, Status,
+    Block, Changed, Choice, Event, How, Leg, LegLine, Need, OptionKind, Order, Policy, Question, Quote,
+    Refusal, Status,
 };
 use crate::id::{FulfillmentId, LineNo, NeedId};
 use crate::time::{Timestamp, after_ms};
@@ -316,13 +316,6 @@ impl Order {
             events.extend(self.all_confirmed(now));
         }
         events
-    }
-
-    /// Says what is due at the handovers of legs that were there before, if that is something else now.
-    fn dues_moved(&self, before: &[LegDue]) -> Option<Event> {
-        let is_old = |due: &LegDue| before.iter().any(|old| old.leg == due.leg);
-        let is_same = self.dues().iter().filter(|due| is_old(due)).eq(before);
-        (!is_same).then_some(Event::DueChanged)
     }
 }
 

@@ -194,6 +194,15 @@ pub(super) fn all_done(order: &Order) -> WorkReport {
     report(order, true, |_, s| (s.to_pick, s.done) = (0, s.quantity))
 }
 
+/// The customer does without what every open need looks for.
+pub(super) fn dropped(mut order: Order, now: Timestamp) -> Order {
+    let open: Vec<_> = order.needs.iter().filter(|need| need.is_open()).map(|need| need.id).collect();
+    for need in open {
+        order = order.choose_drop(need, now).unwrap().order;
+    }
+    order
+}
+
 pub(super) fn assert_laws(order: &Order) {
     let mut summed = order.clone();
     summed.sum_up();
@@ -204,6 +213,7 @@ pub(super) fn assert_laws(order: &Order) {
             assert!((0..=line.units.cancellable()).contains(&line.cancel_requested), "{line:?}");
         }
     }
+    assert_need_laws(order);
     for line in &order.lines {
         assert_eq!(line.buckets.sum(), line.amounts.quantity, "buckets of line {}", line.no);
         let b = line.buckets;
@@ -213,6 +223,47 @@ pub(super) fn assert_laws(order: &Order) {
     }
     assert!(order.status().is_over() || order.due_at(&POLICY).is_some(), "an open order waits for nothing");
     assert_money_laws(order);
+}
+
+/// Needs have what nodes failed, piece by piece, and none waits for ever or beyond its order.
+fn assert_need_laws(order: &Order) {
+    let is_over = order.status().is_over();
+    for leg in &order.legs {
+        for part in &leg.lines {
+            let needs = order.needs.iter().filter(|need| need.leg == Some(leg.id));
+            let had: i64 = needs.filter_map(|need| need.line(part.line)).map(|line| line.quantity).sum();
+            assert_eq!(part.units.failed(), had, "what a node failed is in needs: line {}", part.line);
+        }
+    }
+    for (need, no) in order.needs.iter().zip(1..) {
+        assert_eq!((need.no, need.id), (no, Need::id_of(order.id, need.leg, no)));
+        assert!(need.lines.is_sorted_by(|a, b| a.line < b.line), "{need:?}");
+        for line in &need.lines {
+            assert!(
+                line.quantity > 0 && line.sourced >= 0 && line.dropped >= 0 && line.open() >= 0,
+                "{line:?}"
+            );
+            let legs = order.legs.iter().filter(|leg| leg.need == Some(need.no));
+            let sourced: i64 = legs.filter_map(|leg| leg.line(line.line)).map(|l| l.units.quantity).sum();
+            assert_eq!(line.sourced, sourced, "legs have what is sourced");
+        }
+        let is_open = need.is_open();
+        assert!(!(is_open && is_over), "a need is open although the order is over");
+        assert_eq!(need.seek_at.is_some(), is_open, "what is open has a due time, and nothing else has");
+        assert!(is_open || need.asked.is_none());
+        assert_eq!(need.asked.is_some(), !need.options.is_empty());
+    }
+    let is_asked = order.needs.iter().any(|need| need.asked.is_some());
+    assert_eq!(is_asked, order.blocks.contains(&Block::Stock), "STOCK stands while a customer is asked");
+    for line in &order.lines {
+        let on_legs = order.legs.iter().filter(|leg| leg.is_live()).filter_map(|leg| leg.line(line.no));
+        let on_legs: i64 = on_legs.map(|part| part.units.quantity - part.units.failed()).sum();
+        let needs = order.needs.iter().filter_map(|need| need.line(line.no));
+        let needs: i64 = needs.map(|part| part.open() + part.dropped).sum();
+        let own = line.own;
+        let own = own.open + own.backordered + own.cancelled + own.lost;
+        assert_eq!(own + on_legs + needs, line.amounts.quantity, "each piece is in one place");
+    }
 }
 
 /// No piece gives back more than it cost, no tender more than it paid, and what is owed is what is live and what is kept.
