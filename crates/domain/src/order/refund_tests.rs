@@ -11,11 +11,13 @@ fn pay(order: &Order, state: TenderState, amount_minor: i64, provider_ref: &str)
     paid
 }
 
-/// The node does not find this many pieces of line 1.
+/// The node does not find this many pieces of line 1, and the customer does without them.
 fn short(order: &Order, pieces: i64) -> Order {
     let short =
         report(order, true, |_, units| (units.to_pick, units.short) = (units.quantity - pieces, pieces));
     let after = order.clone().follow(&short, at(20)).unwrap().order;
+    assert_laws(&after);
+    let after = dropped(after, at(21));
     assert_laws(&after);
     after
 }

@@ -194,6 +194,16 @@ pub(super) fn all_done(order: &Order) -> WorkReport {
     report(order, true, |_, s| (s.to_pick, s.done) = (0, s.quantity))
 }
 
+/// A place where pieces of a need could be ready at a second.
+pub(super) fn quote(node: &str, second: i64) -> Quote {
+    Quote {
+        node: NodeId::new(node).unwrap(),
+        name: node.to_owned(),
+        method: Method::Pickup,
+        window: Span { start: at(second), end: at(second + 3_600) },
+    }
+}
+
 /// The customer does without what every open need looks for.
 pub(super) fn dropped(mut order: Order, now: Timestamp) -> Order {
     let open: Vec<_> = order.needs.iter().filter(|need| need.is_open()).map(|need| need.id).collect();

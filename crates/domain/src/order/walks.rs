@@ -1,9 +1,11 @@
 //! Random walks of orders that several nodes work on.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::testing::{POLICY, again, assert_laws, at, capture, group, leg};
+use super::testing::{POLICY, again, assert_laws, at, capture, group, leg, quote};
 use super::*;
 use crate::id;
 
@@ -22,21 +24,30 @@ enum Step {
     HandOver(usize),
     /// A node does not find one piece.
     Short(usize),
-    /// A node refuses a leg.
+    /// A node refuses a leg, or lets its time run out.
     Reject(usize),
-    /// A node answers what a cancel asked of its leg: this number is granted, the others are refused.
+    /// A node answers what a cancel asked of its leg: this number is granted, the others are refused. One that failed the
+    /// pieces before it heard of the cancel refuses it.
     Answer(usize, i64),
     Cancel(i64),
     Lapse,
     LoseHold(usize),
     Pay(bool),
     Confirm(usize),
+    /// Pieces of a need are held at other nodes: in this many legs.
+    Reroute(usize, usize),
+    /// A customer is asked about a need, and this many places are offered.
+    Ask(usize, usize),
+    Drop(usize),
+    Wait(usize),
+    Silence,
 }
 
 /// The step that two bytes mean: cheap to draw, so that many walks cost little.
 fn step((kind, of): (u8, u8)) -> Step {
     let (leg, pieces) = (usize::from(of % 6), i64::from(of / 6 % 6));
-    match kind % 12 {
+    let number = usize::from(of / 6 % 6);
+    match kind % 18 {
         0 => Step::Accept(leg),
         1 => Step::Pick(leg),
         2 => Step::Ready(leg),
@@ -48,7 +59,12 @@ fn step((kind, of): (u8, u8)) -> Step {
         8 => Step::Lapse,
         9 => Step::LoseHold(leg),
         10 => Step::Pay(pieces > 2),
-        _ => Step::Confirm(leg),
+        11 => Step::Confirm(leg),
+        12 | 13 => Step::Reroute(leg, number % 3 + 1),
+        14 => Step::Ask(leg, number % 3),
+        15 => Step::Drop(leg),
+        16 => Step::Wait(leg),
+        _ => Step::Silence,
     }
 }
 
@@ -111,8 +127,10 @@ fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
         Step::Short(_) if is_begun && units.to_pick > 0 => {
             (after.to_pick, after.short) = (units.to_pick - 1, units.short + 1);
         }
-        Step::Reject(_) if !is_begun && units.to_pick > 0 => {
-            (after.to_pick, after.cancelled, is_accepted) = (0, units.cancelled + units.to_pick, true);
+        Step::Reject(_) if units.to_pick + units.picked + units.ready > 0 => {
+            let failed = units.to_pick + units.picked + units.ready;
+            (after.to_pick, after.picked, after.ready, is_accepted) = (0, 0, 0, true);
+            after.given_up += failed;
         }
         Step::Answer(_, granted) if leg.lines[0].cancel_requested > 0 => {
             let asked = leg.lines[0].cancel_requested;
@@ -125,6 +143,9 @@ fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
             }
             after.cancelled += granted;
             answer = Some(Answer { granted: vec![(5, granted)], refused: vec![(5, asked - granted)] });
+        }
+        Step::Answer(_, refused) if units.failed() > 0 => {
+            answer = Some(Answer { granted: Vec::new(), refused: vec![(5, refused)] });
         }
         _ => return None,
     }
@@ -181,8 +202,35 @@ fn run(order: &Order, step: Step, now: Timestamp) -> Option<Changed> {
             order.clone().pay(&payment, hold, &POLICY, now)
         }
         Step::Confirm(at) => order.clone().confirm(of(at).id, now),
+        Step::Reroute(at, legs) => {
+            let need = need(order, at)?;
+            let changed = order.clone().reroute(need.id, elsewhere(order, need, legs), now).unwrap();
+            assert_eq!(changed.order.need(need.id).unwrap().state(), NeedState::Sourced);
+            Ok(changed)
+        }
+        Step::Ask(at, places) => {
+            let places = (0..places).map(|no| (OptionKind::OtherNode, quote(&format!("other-{no}"), 4_000)));
+            order.clone().ask(need(order, at)?.id, places.collect(), &POLICY, now)
+        }
+        Step::Drop(at) => order.clone().choose_drop(need(order, at)?.id, now),
+        Step::Wait(at) => order.clone().choose_wait(need(order, at)?.id, &POLICY, now),
+        Step::Silence => order.clone().stay_silent(order.silent_at()?),
     };
     done.ok()
+}
+
+/// One of the needs that are looked for.
+fn need(order: &Order, at: usize) -> Option<&Need> {
+    let needs = order.seeking();
+    needs.get(at).or(needs.last()).copied()
+}
+
+/// New legs for the open pieces of a need.
+fn elsewhere(order: &Order, need: &Need, legs: usize) -> Vec<Leg> {
+    let pieces: i64 = need.open().iter().map(|(_, pieces)| pieces).sum();
+    let parts = crate::money::split(pieces, &vec![1; legs]).into_iter().filter(|part| *part > 0);
+    let name = |no| format!("elsewhere {} {no}", order.legs.len());
+    (0..).zip(parts).map(|(no, part)| leg(&name(no), need.group, &[(5, part)])).collect()
 }
 
 #[test]
@@ -190,6 +238,8 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
     let walk = (any::<bool>(), prop::collection::vec(any::<(u8, u8)>(), 0..24));
     let mut runner =
         TestRunner::new(Config { cases: 10_000, failure_persistence: None, ..Config::default() });
+    // Walks that came to a leg of a need, to one that failed too, to a question, and to a drop.
+    let reached = [const { Cell::new(0) }; 4];
     let walked = runner.run(&walk, |(is_paid, steps)| {
         let mut order = placed(is_paid);
         assert_laws(&order);
@@ -204,7 +254,7 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
             let gone = line.amounts.quantity - line.buckets.live();
             prop_assert!(after.ledger.claimed() <= gone * PRICE);
             prop_assert_eq!(after.owed_minor(), line.buckets.live() * PRICE);
-            if after.ledger.paid() > 0 && after.blocks.is_empty() {
+            if after.ledger.paid() > 0 && after.is_released() {
                 prop_assert_eq!(after.ledger.held(), after.owed_minor());
             }
             order = after;
@@ -216,7 +266,16 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
             }
         }
         prop_assert_eq!(order.lines[0].cancel_requested, 0);
+        let has = |f: fn(&Need) -> bool| order.needs.iter().any(f);
+        let came_to = [
+            order.legs.iter().any(|leg| leg.need.is_some()),
+            has(|need| need.offers > 1),
+            has(|need| need.asks > 0),
+            has(|need| need.lines[0].dropped > 0),
+        ];
+        reached.iter().zip(came_to).filter(|(_, is)| *is).for_each(|(count, _)| count.set(count.get() + 1));
         Ok(())
     });
     walked.unwrap();
+    assert!(reached.iter().all(|count| count.get() > 50), "{reached:?}");
 }
