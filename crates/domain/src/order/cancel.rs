@@ -152,7 +152,9 @@ impl Order {
         let mut needs = Vec::new();
         for (at, lines) in &at_once.needs {
             let (let_go, dropped) = self.drop_parts(*at, lines, reason);
-            dropped.iter().for_each(|(no, quantity)| add(*no, *quantity));
+            for (no, quantity) in dropped {
+                add(no, quantity);
+            }
             needs.push((*at, let_go));
         }
         for (id, lines) in &at_once.legs {

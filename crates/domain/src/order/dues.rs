@@ -82,14 +82,14 @@ impl Costs<'_> {
     /// What the pieces of the next leg cost. A leg of a need comes after the leg that failed.
     fn add(&mut self, leg: &Leg, no: LineNo, quantity: i64) -> Share {
         let need = leg.need.and_then(|no| self.order.need_no(no));
-        let cost = match need.and_then(|need| Some((need, self.failed(need, no)?))) {
-            Some((need, tail)) => tail.last(self.before(need, leg, no), quantity),
-            None => {
-                let before = self.taken.entry(no).or_default();
-                let first = *before + 1;
-                *before += quantity;
-                self.parts.price(no, first, quantity)
-            }
+        let tail = need.and_then(|need| Some((need, self.failed(need, no)?)));
+        let cost = if let Some((need, tail)) = tail {
+            tail.last(self.before(need, leg, no), quantity)
+        } else {
+            let before = self.taken.entry(no).or_default();
+            let first = *before + 1;
+            *before += quantity;
+            self.parts.price(no, first, quantity)
         };
         let cost = Share::new(cost, quantity);
         self.known.insert((leg.no, no), cost);
@@ -138,5 +138,93 @@ impl Tail {
     fn last(&self, taken: i64, pieces: i64) -> i64 {
         let end = (self.left - taken).max(0);
         self.cost.of(end) - self.cost.of((end - pieces).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::super::{Collected, Status};
+    use super::*;
+
+    /// One line of these pieces for this much in all, paid at the handovers.
+    fn at_handover(pieces: i64, total: i64) -> Order {
+        let mut draft = draft(&[(pieces, total)], 0, Vec::new());
+        draft.charges.clear();
+        (draft.terms, draft.total_minor) = (Terms::PayAtHandover, total);
+        draft.lines[0].amounts.discount = (pieces - 1) * total;
+        place(draft).order
+    }
+
+    /// What the handovers of all legs that are still to come bring in, as their nodes count it.
+    fn to_collect(order: &Order) -> i64 {
+        let left = |due: &LegDue| {
+            let leg = order.leg(due.leg).unwrap();
+            let all: i64 = due.lines.iter().map(|(_, minor)| minor).sum();
+            let cost = |(no, minor): &(LineNo, i64)| {
+                let units = leg.line(*no).unwrap().units;
+                Share::new(*minor, units.quantity).of(units.done + units.cancellable())
+            };
+            let cost: i64 = due.lines.iter().map(cost).sum();
+            (cost - (all - due.due_minor) - order.ledger.collected(leg.no)).max(0)
+        };
+        order.dues().iter().map(left).sum()
+    }
+
+    #[test]
+    fn dues_add_up_before_and_after_a_piece_goes_to_another_node() {
+        let order = at_handover(3, 100);
+        assert_eq!((order.dues()[0].due_minor, to_collect(&order)), (100, 100));
+        let failed = fail(&order, serving(&order), 1);
+        assert!(!failed.events.contains(&Event::DueChanged));
+        assert_eq!(to_collect(&failed.order), 67);
+        let moved = reroute(&failed.order, "second");
+        assert_eq!(names(&moved), ["Rerouted"], "what is due at the first node stays");
+        let dues: Vec<i64> = moved.order.dues().iter().map(|due| due.due_minor).collect();
+        assert_eq!((dues, to_collect(&moved.order)), (vec![100, 33], 100));
+        let dropped = dropped(failed.order, at(12));
+        assert_laws(&dropped);
+        assert_eq!((to_collect(&dropped), dropped.owed_minor()), (67, 67));
+    }
+
+    proptest! {
+        /// Pieces fail and move on, and each is handed over in the end: the customer has paid the total, to the cent.
+        #[test]
+        fn what_handovers_collect_is_the_total_however_often_pieces_move(
+            pieces in 1_i64..7,
+            total in 1_i64..200,
+            fails in prop::collection::vec((0_usize..4, 1_i64..4, 1_usize..3), 0..6),
+        ) {
+            let mut order = at_handover(pieces, total);
+            for (at_, failing, legs) in fails {
+                let Some(of) = order.legs.get(at_).or(order.legs.last()) else { continue };
+                let failing = of.lines[0].units.to_pick.min(failing);
+                if failing == 0 {
+                    continue;
+                }
+                order = fail(&order, of.id, failing).order;
+                prop_assert!(to_collect(&order) <= total);
+                let need = order.needs.last().unwrap();
+                let parts = crate::money::split(failing, &vec![1; legs]).into_iter().filter(|part| *part > 0);
+                let name = |no| format!("{} {no}", order.legs.len());
+                let new = (0..).zip(parts).map(|(no, part)| leg(&name(no), 1, &[(1, part)])).collect();
+                order = order.clone().reroute(need.id, new, at(20)).unwrap().order;
+                assert_laws(&order);
+                prop_assert_eq!(to_collect(&order), total);
+            }
+            for at_ in 0..order.legs.len() {
+                let id = order.legs[at_].id;
+                let mut done = reports(&order, id, |u| (u.to_pick, u.done) = (0, u.to_pick));
+                let cost: i64 = {
+                    let due = &order.dues()[at_];
+                    Share::new(due.lines[0].1, order.legs[at_].units()).of(done.lines[0].1.done)
+                };
+                done.paid = Some(Collected { kind: "cash".to_owned(), amount_minor: cost, provider_ref: String::new() });
+                order = followed(&order, &done).order;
+            }
+            prop_assert_eq!((order.status(), order.ledger.paid(), order.ledger.claimed()), (Status::Completed, total, 0));
+        }
     }
 }

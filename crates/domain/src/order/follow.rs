@@ -1,6 +1,7 @@
 //! Following what others report: the stock that was confirmed, and the work at the nodes.
 
 use super::leg::{Leg, LegLine};
+use super::reroute::Failed;
 use super::spread::LegParts;
 use super::{
     Buckets, Changed, Collected, Event, How, LegUnits, Line, Order, Payment, Refusal, TenderState, Terms,
@@ -81,7 +82,7 @@ impl Order {
         let (was_over, dues, live) = (self.status().is_over(), self.dues(), self.live());
         let before: Vec<Buckets> = self.lines.iter().map(|line| line.buckets).collect();
         let answered = self.legs[at].take(report, now)?;
-        let failed = self.fail(at, &answered, report, now)?;
+        let (opened, let_go) = self.fail(at, &answered, report, now)?;
         self.sum_up();
         let (mut moved, mut ended) = (Vec::new(), Vec::new());
         for (line, before) in self.lines.iter_mut().zip(before) {
@@ -99,7 +100,6 @@ impl Order {
         if !moved.is_empty() {
             events.push(Event::Progressed { lines: moved });
         }
-        let Failed { opened, let_go } = failed;
         events.extend(opened.map(|at| Event::NeedOpened { need: self.needs[at].clone() }));
         if !ended.is_empty() {
             let (lines, reason) = (self.cancelled_of(ended.into_iter()), report.reason.clone());
@@ -129,18 +129,18 @@ impl Order {
         self.changed(vec![Event::Progressed { lines }], now)
     }
 
-    /// Makes a need of what a report says that the node failed. Pieces among them that a cancel was asked for and that the
-    /// node did not grant are dropped at once: nobody wants them. So is everything of an order that has expired.
+    /// Makes a need of what a report says that the node failed: answers where it is in the list, and the claims that the leg
+    /// keeps no longer. Pieces among them that a cancel was asked for and that the node did not grant are dropped at once:
+    /// nobody wants them. So is everything of an order that has expired.
     fn fail(
         &mut self,
         at: usize,
         answered: &[(LineNo, i64)],
         report: &WorkReport,
         now: Timestamp,
-    ) -> Result<Failed, Refusal> {
-        let leg = self.legs[at].id;
-        let Some((opened, new)) = self.open_need(leg, &report.reason, now)? else {
-            return Ok(Failed { opened: None, let_go: LegParts::new() });
+    ) -> Result<(Option<usize>, LegParts), Refusal> {
+        let Some(Failed { need, new }) = self.open_need(self.legs[at].id, &report.reason, now)? else {
+            return Ok((None, LegParts::new()));
         };
         let is_over = self.expired_at.is_some();
         let unwanted = |(no, pieces): (LineNo, i64)| {
@@ -148,17 +148,9 @@ impl Order {
             (no, if is_over { pieces } else { asked.min(pieces) })
         };
         let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
-        let (let_go, _) = self.drop_parts(opened, &unwanted, &report.reason);
-        Ok(Failed { opened: Some(opened), let_go })
+        let (let_go, _) = self.drop_parts(need, &unwanted, &report.reason);
+        Ok((Some(need), let_go))
     }
-}
-
-/// What a node failed.
-struct Failed {
-    /// The need that has it, by place in the list.
-    opened: Option<usize>,
-    /// What is dropped at once: the claims that the leg keeps no longer.
-    let_go: LegParts,
 }
 
 impl Order {

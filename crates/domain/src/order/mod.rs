@@ -22,6 +22,8 @@ mod follow;
 mod laws;
 #[cfg(test)]
 mod money_tests;
+#[cfg(test)]
+mod need_tests;
 mod pay;
 mod place;
 #[cfg(test)]

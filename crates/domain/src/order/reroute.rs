@@ -165,6 +165,14 @@ impl Order {
     }
 }
 
+/// What a node failed.
+pub(super) struct Failed {
+    /// The need that has it, by place in the list.
+    pub(super) need: usize,
+    /// The pieces that are new, per line.
+    pub(super) new: Vec<(LineNo, i64)>,
+}
+
 impl Order {
     /// Where the need is in the list, if pieces of it are open.
     fn open_at(&self, id: NeedId) -> Result<usize, Refusal> {
@@ -217,13 +225,13 @@ impl Order {
     }
 
     /// What a leg has failed and no need has yet becomes a need, or joins the newest of the leg that nobody has looked for
-    /// yet. Answers where the need is, and the pieces that are new.
+    /// yet. None: nothing new failed.
     pub(super) fn open_need(
         &mut self,
         leg: FulfillmentId,
         reason: &str,
         now: Timestamp,
-    ) -> Result<Option<(usize, Vec<(LineNo, i64)>)>, Refusal> {
+    ) -> Result<Option<Failed>, Refusal> {
         let Some(failed) = self.leg(leg) else { return Ok(None) };
         let needs = || self.needs.iter().filter(|need| need.leg == Some(leg));
         let mut new = Vec::new();
@@ -244,7 +252,7 @@ impl Order {
         let newest = self.needs.iter().rposition(|need| need.leg == Some(leg));
         if let Some(at) = newest.filter(|at| may_join(&self.needs[*at])) {
             self.needs[at].add(&new);
-            return Ok(Some((at, new)));
+            return Ok(Some(Failed { need: at, new }));
         }
         let no = self.needs.iter().map(|need| need.no).max().unwrap_or_default() + 1;
         let mut need = Need {
@@ -264,7 +272,7 @@ impl Order {
         };
         need.add(&new);
         self.needs.push(need);
-        Ok(Some((self.needs.len() - 1, new)))
+        Ok(Some(Failed { need: self.needs.len() - 1, new }))
     }
 
     /// Drops open pieces of a need; the lines say why. Answers the claims that its leg keeps no longer, and the pieces.

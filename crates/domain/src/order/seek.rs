@@ -184,3 +184,203 @@ impl Order {
 pub(super) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     after_ms(at, i64::try_from(by.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{asked, at, draft, paid, place, report, serving};
+    use super::super::{Draft, LegUnits, OptionKind, Order, Span, TenderState};
+    use super::*;
+    use crate::id::LineNo;
+    use crate::order::testing::{POLICY, leg, quote, tender};
+
+    /// What is asked of a group, and what is allowed with it.
+    #[derive(Default)]
+    struct Case {
+        is_named: bool,
+        wanted: Option<(i64, i64)>,
+        not_later_than: Option<i64>,
+        /// The node still has other pieces of the group.
+        is_part: bool,
+        radius_m: i64,
+        delay_until: Option<i64>,
+        split: bool,
+        methods: Vec<Method>,
+        offers: i64,
+        now: i64,
+    }
+
+    fn short(order: Order, pieces: i64) -> Order {
+        let fails = |_: LineNo, units: &mut LegUnits| {
+            (units.to_pick, units.short) = (units.quantity - pieces, pieces);
+        };
+        let report = report(&order, true, fails);
+        order.follow(&report, at(10)).unwrap().order
+    }
+
+    fn placed(case: &Case) -> Order {
+        let draft: Draft = draft(&[(3, 100)], 0, vec![tender("a", 300, TenderState::Captured)]);
+        let mut asked = asked(&[(1, 3)]);
+        let group = &mut asked.groups[0];
+        group.node = case.is_named.then(|| asked.legs[0].node.clone());
+        group.wanted = case.wanted.map(|(start, end)| Span { start: at(start), end: at(end) });
+        group.not_later_than = case.not_later_than.map(at);
+        let id = place(draft.clone()).order.id;
+        Order::place(id, draft, asked, &POLICY, at(0)).unwrap().order
+    }
+
+    fn said(rung: &Rung) -> String {
+        let nodes = match &rung.nodes {
+            Nodes::Any => "any".to_owned(),
+            Nodes::Near { node, radius_m } => format!("{radius_m} m from {node}"),
+        };
+        let [from, latest] = [rung.from, rung.latest].map(Timestamp::as_second);
+        format!("{} {nodes} {from}..{latest} in {}", rung.method, rung.parts)
+    }
+
+    fn ladder(case: &Case) -> Vec<String> {
+        let mut order = short(placed(case), if case.is_part { 1 } else { 3 });
+        order.needs[0].offers += case.offers;
+        let consent = Consent {
+            radius_m: case.radius_m,
+            delay_until: case.delay_until.map(at),
+            split: case.split,
+            substitute: true,
+            methods: case.methods.clone(),
+        };
+        rungs(&order, &order.needs[0], &consent, at(case.now.max(10))).iter().map(said).collect()
+    }
+
+    fn check(table: &[(&str, Case, &[&str])]) {
+        for (name, case, expected) in table {
+            assert_eq!(ladder(case), *expected, "{name}");
+        }
+    }
+
+    /// The platform chose the node; promised for 3600, with an hour of slack, and opened at 10.
+    fn free() -> Case {
+        Case::default()
+    }
+
+    /// The customer chose the node.
+    fn named() -> Case {
+        Case { is_named: true, ..free() }
+    }
+
+    const IN_TIME: &str = "PICKUP any 10..7200 in 1";
+
+    #[test]
+    fn the_ladder_has_the_nodes_and_parts_that_the_consent_allows() {
+        let others = vec![Method::Parcel, Method::Pickup];
+        check(&[
+            ("the platform chose the node", free(), &[IN_TIME]),
+            ("the customer chose it", named(), &[]),
+            ("others too", Case { radius_m: 900, ..named() }, &["PICKUP 900 m from store-1 10..7200 in 1"]),
+            ("a radius limits nobody else", Case { radius_m: 900, ..free() }, &[IN_TIME]),
+            ("in parts last", Case { split: true, ..free() }, &[IN_TIME, "PICKUP any 10..7200 in 3"]),
+            ("a part stays with its node", Case { is_part: true, delay_until: Some(9_000), ..free() }, &[]),
+            (
+                "unless it may be split",
+                Case { is_part: true, split: true, ..free() },
+                &[IN_TIME, "PICKUP any 10..7200 in 3"],
+            ),
+            ("five nodes had it", Case { offers: 4, ..free() }, &[]),
+            ("four had it", Case { offers: 3, ..free() }, &[IN_TIME]),
+            ("a method that is not offered, and the same one", Case { methods: others, ..named() }, &[]),
+        ]);
+    }
+
+    #[test]
+    fn the_ladder_has_the_times_that_the_consent_allows() {
+        let later = || Case { delay_until: Some(9_000), ..free() };
+        let late = "PICKUP any 10..9000 in 1";
+        check(&[
+            ("a window instead", Case { wanted: Some((5, 5_000)), ..free() }, &["PICKUP any 10..5000 in 1"]),
+            (
+                "not before it",
+                Case { wanted: Some((4_000, 5_000)), ..free() },
+                &["PICKUP any 4000..5000 in 1"],
+            ),
+            ("later too", later(), &[IN_TIME, late]),
+            ("a delay within the slack is none", Case { delay_until: Some(7_000), ..free() }, &[IN_TIME]),
+            (
+                "never later than the limit",
+                Case { not_later_than: Some(8_000), ..later() },
+                &[IN_TIME, "PICKUP any 10..8000 in 1"],
+            ),
+            (
+                "the limit caps the slack",
+                Case { not_later_than: Some(4_000), ..later() },
+                &["PICKUP any 10..4000 in 1"],
+            ),
+            ("what time made impossible is left out", Case { now: 7_200, ..later() }, &[late]),
+            ("all of it", Case { now: 9_000, ..later() }, &[]),
+            (
+                "times before parts",
+                Case { split: true, ..later() },
+                &[IN_TIME, late, "PICKUP any 10..7200 in 3", "PICKUP any 10..9000 in 3"],
+            ),
+        ]);
+    }
+
+    #[test]
+    fn nodes_that_failed_are_left_out_with_their_newest_reason() {
+        let order = short(paid(), 1);
+        let mut legs = vec![leg("second", 1, &[(1, 1), (2, 1)])];
+        legs[0].node = NodeId::new("store-0").unwrap();
+        let order = order.clone().reroute(order.needs[0].id, legs, at(11)).unwrap().order;
+        let mut gone = report(&order, true, |_, units| (units.to_pick, units.given_up) = (0, units.quantity));
+        gone.reason = "STORE_TIMED_OUT".to_owned();
+        let order = order.follow(&gone, at(12)).unwrap().order;
+        let second = &order.needs[1];
+        assert_eq!((second.offers, order.offer_number(order.leg(serving(&order)).unwrap())), (2, 2));
+        let left_out: Vec<(String, String)> =
+            excluded(&order, second).into_iter().map(|(node, why)| (node.to_string(), why)).collect();
+        let pair = |node: &str, why: &str| (node.to_owned(), why.to_owned());
+        assert_eq!(left_out, [pair("store-0", "STORE_TIMED_OUT"), pair("store-1", "SHORT")]);
+        assert_eq!(
+            excluded(&order, &order.needs[0]),
+            excluded(&order, second),
+            "the same for all of the group"
+        );
+    }
+
+    #[test]
+    fn slack_counts_from_the_first_promise_and_not_again_from_each_other() {
+        let order = short(placed(&Case::default()), 3);
+        let again = |order: &Order, start: i64| {
+            let mut new = leg(&format!("at {start}"), 1, &[(1, 3)]);
+            new.window.start = at(start);
+            let need = order.needs.last().unwrap().id;
+            short(order.clone().reroute(need, vec![new], at(20)).unwrap().order, 3)
+        };
+        let latest = |order: &Order, consent: &Consent| {
+            let rungs = rungs(order, order.needs.last().unwrap(), consent, at(20));
+            rungs.iter().map(|rung| rung.latest.as_second()).collect::<Vec<_>>()
+        };
+        let (none, delay) =
+            (Consent::default(), Consent { delay_until: Some(at(9_000)), ..Consent::default() });
+        assert_eq!(latest(&again(&order, 7_000), &none), [7_200]);
+        assert_eq!(latest(&again(&order, 8_500), &delay), [7_200, 9_000]);
+        // Later than the customer had allowed: the customer chose it.
+        assert_eq!(latest(&again(&order, 90_000), &delay), [93_600]);
+        assert_eq!(latest(&again(&again(&order, 90_000), 93_000), &none), [93_600]);
+    }
+
+    #[test]
+    fn a_leg_by_another_method_is_not_bound_to_the_node_that_was_named() {
+        let named = Case { is_named: true, ..Case::default() };
+        let order = short(placed(&named), 3);
+        let places = vec![(OptionKind::OtherNode, quote("store-2", 4_000))];
+        let asked = order.clone().ask(order.needs[0].id, places, &POLICY, at(11)).unwrap().order;
+        assert_eq!(rungs(&asked, &asked.needs[0], &Consent::default(), at(11)), []);
+        let mut new = leg("by parcel", 1, &[(1, 3)]);
+        (new.method, new.node) = (Method::Parcel, NodeId::new("hub").unwrap());
+        let order = short(asked.clone().reroute(asked.needs[0].id, vec![new], at(12)).unwrap().order, 3);
+        let need = order.needs.last().unwrap();
+        assert_eq!(
+            (order.method_of(need), order.first_node(1).map(NodeId::as_str)),
+            (Some(Method::Parcel), Some("store-1"))
+        );
+        assert_eq!(nodes(&order, need, Method::Parcel, &Consent::default()), Some(Nodes::Any));
+    }
+}

@@ -204,6 +204,53 @@ pub(super) fn quote(node: &str, second: i64) -> Quote {
     }
 }
 
+/// What the node of a leg reports of line 1.
+pub(super) fn reports(order: &Order, leg: FulfillmentId, f: impl FnOnce(&mut LegUnits)) -> WorkReport {
+    let known = order.leg(leg).unwrap();
+    let mut units = known.line(1).unwrap().units;
+    f(&mut units);
+    WorkReport {
+        leg,
+        version: known.version + 1,
+        is_accepted: true,
+        lines: vec![(1, units)],
+        reason: "REJECTED_TOO_BUSY".to_owned(),
+        answer: None,
+        paid: None,
+        is_without_work: false,
+    }
+}
+
+/// The order after a report.
+pub(super) fn followed(order: &Order, report: &WorkReport) -> Changed {
+    let changed = order.clone().follow(report, at(10)).unwrap();
+    assert_laws(&changed.order);
+    changed
+}
+
+/// A node fails this many pieces of line 1 that are on the shelf.
+pub(super) fn fail(order: &Order, leg: FulfillmentId, pieces: i64) -> Changed {
+    followed(
+        order,
+        &reports(order, leg, |u| (u.to_pick, u.given_up) = (u.to_pick - pieces, u.given_up + pieces)),
+    )
+}
+
+/// What happened, by name.
+pub(super) fn names(changed: &Changed) -> Vec<String> {
+    let name = |event: &Event| format!("{event:?}").split([' ', '{']).next().unwrap_or_default().to_owned();
+    changed.events.iter().map(name).collect()
+}
+
+/// Another node takes all open pieces of the newest need.
+pub(super) fn reroute(order: &Order, name: &str) -> Changed {
+    let need = order.needs.last().unwrap();
+    let new = leg(name, need.group, &need.open());
+    let changed = order.clone().reroute(need.id, vec![new], at(20)).unwrap();
+    assert_laws(&changed.order);
+    changed
+}
+
 /// The customer does without what every open need looks for.
 pub(super) fn dropped(mut order: Order, now: Timestamp) -> Order {
     let open: Vec<_> = order.needs.iter().filter(|need| need.is_open()).map(|need| need.id).collect();
@@ -341,5 +388,12 @@ pub(super) fn assert_money_laws(order: &Order) {
             let is_same = |other: &RefundPart| PartId::from(other) == PartId::from(part);
             assert!(!refund.parts[..at].iter().any(is_same), "two parts have one name: {refund:?}");
         }
+    }
+}
+
+impl Leg {
+    /// Pieces of all its lines.
+    pub(super) fn units(&self) -> i64 {
+        self.lines.iter().map(|line| line.units.quantity).sum()
     }
 }

@@ -42,7 +42,8 @@ fn placed(reservation: &str, lines: &[(u32, &str, i64)]) -> Delivered {
 
 /// A fulfillment order of one line, whose goods leave the node when the customer gets them.
 fn fo(reservation: &str, line: ff::FulfillmentLine, body: ff::fulfillment_event::Body) -> Delivered {
-    let (consumed, released) = (line.done, line.short + line.given_up + line.cancelled - line.put_back - line.kept);
+    let (consumed, released) =
+        (line.done, line.short + line.given_up + line.cancelled - line.put_back - line.kept);
     let held = line.quantity - consumed - released;
     let line = ff::FulfillmentLine { line: 1, held, consumed, released, ..line };
     let is_picked = line.short + line.picked > 0 && line.to_pick + line.picked > 0;
