@@ -80,8 +80,10 @@ pub(crate) fn together(parts: &[Part]) -> Result<SqlStr> {
 }
 
 /// The names of the counts that [`together`] answers, and with them the most parts it takes.
-pub(crate) const COUNTS: [&str; 16] =
-    ["n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9", "n10", "n11", "n12", "n13", "n14", "n15"];
+pub(crate) const COUNTS: [&str; 24] = [
+    "n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9", "n10", "n11", "n12", "n13", "n14", "n15",
+    "n16", "n17", "n18", "n19", "n20", "n21", "n22", "n23",
+];
 
 /// Replaces the markers; parameters are numbered from `first`.
 fn expand(engine: Engine, sql: &str, columns: &[(&'static str, Type)], first: usize) -> Result<String> {

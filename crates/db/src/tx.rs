@@ -146,16 +146,16 @@ impl Tx {
 
     /// Several batches at once: one round trip on PostgreSQL, one statement after another on `SQLite`. Each text is an
     /// `INSERT`, `UPDATE` or `DELETE` without a result; none may depend on what another of them writes, and no two
-    /// may write the same row. Gives the number of rows that each has changed, 0 for those without rows.
+    /// may write the same row. At most 24 of them may have rows. Gives the number of rows that each has changed, 0 for those without rows.
     pub async fn together(&mut self, parts: Vec<Part>) -> Result<Vec<u64>> {
-        if parts.len() > COUNTS.len() {
-            return Err(Error::misuse(format!("more than {} batches at once", COUNTS.len())));
-        }
         let (mut counts, mut filled) = (vec![0; parts.len()], Vec::with_capacity(parts.len()));
         let mut kept = Vec::with_capacity(parts.len());
         for (place, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.rows.is_empty()) {
             filled.push(place);
             kept.push(part);
+        }
+        if kept.len() > COUNTS.len() {
+            return Err(Error::misuse(format!("more than {} batches at once", COUNTS.len())));
         }
         if self.engine() == Engine::Sqlite || kept.len() < 2 {
             for (place, part) in filled.into_iter().zip(kept) {

@@ -84,16 +84,19 @@ impl OrderService for Orders {
 
     async fn list_options(
         &self,
-        _request: Request<pb::ListOptionsRequest>,
+        request: Request<pb::ListOptionsRequest>,
     ) -> Result<Response<pb::ListOptionsResponse>, Status> {
-        Err(Status::unimplemented("ListOptions is not built yet"))
+        let order = wire::list_options(request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.list_options(order, &Principal::of(&request)).await?))
     }
 
     async fn choose_option(
         &self,
-        _request: Request<pb::ChooseOptionRequest>,
+        request: Request<pb::ChooseOptionRequest>,
     ) -> Result<Response<pb::ChooseOptionResponse>, Status> {
-        Err(Status::unimplemented("ChooseOption is not built yet"))
+        let caller = Principal::of(&request);
+        let command = wire::choose_option(&caller, request.get_ref()).map_err(Error::from)?;
+        Ok(Response::new(self.choose(command, &caller).await?))
     }
 
     async fn get_order(

@@ -1,6 +1,6 @@
 //! What callers can have done, as the verbs take it: well formed, not yet decided.
 
-use domain::id::{LineNo, OrderId, PromiseToken, RefundId};
+use domain::id::{LineNo, OptionId, OrderId, PromiseToken, RefundId};
 use domain::money::Currency;
 use domain::order::{Draft, Group, PartId, Payment, Redirect, RefundAnswer, Tender};
 use service::Call;
@@ -74,6 +74,14 @@ pub(crate) struct Cancel {
     pub(crate) order: OrderId,
     pub(crate) lines: Vec<(LineNo, i64)>,
     pub(crate) reason: String,
+}
+
+/// An option to take.
+#[derive(Debug, Clone)]
+pub(crate) struct Choose {
+    pub(crate) call: Call,
+    pub(crate) order: OrderId,
+    pub(crate) option: OptionId,
 }
 
 /// A channel's number.

@@ -26,6 +26,11 @@ pub struct Config {
     pub work_check_s: u32,
     /// After how long without news fulfillment is asked how the work of an order stands, in seconds.
     pub progress_check_s: u32,
+    /// How long a customer is waited for who is asked what to do about pieces that a node could not do, in seconds; 0: as
+    /// the method says.
+    pub need_answer_s: u32,
+    /// How long after a first try in vain such pieces are looked for again, in seconds; later ones wait longer.
+    pub need_retry_s: u32,
     /// How many streams of `WatchOrder` may be open at once.
     pub max_watchers: usize,
     /// How long a watcher waits at most before it looks for changes made by other processes, in milliseconds.
@@ -43,6 +48,8 @@ impl Default for Config {
             hold_margin_s: 2 * 60,
             work_check_s: 5 * 60,
             progress_check_s: 6 * 3_600,
+            need_answer_s: 0,
+            need_retry_s: 5 * 60,
             max_watchers: 10_000,
             watch_poll_ms: 2_000,
         }
@@ -58,7 +65,8 @@ impl Config {
             hold_margin_ms: i64::from(self.hold_margin_s) * 1_000,
             work_check_ms: i64::from(self.work_check_s) * 1_000,
             progress_check_ms: i64::from(self.progress_check_s) * 1_000,
-            ..Policy::default()
+            need_retry_ms: i64::from(self.need_retry_s.max(1)) * 1_000,
+            need_answer_ms: (self.need_answer_s > 0).then(|| i64::from(self.need_answer_s) * 1_000),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contract::fulfillment::v1::PromiseState;
-use domain::id::{OrderId, PromiseToken};
+use domain::id::{NeedId, OptionId, OrderId, PromiseToken};
 use domain::order::Refusal;
 use domain::time::Timestamp;
 use domain::words;
@@ -55,6 +55,14 @@ pub mod reason {
             "claim at most the fact `left_minor`";
         REFUND_STATE: FailedPrecondition, No, "the refund's state does not allow the new one",
             "read the parts of the order's refunds";
+        OPTION_NOT_FOUND: NotFound, No, "the order was never offered this option",
+            "read ListOptions";
+        OPTION_GONE: FailedPrecondition, No, "the option cannot be had any more",
+            "choose from ListOptions, which has others";
+        NEED_OVER: FailedPrecondition, No, "the pieces that were looked for have new legs or were cancelled",
+            "read the order's needs";
+        ORDER_BLOCKED: FailedPrecondition, Later, "the order waits for something else first",
+            "read the order's blocks";
         OTHER_RESERVATION: FailedPrecondition, No, "the stock of another reservation was confirmed for the order",
             "read the order";
         ALREADY_CONFIRMED: FailedPrecondition, No, "the order is confirmed already",
@@ -118,6 +126,17 @@ pub enum Error {
     /// Every hold that was made for this request ended before it was used.
     #[error("the stock could not be held; send it again with a new request_id")]
     NotHeld,
+    /// The order was never offered this option.
+    #[error("the order was never offered {0}; read ListOptions")]
+    OptionNotFound(OptionId),
+    /// What was offered cannot be had any more.
+    #[error("the option cannot be had any more ({}); choose from ListOptions, which has others", words::plain(.reason))]
+    OptionGone {
+        /// The need that it was a way out of.
+        need: NeedId,
+        /// Why, `UPPER_SNAKE`.
+        reason: String,
+    },
     /// A rule says no.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -188,6 +207,12 @@ impl From<Error> for Status {
                 known(reason::LATER_THAN_WANTED, facts)
             }
             Error::NotHeld => plain(reason::NOT_HELD),
+            Error::OptionNotFound(option) => {
+                known(reason::OPTION_NOT_FOUND, vec![("option_id", option.to_string())])
+            }
+            Error::OptionGone { need, reason } => {
+                known(reason::OPTION_GONE, vec![("need_id", need.to_string()), ("reason", reason)])
+            }
             Error::Refused(refusal) => refused(&refusal),
             Error::ChangedMeanwhile => plain(reason::ORDER_CHANGED),
             Error::Peer(answer) => passed_on(&answer),
@@ -264,11 +289,18 @@ fn refused(refusal: &Refusal) -> Status {
             fact("to", to.to_string());
             reason::REFUND_STATE
         }
-        Refusal::NeedsHold
-        | Refusal::UnknownNeed { .. }
-        | Refusal::NeedOver { .. }
-        | Refusal::OtherPieces { .. }
-        | Refusal::Blocked { .. } => reason::ORDER_CHANGED,
+        Refusal::NeedOver { need, state } => {
+            fact("need_id", need.to_string());
+            fact("state", state.name().to_owned());
+            reason::NEED_OVER
+        }
+        Refusal::Blocked { block, .. } => {
+            fact("block", block.name().to_owned());
+            reason::ORDER_BLOCKED
+        }
+        Refusal::NeedsHold | Refusal::UnknownNeed { .. } | Refusal::OtherPieces { .. } => {
+            reason::ORDER_CHANGED
+        }
         Refusal::OtherReservation => reason::OTHER_RESERVATION,
         Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,
         Refusal::NotDue => reason::NOT_DUE,

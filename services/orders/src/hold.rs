@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1::{LineQuantity, Window};
 use domain::fulfillment::method::Method;
-use domain::id::{self, FulfillmentId, LineNo, NodeId, PromiseToken, Sku};
+use domain::id::{self, FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
 use domain::order::group::Parts;
 use domain::order::{Group, Leg, LegLine, LegUnits, Order, Span};
 use domain::time::{Timestamp, from_parts, micros};
+use prost::Message as _;
 use service::Fault;
+use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status};
 
 use crate::error::Error;
@@ -22,6 +24,19 @@ pub(crate) struct WantedGroup {
     pub(crate) group: Group,
     /// Its pieces that are to be held.
     pub(crate) lines: Vec<(LineNo, i64)>,
+    /// Which nodes may have them.
+    pub(crate) limits: NodeLimits,
+}
+
+/// Which nodes may serve a group, where none is named.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NodeLimits {
+    /// Not these.
+    pub(crate) without: Vec<NodeId>,
+    /// Those near this node, within so many metres; 0: at any distance.
+    pub(crate) near: Option<(NodeId, i64)>,
+    /// In how many legs it may be split.
+    pub(crate) parts: u32,
 }
 
 /// What is to be held: the lines of all groups together, and each group.
@@ -49,9 +64,13 @@ impl Wanted {
     /// These parts of an order's groups.
     pub(crate) fn of(order: &Order, parts: Parts) -> Self {
         let group = |(no, lines): (u32, Vec<(LineNo, i64)>)| {
-            Some(WantedGroup { group: order.group(no)?.clone(), lines })
+            Some(WantedGroup { group: order.group(no)?.clone(), lines, limits: NodeLimits::default() })
         };
-        let groups: Vec<WantedGroup> = parts.into_iter().filter_map(group).collect();
+        Self::of_groups(order, parts.into_iter().filter_map(group).collect())
+    }
+
+    /// These pieces of an order, group by group.
+    pub(crate) fn of_groups(order: &Order, groups: Vec<WantedGroup>) -> Self {
         let mut pieces: BTreeMap<LineNo, i64> = BTreeMap::new();
         for (no, quantity) in groups.iter().flat_map(|group| &group.lines) {
             *pieces.entry(*no).or_insert(0) += quantity;
@@ -80,20 +99,33 @@ impl Orders {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Held, Error> {
-        let ttl_us = micros(until).saturating_sub(micros(now)).max(1_000_000);
-        let ttl = prost_types::Duration {
-            seconds: ttl_us / 1_000_000,
-            nanos: i32::try_from(ttl_us % 1_000_000 * 1_000).unwrap_or_default(),
-        };
+        self.hold_as(key, &request_of(wanted, until, now), wanted, now).await
+    }
+
+    /// The same where pieces, nodes or times may differ from one try to the next under one key: the request ids are made of
+    /// the body too, so that the same try finds what it held before, and another one holds for itself.
+    pub(crate) async fn hold_by_body(
+        &self,
+        key: &str,
+        wanted: &Wanted,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Held, Error> {
+        let body = request_of(wanted, until, now);
+        let hash = Sha256::digest(body.encode_to_vec());
+        self.hold_as(&format!("{key}/{hash:x}"), &body, wanted, now).await
+    }
+
+    async fn hold_as(
+        &self,
+        key: &str,
+        body: &pb::HoldPromiseRequest,
+        wanted: &Wanted,
+        now: Timestamp,
+    ) -> Result<Held, Error> {
         for attempt in 0..ATTEMPTS {
-            let request = pb::HoldPromiseRequest {
-                request_id: id::derived("orders.hold", &format!("{key}/{attempt}")).to_string(),
-                lines: wanted.cart.iter().map(cart_line).collect(),
-                groups: wanted.groups.iter().map(|group| cart_group(group, now)).collect(),
-                ttl: Some(ttl),
-                instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
-                on_behalf_of: wanted.on_behalf_of.clone(),
-            };
+            let request_id = id::derived("orders.hold", &format!("{key}/{attempt}")).to_string();
+            let request = pb::HoldPromiseRequest { request_id, ..body.clone() };
             let held = match self.promises.clone().hold_promise(request).await {
                 Ok(answer) => answer.into_inner().promise.ok_or_else(no_promise)?,
                 Err(answer) if is_gone(&answer) => continue,
@@ -113,6 +145,15 @@ impl Orders {
             }
         }
         Err(Error::NotHeld)
+    }
+
+    /// A hold goes back, unless an answer that we did not get to see says that the order has it.
+    pub(crate) async fn release_unless_used(&self, token: PromiseToken, order: OrderId) {
+        match self.find(order).await {
+            Ok(order) if order.legs.iter().all(|leg| leg.token != Some(token)) => self.release(token).await,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(promise_token = %token, %error, "an unneeded hold will run out"),
+        }
     }
 
     /// A promise as it stands.
@@ -145,13 +186,31 @@ impl Orders {
     }
 }
 
+/// The request for a hold, without its id.
+fn request_of(wanted: &Wanted, until: Timestamp, now: Timestamp) -> pb::HoldPromiseRequest {
+    let ttl_us = micros(until).saturating_sub(micros(now)).max(1_000_000);
+    let ttl = prost_types::Duration {
+        seconds: ttl_us / 1_000_000,
+        nanos: i32::try_from(ttl_us % 1_000_000 * 1_000).unwrap_or_default(),
+    };
+    pb::HoldPromiseRequest {
+        request_id: String::new(),
+        lines: wanted.cart.iter().map(cart_line).collect(),
+        groups: wanted.groups.iter().map(|group| cart_group(group, now)).collect(),
+        ttl: Some(ttl),
+        instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
+        on_behalf_of: wanted.on_behalf_of.clone(),
+    }
+}
+
 fn cart_line((line, sku, quantity): &(LineNo, Sku, i64)) -> pb::CartLine {
     pb::CartLine { line: *line, sku: sku.to_string(), quantity: *quantity }
 }
 
 /// A group as fulfillment knows it. A window that is over cannot be met any more: then it is as early as possible.
 fn cart_group(wanted: &WantedGroup, now: Timestamp) -> pb::CartGroup {
-    let WantedGroup { group, lines } = wanted;
+    let WantedGroup { group, lines, limits } = wanted;
+    let near = limits.near.as_ref();
     let window = group.wanted.filter(|window| window.end > now);
     pb::CartGroup {
         group: group.no,
@@ -166,7 +225,10 @@ fn cart_group(wanted: &WantedGroup, now: Timestamp) -> pb::CartGroup {
             .iter()
             .map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity })
             .collect(),
-        ..Default::default()
+        without_node_ids: limits.without.iter().map(ToString::to_string).collect(),
+        near_node_id: near.map(|(node, _)| node.to_string()).unwrap_or_default(),
+        radius_m: near.map_or(0, |(_, metres)| *metres),
+        max_parts: i32::try_from(limits.parts).unwrap_or(1),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Orders: what was bought, where its pieces are, and its money to the cent.
 //!
-//! Owns `orders` and all tables `order_*`: lines, groups, legs, charges, tenders, refunds, money and timeline. Listens to the
+//! Owns `orders` and all tables `order_*`: lines, groups, legs, needs, charges, tenders, refunds, money and timeline. Listens to the
 //! reservations of inventory and to the fulfillment orders. Emits `entrepot.orders.v1`.
 //!
 //! Always true: the buckets of a line sum to what was ordered; the status is computed from them, the blocks and the
@@ -14,10 +14,13 @@
 mod api;
 mod cancel;
 mod check;
+mod choose;
 mod command;
 mod config;
 mod error;
 mod hold;
+mod need_steps;
+mod options;
 mod pay;
 mod place;
 mod react;
@@ -25,6 +28,7 @@ mod record;
 mod refunds;
 mod reply;
 mod rights;
+mod seek;
 mod shape;
 mod steps;
 mod store;

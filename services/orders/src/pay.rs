@@ -169,15 +169,6 @@ impl Orders {
         }
     }
 
-    /// A hold goes back, unless an answer that we did not get to see says that the order has it.
-    async fn release_unless_used(&self, token: PromiseToken, order: OrderId) {
-        match self.find(order).await {
-            Ok(order) if order.legs.iter().all(|leg| leg.token != Some(token)) => self.release(token).await,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(promise_token = %token, %error, "an unneeded hold will run out"),
-        }
-    }
-
     async fn write_receipt<R: Reply>(
         &self,
         receiving: &Receiving<'_>,

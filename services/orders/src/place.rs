@@ -17,7 +17,7 @@ use tonic::Code;
 
 use crate::command::Place;
 use crate::error::Error;
-use crate::hold::{self, Held, Wanted, WantedGroup};
+use crate::hold::{self, Held, NodeLimits, Wanted, WantedGroup};
 use crate::store::{Found, New, Note};
 use crate::{Orders, record, rights, steps, store, wire};
 
@@ -286,7 +286,11 @@ fn invalid(flaws: Vec<Flaw>) -> Error {
 /// What is to be held for a new order: its lines in the order of the request, and its groups.
 fn wanted(draft: &Draft, groups: &[Group], caller: &Principal) -> Wanted {
     let line = |line: &DraftLine| (line.no, line.sku.clone(), line.amounts.quantity);
-    let group = |group: &Group| WantedGroup { group: group.clone(), lines: group.lines.clone() };
+    let group = |group: &Group| WantedGroup {
+        group: group.clone(),
+        lines: group.lines.clone(),
+        limits: NodeLimits::default(),
+    };
     let (cart, groups) = (draft.lines.iter().map(line).collect(), groups.iter().map(group).collect());
     Wanted { cart, groups, on_behalf_of: caller.to_string(), ..Wanted::default() }
 }

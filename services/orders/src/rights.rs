@@ -21,6 +21,8 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.orders.v1.OrderService/ReportRefund", &[PAYMENT, OPS, SERVICE, ANONYMOUS]),
     Access::to("/entrepot.orders.v1.OrderService/RedirectRefund", &[OPS, ANONYMOUS]),
     Access::to("/entrepot.orders.v1.OrderService/CancelOrder", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
+    Access::to("/entrepot.orders.v1.OrderService/ListOptions", BUYERS),
+    Access::to("/entrepot.orders.v1.OrderService/ChooseOption", &[CUSTOMER, CHANNEL, STORE, OPS, ANONYMOUS]),
     Access::to("/entrepot.orders.v1.OrderService/GetOrder", READERS),
     Access::to("/entrepot.orders.v1.OrderService/GetOrderByChannelId", READERS),
     Access::to("/entrepot.orders.v1.OrderService/ListOrders", &[CHANNEL, STORE, OPS, SERVICE, ANONYMOUS]),

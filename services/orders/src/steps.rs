@@ -6,6 +6,7 @@ use domain::order::{Event, Move, Order, Refund, RefundPart, RefundState, TenderS
 use domain::time::Timestamp;
 use domain::words;
 
+use crate::need_steps;
 use crate::store::Note;
 
 /// One step per event that says something to people.
@@ -24,7 +25,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
     let amount = |minor| Money::new(minor, order.currency);
     let said = match event {
         Event::Placed => {
-            let wait = if order.blocks.is_empty() { "" } else { ", waits for payment" };
+            let wait = if order.is_released() { "" } else { ", waits for payment" };
             ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), nodes(order)))
         }
         Event::Unblocked => ("RELEASED", "released to fulfillment".to_owned()),
@@ -50,11 +51,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             let all = words::counted(order.buckets().cancelled, "piece");
             ("CANCELLED", format!("{all} cancelled in all: {reason}"))
         }
-        Event::Progressed { .. }
-        | Event::NeedOpened { .. }
-        | Event::Rerouted { .. }
-        | Event::OptionsOffered { .. }
-        | Event::NeedClosed { .. } => return None,
+        Event::Progressed { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
         Event::RefundRequested { refund, parts } => ("REFUND_REQUESTED", asked_back(order, refund, parts)),
         Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
@@ -76,6 +73,10 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             ("EXCESS_PAID", format!("{} by {tender}{by} too much, goes back", amount(*amount_minor)))
         }
         Event::TenderAdded { tender } => ("TENDER_ADDED", added(order, tender)),
+        Event::NeedOpened { need } => ("NEED_OPENED", need_steps::opened(need)),
+        Event::Rerouted { legs, .. } => ("REROUTED", need_steps::rerouted(order, legs)),
+        Event::OptionsOffered { need, .. } => ("OPTIONS_OFFERED", need_steps::offered(need)),
+        Event::NeedClosed { need, how, .. } => ("NEED_DROPPED", need_steps::closed(need, *how)),
     };
     Some(said)
 }

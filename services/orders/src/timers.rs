@@ -1,11 +1,13 @@
-//! What time alone does: payments lapse, orders expire, refunds are asked for again, holds are extended until the stock is
-//! confirmed, and an order without news for long asks.
+//! What time alone does: payments lapse, orders expire, pieces that nobody answered for are dropped, refunds are asked for
+//! again, holds are extended until the stock is confirmed, pieces that a node could not do are looked for, and an order
+//! without news for long asks.
 
 use std::collections::HashMap;
 
 use domain::id::{self, FulfillmentId, OrderId, PromiseToken};
 use domain::order::{Changed, Order, Refusal};
 use domain::time::{Timestamp, after_ms, micros};
+use futures_util::future::join_all;
 
 use crate::error::Error;
 use crate::hold::{self, Held, Wanted};
@@ -19,14 +21,29 @@ const BATCH: i64 = 100;
 /// When an order that could not be dealt with is looked at again, in milliseconds.
 const LATER_MS: i64 = 10_000;
 
+/// How many orders look for pieces at the same time.
+const SEEKERS: usize = 16;
+
 /// What is due of an order.
 enum Due {
     Lapse,
     Expire,
+    /// A customer did not answer in time.
+    Silence,
     /// A refund is asked for again.
     Refund,
     Extend,
+    /// Pieces that a node could not do are looked for.
+    Seek,
     Check,
+}
+
+/// What became of an order that was attended to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attended {
+    Done,
+    /// It looks for pieces, together with others.
+    Seeks,
 }
 
 impl Orders {
@@ -35,7 +52,8 @@ impl Orders {
         self.run(now, true).await
     }
 
-    /// Does what is due and ends nothing: refunds are asked for again, holds are extended, orders without news ask.
+    /// Does what is due and ends nothing: refunds are asked for again, holds are extended, pieces are looked for, orders
+    /// without news ask.
     pub async fn run_upkeep(&self, now: Timestamp) -> Result<usize, Error> {
         self.run(now, false).await
     }
@@ -55,6 +73,8 @@ impl Orders {
             if due.is_empty() {
                 return Ok(done);
             }
+            done += due.len();
+            let mut seekers = Vec::new();
             for order in due {
                 let times = seen.entry(order).or_default();
                 *times += 1;
@@ -64,15 +84,42 @@ impl Orders {
                 } else {
                     self.attend(order, now, is_away).await
                 };
-                if let Err(error) = ran {
-                    // A peer that is away is asked once a turn: payments must lapse meanwhile.
-                    is_away |= matches!(error, Error::Peer(_));
-                    tracing::warn!(order_id = %order, %error, "what is due is tried again later");
-                    self.postpone(order, after_ms(now, LATER_MS)).await?;
+                match ran {
+                    Ok(Attended::Done) => {}
+                    Ok(Attended::Seeks) => seekers.push(order),
+                    Err(error) => is_away |= self.later(order, &error, now).await?,
                 }
-                done += 1;
+            }
+            is_away = self.seek_all(&seekers, is_away, now).await?;
+        }
+    }
+
+    /// Looks for the pieces of orders, some orders at a time: a node that closes may fail hundreds at once. Answers whether
+    /// a peer is away; then the rest waits.
+    async fn seek_all(&self, orders: &[OrderId], mut is_away: bool, now: Timestamp) -> Result<bool, Error> {
+        for some in orders.chunks(SEEKERS) {
+            if is_away {
+                for order in some {
+                    self.postpone(*order, after_ms(now, LATER_MS)).await?;
+                }
+                continue;
+            }
+            let sought = join_all(some.iter().map(|order| self.seek(*order, now))).await;
+            for (order, result) in some.iter().zip(sought) {
+                if let Err(error) = result {
+                    is_away |= self.later(*order, &error, now).await?;
+                }
             }
         }
+        Ok(is_away)
+    }
+
+    /// An order that could not be dealt with waits. Answers whether a peer is away: it is asked once a turn, as payments must
+    /// lapse meanwhile.
+    async fn later(&self, order: OrderId, error: &Error, now: Timestamp) -> Result<bool, Error> {
+        tracing::warn!(order_id = %order, %error, "what is due is tried again later");
+        self.postpone(order, after_ms(now, LATER_MS)).await?;
+        Ok(matches!(error, Error::Peer(_)))
     }
 
     async fn postpone(&self, order: OrderId, until: Timestamp) -> Result<(), Error> {
@@ -82,7 +129,8 @@ impl Orders {
         Ok(())
     }
 
-    /// How many orders lapse or expire at `now`, counted up to `limit`. What else is due ends nothing.
+    /// How many orders lapse, expire or lose pieces that nobody answered for at `now`, counted up to `limit`. What else is
+    /// due ends nothing.
     pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
         let mut tx = self.db.read().await?;
         let due =
@@ -102,34 +150,39 @@ impl Orders {
         store::next_due(&mut tx).await
     }
 
-    async fn attend(&self, id: OrderId, now: Timestamp, is_away: bool) -> Result<(), Error> {
+    async fn attend(&self, id: OrderId, now: Timestamp, is_away: bool) -> Result<Attended, Error> {
         let order = self.find(id).await?;
-        match self.due(&order, now) {
+        let done = match self.due(&order, now) {
             None => self.rewrite(id).await,
             Some(Due::Lapse) => self.change(id, now, Order::lapse).await,
             Some(Due::Expire) => {
                 let policy = self.policy;
                 self.change(id, now, move |order, now| order.expire(&policy, now)).await
             }
+            Some(Due::Silence) => self.change(id, now, Order::stay_silent).await,
             Some(Due::Refund) => self.change(id, now, Order::retry_refunds).await,
+            Some(Due::Seek) => return Ok(Attended::Seeks),
             Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
             Some(Due::Check) => {
                 let wait = if is_away { LATER_MS } else { self.check_work(&order, now).await? };
                 self.postpone(id, after_ms(now, wait)).await
             }
-        }
+        };
+        done.map(|()| Attended::Done)
     }
 
-    /// The order, after time has done to it what is due by now: a payment must not find an order that has lapsed or
-    /// expired and only was not attended to yet.
+    /// The order, after time has done to it what is due by now: a payment or an answer must not find an order that has
+    /// lapsed, expired or waited long enough and only was not attended to yet.
     pub(crate) async fn find_as_of(&self, id: OrderId, now: Timestamp) -> Result<Order, Error> {
         loop {
             let order = self.find(id).await?;
             match self.due(&order, now) {
                 // Each ends for good what made it due, so that this ends too.
-                Some(Due::Lapse | Due::Expire) => self.attend(id, now, false).await?,
-                Some(Due::Refund | Due::Extend | Due::Check) | None => return Ok(order),
+                Some(Due::Lapse | Due::Expire | Due::Silence) => {
+                    self.attend(id, now, false).await?;
+                }
+                Some(Due::Refund | Due::Extend | Due::Seek | Due::Check) | None => return Ok(order),
             }
         }
     }
@@ -140,10 +193,14 @@ impl Orders {
             Some(Due::Lapse)
         } else if is_due(order.expire_at(&self.policy)) {
             Some(Due::Expire)
+        } else if is_due(order.silent_at()) {
+            Some(Due::Silence)
         } else if is_due(order.retry_at()) {
             Some(Due::Refund)
         } else if is_due(order.extend_at(&self.policy)) {
             Some(Due::Extend)
+        } else if is_due(order.seek_at()) {
+            Some(Due::Seek)
         } else if is_due(order.check_at(&self.policy)) {
             Some(Due::Check)
         } else {
@@ -180,7 +237,7 @@ impl Orders {
     }
 
     /// Changes what nobody else sees.
-    async fn adjust(&self, id: OrderId, change: impl Fn(&mut Order)) -> Result<(), Error> {
+    pub(crate) async fn adjust(&self, id: OrderId, change: impl Fn(&mut Order)) -> Result<(), Error> {
         let write = || async {
             let mut tx = self.db.begin().await?;
             let before = store::lock(&mut tx, id).await?;

@@ -202,6 +202,22 @@ async fn batches_together_count_each_for_itself() {
 }
 
 #[tokio::test]
+async fn only_batches_with_rows_count_towards_the_most_that_go_together() {
+    for db in engines().await {
+        let mut tx = db.begin().await.unwrap();
+        let add = |n: i64| Part::new(ADD, KEY, vec![params![n, n]]);
+        let empty = || Part::new(ADD, KEY, Vec::new());
+        let parts = (0..60).map(|n| if n % 3 == 0 { add(n) } else { empty() }).collect();
+        let counts = tx.together(parts).await.unwrap();
+        assert_eq!((counts.len(), counts.iter().sum::<u64>(), counts[57]), (60, 20, 1));
+        let most = (100..124).map(add).collect();
+        assert_eq!(tx.together(most).await.unwrap(), [1; 24]);
+        let too_many = tx.together((200..225).map(add).collect()).await;
+        assert!(matches!(too_many, Err(Error::Engine(_))), "{too_many:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_bad_batch_undoes_those_beside_it() {
     for db in engines().await {
         crate::fixture::add(&db, 5).await.unwrap();

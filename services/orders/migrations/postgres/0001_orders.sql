@@ -27,6 +27,7 @@ CREATE TABLE orders (
     charge_count     BIGINT  NOT NULL,
     refund_count     BIGINT  NOT NULL, -- rows of order_refunds: without any there is no look there
     money_count      BIGINT  NOT NULL, -- rows of order_money, likewise
+    need_count       BIGINT  NOT NULL, -- rows of order_needs, likewise
     step_count       BIGINT  NOT NULL,
     due_at           BIGINT,
     CONSTRAINT orders_promise_token_key UNIQUE (promise_token),
@@ -107,6 +108,7 @@ CREATE TABLE order_legs (
     dropped_at     BIGINT,
     is_accepted    BOOLEAN NOT NULL,
     work_version   BIGINT NOT NULL,
+    need_no        BIGINT, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)
 );
@@ -137,6 +139,49 @@ CREATE TABLE order_leg_lines (
     CONSTRAINT order_leg_lines_signs CHECK (quantity >= 0 AND waiting_transfer >= 0 AND to_pick >= 0 AND picked >= 0
         AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND done >= 0 AND short >= 0 AND given_up >= 0
         AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
+);
+
+-- What nodes could not do. Open = quantity - sourced - dropped, over the lines of order_need_lines.
+CREATE TABLE order_needs (
+    order_id       UUID   NOT NULL,
+    need_no        BIGINT NOT NULL,
+    leg_no         BIGINT,          -- the leg that failed; NULL: none ever had them
+    group_no       BIGINT NOT NULL,
+    reason         TEXT   NOT NULL,
+    offers         BIGINT NOT NULL, -- nodes that had them
+    tries          BIGINT NOT NULL, -- rounds of looking that ended: part of the ids of its holds
+    asks           BIGINT NOT NULL, -- how often options were offered: part of their ids
+    opened_at      BIGINT NOT NULL,
+    seek_at        BIGINT,          -- when it is looked for next; NULL: over
+    asked_at       BIGINT,          -- NULL: the customer is not asked
+    resolve_by     BIGINT,          -- with asked_at
+    policy_version BIGINT NOT NULL, -- that made resolve_by; 0: the settings
+    PRIMARY KEY (order_id, need_no),
+    CONSTRAINT order_needs_asked CHECK ((asked_at IS NULL) = (resolve_by IS NULL))
+);
+
+CREATE TABLE order_need_lines (
+    order_id UUID   NOT NULL,
+    need_no  BIGINT NOT NULL,
+    line_no  BIGINT NOT NULL,
+    quantity BIGINT NOT NULL,
+    sourced  BIGINT NOT NULL, -- another leg has them
+    dropped  BIGINT NOT NULL, -- cancelled
+    PRIMARY KEY (order_id, need_no, line_no),
+    CONSTRAINT order_need_lines_parts CHECK (quantity >= 1 AND sourced >= 0 AND dropped >= 0 AND sourced + dropped <= quantity)
+);
+
+-- What a customer may choose. Rows are only ever inserted; those of the last ask (ask_no = order_needs.asks) count. `body` is
+-- an encoded NeedOption without money.
+CREATE TABLE order_need_options (
+    order_id    UUID   NOT NULL,
+    need_no     BIGINT NOT NULL,
+    ask_no      BIGINT NOT NULL,
+    option_no   BIGINT NOT NULL,
+    option_id   UUID   NOT NULL,
+    valid_until BIGINT NOT NULL,
+    body        BYTEA  NOT NULL,
+    PRIMARY KEY (order_id, need_no, ask_no, option_no)
 );
 
 -- The ways of paying an order. What came in by each is in order_money. `replaced` is what another tender pays instead.

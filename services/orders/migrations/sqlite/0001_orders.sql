@@ -27,6 +27,7 @@ CREATE TABLE orders (
     charge_count     INTEGER  NOT NULL,
     refund_count     INTEGER  NOT NULL, -- rows of order_refunds: without any there is no look there
     money_count      INTEGER  NOT NULL, -- rows of order_money, likewise
+    need_count       INTEGER  NOT NULL, -- rows of order_needs, likewise
     step_count       INTEGER  NOT NULL,
     due_at           INTEGER,
     CONSTRAINT orders_channel_key UNIQUE (channel, channel_order_id),
@@ -105,6 +106,7 @@ CREATE TABLE order_legs (
     dropped_at     INTEGER,
     is_accepted    INTEGER NOT NULL,
     work_version   INTEGER NOT NULL,
+    need_no        INTEGER, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)
 ) STRICT;
@@ -135,6 +137,49 @@ CREATE TABLE order_leg_lines (
     CONSTRAINT order_leg_lines_signs CHECK (quantity >= 0 AND waiting_transfer >= 0 AND to_pick >= 0 AND picked >= 0
         AND packed >= 0 AND ready >= 0 AND in_custody >= 0 AND done >= 0 AND short >= 0 AND given_up >= 0
         AND cancelled >= 0 AND returned >= 0 AND lost >= 0 AND cancel_requested >= 0)
+) STRICT;
+
+-- What nodes could not do. Open = quantity - sourced - dropped, over the lines of order_need_lines.
+CREATE TABLE order_needs (
+    order_id       BLOB   NOT NULL,
+    need_no        INTEGER NOT NULL,
+    leg_no         INTEGER,          -- the leg that failed; NULL: none ever had them
+    group_no       INTEGER NOT NULL,
+    reason         TEXT   NOT NULL,
+    offers         INTEGER NOT NULL, -- nodes that had them
+    tries          INTEGER NOT NULL, -- rounds of looking that ended: part of the ids of its holds
+    asks           INTEGER NOT NULL, -- how often options were offered: part of their ids
+    opened_at      INTEGER NOT NULL,
+    seek_at        INTEGER,          -- when it is looked for next; NULL: over
+    asked_at       INTEGER,          -- NULL: the customer is not asked
+    resolve_by     INTEGER,          -- with asked_at
+    policy_version INTEGER NOT NULL, -- that made resolve_by; 0: the settings
+    PRIMARY KEY (order_id, need_no),
+    CONSTRAINT order_needs_asked CHECK ((asked_at IS NULL) = (resolve_by IS NULL))
+) STRICT;
+
+CREATE TABLE order_need_lines (
+    order_id BLOB   NOT NULL,
+    need_no  INTEGER NOT NULL,
+    line_no  INTEGER NOT NULL,
+    quantity INTEGER NOT NULL,
+    sourced  INTEGER NOT NULL, -- another leg has them
+    dropped  INTEGER NOT NULL, -- cancelled
+    PRIMARY KEY (order_id, need_no, line_no),
+    CONSTRAINT order_need_lines_parts CHECK (quantity >= 1 AND sourced >= 0 AND dropped >= 0 AND sourced + dropped <= quantity)
+) STRICT;
+
+-- What a customer may choose. Rows are only ever inserted; those of the last ask (ask_no = order_needs.asks) count. `body` is
+-- an encoded NeedOption without money.
+CREATE TABLE order_need_options (
+    order_id    BLOB   NOT NULL,
+    need_no     INTEGER NOT NULL,
+    ask_no      INTEGER NOT NULL,
+    option_no   INTEGER NOT NULL,
+    option_id   BLOB   NOT NULL,
+    valid_until INTEGER NOT NULL,
+    body        BLOB  NOT NULL,
+    PRIMARY KEY (order_id, need_no, ask_no, option_no)
 ) STRICT;
 
 -- The ways of paying an order. What came in by each is in order_money. `replaced` is what another tender pays instead.

@@ -70,7 +70,7 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
             step_count: BigInt, due_at: BigInt
         ],
-        and "cancels, refund_count" = "0, 0",
+        and "cancels, refund_count, need_count" = "0, 0, 0",
         "WHERE true ON CONFLICT DO NOTHING RETURNING order_id"
     );
     let rows = tx.batch_fetch(text, columns, news.iter().map(row).collect()).await?;

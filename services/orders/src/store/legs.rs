@@ -31,6 +31,7 @@ pub(super) fn inserted<'a>(legs: impl Iterator<Item = (&'a Order, &'a Leg)>) -> 
             micros(leg.window.end),
             micros(leg.held_until),
             leg.released.map(micros),
+            leg.need,
         ]);
         let lines = leg.lines.iter();
         line_rows.extend(lines.map(|line| params![id, leg.no, line.line, line.units.quantity]));
@@ -40,7 +41,7 @@ pub(super) fn inserted<'a>(legs: impl Iterator<Item = (&'a Order, &'a Leg)>) -> 
         [
             order_id: Uuid, leg_no: BigInt, fulfillment_id: Uuid, group_no: BigInt, promise_token: Uuid, method: Text,
             node_id: Text, status: Text, placed_at: BigInt, ready_at: BigInt, keep_until: BigInt, held_until: BigInt,
-            released_at: BigInt
+            released_at: BigInt, need_no: BigInt
         ],
         and "is_accepted, work_version" = "false, 0"
     );
@@ -149,7 +150,7 @@ pub(super) async fn load(tx: &mut Tx, ids: Vec<Vec<Value>>) -> Result<ByOrder<Le
         .batch_fetch(
             "SELECT g.order_id, g.leg_no, g.fulfillment_id, g.group_no, g.promise_token, g.method, g.node_id, g.ready_at,
                     g.keep_until, g.held_until, g.released_at, g.confirmed_at, g.dropped_at, g.is_accepted,
-                    g.work_version, l.line_no, l.quantity, l.waiting_transfer, l.to_pick, l.picked, l.packed, l.ready,
+                    g.work_version, g.need_no, l.line_no, l.quantity, l.waiting_transfer, l.to_pick, l.picked, l.packed, l.ready,
                     l.in_custody, l.done, l.short, l.given_up, l.cancelled, l.returned, l.lost, l.cancel_requested
                FROM order_legs g JOIN {rows} ON g.order_id = r.order_id
                JOIN order_leg_lines l ON l.order_id = g.order_id AND l.leg_no = g.leg_no
@@ -179,7 +180,6 @@ fn leg(row: &Row, no: i64) -> Result<Leg, Error> {
         id: FulfillmentId::new(row.get("fulfillment_id")?),
         no,
         group: row.get("group_no")?,
-        need: None,
         token: row.get::<Option<Uuid>>("promise_token")?.map(PromiseToken::new),
         method: method(row)?,
         node: NodeId::new(row.get::<String>("node_id")?).map_err(|e| unreadable("node", &e.to_string()))?,
@@ -190,6 +190,7 @@ fn leg(row: &Row, no: i64) -> Result<Leg, Error> {
         dropped: maybe_at("dropped_at")?,
         is_accepted: row.get("is_accepted")?,
         version: row.get("work_version")?,
+        need: row.get("need_no")?,
         lines: Vec::new(),
     })
 }

@@ -9,7 +9,7 @@ use domain::order::{Amounts, Block, Buckets, Ledger, Line, Order, Own, Status, T
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 
-use super::{groups, legs, money, select_orders};
+use super::{groups, legs, money, needs, select_orders};
 use crate::error::Error;
 
 /// An order as it is stored, with the number of steps in its timeline.
@@ -112,14 +112,17 @@ pub(crate) async fn lock_many(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Ve
     many(tx, &rows).await
 }
 
-/// Whether the payment of an order lapses by $1, or the order expires because its payment was due by $2. An order that is
-/// over may still be blocked, and due for the retry of a refund.
+/// Whether the payment of an order lapses by $1, the order expires because its payment was due by $2, or a customer who was
+/// asked about pieces of it had to answer by $1. An order that is over may still be blocked, and due for the retry of a
+/// refund.
 macro_rules! ends {
     () => {
         "(payment_due_at IS NOT NULL
           AND (blocks LIKE '%PAYMENT%' AND lapsed_at IS NULL AND payment_due_at <= $1
                AND status NOT IN ('COMPLETED', 'CANCELLED', 'EXPIRED')
-               OR status = 'PAYMENT_LAPSED' AND payment_due_at <= $2))"
+               OR status = 'PAYMENT_LAPSED' AND payment_due_at <= $2)
+          OR need_count > 0 AND blocks = 'STOCK' AND status NOT IN ('COMPLETED', 'CANCELLED', 'EXPIRED')
+             AND EXISTS (SELECT 1 FROM order_needs n WHERE n.order_id = orders.order_id AND n.resolve_by <= $1))"
     };
 }
 
@@ -154,7 +157,7 @@ pub(crate) async fn due_upkeep(
     rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
 }
 
-/// How many orders lapse or expire now, counted up to `limit`; `expired` is the last payment time that is too late.
+/// How many orders lapse, expire or lose pieces that nobody answered for now, counted up to `limit`; `expired` is the last payment time that is too late.
 pub(crate) async fn overdue(
     tx: &mut Tx,
     now: Timestamp,
@@ -188,7 +191,8 @@ async fn one(tx: &mut Tx, row: Option<Row>) -> Result<Option<Loaded>, Error> {
 /// Completes orders whose own rows were read, in their order, with few statements.
 pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error> {
     let mut ids = Vec::with_capacity(rows.len());
-    let [mut with_charges, mut with_refunds, mut with_rows] = [Vec::new(), Vec::new(), Vec::new()];
+    let [mut with_charges, mut with_refunds, mut with_rows, mut with_needs] =
+        [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
     for row in rows {
         let id: Uuid = row.get("order_id")?;
         ids.push(params![id]);
@@ -196,6 +200,7 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
             ("charge_count", &mut with_charges),
             ("refund_count", &mut with_refunds),
             ("money_count", &mut with_rows),
+            ("need_count", &mut with_needs),
         ] {
             if row.get::<i64>(column)? > 0 {
                 ids.push(params![id]);
@@ -207,6 +212,7 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
     let mut groups = groups::load(tx, ids.clone()).await?;
     let wanted = money::Wanted { all: ids, with_charges, with_refunds, with_rows };
     let mut money = money::load(tx, wanted).await?;
+    let mut needs = needs::load(tx, with_needs).await?;
     let mut orders = Vec::with_capacity(rows.len());
     for row in rows {
         let id: Uuid = row.get("order_id")?;
@@ -218,6 +224,7 @@ pub(crate) async fn many(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Loaded>, Error
         order.legs = legs.remove(&id).unwrap_or_default();
         order.groups = groups.remove(&id).unwrap_or_default();
         groups::complete(&mut order);
+        needs.complete(&mut order);
         order.sum_up();
         money.complete(&mut order);
         orders.push(Loaded { order, steps: row.get("step_count")? });

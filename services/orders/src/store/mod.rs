@@ -6,6 +6,7 @@ mod legs;
 mod list;
 mod load;
 mod money;
+mod needs;
 mod save;
 
 pub(crate) use insert::{New, insert, rest_of};
@@ -14,6 +15,7 @@ pub(crate) use load::{
     Found, Loaded, by_channel, by_channels, by_legs, by_promise, due, due_upkeep, glance, load, lock,
     lock_many, many, next_due, overdue,
 };
+pub(crate) use needs::need_of_option;
 pub(crate) use save::{Change, Note, changes_of, postpone};
 
 /// The columns of an order, for its three ways of being read.
@@ -24,7 +26,7 @@ macro_rules! select_orders {
             "o.tax_included, o.terms, o.total, o.blocks, o.promise_token, ",
             "o.placed_at, o.updated_at, o.payment_due_at, o.lapsed_at, o.expired_at, ",
             "o.confirmed_at, o.cancels, o.line_count, o.leg_line_count, o.charge_count, o.refund_count, o.money_count, ",
-            "o.step_count FROM orders o ",
+            "o.need_count, o.step_count FROM orders o ",
             $($rest)*
         )
     };

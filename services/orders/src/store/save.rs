@@ -5,7 +5,7 @@ use domain::id::OrderId;
 use domain::order::{Line, Order, Policy};
 use domain::time::{Timestamp, micros};
 
-use super::{Loaded, legs, money};
+use super::{Loaded, legs, money, needs};
 use crate::error::Error;
 
 /// A step for the timeline of an order.
@@ -49,6 +49,7 @@ pub(crate) fn changes_of(changes: &[Change<'_>], policy: &Policy) -> Vec<Part> {
     let mut parts = vec![orders(changes, policy), lines(changes), notes_part(notes)];
     parts.extend(legs::changed(changes));
     parts.extend(money::changed(changes));
+    parts.extend(needs::changed(changes));
     parts
 }
 
@@ -70,6 +71,7 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
             leg_lines(order),
             money::refund_rows(order),
             count(order.ledger.rows.len()),
+            count(order.needs.len()),
             before.steps + count(notes.len()),
             order.due_at(policy).map(micros),
         ]
@@ -81,7 +83,7 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
         [
             version: BigInt, status: Text, blocks: Text, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
             expired_at: BigInt, confirmed_at: BigInt, cancels: BigInt, leg_count: BigInt, leg_line_count: BigInt,
-            refund_count: BigInt, money_count: BigInt, step_count: BigInt, due_at: BigInt
+            refund_count: BigInt, money_count: BigInt, need_count: BigInt, step_count: BigInt, due_at: BigInt
         ],
         "AND orders.version = r.before"
     );
@@ -117,9 +119,9 @@ fn lines(changes: &[Change<'_>]) -> Part {
     Part::new(text, columns, rows.collect())
 }
 
-/// How many lines all legs of an order have.
+/// How many lines all legs and needs of an order have.
 pub(super) fn leg_lines(order: &Order) -> i64 {
-    count(order.legs.iter().map(|leg| leg.lines.len()).sum())
+    count(order.legs.iter().map(|leg| leg.lines.len()).sum()) + needs::lines(order)
 }
 
 pub(super) fn blocks(order: &Order) -> String {

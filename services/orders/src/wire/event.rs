@@ -11,7 +11,7 @@ use domain::time::Timestamp;
 use prost::Message as _;
 
 use super::order::{blocks, buckets, status, wishes};
-use super::{method, money, money_event, time, window};
+use super::{method, money, money_event, need_event, time, window};
 
 /// The aggregate type of all our events.
 pub(crate) const AGGREGATE: &str = "order";
@@ -51,7 +51,7 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
     match what {
         Event::Placed => ("entrepot.orders.v1.OrderPlaced", placed(order)),
         Event::Unblocked => {
-            let unblocked = pb::OrderUnblocked { work: work(order) };
+            let unblocked = pb::OrderUnblocked { work: work(order, |_| true) };
             ("entrepot.orders.v1.OrderUnblocked", Body::Unblocked(unblocked))
         }
         Event::Confirmed => ("entrepot.orders.v1.OrderConfirmed", Body::Confirmed(pb::OrderConfirmed {})),
@@ -74,24 +74,8 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::CancelRequested { number, legs, reason } => {
             ("entrepot.orders.v1.OrderCancelRequested", cancel_requested(*number, legs, reason))
         }
-        Event::Cancelled { lines, reason, legs, .. } => {
-            let (lines, reason) = (pieces(lines), reason.clone());
-            let cancelled =
-                pb::OrderCancelled { lines, reason, fulfillment_ids: ids(legs), let_go: Vec::new() };
-            ("entrepot.orders.v1.OrderCancelled", Body::Cancelled(cancelled))
-        }
-        Event::NeedOpened { .. } => {
-            ("entrepot.orders.v1.OrderNeedOpened", Body::NeedOpened(pb::OrderNeedOpened::default()))
-        }
-        Event::Rerouted { .. } => {
-            ("entrepot.orders.v1.OrderRerouted", Body::Rerouted(pb::OrderRerouted::default()))
-        }
-        Event::OptionsOffered { .. } => {
-            let offered = pb::OrderOptionsOffered::default();
-            ("entrepot.orders.v1.OrderOptionsOffered", Body::OptionsOffered(offered))
-        }
-        Event::NeedClosed { .. } => {
-            ("entrepot.orders.v1.OrderNeedClosed", Body::NeedClosed(pb::OrderNeedClosed::default()))
+        Event::Cancelled { lines, reason, legs, let_go } => {
+            ("entrepot.orders.v1.OrderCancelled", cancelled(lines, reason, legs, let_go))
         }
         Event::Progressed { lines } => {
             let changed = order.lines.iter().filter(|line| lines.contains(&line.no));
@@ -123,6 +107,10 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             let paid = money_event::excess_paid(order, tender, *amount_minor, provider_ref, *refund);
             ("entrepot.orders.v1.OrderExcessPaid", paid)
         }
+        Event::NeedOpened { need } => need_event::opened(order, need),
+        Event::Rerouted { need, legs, let_go } => need_event::rerouted(order, need, legs, let_go),
+        Event::OptionsOffered { need, let_go } => need_event::offered(order, need, let_go),
+        Event::NeedClosed { need, how, let_go } => need_event::closed(order, need, *how, let_go),
         Event::TenderAdded { tender } => {
             ("entrepot.orders.v1.OrderTenderAdded", money_event::tender_added(order, tender))
         }
@@ -131,7 +119,7 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
 
 fn placed(order: &Order) -> Body {
     Body::Placed(pb::OrderPlaced {
-        work: work(order),
+        work: work(order, |_| true),
         blocks: blocks(order),
         total: Some(money(order.total_minor, order.currency)),
         payment_due_time: order.payment_due_at.map(time),
@@ -139,19 +127,33 @@ fn placed(order: &Order) -> Body {
 }
 
 fn cancel_requested(number: i64, legs: &LegParts, reason: &str) -> Body {
+    let (legs, reason) = (parts(legs), reason.to_owned());
+    Body::CancelRequested(pb::OrderCancelRequested { cancel_number: number, legs, reason })
+}
+
+fn cancelled(lines: &[(LineNo, i64)], reason: &str, legs: &[FulfillmentId], let_go: &LegParts) -> Body {
+    Body::Cancelled(pb::OrderCancelled {
+        lines: pieces(lines),
+        reason: reason.to_owned(),
+        fulfillment_ids: ids(legs),
+        let_go: parts(let_go),
+    })
+}
+
+/// Pieces leg by leg.
+pub(super) fn parts(legs: &LegParts) -> Vec<pb::LegCancel> {
     let leg = |(id, lines): &(FulfillmentId, Vec<(LineNo, i64)>)| pb::LegCancel {
         fulfillment_id: id.to_string(),
         lines: pieces(lines),
     };
-    let legs = legs.iter().map(leg).collect();
-    let reason = reason.to_owned();
-    Body::CancelRequested(pb::OrderCancelRequested { cancel_number: number, legs, reason })
+    legs.iter().map(leg).collect()
 }
 
-/// What nodes are asked to do, leg by leg.
-fn work(order: &Order) -> Vec<pb::WorkRequest> {
+/// What nodes are asked to do, for the wanted legs.
+pub(super) fn work(order: &Order, wanted: impl Fn(&Leg) -> bool) -> Vec<pb::WorkRequest> {
     let dues = order.dues();
-    order.work().map(|leg| work_of(order, leg, dues.iter().find(|due| due.leg == leg.id))).collect()
+    let legs = order.work().filter(|leg| wanted(leg));
+    legs.map(|leg| work_of(order, leg, dues.iter().find(|due| due.leg == leg.id))).collect()
 }
 
 /// `due` is what is due at the handovers of the leg; none: nothing is paid there.
@@ -186,7 +188,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         channel_order_id: order.channel_order_id.clone(),
         // members have no tiers yet
         tier: 0,
-        offer_number: 1,
+        offer_number: i32::try_from(order.offer_number(leg)).unwrap_or(i32::MAX),
     }
 }
 
@@ -200,6 +202,7 @@ fn leave_names_out(message: &mut pb::OrderEvent) {
     let work = match &mut message.body {
         Some(Body::Placed(placed)) => &mut placed.work,
         Some(Body::Unblocked(unblocked)) => &mut unblocked.work,
+        Some(Body::Rerouted(rerouted)) => &mut rerouted.work,
         _ => return,
     };
     work.iter_mut().flat_map(|work| &mut work.lines).for_each(|line| line.name.clear());

@@ -9,6 +9,7 @@ use domain::order::{
 use prost::Message as _;
 
 use super::event::pieces;
+use super::need::needs;
 use super::{method, money, time, window};
 use crate::store::Step;
 
@@ -43,7 +44,7 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         version: order.version,
         update_time: Some(time(order.updated_at)),
         tax_included: order.tax_included,
-        needs: Vec::new(),
+        needs: needs(order),
     }
 }
 
@@ -134,11 +135,11 @@ fn group(group: &Group, order: &Order) -> pb::OrderGroup {
         consent: wishes.consent,
         recipient: wishes.recipient,
         packaging: wishes.packaging,
-        legs: legs.map(leg).collect(),
+        legs: legs.map(|one| leg(one, order)).collect(),
     }
 }
 
-fn leg(leg: &Leg) -> pb::Leg {
+fn leg(leg: &Leg, order: &Order) -> pb::Leg {
     let line = |line: &domain::order::LegLine| pb::LegLine {
         line: line.line,
         quantity: line.units.quantity,
@@ -155,7 +156,11 @@ fn leg(leg: &Leg) -> pb::Leg {
         work_version: leg.version,
         is_accepted: leg.is_accepted,
         is_dropped: !leg.is_live(),
-        need_id: String::new(),
+        need_id: leg
+            .need
+            .and_then(|no| order.needs.iter().find(|need| need.no == no))
+            .map(|need| need.id.to_string())
+            .unwrap_or_default(),
     }
 }
 

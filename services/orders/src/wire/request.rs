@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use contract::orders::v1 as pb;
-use domain::id::{LineNo, NodeId, OrderId, PromiseToken, Sku};
+use domain::id::{LineNo, NodeId, OptionId, OrderId, PromiseToken, Sku};
 use domain::money::Currency;
 use domain::order::{Amounts, Charge, Draft, DraftLine, ReturnRule, Status, Tender, Terms};
 use domain::quantity::Quantity;
@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::group::groups;
 use super::money_request::tender;
-use crate::command::{Cancel, Lookup, Place};
+use crate::command::{Cancel, Choose, Lookup, Place};
 use crate::config::Config;
 use crate::store::Filter;
 
@@ -270,6 +270,21 @@ pub(crate) fn cancel_order(
     }
     let cancel = call.zip(order);
     fields.finish(cancel.map(|(call, order)| Cancel { call, order, lines, reason }))
+}
+
+pub(crate) fn list_options(request: &pb::ListOptionsRequest) -> Result<OrderId, Fault> {
+    let mut fields = Fields::default();
+    let order = fields.take("order_id", request.order_id.parse::<OrderId>());
+    fields.finish(order)
+}
+
+pub(crate) fn choose_option(caller: &Principal, request: &pb::ChooseOptionRequest) -> Result<Choose, Fault> {
+    let mut fields = Fields::default();
+    let call = Call::read(&mut fields, caller, "orders.choose", &request.request_id, request);
+    let order = fields.take("order_id", request.order_id.parse::<OrderId>());
+    let option = fields.take("option_id", request.option_id.parse::<OptionId>());
+    let choose = call.zip(order).zip(option);
+    fields.finish(choose.map(|((call, order), option)| Choose { call, order, option }))
 }
 
 pub(crate) fn get_order(request: &pb::GetOrderRequest) -> Result<OrderId, Fault> {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
-use contract::r#type::v1::{LineQuantity, StoredEvent, Window};
+use contract::r#type::v1::{LineQuantity, Method, StoredEvent, Window};
 use domain::id::{FulfillmentId, PromiseToken, Uuid};
 use domain::time::{after_ms, from_parts};
 use server::{Reason, Violation};
@@ -21,7 +21,23 @@ pub(crate) struct Books {
     unknown: Vec<String>,
     ends_at_once: bool,
     events: Vec<StoredEvent>,
+    /// Holds that were asked for, also in vain.
+    asked: Vec<pb::HoldPromiseRequest>,
+    /// Nodes that refuse, and why.
+    refusing: HashMap<String, &'static str>,
+    /// The methods that are offered when it is asked what can be promised.
+    methods: Vec<Method>,
 }
+
+/// The nodes and how far they are from the first, in metres: the nearest first.
+const NODES: [(&str, i64); 6] = [
+    ("store-1", 0),
+    ("store-2", 1_000),
+    ("store-3", 3_000),
+    ("store-4", 9_000),
+    ("store-5", 20_000),
+    ("store-6", 50_000),
+];
 
 /// The stand-in.
 #[derive(Clone)]
@@ -45,12 +61,16 @@ impl Fake {
             unknown: Vec::new(),
             ends_at_once: false,
             events: Vec::new(),
+            asked: Vec::new(),
+            refusing: HashMap::new(),
+            methods: vec![Method::Pickup],
         };
         let fake = test_world::Fake::new(books)
             .answers("HoldPromise", Books::hold)
             .answers("ExtendPromise", Books::extend)
             .answers("ReleasePromise", Books::release)
             .answers("GetPromiseToken", Books::get)
+            .answers("GetPromise", Books::can)
             .answers("ReplayEvents", |books, asked| Ok(books.replay(asked)));
         Self(fake)
     }
@@ -58,6 +78,33 @@ impl Fake {
     /// From now on every hold and extension is refused so.
     pub(crate) fn refuse(&self, code: Code, reason: &'static str) {
         self.books().refusal = Some((code, reason));
+    }
+
+    /// From now on this node can hold nothing.
+    pub(crate) fn refuse_at(&self, node: &str, reason: &'static str) {
+        self.books().refusing.insert(node.to_owned(), reason);
+    }
+
+    /// No node can hold anything.
+    pub(crate) fn refuse_everywhere(&self) {
+        for (node, _) in NODES {
+            self.refuse_at(node, "NO_STOCK");
+        }
+    }
+
+    /// This node can hold something again.
+    pub(crate) fn grant_at(&self, node: &str) {
+        self.books().refusing.remove(node);
+    }
+
+    /// These methods can be promised.
+    pub(crate) fn offer(&self, methods: &[Method]) {
+        self.books().methods = methods.to_vec();
+    }
+
+    /// The holds that were asked for, also in vain, oldest first.
+    pub(crate) fn holds(&self) -> Vec<pb::HoldPromiseRequest> {
+        self.books().asked.clone()
     }
 
     /// Holds are granted again.
@@ -111,7 +158,7 @@ impl Fake {
             lines: lines.iter().map(line).collect(),
             groups: vec![pb::CartGroup {
                 group: 1,
-                method: contract::r#type::v1::Method::Pickup.into(),
+                method: Method::Pickup.into(),
                 node_id: "store-1".to_owned(),
                 ..Default::default()
             }],
@@ -166,6 +213,7 @@ impl Books {
     }
 
     fn hold(&mut self, request: &pb::HoldPromiseRequest) -> Result<pb::HoldPromiseResponse, Status> {
+        self.asked.push(request.clone());
         if let Some(known) = self.by_request.get(&request.request_id) {
             let promise = self.promises[known].clone();
             if !matches!(promise.state(), pb::PromiseState::Live | pb::PromiseState::Confirmed) {
@@ -180,18 +228,17 @@ impl Books {
             return Err(server::invalid("fulfillment.entrepot", unknown));
         }
         self.granted()?;
+        let nodes: Vec<String> =
+            request.groups.iter().map(|group| self.node(group)).collect::<Result<_, _>>()?;
         let (now, token) = (self.clock.business(), v7());
-        let window = Window {
-            start_time: Some(stamp(after_ms(now, 3_600_000))),
-            end_time: Some(stamp(after_ms(now, 7_200_000))),
-        };
+        let window = self.window();
         let whole: Vec<LineQuantity> = request.lines.iter().map(pieces).collect();
-        let leg = |group: &pb::CartGroup| pb::PromiseLeg {
+        let leg = |(group, node): (&pb::CartGroup, String)| pb::PromiseLeg {
             fulfillment_id: FulfillmentId::new(v7()).to_string(),
             group: group.group,
             option: Some(pb::PromiseOption {
                 method: group.method,
-                node_id: group.node_id.clone(),
+                node_id: node,
                 node_name: "a shop".to_owned(),
                 window: Some(window),
                 distance_m: 0,
@@ -202,7 +249,7 @@ impl Books {
         let promise = pb::Promise {
             promise_token: PromiseToken::new(token).to_string(),
             state: if self.ends_at_once { pb::PromiseState::Expired } else { pb::PromiseState::Live }.into(),
-            legs: request.groups.iter().map(leg).collect(),
+            legs: request.groups.iter().zip(nodes).map(leg).collect(),
             lines: request.lines.clone(),
             expire_time: Some(stamp(after_ms(now, request.ttl.unwrap().seconds * 1_000))),
             create_time: Some(stamp(now)),
@@ -211,6 +258,60 @@ impl Books {
         self.by_request.insert(request.request_id.clone(), token);
         self.promises.insert(token, promise.clone());
         Ok(pb::HoldPromiseResponse { promise: Some(promise) })
+    }
+
+    /// When goods are ready that are asked for now.
+    fn window(&self) -> Window {
+        let now = self.clock.business();
+        Window {
+            start_time: Some(stamp(after_ms(now, 3_600_000))),
+            end_time: Some(stamp(after_ms(now, 7_200_000))),
+        }
+    }
+
+    /// The node that serves a group: the one that is named, or the nearest that may and can.
+    fn node(&self, group: &pb::CartGroup) -> Result<String, Status> {
+        let named = &group.node_id;
+        if !named.is_empty() {
+            return match self.refusing.get(named) {
+                Some(reason) => Err(refused(Code::FailedPrecondition, reason)),
+                None => Ok(named.clone()),
+            };
+        }
+        let may = |(node, metres): &&(&str, i64)| {
+            let is_near = group.radius_m == 0 || *metres <= group.radius_m;
+            is_near && !group.without_node_ids.iter().any(|other| other == node)
+        };
+        let mut nodes = NODES.iter().filter(may).filter(|(node, _)| !self.refusing.contains_key(*node));
+        let found = nodes.next().map(|(node, _)| (*node).to_owned());
+        found.ok_or_else(|| refused(Code::FailedPrecondition, "NO_STOCK"))
+    }
+
+    /// What can be promised: the nearest nodes for each method.
+    fn can(&mut self, request: &pb::GetPromiseRequest) -> Result<pb::GetPromiseResponse, Status> {
+        match self.refusal {
+            Some((Code::FailedPrecondition, _)) => return Ok(pb::GetPromiseResponse::default()),
+            Some(_) => self.granted()?,
+            None => {}
+        }
+        let may = |(node, _): &&(&str, i64)| {
+            let is_asked = request.node_id.is_empty() || request.node_id == *node;
+            let is_out = request.without_node_ids.iter().any(|other| other == node);
+            is_asked && !is_out && !self.refusing.contains_key(*node)
+        };
+        let most = usize::try_from(request.max_options).unwrap();
+        let asked = self.methods.iter().filter(|method| request.methods.contains(&i32::from(**method)));
+        let option = |method: &Method, node: &str| pb::PromiseOption {
+            method: (*method).into(),
+            node_id: node.to_owned(),
+            node_name: format!("the {node}"),
+            window: Some(self.window()),
+            distance_m: 0,
+        };
+        let options = asked.flat_map(|method| {
+            NODES.iter().filter(may).take(most).map(move |(node, _)| option(method, node))
+        });
+        Ok(pb::GetPromiseResponse { options: options.collect(), ..Default::default() })
     }
 
     fn extend(&mut self, request: &pb::ExtendPromiseRequest) -> Result<pb::ExtendPromiseResponse, Status> {

@@ -153,18 +153,10 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             let happened = world.happened(&order).await;
             assert_eq!(happened.last(), Some(&"cancel_requested"), "{happened:?}");
             let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
-            let gone = |l: &mut ful::FulfillmentLine| (l.to_pick, l.cancelled) = (0, l.quantity);
+            let gone = |l: &mut ful::FulfillmentLine| (l.to_pick, l.given_up) = (0, l.quantity);
             let (state, body) =
                 (ful::FulfillmentState::Rejected, ful::fulfillment_event::Body::Rejected(rejected));
-            if terms == at_till {
-                world.work(&paid, state, body, gone).await;
-            } else {
-                world
-                    .work(&paid, state, body, |l| {
-                        (l.quantity, l.to_pick, l.cancelled) = (500_000, 0, 500_000);
-                    })
-                    .await;
-            }
+            world.work(&paid, state, body, gone).await;
             let happened = world.happened(&order).await;
             assert_eq!(happened.last(), Some(&"refund"), "{happened:?}");
             for (size, what) in sizes(&world, &order).await.into_iter().zip(happened) {
@@ -174,6 +166,38 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             let Some(Body::Placed(placed)) = &events[0].body else { panic!() };
             let name = &placed.work[0].lines[0].name;
             assert_eq!(name.len(), if has_names { 120 } else { 0 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_events_of_the_needs_of_the_largest_orders_stay_below_256_kib() {
+    for world in worlds().await {
+        for radius in [5_000, 0] {
+            let wide = |i: usize| pb::NewLine {
+                name: "\u{20bb7}".repeat(200),
+                ..line(&format!("{}{i:04}", "\u{4ed3}".repeat(60)), 1_000_000, 1)
+            };
+            let numbers: Vec<u32> = (0..1_000).map(|i| 4_294_966_000 + i).collect();
+            let lines = (0..1_000).map(wide).collect();
+            let mut asked = numbered(request(&world.number(), lines, TenderState::Captured), &numbers);
+            asked.groups[0].consent = Some(Consent { other_node_radius_m: radius, ..Consent::default() });
+            let order = world.try_place(asked).await.unwrap();
+            world.reject(&order, ful::RejectReason::NotFound).await;
+            world.run_due().await;
+            if radius == 0 {
+                world.drop_pieces(&order).await;
+            }
+            let happened = world.happened(&order).await;
+            let wanted: &[&str] = if radius > 0 {
+                &["placed", "need_opened", "rerouted"]
+            } else {
+                &["placed", "need_opened", "options_offered", "need_closed", "cancelled", "refund"]
+            };
+            assert_eq!(happened, wanted);
+            for (size, what) in sizes(&world, &order).await.into_iter().zip(happened) {
+                assert!(size < 256 * 1024, "{what} has {size} bytes");
+            }
         }
     }
 }

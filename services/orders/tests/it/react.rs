@@ -26,6 +26,16 @@ fn moved(to: Stage) -> Body {
     Body::Moved(ful::FulfillmentMoved { to: to.into(), ..Default::default() })
 }
 
+/// One piece of the first line is handed over to the buyer.
+fn collected() -> Body {
+    Body::Moved(ful::FulfillmentMoved {
+        to: Stage::Done.into(),
+        lines: vec![ful::MovedLine { line: 1, quantity: 1, ..Default::default() }],
+        collector: ful::CollectorKind::Buyer.into(),
+        ..Default::default()
+    })
+}
+
 /// The words of a step in the timeline of an order.
 async fn said(world: &World, order: &pb::Order, step: &str) -> String {
     let timeline = world.timeline(order).await;
@@ -49,17 +59,13 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
                 (l.to_pick, l.picked, l.short) = (0, 2, l.quantity - 2);
             })
             .await;
+        assert!(said(&world, &order, "PICKED").await.ends_with("2 pieces picked, 1 short"));
+        assert_eq!((now.needs.len(), refunds(&now)), (1, (0, 0)), "it is looked for elsewhere");
+        let now = world.drop_pieces(&order).await;
         // A third of 3.00. The postage stays: it goes back with the last piece.
         assert_eq!(refunds(&now), (100, 100));
-        assert!(said(&world, &order, "PICKED").await.ends_with("2 pieces picked, 1 short"));
         assert_eq!(now.lines[0].cancel_reason, "SHORT_NOT_FOUND");
         let ready = moved(Stage::Ready);
-        let collected = Body::Moved(ful::FulfillmentMoved {
-            to: Stage::Done.into(),
-            lines: vec![ful::MovedLine { line: 1, quantity: 1, ..Default::default() }],
-            collector: ful::CollectorKind::Buyer.into(),
-            ..Default::default()
-        });
         let ready = world
             .work(&order, State::ReadyForPickup, ready, |l| {
                 (l.to_pick, l.ready, l.short) = (0, 2, l.quantity - 2);
@@ -67,7 +73,7 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
             .await;
         assert_eq!(ready.lines[0].buckets.unwrap().ready, 2);
         let end = world
-            .work(&order, State::Done, collected, |l| (l.to_pick, l.done, l.short) = (0, 2, l.quantity - 2))
+            .work(&order, State::Done, collected(), |l| (l.to_pick, l.done, l.short) = (0, 2, l.quantity - 2))
             .await;
         assert_eq!((end.status(), refunds(&end)), (OrderStatus::Completed, (100, 100)));
         assert_eq!(said(&world, &order, "HANDED_OVER").await, "1 piece handed over to the buyer");
@@ -79,6 +85,10 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
                 "OFFERED",
                 "ACCEPTED",
                 "PICKED",
+                "NEED_OPENED",
+                "OPTIONS_OFFERED",
+                "OPTION_CHOSEN",
+                "NEED_DROPPED",
                 "CANCELLED",
                 "REFUND_REQUESTED",
                 "READY",
@@ -93,6 +103,9 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
                 "confirmed",
                 "progressed",
                 "progressed",
+                "need_opened",
+                "options_offered",
+                "need_closed",
                 "cancelled",
                 "refund",
                 "progressed",
@@ -104,14 +117,23 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
 }
 
 #[tokio::test]
-async fn every_end_without_the_goods_is_paid_back_whole() {
+async fn what_is_not_collected_is_paid_back_whole() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        let gone = |l: &mut ful::FulfillmentLine| (l.to_pick, l.cancelled) = (0, l.quantity);
+        let end = world.work(&order, State::Restocked, moved(Stage::Shelf), gone).await;
+        assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)));
+        assert_eq!((end.refunds[0].reason.as_str(), end.needs.len()), ("NOT_COLLECTED", 0));
+    }
+}
+
+#[tokio::test]
+async fn every_failure_of_a_node_is_paid_back_whole_only_once_the_customer_drops_the_pieces() {
     for world in worlds().await {
         let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
-        let put_back = moved(Stage::Shelf);
         let ends = [
             (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
             (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),
-            (State::Restocked, put_back, "NOT_COLLECTED"),
             (
                 State::Cancelled,
                 Body::StockLost(ful::StockLost { sku: "a".to_owned(), ..Default::default() }),
@@ -120,7 +142,9 @@ async fn every_end_without_the_goods_is_paid_back_whole() {
         ];
         for (state, body, why) in ends {
             let order = world.paid().await;
-            let end = world.work(&order, state, body, |l| (l.to_pick, l.cancelled) = (0, l.quantity)).await;
+            let failed = world.work(&order, state, body, |l| (l.to_pick, l.given_up) = (0, l.quantity)).await;
+            assert_eq!((failed.needs.len(), refunds(&failed)), (1, (0, 0)), "{why}");
+            let end = world.drop_pieces(&order).await;
             assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)), "{why}");
             if why == "REJECTED_TOO_BUSY" {
                 assert_eq!(said(&world, &order, "REJECTED").await, "the node refused: too busy");

@@ -13,16 +13,16 @@ use tonic::Request;
 
 use crate::world::{World, forty, gbp, line, minor, money, refunds, request, tender, worlds, worlds_with};
 
-/// The node does not find pieces of line 1: this number is short then.
-async fn short(world: &World, order: &pb::Order, cancelled: i64) -> pb::Order {
+/// Pieces of line 1 were not collected: this number is back on the shelf then.
+async fn put_back(world: &World, order: &pb::Order, cancelled: i64) -> pb::Order {
     let body = Body::Moved(ful::FulfillmentMoved {
-        to: ful::FulfillmentStage::Picked.into(),
-        lines: vec![ful::MovedLine { line: 1, short: 1, ..Default::default() }],
+        to: ful::FulfillmentStage::Shelf.into(),
+        lines: vec![ful::MovedLine { line: 1, quantity: 1, ..Default::default() }],
         ..Default::default()
     });
     let change = |l: &mut ful::FulfillmentLine| {
-        l.short = if l.line == 1 { cancelled } else { 0 };
-        (l.to_pick, l.picked) = (0, l.quantity - l.short);
+        l.cancelled = if l.line == 1 { cancelled } else { 0 };
+        (l.to_pick, l.picked) = (0, l.quantity - l.cancelled);
     };
     world.work(order, State::Picking, body, change).await
 }
@@ -31,7 +31,7 @@ async fn short(world: &World, order: &pb::Order, cancelled: i64) -> pb::Order {
 async fn asked_back(world: &World) -> pb::Order {
     let order = forty(&world.number(), PaymentTerms::Prepaid, TenderState::Captured);
     let order = world.try_place(order).await.unwrap();
-    let end = short(world, &order, 4).await;
+    let end = put_back(world, &order, 4).await;
     assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (4_000, 4_000)));
     end
 }
@@ -72,9 +72,9 @@ async fn a_refund_names_its_tenders_and_what_goes_back_by_each() {
         let by_tender = |refund: &pb::Refund| -> Vec<(String, i64)> {
             refund.parts.iter().map(|part| (part.tender_id.clone(), minor(&part.amount))).collect()
         };
-        let half = short(&world, &order, 2).await;
+        let half = put_back(&world, &order, 2).await;
         assert_eq!(by_tender(&half.refunds[0]), [("card".to_owned(), 2_000)]);
-        let end = short(&world, &order, 4).await;
+        let end = put_back(&world, &order, 4).await;
         assert_eq!(by_tender(&end.refunds[1]), [("card".to_owned(), 500), ("gift".to_owned(), 1_500)]);
         assert_eq!(refunds(&end), (2_000, 4_000));
         let asked: Vec<_> = end.tenders.iter().map(|t| minor(&t.refund_requested)).collect();
@@ -246,7 +246,7 @@ async fn a_price_that_is_lowered_gives_back_that_and_no_other_piece_changes() {
         assert_eq!(world.get(&order).await, less, "all or none");
         // The third costs what it did, the second 40 less, and the postage goes with the last one.
         for (cancelled, back) in [(1, 100), (2, 60), (3, 450)] {
-            let now = short(&world, &order, cancelled).await;
+            let now = put_back(&world, &order, cancelled).await;
             assert_eq!(refunds(&now).0, back);
         }
         let end = world.get(&order).await;
@@ -310,13 +310,13 @@ async fn money_reads_back_as_it_was_answered_after_every_step() {
         is_read_back(world.try_report(&order, "t3", TenderState::Captured, 200, "c1").await.unwrap()).await;
         is_read_back(world.try_report(&order, "t2", TenderState::Captured, 600, "again").await.unwrap())
             .await;
-        let now = short(&world, &order, 1).await;
+        let now = put_back(&world, &order, 1).await;
         is_read_back(world.try_refund(&now, (0, "t2"), RefundState::Failed, "no").await.unwrap()).await;
-        is_read_back(short(&world, &order, 2).await).await;
+        is_read_back(put_back(&world, &order, 2).await).await;
         is_read_back(world.try_claim(&order, &[(1, 1, 3), (2, 1, 5)]).await.unwrap()).await;
         world.pass(1).await;
         answers.push(world.get(&order).await);
-        let end = short(&world, &order, 5).await;
+        let end = put_back(&world, &order, 5).await;
         is_read_back(end.clone()).await;
         // The same rows in another process, which asks for what is due.
         let other = world.another_process().await;
@@ -344,7 +344,7 @@ async fn each_capture_is_paid_back_under_its_own_reference() {
         for (amount, reference) in [(1_500, "cap-1"), (2_500, "cap-2")] {
             world.try_report(&order, "t1", TenderState::Captured, amount, reference).await.unwrap();
         }
-        let end = short(&world, &order, 3).await;
+        let end = put_back(&world, &order, 3).await;
         let parts: Vec<_> =
             end.refunds[0].parts.iter().map(|p| (p.provider_ref.as_str(), minor(&p.amount))).collect();
         assert_eq!(parts, [("cap-2", 2_500), ("cap-1", 500)]);

@@ -134,6 +134,15 @@ pub(crate) fn forty(number: &str, terms: pb::PaymentTerms, state: pb::TenderStat
     }
 }
 
+/// A request to take an option.
+pub(crate) fn chosen(order: &pb::Order, option: &pb::NeedOption) -> pb::ChooseOptionRequest {
+    pb::ChooseOptionRequest {
+        request_id: fresh(),
+        order_id: order.order_id.clone(),
+        option_id: option.option_id.clone(),
+    }
+}
+
 /// A group of all lines at a node.
 pub(crate) fn group(method: i32, node: &str) -> pb::NewGroup {
     pb::NewGroup {
@@ -163,6 +172,37 @@ impl World {
     /// The same database seen by another process.
     pub(crate) async fn another_process(&self) -> Arc<Orders> {
         Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer())
+    }
+
+    /// The node refuses all that the last leg has.
+    pub(crate) async fn reject(&self, order: &pb::Order, reason: ful::RejectReason) -> pb::Order {
+        let rejected = ful::FulfillmentRejected { reason: reason.into() };
+        let body = ful::fulfillment_event::Body::Rejected(rejected);
+        let gone = |line: &mut ful::FulfillmentLine| (line.to_pick, line.given_up) = (0, line.quantity);
+        self.work(order, ful::FulfillmentState::Rejected, body, gone).await
+    }
+
+    /// What may be done about pieces that nodes could not do.
+    pub(crate) async fn options(&self, order: &pb::Order) -> Vec<pb::NeedOption> {
+        let request = pb::ListOptionsRequest { order_id: order.order_id.clone() };
+        self.client.clone().list_options(request).await.unwrap().into_inner().options
+    }
+
+    /// What is due happens, and the customer, who is asked, drops the pieces of the last need.
+    pub(crate) async fn drop_pieces(&self, order: &pb::Order) -> pb::Order {
+        self.run_due().await;
+        let options = self.options(order).await;
+        self.try_choose(order, options.last().unwrap()).await.unwrap()
+    }
+
+    /// Takes an option.
+    pub(crate) async fn try_choose(
+        &self,
+        order: &pb::Order,
+        option: &pb::NeedOption,
+    ) -> Result<pb::Order, Status> {
+        let request = chosen(order, option);
+        Ok(self.client.clone().choose_option(request).await?.into_inner().order.unwrap())
     }
 
     /// Time passes, and what is due happens.
@@ -396,13 +436,11 @@ impl World {
         change: impl Fn(&mut ful::FulfillmentLine),
     ) -> Delivered {
         let leg = leg(order);
-        let lines = order.lines.iter().map(|line| {
+        let lines = leg.lines.iter().map(|part| {
             let mut line = ful::FulfillmentLine {
-                line: line.line,
-                sku: line.sku.clone(),
-                name: line.name.clone(),
-                quantity: line.quantity,
-                to_pick: line.quantity,
+                line: part.line,
+                quantity: part.quantity,
+                to_pick: part.quantity,
                 ..Default::default()
             };
             change(&mut line);

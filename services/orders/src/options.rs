@@ -1,0 +1,124 @@
+//! What a customer may choose when a node could not do pieces and nothing was found that the consent allows. Options are
+//! quotes, not claims: what is chosen is held when it is chosen.
+
+use contract::fulfillment::v1 as pb;
+use contract::orders::v1 as pb_orders;
+use domain::fulfillment::method::Method;
+use domain::id::{NodeId, OrderId};
+use domain::order::need::MAX_PLACES;
+use domain::order::seek::{MAX_EXCLUDED, excluded};
+use domain::order::{Need, NeedState, OptionKind, Order, Quote};
+use server::Principal;
+
+use crate::error::Error;
+use crate::{Orders, hold, rights, wire};
+
+/// The most options at other nodes with the method that was asked for.
+const MOST_NODES: usize = 3;
+/// Failures that say nothing about the goods: the same node may do it later.
+const SOFT: [&str; 4] = ["STORE_TIMED_OUT", "REJECTED_TOO_BUSY", "REJECTED_NODE_CLOSED", "REJECTED_OTHER"];
+
+impl Orders {
+    /// What may be done about the pieces of an order that nodes could not do.
+    pub(crate) async fn list_options(
+        &self,
+        id: OrderId,
+        caller: &Principal,
+    ) -> Result<pb_orders::ListOptionsResponse, Error> {
+        // Options that time has ended are left out; that it drops their pieces is written elsewhere.
+        let now = self.clock.business();
+        let order = self.find(id).await?;
+        rights::must_own(caller, &order)?;
+        let asked = order.needs.iter().filter(|need| need.state() == NeedState::Asked);
+        Ok(pb_orders::ListOptionsResponse {
+            options: asked.flat_map(|need| wire::options(&order, need, now)).collect(),
+        })
+    }
+
+    /// Where and when the pieces of a need could be ready, best first.
+    pub(crate) async fn find_places(
+        &self,
+        order: &Order,
+        need: &Need,
+    ) -> Result<Vec<(OptionKind, Quote)>, Error> {
+        let (later, elsewhere) = (self.later_there(order, need), self.elsewhere(order, need));
+        let (later, elsewhere) = futures_util::future::try_join(later, elsewhere).await?;
+        let method = order.method_of(need);
+        let mut found: Vec<(OptionKind, Quote)> = Vec::new();
+        for quote in elsewhere {
+            let is_same = Some(quote.method) == method;
+            let (kind, most) =
+                if is_same { (OptionKind::OtherNode, MOST_NODES) } else { (OptionKind::OtherMethod, 1) };
+            if found.iter().filter(|(_, other)| other.method == quote.method).count() < most {
+                found.push((kind, quote));
+            }
+        }
+        // Stable: within a kind they stay as fulfillment orders them.
+        found.sort_by_key(|(kind, _)| *kind == OptionKind::OtherMethod);
+        found.truncate(MAX_PLACES - usize::from(later.is_some()));
+        found.extend(later.map(|quote| (OptionKind::Wait, quote)));
+        Ok(found)
+    }
+
+    /// The same node and method, later, if it may do it then.
+    async fn later_there(&self, order: &Order, need: &Need) -> Result<Option<Quote>, Error> {
+        let failed = need.leg.and_then(|leg| order.leg(leg));
+        let Some(failed) = failed.filter(|_| SOFT.contains(&need.reason.as_str())) else { return Ok(None) };
+        let request = pb::GetPromiseRequest {
+            methods: vec![wire::method(failed.method)],
+            node_id: failed.node.to_string(),
+            max_options: 1,
+            ..question(order, need)
+        };
+        Ok(self.quotes(request).await?.into_iter().next())
+    }
+
+    /// Other nodes and other methods.
+    async fn elsewhere(&self, order: &Order, need: &Need) -> Result<Vec<Quote>, Error> {
+        let first = order.first_node(need.group);
+        let mut without: Vec<NodeId> = excluded(order, need).into_iter().map(|(node, _)| node).collect();
+        without.extend(first.filter(|first| !without.contains(first)).cloned());
+        let place = order.group(need.group).and_then(wire::place_of);
+        let is_placed = place.is_some();
+        let offered = Method::ALL.iter().copied().filter(|method| method.rules().is_offered);
+        let request = pb::GetPromiseRequest {
+            methods: offered.map(wire::method).collect(),
+            place,
+            near_node_id: first.filter(|_| !is_placed).map(ToString::to_string).unwrap_or_default(),
+            without_node_ids: without.iter().take(MAX_EXCLUDED).map(ToString::to_string).collect(),
+            max_options: i32::try_from(MOST_NODES).unwrap_or(1),
+            ..question(order, need)
+        };
+        self.quotes(request).await
+    }
+
+    /// What fulfillment offers. That it can offer nothing, or does not know something of it, is no outage.
+    async fn quotes(&self, request: pb::GetPromiseRequest) -> Result<Vec<Quote>, Error> {
+        match self.promises.clone().get_promise(request).await {
+            Ok(answer) => Ok(answer.into_inner().options.into_iter().filter_map(quote).collect()),
+            Err(answer) if hold::is_definite(&answer) => Ok(Vec::new()),
+            Err(answer) => Err(Error::peer(answer)),
+        }
+    }
+}
+
+/// The open pieces of a need, as a cart.
+fn question(order: &Order, need: &Need) -> pb::GetPromiseRequest {
+    let line = |(no, quantity)| {
+        let sku = order.line(no)?.sku.to_string();
+        Some(pb::CartLine { line: no, sku, quantity })
+    };
+    pb::GetPromiseRequest {
+        lines: need.open().into_iter().filter_map(line).collect(),
+        ..pb::GetPromiseRequest::default()
+    }
+}
+
+fn quote(option: pb::PromiseOption) -> Option<Quote> {
+    Some(Quote {
+        node: NodeId::new(option.node_id.as_str()).ok()?,
+        method: wire::method_name(option.method).and_then(Method::parse)?,
+        window: wire::span(option.window.as_ref()?)?,
+        name: option.node_name,
+    })
+}
