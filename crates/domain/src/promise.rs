@@ -8,6 +8,7 @@
 
 pub mod plan;
 pub mod quota;
+pub mod split;
 pub mod token;
 
 use jiff::{SignedDuration, Timestamp};

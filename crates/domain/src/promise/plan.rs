@@ -75,18 +75,22 @@ impl Taken {
 /// A leg as planned, with the capacity that it takes.
 pub type WithPlaces<L> = (L, Vec<Place>);
 
-/// Plans groups in their order; `serve` plans one and names the places that it takes. The first group that cannot be
-/// served, by its index, refuses the whole plan.
+/// The legs of a plan, each with the index of its group.
+pub type Legs<L> = Vec<(usize, WithPlaces<L>)>;
+
+/// Plans groups in their order; `serve` plans one and names its legs with the places that they take. Each leg comes with the
+/// index of its group. The first group that cannot be served, by its index, refuses the whole plan.
 pub fn plan<G, L>(
     groups: &[G],
-    mut serve: impl FnMut(usize, &G, &Taken) -> Result<WithPlaces<L>, Refused>,
-) -> Result<Vec<WithPlaces<L>>, (usize, Refused)> {
+    mut serve: impl FnMut(usize, &G, &Taken) -> Result<Vec<WithPlaces<L>>, Refused>,
+) -> Result<Legs<L>, (usize, Refused)> {
     let mut taken = Taken::default();
     let mut legs = Vec::with_capacity(groups.len());
     for (index, group) in groups.iter().enumerate() {
-        let leg = serve(index, group, &taken).map_err(|refused| (index, refused))?;
-        leg.1.iter().for_each(|place| taken.add(place));
-        legs.push(leg);
+        for leg in serve(index, group, &taken).map_err(|refused| (index, refused))? {
+            leg.1.iter().for_each(|place| taken.add(place));
+            legs.push((index, leg));
+        }
     }
     Ok(legs)
 }
@@ -106,18 +110,23 @@ mod tests {
     }
 
     /// Serves a group at its node in the first of the slots that has room for one more of `room`.
-    fn first_free(node: &str, taken: &Taken, room: i64, slots: i64) -> Result<(i64, Vec<Place>), Refused> {
+    fn first_free(
+        node: &str,
+        taken: &Taken,
+        room: i64,
+        slots: i64,
+    ) -> Result<Vec<(i64, Vec<Place>)>, Refused> {
         let free = (0..slots).find(|hour| taken.at_node(node, "PICK", at(*hour)) < room);
         let hour = free.ok_or_else(|| Refused::because(Reason::CapacityFull))?;
-        Ok((hour, vec![place(node, hour)]))
+        Ok(vec![(hour, vec![place(node, hour)])])
     }
 
     #[test]
     fn a_later_group_sees_what_an_earlier_one_takes() {
         let groups = ["a", "b", "a"];
         let legs = plan(&groups, |_, node, taken| first_free(node, taken, 1, 2)).unwrap();
-        assert_eq!(legs.iter().map(|(hour, _)| *hour).collect::<Vec<_>>(), [0, 0, 1]);
-        assert_eq!(legs[2].1, [place("a", 1)]);
+        assert_eq!(legs.iter().map(|(_, (hour, _))| *hour).collect::<Vec<_>>(), [0, 0, 1]);
+        assert_eq!((legs[2].0, &legs[2].1.1), (2, &vec![place("a", 1)]));
     }
 
     #[test]

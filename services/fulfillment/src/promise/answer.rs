@@ -8,6 +8,8 @@ use domain::network::Node;
 use domain::promise::{Offer, Refused};
 use domain::sourcing::Decision;
 
+use crate::promise::command::Line;
+
 /// A node that can serve the cart.
 #[derive(Debug, Clone)]
 pub(crate) struct Able {
@@ -21,7 +23,7 @@ pub(crate) struct Able {
     pub(crate) distance_m: Option<f64>,
 }
 
-/// What is planned for a group of a cart.
+/// One leg as planned: what one node does for a group of a cart.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     /// The node, and what it can do.
@@ -30,6 +32,8 @@ pub(crate) struct Planned {
     pub(crate) decision: Decision,
     /// The version of the node.
     pub(crate) version: i64,
+    /// The pieces that it serves.
+    pub(crate) lines: Vec<Line>,
 }
 
 /// A "no".

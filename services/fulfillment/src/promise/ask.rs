@@ -1,11 +1,12 @@
-//! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do.
+//! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do. A group
+//! that no node can serve alone may be shared by several, if its caller allows that.
 
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::network::capacity::Slot;
 use domain::place::LatLng;
-use domain::promise::plan::{self, Place, ResourceKind, Taken, WithPlaces};
-use domain::promise::{self, Ask, Reason, Refused};
+use domain::promise::plan::{self, Legs, Place, ResourceKind, Taken};
+use domain::promise::{self, Ask, Reason, Refused, split};
 use domain::sourcing::cost::Facts;
 use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::network::index::{Index, Key, nearest_first, point};
 use crate::network::load::Used;
 use crate::promise::answer::{Able, Answer, Planned, Unable};
-use crate::promise::command::{Group, Question};
+use crate::promise::command::{Group, Limits, Line, Question};
 use crate::promise::stock_view::{Need, Stock};
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
@@ -26,8 +27,19 @@ const MOST_ASKED: usize = 400;
 const MOST_NAMED: usize = 10;
 /// The most alternatives to a node that was asked for.
 const ALTERNATIVES: usize = 3;
+/// How many nodes are looked at that may share a group.
+const SHARING: usize = 20;
 /// The most SKUs of one cart that inventory is asked about.
 const MOST_LOOKUPS: usize = 20;
+
+/// Which nodes may serve, by the keys of this process.
+#[derive(Default)]
+struct Reach {
+    without: Vec<Key>,
+    /// The place of the node that others are to be near to.
+    centre: Option<LatLng>,
+    radius_m: Option<f64>,
+}
 
 /// What is asked of every node for one method.
 #[derive(Clone, Copy)]
@@ -38,6 +50,7 @@ struct Round<'a> {
     needs: &'a [Need],
     method: Method,
     place: Option<LatLng>,
+    reach: &'a Reach,
     wanted: Option<(Timestamp, Timestamp)>,
     /// What earlier groups of the same cart take.
     taken: &'a Taken,
@@ -47,6 +60,9 @@ struct Round<'a> {
 /// A node that was asked, with what a decision weighs.
 type Found = (Able, Facts);
 
+/// A node that is to serve some of a group, how it was chosen, and its pieces.
+type Served = (Able, Decision, Vec<Line>);
+
 impl Fulfillment {
     /// What the cart can be promised.
     pub(crate) async fn promises(&self, question: Question) -> Result<Answer, Error> {
@@ -54,26 +70,25 @@ impl Fulfillment {
         let now = self.clock.business();
         let mut answer = Answer::default();
         if !unknown.is_empty() {
-            for method in question.methods {
-                answer.refusals.push(Unable {
-                    method,
-                    node: question.node.clone(),
-                    refused: Refused::because(Reason::UnknownSku),
-                    lacking: unknown.iter().take(MOST_NAMED).cloned().collect(),
-                    alternatives: Vec::new(),
-                });
-            }
-            return Ok(answer);
+            let refused = Refused::because(Reason::UnknownSku);
+            let lacking = unknown.get(..MOST_NAMED).unwrap_or(&unknown);
+            return Ok(refuse_all(&question, question.node.as_ref(), &refused, lacking));
         }
         let index = self.network.index();
+        let reach = match self.reach(&index, &question.limits) {
+            Ok(reach) => reach,
+            Err(refused) => {
+                return Ok(refuse_all(&question, question.limits.near.as_ref(), &refused, &[]));
+            }
+        };
         let stock = self.atp.read();
         let needs = stock.needs(question.lines.iter().map(|line| (&line.sku, line.quantity)));
         let used = self.load.read();
         let taken = Taken::default();
         for method in question.methods.iter().copied() {
             let (index, stock, used, needs, taken) = (&*index, &*stock, &used, needs.as_slice(), &taken);
-            let round =
-                Round { index, stock, used, needs, method, place: question.place, wanted: None, taken, now };
+            let (place, reach) = (question.place.or(reach.centre), &reach);
+            let round = Round { index, stock, used, needs, method, place, reach, wanted: None, taken, now };
             match &question.node {
                 None => self.anywhere(&round, question.most, &mut answer),
                 Some(node) => self.at_node(&round, node, &mut answer),
@@ -89,7 +104,9 @@ impl Fulfillment {
             let (method, lacking, alternatives) = (round.method, Vec::new(), Vec::new());
             answer.refusals.push(Unable { method, node: None, refused, lacking, alternatives });
         } else if options.is_empty() {
-            let nearest = round.ordered(round.index.by_code().to_vec(), 1).first().copied();
+            let mut keys = round.index.by_code().to_vec();
+            keys.retain(|key| !round.reach.without.contains(key) && round.is_near(*key));
+            let nearest = round.ordered(keys, 1).first().copied();
             let lacking = nearest.map(|key| round.lacking(key)).unwrap_or_default();
             let refused = refused.unwrap_or_else(|| Refused::because(Reason::NoStock));
             let lacking = if refused.first() == Reason::NoStock { lacking } else { Vec::new() };
@@ -131,7 +148,7 @@ impl Fulfillment {
     /// Nodes that can serve the cart; without any, the reasons of those that were asked.
     fn found(&self, round: &Round<'_>, most: usize, without: &[Key]) -> (Vec<Found>, Option<Refused>) {
         let mut keys = round.stock.nodes_with(round.needs);
-        keys.retain(|key| !without.contains(key) && round.index.offers(*key, round.method));
+        let beyond = round.choose_from(&mut keys, without);
         let mut found: Vec<Found> = Vec::new();
         let mut refused: Option<Refused> = None;
         let policy = self.config.policy();
@@ -152,43 +169,64 @@ impl Fulfillment {
                 }
             }
         }
-        (found, refused)
+        (found, refused.or_else(|| beyond.then(|| Refused::because(Reason::OutOfRadius))))
     }
 
-    /// Plans a node for each group of a cart whose stock inventory will grant or refuse; nodes in `without` were refused
-    /// by it before. The first group that no node can serve refuses the whole plan.
+    /// What limits mean in this process.
+    fn reach(&self, index: &Index, limits: &Limits) -> Result<Reach, Refused> {
+        let key = |node: &NodeId| self.network.keys.find(node.as_str());
+        let place = |node: &NodeId| {
+            let known = key(node).and_then(|key| index.get(key));
+            known.map(|node| node.position).ok_or_else(|| Refused::because(Reason::UnknownNode))
+        };
+        let centre = limits.near.as_ref().map(place).transpose()?;
+        let without = limits.without.iter().filter_map(key).collect();
+        Ok(Reach { without, centre, radius_m: limits.radius_m })
+    }
+
+    /// Plans nodes for each group of a cart whose stock inventory will grant or refuse; nodes in `without` were refused
+    /// by it before. Each leg comes with the index of its group. The first group that cannot be served refuses the whole plan.
     pub(crate) fn plan(
         &self,
         groups: &[Group],
         without: &[(u32, NodeId)],
         now: Timestamp,
-    ) -> Result<Vec<WithPlaces<Planned>>, (usize, Refused)> {
+    ) -> Result<Legs<Planned>, (usize, Refused)> {
         let (index, stock, used) = (self.network.index(), self.atp.read(), self.load.read());
         plan::plan(groups, |_, group, taken| {
             let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
+            let reach = self.reach(&index, &group.limits)?;
             let round = Round {
                 index: &index,
                 stock: &stock,
                 used: &used,
                 needs: &needs,
                 method: group.method,
-                place: group.place,
+                place: group.place.or(reach.centre),
+                reach: &reach,
                 wanted: group.wanted,
                 taken,
                 now,
             };
-            let (able, decision) = if let Some(node) = &group.node {
-                self.at_named(&round, node)?
+            let whole = |(able, decision)| vec![(able, decision, group.lines.clone())];
+            let legs = if let Some(node) = &group.node {
+                whole(self.at_named(&round, node)?)
             } else {
                 let refused = without.iter().filter(|(number, _)| *number == group.number);
                 let keys: Vec<Key> =
                     refused.filter_map(|(_, node)| self.network.keys.find(node.as_str())).collect();
-                self.at_best(&round, &keys)?
+                match self.at_best(&round, &keys) {
+                    Ok(best) => whole(best),
+                    Err(refused) => self.at_several(&round, group, &keys).ok_or(refused)?,
+                }
             };
-            let key = self.network.keys.find(able.node.id.as_str());
-            let version = key.map_or(0, |key| index.version(key));
-            let places = places(&able);
-            Ok((Planned { able, decision, version }, places))
+            let leg = |(able, decision, lines): Served| {
+                let key = self.network.keys.find(able.node.id.as_str());
+                let version = key.map_or(0, |key| index.version(key));
+                let places = places(&able);
+                (Planned { able, decision, version, lines }, places)
+            };
+            Ok(legs.into_iter().map(leg).collect())
         })
     }
 
@@ -201,7 +239,7 @@ impl Fulfillment {
         let policy = self.config.policy();
         let able = round.ask(key, policy)?;
         let mut candidates = vec![Candidate { node: node.clone(), verdict: Ok(round.facts(key, &able)) }];
-        for other in round.index.near(key) {
+        for other in round.index.near(key).iter().filter(|other| !round.reach.without.contains(other)) {
             let Some(neighbour) = round.index.get(*other) else { continue };
             let verdict = round.ask_with_stock(*other, policy).map(|able| round.facts(*other, &able));
             let verdict = verdict.map_err(|refused| refused.reasons().to_vec());
@@ -222,6 +260,41 @@ impl Fulfillment {
         }
     }
 
+    /// What several nodes can do together that have parts of a group, each with its pieces and the record of the choice. The
+    /// nearest are looked at.
+    fn at_several(&self, round: &Round<'_>, group: &Group, without: &[Key]) -> Option<Vec<Served>> {
+        if group.parts < 2 {
+            return None;
+        }
+        let mut keys = round.stock.nodes_with_any(round.needs);
+        round.choose_from(&mut keys, without);
+        let policy = self.config.policy();
+        let able = round.ordered(keys, MOST_ASKED).into_iter();
+        let able = able.filter_map(|key| Some((key, round.ask(key, policy).ok()?))).take(SHARING);
+        let able: Vec<(Key, Able)> = able.collect();
+        let share = |(key, _): &(Key, Able)| {
+            round.stock.share(*key, group.lines.iter().map(|line| (&line.sku, line.quantity)))
+        };
+        let has: Vec<Vec<i64>> = able.iter().map(share).collect();
+        let wanted: Vec<i64> = group.lines.iter().map(|line| line.quantity).collect();
+        let leg = |(at, pieces): (usize, Vec<i64>)| {
+            let lines = group.lines.iter().zip(pieces).filter(|(_, pieces)| *pieces > 0);
+            let lines: Vec<Line> = lines.map(|(line, quantity)| Line { quantity, ..line.clone() }).collect();
+            let needs = round.stock.needs(lines.iter().map(|line| (&line.sku, line.quantity)));
+            let round = Round { needs: &needs, ..*round };
+            let candidate = |(key, able): &(Key, Able)| {
+                let has_stock = round.stock.depth(*key, &needs) > 0;
+                let verdict = has_stock.then(|| round.facts(*key, able)).ok_or_else(|| vec![Reason::NoStock]);
+                Candidate { node: able.node.id.clone(), verdict }
+            };
+            let chosen = able[at].1.clone();
+            let candidates = able.iter().map(candidate).collect();
+            let decision = sourcing::given(&chosen.node.id, candidates, &self.weights, round.now);
+            (chosen, decision, lines)
+        };
+        Some(split::cover(&wanted, &has, group.parts)?.into_iter().map(leg).collect())
+    }
+
     /// The nearest other nodes that can serve a group, best first.
     pub(crate) fn alternatives(&self, node: Option<&NodeId>, group: &Group, now: Timestamp) -> Vec<NodeId> {
         let index = self.network.index();
@@ -230,13 +303,15 @@ impl Fulfillment {
         let place = key.and_then(|key| index.get(key)).map(|node| node.position);
         let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
         let (used, taken) = (self.load.read(), Taken::default());
+        let reach = self.reach(&index, &group.limits).unwrap_or_default();
         let round = Round {
             index: &index,
             stock: &stock,
             used: &used,
             needs: &needs,
             method: group.method,
-            place: place.or(group.place),
+            place: place.or(group.place).or(reach.centre),
+            reach: &reach,
             wanted: group.wanted,
             taken: &taken,
             now,
@@ -274,6 +349,18 @@ impl Fulfillment {
     }
 }
 
+/// Every method that was asked for is refused for the same reason.
+fn refuse_all(question: &Question, node: Option<&NodeId>, refused: &Refused, lacking: &[Sku]) -> Answer {
+    let refusal = |method: &Method| Unable {
+        method: *method,
+        node: node.cloned(),
+        refused: refused.clone(),
+        lacking: lacking.to_vec(),
+        alternatives: Vec::new(),
+    };
+    Answer { options: Vec::new(), refusals: question.methods.iter().map(refusal).collect() }
+}
+
 /// What a decision weighs of each node.
 fn candidates(found: &[Found]) -> Vec<Candidate> {
     let candidate = |(able, facts): &Found| Candidate { node: able.node.id.clone(), verdict: Ok(*facts) };
@@ -293,6 +380,21 @@ fn places(able: &Able) -> Vec<Place> {
 }
 
 impl Round<'_> {
+    /// Keeps of the nodes those that offer the method and that the question lets serve; true: some are only too far away.
+    fn choose_from(&self, keys: &mut Vec<Key>, without: &[Key]) -> bool {
+        let is_out = |key: &Key| without.contains(key) || self.reach.without.contains(key);
+        keys.retain(|key| !is_out(key) && self.index.offers(*key, self.method));
+        let there = keys.len();
+        keys.retain(|key| self.is_near(*key));
+        keys.len() < there
+    }
+
+    /// Near enough to the node that it is to be near to.
+    fn is_near(&self, key: Key) -> bool {
+        let (Some(centre), Some(radius_m)) = (self.reach.centre, self.reach.radius_m) else { return true };
+        self.index.get(key).is_some_and(|node| centre.distance_m(node.position) <= radius_m)
+    }
+
     /// What the node can do, if it has the goods.
     fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
         let Some(timed) = self.index.timed(key, self.now) else {

@@ -17,6 +17,17 @@ pub(crate) struct Line {
     pub(crate) quantity: i64,
 }
 
+/// Which nodes may serve.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Limits {
+    /// None of these.
+    pub(crate) without: Vec<NodeId>,
+    /// Its place stands for the customer's where none is given.
+    pub(crate) near: Option<NodeId>,
+    /// No farther from it than so many metres; `None`: any distance.
+    pub(crate) radius_m: Option<f64>,
+}
+
 /// A question for promises.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
@@ -28,6 +39,8 @@ pub(crate) struct Question {
     pub(crate) place: Option<LatLng>,
     /// Only this node.
     pub(crate) node: Option<NodeId>,
+    /// Which nodes may be named.
+    pub(crate) limits: Limits,
     /// How many options are wanted per method.
     pub(crate) most: usize,
 }
@@ -45,6 +58,10 @@ pub(crate) struct Group {
     pub(crate) place: Option<LatLng>,
     /// When it is wanted, from and until; `None`: as early as possible.
     pub(crate) wanted: Option<(Timestamp, Timestamp)>,
+    /// Which nodes may serve it, where the platform chooses.
+    pub(crate) limits: Limits,
+    /// How many nodes may serve it together, at least 1.
+    pub(crate) parts: usize,
     /// Its pieces of the lines of the cart.
     pub(crate) lines: Vec<Line>,
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use contract::fulfillment::v1 as pb;
 use domain::id::{self, FulfillmentId, NodeId, PromiseToken, Uuid};
-use domain::promise::plan::{Place, WithPlaces};
+use domain::promise::plan::{Legs, Place};
 use domain::promise::token::{Refusal, State};
 use domain::promise::{Reason, Refused};
 use jiff::{SignedDuration, Timestamp};
@@ -167,15 +167,15 @@ impl Fulfillment {
         call: &Call,
         key: Uuid,
         hold: &HoldCommand,
-        legs: Vec<WithPlaces<Planned>>,
+        legs: Legs<Planned>,
         now: Timestamp,
         expires: Timestamp,
     ) -> Draft {
         let token = PromiseToken::new(self.clock.new_id());
         let (mut limits, mut nodes) = (BTreeMap::new(), BTreeMap::new());
         let mut stored = Vec::with_capacity(legs.len());
-        for (group, (planned, places)) in hold.groups.iter().zip(legs) {
-            let Planned { able, decision, version } = planned;
+        for (index, (planned, places)) in legs {
+            let Planned { able, decision, version, lines } = planned;
             nodes.insert(able.node.id.clone(), version);
             let places: Vec<HeldPlace> = places.iter().map(held).collect();
             let rule = able.node.rule(able.method.rules().activity);
@@ -184,7 +184,7 @@ impl Fulfillment {
             let id = FulfillmentId::new(self.clock.new_id());
             stored.push(Leg {
                 id,
-                group: group.number,
+                group: hold.groups[index].number,
                 method: able.method,
                 node: able.node.id.clone(),
                 ready: able.offer.ready,
@@ -198,7 +198,7 @@ impl Fulfillment {
                         &able.offer,
                         None,
                     )),
-                    lines: wire::pieces(&group.lines),
+                    lines: wire::pieces(&lines),
                     ..Default::default()
                 },
                 decision: wire::decision(&decision, token, id),

@@ -1,9 +1,11 @@
 //! The stock of a promise that is PENDING: asked of inventory for all legs at once, then granted or given up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use contract::inventory::v1 as stock;
-use domain::id::{self, ReservationId};
+use contract::r#type::v1 as common;
+use domain::id::{self, ReservationId, Sku};
 use domain::promise::{Reason, Refused};
 use jiff::{SignedDuration, Timestamp};
 use server::Violation;
@@ -14,7 +16,7 @@ use super::batch::{Done, Job};
 use super::hold::{Begun, gone};
 use crate::Fulfillment;
 use crate::error::{Error, Shortage};
-use crate::promise::command::{HoldCommand, Line};
+use crate::promise::command::HoldCommand;
 use crate::store::promise::Stored;
 use crate::store::promise_leg::Leg;
 
@@ -121,16 +123,16 @@ impl Fulfillment {
 
 /// What a leg claims of its node.
 fn claim(leg: &Leg, hold: &HoldCommand) -> stock::NewReservation {
-    let line = |line: &Line| stock::ReserveLine {
-        line: line.number,
-        sku: line.sku.to_string(),
-        quantity: line.quantity,
+    let skus: HashMap<u32, &Sku> = hold.cart.iter().map(|line| (line.number, &line.sku)).collect();
+    let line = |pieces: &common::LineQuantity| stock::ReserveLine {
+        line: pieces.line,
+        sku: skus.get(&pieces.line).map(ToString::to_string).unwrap_or_default(),
+        quantity: pieces.quantity,
     };
-    let group = hold.groups.iter().find(|group| group.number == leg.group);
     stock::NewReservation {
         reservation_id: ReservationId::new(leg.id.uuid()).to_string(),
         node_id: leg.node.to_string(),
-        lines: group.map(|group| group.lines.iter().map(line).collect()).unwrap_or_default(),
+        lines: leg.body.lines.iter().map(line).collect(),
         promised_time: Some(crate::wire::timestamp(leg.ready)),
     }
 }

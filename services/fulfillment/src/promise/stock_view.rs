@@ -193,6 +193,39 @@ impl Stock {
         needs
     }
 
+    /// The nodes that have some of it, by key.
+    pub(crate) fn nodes_with_any(&self, needs: &[Need]) -> Vec<Key> {
+        let rows = needs.iter().filter_map(|need| self.rows.get(need.sku.as_str()));
+        let some = |row: &'_ Row| {
+            let nodes = row.nodes.iter().zip(&row.atp).filter(|(_, atp)| **atp > 0);
+            nodes.map(|(key, _)| *key).collect::<Vec<_>>()
+        };
+        let mut found: Vec<Key> = rows.flat_map(some).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// How many pieces of each line a node has. Where lines need the same item, those that come first have it first.
+    pub(crate) fn share<'a>(&self, node: Key, lines: impl Iterator<Item = (&'a Sku, i64)>) -> Vec<i64> {
+        let mut left: HashMap<Sku, i64> = HashMap::new();
+        let mut share = Vec::new();
+        for (sku, wanted) in lines {
+            let mut pieces = wanted;
+            let needs = self.needs([(sku, 1)]);
+            for need in &needs {
+                let there = || self.figure(node, need.sku.as_str()).map_or(0, |figure| figure.atp.max(0));
+                let left = left.entry(need.sku.clone()).or_insert_with(there);
+                pieces = pieces.min(*left / need.quantity.max(1));
+            }
+            for need in needs {
+                left.entry(need.sku).and_modify(|left| *left -= pieces * need.quantity);
+            }
+            share.push(pieces);
+        }
+        share
+    }
+
     /// The nodes that have all of it, by key.
     pub(crate) fn nodes_with(&self, needs: &[Need]) -> Vec<Key> {
         let mut rows: Vec<(&Row, i64)> = Vec::with_capacity(needs.len());

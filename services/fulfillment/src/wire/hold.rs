@@ -11,16 +11,22 @@ use jiff::{SignedDuration, Timestamp};
 use server::Principal;
 use service::Fields;
 
-use super::promise::lines;
+use super::promise::{lines, near, without};
 use super::{duration, instant, method, place};
 use crate::error::Error;
-use crate::promise::command::{Group, HoldCommand, Line};
+use crate::promise::command::{Group, HoldCommand, Limits, Line};
 
 /// The most groups of a cart.
 const MOST_GROUPS: usize = 20;
 
-/// The most legs that a hold takes the place of.
+/// The most legs of a hold, and the most that it takes the place of.
 const MOST_LEGS: usize = 50;
+
+/// The most nodes that may share a group.
+const MOST_PARTS: usize = 5;
+
+/// Farther than any two places on earth, in metres.
+const MOST_RADIUS_M: u32 = 20_100_000;
 
 /// The most lines of all groups of a cart.
 const MOST_LINES_TOGETHER: usize = 2_000;
@@ -48,6 +54,9 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
         fields.check(is_new, format_args!("groups[{index}].group"), "duplicate");
         groups.extend(self::group(&mut fields, index, group, &cart, is_only));
     }
+    let legs: usize = groups.iter().map(|group| group.parts).sum();
+    let why = format_args!("must have at most {MOST_LEGS} parts together, has {legs}");
+    fields.check(legs <= MOST_LEGS, "groups", why);
     let ttl = request.ttl.and_then(|ttl| fields.take("ttl", duration(ttl)));
     if ttl.is_some_and(|ttl| ttl < SignedDuration::from_secs(1)) {
         fields.refuse("ttl", "must be at least 1 s");
@@ -81,12 +90,32 @@ fn group(
         let field = format!("groups[{index}].wanted_window");
         fields.take(field, self::window(window))
     });
+    let limits = limits(fields, index, group, node.as_ref());
+    let max_parts = format_args!("groups[{index}].max_parts");
+    let parts = usize::try_from(group.max_parts).ok().filter(|parts| *parts <= MOST_PARTS);
+    fields.check(parts.is_some(), max_parts, format_args!("must be from 0 to {MOST_PARTS}"));
+    let parts = parts.unwrap_or(1).max(1);
+    fields.check(parts == 1 || node.is_none(), max_parts, "must be 0 or 1 when node_id is given");
     let lines = if group.lines.is_empty() && is_only {
         cart.to_vec()
     } else {
         pieces(fields, index, &group.lines, cart)
     };
-    Some(Group { number: group.group, method: wanted_method?, node, place, wanted, lines })
+    let (number, method) = (group.group, wanted_method?);
+    Some(Group { number, method, node, place, wanted, limits, parts, lines })
+}
+
+/// Which nodes may serve a group.
+fn limits(fields: &mut Fields, index: usize, group: &pb::CartGroup, node: Option<&NodeId>) -> Limits {
+    let field = |name: &str| format!("groups[{index}].{name}");
+    let without = without(fields, &field("without_node_ids"), &group.without_node_ids, node);
+    let near = near(fields, &field("near_node_id"), &group.near_node_id);
+    let radius_m = u32::try_from(group.radius_m).ok().filter(|radius| *radius <= MOST_RADIUS_M);
+    let why = format_args!("must be from 0 (any distance) to {MOST_RADIUS_M}");
+    fields.check(radius_m.is_some(), field("radius_m"), why);
+    let is_alone = group.radius_m != 0 && group.near_node_id.is_empty();
+    fields.check(!is_alone, field("radius_m"), "is only for a group with near_node_id");
+    Limits { without, near, radius_m: radius_m.filter(|radius| *radius > 0).map(f64::from) }
 }
 
 fn window(window: common::Window) -> Result<(Timestamp, Timestamp), &'static str> {

@@ -18,13 +18,16 @@ use service::Fields;
 use super::{method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
-use crate::promise::command::{Line, Nearby, Question};
+use crate::promise::command::{Limits, Line, Nearby, Question};
 use crate::rights;
 use crate::store::promise::Stored;
 use crate::store::promise_leg::{HeldPlace, Leg};
 
 /// The most lines of a cart.
 const MOST_LINES: usize = 1_000;
+
+/// The most nodes that must not serve.
+const MOST_WITHOUT: usize = 50;
 
 /// Checks the lines of a cart.
 pub(crate) fn lines(lines: &[pb::CartLine], fields: &mut Fields) -> Vec<Line> {
@@ -76,6 +79,11 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
         "" => None,
         text => node_id(&mut fields, "node_id", text),
     };
+    let limits = Limits {
+        without: without(&mut fields, "without_node_ids", &request.without_node_ids, node.as_ref()),
+        near: near(&mut fields, "near_node_id", &request.near_node_id),
+        radius_m: None,
+    };
     let most = match request.max_options {
         0 => 5,
         wanted @ 1..=50 => usize::try_from(wanted).unwrap_or(5),
@@ -85,7 +93,26 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
         }
     };
     fields.done()?;
-    Ok((Question { lines, methods, place, node, most }, odd))
+    Ok((Question { lines, methods, place, node, limits, most }, odd))
+}
+
+/// Nodes that must not serve. The node that is asked for is none of them.
+pub(crate) fn without(
+    fields: &mut Fields,
+    field: &str,
+    given: &[String],
+    node: Option<&NodeId>,
+) -> Vec<NodeId> {
+    fields.at_most(field, given.len(), MOST_WITHOUT);
+    let without = fields.distinct::<NodeId>(field, given, MOST_WITHOUT);
+    let named = node.is_some_and(|node| without.contains(node));
+    fields.check(!named, field, "must not have the node that node_id asks for");
+    without
+}
+
+/// The node that others are to be near to.
+pub(crate) fn near(fields: &mut Fields, field: &str, given: &str) -> Option<NodeId> {
+    if given.is_empty() { None } else { node_id(fields, field, given) }
 }
 
 /// The field of the first line of a cart with this SKU.

@@ -9,6 +9,7 @@ mod promise;
 mod promise_end;
 mod promise_groups;
 mod promise_instead;
+mod promise_limits;
 mod promise_race;
 mod promise_resent;
 mod quota;
