@@ -172,6 +172,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         channel_order_id: order.channel_order_id.clone(),
         // members have no tiers yet
         tier: 0,
+        payment_terms: super::order::terms(order.terms).into(),
     }
 }
 
