@@ -79,13 +79,11 @@ impl Fulfillment {
         Ok(adopted)
     }
 
-    /// Among whose unpaid orders one on this promise counts: of him whose quota the promise counts for. One that ended or was
-    /// confirmed counts for nobody, but its owner is known.
+    /// Among whose unpaid orders one on this promise counts: those of its holder, if there is a limit of them.
     fn debtor(&self, promise: &Stored) -> Option<String> {
-        let holder = promise.counted_for.as_ref().unwrap_or(&promise.owner);
-        let (kind, _) = holder.split_once('/')?;
+        let (kind, _) = promise.holder.split_once('/')?;
         let quota = self.config.limits.of(kind)?;
-        quota.unpaid_orders.map(|_| holder.clone())
+        quota.unpaid_orders.map(|_| promise.holder.clone())
     }
 }
 

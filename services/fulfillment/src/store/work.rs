@@ -264,6 +264,17 @@ pub(crate) async fn of_leg(
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
 }
 
+/// The channel of an order that has work.
+pub(crate) async fn channel_of(tx: &mut Tx, order: OrderId) -> Result<Option<String>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT channel FROM fulfillment_orders WHERE order_id = $1 LIMIT 1",
+            params![order.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.get("channel")).transpose()?)
+}
+
 /// How many unpaid orders these callers have.
 pub(crate) async fn unpaid_orders(
     tx: &mut Tx,
