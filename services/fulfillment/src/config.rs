@@ -97,6 +97,9 @@ pub struct LimitsConfig {
     pub customer_units: i64,
     /// Pieces of one SKU in all tokens of a customer.
     pub customer_units_per_sku: i64,
+    /// Orders of a customer that are paid at the handover or by invoice, until they are paid or over; its tokens count with
+    /// them, since each may become one.
+    pub customer_unpaid_orders: i64,
     /// Tokens of a channel.
     pub channel_tokens: i64,
     /// Pieces in all tokens of a channel.
@@ -111,6 +114,7 @@ impl Default for LimitsConfig {
             customer_tokens: 20,
             customer_units: 1_000,
             customer_units_per_sku: 100,
+            customer_unpaid_orders: 20,
             channel_tokens: 0,
             channel_units: 0,
             channel_units_per_sku: 0,
@@ -121,13 +125,22 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// The quota of a caller of this kind; none: it has no limit, and what it holds is not counted.
     pub(crate) fn of(&self, kind: &str) -> Option<Quota> {
-        let (tokens, units, units_per_sku) = match kind {
-            CUSTOMER => (self.customer_tokens, self.customer_units, self.customer_units_per_sku),
-            CHANNEL => (self.channel_tokens, self.channel_units, self.channel_units_per_sku),
+        let limit = |most: i64| (most > 0).then_some(most);
+        let quota = match kind {
+            CUSTOMER => Quota {
+                tokens: limit(self.customer_tokens),
+                units: limit(self.customer_units),
+                units_per_sku: limit(self.customer_units_per_sku),
+                unpaid_orders: limit(self.customer_unpaid_orders),
+            },
+            CHANNEL => Quota {
+                tokens: limit(self.channel_tokens),
+                units: limit(self.channel_units),
+                units_per_sku: limit(self.channel_units_per_sku),
+                unpaid_orders: None,
+            },
             _ => return None,
         };
-        let limit = |most: i64| (most > 0).then_some(most);
-        let quota = Quota { tokens: limit(tokens), units: limit(units), units_per_sku: limit(units_per_sku) };
         quota.limits().then_some(quota)
     }
 }

@@ -363,10 +363,18 @@ fn released_all(
     work.into_iter().map(released).collect()
 }
 
+fn is_unpaid(terms: orders::PaymentTerms) -> bool {
+    match terms {
+        orders::PaymentTerms::PayAtHandover | orders::PaymentTerms::OnAccount => true,
+        orders::PaymentTerms::Unspecified | orders::PaymentTerms::Prepaid => false,
+    }
+}
+
 fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Result<Released, Error> {
     let id: FulfillmentId = parse("fulfillment_id", &work.fulfillment_id)?;
     let token: PromiseToken = parse("promise_token", &work.promise_token)?;
     let (at_handover, prices) = wire::payment::at_handover(&work)?;
+    let is_unpaid = is_unpaid(work.payment_terms());
     let mut lines = Vec::with_capacity(work.lines.len());
     for (line, due_minor) in work.lines.into_iter().zip(prices) {
         let sku: Sku = parse("sku", &line.sku)?;
@@ -396,6 +404,8 @@ fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Re
         decision: DecisionId::new(id.uuid()),
         is_another_orders: false,
         at_handover,
+        is_unpaid,
+        holder: None,
         is_unblocked: false,
     })
 }

@@ -8,6 +8,8 @@ use service::{Call, speaks_for};
 
 use crate::error::Error;
 use crate::store::promise::Stored;
+use crate::store::promise_leg::Leg;
+use crate::store::work::Stored as Work;
 
 const WORKERS: &[&str] = &[SERVICE, OPS];
 const CLOSERS: &[&str] = &[SERVICE, OPS, STORE];
@@ -51,6 +53,21 @@ pub const ACCESS: &[Access] = &[
 /// A store changes its own node alone.
 pub(crate) fn own_node(who: &Principal, node: &NodeId) -> Result<(), Error> {
     if speaks_for(who, node) { Ok(()) } else { Err(Error::NotYourNode(node.clone())) }
+}
+
+/// A store sees the work of its own node alone, a channel that of its own orders. For others it does not exist.
+pub(crate) fn sees_work(who: &Principal, work: &Work) -> bool {
+    speaks_for(who, &work.order.node) && (who.kind != CHANNEL || who.id == work.channel)
+}
+
+/// How a node was chosen is visible to the node itself, to the channel of the order (`channel`, once it is known) and to who
+/// holds the promise.
+pub(crate) fn sees_decision(who: &Principal, promise: &Stored, leg: &Leg, channel: Option<&str>) -> bool {
+    match who.kind.as_str() {
+        STORE => speaks_for(who, &leg.node),
+        CHANNEL => who.as_str() == promise.holder || channel == Some(who.id.as_str()),
+        _ => true,
+    }
 }
 
 /// A promise is visible to its creator, to services and to operators. To others it does not exist.

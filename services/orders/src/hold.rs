@@ -54,11 +54,22 @@ pub(crate) struct Wanted {
 const MOST_LEGS: usize = 50;
 
 impl Wanted {
-    /// What is open of an order. The claims that were given up for want of payment may not be released yet.
-    pub(crate) fn again(order: &Order) -> Self {
+    /// What a payment now must hold of an order: what is open, and what was promised for a time that has passed, at the node
+    /// that it was promised at. The claims that were given up for want of payment may not be released yet.
+    pub(crate) fn again(order: &Order, now: Timestamp) -> Self {
         let dropped = order.legs.iter().rev().filter(|leg| !leg.is_live());
-        let instead_of = dropped.map(|leg| leg.id).take(MOST_LEGS).collect();
-        Self { instead_of, ..Self::of(order, order.open_parts()) }
+        let gone = order.late_legs(now).chain(dropped);
+        let instead_of = gone.map(|leg| leg.id).take(MOST_LEGS).collect();
+        let mut wanted = Self { instead_of, ..Self::of(order, order.parts_to_hold(now)) };
+        for WantedGroup { group, .. } in &mut wanted.groups {
+            let mut late = order.late_legs(now).filter(|leg| leg.group == group.no);
+            if let Some(leg) = late.next().filter(|_| group.node.is_none())
+                && late.all(|other| other.node == leg.node)
+            {
+                group.node = Some(leg.node.clone());
+            }
+        }
+        wanted
     }
 
     /// These parts of an order's groups.

@@ -38,10 +38,10 @@ impl Receipt<'_> {
         }
     }
 
-    fn needs_hold(&self, order: &Order) -> bool {
+    fn needs_hold(&self, order: &Order, now: Timestamp) -> bool {
         match self {
-            Self::Payment(payment) => order.needs_hold(payment),
-            Self::Tender(tender) => order.needs_hold_for(tender),
+            Self::Payment(payment) => order.needs_hold(payment, now),
+            Self::Tender(tender) => order.needs_hold_for(tender, now),
         }
     }
 
@@ -143,7 +143,7 @@ impl Orders {
         Err(Error::ChangedMeanwhile)
     }
 
-    /// Stock for money that comes after the claim was given up.
+    /// Stock for money that comes after the claim was given up, or after the time that was promised.
     async fn hold_for(
         &self,
         seen: &Order,
@@ -151,12 +151,12 @@ impl Orders {
         call: &Call,
         now: Timestamp,
     ) -> Result<Hold, Error> {
-        if !receipt.needs_hold(seen) {
+        if !receipt.needs_hold(seen, now) {
             return Ok(Hold::NotAsked);
         }
         let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
         let until = after_ms(now, self.config.hold_ms(false));
-        match self.hold(&key, &Wanted::again(seen), until, now).await {
+        match self.hold(&key, &Wanted::again(seen, now), until, now).await {
             Ok(held) => Ok(Hold::Held(held.legs)),
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 Ok(Hold::Refused { reason: hold::reason(&answer) })

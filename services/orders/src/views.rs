@@ -4,13 +4,14 @@ use contract::orders::v1 as pb;
 use domain::id::{OrderId, Uuid};
 use domain::order::Order;
 use domain::time::{from_micros, micros};
+use server::Principal;
 use service::wire::fitting;
 use service::{Fault, token};
 
 use crate::command::Lookup;
 use crate::error::Error;
 use crate::store::{self, Filter, Loaded, Position};
-use crate::{Orders, wire};
+use crate::{Orders, rights, wire};
 
 impl Orders {
     /// One order.
@@ -19,7 +20,7 @@ impl Orders {
     }
 
     /// One order by its channel's number.
-    pub(crate) async fn get_by_channel(&self, wanted: Lookup) -> Result<Order, Error> {
+    pub(crate) async fn get_by_channel(&self, wanted: Lookup, who: &Principal) -> Result<Order, Error> {
         let mut tx = self.db.snapshot().await?;
         let missing = || Error::NumberNotFound {
             channel: wanted.channel.clone(),
@@ -27,7 +28,10 @@ impl Orders {
         };
         let found = store::by_channel(&mut tx, &wanted.channel, &wanted.channel_order_id).await?;
         let loaded = store::load(&mut tx, found.ok_or_else(missing)?.id).await?;
-        loaded.map(|loaded| loaded.order).ok_or_else(missing)
+        let order = loaded.map(|loaded| loaded.order).ok_or_else(missing)?;
+        // The id of an order of somebody else is not said.
+        rights::must_own(who, &order).map_err(|_| missing())?;
+        Ok(order)
     }
 
     /// A page of orders, newest first.

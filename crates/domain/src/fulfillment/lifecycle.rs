@@ -95,6 +95,13 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// It says what is due or that a payment was lost.
+    pub fn is_about_payment(&self) -> bool {
+        matches!(self, Self::PaymentLost { .. } | Self::PaymentDue { .. } | Self::PaymentDiffers { .. })
+    }
+}
+
 fn paid(given: Option<Money>) -> String {
     given.map_or_else(|| "nothing was".to_owned(), |given| format!("{given} was"))
 }

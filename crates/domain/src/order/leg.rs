@@ -195,6 +195,12 @@ impl Leg {
         self.released.is_some()
     }
 
+    /// No node was asked for it, and the time that it was promised for has passed.
+    pub fn is_late(&self, now: Timestamp) -> bool {
+        let has_pieces = || self.lines.iter().any(|line| line.units.quantity > 0);
+        self.is_live() && !self.is_released() && self.window.start <= now && has_pieces()
+    }
+
     /// Its stock is still to be confirmed, and its hold must last until then.
     pub fn needs_hold(&self) -> bool {
         self.is_live() && self.confirmed.is_none() && self.lines.iter().any(|l| l.units.cancellable() > 0)

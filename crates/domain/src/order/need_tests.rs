@@ -310,7 +310,7 @@ fn a_payment_that_is_lost_stops_the_search_and_ends_it_when_it_is_not_paid_again
     ));
     // Paid again: nothing is held for what a need looks for, and it goes on.
     let card = Tender { provider_ref: "c".to_owned(), ..tender("card", 4_000, TenderState::Captured) };
-    assert!(!lost.needs_hold_for(&card));
+    assert!(!lost.needs_hold_for(&card, at(70)));
     let again = lost.clone().add_tender(&card, Hold::NotAsked, &POLICY, at(70)).unwrap();
     assert_laws(&again.order);
     assert_eq!(names(&again).last().map(String::as_str), Some("Unblocked"));

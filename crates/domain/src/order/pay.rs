@@ -35,15 +35,32 @@ pub enum Hold {
 }
 
 impl Order {
-    /// Whether this payment would release the order if stock were held for it again.
-    pub fn needs_hold(&self, payment: &Payment) -> bool {
+    /// Whether this payment would release the order if stock were held for it again: pieces are open, or a promise is late.
+    pub fn needs_hold(&self, payment: &Payment, now: Timestamp) -> bool {
         let mut after = self.clone();
         // A payment that will be refused must not hold anything first.
         after.ledger.receive(payment, self.takes_parts(), self.currency, self.updated_at).is_ok()
             && self.blocks.contains(&Block::Payment)
             && !self.status().is_over()
-            && self.own_open() > 0
+            && self.has_to_hold(now)
             && after.is_covered()
+    }
+
+    /// A release now would leave pieces without a promise that can be kept.
+    fn has_to_hold(&self, now: Timestamp) -> bool {
+        self.own_open() > 0 || self.legs.iter().any(|leg| leg.is_late(now))
+    }
+
+    /// The legs whose promise is late: a payment now holds their pieces again, for a time that can be kept.
+    pub fn late_legs(&self, now: Timestamp) -> impl Iterator<Item = &Leg> {
+        self.legs.iter().filter(move |leg| leg.is_late(now))
+    }
+
+    /// The parts of groups that a payment now must hold: those that are open, and those whose promise is late.
+    pub fn parts_to_hold(&self, now: Timestamp) -> Parts {
+        let mut after = self.clone();
+        after.drop_legs(|leg| leg.is_late(now), now);
+        after.open_parts()
     }
 
     /// Goods are paid when they are handed over, bit by bit, or by invoice.
@@ -123,12 +140,12 @@ impl Order {
     }
 
     /// Whether this tender would release the order if stock were held for it again.
-    pub fn needs_hold_for(&self, tender: &Tender) -> bool {
+    pub fn needs_hold_for(&self, tender: &Tender, now: Timestamp) -> bool {
         let mut after = self.clone();
         let due = Tender { state: TenderState::Due, ..tender.clone() };
         after.ledger.add(due, self.total_minor).is_ok()
             && tender.state.counts()
-            && after.needs_hold(&Payment::of(tender))
+            && after.needs_hold(&Payment::of(tender), now)
     }
 
     /// Another tender takes over what failed and voided ones did not pay, or what no tender pays. It may be paid already.
@@ -154,13 +171,14 @@ impl Order {
         Ok(Changed { order: paid.order, events })
     }
 
-    /// The payment is complete: fulfillment may begin, if the stock is (again) held.
+    /// The payment is complete: fulfillment may begin, if the stock is (again) held for a time that can be kept.
     fn release(&mut self, hold: Hold, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         let mut events = Vec::new();
-        if self.own_open() > 0 {
+        if self.has_to_hold(now) {
             match hold {
                 Hold::NotAsked => return Err(Refusal::NeedsHold),
                 Hold::Held(legs) => {
+                    self.drop_legs(|leg| leg.is_late(now), now);
                     events.extend(self.moved(&legs));
                     self.add_legs(legs)?;
                     self.lapsed_at = None;

@@ -114,10 +114,10 @@ pub(super) fn group(no: u32, lines: &[(LineNo, i64)]) -> Group {
     }
 }
 
-/// A leg for all pieces that are open.
-pub(super) fn again(order: &Order, name: &str) -> Vec<Leg> {
+/// A leg for all pieces that a payment must hold.
+pub(super) fn again(order: &Order, name: &str, now: Timestamp) -> Vec<Leg> {
     order
-        .open_parts()
+        .parts_to_hold(now)
         .into_iter()
         .map(|(group, lines)| leg(&format!("{name} {group}"), group, &lines))
         .collect()

@@ -29,7 +29,9 @@ fn in_each_state() -> Vec<(&'static str, Order)> {
 fn do_step(step: &str, order: &Order) -> Option<Status> {
     let order_ = order.clone();
     let changed = match step {
-        "pay" => order_.pay(&capture(order, 0), Hold::Held(again(order, "second")), &POLICY, at(1100)),
+        "pay" => {
+            order_.pay(&capture(order, 0), Hold::Held(again(order, "second", at(1100))), &POLICY, at(1100))
+        }
         "fail" => order_.pay(
             &Payment { state: TenderState::Failed, ..capture(order, 0) },
             Hold::NotAsked,
@@ -150,11 +152,11 @@ fn a_hold_is_extended_also_when_the_node_works_before_the_stock_is_confirmed() {
 fn a_late_payment_takes_new_stock_or_goes_back() {
     let lapsed = unpaid().lapse(at(900)).unwrap().order;
     let payment = capture(&lapsed, 0);
-    assert!(lapsed.needs_hold(&payment));
+    assert!(lapsed.needs_hold(&payment, at(950)));
     let odd = Payment { amount_minor: payment.amount_minor + 1, ..payment.clone() };
-    assert!(!lapsed.needs_hold(&odd), "what will be refused holds nothing first");
+    assert!(!lapsed.needs_hold(&odd, at(950)), "what will be refused holds nothing first");
     assert_eq!(lapsed.clone().pay(&payment, Hold::NotAsked, &POLICY, at(950)), Err(Refusal::NeedsHold));
-    let held = again(&lapsed, "second");
+    let held = again(&lapsed, "second", at(950));
     let again = lapsed.clone().pay(&payment, Hold::Held(held.clone()), &POLICY, at(950)).unwrap().order;
     assert_eq!((serving(&again), again.legs[0].dropped), (held[0].id, Some(at(900))));
     assert_eq!(again.legs[1].no, 2);
@@ -163,6 +165,33 @@ fn a_late_payment_takes_new_stock_or_goes_back() {
     let refused = lapsed.pay(&payment, none, &POLICY, at(950)).unwrap();
     assert_eq!(refused.order.status(), Status::Expired);
     assert_eq!(refused.order.ledger.claimed(), 417);
+}
+
+#[test]
+fn a_payment_after_the_promised_time_moves_the_promise() {
+    let order = Order { payment_due_at: Some(at(9_000)), ..unpaid() };
+    let payment = capture(&order, 0);
+    let (just, late) = (at(3_599), at(3_600));
+    assert!(!order.needs_hold(&payment, just) && order.needs_hold(&payment, late));
+    let released = order.clone().pay(&payment, Hold::NotAsked, &POLICY, just).unwrap();
+    assert_eq!(released.order.legs.len(), 1);
+    assert_eq!(order.clone().pay(&payment, Hold::NotAsked, &POLICY, late), Err(Refusal::NeedsHold));
+    let mut legs = again(&order, "later", late);
+    legs[0].window = Span { start: at(5_400), end: at(9_000) };
+    let moved = order.clone().pay(&payment, Hold::Held(legs.clone()), &POLICY, late).unwrap();
+    assert_laws(&moved.order);
+    let [Event::Paid { .. }, Event::PromiseMoved { moves }, Event::Unblocked] = moved.events.as_slice()
+    else {
+        panic!("{:?}", moved.events)
+    };
+    assert_eq!((moves[0].from, moves[0].to), (order.legs[0].window, legs[0].window));
+    assert_eq!((moved.order.legs[0].is_live(), serving(&moved.order)), (false, legs[0].id));
+    // Nothing can be promised any more: the money goes back, and the claim with it.
+    let refused = Hold::Refused { reason: "LATER_THAN_WANTED".to_owned() };
+    let ended = order.pay(&payment, refused, &POLICY, late).unwrap();
+    assert_laws(&ended.order);
+    assert_eq!((ended.order.status(), ended.order.ledger.claimed()), (Status::Cancelled, 417));
+    assert!(!ended.order.legs[0].is_live());
 }
 
 #[test]
@@ -338,7 +367,7 @@ fn a_promise_that_moves_with_a_late_payment_is_named() {
         });
         moved.unwrap_or_default()
     };
-    let legs = again(&lapsed, "second");
+    let legs = again(&lapsed, "second", at(950));
     assert_eq!(moves(legs.clone()), []);
     let mut later = legs.clone();
     later[0].window.start = at(86_400);

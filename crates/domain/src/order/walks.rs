@@ -194,9 +194,9 @@ fn run(order: &Order, step: Step, now: Timestamp) -> Option<Changed> {
         Step::LoseHold(at) => order.clone().lose_hold(&[of(at).id], now),
         Step::Pay(holds) => {
             let payment = capture(order, 0);
-            let hold = match (order.needs_hold(&payment), holds) {
+            let hold = match (order.needs_hold(&payment, now), holds) {
                 (false, _) => Hold::NotAsked,
-                (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()))),
+                (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()), now)),
                 (true, false) => Hold::Refused { reason: "NO_STOCK".to_owned() },
             };
             order.clone().pay(&payment, hold, &POLICY, now)

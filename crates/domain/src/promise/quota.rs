@@ -2,6 +2,9 @@
 //!
 //! What counts are tokens that wait for an order: PENDING and LIVE ones, each with all pieces of its cart. With the order,
 //! or with its end, a token counts no more. A kit counts as what the cart names, not as its parts.
+//!
+//! An order that is released before it is paid counts as one of the unpaid orders until its goods are paid or its work has
+//! ended. Each token counts with them: it may become such an order, and that is never refused then.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +21,8 @@ pub struct Holding {
     pub units: i64,
     /// Pieces of each SKU.
     pub by_sku: BTreeMap<Sku, i64>,
+    /// Orders that were released before they were paid, and are not paid yet.
+    pub unpaid_orders: i64,
 }
 
 impl Holding {
@@ -42,6 +47,8 @@ pub struct Quota {
     pub units: Option<i64>,
     /// Pieces of one SKU.
     pub units_per_sku: Option<i64>,
+    /// Unpaid orders, and tokens with them.
+    pub unpaid_orders: Option<i64>,
 }
 
 /// What a quota limits.
@@ -53,6 +60,8 @@ pub enum Limited {
     Units,
     /// Pieces of one SKU.
     UnitsPerSku,
+    /// Unpaid orders, and tokens with them.
+    UnpaidOrders,
 }
 
 impl Limited {
@@ -62,6 +71,7 @@ impl Limited {
             Self::Tokens => "TOKENS",
             Self::Units => "UNITS",
             Self::UnitsPerSku => "UNITS_PER_SKU",
+            Self::UnpaidOrders => "UNPAID_ORDERS",
         }
     }
 }
@@ -83,19 +93,34 @@ pub struct Exceeded {
 
 impl fmt::Display for Exceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.what == Limited::Tokens { "promise token" } else { "unit" };
+        let Self { used, asked, .. } = self;
+        let noun = match self.what {
+            Limited::Tokens => "promise token",
+            Limited::Units | Limited::UnitsPerSku => "unit",
+            Limited::UnpaidOrders => {
+                let most = words::counted(self.limit, "unpaid order");
+                let rest = "promise tokens included, at once; it has";
+                return write!(
+                    f,
+                    "this caller may have at most {most}, {rest} {used} and asks for {asked} more"
+                );
+            }
+        };
         write!(f, "this caller may hold at most {}", words::counted(self.limit, noun))?;
         if let Some(sku) = &self.sku {
             write!(f, " of sku {sku}")?;
         }
-        write!(f, " at once; it holds {} and asks for {} more", self.used, self.asked)
+        write!(f, " at once; it holds {used} and asks for {asked} more")
     }
 }
 
 impl Quota {
     /// Whether it limits anything.
     pub const fn limits(&self) -> bool {
-        self.tokens.is_some() || self.units.is_some() || self.units_per_sku.is_some()
+        self.tokens.is_some()
+            || self.units.is_some()
+            || self.units_per_sku.is_some()
+            || self.unpaid_orders.is_some()
     }
 
     /// Whether a caller who holds this much may hold that much more. Of what it holds only the SKUs that it asks for matter.
@@ -107,6 +132,8 @@ impl Quota {
             Some(_) | None => Ok(()),
         };
         check(Limited::Tokens, None, self.tokens, held.tokens, asked.tokens)?;
+        let unpaid = held.unpaid_orders.saturating_add(held.tokens);
+        check(Limited::UnpaidOrders, None, self.unpaid_orders, unpaid, asked.tokens)?;
         check(Limited::Units, None, self.units, held.units, asked.units)?;
         for (sku, asked) in &asked.by_sku {
             let used = held.by_sku.get(sku).copied().unwrap_or(0);
@@ -128,7 +155,8 @@ mod tests {
         Holding::of_cart(lines.iter().map(|(name, quantity)| (sku(name), *quantity)))
     }
 
-    const QUOTA: Quota = Quota { tokens: Some(2), units: Some(10), units_per_sku: Some(6) };
+    const QUOTA: Quota =
+        Quota { tokens: Some(2), units: Some(10), units_per_sku: Some(6), unpaid_orders: Some(4) };
 
     #[test]
     fn a_hold_up_to_the_limit_is_allowed_and_one_more_is_not() {
@@ -149,6 +177,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "this caller may hold at most 2 promise tokens at once; it holds 2 and asks for 1 more"
+        );
+    }
+
+    #[test]
+    fn unpaid_orders_and_tokens_that_may_become_some_count_together() {
+        let has = |unpaid_orders| Holding { tokens: 1, unpaid_orders, ..Holding::default() };
+        assert_eq!(QUOTA.check(&has(2), &cart(&[("A", 1)])), Ok(()));
+        let error = QUOTA.check(&has(3), &cart(&[("A", 1)])).unwrap_err();
+        assert_eq!((error.what, error.used, error.asked, error.limit), (Limited::UnpaidOrders, 4, 1, 4));
+        assert_eq!(
+            error.to_string(),
+            "this caller may have at most 4 unpaid orders, promise tokens included, at once; it has 4 and asks for 1 more"
         );
     }
 

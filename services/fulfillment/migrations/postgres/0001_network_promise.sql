@@ -31,6 +31,7 @@ CREATE TABLE promises (
     body        BYTEA NOT NULL,
     created_at  BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL,
+    holder      TEXT NOT NULL, -- the owner, or for whom a service holds it
     counted_for TEXT, -- whose hold_counts it is in
     order_id    UUID
 );

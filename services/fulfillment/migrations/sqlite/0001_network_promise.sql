@@ -31,6 +31,7 @@ CREATE TABLE promises (
     body        BLOB NOT NULL,
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER NOT NULL,
+    holder      TEXT NOT NULL, -- the owner, or for whom a service holds it
     counted_for TEXT, -- whose hold_counts it is in
     order_id    BLOB
 ) STRICT;

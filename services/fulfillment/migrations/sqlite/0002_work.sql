@@ -21,6 +21,9 @@ CREATE TABLE fulfillment_orders (
     ending           TEXT,
     ended_at         INTEGER,
     updated_at       INTEGER  NOT NULL,
+    -- among whose unpaid orders it counts while it is one; null: nobody's
+    holder           TEXT,
+    is_unpaid        INTEGER NOT NULL,
     -- paid at its handovers: the currency of the order, what was paid elsewhere, what was paid here; no currency: nothing is due
     currency         TEXT,
     covered_minor    INTEGER NOT NULL CHECK (covered_minor >= 0),
@@ -33,6 +36,7 @@ CREATE TABLE fulfillment_orders (
 CREATE INDEX fulfillment_orders_by_promise ON fulfillment_orders (promise_token);
 CREATE INDEX fulfillment_orders_by_order ON fulfillment_orders (order_id, offered_at);
 CREATE INDEX fulfillment_orders_by_work ON fulfillment_orders (node_id, promised_at, fulfillment_id) WHERE is_work;
+CREATE INDEX fulfillment_orders_unpaid ON fulfillment_orders (holder, order_id) WHERE is_unpaid;
 CREATE INDEX fulfillment_orders_by_state ON fulfillment_orders (node_id, state, promised_at, fulfillment_id);
 
 CREATE TABLE fulfillment_lines (

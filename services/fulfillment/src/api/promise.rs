@@ -91,19 +91,20 @@ impl PromiseService for Fulfillment {
         &self,
         request: Request<pb::GetSourcingDecisionRequest>,
     ) -> Result<Response<pb::GetSourcingDecisionResponse>, Status> {
+        let who = Principal::of(&request);
         let decision = match request.into_inner().key {
             None => return Err(Error::field("key", "decision_id or fulfillment_id is required").into()),
             Some(Key::DecisionId(text)) => {
                 let id: DecisionId = text
                     .parse()
                     .map_err(|why: domain::id::IdError| Error::field("decision_id", why.to_string()))?;
-                self.decision(FulfillmentId::new(id.uuid()), &text).await?
+                self.decision(&who, FulfillmentId::new(id.uuid()), &text).await?
             }
             Some(Key::FulfillmentId(text)) => {
                 let leg = text
                     .parse()
                     .map_err(|why: domain::id::IdError| Error::field("fulfillment_id", why.to_string()))?;
-                self.decision(leg, &text).await?
+                self.decision(&who, leg, &text).await?
             }
         };
         Ok(Response::new(pb::GetSourcingDecisionResponse { decision: Some(decision) }))
@@ -113,7 +114,8 @@ impl PromiseService for Fulfillment {
         &self,
         request: Request<pb::ListSourcingDecisionsRequest>,
     ) -> Result<Response<pb::ListSourcingDecisionsResponse>, Status> {
-        let decisions = self.decisions(order_id(&request.get_ref().order_id)?).await?;
+        let who = Principal::of(&request);
+        let decisions = self.decisions(&who, order_id(&request.get_ref().order_id)?).await?;
         Ok(Response::new(pb::ListSourcingDecisionsResponse { decisions }))
     }
 

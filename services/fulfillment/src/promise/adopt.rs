@@ -43,6 +43,8 @@ impl Fulfillment {
                     "a promise was confirmed for an order that never came; it is taken by one that did");
                 stored.state = State::Live { expires: stored.expires };
             }
+            let holder = promises.get(&order.token).and_then(|stored| self.debtor(stored));
+            let order = Released { holder: holder.filter(|_| order.is_unpaid), ..order };
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
@@ -75,6 +77,13 @@ impl Fulfillment {
         }
         store::promise::save_many(tx, &promises.into_values().collect::<Vec<_>>()).await?;
         Ok(adopted)
+    }
+
+    /// Among whose unpaid orders one on this promise counts: those of its holder, if there is a limit of them.
+    fn debtor(&self, promise: &Stored) -> Option<String> {
+        let (kind, _) = promise.holder.split_once('/')?;
+        let quota = self.config.limits.of(kind)?;
+        quota.unpaid_orders.map(|_| promise.holder.clone())
     }
 }
 

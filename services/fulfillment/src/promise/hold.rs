@@ -210,6 +210,7 @@ impl Fulfillment {
             request_key: key,
             body_hash: call.hash.to_vec(),
             owner: call.who.to_string(),
+            holder: hold.on_behalf_of.as_ref().unwrap_or(&call.who).to_string(),
             taken_by: None,
             state: State::Pending { expires },
             counted_for: None,

@@ -1,7 +1,7 @@
 //! What callers with a quota hold, while new holds are decided upon: counted under the locks of their rows, so that a quota
 //! holds with any number of processes on one database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use db::Tx;
 use domain::id::Sku;
@@ -12,11 +12,14 @@ use super::batch::Job;
 use crate::error::Error;
 use crate::store::hold_count::{self, CountKey, Counts};
 use crate::store::promise::Stored;
+use crate::store::work;
 
 /// What callers hold, and by how much a transaction changes it. Callers without a quota are not in it.
 pub(super) struct Tally {
     held: Counts,
     change: Counts,
+    /// Unpaid orders, of those who have a limit of them.
+    unpaid: HashMap<String, i64>,
 }
 
 impl Tally {
@@ -28,15 +31,20 @@ impl Tally {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let mut keys: BTreeSet<CountKey> = freed.keys().cloned().collect();
+        let mut debtors = BTreeSet::new();
         for job in jobs {
-            if let Job::Take { promise, .. } = job {
+            if let Job::Take { promise, quota, .. } = job {
                 keys.extend(promise.counts().keys().cloned());
+                let is_limited = quota.is_some_and(|quota| quota.unpaid_orders.is_some());
+                debtors.extend(promise.counted_for.clone().filter(|_| is_limited));
             }
         }
         let held = hold_count::lock(tx, &keys, now).await?;
+        // Read under those locks: a token that becomes an order is counted there until then, and here from then on.
+        let unpaid = work::unpaid_orders(tx, &debtors).await?;
         let mut change = Counts::default();
         change.add(freed, -1);
-        Ok(Self { held, change })
+        Ok(Self { held, change, unpaid })
     }
 
     /// Counts a new promise, unless its holder would hold more than its quota then.
@@ -60,7 +68,8 @@ impl Tally {
         };
         let (tokens, units) = count("");
         let by_sku = asked.by_sku.keys().map(|sku| (sku.clone(), count(sku.as_str()).1)).collect();
-        Holding { tokens, units, by_sku }
+        let unpaid_orders = self.unpaid.get(holder).copied().unwrap_or(0);
+        Holding { tokens, units, by_sku, unpaid_orders }
     }
 
     /// Writes what changed.

@@ -27,6 +27,8 @@ pub(crate) struct Stored {
     pub(crate) body_hash: Vec<u8>,
     /// Who asked, `kind/id`.
     pub(crate) owner: String,
+    /// Who holds it, or for whom a service does, `kind/id`.
+    pub(crate) holder: String,
     /// The service that relies on it since, `kind/id`: it holds it then.
     pub(crate) taken_by: Option<String>,
     /// Where it stands.
@@ -101,6 +103,7 @@ fn read(row: &Row) -> Result<Stored, Error> {
         request_key: row.get("request_key")?,
         body_hash: row.get("body_hash")?,
         owner: row.get("owner")?,
+        holder: row.get("holder")?,
         taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
         counted_for: row.get("counted_for")?,
@@ -204,6 +207,7 @@ fn values(promise: &Stored) -> Vec<Value> {
         micros(promise.created),
         micros(promise.expires),
         promise.counted_for.as_deref(),
+        promise.holder.as_str(),
     ]
 }
 
@@ -214,7 +218,7 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<(), Erro
         "promises",
         [
             token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, body: Bytes,
-            created_at: BigInt, expires_at: BigInt, counted_for: Text
+            created_at: BigInt, expires_at: BigInt, counted_for: Text, holder: Text
         ],
         and "version" = "1"
     );

@@ -3,7 +3,7 @@
 //! The node's row in `work_feeds` is *the* lock of its work: a transaction that changes a fulfillment order takes it first
 //! (see [`super::feed`]), so what is read after it is whole and does not move.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::stage::Name;
@@ -26,7 +26,18 @@ pub(crate) struct Stored {
     pub(crate) decision: DecisionId,
     pub(crate) channel: String,
     pub(crate) channel_order_id: String,
+    /// Among whose unpaid orders it counts, `kind/id`; none: nobody's.
+    pub(crate) holder: Option<String>,
     pub(crate) updated: Timestamp,
+}
+
+impl Stored {
+    /// It counts among the unpaid orders of its holder: it is not over, and what is due at its handovers, or by invoice, is
+    /// not paid.
+    fn is_unpaid(&self) -> bool {
+        let is_due = self.order.dues.at_handover.is_none() || self.order.due().is_some();
+        self.holder.is_some() && !self.order.state().is_over() && is_due
+    }
 }
 
 /// The most lines that one page reads: a page of large orders has fewer orders.
@@ -61,6 +72,7 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             micros(order.promised),
             i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
             order.dues.at_handover.map(|at| at.currency.code()),
+            stored.holder.as_deref(),
         ];
         row.extend(changing(stored));
         rows.push(row);
@@ -70,10 +82,10 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
             method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, currency: Text,
-            version: BigInt, state: Text,
+            holder: Text, version: BigInt, state: Text,
             is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
             covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt,
-            doubtful_skus: Bytes
+            doubtful_skus: Bytes, is_unpaid: Bool
         ]
     );
     tx.batch(text, columns, rows).await?;
@@ -110,7 +122,7 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
             "UPDATE fulfillment_orders
                 SET version = $3, state = $4, is_work = $5, offered_at = $6, reached = $7, expired_at = $8,
                     ending = $9, ended_at = $10, covered_minor = $11, collected_minor = $12, is_payment_lost = $13,
-                    updated_at = $14, doubtful_skus = $15
+                    updated_at = $14, doubtful_skus = $15, is_unpaid = $16
               WHERE fulfillment_id = $1 AND version = $2",
             values,
         )
@@ -161,6 +173,7 @@ fn changing(stored: &Stored) -> Vec<Value> {
         order.dues.is_payment_lost,
         micros(stored.updated),
         packed_skus(&marks.doubtful),
+        stored.is_unpaid(),
     ]
 }
 
@@ -254,6 +267,33 @@ pub(crate) async fn of_leg(
         )
         .await?;
     row.map(|row| Ok(FulfillmentId::new(row.get("fulfillment_id")?))).transpose()
+}
+
+/// The channel of an order that has work.
+pub(crate) async fn channel_of(tx: &mut Tx, order: OrderId) -> Result<Option<String>, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT channel FROM fulfillment_orders WHERE order_id = $1 LIMIT 1",
+            params![order.uuid()],
+        )
+        .await?;
+    Ok(row.map(|row| row.get("channel")).transpose()?)
+}
+
+/// How many unpaid orders these callers have.
+pub(crate) async fn unpaid_orders(
+    tx: &mut Tx,
+    holders: &BTreeSet<String>,
+) -> Result<HashMap<String, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT w.holder, COUNT(DISTINCT w.order_id) AS orders FROM fulfillment_orders w
+               JOIN {rows} ON w.holder = r.holder WHERE w.is_unpaid GROUP BY w.holder",
+            &[("holder", Type::Text)],
+            holders.iter().map(|holder| params![holder.as_str()]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("holder")?, row.get("orders")?))).collect()
 }
 
 /// The id of the fulfillment order of a promise.
@@ -420,6 +460,7 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         decision: DecisionId::new(row.get("decision_id")?),
         channel: row.get("channel")?,
         channel_order_id: row.get("channel_order_id")?,
+        holder: row.get("holder")?,
         updated: from_micros(row.get("updated_at")?),
     })
 }

@@ -108,6 +108,10 @@ pub(crate) struct Released {
     pub(crate) is_another_orders: bool,
     /// What it is to bring in at its handovers; none: nothing.
     pub(crate) at_handover: Option<AtHandover>,
+    /// The order is not paid before its goods are handed over.
+    pub(crate) is_unpaid: bool,
+    /// Among whose unpaid orders it counts, `kind/id`; none: nobody's.
+    pub(crate) holder: Option<String>,
     /// The order was blocked before: its work may be there already, and be waiting for a payment that was lost.
     pub(crate) is_unblocked: bool,
 }

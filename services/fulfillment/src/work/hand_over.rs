@@ -7,7 +7,8 @@
 //! find none, and what is typed for one order stops the handover of no other. Only look-ups by code, which name no order,
 //! are throttled for a caller and a node.
 //!
-//! What is due is paid with the handover: both are one transaction, and neither happens without the other.
+//! What is due is paid with the handover: both are one transaction, and neither happens without the other. What the payment
+//! should be is said only to those who show the right code.
 //!
 //! A wrong code is a refusal that persists: its count commits although nothing is handed over or paid, and the same request
 //! gets the same answer again without another count.
@@ -52,9 +53,15 @@ impl Fulfillment {
         if !speaks_for(who, &change.stored.order.node) {
             return Err(Error::FulfillmentNotFound(command.id.to_string()));
         }
-        // What may happen at all is decided before the code, so that a look at the code is never for nothing.
+        // What may happen at all is decided before the code, so that a look at the code is never for nothing; what is due is
+        // answered after it.
         let (lines, payment) = (command.lines.as_deref(), command.payment.as_ref());
-        change.apply(|order, now| order.hand_over(lines, command.collector, payment, now))?;
+        let decided = change.apply(|order, now| order.hand_over(lines, command.collector, payment, now));
+        if let Err(refusal) = &decided
+            && !refusal.is_about_payment()
+        {
+            return Err(refusal.clone().into());
+        }
         let stage = change.stored.order.method.rules().stage(Name::Done);
         if let Some(Proof::PickupCode) = stage.and_then(|stage| stage.proof)
             && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?
@@ -62,6 +69,7 @@ impl Fulfillment {
             command.call.finish_raw(tx, &refusal(wrong)).await?;
             return Err(refused(wrong));
         }
+        decided?;
         store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
         record::handover(&mut tx, &change.stored, command, who.actor()).await?;

@@ -7,7 +7,7 @@ use server::Principal;
 
 use super::command::IssueCode;
 use crate::store::code as store;
-use crate::{Error, Fulfillment};
+use crate::{Error, Fulfillment, rights};
 
 impl Fulfillment {
     /// Issues a code for what the customer collects of a fulfillment order; the last one is void. It is returned once and not kept.
@@ -27,6 +27,9 @@ impl Fulfillment {
         let mut tx = self.db.begin().await?;
         let id = command.id;
         let mut change = self.change(&mut tx, id, who.actor(), now).await?;
+        if !rights::sees_work(who, &change.stored) {
+            return Err(Error::FulfillmentNotFound(id.to_string()));
+        }
         change.apply(Order::code_issued)?;
         let node = change.stored.order.node.clone();
         store::keep(&mut tx, id, &node, &self.work.key.digest(&node, &code), now).await?;

@@ -98,6 +98,7 @@ fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Ti
         decision: released.decision,
         channel: released.channel.clone(),
         channel_order_id: released.channel_order_id.clone(),
+        holder: released.holder.clone(),
         updated: now,
     }
 }

@@ -12,7 +12,7 @@ use crate::store::work::{self as store, Stored};
 use crate::wire::fitting;
 use crate::wire::token::order_token;
 use crate::wire::work as wire;
-use crate::{Error, Fulfillment};
+use crate::{Error, Fulfillment, rights};
 
 impl Fulfillment {
     pub(crate) async fn get_work(
@@ -22,13 +22,13 @@ impl Fulfillment {
     ) -> Result<pb::FulfillmentOrder, Error> {
         let mut tx = self.db.read().await?;
         let stored = store::load(&mut tx, id).await?;
-        let visible = stored.filter(|stored| speaks_for(who, &stored.order.node));
+        let visible = stored.filter(|stored| rights::sees_work(who, stored));
         let stored = visible.ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
         Ok(wire::fulfillment_order(&stored))
     }
 
     /// A page of the fulfillment orders of an order. It may be short: it ends before it reads too many lines, and a store
-    /// sees its own.
+    /// or a channel sees its own.
     pub(crate) async fn list_of_order(
         &self,
         who: &Principal,
@@ -43,7 +43,7 @@ impl Fulfillment {
         let mut by_id: HashMap<Uuid, Stored> =
             loaded.into_iter().map(|stored| (stored.order.id.uuid(), stored)).collect();
         let stored = ids[..taken].iter().filter_map(|id| by_id.remove(id));
-        let visible = stored.filter(|stored| speaks_for(who, &stored.order.node));
+        let visible = stored.filter(|stored| rights::sees_work(who, stored));
         let fulfillment_orders = visible.map(|stored| wire::fulfillment_order(&stored)).collect();
         let next = found[..taken].last().filter(|_| taken < found.len());
         let next_page_token = next.map_or_else(String::new, |last| order_token(list.order, *last));

@@ -15,6 +15,7 @@ mod promise_resent;
 mod quota;
 mod react;
 mod support;
+mod unpaid;
 mod work;
 mod work_clocks;
 mod work_code;

@@ -444,6 +444,25 @@ async fn the_decision_behind_a_promise_can_be_read_back() {
             let same = client.get_sourcing_decision(by("ops/1", by_id)).await.unwrap().into_inner();
             assert_eq!(same.decision.unwrap(), decision);
         }
+        let leg = &promise.legs[0].fulfillment_id;
+        for (reader, sees) in [("store/lon-1", true), ("store/lon-2", false), ("channel/web", false)] {
+            let by_leg = pb::GetSourcingDecisionRequest { key: Some(Key::FulfillmentId(leg.clone())) };
+            let one = client.get_sourcing_decision(by(reader, by_leg)).await;
+            assert_eq!(one.is_ok(), sees, "{reader}: {one:?}");
+            let all = pb::ListSourcingDecisionsRequest { order_id: order.to_string() };
+            let all = client.list_sourcing_decisions(by(reader, all)).await.unwrap().into_inner();
+            assert_eq!(all.decisions.len(), usize::from(sees), "{reader}");
+        }
+        // The channel whose order it is sees it when it holds the promise itself, or as soon as a node has the work.
+        let mine =
+            pb::HoldPromiseRequest { on_behalf_of: "channel/app".to_owned(), ..hold("lon-1", &[("A", 3)]) };
+        let mine = client.hold_promise(by(ORDERS, mine)).await.unwrap().into_inner().promise.unwrap();
+        crate::react::deliver(&world, OrderId::new(v7()), crate::react::placed(&mine, false)).await;
+        let leg = &mine.legs[0].fulfillment_id;
+        for (reader, sees) in [("channel/app", true), ("channel/web", true), ("channel/other", false)] {
+            let by_leg = pb::GetSourcingDecisionRequest { key: Some(Key::FulfillmentId(leg.clone())) };
+            assert_eq!(client.get_sourcing_decision(by(reader, by_leg)).await.is_ok(), sees, "{reader}");
+        }
     }
 }
 

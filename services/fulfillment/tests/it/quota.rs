@@ -39,12 +39,16 @@ async fn shops() -> Vec<World> {
     shops
 }
 
-async fn ask(world: &World, actor: &str, request: &pb::HoldPromiseRequest) -> Result<pb::Promise, Status> {
+pub(crate) async fn ask(
+    world: &World,
+    actor: &str,
+    request: &pb::HoldPromiseRequest,
+) -> Result<pb::Promise, Status> {
     let answer = world.promises().hold_promise(by(actor, request.clone())).await?;
     Ok(answer.into_inner().promise.unwrap())
 }
 
-async fn held(world: &World, actor: &str, lines: &[(&str, i64)]) -> Result<pb::Promise, Status> {
+pub(crate) async fn held(world: &World, actor: &str, lines: &[(&str, i64)]) -> Result<pb::Promise, Status> {
     ask(world, actor, &hold("lon-1", lines)).await
 }
 
@@ -73,7 +77,7 @@ async fn extend(world: &World, promise: &pb::Promise, minutes: i64) -> Result<()
 }
 
 /// What a refusal says: what is limited, how much is used, how much was asked for, the limit, the SKU.
-fn quota(no: &Status) -> [String; 5] {
+pub(crate) fn quota(no: &Status) -> [String; 5] {
     assert_eq!((no.code(), reason(no).as_str()), (Code::ResourceExhausted, "HOLD_QUOTA"), "{no:?}");
     let facts = server::status::facts(no);
     ["what", "used", "asked", "limit", "sku"].map(|name| facts.get(name).cloned().unwrap_or_default())

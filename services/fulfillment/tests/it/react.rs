@@ -40,7 +40,7 @@ pub(crate) fn leg(promise: &pb::Promise) -> String {
     promise.legs.first().map_or_else(unknown, |leg| leg.fulfillment_id.clone())
 }
 
-fn work(promise: &pb::Promise) -> orders::WorkRequest {
+pub(crate) fn work(promise: &pb::Promise) -> orders::WorkRequest {
     let window = common::Window {
         start_time: Some(stamp(at("2026-01-12T10:30:00Z"))),
         end_time: Some(stamp(at("2026-01-14T10:30:00Z"))),
@@ -65,7 +65,7 @@ fn work(promise: &pb::Promise) -> orders::WorkRequest {
     }
 }
 
-fn cancelling(promise: &pb::Promise, cancel_number: i64) -> Body {
+pub(crate) fn cancelling(promise: &pb::Promise, cancel_number: i64) -> Body {
     let lines = vec![common::LineQuantity { line: 1, quantity: 3 }];
     let leg = orders::LegCancel { fulfillment_id: leg(promise), lines };
     Body::CancelRequested(orders::OrderCancelRequested {

@@ -246,6 +246,25 @@ async fn a_store_cannot_see_or_touch_the_work_of_another() {
 }
 
 #[tokio::test]
+async fn a_channel_sees_and_issues_codes_for_its_own_orders_alone() {
+    for shop in Shop::all().await {
+        let work = shop.ready("N1", &[1]).await;
+        let (own, other) = (shop.staff("channel", "web", ""), shop.staff("channel", "app", ""));
+        for refused in [other.get(&work.id).await.unwrap_err(), other.issue_code(&work.id).await.unwrap_err()]
+        {
+            assert_eq!(
+                (refused.code(), reason(&refused)),
+                (Code::NotFound, "FULFILLMENT_NOT_FOUND".to_owned())
+            );
+        }
+        assert!(other.of_order(&work.order).await.unwrap().is_empty());
+        assert_eq!(own.get(&work.id).await.unwrap(), own.of_order(&work.order).await.unwrap()[0]);
+        let code = own.issue_code(&work.id).await.unwrap();
+        shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn work_is_listed_by_page_and_state() {
     for shop in Shop::all().await {
         let mut ids = Vec::new();

@@ -133,6 +133,29 @@ async fn what_is_due_follows_cancels_and_shorts() {
 }
 
 #[tokio::test]
+async fn who_has_no_code_hears_nothing_of_the_payment_and_the_try_counts() {
+    for shop in Shop::all().await {
+        let work = shop.ready_to_pay(&[1], &[1_000], 1_000).await;
+        let store = shop.store("N1");
+        let none = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+        assert_eq!(reason(&none), "NO_PICKUP_CODE");
+        let code = shop.issue_code(&work.id).await.unwrap();
+        for payment in [None, Some(cash(1)), Some(cash(5_000))] {
+            let wrong = store.hand_over_for(&work.id, "00000000", &[], payment).await.unwrap_err();
+            assert_eq!(reason(&wrong), "WRONG_PICKUP_CODE");
+            assert!(!wrong.message().contains("GBP"), "{}", wrong.message());
+        }
+        shop.batch(&[shop.payment_lost(&work, 2)]).await;
+        for _ in 0..2 {
+            let wrong = store.hand_over(&work.id, "00000000", &[]).await.unwrap_err();
+            assert_eq!(reason(&wrong), "WRONG_PICKUP_CODE");
+        }
+        let locked = store.hand_over(&work.id, &code, &[]).await.unwrap_err();
+        assert_eq!(reason(&locked), "PICKUP_CODE_LOCKED", "five tries were counted");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_code_takes_no_payment() {
     for shop in Shop::all().await {
         let work = shop.ready_to_pay(&[1], &[1_000], 1_000).await;

@@ -189,6 +189,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         // members have no tiers yet
         tier: 0,
         offer_number: i32::try_from(order.offer_number(leg)).unwrap_or(i32::MAX),
+        payment_terms: super::order::terms(order.terms).into(),
     }
 }
 

@@ -236,7 +236,7 @@ pub(super) fn status(status: Status) -> pb::OrderStatus {
     }
 }
 
-fn terms(terms: Terms) -> pb::PaymentTerms {
+pub(super) fn terms(terms: Terms) -> pb::PaymentTerms {
     match terms {
         Terms::Prepaid => pb::PaymentTerms::Prepaid,
         Terms::PayAtHandover => pb::PaymentTerms::PayAtHandover,

@@ -3,11 +3,12 @@
 use contract::fulfillment::v1::PromiseState;
 use contract::orders::v1 as pb;
 use domain::time::after_ms;
+use orders::Config;
 use pb::{OrderStatus, TenderState};
 use test_world::{reason, stamp};
 use tonic::Code;
 
-use crate::world::{World, leg, line, refunds, request, worlds};
+use crate::world::{World, leg, line, refunds, request, worlds, worlds_with};
 
 /// The stand-in promises everything for an hour later.
 const MINUTE_MS: i64 = 60_000;
@@ -72,5 +73,54 @@ async fn an_order_is_not_placed_for_later_than_it_may_be() {
         let refused = world.try_place(on_promise).await.unwrap_err();
         assert_eq!(reason(&refused), "LATER_THAN_WANTED");
         assert_eq!((world.fake.promise(&token).state(), world.fake.extensions()), (PromiseState::Live, 0));
+    }
+}
+
+/// Worlds in which an order has two hours to be paid, and its goods are promised for one hour later.
+async fn patient() -> Vec<World> {
+    let never = 31_536_000;
+    let config = Config { work_check_s: never, progress_check_s: never, ..Config::default() };
+    worlds_with(Config { payment_s: 7_200, hold_s: 7_200, ..config }).await
+}
+
+#[tokio::test]
+async fn a_promise_whose_time_passes_before_the_payment_moves_with_it() {
+    for world in patient().await {
+        let order = world.unpaid().await;
+        let before = leg(&order).clone();
+        world.pass(60).await;
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        let happened = world.happened(&order).await;
+        assert_eq!(happened[happened.len() - 3..], ["paid", "moved", "unblocked"], "{happened:?}");
+        let now = leg(&paid);
+        assert_eq!(
+            now.window.and_then(|window| window.start_time),
+            Some(stamp(after_ms(world.now(), 60 * MINUTE_MS)))
+        );
+        assert_eq!(now.node_id, before.node_id);
+        let events = world.events(&order).await;
+        let Some(pb::order_event::Body::PromiseMoved(moved)) = &events[events.len() - 2].body else {
+            panic!()
+        };
+        assert_eq!((moved.moves[0].from, moved.moves[0].to), (before.window, now.window));
+        let Some(pb::order_event::Body::Unblocked(unblocked)) = &events[events.len() - 1].body else {
+            panic!()
+        };
+        let work: Vec<_> = unblocked.work.iter().map(|work| work.fulfillment_id.as_str()).collect();
+        assert_eq!(work, [now.fulfillment_id.as_str()]);
+        assert!(world.steps(&order).await.contains(&"PROMISE_MOVED".to_owned()));
+        let asked = world.fake.done::<contract::fulfillment::v1::HoldPromiseRequest>("HoldPromise");
+        assert!(asked.last().unwrap().instead_of.contains(&before.fulfillment_id), "it takes the old place");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_after_the_promised_time_goes_back_where_later_was_not_wanted() {
+    for world in patient().await {
+        let order = world.try_place(within(&world, 65)).await.unwrap();
+        world.pass(61).await;
+        let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
+        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Cancelled, (650, 650)));
+        assert_eq!(paid.refunds[0].reason, "LATER_THAN_WANTED");
     }
 }

@@ -1,11 +1,12 @@
 //! What a caller may see, change and pay.
 
 use contract::orders::v1 as pb;
+use contract::r#type::v1::{LineQuantity, Method};
 use pb::TenderState;
 use test_world::{by, fields, fresh, reason, refusal};
 use tonic::Code;
 
-use crate::world::{World, line, request, tender, worlds};
+use crate::world::{World, group, line, request, tender, worlds};
 
 fn cancel(order: &pb::Order) -> pb::CancelOrderRequest {
     pb::CancelOrderRequest {
@@ -42,6 +43,109 @@ async fn a_customer_sees_and_cancels_its_own_orders_alone() {
         client.list_order_timeline(by(own, timeline)).await.unwrap();
         client.watch_order(by(own, watch)).await.unwrap();
         client.cancel_order(by(own, cancel(&order))).await.unwrap();
+    }
+}
+
+/// Reads an order in all ways, and answers what each of them said.
+async fn read_all(world: &World, actor: &str, order: &pb::Order) -> Vec<Result<(), tonic::Status>> {
+    let mut client = world.client.clone();
+    let order_id = order.order_id.clone();
+    let get = pb::GetOrderRequest { order_id: order_id.clone() };
+    let lookup = pb::GetOrderByChannelIdRequest {
+        channel: order.channel.clone(),
+        channel_order_id: order.channel_order_id.clone(),
+    };
+    let timeline = pb::ListOrderTimelineRequest { order_id: order_id.clone(), ..Default::default() };
+    let watch = pb::WatchOrderRequest { order_id, ..Default::default() };
+    vec![
+        client.get_order(by(actor, get)).await.map(drop),
+        client.get_order_by_channel_id(by(actor, lookup)).await.map(drop),
+        client.list_order_timeline(by(actor, timeline)).await.map(drop),
+        client.watch_order(by(actor, watch)).await.map(drop),
+    ]
+}
+
+#[tokio::test]
+async fn a_channel_and_a_store_see_and_cancel_their_own_orders_alone() {
+    let missing = (Code::NotFound, "ORDER_NOT_FOUND".to_owned());
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        for stranger in ["channel/app", "store/store-2", "channel/c-1", "customer/web"] {
+            for answer in read_all(&world, stranger, &order).await {
+                let no = answer.unwrap_err();
+                assert_eq!((no.code(), reason(&no)), missing, "{stranger}");
+            }
+            let mut client = world.client.clone();
+            assert_eq!(refusal(client.cancel_order(by(stranger, cancel(&order))).await), missing);
+        }
+        let lookup = pb::GetOrderByChannelIdRequest {
+            channel: "web".to_owned(),
+            channel_order_id: order.channel_order_id.clone(),
+        };
+        let no = world.client.clone().get_order_by_channel_id(by("channel/app", lookup)).await.unwrap_err();
+        assert!(!no.message().contains(&order.order_id), "{}", no.message());
+        for own in ["channel/web", "store/store-1", "ops/1", "service/x", "payment/psp", "anonymous/anonymous"] {
+            assert!(read_all(&world, own, &order).await.iter().all(Result::is_ok), "{own}");
+        }
+        let mut client = world.client.clone();
+        client.cancel_order(by("store/store-1", cancel(&order))).await.unwrap();
+        client.cancel_order(by("channel/web", cancel(&world.unpaid().await))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_channel_and_a_store_list_their_own_orders_alone() {
+    for world in worlds().await {
+        let order = world.unpaid().await;
+        let list = async |actor: &str, channel: &str, node: &str| {
+            let (channel, node_id) = (channel.to_owned(), node.to_owned());
+            let filter = pb::OrderFilter { channel, node_id, ..Default::default() };
+            let request = pb::ListOrdersRequest { filter: Some(filter), ..Default::default() };
+            let answer = world.client.clone().list_orders(by(actor, request)).await?.into_inner();
+            Ok::<_, tonic::Status>(answer.orders.into_iter().map(|order| order.order_id).collect::<Vec<_>>())
+        };
+        for (actor, channel, node) in [
+            ("channel/web", "", ""),
+            ("channel/web", "web", "store-1"),
+            ("store/store-1", "", ""),
+            ("store/store-1", "web", "store-1"),
+            ("ops/1", "", ""),
+        ] {
+            assert_eq!(
+                list(actor, channel, node).await.unwrap(),
+                std::slice::from_ref(&order.order_id),
+                "{actor}"
+            );
+        }
+        for (actor, channel, node) in [("channel/app", "", ""), ("store/store-2", "", "")] {
+            assert!(list(actor, channel, node).await.unwrap().is_empty(), "{actor}");
+        }
+        for (actor, channel, node, field) in [
+            ("channel/app", "web", "", "filter.channel"),
+            ("store/store-2", "web", "store-1", "filter.node_id"),
+        ] {
+            assert_eq!(fields(&list(actor, channel, node).await.unwrap_err()), [field]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_cancels_no_part_of_another_node() {
+    for world in worlds().await {
+        let part = |node, line, quantity| pb::NewGroup {
+            lines: vec![LineQuantity { line, quantity }],
+            ..group(Method::Pickup.into(), node)
+        };
+        let mut wanted = request("1", vec![line("a", 3, 100), line("b", 2, 55)], TenderState::Captured);
+        wanted.groups = vec![part("store-1", 1, 3), part("store-2", 2, 2)];
+        let order = world.try_place(wanted).await.unwrap();
+        let mut client = world.client.clone();
+        for store in ["store/store-1", "store/store-2"] {
+            let no = client.cancel_order(by(store, cancel(&order))).await.unwrap_err();
+            assert_eq!((no.code(), reason(&no).as_str()), (Code::PermissionDenied, "NOT_YOUR_PART"));
+            assert!(read_all(&world, store, &order).await.iter().all(Result::is_ok), "{store}");
+        }
+        client.cancel_order(by("channel/web", cancel(&order))).await.unwrap();
     }
 }
 

@@ -161,9 +161,9 @@ impl Bare {
 
     async fn promise(&self, tx: &mut Tx, token: Uuid, order: Uuid, legs: &[Leg]) -> db::Result<()> {
         tx.execute(
-            "INSERT INTO promises (token, request_key, body_hash, owner, state, version, body, created_at, expires_at,
-                    order_id)
-             VALUES ($1, $1, $2, $3, 'LIVE', 1, $4, $5, $6, $7)",
+            "INSERT INTO promises (token, request_key, body_hash, owner, holder, state, version, body, created_at,
+                    expires_at, order_id)
+             VALUES ($1, $1, $2, $3, $3, 'LIVE', 1, $4, $5, $6, $7)",
             params![
                 token,
                 vec![0_u8; 32],
