@@ -11,7 +11,7 @@ use super::{BusKind, Config, Service};
 use crate::exit::{Exit, Result};
 
 /// Numbers that may be 0, by the beginning of their path.
-const MAY_BE_ZERO: [&str; 14] = [
+const MAY_BE_ZERO: [&str; 15] = [
     "admin.max_outbox_age_s",
     "database.slow_statement_ms",
     "fulfillment.sourcing.",
@@ -19,6 +19,7 @@ const MAY_BE_ZERO: [&str; 14] = [
     "fulfillment.clocks.min_open_s",
     "fulfillment.clocks.second_reminder_s",
     "fulfillment.limits.",
+    "orders.need_answer_s",
     "orders.payment_grace_s",
     "runtime.worker_threads",
     "server.drain_limit_s",
