@@ -158,21 +158,6 @@ mod tests {
         place(draft).order
     }
 
-    /// What the handovers of all legs that are still to come bring in, as their nodes count it.
-    fn to_collect(order: &Order) -> i64 {
-        let left = |due: &LegDue| {
-            let leg = order.leg(due.leg).unwrap();
-            let all: i64 = due.lines.iter().map(|(_, minor)| minor).sum();
-            let cost = |(no, minor): &(LineNo, i64)| {
-                let units = leg.line(*no).unwrap().units;
-                Share::new(*minor, units.quantity).of(units.done + units.cancellable())
-            };
-            let cost: i64 = due.lines.iter().map(cost).sum();
-            (cost - (all - due.due_minor) - order.ledger.collected(leg.no)).max(0)
-        };
-        order.dues().iter().map(left).sum()
-    }
-
     #[test]
     fn dues_add_up_before_and_after_a_piece_goes_to_another_node() {
         let order = at_handover(3, 100);

@@ -110,6 +110,7 @@ impl Order {
         let leg_no = self.legs[at].no;
         events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
         events.extend(self.give_back(&live, &report.reason, now));
+        events.extend(self.unblock_if_covered(now));
         events.extend(self.due_changed(&dues, &events));
         events.extend(self.ends(was_over, now));
         Ok(self.changed(events, now))
@@ -149,6 +150,7 @@ impl Order {
         };
         let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
         let (let_go, _) = self.drop_parts(need, &unwanted, &report.reason);
+        self.heed_needs();
         Ok((Some(need), let_go))
     }
 }

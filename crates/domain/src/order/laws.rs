@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::testing::{
-    POLICY, again, answer, assert_laws, at, capture, draft, place, report, serving, tender,
+    POLICY, again, answer, assert_laws, at, capture, draft, leg, place, quote, report, serving, tender,
 };
 use super::*;
 
@@ -24,6 +24,12 @@ enum Step {
     /// An answer to an attempt: how many before the last.
     Refund(usize, bool, i64),
     Retry,
+    /// Pieces of a need are held at another node.
+    Reroute(usize),
+    /// A customer is asked about a need, with this many places.
+    Ask(usize, usize),
+    Choose(usize, bool),
+    Silence,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -43,6 +49,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(s, a)| Step::AddTender(s, a)),
         (0_usize..4, any::<bool>(), 0_i64..2).prop_map(|(r, done, ago)| Step::Refund(r, done, ago)),
         Just(Step::Retry),
+        (0_usize..3).prop_map(Step::Reroute),
+        (0_usize..3, 0_usize..3).prop_map(|(n, places)| Step::Ask(n, places)),
+        (0_usize..3, any::<bool>()).prop_map(|(n, waits)| Step::Choose(n, waits)),
+        Just(Step::Silence),
     ]
 }
 
@@ -92,6 +102,26 @@ fn placed(
     place(draft).order
 }
 
+/// A provider answers what it was asked to pay back last, or the refund that failed for good goes elsewhere.
+fn refund(order: Order, at: usize, is_done: bool, ago: i64, now: Timestamp) -> Result<Changed, Refusal> {
+    let Some(refund) = order.ledger.refunds.get(at) else { return Err(Refusal::NotDue) };
+    let (id, part, parts) = (refund.id, refund.parts.last().unwrap().clone(), refund.parts.len());
+    if part.state == RefundState::FailedPermanent {
+        let to = Redirect {
+            tender: format!("bank-{at}-{parts}"),
+            kind: "bank".to_owned(),
+            provider_ref: "handle".to_owned(),
+        };
+        return order.redirect_refund(id, &PartId::from(&part), &to, now);
+    }
+    order.report_refund(id, &PartId::from(&part), &answer(is_done, part.attempt - ago, "code"), now)
+}
+
+/// One of the needs that are looked for.
+fn sought(order: &Order, n: usize) -> Result<&Need, Refusal> {
+    order.seeking().get(n).copied().ok_or(Refusal::NotDue)
+}
+
 fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
     let order_ = order.clone();
     match step {
@@ -121,25 +151,25 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
                 now,
             )
         }
-        Step::Refund(at, is_done, ago) => {
-            let Some(refund) = order.ledger.refunds.get(*at) else { return Err(Refusal::NotDue) };
-            let (id, part) = (refund.id, refund.parts.last().unwrap());
-            if part.state == RefundState::FailedPermanent {
-                let to = Redirect {
-                    tender: format!("bank-{at}-{}", refund.parts.len()),
-                    kind: "bank".to_owned(),
-                    provider_ref: "handle".to_owned(),
-                };
-                return order_.redirect_refund(id, &PartId::from(part), &to, now);
-            }
-            order_.report_refund(id, &PartId::from(part), &answer(*is_done, part.attempt - ago, "code"), now)
-        }
+        Step::Refund(at, is_done, ago) => refund(order_, *at, *is_done, *ago, now),
         Step::Retry => order_.retry_refunds(order.retry_at().unwrap_or(now)),
         Step::Cancel(lines) => order_.cancel(lines, "TEST", now).map(|(changed, _)| changed),
         Step::Lapse => order_.lapse(at(900)),
         Step::Expire => order_.expire(&POLICY, at(1200)),
         Step::LoseHold => order_.lose_hold(&[serving(order)], now),
         Step::Confirm => order_.confirm(serving(order), now),
+        Step::Reroute(n) => {
+            let need = sought(order, *n)?;
+            let new = leg(&format!("elsewhere {}", order.legs.len()), need.group, &need.open());
+            order_.reroute(need.id, vec![new], now)
+        }
+        Step::Ask(n, places) => {
+            let places = (0..*places).map(|no| (OptionKind::OtherNode, quote(&format!("other-{no}"), 4_000)));
+            order_.ask(sought(order, *n)?.id, places.collect(), &POLICY, now)
+        }
+        Step::Choose(n, true) => order_.choose_wait(sought(order, *n)?.id, &POLICY, now),
+        Step::Choose(n, false) => order_.choose_drop(sought(order, *n)?.id, now),
+        Step::Silence => order_.stay_silent(order.silent_at().unwrap_or(now)),
         // A node only works on what was released, and never takes back what it reported as done, short or cancelled.
         Step::Work(..) if !order.is_released() => Err(Refusal::NotDue),
         Step::Work(accepted, parts) => {

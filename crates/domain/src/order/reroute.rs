@@ -24,7 +24,7 @@ impl Order {
     /// The needs with open pieces, by the time at which they are looked for. None while the order is held back or over:
     /// their clocks stand still then.
     pub fn seeking(&self) -> Vec<&Need> {
-        if !self.is_released() || self.status().is_over() {
+        if self.needs.is_empty() || !self.is_released() || self.status().is_over() {
             return Vec::new();
         }
         let mut open: Vec<&Need> = self.needs.iter().filter(|need| need.is_open()).collect();

@@ -271,6 +271,7 @@ pub(super) fn assert_laws(order: &Order) {
         }
     }
     assert_need_laws(order);
+    assert_due_laws(order);
     for line in &order.lines {
         assert_eq!(line.buckets.sum(), line.amounts.quantity, "buckets of line {}", line.no);
         let b = line.buckets;
@@ -321,6 +322,34 @@ fn assert_need_laws(order: &Order) {
         let own = own.open + own.backordered + own.cancelled + own.lost;
         assert_eq!(own + on_legs + needs, line.amounts.quantity, "each piece is in one place");
     }
+}
+
+/// What the handovers of all legs that are still to come bring in, as their nodes count it.
+pub(super) fn to_collect(order: &Order) -> i64 {
+    let left = |due: &LegDue| {
+        let leg = order.leg(due.leg).unwrap();
+        let all: i64 = due.lines.iter().map(|(_, minor)| minor).sum();
+        let cost = |(no, minor): &(LineNo, i64)| {
+            let units = leg.line(*no).unwrap().units;
+            Share::new(*minor, units.quantity).of(units.done + units.cancellable())
+        };
+        let cost: i64 = due.lines.iter().map(cost).sum();
+        (cost - (all - due.due_minor) - order.ledger.collected(leg.no)).max(0)
+    };
+    order.dues().iter().map(left).sum()
+}
+
+/// Where goods are paid at their handovers, these bring in what is owed, but for a minor unit of each piece at most.
+fn assert_due_laws(order: &Order) {
+    if order.terms != Terms::PayAtHandover || order.status().is_over() {
+        return;
+    }
+    let owing = (order.owed_minor() - order.ledger.held()).max(0);
+    let pieces: i64 = order.lines.iter().map(|line| line.amounts.quantity).sum();
+    let left = owing - to_collect(order);
+    assert!(left >= 0, "handovers bring in {left} too much");
+    let is_open = order.needs.iter().any(Need::is_open);
+    assert!(is_open || left <= pieces, "handovers leave {left} open");
 }
 
 /// No piece gives back more than it cost, no tender more than it paid, and what is owed is what is live and what is kept.

@@ -394,3 +394,26 @@ fn a_hold_that_is_taken_again_for_another_time_says_so() {
     assert_eq!((moved.order.version, moved.order.legs[1].window.start), (2, at(7_000)));
     assert_laws(&moved.order);
 }
+
+#[test]
+fn an_order_whose_payment_is_lost_goes_on_when_what_is_left_is_paid() {
+    let order = order(&[(4, 1_000)], 0, &[TenderState::Authorized; 2]);
+    let gone = Payment { state: TenderState::Failed, ..capture(&order, 1) };
+    let lost = order.pay(&gone, Hold::NotAsked, &POLICY, at(5)).unwrap().order;
+    assert!(!lost.is_released());
+    // The node grants a cancel of what is not paid any more.
+    let (asked, _) = lost.clone().cancel(&[(1, 2)], "CHANGED_MIND", at(6)).unwrap();
+    let mut granted = report(&asked.order, true, |_, s| (s.to_pick, s.cancelled) = (2, 2));
+    granted.answer = Some(Answer { granted: vec![(1, 2)], refused: Vec::new() });
+    let cancelled = asked.order.follow(&granted, at(7)).unwrap();
+    assert_laws(&cancelled.order);
+    assert!(cancelled.events.contains(&Event::Unblocked) && cancelled.order.is_released());
+    // Or the node fails it, and the customer does without.
+    let short = report(&lost, true, |_, s| (s.to_pick, s.short) = (2, 2));
+    let failed = lost.follow(&short, at(7)).unwrap().order;
+    assert!(!failed.is_released());
+    let need = failed.needs[0].id;
+    let without = failed.choose_drop(need, at(8)).unwrap();
+    assert_laws(&without.order);
+    assert!(without.events.contains(&Event::Unblocked) && without.order.is_released());
+}
