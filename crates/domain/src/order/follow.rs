@@ -91,7 +91,7 @@ impl Order {
                 ended.push(line.no);
                 report.reason.clone_into(&mut line.cancel_reason);
             }
-            let is_answered = newly == 0 && answered.iter().any(|(no, _)| *no == line.no);
+            let is_answered = newly == 0 && answered.binary_search_by_key(&line.no, |(no, _)| *no).is_ok();
             if has_moved(&before, line) || is_answered {
                 moved.push(line.no);
             }
@@ -145,7 +145,7 @@ impl Order {
         };
         let is_over = self.expired_at.is_some();
         let unwanted = |(no, pieces): (LineNo, i64)| {
-            let asked = answered.iter().find(|(line, _)| *line == no).map_or(0, |(_, asked)| *asked);
+            let asked = answered.binary_search_by_key(&no, |(line, _)| *line).map_or(0, |at| answered[at].1);
             (no, if is_over { pieces } else { asked.min(pieces) })
         };
         let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
