@@ -112,6 +112,11 @@ pub const METRICS: &[Metric] = &[
         "Events of orders' work that were lost on their way and asked for again.",
     ),
     Metric(Counter, "entrepot_orders_placed_total", "Orders placed."),
+    Metric(
+        Counter,
+        "entrepot_orders_rerouted_total",
+        "Times that pieces which a node could not do were held elsewhere without asking the customer.",
+    ),
     Metric(Gauge, "entrepot_orders_watchers", "Open streams of orders."),
     Metric(
         Counter,

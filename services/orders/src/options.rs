@@ -9,6 +9,7 @@ use domain::order::need::MAX_PLACES;
 use domain::order::seek::{MAX_EXCLUDED, excluded};
 use domain::order::{Need, NeedState, OptionKind, Order, Quote};
 use server::Principal;
+use service::wire::fitting;
 
 use crate::error::Error;
 use crate::{Orders, hold, rights, wire};
@@ -31,7 +32,7 @@ impl Orders {
         rights::must_own(caller, &order)?;
         let asked = order.needs.iter().filter(|need| need.state() == NeedState::Asked);
         Ok(pb_orders::ListOptionsResponse {
-            options: asked.flat_map(|need| wire::options(&order, need, now)).collect(),
+            options: fitting(asked.flat_map(|need| wire::options(&order, need, now))),
         })
     }
 

@@ -91,7 +91,7 @@ impl Orders {
             match self.hold_by_body(&key, &wanted, until, now).await {
                 Ok(held) => return Ok(Some(held)),
                 Err(error) if is_refusal(&error) => {
-                    tracing::debug!(order_id = %order.id, need_id = %need.id, %error, "pieces are not to be had so");
+                    tracing::info!(order_id = %order.id, need_id = %need.id, %error, "no node can serve pieces of a need at this step of its consent");
                 }
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! `PayOrder` and `CancelOrder` with every bad value.
+//! `PayOrder`, `CancelOrder`, `ListOptions` and `ChooseOption` with every bad value.
 
 use contract::orders::v1 as ord;
 use contract::r#type::v1::LineQuantity;
@@ -132,5 +132,51 @@ async fn a_bad_cancel_is_refused_and_cancels_nothing() {
     let cancelled: Vec<i64> =
         left.lines.iter().map(|line| line.buckets.unwrap_or_default().cancelled).collect();
     assert_eq!(cancelled, [0, 1]);
+    world.stop().await;
+}
+
+const OPTIONS: &[Row<ord::ListOptionsRequest>] = &[
+    ("no order", |r| r.order_id.clear(), Fields(&["order_id"])),
+    ("order of another kind", |r| r.order_id = nobody("ful_"), Fields(&["order_id"])),
+    ("order in upper case", |r| r.order_id = r.order_id.to_uppercase(), Fields(&["order_id"])),
+    ("order of nobody", |r| r.order_id = nobody("ord_"), No(Code::NotFound, "ORDER_NOT_FOUND")),
+];
+
+const CHOOSE: &[Row<ord::ChooseOptionRequest>] = &[
+    ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
+    ("no order", |r| r.order_id.clear(), Fields(&["order_id"])),
+    ("promise for an order", |r| r.order_id = nobody("prm_"), Fields(&["order_id"])),
+    ("order of nobody", |r| r.order_id = nobody("ord_"), No(Code::NotFound, "ORDER_NOT_FOUND")),
+    ("no option", |r| r.option_id.clear(), Fields(&["option_id"])),
+    ("need for an option", |r| r.option_id = nobody("ned_"), Fields(&["option_id"])),
+    ("option in upper case", |r| r.option_id = r.option_id.to_uppercase(), Fields(&["option_id"])),
+    ("option and a newline", |r| r.option_id.push('\n'), Fields(&["option_id"])),
+    ("option of nobody", |r| r.option_id = nobody("opt_"), No(Code::NotFound, "OPTION_NOT_FOUND")),
+    (
+        "nil option",
+        |r| r.option_id = "opt_00000000-0000-0000-0000-000000000000".to_owned(),
+        No(Code::NotFound, "OPTION_NOT_FOUND"),
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_choice_is_refused_and_changes_nothing() {
+    let (world, ops) = shop().await;
+    let web = world.clients("channel/web");
+    let order = web.place(unpaid(good_order())).await;
+    world.settle().await;
+    let before = Census::of(&ops).await;
+    let list = ord::ListOptionsRequest { order_id: order.order_id.clone() };
+    let call = async |list| web.clients.orders.clone().list_options(list).await;
+    refused_only(ORDERS, &list, OPTIONS, &call).await;
+    assert_eq!(call(list).await.expect("listed").into_inner().options, [], "no node failed anything");
+    let choose = ord::ChooseOptionRequest {
+        request_id: REQUEST_ID.to_owned(),
+        order_id: order.order_id.clone(),
+        option_id: nobody("opt_"),
+    };
+    let call = async |choose| web.clients.orders.clone().choose_option(choose).await;
+    refused_only(ORDERS, &choose, CHOOSE, &call).await;
+    assert_eq!(Census::of(&ops).await, before);
     world.stop().await;
 }

@@ -84,7 +84,9 @@ async fn a_channel_and_a_store_see_and_cancel_their_own_orders_alone() {
         };
         let no = world.client.clone().get_order_by_channel_id(by("channel/app", lookup)).await.unwrap_err();
         assert!(!no.message().contains(&order.order_id), "{}", no.message());
-        for own in ["channel/web", "store/store-1", "ops/1", "service/x", "payment/psp", "anonymous/anonymous"] {
+        for own in
+            ["channel/web", "store/store-1", "ops/1", "service/x", "payment/psp", "anonymous/anonymous"]
+        {
             assert!(read_all(&world, own, &order).await.iter().all(Result::is_ok), "{own}");
         }
         let mut client = world.client.clone();

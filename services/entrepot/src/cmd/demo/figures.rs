@@ -134,6 +134,8 @@ pub(crate) struct Figures {
     pub(crate) placed: u64,
     /// Orders by status at the end.
     pub(crate) outcomes: BTreeMap<String, u64>,
+    /// Orders of which another store than the first has pieces.
+    pub(crate) rerouted: usize,
     /// Noes by reason.
     pub(crate) refused: BTreeMap<String, u64>,
     /// Unexpected errors by text.
@@ -179,6 +181,9 @@ impl Figures {
         row("orders asked / placed", format!("{} / {}", self.asked, self.placed));
         for (outcome, count) in &self.outcomes {
             row(&format!("  {outcome}"), count.to_string());
+        }
+        if self.rerouted > 0 {
+            row("  rerouted to another store", self.rerouted.to_string());
         }
         for (reason, count) in &self.refused {
             row(&format!("  refused: {reason}"), count.to_string());

@@ -6,7 +6,6 @@ mod retailer;
 mod shoppers;
 mod stores;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clock::Clock;
 use contract::inventory::v1::AuditRequest;
-use contract::orders::v1::{ListOrdersRequest, OrderFilter, OrderStatus};
+use contract::orders::v1::{ListOrdersRequest, Order, OrderFilter, OrderStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use tonic::Status;
@@ -98,7 +97,7 @@ impl Demo<'_> {
         let positions = self.set_up(&nodes).await?;
         let stores = self.open_stores(&nodes)?;
         let (asked, rate_per_s) = self.shop().await?;
-        self.settle().await?;
+        self.settle_needs(begun).await?;
         for store in stores {
             store.abort();
         }
@@ -108,7 +107,14 @@ impl Demo<'_> {
         figures.nodes = nodes.len();
         figures.skus = retailer::SKUS;
         figures.positions = positions;
-        figures.outcomes = self.outcomes(begun).await?;
+        let orders = self.orders(begun).await?;
+        let is_rerouted = |order: &&Order| {
+            order.groups.iter().flat_map(|group| &group.legs).any(|leg| !leg.need_id.is_empty())
+        };
+        figures.rerouted = orders.iter().filter(is_rerouted).count();
+        for order in &orders {
+            *figures.outcomes.entry(outcome(order)).or_default() += 1;
+        }
         figures.audit = self.audit().await?;
         Ok(figures)
     }
@@ -228,19 +234,44 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// What became of the orders of this demo; those of an earlier one on the same data are older.
-    async fn outcomes(&self, begun: Timestamp) -> Result<BTreeMap<String, u64>, Status> {
-        let mut outcomes = BTreeMap::new();
+    /// Waits until the stores have worked off all that came to them, also instead of another store, and nobody is asked any more.
+    async fn settle_needs(&self, begun: Timestamp) -> Result<(), Status> {
+        let deadline = Instant::now() + Duration::from_mins(2);
+        let mut calm = 0;
+        while calm < 2 {
+            self.settle().await?;
+            calm = if self.answer(begun).await? { 0 } else { calm + 1 };
+            if Instant::now() > deadline {
+                return Err(Status::deadline_exceeded("pieces were still looked for after 120 s"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Customers who are asked about pieces answer. Whether anything is still open.
+    async fn answer(&self, begun: Timestamp) -> Result<bool, Status> {
+        let customers = self.named("channel/web")?;
+        let mut is_open = false;
+        for order in &self.orders(begun).await? {
+            is_open |= shoppers::answer(&customers, order).await?;
+        }
+        if is_open {
+            self.platform.clock().pause(Duration::from_millis(20)).await;
+        }
+        Ok(is_open)
+    }
+
+    /// The orders of this demo; those of an earlier one on the same data are older.
+    async fn orders(&self, begun: Timestamp) -> Result<Vec<Order>, Status> {
+        let mut orders = Vec::new();
         let filter = OrderFilter { placed_from_time: Some(timestamp(begun)), ..OrderFilter::default() };
         let mut request =
             ListOrdersRequest { page_size: 200, filter: Some(filter), ..ListOrdersRequest::default() };
         loop {
             let page = self.clients.orders.clone().list_orders(request.clone()).await?.into_inner();
-            for order in &page.orders {
-                *outcomes.entry(outcome(order)).or_default() += 1;
-            }
+            orders.extend(page.orders);
             if page.next_page_token.is_empty() {
-                return Ok(outcomes);
+                return Ok(orders);
             }
             request.page_token = page.next_page_token;
         }
@@ -263,7 +294,7 @@ impl Demo<'_> {
 }
 
 /// The status of an order in words; what waits for its customer apart from what is being worked on.
-fn outcome(order: &contract::orders::v1::Order) -> String {
+fn outcome(order: &Order) -> String {
     let buckets = || order.lines.iter().filter_map(|line| line.buckets);
     match order.status() {
         OrderStatus::InFulfillment if buckets().any(|b| b.ready > 0) => "waits for the customer".to_owned(),

@@ -8,12 +8,40 @@ use clock::Clock;
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::LatLng;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::{Method, Place};
+use contract::r#type::v1::{Consent, Method, Place};
 use tonic::Status;
 
 use super::figures::Tally;
 use super::retailer::{CURRENCY, place, price, sku, wanted};
 use crate::clients::{Clients, instant, money};
+
+/// How far from the store of their choice customers collect without being asked, in metres.
+const AGREED_M: i64 = 15_000;
+
+/// Customers who are asked what to do about pieces take the rest without them. Answers whether an order still waits for an
+/// answer, or for pieces that are looked for.
+pub(crate) async fn answer(clients: &Clients, order: &ord::Order) -> Result<bool, Status> {
+    let is_open = |need: &&ord::Need| matches!(need.state(), ord::NeedState::Seeking | ord::NeedState::Asked);
+    if !order.needs.iter().any(|need| is_open(&need)) {
+        return Ok(false);
+    }
+    let asked = ord::ListOptionsRequest { order_id: order.order_id.clone() };
+    let options = clients.orders.clone().list_options(asked).await?.into_inner().options;
+    for option in options.into_iter().filter(|option| option.kind() == ord::OptionKind::Drop) {
+        let choose = ord::ChooseOptionRequest {
+            request_id: fresh(&mut fastrand::Rng::new()),
+            order_id: order.order_id.clone(),
+            option_id: option.option_id,
+        };
+        match clients.orders.clone().choose_option(choose).await {
+            Ok(_) => {}
+            // Pieces were found meanwhile.
+            Err(status) if status.code() == tonic::Code::FailedPrecondition => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(true)
+}
 
 /// Places orders until `left` is used up.
 pub(crate) async fn shop(clients: Clients, tally: Arc<Tally>, left: Arc<AtomicU64>, run: String, seed: u64) {
@@ -81,7 +109,13 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
         return Ok(());
     };
     let begun = Instant::now();
-    let (groups, promise_token) = if rng.bool() {
+    let group = ord::NewGroup {
+        method: option.method,
+        r#where: Some(ord::new_group::Where::NodeId(option.node_id.clone())),
+        consent: Some(Consent { other_node_radius_m: AGREED_M, ..Consent::default() }),
+        ..ord::NewGroup::default()
+    };
+    let promise_token = if rng.bool() {
         let hold = ful::HoldPromiseRequest {
             request_id: fresh(rng),
             lines: cart,
@@ -96,15 +130,16 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
-        (Vec::new(), promise.unwrap_or_default().promise_token)
+        promise.unwrap_or_default().promise_token
     } else {
-        let at = Some(ord::new_group::Where::NodeId(option.node_id));
-        let group = ord::NewGroup { method: option.method, r#where: at, ..ord::NewGroup::default() };
-        (vec![group], String::new())
+        String::new()
     };
     let pay_later = rng.u8(..100) < 8;
-    let request =
-        ord::PlaceOrderRequest { groups, promise_token, ..order(number, &basket, pay_later, fresh(rng)) };
+    let request = ord::PlaceOrderRequest {
+        groups: vec![group],
+        promise_token,
+        ..order(number, &basket, pay_later, fresh(rng))
+    };
     let placed = clients.orders.clone().place_order(request).await?.into_inner().order.unwrap_or_default();
     let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     if let Some(at) = instant(placed.place_time.as_ref()) {

@@ -53,6 +53,10 @@ pub(crate) async fn run(args: Args, mut config: Config) -> exit::Result<()> {
     let temporary = setup::data_directory(&mut config, args.data.as_deref(), "entrepot-replay-")?;
     config.server.listen.set_port(0);
     config.admin.listen.set_port(0);
+    if config.orders.need_answer_s == 0 {
+        // Nobody answers here: what a shop cannot do is paid back within the hour, as its customer is not to wait for days.
+        config.orders.need_answer_s = 3_600;
+    }
     let first = till.sales.first().map_or(Timestamp::UNIX_EPOCH, |sale| sale.at);
     // A directory that was played in before moves it on to where it stood.
     let clock = Clock::virtual_at(first - SignedDuration::from_hours(24));
