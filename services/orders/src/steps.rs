@@ -55,25 +55,31 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::RefundRequested { refund, parts } => ("REFUND_REQUESTED", asked_back(order, refund, parts)),
         Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
         Event::RefundReported { part, .. } => return reported(order, part),
-        Event::VoidRequested { tender, amount_minor, left_minor, reason, .. } => {
+        Event::VoidRequested { tender, amount_minor, left_minor, provider_ref, reason, .. } => {
             let rest = if *left_minor > 0 {
                 format!("{} may be captured", amount(*left_minor))
             } else {
                 "void it".to_owned()
             };
-            ("VOID_REQUESTED", format!("{} by {tender} not needed, {rest}: {reason}", amount(*amount_minor)))
+            let by = by(tender, provider_ref);
+            ("VOID_REQUESTED", format!("{} by {by} not needed, {rest}: {reason}", amount(*amount_minor)))
         }
         Event::PaymentLost { tender, amount_minor, legs, .. } => {
             let stop = if legs.is_empty() { "" } else { "; nothing is handed over until it is paid again" };
             ("PAYMENT_LOST", format!("{} by {tender} is gone{stop}", amount(*amount_minor)))
         }
         Event::ExcessPaid { tender, amount_minor, provider_ref, .. } => {
-            let by = if provider_ref.is_empty() { String::new() } else { format!(" ({provider_ref})") };
-            ("EXCESS_PAID", format!("{} by {tender}{by} too much, goes back", amount(*amount_minor)))
+            let by = by(tender, provider_ref);
+            ("EXCESS_PAID", format!("{} by {by} too much, goes back", amount(*amount_minor)))
         }
         Event::TenderAdded { tender } => ("TENDER_ADDED", added(order, tender)),
     };
     Some(said)
+}
+
+/// A tender, with the provider's reference if there is one.
+fn by(tender: &str, provider_ref: &str) -> String {
+    if provider_ref.is_empty() { tender.to_owned() } else { format!("{tender} ({provider_ref})") }
 }
 
 /// What is asked back by which tenders, and how often it was asked for before.

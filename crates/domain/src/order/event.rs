@@ -101,6 +101,8 @@ pub enum Event {
         amount_minor: i64,
         /// Still authorized and to be captured, in minor units; 0: void it.
         left_minor: i64,
+        /// The provider's reference of the authorization.
+        provider_ref: String,
         /// Why.
         reason: String,
         /// The pieces it was for.

@@ -22,6 +22,8 @@ mod money_tests;
 mod pay;
 mod place;
 #[cfg(test)]
+mod receipt_tests;
+#[cfg(test)]
 mod refund_tests;
 mod refunds;
 mod refusal;

@@ -98,10 +98,18 @@ impl Order {
             Some(TenderState::Captured) => "EXCESS_PAYMENT",
             // The customer may have what the rest of the money is for.
             _ if is_over && self.buckets().live() == 0 => "PAID_TOO_LATE",
+            _ if received.is_second => "EXCESS_PAYMENT",
             _ => "OVERPAID",
         };
         if received.unneeded > 0 {
-            events.push(self.void(tender, received.unneeded, reason, Vec::new()));
+            events.push(match self.void(tender, received.unneeded, reason, Vec::new()) {
+                // Of a second authorization nothing is captured; the first one stays as it is.
+                Event::VoidRequested { tender, amount_minor, reason, lines, .. } if received.is_second => {
+                    let provider_ref = payment.provider_ref.clone();
+                    Event::VoidRequested { tender, amount_minor, left_minor: 0, provider_ref, reason, lines }
+                }
+                void => void,
+            });
         }
         if received.excess > 0 {
             events.extend(self.excess(payment, received.excess, reason, now));

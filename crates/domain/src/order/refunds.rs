@@ -62,7 +62,15 @@ impl Order {
     ) -> Event {
         let of = self.ledger.tenders.iter().zip(self.ledger.sums()).find(|(t, _)| t.id == tender);
         let left_minor = of.map_or(0, |(_, sums)| sums.authorized);
-        Event::VoidRequested { tender, amount_minor, left_minor, reason: reason.to_owned(), lines }
+        let provider_ref = self.ledger.authorization(&tender).to_owned();
+        Event::VoidRequested {
+            tender,
+            amount_minor,
+            left_minor,
+            provider_ref,
+            reason: reason.to_owned(),
+            lines,
+        }
     }
 
     fn refund(

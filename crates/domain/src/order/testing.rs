@@ -245,7 +245,10 @@ pub(super) fn assert_money_laws(order: &Order) {
     }
     for (tender, sums) in ledger.tenders.iter().zip(ledger.sums()) {
         assert!(
-            sums.authorized >= 0 && sums.claimed <= sums.captured && sums.voided >= 0,
+            sums.authorized >= 0
+                && sums.claimed <= sums.captured
+                && (0..=sums.voided).contains(&sums.released)
+                && (0..=sums.voided - sums.released).contains(&sums.second),
             "{tender:?} {sums:?}"
         );
         assert!((0..=tender.amount_minor).contains(&tender.replaced_minor));

@@ -96,9 +96,9 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::RefundReported { refund, part } => {
             ("entrepot.orders.v1.RefundReported", money_event::refund_reported(order, refund, part))
         }
-        Event::VoidRequested { tender, amount_minor, left_minor, reason, lines } => {
+        Event::VoidRequested { tender, amount_minor, left_minor, provider_ref, reason, lines } => {
             let amounts = [*amount_minor, *left_minor];
-            let asked = money_event::void_requested(order, tender, amounts, reason, lines);
+            let asked = money_event::void_requested(order, [tender, provider_ref], amounts, reason, lines);
             ("entrepot.orders.v1.OrderVoidRequested", asked)
         }
         Event::PaymentLost { tender, amount_minor, state, legs } => {

@@ -10,6 +10,7 @@ mod capture;
 mod ledger;
 mod part;
 mod refund;
+mod report;
 mod row;
 mod settle;
 mod share;
