@@ -108,7 +108,8 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
             | Body::TenderAdded(_)
             | Body::RefundReported(_)
             | Body::PromiseMoved(_)
-            | Body::DueChanged(_),
+            | Body::DueChanged(_)
+            | Body::MoneyChanged(_),
         )
         | None => Ok(Vec::new()),
     }

@@ -41,7 +41,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::PaymentLapsed { .. } => {
             ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())
         }
-        Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
+        Event::Expired { reason, .. } => ("EXPIRED", expired(reason)),
         Event::CancelRequested { number, legs, reason } => {
             let all: Vec<_> = legs.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
             ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(&all)))
@@ -50,7 +50,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             let all = words::counted(order.buckets().cancelled, "piece");
             ("CANCELLED", format!("{all} cancelled in all: {reason}"))
         }
-        Event::Progressed { .. } => return None,
+        Event::Progressed { .. } | Event::MoneyChanged { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
         Event::RefundRequested { refund, parts } => ("REFUND_REQUESTED", asked_back(order, refund, parts)),
         Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
@@ -75,6 +75,15 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::TenderAdded { tender } => ("TENDER_ADDED", added(order, tender)),
     };
     Some(said)
+}
+
+/// Why an order is over for want of a payment in time.
+fn expired(reason: &str) -> String {
+    match reason {
+        "PAYMENT_EXPIRED" => "not paid within the grace".to_owned(),
+        "LATER_THAN_WANTED" => "paid when the goods could only be ready later than wanted".to_owned(),
+        reason => format!("paid when the stock could not be held again: {reason}"),
+    }
 }
 
 /// A tender, with the provider's reference if there is one.

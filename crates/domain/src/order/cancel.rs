@@ -158,6 +158,9 @@ impl Order {
     /// Lets the order go on, if what is left of it is paid.
     pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Option<Event> {
         let buckets = self.buckets();
+        if buckets.open == 0 {
+            self.blocks.remove(&Block::Stock);
+        }
         let is_free = !buckets.is_over()
             && buckets.open == 0
             && self.is_covered()

@@ -201,6 +201,8 @@ proptest! {
         for (number, step) in (1..).zip(&steps) {
             let Ok(changed) = run(&order, step, at(number * 200)) else { continue };
             assert_laws(&changed.order);
+            let is_empty = |event: &Event| matches!(event, Event::Progressed { lines } if lines.is_empty());
+            prop_assert!(!changed.events.iter().any(is_empty), "an event without content");
             prop_assert_eq!(changed.order.version, order.version + i64::try_from(changed.events.len()).unwrap());
             order = changed.order;
         }

@@ -354,6 +354,10 @@ impl Order {
     }
 
     fn changed(mut self, events: Vec<Event>, now: Timestamp) -> Changed {
+        if self.status().is_over() {
+            // What is over waits for nothing.
+            self.blocks.clear();
+        }
         self.version += i64::try_from(events.len()).unwrap_or_default();
         self.updated_at = now;
         Changed { order: self, events }

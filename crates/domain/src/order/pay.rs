@@ -119,7 +119,7 @@ impl Order {
         }
         events.extend(self.due_changed(&dues, &events));
         if events.is_empty() {
-            events.push(Event::Progressed { lines: Vec::new() });
+            events.push(Event::MoneyChanged { tenders: vec![payment.tender.clone()] });
         }
         Ok(self.changed(events, now))
     }
@@ -190,6 +190,7 @@ impl Order {
                     events.extend(self.moved(&legs));
                     self.add_legs(legs)?;
                     self.lapsed_at = None;
+                    self.blocks.remove(&Block::Stock);
                 }
                 Hold::Refused { reason } => return self.give_up(&reason, now),
             }
@@ -216,7 +217,7 @@ impl Order {
         self.take_off(&all, reason, now)?;
         self.expired_at = Some(now);
         let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
-        let mut events = vec![Event::Expired { legs }];
+        let mut events = vec![Event::Expired { legs, reason: reason.to_owned() }];
         events.extend(self.give_back(&live, reason, now));
         Ok(events)
     }
@@ -230,14 +231,14 @@ impl Order {
             self.payment_due_at = None;
             return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
                 Ok((changed, _)) => Ok(changed),
-                Err(Refusal::NothingToCancel) => {
-                    Ok(self.changed(vec![Event::Progressed { lines: Vec::new() }], now))
-                }
+                // All of it is asked for already, or beyond a cancel: nobody else sees a change.
+                Err(Refusal::NothingToCancel) => Ok(Changed { order: self, events: Vec::new() }),
                 Err(refusal) => Err(refusal),
             };
         }
         let legs = self.drop_legs(|_| true, now);
         self.lapsed_at = Some(now);
+        self.blocks.remove(&Block::Stock);
         Ok(self.changed(vec![Event::PaymentLapsed { legs }], now))
     }
 
@@ -250,7 +251,8 @@ impl Order {
         Ok(self.changed(events, now))
     }
 
-    /// The holds of legs of an unpaid order were lost before their time: a payment must hold stock again.
+    /// The holds of legs of an unpaid order were lost before their time: it is blocked for want of stock, and a payment must
+    /// hold it again.
     pub fn lose_hold(mut self, legs: &[FulfillmentId], now: Timestamp) -> Result<Changed, Refusal> {
         if self.is_released() || self.status() != Status::Placed {
             return Err(Refusal::NotDue);
@@ -264,6 +266,7 @@ impl Order {
         if lines.is_empty() {
             return Err(Refusal::NotDue);
         }
+        self.blocks.insert(Block::Stock);
         Ok(self.changed(vec![Event::Progressed { lines }], now))
     }
 

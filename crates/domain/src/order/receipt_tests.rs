@@ -153,3 +153,38 @@ fn a_second_payment_without_a_reference_is_told_by_its_amount() {
     let second = pay(&first, TenderState::Captured, 1_000, "");
     assert!(matches!(second.events.as_slice(), [Event::ExcessPaid { .. }, Event::RefundRequested { .. }]));
 }
+
+#[test]
+fn what_has_no_other_event_names_the_tenders_that_changed() {
+    let changed = vec![Event::MoneyChanged { tenders: vec!["a".to_owned()] }];
+    assert_eq!(pay(&due(), TenderState::Failed, 4_000, "no").events, changed, "a payment that never came");
+    let order = order(&[(4, 1_000)], 0, &[TenderState::Authorized]);
+    let short = report(&order, true, |_, units| (units.to_pick, units.short) = (3, 1));
+    let order = order.follow(&short, at(20)).unwrap().order;
+    assert_eq!(pay(&order, TenderState::Voided, 1_000, "void").events, changed, "what was to be voided is");
+    let lowered = due().claim(&[(1, 1, 100)], "GOODWILL", at(3)).unwrap();
+    assert_eq!(lowered.events, changed, "less is due");
+}
+
+#[test]
+fn an_order_that_is_over_is_not_blocked() {
+    let cancelled = due().cancel(&[], "TEST", at(5)).unwrap().0.order;
+    assert_eq!((cancelled.status(), cancelled.blocks.len()), (Status::Cancelled, 0));
+    let expired = due().lapse(at(900)).unwrap().order.expire(&POLICY, at(1_200)).unwrap();
+    assert_eq!((expired.order.status(), expired.order.blocks.len()), (Status::Expired, 0));
+    let [Event::Expired { reason, .. }] = expired.events.as_slice() else { panic!("{:?}", expired.events) };
+    assert_eq!(reason, "PAYMENT_EXPIRED");
+}
+
+#[test]
+fn an_unpaid_order_that_lost_its_hold_is_blocked_for_want_of_stock_until_it_is_held_again() {
+    let order = due();
+    let lost = order.clone().lose_hold(&[serving(&order)], at(5)).unwrap().order;
+    assert_laws(&lost);
+    assert_eq!(lost.blocks.iter().copied().collect::<Vec<_>>(), [Block::Payment, Block::Stock]);
+    let payment = payment(TenderState::Captured, 4_000, "tx");
+    let held = Hold::Held(again(&lost, "second", at(6)));
+    let paid = lost.clone().pay(&payment, held, &POLICY, at(6)).unwrap();
+    assert_eq!((paid.order.blocks.len(), paid.events.last()), (0, Some(&Event::Unblocked)));
+    assert!(!lost.lapse(at(900)).unwrap().order.blocks.contains(&Block::Stock), "all of it is released then");
+}

@@ -208,6 +208,7 @@ pub(super) fn assert_laws(order: &Order) {
         assert!(all.iter().all(|pieces| *pieces >= 0), "{b:?}");
         assert!((0..=b.cancellable()).contains(&line.cancel_requested) || order.status().is_over());
     }
+    assert!(order.blocks.is_empty() || !order.status().is_over(), "what is over is not blocked");
     assert!(order.status().is_over() || order.due_at(&POLICY).is_some(), "an open order waits for nothing");
     assert_money_laws(order);
 }

@@ -67,8 +67,8 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             let lapsed = pb::OrderPaymentLapsed { fulfillment_ids: ids(legs) };
             ("entrepot.orders.v1.OrderPaymentLapsed", Body::PaymentLapsed(lapsed))
         }
-        Event::Expired { legs } => {
-            let expired = pb::OrderExpired { fulfillment_ids: ids(legs) };
+        Event::Expired { legs, reason } => {
+            let expired = pb::OrderExpired { fulfillment_ids: ids(legs), reason: reason.clone() };
             ("entrepot.orders.v1.OrderExpired", Body::Expired(expired))
         }
         Event::CancelRequested { number, legs, reason } => {
@@ -108,6 +108,9 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::ExcessPaid { tender, amount_minor, provider_ref, refund } => {
             let paid = money_event::excess_paid(order, tender, *amount_minor, provider_ref, *refund);
             ("entrepot.orders.v1.OrderExcessPaid", paid)
+        }
+        Event::MoneyChanged { tenders } => {
+            ("entrepot.orders.v1.OrderMoneyChanged", money_event::money_changed(order, tenders))
         }
         Event::TenderAdded { tender } => {
             ("entrepot.orders.v1.OrderTenderAdded", money_event::tender_added(order, tender))

@@ -83,6 +83,15 @@ pub(super) fn excess_paid(
     })
 }
 
+pub(super) fn money_changed(order: &Order, changed: &[String]) -> Body {
+    let all = order.ledger.tenders.iter().zip(order.ledger.sums());
+    let changed = all.filter(|(known, _)| changed.contains(&known.id));
+    Body::MoneyChanged(pb::OrderMoneyChanged {
+        tenders: changed.map(|(known, sums)| tender(known, &sums, order)).collect(),
+        owed: Some(money(order.owed_minor(), order.currency)),
+    })
+}
+
 pub(super) fn tender_added(order: &Order, added: &str) -> Body {
     let mut all = order.ledger.tenders.iter().zip(order.ledger.sums());
     let known = all.find(|(known, _)| known.id == added);

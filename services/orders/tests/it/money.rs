@@ -246,7 +246,8 @@ async fn a_failed_tender_is_replaced_by_any_mix_of_others() {
         assert_eq!((whole.blocks.len(), minor(&whole.paid)), (0, 4_000));
         assert_eq!(world.get(&order).await, whole);
         let happened = world.happened(&order).await;
-        let expected = ["placed", "progressed", "tender_added", "paid", "tender_added", "paid", "unblocked"];
+        let expected =
+            ["placed", "money_changed", "tender_added", "paid", "tender_added", "paid", "unblocked"];
         assert_eq!(happened, expected);
         let events = world.events(&order).await;
         let Some(Event::TenderAdded(added)) = &events[4].body else { panic!() };

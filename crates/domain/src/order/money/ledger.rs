@@ -133,6 +133,12 @@ impl Ledger {
         if due > 0 { due } else { 0 }
     }
 
+    /// What each tender still has to pay, in minor units.
+    pub fn dues(&self) -> Vec<(String, i64)> {
+        let due = |(tender, sums): (&Tender, &Sums)| (tender.id.clone(), Self::due(tender, sums));
+        self.tenders.iter().zip(&self.sums()).map(due).collect()
+    }
+
     /// Captured so far, or authorized and neither voided nor failed; with what was too much. Refunds are not taken off.
     pub fn paid(&self) -> i64 {
         self.sums().iter().map(|sums| sums.authorized + sums.captured + sums.excess).sum()
