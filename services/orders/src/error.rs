@@ -234,6 +234,9 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
         }
+        Refusal::UnknownPiece { .. } => {
+            return server::invalid(DOMAIN, vec![Violation::new("claims.piece", refusal.to_string())]);
+        }
         Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("provider_ref", refusal.to_string())]);
         }

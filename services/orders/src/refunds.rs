@@ -35,7 +35,7 @@ impl Orders {
             }
             let currency = order.currency;
             let changed = order.claim(&command.claims, &command.reason, now);
-            let changed = changed.map_err(|refusal| no_such_line(refusal, &command))?;
+            let changed = changed.map_err(|refusal| no_such_piece(refusal, &command))?;
             let is_unpaid = changed.events.iter().any(|event| matches!(event, Event::MoneyChanged { .. }));
             let lower = || {
                 let sum = command.claims.iter().map(|(.., minor)| minor).sum();
@@ -112,11 +112,18 @@ impl Orders {
     }
 }
 
-/// A line that the order does not have is a wrong field.
-fn no_such_line(refusal: Refusal, command: &ClaimRefund) -> Error {
-    let Refusal::UnknownLine { line } = refusal else { return refusal.into() };
-    match command.claims.iter().position(|(no, ..)| *no == line) {
-        Some(at) => Error::field(format!("claims[{at}].line"), refusal.to_string()),
+/// A line or a piece that the order does not have is a wrong field.
+fn no_such_piece(refusal: Refusal, command: &ClaimRefund) -> Error {
+    let mut claims = command.claims.iter();
+    let (at, field) = match refusal {
+        Refusal::UnknownLine { line } => (claims.position(|(no, ..)| *no == line), "line"),
+        Refusal::UnknownPiece { line, piece, .. } => {
+            (claims.position(|(no, of_line, _)| (*no, *of_line) == (line, piece)), "piece")
+        }
+        other => return other.into(),
+    };
+    match at {
+        Some(at) => Error::field(format!("claims[{at}].{field}"), refusal.to_string()),
         None => refusal.into(),
     }
 }

@@ -49,8 +49,8 @@ pub use group::Group;
 pub use leg::{Leg, LegLine, LegUnits, Span};
 pub use lifecycle::Status;
 pub use money::{
-    Amounts, Capture, Cause, Collected, Component, Ledger, PartId, Parts, Pieces, Redirect, Refund,
-    RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
+    Amounts, Capture, Cause, Collected, Component, HANDOVER_PREFIX, Ledger, PartId, Parts, Pieces, Redirect,
+    Refund, RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
 pub use pay::{Hold, LegDue, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};

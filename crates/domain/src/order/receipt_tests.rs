@@ -188,3 +188,15 @@ fn an_unpaid_order_that_lost_its_hold_is_blocked_for_want_of_stock_until_it_is_h
     assert_eq!((paid.order.blocks.len(), paid.events.last()), (0, Some(&Event::Unblocked)));
     assert!(!lost.lapse(at(900)).unwrap().order.blocks.contains(&Block::Stock), "all of it is released then");
 }
+
+#[test]
+fn a_claim_on_a_piece_that_never_was_says_how_many_there_are() {
+    let order = order(&[(4, 1_000)], 0, &[TenderState::Captured]);
+    let short = report(&order, true, |_, units| (units.to_pick, units.short) = (3, 1));
+    let order = order.follow(&short, at(20)).unwrap().order;
+    let refused = order.clone().claim(&[(1, 5, 100)], "GOODWILL", at(21)).unwrap_err();
+    assert_eq!(refused, Refusal::UnknownPiece { line: 1, piece: 5, pieces: 4, left: 3 });
+    assert_eq!(refused.to_string(), "line 1 has 4 pieces, of which 3 are left; piece 5 is not one of them");
+    let gone = order.claim(&[(1, 4, 100)], "GOODWILL", at(21));
+    assert!(matches!(gone, Err(Refusal::ClaimTooLarge { piece: 4, .. })), "nothing is left of its price");
+}

@@ -123,7 +123,11 @@ impl Order {
         let mut all = Settled::default();
         for (no, piece, amount_minor) in claims {
             let line = self.line(*no).ok_or(Refusal::UnknownLine { line: *no })?;
-            let is_live = (1..=line.buckets.live()).contains(piece);
+            let (pieces, left) = (line.amounts.quantity, line.buckets.live());
+            if !(1..=pieces).contains(piece) {
+                return Err(Refusal::UnknownPiece { line: *no, piece: *piece, pieces, left });
+            }
+            let is_live = *piece <= left;
             let pieces = Pieces { line: *no, first: *piece, units: 1 };
             let (total, currency) = (self.total_minor, self.currency);
             let too_large =

@@ -2,7 +2,7 @@
 
 use super::refund::Refund;
 use super::row::{Cause, Component, Row};
-use super::tender::{Tender, TenderState};
+use super::tender::{HANDOVER_PREFIX, Tender, TenderState};
 use crate::money::Currency;
 use crate::order::{Payment, Refusal};
 use crate::time::Timestamp;
@@ -245,7 +245,7 @@ impl Ledger {
         if unassigned > 0 || found.is_empty() {
             let amount_minor = unassigned.max(0);
             self.tenders.push(Tender {
-                id: format!("handover-{leg}-{}", self.tenders.len() + 1),
+                id: format!("{HANDOVER_PREFIX}{leg}-{}", self.tenders.len() + 1),
                 kind: paid.kind.clone(),
                 amount_minor,
                 replaced_minor: 0,

@@ -23,4 +23,4 @@ pub use refund::{PartId, Redirect, Refund, RefundAnswer, RefundPart, RefundState
 pub use row::{Cause, Component, Row};
 pub use settle::{Pieces, Settled};
 pub use share::{AmountFlaw, Amounts, MAX_MINOR, Share};
-pub use tender::{Tender, TenderState};
+pub use tender::{HANDOVER_PREFIX, Tender, TenderState};

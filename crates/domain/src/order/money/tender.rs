@@ -79,6 +79,9 @@ impl std::fmt::Display for TenderState {
     }
 }
 
+/// What the ids of tenders begin with that the platform makes for payments at handovers. Callers give no such id.
+pub const HANDOVER_PREFIX: &str = "handover-";
+
 /// One way of paying a part of the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tender {
