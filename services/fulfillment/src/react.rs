@@ -243,6 +243,7 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             | OrderBody::ExcessPaid(_)
             | OrderBody::TenderAdded(_)
             | OrderBody::RefundReported(_)
+            | OrderBody::MoneyChanged(_)
             | OrderBody::PromiseMoved(_)
             | OrderBody::NeedOpened(_),
         )

@@ -110,6 +110,7 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
             | Body::RefundReported(_)
             | Body::PromiseMoved(_)
             | Body::DueChanged(_)
+            | Body::MoneyChanged(_)
             | Body::NeedOpened(_)
             | Body::OptionsOffered(_)
             | Body::NeedClosed(_),

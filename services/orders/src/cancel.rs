@@ -22,7 +22,7 @@ impl Orders {
             return Ok(reply);
         }
         let now = self.clock.business();
-        rights::may_cancel(caller, &self.find_as_of(command.order, now).await?)?;
+        rights::must_own(caller, &self.find_as_of(command.order, now).await?)?;
         let write = || self.write_cancel(&command, call, caller, now);
         let reply = db::retry(3, Error::is_retry, write).await?;
         self.watchers.wake(&command.order.uuid());

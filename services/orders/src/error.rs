@@ -21,8 +21,6 @@ pub mod reason {
             "check the id, or channel and channel_order_id";
         NOT_YOUR_MONEY: PermissionDenied, No, "a store reports the payment of an order that it does not hand over against payment, or a channel that of an order of another one",
             "payments of other orders are reported by their channel or provider";
-        NOT_YOUR_PART: PermissionDenied, No, "a store cancels an order that other nodes have a part of",
-            "reject the work of its own node, or ask the channel of the order";
         STAFF_NOT_NAMED: PermissionDenied, No, "a member of staff must answer for it, and none is named",
             "name one in the header x-entrepot-staff";
         CHANNEL_ORDER_ID_TAKEN: AlreadyExists, No, "the channel used this channel_order_id for another order",
@@ -98,9 +96,6 @@ pub enum Error {
     /// A channel reports or adds a payment of an order of another one.
     #[error("a channel reports and adds payments of its own orders alone")]
     NotYourOrder,
-    /// A store cancels an order that other nodes have a part of.
-    #[error("other nodes have a part of this order: a store cancels only what is all its own")]
-    NotYourPart,
     /// A group can be ready only later than it may be.
     #[error("group {group} can be ready at {ready}, which is after {limit}")]
     LaterThanWanted {
@@ -185,7 +180,6 @@ impl From<Error> for Status {
                 known(reason::ORDER_NOT_FOUND, facts)
             }
             Error::NotYourMoney | Error::NotYourOrder => plain(reason::NOT_YOUR_MONEY),
-            Error::NotYourPart => plain(reason::NOT_YOUR_PART),
             Error::NoStaff => plain(reason::STAFF_NOT_NAMED),
             Error::ChannelIdTaken(order) => {
                 known(reason::CHANNEL_ORDER_ID_TAKEN, vec![("order_id", order.to_string())])
@@ -264,6 +258,9 @@ fn refused(refusal: &Refusal) -> Status {
         Refusal::NothingToCancel => reason::NOTHING_TO_CANCEL,
         Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
+        }
+        Refusal::UnknownPiece { .. } => {
+            return server::invalid(DOMAIN, vec![Violation::new("claims.piece", refusal.to_string())]);
         }
         Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => {
             return server::invalid(DOMAIN, vec![Violation::new("provider_ref", refusal.to_string())]);

@@ -3,7 +3,7 @@
 use contract::orders::v1 as pb;
 use domain::id::{OrderId, PromiseToken};
 use domain::money::Currency;
-use domain::order::{Changed, Hold, Order, Payment, Policy, Refusal, Tender, TenderState};
+use domain::order::{Cause, Changed, Hold, Order, Payment, Policy, Refusal, Row, Tender, TenderState};
 use domain::time::{Timestamp, after_ms};
 use server::Principal;
 use service::Call;
@@ -20,6 +20,8 @@ use crate::{Orders, rights, steps};
 const ATTEMPTS: u32 = 3;
 /// The most tenders of an order: no more are added beyond these.
 const MAX_TENDERS: usize = 50;
+/// The most authorizations and captures of an order: a refund names each capture that it is taken from.
+const MAX_RECEIPTS: usize = 500;
 
 /// What comes in.
 enum Receipt<'a> {
@@ -47,7 +49,15 @@ impl Receipt<'_> {
 
     fn apply(&self, order: Order, hold: Hold, policy: &Policy, now: Timestamp) -> Result<Changed, Error> {
         match self {
-            Self::Payment(payment) => Ok(order.pay(payment, hold, policy, now)?),
+            Self::Payment(payment) => {
+                let is_receipt = |row: &&Row| matches!(row.cause, Cause::Authorized | Cause::Captured);
+                let receipts = order.ledger.rows.iter().filter(is_receipt).count();
+                if receipts >= MAX_RECEIPTS && payment.state.counts() && !order.ledger.has_heard(payment) {
+                    let text = format!("the order has {MAX_RECEIPTS} payments, which is the most");
+                    return Err(Error::field("state", text));
+                }
+                Ok(order.pay(payment, hold, policy, now)?)
+            }
             Self::Tender(tender) => {
                 if order.ledger.tenders.len() >= MAX_TENDERS {
                     let text = format!("the order has {MAX_TENDERS} tenders, which is the most");

@@ -3,7 +3,7 @@
 use contract::orders::v1 as pb;
 use domain::id::OrderId;
 use domain::money::Money;
-use domain::order::{Changed, Order, Refusal};
+use domain::order::{Changed, Event, Order, Refusal};
 use domain::time::Timestamp;
 use server::Principal;
 use service::Call;
@@ -33,8 +33,16 @@ impl Orders {
                 let text = format!("the order has {MAX_REFUNDS} refunds, which is the most");
                 return Err(Error::field("claims", text));
             }
+            let currency = order.currency;
             let changed = order.claim(&command.claims, &command.reason, now);
-            Ok((changed.map_err(|refusal| no_such_line(refusal, &command))?, None))
+            let changed = changed.map_err(|refusal| no_such_piece(refusal, &command))?;
+            let is_unpaid = changed.events.iter().any(|event| matches!(event, Event::MoneyChanged { .. }));
+            let lower = || {
+                let sum = command.claims.iter().map(|(.., minor)| minor).sum();
+                let text = format!("{} less is due: {}", Money::new(sum, currency), command.reason);
+                steps::note("PRICE_LOWERED", text, caller.actor(), now)
+            };
+            Ok((changed, is_unpaid.then(lower)))
         };
         self.change_by(&command.call, command.order, caller, claim).await
     }
@@ -104,11 +112,18 @@ impl Orders {
     }
 }
 
-/// A line that the order does not have is a wrong field.
-fn no_such_line(refusal: Refusal, command: &ClaimRefund) -> Error {
-    let Refusal::UnknownLine { line } = refusal else { return refusal.into() };
-    match command.claims.iter().position(|(no, ..)| *no == line) {
-        Some(at) => Error::field(format!("claims[{at}].line"), refusal.to_string()),
+/// A line or a piece that the order does not have is a wrong field.
+fn no_such_piece(refusal: Refusal, command: &ClaimRefund) -> Error {
+    let mut claims = command.claims.iter();
+    let (at, field) = match refusal {
+        Refusal::UnknownLine { line } => (claims.position(|(no, ..)| *no == line), "line"),
+        Refusal::UnknownPiece { line, piece, .. } => {
+            (claims.position(|(no, of_line, _)| (*no, *of_line) == (line, piece)), "piece")
+        }
+        other => return other.into(),
+    };
+    match at {
+        Some(at) => Error::field(format!("claims[{at}].{field}"), refusal.to_string()),
         None => refusal.into(),
     }
 }

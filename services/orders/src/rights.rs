@@ -32,42 +32,28 @@ pub const ACCESS: &[Access] = &[
     Access::to("/entrepot.orders.v1.OrderEventsService/ListHeads", &[SERVICE, OPS]),
 ];
 
-/// Whether a caller sees the orders of others.
-pub(crate) fn sees_all(who: &Principal) -> bool {
-    ![CUSTOMER, CHANNEL, STORE].contains(&who.kind.as_str())
-}
-
-/// A customer sees and changes its own orders alone, a channel those that came by it, a store those that have or had a leg at its
-/// node, or came by it; those of others do not exist for them.
+/// A customer sees and changes its own orders alone, and a channel those that came by it; those of others do not exist for
+/// them. Who else may call reaches every order, a store too: customers ask for help in any shop.
 pub(crate) fn must_own(who: &Principal, order: &Order) -> Result<(), Error> {
     let is_theirs = match who.kind.as_str() {
         CUSTOMER => who.id == order.customer_ref,
         CHANNEL => who.id == order.channel,
-        STORE => who.id == order.channel || order.legs.iter().any(|leg| speaks_for(who, &leg.node)),
         _ => true,
     };
     if is_theirs { Ok(()) } else { Err(Error::NotFound(order.id.to_string())) }
 }
 
-/// Who sees an order cancels it; but a store only while no other node has a part of it, unless it came by the store.
-pub(crate) fn may_cancel(who: &Principal, order: &Order) -> Result<(), Error> {
-    must_own(who, order)?;
-    let is_elsewhere = order.legs.iter().any(|leg| leg.is_live() && !speaks_for(who, &leg.node));
-    if who.kind == STORE && who.id != order.channel && is_elsewhere {
-        Err(Error::NotYourPart)
-    } else {
-        Ok(())
-    }
+/// Whether [`must_own`] limits a caller to some orders.
+pub(crate) fn is_limited(who: &Principal) -> bool {
+    who.kind == CUSTOMER || who.kind == CHANNEL
 }
 
-/// A channel lists the orders that came by it, and a store those of its node.
+/// A channel lists the orders that came by it.
 pub(crate) fn narrow(who: &Principal, request: &mut ListOrdersRequest) -> Result<(), Error> {
-    let filter = request.filter.get_or_insert_default();
-    let (field, given) = match who.kind.as_str() {
-        CHANNEL => ("filter.channel", &mut filter.channel),
-        STORE => ("filter.node_id", &mut filter.node_id),
-        _ => return Ok(()),
-    };
+    if who.kind != CHANNEL {
+        return Ok(());
+    }
+    let given = &mut request.filter.get_or_insert_default().channel;
     if given.is_empty() {
         given.clone_from(&who.id);
     }
@@ -75,8 +61,8 @@ pub(crate) fn narrow(who: &Principal, request: &mut ListOrdersRequest) -> Result
         Ok(())
     } else {
         Err(Error::field(
-            field,
-            format!("must be {} or empty: the {} that calls sees its own orders", who.id, who.kind),
+            "filter.channel",
+            format!("must be {} or empty: a channel lists its own orders", who.id),
         ))
     }
 }

@@ -42,7 +42,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::PaymentLapsed { .. } => {
             ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())
         }
-        Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
+        Event::Expired { reason, .. } => ("EXPIRED", expired(reason)),
         Event::CancelRequested { number, legs, reason } => {
             let all: Vec<_> = legs.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
             ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(&all)))
@@ -51,26 +51,27 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
             let all = words::counted(order.buckets().cancelled, "piece");
             ("CANCELLED", format!("{all} cancelled in all: {reason}"))
         }
-        Event::Progressed { .. } => return None,
+        Event::Progressed { .. } | Event::MoneyChanged { .. } => return None,
         Event::Completed => ("COMPLETED", "every piece is delivered or cancelled".to_owned()),
         Event::RefundRequested { refund, parts } => ("REFUND_REQUESTED", asked_back(order, refund, parts)),
         Event::PromiseMoved { moves } => ("PROMISE_MOVED", words_of(moves)),
         Event::RefundReported { part, .. } => return reported(order, part),
-        Event::VoidRequested { tender, amount_minor, left_minor, reason, .. } => {
+        Event::VoidRequested { tender, amount_minor, left_minor, provider_ref, reason, .. } => {
             let rest = if *left_minor > 0 {
                 format!("{} may be captured", amount(*left_minor))
             } else {
                 "void it".to_owned()
             };
-            ("VOID_REQUESTED", format!("{} by {tender} not needed, {rest}: {reason}", amount(*amount_minor)))
+            let by = by(tender, provider_ref);
+            ("VOID_REQUESTED", format!("{} by {by} not needed, {rest}: {reason}", amount(*amount_minor)))
         }
         Event::PaymentLost { tender, amount_minor, legs, .. } => {
             let stop = if legs.is_empty() { "" } else { "; nothing is handed over until it is paid again" };
             ("PAYMENT_LOST", format!("{} by {tender} is gone{stop}", amount(*amount_minor)))
         }
         Event::ExcessPaid { tender, amount_minor, provider_ref, .. } => {
-            let by = if provider_ref.is_empty() { String::new() } else { format!(" ({provider_ref})") };
-            ("EXCESS_PAID", format!("{} by {tender}{by} too much, goes back", amount(*amount_minor)))
+            let by = by(tender, provider_ref);
+            ("EXCESS_PAID", format!("{} by {by} too much, goes back", amount(*amount_minor)))
         }
         Event::TenderAdded { tender } => ("TENDER_ADDED", added(order, tender)),
         Event::NeedOpened { need } => ("NEED_OPENED", need_steps::opened(need)),
@@ -79,6 +80,20 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::NeedClosed { need, how, .. } => ("NEED_DROPPED", need_steps::closed(need, *how)),
     };
     Some(said)
+}
+
+/// Why an order is over for want of a payment in time.
+fn expired(reason: &str) -> String {
+    match reason {
+        "PAYMENT_EXPIRED" => "not paid within the grace".to_owned(),
+        "LATER_THAN_WANTED" => "paid when the goods could only be ready later than wanted".to_owned(),
+        reason => format!("paid when the stock could not be held again: {reason}"),
+    }
+}
+
+/// A tender, with the provider's reference if there is one.
+fn by(tender: &str, provider_ref: &str) -> String {
+    if provider_ref.is_empty() { tender.to_owned() } else { format!("{tender} ({provider_ref})") }
 }
 
 /// What is asked back by which tenders, and how often it was asked for before.

@@ -10,8 +10,9 @@ use domain::time::{Timestamp, after_ms, micros};
 use futures_util::future::join_all;
 
 use crate::error::Error;
+use crate::error::reason::LATER_THAN_WANTED;
 use crate::hold::{self, Held, Wanted};
-use crate::store::{self, Change, Loaded};
+use crate::store::{self, Change, Loaded, Note};
 use crate::{Orders, steps};
 
 /// Who acts when time does.
@@ -154,13 +155,13 @@ impl Orders {
         let order = self.find(id).await?;
         let done = match self.due(&order, now) {
             None => self.rewrite(id).await,
-            Some(Due::Lapse) => self.change(id, now, Order::lapse).await,
+            Some(Due::Lapse) => self.change(id, now, None, Order::lapse).await,
             Some(Due::Expire) => {
                 let policy = self.policy;
-                self.change(id, now, move |order, now| order.expire(&policy, now)).await
+                self.change(id, now, None, move |order, now| order.expire(&policy, now)).await
             }
-            Some(Due::Silence) => self.change(id, now, Order::stay_silent).await,
-            Some(Due::Refund) => self.change(id, now, Order::retry_refunds).await,
+            Some(Due::Silence) => self.change(id, now, None, Order::stay_silent).await,
+            Some(Due::Refund) => self.change(id, now, None, Order::retry_refunds).await,
             Some(Due::Seek) => return Ok(Attended::Seeks),
             Some(Due::Extend) if is_away => self.postpone(id, after_ms(now, LATER_MS)).await,
             Some(Due::Extend) => self.extend_hold(&order, now).await,
@@ -213,18 +214,23 @@ impl Orders {
         self.adjust(id, |_| ()).await
     }
 
-    /// A transition that time makes. One that is not due any more was made by another process.
+    /// A transition that time makes, and a step of the timeline that no event stands for. One that is not due any more was
+    /// made by another process.
     async fn change(
         &self,
         id: OrderId,
         now: Timestamp,
+        note: Option<Note>,
         transition: impl Fn(Order, Timestamp) -> Result<Changed, Refusal>,
     ) -> Result<(), Error> {
         let write = || async {
             let mut tx = self.db.begin().await?;
             let before = store::lock(&mut tx, id).await?;
             match transition(before.order.clone(), now) {
-                Ok(changed) => self.record(&mut tx, before, changed, Vec::new(), ACTOR, now).await?,
+                Ok(changed) => {
+                    let notes = note.clone().into_iter().collect();
+                    self.record(&mut tx, before, changed, notes, ACTOR, now).await?;
+                }
                 Err(Refusal::NotDue) => return Ok(()),
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -308,15 +314,26 @@ impl Orders {
                 Ok(())
             }
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
-                tracing::info!(order_id = %id, reason = hold::reason(&answer), "the hold of an unpaid order is lost");
-                self.change(id, now, |order, now| order.lose_hold(&gone, now)).await
+                self.lose_hold(id, &gone, &hold::reason(&answer), now).await
             }
-            Err(error @ Error::LaterThanWanted { .. }) => {
-                tracing::info!(order_id = %id, %error, "the hold of an unpaid order is lost");
-                self.change(id, now, |order, now| order.lose_hold(&gone, now)).await
+            Err(Error::LaterThanWanted { .. }) => {
+                self.lose_hold(id, &gone, LATER_THAN_WANTED.name, now).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn lose_hold(
+        &self,
+        id: OrderId,
+        gone: &[FulfillmentId],
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        tracing::info!(order_id = %id, reason, "the hold of an unpaid order is lost");
+        let text = format!("the hold had ended and could not be taken again ({reason}); a payment tries it");
+        let note = steps::note("HOLD_LOST", text, ACTOR, now);
+        self.change(id, now, Some(note), |order, now| order.lose_hold(gone, now)).await
     }
 
     /// Puts other legs in the place of those of a promise that is gone. False: the order changed, the legs are not needed.

@@ -169,7 +169,7 @@ impl Order {
         }
         pieces.sort_unstable();
         let gone = self.drop_legs(Leg::is_over, now);
-        self.heed_needs();
+        self.heed_stock();
         Ok(TakenOff { pieces, gone, needs })
     }
 
@@ -206,6 +206,7 @@ impl Order {
 
     /// Lets the order go on, if what is left of it is paid.
     pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Option<Event> {
+        self.heed_stock();
         let is_free = !self.buckets().is_over()
             && self.own_open() == 0
             && self.is_covered()

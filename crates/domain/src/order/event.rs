@@ -44,10 +44,12 @@ pub enum Event {
         /// The legs whose claims are given up.
         legs: Vec<FulfillmentId>,
     },
-    /// Not paid within the grace: over.
+    /// Over for want of a payment in time.
     Expired {
         /// The legs that no node was asked for; most of their claims are given up already.
         legs: Vec<FulfillmentId>,
+        /// Why: not paid within the grace, or what stock or time said when a payment came late.
+        reason: String,
     },
     /// Nodes are asked to give pieces up.
     CancelRequested {
@@ -99,9 +101,9 @@ pub enum Event {
         /// Claims that the leg which failed keeps no longer.
         let_go: LegParts,
     },
-    /// Work went on, or something else changed that has no event of its own.
+    /// Work went on, or a hold was lost.
     Progressed {
-        /// The lines whose buckets changed.
+        /// The lines whose buckets changed; at least one.
         lines: Vec<LineNo>,
     },
     /// Every piece is delivered or cancelled.
@@ -133,6 +135,8 @@ pub enum Event {
         amount_minor: i64,
         /// Still authorized and to be captured, in minor units; 0: void it.
         left_minor: i64,
+        /// The provider's reference of the authorization.
+        provider_ref: String,
         /// Why.
         reason: String,
         /// The pieces it was for.
@@ -159,6 +163,11 @@ pub enum Event {
         provider_ref: String,
         /// The refund.
         refund: RefundId,
+    },
+    /// Amounts or states of tenders changed, and no other event says so.
+    MoneyChanged {
+        /// Which tenders; none: what no tender pays changed.
+        tenders: Vec<String>,
     },
     /// Another tender pays what others did not.
     TenderAdded {

@@ -150,7 +150,7 @@ impl Order {
         };
         let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
         let (let_go, _) = self.drop_parts(need, &unwanted, &report.reason);
-        self.heed_needs();
+        self.heed_stock();
         Ok((Some(need), let_go))
     }
 }

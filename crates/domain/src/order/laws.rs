@@ -16,6 +16,8 @@ enum Step {
     LoseHold,
     Confirm,
     Work(bool, Vec<[i64; 5]>),
+    /// An authorization or a capture of any amount, under one of a few references.
+    Receipt(usize, TenderState, i64, u8),
     /// A part of a payment, under a reference of its own.
     Part(usize, i64),
     /// Money back for one piece.
@@ -44,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         (any::<bool>(), prop::collection::vec(prop::array::uniform5(0_i64..4), 4))
             .prop_map(|(a, w)| Step::Work(a, w)),
         (0_usize..3, 1_i64..500).prop_map(|(t, amount)| Step::Part(t, amount)),
+        (0_usize..3, prop::sample::select(TenderState::ALL.to_vec()), 0_i64..4_000, 0_u8..4)
+            .prop_map(|(t, s, amount, tab)| Step::Receipt(t, s, amount, tab)),
         (1_u32..5, 1_i64..6, 1_i64..300).prop_map(|(l, p, a)| Step::Claim(l, p, a)),
         (prop::sample::select(TenderState::ALL.to_vec()), 1_i64..2000)
             .prop_map(|(s, a)| Step::AddTender(s, a)),
@@ -102,19 +106,20 @@ fn placed(
     place(draft).order
 }
 
-/// A provider answers what it was asked to pay back last, or the refund that failed for good goes elsewhere.
-fn refund(order: Order, at: usize, is_done: bool, ago: i64, now: Timestamp) -> Result<Changed, Refusal> {
+/// The provider answers a part of a refund, or it goes elsewhere.
+fn refund(order: &Order, at: usize, is_done: bool, ago: i64, now: Timestamp) -> Result<Changed, Refusal> {
     let Some(refund) = order.ledger.refunds.get(at) else { return Err(Refusal::NotDue) };
-    let (id, part, parts) = (refund.id, refund.parts.last().unwrap().clone(), refund.parts.len());
+    let (id, part) = (refund.id, refund.parts.last().unwrap());
     if part.state == RefundState::FailedPermanent {
         let to = Redirect {
-            tender: format!("bank-{at}-{parts}"),
+            tender: format!("bank-{at}-{}", refund.parts.len()),
             kind: "bank".to_owned(),
             provider_ref: "handle".to_owned(),
         };
-        return order.redirect_refund(id, &PartId::from(&part), &to, now);
+        return order.clone().redirect_refund(id, &PartId::from(part), &to, now);
     }
-    order.report_refund(id, &PartId::from(&part), &answer(is_done, part.attempt - ago, "code"), now)
+    let answer = answer(is_done, part.attempt - ago, "code");
+    order.clone().report_refund(id, &PartId::from(part), &answer, now)
 }
 
 /// One of the needs that are looked for.
@@ -141,6 +146,17 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
             };
             order_.pay(&payment, hold(order, order.needs_hold(&payment, now), true, now), &POLICY, now)
         }
+        Step::Receipt(at, state, amount, tab) => {
+            let Some(tender) = order.ledger.tenders.get(*at) else { return Err(Refusal::NotDue) };
+            let payment = Payment {
+                tender: tender.id.clone(),
+                state: *state,
+                // Half of them fit.
+                amount_minor: if amount % 2 == 0 { tender.amount_minor } else { *amount },
+                provider_ref: if *tab == 0 { String::new() } else { format!("tab-{tab}") },
+            };
+            order_.pay(&payment, hold(order, order.needs_hold(&payment, now), true, now), &POLICY, now)
+        }
         Step::Claim(line, piece, amount) => order_.claim(&[(*line, *piece, *amount)], "GOODWILL", now),
         Step::AddTender(state, amount) => {
             let tender = tender(&format!("added-{}", order.ledger.tenders.len()), *amount, *state);
@@ -151,7 +167,7 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
                 now,
             )
         }
-        Step::Refund(at, is_done, ago) => refund(order_, *at, *is_done, *ago, now),
+        Step::Refund(at, is_done, ago) => refund(order, *at, *is_done, *ago, now),
         Step::Retry => order_.retry_refunds(order.retry_at().unwrap_or(now)),
         Step::Cancel(lines) => order_.cancel(lines, "TEST", now).map(|(changed, _)| changed),
         Step::Lapse => order_.lapse(at(900)),
@@ -212,6 +228,8 @@ proptest! {
         for (number, step) in (1..).zip(&steps) {
             let Ok(changed) = run(&order, step, at(number * 200)) else { continue };
             assert_laws(&changed.order);
+            let is_empty = |event: &Event| matches!(event, Event::Progressed { lines } if lines.is_empty());
+            prop_assert!(!changed.events.iter().any(is_empty), "an event without content");
             prop_assert_eq!(changed.order.version, order.version + i64::try_from(changed.events.len()).unwrap());
             order = changed.order;
         }

@@ -27,6 +27,8 @@ mod need_tests;
 mod pay;
 mod place;
 #[cfg(test)]
+mod receipt_tests;
+#[cfg(test)]
 mod refund_tests;
 mod refunds;
 mod refusal;
@@ -54,8 +56,8 @@ pub use group::Group;
 pub use leg::{Leg, LegLine, LegUnits, Span};
 pub use lifecycle::Status;
 pub use money::{
-    Amounts, Capture, Cause, Collected, Component, Ledger, PartId, Parts, Pieces, Redirect, Refund,
-    RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
+    Amounts, Capture, Cause, Collected, Component, HANDOVER_PREFIX, Ledger, PartId, Parts, Pieces, Redirect,
+    Refund, RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
 pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
 pub use pay::{Hold, Payment};
@@ -325,6 +327,11 @@ impl Order {
         self.lines.iter().map(|line| line.own.open).sum()
     }
 
+    /// Pieces wait for a hold while their payment is still awaited: the one that they had is lost.
+    pub(super) fn has_lost_hold(&self) -> bool {
+        self.lapsed_at.is_none() && self.own_open() > 0
+    }
+
     /// All cancelled pieces of these lines.
     fn cancelled_of(&self, lines: impl Iterator<Item = LineNo>) -> Vec<(LineNo, i64)> {
         lines.filter_map(|no| self.line(no)).map(|line| (line.no, line.buckets.cancelled)).collect()
@@ -373,6 +380,7 @@ impl Order {
         let first = self.legs.iter().map(|leg| leg.no).max().unwrap_or_default() + 1;
         self.legs.extend((first..).zip(legs).map(|(no, leg)| Leg { no, ..leg }));
         self.sum_up();
+        self.heed_stock();
         Ok(())
     }
 
@@ -382,6 +390,10 @@ impl Order {
     }
 
     fn changed(mut self, events: Vec<Event>, now: Timestamp) -> Changed {
+        if self.status().is_over() {
+            // What is over waits for nothing.
+            self.blocks.clear();
+        }
         self.version += i64::try_from(events.len()).unwrap_or_default();
         self.updated_at = now;
         Changed { order: self, events }

@@ -98,10 +98,18 @@ impl Order {
             Some(TenderState::Captured) => "EXCESS_PAYMENT",
             // The customer may have what the rest of the money is for.
             _ if is_over && self.buckets().live() == 0 => "PAID_TOO_LATE",
+            _ if received.is_second => "EXCESS_PAYMENT",
             _ => "OVERPAID",
         };
         if received.unneeded > 0 {
-            events.push(self.void(tender, received.unneeded, reason, Vec::new()));
+            events.push(match self.void(tender, received.unneeded, reason, Vec::new()) {
+                // Of a second authorization nothing is captured; the first one stays as it is.
+                Event::VoidRequested { tender, amount_minor, reason, lines, .. } if received.is_second => {
+                    let provider_ref = payment.provider_ref.clone();
+                    Event::VoidRequested { tender, amount_minor, left_minor: 0, provider_ref, reason, lines }
+                }
+                void => void,
+            });
         }
         if received.excess > 0 {
             events.extend(self.excess(payment, received.excess, reason, now));
@@ -111,7 +119,7 @@ impl Order {
         }
         events.extend(self.due_changed(&dues, &events));
         if events.is_empty() {
-            events.push(Event::Progressed { lines: Vec::new() });
+            events.push(Event::MoneyChanged { tenders: vec![payment.tender.clone()] });
         }
         Ok(self.changed(events, now))
     }
@@ -208,7 +216,7 @@ impl Order {
         let off = self.take_off(&all, reason, now)?;
         self.expired_at = Some(now);
         let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
-        let mut events = vec![Event::Expired { legs }];
+        let mut events = vec![Event::Expired { legs, reason: reason.to_owned() }];
         events.extend(self.closed(&off.needs, How::Expired));
         events.extend(self.give_back(&live, reason, now));
         Ok(events)
@@ -224,14 +232,14 @@ impl Order {
             self.payment_due_at = None;
             return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
                 Ok((changed, _)) => Ok(changed),
-                Err(Refusal::NothingToCancel) => {
-                    Ok(self.changed(vec![Event::Progressed { lines: Vec::new() }], now))
-                }
+                // All of it is asked for already, or beyond a cancel: nobody else sees a change.
+                Err(Refusal::NothingToCancel) => Ok(Changed { order: self, events: Vec::new() }),
                 Err(refusal) => Err(refusal),
             };
         }
         let legs = self.drop_legs(|_| true, now);
         self.lapsed_at = Some(now);
+        self.heed_stock();
         Ok(self.changed(vec![Event::PaymentLapsed { legs }], now))
     }
 
@@ -244,7 +252,8 @@ impl Order {
         Ok(self.changed(events, now))
     }
 
-    /// The holds of legs of an unpaid order were lost before their time: a payment must hold stock again.
+    /// The holds of legs of an unpaid order were lost before their time: it is blocked for want of stock, and a payment must
+    /// hold it again.
     pub fn lose_hold(mut self, legs: &[FulfillmentId], now: Timestamp) -> Result<Changed, Refusal> {
         if self.is_released() || self.status() != Status::Placed {
             return Err(Refusal::NotDue);
@@ -258,6 +267,7 @@ impl Order {
         if lines.is_empty() {
             return Err(Refusal::NotDue);
         }
+        self.heed_stock();
         Ok(self.changed(vec![Event::Progressed { lines }], now))
     }
 

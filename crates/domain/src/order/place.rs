@@ -275,6 +275,7 @@ impl Refusal {
             Self::UnknownLine { line }
             | Self::NotCancellable { line, .. }
             | Self::BadSnapshot { line }
+            | Self::UnknownPiece { line, .. }
             | Self::ClaimTooLarge { line, .. } => Some(*line),
             Self::Over { .. }
             | Self::NothingToCancel

@@ -62,7 +62,15 @@ impl Order {
     ) -> Event {
         let of = self.ledger.tenders.iter().zip(self.ledger.sums()).find(|(t, _)| t.id == tender);
         let left_minor = of.map_or(0, |(_, sums)| sums.authorized);
-        Event::VoidRequested { tender, amount_minor, left_minor, reason: reason.to_owned(), lines }
+        let provider_ref = self.ledger.authorization(&tender).to_owned();
+        Event::VoidRequested {
+            tender,
+            amount_minor,
+            left_minor,
+            provider_ref,
+            reason: reason.to_owned(),
+            lines,
+        }
     }
 
     fn refund(
@@ -111,11 +119,15 @@ impl Order {
         reason: &str,
         now: Timestamp,
     ) -> Result<Changed, Refusal> {
-        let (parts, dues) = (self.parts(), self.dues());
+        let (parts, dues, before) = (self.parts(), self.dues(), self.ledger.dues());
         let mut all = Settled::default();
         for (no, piece, amount_minor) in claims {
             let line = self.line(*no).ok_or(Refusal::UnknownLine { line: *no })?;
-            let is_live = (1..=line.buckets.live()).contains(piece);
+            let (pieces, left) = (line.amounts.quantity, line.buckets.live());
+            if !(1..=pieces).contains(piece) {
+                return Err(Refusal::UnknownPiece { line: *no, piece: *piece, pieces, left });
+            }
+            let is_live = *piece <= left;
             let pieces = Pieces { line: *no, first: *piece, units: 1 };
             let (total, currency) = (self.total_minor, self.currency);
             let too_large =
@@ -138,7 +150,9 @@ impl Order {
         events.extend(self.due_changed(&dues, &events));
         if events.is_empty() {
             // Nothing was paid yet: less is due.
-            events.push(Event::Progressed { lines: Vec::new() });
+            let after = self.ledger.dues();
+            let lower = after.into_iter().filter(|due| !before.contains(due));
+            events.push(Event::MoneyChanged { tenders: lower.map(|(tender, _)| tender).collect() });
         }
         Ok(self.changed(events, now))
     }
@@ -196,13 +210,7 @@ impl Ledger {
     /// Writes off what is left to pay of an order whose pieces are all paid at their handovers: the minor units that a
     /// division left over, at most one for each piece.
     pub(super) fn write_off(&mut self, total_minor: i64, pieces: i64, now: Timestamp) {
-        let sums = self.sums();
-        let mut rests: Vec<(String, i64)> = self
-            .tenders
-            .iter()
-            .zip(&sums)
-            .map(|(tender, sums)| (tender.id.clone(), Self::due(tender, sums)))
-            .collect();
+        let mut rests = self.dues();
         rests.push((String::new(), self.unassigned(total_minor)));
         if rests.iter().map(|(_, rest)| rest).sum::<i64>() > pieces {
             return;

@@ -79,6 +79,21 @@ pub enum Refusal {
         /// The tender.
         tender: String,
     },
+    /// The line never had such a piece.
+    #[error(
+        "line {line} has {}, of which {left} are left; piece {piece} is not one of them",
+        words::counted(*.pieces, "piece")
+    )]
+    UnknownPiece {
+        /// The line.
+        line: LineNo,
+        /// The piece.
+        piece: i64,
+        /// How many it has.
+        pieces: i64,
+        /// How many of them the customer still gets or has: the first ones.
+        left: i64,
+    },
     /// Less is left of the price of a piece.
     #[error("only {left} is left of the price of piece {piece} of line {line}")]
     ClaimTooLarge {

@@ -88,7 +88,7 @@ impl Order {
         let new = (first.unwrap_or_default() + 1..).zip(legs);
         self.legs.extend(new.map(|(no, leg)| Leg { no, need: Some(need.no), released: Some(now), ..leg }));
         self.sum_up();
-        self.heed_needs();
+        self.heed_stock();
         let mut events = vec![Event::Rerouted { let_go: let_go(&need, open), need, legs: ids }];
         events.extend(self.dues_moved(&dues));
         Ok(self.changed(events, now))
@@ -123,7 +123,7 @@ impl Order {
         });
         let gone = if known.asked.is_some() { Vec::new() } else { known.open() };
         self.offer(at, question, places);
-        self.heed_needs();
+        self.heed_stock();
         let need = self.needs[at].clone();
         let events = vec![Event::OptionsOffered { let_go: let_go(&need, gone), need }];
         Ok(self.changed(events, now))
@@ -215,9 +215,11 @@ impl Order {
         need.asked = Some(question);
     }
 
-    /// The order is blocked for want of stock while a customer is asked about open pieces.
-    pub(super) fn heed_needs(&mut self) {
-        if self.needs.iter().any(|need| need.asked.is_some()) {
+    /// The order is blocked for want of stock while a customer is asked about open pieces, and while the hold of an unpaid
+    /// order is lost.
+    pub(super) fn heed_stock(&mut self) {
+        let is_asked = self.needs.iter().any(|need| need.asked.is_some());
+        if is_asked || self.has_lost_hold() {
             self.blocks.insert(Block::Stock);
         } else {
             self.blocks.remove(&Block::Stock);
@@ -306,7 +308,7 @@ impl Order {
             events.push(Event::Cancelled { lines, reason: reason.clone(), legs, let_go });
             events.extend(self.give_back(&live, &reason, now));
         }
-        self.heed_needs();
+        self.heed_stock();
         events.extend(self.unblock_if_covered(now));
         events.extend(self.due_changed(&dues, &events));
         events.extend(self.ends(was_over, now));

@@ -279,6 +279,7 @@ pub(super) fn assert_laws(order: &Order) {
         assert!(all.iter().all(|pieces| *pieces >= 0), "{b:?}");
         assert!((0..=b.cancellable()).contains(&line.cancel_requested) || order.status().is_over());
     }
+    assert!(order.blocks.is_empty() || !order.status().is_over(), "what is over is not blocked");
     assert!(order.status().is_over() || order.due_at(&POLICY).is_some(), "an open order waits for nothing");
     assert_money_laws(order);
 }
@@ -312,7 +313,12 @@ fn assert_need_laws(order: &Order) {
         assert_eq!(need.asked.is_some(), !need.options.is_empty());
     }
     let is_asked = order.needs.iter().any(|need| need.asked.is_some());
-    assert_eq!(is_asked, order.blocks.contains(&Block::Stock), "STOCK stands while a customer is asked");
+    let is_lost = order.has_lost_hold() && !order.status().is_over();
+    assert_eq!(
+        is_asked || is_lost,
+        order.blocks.contains(&Block::Stock),
+        "STOCK stands while stock is wanted"
+    );
     for line in &order.lines {
         let on_legs = order.legs.iter().filter(|leg| leg.is_live()).filter_map(|leg| leg.line(line.no));
         let on_legs: i64 = on_legs.map(|part| part.units.quantity - part.units.failed()).sum();
@@ -385,7 +391,10 @@ pub(super) fn assert_money_laws(order: &Order) {
     }
     for (tender, sums) in ledger.tenders.iter().zip(ledger.sums()) {
         assert!(
-            sums.authorized >= 0 && sums.claimed <= sums.captured && sums.voided >= 0,
+            sums.authorized >= 0
+                && sums.claimed <= sums.captured
+                && (0..=sums.voided).contains(&sums.released)
+                && (0..=sums.voided - sums.released).contains(&sums.second),
             "{tender:?} {sums:?}"
         );
         assert!((0..=tender.amount_minor).contains(&tender.replaced_minor));

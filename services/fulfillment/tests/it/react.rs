@@ -185,7 +185,7 @@ async fn an_order_that_lapses_or_is_cancelled_before_work_gives_its_promise_up()
             assert_eq!(state(&world, promise).await, pb::PromiseState::Released);
         }
         assert_eq!(world.taken().await, 0);
-        let expired = orders::OrderExpired { fulfillment_ids: vec![leg(&first)] };
+        let expired = orders::OrderExpired { fulfillment_ids: vec![leg(&first)], ..Default::default() };
         deliver(&world, OrderId::new(v7()), Body::Expired(expired)).await;
         assert_eq!(world.taken().await, 0, "given up once");
     }

@@ -236,12 +236,18 @@ async fn a_lapsed_a_cancelled_and_an_expired_order_give_their_claims_up() {
         world
             .tell(&[
                 of_order(Body::PaymentLapsed(orders::OrderPaymentLapsed { fulfillment_ids: vec![leg(&a)] })),
-                of_order(Body::Expired(orders::OrderExpired { fulfillment_ids: vec![leg(&a)] })),
+                of_order(Body::Expired(orders::OrderExpired {
+                    fulfillment_ids: vec![leg(&a)],
+                    ..Default::default()
+                })),
                 of_order(Body::Cancelled(orders::OrderCancelled {
                     fulfillment_ids: vec![leg(&b)],
                     ..Default::default()
                 })),
-                of_order(Body::Expired(orders::OrderExpired { fulfillment_ids: vec![leg(&c)] })),
+                of_order(Body::Expired(orders::OrderExpired {
+                    fulfillment_ids: vec![leg(&c)],
+                    ..Default::default()
+                })),
                 of_order(Body::Cancelled(orders::OrderCancelled::default())),
             ])
             .await;

@@ -67,8 +67,8 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
             let lapsed = pb::OrderPaymentLapsed { fulfillment_ids: ids(legs) };
             ("entrepot.orders.v1.OrderPaymentLapsed", Body::PaymentLapsed(lapsed))
         }
-        Event::Expired { legs } => {
-            let expired = pb::OrderExpired { fulfillment_ids: ids(legs) };
+        Event::Expired { legs, reason } => {
+            let expired = pb::OrderExpired { fulfillment_ids: ids(legs), reason: reason.clone() };
             ("entrepot.orders.v1.OrderExpired", Body::Expired(expired))
         }
         Event::CancelRequested { number, legs, reason } => {
@@ -94,9 +94,9 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::RefundReported { refund, part } => {
             ("entrepot.orders.v1.RefundReported", money_event::refund_reported(order, refund, part))
         }
-        Event::VoidRequested { tender, amount_minor, left_minor, reason, lines } => {
+        Event::VoidRequested { tender, amount_minor, left_minor, provider_ref, reason, lines } => {
             let amounts = [*amount_minor, *left_minor];
-            let asked = money_event::void_requested(order, tender, amounts, reason, lines);
+            let asked = money_event::void_requested(order, [tender, provider_ref], amounts, reason, lines);
             ("entrepot.orders.v1.OrderVoidRequested", asked)
         }
         Event::PaymentLost { tender, amount_minor, state, legs } => {
@@ -111,6 +111,9 @@ fn body(order: &Order, what: &Event) -> (&'static str, Body) {
         Event::Rerouted { need, legs, let_go } => need_event::rerouted(order, need, legs, let_go),
         Event::OptionsOffered { need, let_go } => need_event::offered(order, need, let_go),
         Event::NeedClosed { need, how, let_go } => need_event::closed(order, need, *how, let_go),
+        Event::MoneyChanged { tenders } => {
+            ("entrepot.orders.v1.OrderMoneyChanged", money_event::money_changed(order, tenders))
+        }
         Event::TenderAdded { tender } => {
             ("entrepot.orders.v1.OrderTenderAdded", money_event::tender_added(order, tender))
         }

@@ -53,17 +53,18 @@ pub(super) fn payment_lost(
 
 pub(super) fn void_requested(
     order: &Order,
-    tender: &str,
+    [tender, provider_ref]: [&String; 2],
     [amount_minor, left_minor]: [i64; 2],
     reason: &str,
     lines: &[(LineNo, i64)],
 ) -> Body {
     Body::VoidRequested(pb::OrderVoidRequested {
-        tender_id: tender.to_owned(),
+        tender_id: tender.clone(),
         amount: Some(money(amount_minor, order.currency)),
         left: Some(money(left_minor, order.currency)),
         reason: reason.to_owned(),
         lines: pieces(lines),
+        provider_ref: provider_ref.clone(),
     })
 }
 
@@ -79,6 +80,15 @@ pub(super) fn excess_paid(
         amount: Some(money(amount_minor, order.currency)),
         provider_ref: provider_ref.to_owned(),
         refund_id: refund.to_string(),
+    })
+}
+
+pub(super) fn money_changed(order: &Order, changed: &[String]) -> Body {
+    let all = order.ledger.tenders.iter().zip(order.ledger.sums());
+    let changed = all.filter(|(known, _)| changed.contains(&known.id));
+    Body::MoneyChanged(pb::OrderMoneyChanged {
+        tenders: changed.map(|(known, sums)| tender(known, &sums, order)).collect(),
+        owed: Some(money(order.owed_minor(), order.currency)),
     })
 }
 

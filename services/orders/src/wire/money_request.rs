@@ -1,10 +1,12 @@
 //! Requests about money as commands: shape only.
 
+use std::fmt::Display;
+
 use contract::google::r#type::Money;
 use contract::orders::v1 as pb;
 use domain::id::{LineNo, OrderId, RefundId};
 use domain::money::Currency;
-use domain::order::{PartId, Payment, Redirect, RefundAnswer, Tender, TenderState};
+use domain::order::{HANDOVER_PREFIX, PartId, Payment, Redirect, RefundAnswer, Tender, TenderState};
 use server::Principal;
 use service::{Call, Fault, Fields};
 
@@ -19,7 +21,7 @@ pub(super) fn tender(
     given: &pb::Tender,
     currency: Option<Currency>,
 ) -> Option<Tender> {
-    let id = fields.text(format_args!("{at}.tender_id"), &given.tender_id, 64);
+    let id = new_id(fields, format_args!("{at}.tender_id"), &given.tender_id);
     let kind = fields.text(format_args!("{at}.kind"), &given.kind, 32);
     let provider_ref = fields.label(format_args!("{at}.provider_ref"), &given.provider_ref, 128);
     let amount = fields.minor(format_args!("{at}.amount"), given.amount.as_ref(), currency);
@@ -33,6 +35,14 @@ pub(super) fn tender(
         }
     };
     Some(Tender { id, kind, amount_minor: amount?, replaced_minor: 0, state: state?, provider_ref })
+}
+
+/// The id of a new tender. Those that the platform makes for payments at handovers are its own.
+fn new_id(fields: &mut Fields, field: impl Display, given: &str) -> String {
+    let is_ours = given.starts_with(HANDOVER_PREFIX);
+    let why = format_args!("must not begin with {HANDOVER_PREFIX}: payments at handovers have such ids");
+    fields.check(!is_ours, &field, why);
+    fields.text(field, given, 64)
 }
 
 pub(crate) fn pay_order(caller: &Principal, request: &pb::PayOrderRequest) -> Result<Pay, Fault> {
@@ -162,7 +172,7 @@ pub(crate) fn redirect_refund(
     let refund = fields.take("refund_id", request.refund_id.parse::<RefundId>());
     let from = part(&mut fields, &request.tender_id, request.provider_ref.as_ref());
     let to = Redirect {
-        tender: fields.text("to_tender_id", &request.to_tender_id, 64),
+        tender: new_id(&mut fields, "to_tender_id", &request.to_tender_id),
         kind: fields.text("to_kind", &request.to_kind, 32),
         provider_ref: fields.text("to_ref", &request.to_ref, 128),
     };

@@ -62,6 +62,7 @@ const TABLE: &[(Change, &[&str])] = &[
     (|r| r.tenders = vec![tender("t", 1, TenderState::Due); 11], &["tenders"]),
     (|r| r.tenders[0].set_state(TenderState::Voided), &["tenders[0].state"]),
     (|r| r.tenders[0].tender_id.clear(), &["tenders[0].tender_id"]),
+    (|r| r.tenders[0].tender_id = "handover-1-2".to_owned(), &["tenders[0].tender_id"]),
     (|r| r.tenders[0].kind = "x".repeat(33), &["tenders[0].kind"]),
     (|r| r.tenders[0].provider_ref = "x".repeat(129), &["tenders[0].provider_ref"]),
     // Charges and promotions.
@@ -234,7 +235,7 @@ async fn bad_payments_are_named_by_field() {
 async fn every_bad_field_about_money_is_named_at_once() {
     let world = worlds().await.remove(0);
     let order = world.unpaid().await;
-    let (order_id, refund_id) = (order.order_id.clone(), format!("rfd_{}", v7()));
+    let order_id = order.order_id;
     let mut client = world.client.clone();
     let mut add = pb::AddTenderRequest {
         request_id: "x".to_owned(),
@@ -252,6 +253,9 @@ async fn every_bad_field_about_money_is_named_at_once() {
     (add.request_id, add.order_id) = (fresh(), order_id.clone());
     add.tender = Some(tender("t2", 0, TenderState::Due));
     assert_eq!(fields(&client.add_tender(add.clone()).await.unwrap_err()), ["tender.amount"]);
+    add.tender = Some(tender("handover-1-2", 100, TenderState::Due));
+    let ours = client.add_tender(add.clone()).await.unwrap_err();
+    assert_eq!(fields(&ours), ["tender.tender_id"]);
     add.tender = None;
     assert_eq!(fields(&client.add_tender(add).await.unwrap_err()), ["tender"]);
 
@@ -279,6 +283,17 @@ async fn every_bad_field_about_money_is_named_at_once() {
         assert_eq!(fields(&client.claim_refund(claims.clone()).await.unwrap_err()), ["claims"]);
     }
 
+    claims.claims = vec![claim(1, 1, gbp(1)), claim(1, 4, gbp(1))];
+    let piece = client.claim_refund(claims.clone()).await.unwrap_err();
+    assert_eq!(fields(&piece), ["claims[1].piece"]);
+}
+
+#[tokio::test]
+async fn every_bad_field_of_a_refund_is_named_at_once() {
+    let world = worlds().await.remove(0);
+    let order = world.unpaid().await;
+    let (order_id, refund_id) = (order.order_id.clone(), format!("rfd_{}", v7()));
+    let mut client = world.client.clone();
     let report = pb::ReportRefundRequest {
         request_id: fresh(),
         order_id: order_id.clone(),
@@ -299,6 +314,14 @@ async fn every_bad_field_about_money_is_named_at_once() {
         tender_id: "t1".to_owned(),
         ..Default::default()
     };
+    let ours = pb::RedirectRefundRequest {
+        to_tender_id: "handover-1-2".to_owned(),
+        to_kind: "bank".to_owned(),
+        to_ref: "account".to_owned(),
+        consent_ref: "c-1".to_owned(),
+        ..redirect.clone()
+    };
+    assert_eq!(fields(&client.redirect_refund(ours).await.unwrap_err()), ["to_tender_id"]);
     let named = fields(&client.redirect_refund(redirect).await.unwrap_err());
     assert_eq!(named, ["to_tender_id", "to_kind", "to_ref", "consent_ref"]);
 }

@@ -246,7 +246,8 @@ async fn a_failed_tender_is_replaced_by_any_mix_of_others() {
         assert_eq!((whole.blocks.len(), minor(&whole.paid)), (0, 4_000));
         assert_eq!(world.get(&order).await, whole);
         let happened = world.happened(&order).await;
-        let expected = ["placed", "progressed", "tender_added", "paid", "tender_added", "paid", "unblocked"];
+        let expected =
+            ["placed", "money_changed", "tender_added", "paid", "tender_added", "paid", "unblocked"];
         assert_eq!(happened, expected);
         let events = world.events(&order).await;
         let Some(Event::TenderAdded(added)) = &events[4].body else { panic!() };
@@ -386,5 +387,40 @@ async fn a_discount_keeps_its_promotions_and_each_piece_its_part_of_them() {
             let claimed: i64 = of.map(|row| row.get::<i64>("amount").unwrap()).sum();
             assert_eq!(claimed, back, "{component}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_repeats_without_its_reference_changes_nothing() {
+    for world in worlds().await {
+        let order = forty(&world.number(), PaymentTerms::Prepaid, TenderState::Due);
+        let order = world.try_place(order).await.unwrap();
+        for (state, reference) in [(TenderState::Authorized, ""), (TenderState::Captured, "cap-1")] {
+            let first = world.try_report(&order, "t1", state, 4_000, reference).await.unwrap();
+            let again = world.try_report(&order, "t1", state, 4_000, "").await.unwrap();
+            assert_eq!(again, first, "{state:?}");
+        }
+        assert_eq!(world.happened(&order).await, ["placed", "paid", "unblocked", "paid"]);
+    }
+}
+
+#[tokio::test]
+async fn what_another_tab_pays_goes_back_and_leaves_a_trace() {
+    for world in worlds().await {
+        let order = forty(&world.number(), PaymentTerms::Prepaid, TenderState::Due);
+        let order = world.try_place(order).await.unwrap();
+        world.try_report(&order, "t1", TenderState::Authorized, 4_000, "tab-1").await.unwrap();
+        let second = world.try_report(&order, "t1", TenderState::Authorized, 4_000, "tab-2").await.unwrap();
+        let tender = &second.tenders[0];
+        assert_eq!((minor(&tender.authorized), minor(&tender.voided)), (4_000, 4_000));
+        let Event::VoidRequested(asked) = last(&world, &order).await else { panic!() };
+        assert_eq!((asked.provider_ref.as_str(), asked.reason.as_str()), ("tab-2", "EXCESS_PAYMENT"));
+        assert_eq!((minor(&asked.amount), minor(&asked.left)), (4_000, 0));
+        assert_eq!(world.steps(&order).await.last().unwrap(), "VOID_REQUESTED");
+        let more = world.try_report(&order, "t1", TenderState::Captured, 4_500, "tab-1").await.unwrap();
+        assert_eq!((minor(&more.paid), minor(&more.refund_requested)), (4_500, 500));
+        let part = &more.refunds[0].parts[0];
+        assert_eq!((part.provider_ref.as_str(), minor(&part.amount)), ("tab-1", 500));
+        assert!(world.steps(&order).await.contains(&"EXCESS_PAID".to_owned()));
     }
 }

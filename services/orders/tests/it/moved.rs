@@ -49,6 +49,16 @@ async fn a_late_payment_that_would_move_a_promise_too_far_goes_back() {
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
         assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (650, 650)));
         assert_eq!(paid.refunds[0].reason, "LATER_THAN_WANTED");
+        assert!(paid.blocks.is_empty(), "it waits for nothing");
+        let events = world.events(&order).await;
+        let expired = events.iter().find_map(|event| match &event.body {
+            Some(pb::order_event::Body::Expired(expired)) => Some(expired.reason.as_str()),
+            _ => None,
+        });
+        assert_eq!(expired, Some("LATER_THAN_WANTED"));
+        let timeline = world.timeline(&order).await;
+        let text = &timeline.iter().find(|entry| entry.step == "EXPIRED").unwrap().text;
+        assert!(text.contains("later than wanted") && !text.contains("grace"), "{text}");
         assert_eq!(world.fake.live(), live, "what was held for it is given back");
     }
 }

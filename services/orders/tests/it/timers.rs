@@ -1,6 +1,6 @@
 //! Holds that are kept alive until the stock is confirmed.
 
-use contract::orders::v1::OrderStatus;
+use contract::orders::v1::{Block, OrderStatus};
 use domain::time::after_ms;
 use orders::Config;
 use tonic::Code;
@@ -87,8 +87,15 @@ async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
         let now = world.get(&order).await;
         assert_eq!((now.status(), now.lines[0].buckets.unwrap().open), (OrderStatus::Placed, 3));
         assert_eq!(world.happened(&order).await, ["placed", "progressed"]);
+        assert_eq!(now.blocks, [i32::from(Block::Payment), i32::from(Block::Stock)]);
+        let timeline = world.timeline(&order).await;
+        let lost = timeline.last().unwrap();
+        assert_eq!(lost.step, "HOLD_LOST");
+        assert!(lost.text.contains("NO_STOCK"), "{}", lost.text);
         world.pass(50).await;
-        assert_eq!(world.get(&order).await.status(), OrderStatus::PaymentLapsed);
+        let lapsed = world.get(&order).await;
+        assert_eq!(lapsed.status(), OrderStatus::PaymentLapsed);
+        assert_eq!(lapsed.blocks, [i32::from(Block::Payment)]);
     }
 }
 

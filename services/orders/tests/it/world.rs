@@ -402,6 +402,7 @@ impl World {
             Body::RefundReported(_) => "refund_reported",
             Body::PromiseMoved(_) => "moved",
             Body::DueChanged(_) => "due_changed",
+            Body::MoneyChanged(_) => "money_changed",
         };
         self.events(order).await.iter().map(name).collect()
     }

@@ -2,8 +2,8 @@
 
 use super::refund::Refund;
 use super::row::{Cause, Component, Row};
-use super::tender::{Tender, TenderState};
-use crate::money::{Currency, Money};
+use super::tender::{HANDOVER_PREFIX, Tender, TenderState};
+use crate::money::Currency;
 use crate::order::{Payment, Refusal};
 use crate::time::Timestamp;
 
@@ -33,6 +33,8 @@ pub struct Sums {
     pub voided: i64,
     /// Of what was voided: the provider has let go of it.
     pub released: i64,
+    /// Of what was voided: authorized a second time, and the provider has not let go of it.
+    pub second: i64,
     /// Paid back.
     pub refunded: i64,
     /// What pieces cost that the customer does not get, as far as this tender would pay them.
@@ -48,7 +50,6 @@ impl Sums {
     fn add(&mut self, row: &Row) {
         let amount = row.amount_minor;
         match (row.cause, &row.component) {
-            (Cause::Authorized, _) => self.authorized += amount,
             (Cause::Failed, _) => self.authorized -= amount,
             (Cause::Captured, Component::Excess) => self.excess += amount,
             (Cause::Captured, component) => {
@@ -57,13 +58,22 @@ impl Sums {
                     self.authorized -= amount;
                 }
             }
-            (Cause::Voided, _) => {
-                self.authorized -= amount;
+            (Cause::Voided, component) => {
                 self.voided += amount;
+                if *component == Component::Excess {
+                    self.second += amount;
+                } else {
+                    self.authorized -= amount;
+                }
             }
-            (Cause::Claimed, Component::Excess) | (Cause::Waived | Cause::Retained, _) => {}
+            (Cause::Claimed | Cause::Authorized, Component::Excess)
+            | (Cause::Waived | Cause::Retained, _) => {}
+            (Cause::Authorized, _) => self.authorized += amount,
             (Cause::Claimed, _) => self.claimed += amount,
-            (Cause::Released, _) => self.released += amount,
+            (Cause::Released, component) => {
+                self.released += amount;
+                self.second -= if *component == Component::Excess { amount } else { 0 };
+            }
             (Cause::Refunded, _) => self.refunded += amount,
         }
         if row.gives_up() {
@@ -101,6 +111,8 @@ pub struct Received {
     pub unneeded: i64,
     /// An authorization that the order relied on, and that is gone.
     pub lost: i64,
+    /// It is a second payment of the tender, beside the one that the order relies on.
+    pub is_second: bool,
 }
 
 impl Ledger {
@@ -119,6 +131,12 @@ impl Ledger {
     pub const fn due(tender: &Tender, sums: &Sums) -> i64 {
         let due = tender.amount_minor - tender.replaced_minor - sums.given_up - sums.held();
         if due > 0 { due } else { 0 }
+    }
+
+    /// What each tender still has to pay, in minor units.
+    pub fn dues(&self) -> Vec<(String, i64)> {
+        let due = |(tender, sums): (&Tender, &Sums)| (tender.id.clone(), Self::due(tender, sums));
+        self.tenders.iter().zip(&self.sums()).map(due).collect()
     }
 
     /// Captured so far, or authorized and neither voided nor failed; with what was too much. Refunds are not taken off.
@@ -148,58 +166,6 @@ impl Ledger {
         (total_minor - assigned - orphaned.map(|row| row.amount_minor).sum::<i64>()).max(0)
     }
 
-    /// The provider said exactly this before: it calls again when it did not get our answer.
-    pub fn has_heard(&self, payment: &Payment) -> bool {
-        let Payment { tender, state, amount_minor, provider_ref } = payment;
-        if provider_ref.is_empty() {
-            return false;
-        }
-        // What takes nothing away leaves no row: then the tender itself tells.
-        let is_now = |t: &Tender| t.id == *tender && t.state == *state;
-        let stands = |t: &Tender| is_now(t) && t.provider_ref == *provider_ref;
-        // The reference of what took a rest away after a capture is in its row: the tender keeps that of the capture.
-        let took = |row: &Row| {
-            let is_loss = matches!(row.cause, Cause::Failed | Cause::Voided);
-            is_loss && row.tender == *tender && row.reference == *provider_ref
-        };
-        let is_taken = || self.tenders.iter().any(is_now) && self.rows.iter().any(took);
-        match state {
-            TenderState::Authorized => self.has_row(Cause::Authorized, tender, *amount_minor, provider_ref),
-            TenderState::Captured => self.has_row(Cause::Captured, tender, *amount_minor, provider_ref),
-            TenderState::Voided => {
-                self.tenders.iter().any(stands)
-                    || is_taken()
-                    || self.has_row(Cause::Released, tender, *amount_minor, provider_ref)
-            }
-            TenderState::Failed => self.tenders.iter().any(stands) || is_taken(),
-            TenderState::Due => false,
-        }
-    }
-
-    /// One report of this cause, tender, amount and reference was booked. It may have been more than one row, all of one
-    /// moment.
-    fn has_row(&self, cause: Cause, tender: &str, amount_minor: i64, reference: &str) -> bool {
-        let same = |row: &&Row| row.tender == tender && row.cause == cause && row.reference == reference;
-        let rows: Vec<&Row> = self.rows.iter().filter(same).collect();
-        let mut reports = rows.chunk_by(|a, b| a.at == b.at);
-        reports.any(|rows| rows.iter().map(|row| row.amount_minor).sum::<i64>() == amount_minor)
-    }
-
-    /// The report with its reference. A capture that names none is one of what was authorized, and has that reference.
-    pub fn named(&self, payment: &Payment) -> Payment {
-        let mut named = payment.clone();
-        let its = |t: &Tender, sums: &Sums| t.id == payment.tender && sums.authorized > 0;
-        if named.provider_ref.is_empty()
-            && named.state == TenderState::Captured
-            && self.tenders.iter().zip(self.sums()).any(|(tender, sums)| its(tender, &sums))
-        {
-            let is_its = |row: &&Row| row.tender == named.tender && row.cause == Cause::Authorized;
-            let last = self.rows.iter().rev().find(is_its);
-            named.provider_ref = last.map(|row| row.reference.clone()).unwrap_or_default();
-        }
-        named
-    }
-
     /// Writes down what a provider reported. `takes_parts`: a tender may be captured bit by bit without an authorization.
     pub fn receive(
         &mut self,
@@ -213,10 +179,23 @@ impl Ledger {
         };
         let sums = self.sums()[index];
         let tender = &self.tenders[index];
-        check(tender, &sums, payment, takes_parts, currency)?;
+        let let_go = self.let_go(&sums, payment);
+        self.check(tender, &sums, payment, let_go.is_some(), takes_parts, currency)?;
         let (due, state) = (Self::due(tender, &sums), tender.state);
+        if let Some((component, amount)) = let_go {
+            // It lets go of what it was asked to let go of. What is left stays as it is.
+            let is_left = component == Component::Excess || sums.authorized > 0 || sums.captured > 0;
+            self.book(payment, component, Cause::Released, amount, 0, at);
+            self.now(index, if is_left { state } else { TenderState::Voided }, "");
+            return Ok(Received::default());
+        }
         Ok(match payment.state {
             TenderState::Captured => self.capture(index, payment, 0, at),
+            TenderState::Authorized if state.is_settled() => {
+                self.book(payment, Component::Excess, Cause::Authorized, payment.amount_minor, 0, at);
+                self.book(payment, Component::Excess, Cause::Voided, payment.amount_minor, 0, at);
+                Received { unneeded: payment.amount_minor, is_second: true, ..Received::default() }
+            }
             TenderState::Authorized => {
                 let new = payment.amount_minor.min(due);
                 let unneeded = payment.amount_minor - new;
@@ -225,16 +204,13 @@ impl Ledger {
                 self.now(index, TenderState::Authorized, &payment.provider_ref);
                 Received { new, unneeded, ..Received::default() }
             }
-            TenderState::Voided if (1..=sums.voided - sums.released).contains(&payment.amount_minor) => {
-                // It lets go of what it was asked to let go of. What is left stays as it is.
-                self.book(payment, Component::Tender, Cause::Released, payment.amount_minor, 0, at);
-                let is_left = sums.authorized > 0 || sums.captured > 0;
-                self.now(index, if is_left { state } else { TenderState::Voided }, "");
-                Received::default()
-            }
             TenderState::Failed | TenderState::Voided | TenderState::Due => {
                 let cause = if payment.state == TenderState::Voided { Cause::Voided } else { Cause::Failed };
                 self.book(payment, Component::Tender, cause, sums.authorized, 0, at);
+                // With it goes what it was asked to let go of.
+                let voided = sums.voided - sums.released - sums.second;
+                let gone = voided + if cause == Cause::Voided { sums.authorized } else { 0 };
+                self.book(payment, Component::Tender, Cause::Released, gone, 0, at);
                 // What was captured is paid back under the reference of its capture.
                 let reference = if sums.captured > 0 { "" } else { payment.provider_ref.as_str() };
                 self.now(index, payment.state, reference);
@@ -269,7 +245,7 @@ impl Ledger {
         if unassigned > 0 || found.is_empty() {
             let amount_minor = unassigned.max(0);
             self.tenders.push(Tender {
-                id: format!("handover-{leg}-{}", self.tenders.len() + 1),
+                id: format!("{HANDOVER_PREFIX}{leg}-{}", self.tenders.len() + 1),
                 kind: paid.kind.clone(),
                 amount_minor,
                 replaced_minor: 0,
@@ -313,8 +289,15 @@ impl Ledger {
 
     fn capture(&mut self, index: usize, payment: &Payment, leg: i64, at: Timestamp) -> Received {
         let sums = self.sums()[index];
-        let settled = payment.amount_minor.min(sums.authorized);
-        let new = (payment.amount_minor - settled).min(Self::due(&self.tenders[index], &sums));
+        let is_second = self.is_second(payment) || self.tenders[index].state == TenderState::Captured;
+        // What was authorized a second time is not the payment that the order relies on.
+        let (payable, due) = if self.is_second(payment) {
+            (0, 0)
+        } else {
+            (sums.authorized, Self::due(&self.tenders[index], &sums))
+        };
+        let settled = payment.amount_minor.min(payable);
+        let new = (payment.amount_minor - settled).min(due);
         let excess = payment.amount_minor - settled - new;
         self.book(payment, Component::Authorization, Cause::Captured, settled, leg, at);
         self.book(payment, Component::Tender, Cause::Captured, new, leg, at);
@@ -330,7 +313,7 @@ impl Ledger {
         // A second payment is not the tender's.
         let reference = if settled + new > 0 { payment.provider_ref.as_str() } else { "" };
         self.now(index, state, reference);
-        Received { new, settled, excess, ..Received::default() }
+        Received { new, settled, excess, is_second, ..Received::default() }
     }
 
     fn now(&mut self, index: usize, state: TenderState, reference: &str) {
@@ -391,44 +374,4 @@ pub struct Collected {
     pub amount_minor: i64,
     /// The reference of the provider or the till.
     pub provider_ref: String,
-}
-
-/// Whether a tender may be reported so.
-fn check(
-    tender: &Tender,
-    sums: &Sums,
-    payment: &Payment,
-    takes_parts: bool,
-    currency: Currency,
-) -> Result<(), Refusal> {
-    let (given, whole, due) = (payment.amount_minor, tender.amount_minor, Ledger::due(tender, sums));
-    let is_whole = tender.state == TenderState::Captured && due == 0 && sums.authorized == 0;
-    // Without a reference a second payment is no different from the first one.
-    let is_again = payment.state == TenderState::Captured && is_whole && payment.provider_ref.is_empty();
-    // What the provider was asked to let go of it may let go of at any time.
-    let voided = sums.voided - sums.released;
-    let is_let_go = payment.state == TenderState::Voided && (1..=voided).contains(&given);
-    if !is_let_go && !tender.state.may_become(payment.state) || is_again {
-        let (from, to) = (tender.state, payment.state);
-        return Err(Refusal::TenderState { tender: tender.id.clone(), from, to });
-    }
-    let least = match payment.state {
-        TenderState::Captured if sums.authorized > 0 || takes_parts => 1.min(whole),
-        TenderState::Captured | TenderState::Authorized => due.max(1.min(whole)),
-        TenderState::Due | TenderState::Failed | TenderState::Voided => whole,
-    };
-    let is_known = given == due || given == sums.authorized || given == sums.authorized + voided || is_let_go;
-    let is_loss = matches!(payment.state, TenderState::Failed | TenderState::Voided);
-    if (least..=whole).contains(&given) || is_loss && is_known {
-        return Ok(());
-    }
-    let expected = if sums.authorized > 0 {
-        sums.authorized
-    } else if due > 0 {
-        due
-    } else {
-        whole
-    };
-    let [due, given] = [expected, given].map(|minor| Money::new(minor, currency));
-    Err(Refusal::AmountDiffers { tender: tender.id.clone(), due, given })
 }

@@ -10,6 +10,7 @@ mod capture;
 mod ledger;
 mod part;
 mod refund;
+mod report;
 mod row;
 mod settle;
 mod share;
@@ -22,4 +23,4 @@ pub use refund::{PartId, Redirect, Refund, RefundAnswer, RefundPart, RefundState
 pub use row::{Cause, Component, Row};
 pub use settle::{Pieces, Settled};
 pub use share::{AmountFlaw, Amounts, MAX_MINOR, Share};
-pub use tender::{Tender, TenderState};
+pub use tender::{HANDOVER_PREFIX, Tender, TenderState};

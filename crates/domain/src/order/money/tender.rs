@@ -51,12 +51,22 @@ impl TenderState {
         }
     }
 
-    /// Whether the provider may report `next` after this. Money that comes in is always recorded; a failed try may be
-    /// tried again, a void is final.
+    /// What is authorized after this comes second: the tender is paid, or was given up.
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Authorized | Self::Captured | Self::Voided => true,
+            Self::Due | Self::Failed => false,
+        }
+    }
+
+    /// Whether the provider may report `next` after this. Money that comes in is always recorded, and goes back when it is
+    /// too much; a failed try may be tried again, a void is final.
     pub const fn may_become(self, next: Self) -> bool {
         match (self, next) {
-            (Self::Due | Self::Authorized | Self::Captured | Self::Voided | Self::Failed, Self::Captured)
-            | (Self::Due | Self::Failed, Self::Authorized)
+            (
+                Self::Due | Self::Authorized | Self::Captured | Self::Voided | Self::Failed,
+                Self::Captured | Self::Authorized,
+            )
             | (Self::Due | Self::Authorized, Self::Failed | Self::Voided) => true,
             (Self::Due | Self::Authorized | Self::Captured | Self::Voided | Self::Failed, _) => false,
         }
@@ -68,6 +78,9 @@ impl std::fmt::Display for TenderState {
         f.write_str(self.name())
     }
 }
+
+/// What the ids of tenders begin with that the platform makes for payments at handovers. Callers give no such id.
+pub const HANDOVER_PREFIX: &str = "handover-";
 
 /// One way of paying a part of the order.
 #[derive(Debug, Clone, PartialEq, Eq)]
