@@ -55,9 +55,10 @@ fn a_void_that_was_asked_for_twice_is_confirmed_twice_without_a_reference() {
     let order = order(&[(4, 1_000)], 0, &[TenderState::Authorized]);
     let mut order = order;
     for pieces in [1, 2] {
-        let short =
-            report(&order, true, |_, units| (units.to_pick, units.short) = (units.quantity - pieces, pieces));
-        order = order.follow(&short, at(20)).unwrap().order;
+        let gone = report(&order, true, |_, units| {
+            (units.to_pick, units.cancelled) = (units.quantity - pieces, pieces)
+        });
+        order = order.follow(&gone, at(20)).unwrap().order;
         order = pay(&order, TenderState::Voided, 1_000, "").order;
         let again = pay(&order, TenderState::Voided, 1_000, "");
         assert!(again.events.is_empty(), "nothing more was asked for");
@@ -159,8 +160,8 @@ fn what_has_no_other_event_names_the_tenders_that_changed() {
     let changed = vec![Event::MoneyChanged { tenders: vec!["a".to_owned()] }];
     assert_eq!(pay(&due(), TenderState::Failed, 4_000, "no").events, changed, "a payment that never came");
     let order = order(&[(4, 1_000)], 0, &[TenderState::Authorized]);
-    let short = report(&order, true, |_, units| (units.to_pick, units.short) = (3, 1));
-    let order = order.follow(&short, at(20)).unwrap().order;
+    let gone = report(&order, true, |_, units| (units.to_pick, units.cancelled) = (3, 1));
+    let order = order.follow(&gone, at(20)).unwrap().order;
     assert_eq!(pay(&order, TenderState::Voided, 1_000, "void").events, changed, "what was to be voided is");
     let lowered = due().claim(&[(1, 1, 100)], "GOODWILL", at(3)).unwrap();
     assert_eq!(lowered.events, changed, "less is due");
@@ -192,8 +193,8 @@ fn an_unpaid_order_that_lost_its_hold_is_blocked_for_want_of_stock_until_it_is_h
 #[test]
 fn a_claim_on_a_piece_that_never_was_says_how_many_there_are() {
     let order = order(&[(4, 1_000)], 0, &[TenderState::Captured]);
-    let short = report(&order, true, |_, units| (units.to_pick, units.short) = (3, 1));
-    let order = order.follow(&short, at(20)).unwrap().order;
+    let gone = report(&order, true, |_, units| (units.to_pick, units.cancelled) = (3, 1));
+    let order = order.follow(&gone, at(20)).unwrap().order;
     let refused = order.clone().claim(&[(1, 5, 100)], "GOODWILL", at(21)).unwrap_err();
     assert_eq!(refused, Refusal::UnknownPiece { line: 1, piece: 5, pieces: 4, left: 3 });
     assert_eq!(refused.to_string(), "line 1 has 4 pieces, of which 3 are left; piece 5 is not one of them");
