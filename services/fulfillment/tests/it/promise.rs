@@ -479,28 +479,3 @@ async fn promises_wait_for_the_view_of_the_stock() {
     let no = promises(&blind).get_promise(by(SHOPPER, request)).await.unwrap_err();
     assert_eq!((no.code(), reason(&no).as_str()), (Code::Unavailable, "STOCK_VIEW_LOADING"));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_buyers_of_fifty_units_leave_exactly_fifty_promises() {
-    for world in worlds().await {
-        let node = pb::Node { pickup_capacity_per_slot: Some(7), ..store("lon-1", 51.5, -0.1) };
-        world.put(vec![node]).await;
-        world.stock(&[("lon-1", "A", 50)]).await;
-        let another = world.another().await;
-        let calls = (0..200).map(|i| {
-            let mut client = if i % 2 == 0 { world.promises() } else { promises(&another) };
-            let request = hold("lon-1", &[("A", 1)]);
-            tokio::spawn(async move { client.hold_promise(by(&format!("customer/{i}"), request)).await })
-        });
-        let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
-        for no in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            assert_eq!(reason(no), "NO_STOCK", "{no:?}");
-        }
-        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
-        assert_eq!((world.inventory.held(), world.inventory.reserved("lon-1", "A")), (50, 50));
-        assert_eq!(world.count("SELECT COUNT(*) AS n FROM promises WHERE state = 'LIVE'").await, 50);
-        assert_eq!(world.count("SELECT COUNT(*) AS n FROM promises").await, 50);
-        assert_eq!(world.taken().await, 50);
-        assert!(world.slots().await.values().all(|used| *used <= 7));
-    }
-}

@@ -1,14 +1,15 @@
-//! Orders that come and go in batches, while the stores of the same slots work.
+//! Many at once: buyers of the last units, and orders that come and go in batches while the stores of the same slots work.
 
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::orders::v1 as orders;
 use contract::orders::v1::order_event::Body;
 use domain::id::OrderId;
-use test_world::{by, v7};
+use futures_util::future::join_all;
+use test_world::{by, reason, v7};
 
 use crate::react::{batch, deliver, leg, of_order, of_orders, placed};
-use crate::support::{World, hold, patient_worlds, store};
+use crate::support::{World, hold, patient_worlds, promises, store, worlds};
 
 async fn held(world: &World) -> pb::Promise {
     let answer = world.promises().hold_promise(by("service/orders", hold("lon-1", &[("A", 1)]))).await;
@@ -50,5 +51,30 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
             applied.expect("nobody waits in a circle");
         }
         assert_eq!(world.taken().await, 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_buyers_of_fifty_units_leave_exactly_fifty_promises() {
+    for world in worlds().await {
+        let node = pb::Node { pickup_capacity_per_slot: Some(7), ..store("lon-1", 51.5, -0.1) };
+        world.put(vec![node]).await;
+        world.stock(&[("lon-1", "A", 50)]).await;
+        let another = world.another().await;
+        let calls = (0..200).map(|i| {
+            let mut client = if i % 2 == 0 { world.promises() } else { promises(&another) };
+            let request = hold("lon-1", &[("A", 1)]);
+            tokio::spawn(async move { client.hold_promise(by(&format!("customer/{i}"), request)).await })
+        });
+        let answers: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+        for no in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            assert_eq!(reason(no), "NO_STOCK", "{no:?}");
+        }
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
+        assert_eq!((world.inventory.held(), world.inventory.reserved("lon-1", "A")), (50, 50));
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM promises WHERE state = 'LIVE'").await, 50);
+        assert_eq!(world.count("SELECT COUNT(*) AS n FROM promises").await, 50);
+        assert_eq!(world.taken().await, 50);
+        assert!(world.slots().await.values().all(|used| *used <= 7));
     }
 }
