@@ -38,11 +38,13 @@ pub enum Reason {
     UnknownNode,
     /// No such SKU.
     UnknownSku,
+    /// The node let offers run out, and has not answered since.
+    NodeSilent,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoStock,
         Self::NodeClosed,
         Self::PastCutOff,
@@ -51,6 +53,7 @@ impl Reason {
         Self::MethodNotOffered,
         Self::UnknownNode,
         Self::UnknownSku,
+        Self::NodeSilent,
     ];
 
     /// Its name on the wire.
@@ -64,6 +67,7 @@ impl Reason {
             Self::MethodNotOffered => "METHOD_NOT_OFFERED",
             Self::UnknownNode => "UNKNOWN_NODE",
             Self::UnknownSku => "UNKNOWN_SKU",
+            Self::NodeSilent => "NODE_SILENT",
         }
     }
 }

@@ -107,6 +107,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric(Counter, "entrepot_inventory_holds_expired_total", "Reservations that expired."),
     Metric(
+        Gauge,
+        "entrepot_nodes_silent",
+        "Nodes that let offers run out and get no promises until they answer.",
+    ),
+    Metric(
         Counter,
         "entrepot_orders_missed_events_total",
         "Events of orders' work that were lost on their way and asked for again.",

@@ -1,6 +1,7 @@
 //! The settings of this service.
 
 use domain::fulfillment::{Clocks, Method};
+use domain::network::silence::Patience;
 use domain::promise::Policy;
 use domain::promise::quota::Quota;
 use domain::promise::token::Life;
@@ -263,6 +264,17 @@ pub struct WorkConfig {
     pub keep_alive_s: u64,
     /// Days for which a store that was offline can resume its stream.
     pub feed_days: i64,
+    /// Offers of a node that run out in a row until it gets no promises; 0: it always gets some.
+    pub silent_after: i64,
+    /// Seconds for which it gets none then, unless it answers.
+    pub silent_s: i64,
+}
+
+impl WorkConfig {
+    /// How much silence of a node is borne.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience { offers: self.silent_after, length: SignedDuration::from_secs(self.silent_s) }
+    }
 }
 
 impl Default for WorkConfig {
@@ -277,6 +289,8 @@ impl Default for WorkConfig {
             max_watchers: 10_000,
             keep_alive_s: 20,
             feed_days: 7,
+            silent_after: 3,
+            silent_s: 14_400,
         }
     }
 }

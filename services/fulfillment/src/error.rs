@@ -35,9 +35,11 @@ pub mod reason {
             "choose another node";
         PAST_CUT_OFF: FailedPrecondition, No, "no cut-off of the node lies ahead within the horizon",
             "choose another node";
+        NODE_SILENT: FailedPrecondition, No, "the node let offers run out one after another, and has not answered since",
+            "choose another node";
         CAPACITY_FULL: FailedPrecondition, No, "every slot of the node within the horizon is full",
             "choose another node, or try again later";
-        OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius",
+        OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius, or no node with the goods lies within radius_m",
             "choose another node";
         METHOD_NOT_OFFERED: FailedPrecondition, No, "the node, or this version, does not offer the method",
             "choose another method or node";
@@ -349,6 +351,7 @@ fn not_promised(why: Reason) -> server::Reason {
         Reason::MethodNotOffered => reason::METHOD_NOT_OFFERED,
         Reason::UnknownNode => reason::UNKNOWN_NODE,
         Reason::UnknownSku => reason::UNKNOWN_SKU,
+        Reason::NodeSilent => reason::NODE_SILENT,
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod business_day;
 pub mod capacity;
 pub mod hours;
+pub mod silence;
 pub mod timetable;
 
 use jiff::SignedDuration;

@@ -8,6 +8,15 @@ CREATE TABLE nodes (
 );
 CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
+-- Nodes that let offers run out one after another: how many since they last answered, and until when they get no promises.
+CREATE TABLE node_silence (
+    node_id      TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    run_out      BIGINT NOT NULL CHECK (run_out >= 0),
+    silent_until BIGINT,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX node_silence_updated_at ON node_silence (updated_at, node_id);
+
 CREATE TABLE capacity_slots (
     kind       TEXT   COLLATE "C" NOT NULL, -- NODE, ZONE, COURIERS, SKILL
     resource   TEXT   COLLATE "C" NOT NULL,

@@ -8,6 +8,15 @@ CREATE TABLE nodes (
 ) STRICT;
 CREATE INDEX nodes_updated_at ON nodes (updated_at, node_id);
 
+-- Nodes that let offers run out one after another: how many since they last answered, and until when they get no promises.
+CREATE TABLE node_silence (
+    node_id      TEXT NOT NULL PRIMARY KEY,
+    run_out      INTEGER NOT NULL CHECK (run_out >= 0),
+    silent_until INTEGER,
+    updated_at   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX node_silence_updated_at ON node_silence (updated_at, node_id);
+
 CREATE TABLE capacity_slots (
     kind       TEXT   NOT NULL, -- NODE, ZONE, COURIERS, SKILL
     resource   TEXT   NOT NULL,

@@ -77,7 +77,7 @@ impl NetworkService for Fulfillment {
         }
         let (call, (node, ())) = both(call, both(node_id(&asked.node_id), fields.done()))?;
         own_node(&who, &node)?;
-        let node = self.set_closing(&call, node.as_str(), asked.closing).await?;
+        let node = self.set_closing(&call, &node, asked.closing).await?;
         Ok(Response::new(pb::CloseNodeResponse { node: Some(node) }))
     }
 
@@ -90,7 +90,7 @@ impl NetworkService for Fulfillment {
         let call = verb::call(&who, "network.reopen", &asked, &asked.request_id);
         let (call, node) = both(call, node_id(&asked.node_id))?;
         own_node(&who, &node)?;
-        let node = self.set_closing(&call, node.as_str(), None).await?;
+        let node = self.set_closing(&call, &node, None).await?;
         Ok(Response::new(pb::ReopenNodeResponse { node: Some(node) }))
     }
 }

@@ -11,6 +11,7 @@ use crate::Fulfillment;
 use crate::backoff::Failures;
 use crate::error::Error;
 use crate::store;
+use crate::store::network::Mark;
 
 /// Rows read at once.
 const PAGE: i64 = 1_000;
@@ -24,6 +25,7 @@ const PRUNE_EVERY: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, Copy, Default)]
 struct Read {
     nodes: i64,
+    silence: i64,
     slots: i64,
 }
 
@@ -73,8 +75,7 @@ impl Fulfillment {
 
     async fn refresh(&self, read: &mut Read) -> Result<(), Error> {
         let back = i64::try_from(OVERLAP.as_micros()).unwrap_or(0);
-        let mut mark =
-            store::network::Mark { updated_at: read.nodes.saturating_sub(back), node: String::new() };
+        let mut mark = Mark { updated_at: read.nodes.saturating_sub(back), node: String::new() };
         loop {
             let mut tx = self.db.read().await?;
             let changed = store::network::changed_after(&mut tx, &mark, PAGE).await?;
@@ -90,6 +91,7 @@ impl Fulfillment {
             mark = last.clone();
             read.nodes = read.nodes.max(mark.updated_at);
         }
+        self.refresh_silence(read, back).await?;
         let mut mark = (read.slots.saturating_sub(back), store::capacity::SlotKey::default());
         loop {
             let mut tx = self.db.read().await?;
@@ -100,6 +102,23 @@ impl Fulfillment {
             read.slots = read.slots.max(mark.0);
             self.note_load(changed.into_iter().map(|((_, slot), used)| (slot, used)));
         }
+    }
+
+    /// Reads which nodes let offers run out, and which have answered.
+    async fn refresh_silence(&self, read: &mut Read, back: i64) -> Result<(), Error> {
+        let mut mark = Mark { updated_at: read.silence.saturating_sub(back), node: String::new() };
+        loop {
+            let mut tx = self.db.read().await?;
+            let changed = store::silence::changed_after(&mut tx, &mark, PAGE).await?;
+            tx.commit().await?;
+            let Some((last, _)) = changed.last() else { break };
+            mark = last.clone();
+            read.silence = read.silence.max(mark.updated_at);
+            let news = changed.into_iter().map(|(mark, silence)| Ok((node_of(&mark)?, silence)));
+            self.network.silence.note(news.collect::<Result<Vec<_>, Error>>()?);
+        }
+        self.show_silence();
+        Ok(())
     }
 
     /// Reads a node that another process changed.
@@ -119,4 +138,9 @@ impl Fulfillment {
         self.note_load(slots);
         Ok(())
     }
+}
+
+fn node_of(mark: &Mark) -> Result<NodeId, Error> {
+    NodeId::new(mark.node.as_str())
+        .map_err(|_| Error::corrupt("a silent node has a malformed code".to_owned()))
 }

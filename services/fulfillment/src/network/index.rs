@@ -14,6 +14,8 @@ use domain::network::timetable::{Openings, Timetable};
 use domain::place::LatLng;
 use jiff::Timestamp;
 
+use super::silence::Silent;
+
 /// The number of a node in this process.
 pub(crate) type Key = u32;
 
@@ -197,6 +199,8 @@ pub(crate) struct Network {
     /// Numbers of the nodes, shared with the view of the stock.
     pub(crate) keys: Keys,
     index: RwLock<Arc<Index>>,
+    /// Nodes that let offers run out.
+    pub(crate) silence: Silent,
 }
 
 impl Network {

@@ -5,3 +5,4 @@ mod follow;
 pub(crate) mod index;
 pub(crate) mod load;
 mod nodes;
+pub(crate) mod silence;

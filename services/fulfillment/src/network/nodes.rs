@@ -2,6 +2,7 @@
 
 use contract::fulfillment::v1 as pb;
 use db::Tx;
+use domain::id::NodeId;
 use domain::network::Node;
 use server::Violation;
 
@@ -33,7 +34,7 @@ impl Fulfillment {
             let mut stored = store::put(&mut tx, &good, now).await?;
             let place = |stored: &StoredNode| good.iter().position(|n| n.node_id == stored.node.node_id);
             stored.sort_by_key(place);
-            let nodes = stored.iter().cloned().map(wire::answer).collect();
+            let nodes = stored.iter().cloned().map(|stored| self.shown(stored)).collect();
             let reply = pb::PutNodesResponse { nodes, results };
             call.finish(tx, &reply).await?;
             Ok((reply, stored))
@@ -43,11 +44,11 @@ impl Fulfillment {
         Ok(reply)
     }
 
-    /// Shuts a node for a time, or ends that.
+    /// Shuts a node for a time, or ends that: one that opens again has answered.
     pub(crate) async fn set_closing(
         &self,
         call: &Call,
-        node: &str,
+        node: &NodeId,
         closing: Option<pb::TemporaryClosing>,
     ) -> Result<pb::Node, Error> {
         let (reply, stored) = db::retry(3, Error::is_retry, || async {
@@ -56,19 +57,25 @@ impl Fulfillment {
                 Turn::New(tx) => tx,
                 Turn::Answered(reply) => return Ok((reply, Vec::new())),
             };
-            let Some(stored) = store::lock(&mut tx, node).await? else {
-                return Err(Error::NodeNotFound(node.to_owned()));
+            let Some(stored) = store::lock(&mut tx, node.as_str()).await? else {
+                return Err(Error::NodeNotFound(node.to_string()));
             };
+            if closing.is_none() {
+                self.answered(&mut tx, node, now).await?;
+            }
             let changed = pb::Node { closing: closing.clone(), ..stored.node };
             let stored = store::put(&mut tx, &[changed], now).await?;
-            let Some(reply) = stored.first().cloned().map(wire::answer) else {
-                return Err(Error::NodeNotFound(node.to_owned()));
+            let Some(reply) = stored.first().cloned().map(|stored| self.shown(stored)) else {
+                return Err(Error::NodeNotFound(node.to_string()));
             };
             call.finish(tx, &reply).await?;
             Ok((reply, stored))
         })
         .await?;
         self.learn_nodes(&stored)?;
+        if closing.is_none() {
+            self.note_answer(node);
+        }
         Ok(reply)
     }
 
@@ -77,7 +84,7 @@ impl Fulfillment {
         let mut tx = self.db.read().await?;
         let stored = store::get(&mut tx, node).await?;
         tx.commit().await?;
-        stored.map(wire::answer).ok_or_else(|| Error::NodeNotFound(node.to_owned()))
+        stored.map(|stored| self.shown(stored)).ok_or_else(|| Error::NodeNotFound(node.to_owned()))
     }
 
     /// Nodes after a code, and the code to go on from.
@@ -86,10 +93,16 @@ impl Fulfillment {
         let found = store::page(&mut tx, after, size + 1).await?;
         tx.commit().await?;
         let (there, most) = (found.len(), usize::try_from(size).unwrap_or(1));
-        let page = fitting(found.into_iter().take(most).map(wire::answer));
+        let page = fitting(found.into_iter().take(most).map(|stored| self.shown(stored)));
         let next = page.last().filter(|_| page.len() < there).map(|last| last.node_id.clone());
         let next = next.unwrap_or_default();
         Ok((page, next))
+    }
+
+    /// A node as callers have it.
+    fn shown(&self, stored: StoredNode) -> pb::Node {
+        let silent = self.network.silence.until(&stored.node.node_id, self.clock.business());
+        wire::answer(stored, silent)
     }
 
     /// Takes stored nodes into the index.

@@ -1,9 +1,13 @@
 //! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do. A group
 //! that no node can serve alone may be shared by several, if its caller allows that.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::network::capacity::Slot;
+use domain::network::silence::Silence;
 use domain::place::LatLng;
 use domain::promise::plan::{self, Legs, Place, ResourceKind, Taken};
 use domain::promise::{self, Ask, Reason, Refused, split};
@@ -33,12 +37,13 @@ const SHARING: usize = 20;
 const MOST_LOOKUPS: usize = 20;
 
 /// Which nodes may serve, by the keys of this process.
-#[derive(Default)]
 struct Reach {
     without: Vec<Key>,
     /// The place of the node that others are to be near to.
     centre: Option<LatLng>,
     radius_m: Option<f64>,
+    /// Nodes that let offers run out.
+    silent: Arc<HashMap<NodeId, Silence>>,
 }
 
 /// What is asked of every node for one method.
@@ -181,7 +186,7 @@ impl Fulfillment {
         };
         let centre = limits.near.as_ref().map(place).transpose()?;
         let without = limits.without.iter().filter_map(key).collect();
-        Ok(Reach { without, centre, radius_m: limits.radius_m })
+        Ok(Reach { without, centre, radius_m: limits.radius_m, silent: self.network.silence.all() })
     }
 
     /// Plans nodes for each group of a cart whose stock inventory will grant or refuse; nodes in `without` were refused
@@ -303,7 +308,8 @@ impl Fulfillment {
         let place = key.and_then(|key| index.get(key)).map(|node| node.position);
         let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
         let (used, taken) = (self.load.read(), Taken::default());
-        let reach = self.reach(&index, &group.limits).unwrap_or_default();
+        // Near to a node that does not exist is near to none.
+        let Ok(reach) = self.reach(&index, &group.limits) else { return Vec::new() };
         let round = Round {
             index: &index,
             stock: &stock,
@@ -401,6 +407,9 @@ impl Round<'_> {
             return Err(Refused::because(Reason::UnknownNode));
         };
         let node = &timed.node;
+        if self.reach.silent.get(&node.id).is_some_and(|silence| silence.is_silent(self.now)) {
+            return Err(Refused::because(Reason::NodeSilent));
+        }
         let distance_m = self.place.map(|place| place.distance_m(node.position));
         let ask = Ask { method: self.method, now: self.now, distance_m, wanted: self.wanted };
         let activity = self.method.rules().activity;

@@ -14,5 +14,6 @@ pub(crate) mod network;
 pub(crate) mod promise;
 pub(crate) mod promise_leg;
 pub(crate) mod record;
+pub(crate) mod silence;
 pub(crate) mod task;
 pub(crate) mod work;

@@ -10,8 +10,8 @@ use domain::network::capacity::Rule;
 use domain::network::hours::{Closure, Day, Hours, HoursError, Interval, Zone};
 use domain::network::{Kind, Node, Service};
 use domain::time::from_micros;
-use jiff::SignedDuration;
 use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
 
 use service::{Fault, Fields};
 
@@ -296,16 +296,17 @@ pub(crate) fn etag(version: i64) -> String {
     format!("v{version}")
 }
 
-/// A stored node as the wire has it.
-pub(crate) fn answer(stored: StoredNode) -> pb::Node {
+/// A stored node as the wire has it; `silent`: until when it gets no promises.
+pub(crate) fn answer(stored: StoredNode, silent: Option<Timestamp>) -> pb::Node {
     pb::Node {
         etag: etag(stored.version),
         update_time: Some(timestamp(from_micros(stored.updated_at))),
+        silent_until_time: silent.map(timestamp),
         ..stored.node
     }
 }
 
 /// A node of a request without what only answers have.
 pub(crate) fn bare(node: pb::Node) -> pb::Node {
-    pb::Node { etag: String::new(), update_time: None, ..node }
+    pb::Node { etag: String::new(), update_time: None, silent_until_time: None, ..node }
 }

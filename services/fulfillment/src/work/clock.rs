@@ -1,5 +1,6 @@
 //! Time passes: steps become risky, customers are reminded, steps end. What an end does, the method of the order says.
 
+use domain::fulfillment::State;
 use domain::id::FulfillmentId;
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,9 +59,15 @@ impl Fulfillment {
         let mut tx = self.db.begin().await?;
         let mut change = self.change(&mut tx, id, CLOCK, now).await?;
         let is_put_off = change.stored.order.heed_closings(now);
+        let was_offered = change.stored.order.state() == State::Offered;
         let is_changed = pass(&mut change, now)?;
+        let mut silence = None;
         if is_changed {
             self.save(&mut tx, &mut change).await?;
+            let order = &change.stored.order;
+            if was_offered && order.state() == State::TimedOut {
+                silence = Some(self.offer_ran_out(&mut tx, &order.node, now).await?);
+            }
         } else {
             // Settings that lengthen a clock move what was written as due: left as it is, it would be looked at for ever.
             store::rewrite(&mut tx, &change.stored.order).await?;
@@ -69,6 +76,9 @@ impl Fulfillment {
             }
         }
         tx.commit().await?;
+        if let Some(silence) = silence {
+            self.note_silence(&change.stored.order.node, silence);
+        }
         if is_changed || is_put_off {
             self.work.room.wake(&change.stored.order.node);
         }

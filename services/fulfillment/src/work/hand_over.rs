@@ -73,8 +73,10 @@ impl Fulfillment {
         store::void(&mut tx, command.id, now).await?;
         self.save(&mut tx, &mut change).await?;
         record::handover(&mut tx, &change.stored, command, who.actor()).await?;
+        self.answered(&mut tx, &change.stored.order.node, now).await?;
         let reply = wire::fulfillment_order(&change.stored);
         command.call.finish(tx, &reply).await?;
+        self.note_answer(&change.stored.order.node);
         self.work.room.wake(&change.stored.order.node);
         Ok(reply)
     }

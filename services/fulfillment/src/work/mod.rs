@@ -19,6 +19,7 @@ mod pick;
 mod put_back;
 mod ready;
 mod reject;
+mod silence;
 pub(crate) mod state;
 mod stock_lost;
 mod verb;

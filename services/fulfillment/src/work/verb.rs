@@ -40,8 +40,10 @@ impl Fulfillment {
             .ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
         act(&mut change)?;
         self.save(&mut tx, &mut change).await?;
+        self.answered(&mut tx, &change.stored.order.node, now).await?;
         let reply = wire::fulfillment_order(&change.stored);
         call.finish(tx, &reply).await?;
+        self.note_answer(&change.stored.order.node);
         self.work.room.wake(&change.stored.order.node);
         Ok(reply)
     }

@@ -14,6 +14,7 @@ mod promise_race;
 mod promise_resent;
 mod quota;
 mod react;
+mod silence;
 mod support;
 mod unpaid;
 mod work;
