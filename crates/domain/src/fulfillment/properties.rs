@@ -32,6 +32,7 @@ enum Command {
     TimeOut,
     StockLost,
     Doubt,
+    Trust,
     Start,
     Pick { line: u32, picked: i64, short: i64 },
     Ready,
@@ -55,6 +56,7 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         Command::TimeOut => order.expire(working(order), now),
         Command::StockLost => order.stock_lost("SKU-0", now),
         Command::Doubt => order.doubt(&order.lines[0].sku.clone(), now),
+        Command::Trust => order.trust(&order.lines[0].sku.clone(), now),
         Command::Start => order.start(now),
         Command::Pick { line, picked, short } => {
             let short = (*short != 0).then_some((*short, ShortReason::Damaged));
@@ -90,6 +92,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => Just(Command::TimeOut),
         1 => Just(Command::StockLost),
         1 => Just(Command::Doubt),
+        1 => Just(Command::Trust),
         2 => Just(Command::Start),
         8 => (line.clone(), units.clone(), units.clone())
             .prop_map(|(line, picked, short)| Command::Pick { line, picked, short }),

@@ -132,7 +132,9 @@ fn body(event: &Event) -> Body {
             Body::DueChanged(pb::FulfillmentDueChanged { reason: why.name().to_owned() })
         }
         Event::StockLost { sku } => Body::StockLost(pb::StockLost { sku: sku.clone() }),
-        Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
+        Event::Doubtful { sku, is_over } => {
+            Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string(), is_over: *is_over })
+        }
     }
 }
 
@@ -229,7 +231,7 @@ mod tests {
             Event::NoticeDue { notice: Notice { template: "PICKUP_READY", number: 0 } },
             Event::DueChanged { why: DueChange::Paid },
             Event::StockLost { sku: String::new() },
-            Event::Doubtful { sku: domain::id::Sku::new("A").unwrap() },
+            Event::Doubtful { sku: domain::id::Sku::new("A").unwrap(), is_over: false },
         ];
         let names: std::collections::BTreeSet<_> =
             events.iter().map(|event| type_name(&body(event))).collect();
