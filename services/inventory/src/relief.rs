@@ -346,12 +346,14 @@ fn suspect(
         }
     }
     for finding in &settle.findings {
-        for line in reservation.lines.iter().filter(|line| line.line == finding.line) {
+        for (_, line, _) in finding.claims(reservation) {
             let Some(place) = ledger.place(&line.position) else { continue };
             let suspect = suspects.entry(place).or_default();
             match finding.what {
                 Found::Missing => suspect.is_empty = true,
-                Found::Unfit(units, _) => suspect.net -= units.unwrap_or(line.held),
+                Found::Unfit(units, _) => {
+                    suspect.net -= units.map_or(line.held, |units| units.saturating_mul(line.per_unit));
+                }
                 Found::Unsure(_) => {}
             }
         }

@@ -7,6 +7,7 @@ use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken,
 use domain::money::Money;
 use jiff::Timestamp;
 
+use super::named::Named;
 use service::Call;
 use work_feed::{Cursor, Position};
 
@@ -22,6 +23,8 @@ pub(crate) struct Reject {
     pub(crate) id: FulfillmentId,
     pub(crate) reason: RejectReason,
     pub(crate) note: String,
+    /// What the reason is about; empty: all lines.
+    pub(crate) named: Vec<Named>,
 }
 
 /// A report of picked and short units.
@@ -29,6 +32,8 @@ pub(crate) struct PickLines {
     pub(crate) call: Call,
     pub(crate) id: FulfillmentId,
     pub(crate) lines: Vec<MovedLine>,
+    /// Parts of kits that are short.
+    pub(crate) named: Vec<Named>,
 }
 
 /// A handover.

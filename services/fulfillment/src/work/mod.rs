@@ -12,6 +12,7 @@ mod issue_code;
 pub(crate) mod key;
 pub(crate) mod know_key;
 mod misses;
+pub(crate) mod named;
 mod offer;
 mod payment;
 mod pick;

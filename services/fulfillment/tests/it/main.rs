@@ -22,6 +22,7 @@ mod work_doubt;
 mod work_durable;
 mod work_end;
 mod work_pages;
+mod work_parts;
 mod work_payment;
 mod work_prune;
 mod work_race;

@@ -119,7 +119,7 @@ fn picking(of: &Leg) -> Delivered {
 /// The node refuses a leg.
 fn rejected(of: &Leg, reason: ff::RejectReason) -> Delivered {
     let line = ff::FulfillmentLine { cancelled: of.units, ..Default::default() };
-    let body = Body::Rejected(ff::FulfillmentRejected { reason: reason.into() });
+    let body = Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), ..Default::default() });
     report(of, Work::Rejected, line, body)
 }
 
@@ -257,8 +257,13 @@ async fn a_finder_that_goes_on_keeps_what_it_has() {
     for world in worlds().await {
         world.stock("n1", &[("A", 9)]).await;
         let (finder, other) = (world.placed(3, 10, 0).await, world.placed(2, 10, 0).await);
-        let row =
-            ff::MovedLine { line: 1, quantity: 2, short: 1, short_reason: ff::ShortReason::NotFound.into() };
+        let row = ff::MovedLine {
+            line: 1,
+            quantity: 2,
+            short: 1,
+            short_reason: ff::ShortReason::NotFound.into(),
+            ..Default::default()
+        };
         let line = ff::FulfillmentLine { picked: 2, short: 1, ..Default::default() };
         let body = Body::Moved(ff::FulfillmentMoved { lines: vec![row], ..Default::default() });
         world.tell(&[report(&finder, Work::Picking, line, body)]).await;

@@ -17,7 +17,13 @@ fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
     Body::Moved(ful::FulfillmentMoved {
         to: Stage::Picked.into(),
-        lines: vec![ful::MovedLine { line, quantity: picked, short, short_reason: reason }],
+        lines: vec![ful::MovedLine {
+            line,
+            quantity: picked,
+            short,
+            short_reason: reason,
+            sku: String::new(),
+        }],
         ..Default::default()
     })
 }
@@ -106,7 +112,8 @@ async fn an_order_is_followed_from_the_offer_to_the_handover() {
 #[tokio::test]
 async fn every_end_without_the_goods_is_paid_back_whole() {
     for world in worlds().await {
-        let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
+        let rejected =
+            ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into(), ..Default::default() };
         let put_back = moved(Stage::Shelf);
         let ends = [
             (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
