@@ -350,7 +350,7 @@ async fn reject(store: &People, id: &str) {
         request_id: fresh(),
         fulfillment_id: id.to_owned(),
         reason: i32::from(ful::RejectReason::TooBusy),
-        note: String::new(),
+        ..Default::default()
     };
     drop(store.clients.work.clone().reject_work(request).await);
 }

@@ -122,7 +122,7 @@ async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free(stage: Sta
         request_id: fresh(),
         fulfillment_id: work.fulfillment_id.clone(),
         reason: i32::from(ful::RejectReason::TooBusy),
-        note: String::new(),
+        ..Default::default()
     };
     store.clients.work.clone().reject_work(request).await.expect("rejected");
     let order = web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Cancelled).await;

@@ -39,7 +39,7 @@ async fn what_one_store_rejects_leaves_the_other_stores_part_as_it_was(stage: St
         request_id: fresh(),
         fulfillment_id: ids[1].clone(),
         reason: i32::from(ful::RejectReason::TooBusy),
-        note: String::new(),
+        ..Default::default()
     };
     let mut other = stage.clients("store/sha-02").clients.work;
     other.reject_work(reject).await.expect("rejected");

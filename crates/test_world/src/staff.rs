@@ -57,6 +57,7 @@ where
             fulfillment_id: work.to_owned(),
             reason: reason.into(),
             note: "as said".to_owned(),
+            lines: Vec::new(),
         };
         Ok(self.client.clone().reject_work(request).await?.into_inner().fulfillment_order.unwrap())
     }
@@ -65,7 +66,13 @@ where
     pub async fn pick(&self, work: &str, lines: &[(u32, i64, i64)]) -> Answer {
         let line = |(line, picked, short): &(u32, i64, i64)| {
             let reason = if *short > 0 { pb::ShortReason::NotFound } else { pb::ShortReason::Unspecified };
-            pb::PickLine { line: *line, picked: *picked, short: *short, short_reason: reason.into() }
+            pb::PickLine {
+                line: *line,
+                picked: *picked,
+                short: *short,
+                short_reason: reason.into(),
+                sku: String::new(),
+            }
         };
         let lines = lines.iter().map(line).collect();
         let request = pb::PickLinesRequest { request_id: fresh(), fulfillment_id: work.to_owned(), lines };

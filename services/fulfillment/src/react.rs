@@ -62,8 +62,8 @@ enum Reaction {
     Paying(Paying),
     /// The claim of a leg was lost, or a part of it.
     Lost(FulfillmentId, OrderId, Loss),
-    /// Goods that the work of a leg is picking may not be there.
-    Doubtful(FulfillmentId, OrderId, String),
+    /// Goods that the work of a leg is picking may not be there; the last: they were counted, and are.
+    Doubtful(FulfillmentId, OrderId, String, bool),
     /// The claim of a leg lost units, and no order had it.
     Broken(FulfillmentId),
 }
@@ -137,9 +137,9 @@ impl Fulfillment {
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
             Reaction::Broken(leg) => self.end_broken(tx, leg, slots, now).await,
-            Reaction::Doubtful(leg, order, sku) => {
+            Reaction::Doubtful(leg, order, sku, is_over) => {
                 let loss = Loss::whole(sku);
-                self.stock_doubtful(tx, Lost { leg, order, loss, actor }, slots, now).await
+                self.stock_doubtful(tx, Lost { leg, order, loss, actor }, is_over, slots, now).await
             }
             Reaction::Lost(leg, order, loss) => {
                 let promise = match store::promise_leg::token_of(tx, leg).await? {
@@ -318,7 +318,8 @@ fn by_stock(event: &Delivered) -> Result<Option<Reaction>, Error> {
         }
         Some(StockBody::ReservationDoubtful(doubtful)) => {
             let leg = leg_of(doubtful.reservation)?;
-            Ok(Some(Reaction::Doubtful(leg, parse("order_id", &doubtful.order_id)?, doubtful.sku)))
+            let order = parse("order_id", &doubtful.order_id)?;
+            Ok(Some(Reaction::Doubtful(leg, order, doubtful.sku, doubtful.is_over)))
         }
         Some(
             StockBody::ReservationHeld(_)

@@ -35,7 +35,7 @@ pub(crate) async fn apply(
     let keys: BTreeSet<&Key> = changes.iter().filter(is_plain).map(|change| &change.key).collect();
     let keys: Vec<Key> = keys.into_iter().cloned().collect();
     let mut ledger = Ledger::open(tx, &keys, now).await?;
-    let short_before = ledger.overclaims();
+    let before = ledger.positions();
     let fed: Vec<&FeedRow> = changes.iter().filter_map(|change| change.feed.as_ref()).collect();
     let mut seen = store::feeds::known(tx, &fed).await?;
     let moved = unseen(tx, changes).await?;
@@ -58,12 +58,18 @@ pub(crate) async fn apply(
     let trace = bus::trace::current();
     let cause = Cause { actor: Arc::clone(actor), trace: trace.clone() };
     let mut batch = Batch::new(now, ledger, HashMap::new());
-    for (place, before) in short_before.into_iter().enumerate() {
-        if batch.ledger.slot(place).position.overclaim() > before {
+    let mut trusted = Vec::new();
+    for (place, before) in before.into_iter().enumerate() {
+        let after = batch.ledger.slot(place).position;
+        if after.overclaim() > before.overclaim() {
             batch.falls_short(place, &cause);
         }
+        if before.is_doubtful() && !after.is_doubtful() && after.reserved > 0 {
+            trusted.push(place);
+        }
     }
-    let whole = relief::lock(tx, &mut batch).await?;
+    let whole = relief::lock(tx, &mut batch, &trusted).await?;
+    batch.trust(&trusted, &cause)?;
     batch.relieve(&whole)?;
     let slots = batch.write(tx, (store::feeds::insert(applied, now), fed), trace).await?;
     Ok((verdicts, slots))

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::damage::Damage;
-use domain::id::{FulfillmentId, NodeId, OrderId, ReservationId};
+use domain::id::{FulfillmentId, NodeId, OrderId, ReservationId, Sku};
 use domain::stock::feed::Stale;
 use domain::stock::movement::Kind;
-use domain::stock::reservation::{Target, Want};
+use domain::stock::reservation::{Line, Reservation, Target, Want};
 use domain::stock::{Key, Refusal};
 use jiff::Timestamp;
 use service::Call;
@@ -131,10 +131,28 @@ pub(crate) struct Settle {
 }
 
 /// What a store found out about the stock of one line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) line: u32,
+    /// The part of its kit; none: which one was not said.
+    pub(crate) part: Option<Sku>,
     pub(crate) what: Found,
+}
+
+impl Finding {
+    /// The claims that it is about, each with its index, and whether they were named. A part that the reservation has no claim
+    /// on names nothing: all parts of the line are meant.
+    pub(crate) fn claims<'a>(
+        &'a self,
+        reservation: &'a Reservation,
+    ) -> impl Iterator<Item = (usize, &'a Line, bool)> {
+        let of_line = move |line: &Line| line.line == self.line;
+        let named = move |line: &Line| self.part.as_ref() == Some(&line.position.sku);
+        let is_named = reservation.lines.iter().any(|line| of_line(line) && named(line));
+        let lines = reservation.lines.iter().enumerate();
+        let meant = lines.filter(move |(_, line)| of_line(line) && (!is_named || named(line)));
+        meant.map(move |(index, line)| (index, line, is_named || line.kit.is_none()))
+    }
 }
 
 /// What was found at the shelf.
@@ -144,7 +162,7 @@ pub(crate) enum Found {
     Missing,
     /// Nobody knows what is there, for this reason: the position waits for a count.
     Unsure(&'static str),
-    /// This number of units cannot be sold, for this reason; `None`: all that the report releases.
+    /// This number of units (of a kit: as many times the pieces of the part) cannot be sold, for this reason; `None`: all that the report releases.
     Unfit(Option<i64>, &'static str),
 }
 

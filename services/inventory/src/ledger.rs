@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use bus::Event;
 use db::{Part, Tx, Value};
-use domain::stock::Key;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
 use domain::stock::reservation::Shift;
+use domain::stock::{Key, Position};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -64,9 +64,9 @@ impl Ledger {
         &self.slots[place]
     }
 
-    /// How much each position claims beyond what it has, by place.
-    pub(crate) fn overclaims(&self) -> Vec<i64> {
-        self.slots.iter().map(|slot| slot.position.overclaim()).collect()
+    /// The positions as they are, by place.
+    pub(crate) fn positions(&self) -> Vec<Position> {
+        self.slots.iter().map(|slot| slot.position).collect()
     }
 
     /// The feed marks at a place, to be moved on.

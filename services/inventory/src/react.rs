@@ -159,7 +159,7 @@ fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {
     let fulfillment: FulfillmentId = fo.fulfillment_id.parse().map_err(malformed)?;
     let order: OrderId = fo.order_id.parse().map_err(malformed)?;
     let targets = fo.lines.iter().map(target).collect::<Result<_, HandleError>>()?;
-    let findings = event.body.map(|body| findings(&fo, body)).unwrap_or_default();
+    let findings = event.body.map(|body| findings(&fo, body)).transpose()?.unwrap_or_default();
     let id = ReservationId::new(fulfillment.uuid());
     let is_started = is_started(&fo);
     Ok(Act::Settle(Settle { id, order, fulfillment, targets, findings, is_started }))
@@ -202,9 +202,12 @@ fn target(line: &ff::FulfillmentLine) -> Result<Target, HandleError> {
 }
 
 /// What the store has found out about its stock.
-fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec<Finding> {
+fn findings(
+    fo: &ff::FulfillmentOrder,
+    body: ff::fulfillment_event::Body,
+) -> Result<Vec<Finding>, HandleError> {
     use ff::fulfillment_event::Body;
-    match body {
+    let found = match body {
         Body::Rejected(rejected) => {
             let what = match rejected.reason() {
                 ff::RejectReason::NotFound => Found::Missing,
@@ -214,14 +217,23 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
                 ff::RejectReason::Unspecified
                 | ff::RejectReason::TooBusy
                 | ff::RejectReason::NodeClosed
-                | ff::RejectReason::Other => return Vec::new(),
+                | ff::RejectReason::Other => return Ok(Vec::new()),
             };
-            fo.lines.iter().map(|line| Finding { line: line.line, what }).collect()
+            if rejected.lines.is_empty() {
+                return Ok(fo
+                    .lines
+                    .iter()
+                    .map(|line| Finding { line: line.line, part: None, what })
+                    .collect());
+            }
+            let finding =
+                |line: ff::RejectedLine| Ok(Finding { line: line.line, part: part(&line.sku)?, what });
+            return rejected.lines.into_iter().map(finding).collect();
         }
-        Body::Moved(moved) => moved.lines.iter().filter_map(short).collect(),
+        Body::Moved(moved) => return moved.lines.iter().filter_map(|line| short(line).transpose()).collect(),
         Body::PutBackOverdue(overdue) => {
             let what = Found::Unsure(NOT_FOUND);
-            overdue.lines.iter().map(|line| Finding { line: line.line, what }).collect()
+            overdue.lines.iter().map(|line| Finding { line: line.line, part: None, what }).collect()
         }
         Body::Offered(_)
         | Body::Accepted(_)
@@ -236,17 +248,23 @@ fn findings(fo: &ff::FulfillmentOrder, body: ff::fulfillment_event::Body) -> Vec
         | Body::StockLost(_)
         | Body::StockDoubtful(_)
         | Body::ClaimLetGo(_) => Vec::new(),
-    }
+    };
+    Ok(found)
 }
 
-fn short(line: &ff::MovedLine) -> Option<Finding> {
+/// The part of a kit that is named.
+fn part(sku: &str) -> Result<Option<Sku>, HandleError> {
+    (!sku.is_empty()).then(|| Sku::new(sku).map_err(malformed)).transpose()
+}
+
+fn short(line: &ff::MovedLine) -> Result<Option<Finding>, HandleError> {
     let what = match line.short_reason() {
-        _ if line.short <= 0 => return None,
+        _ if line.short <= 0 => return Ok(None),
         ff::ShortReason::NotFound => Found::Missing,
         ff::ShortReason::Damaged => Found::Unfit(Some(line.short), DAMAGED),
         ff::ShortReason::DisplayWorn => Found::Unfit(Some(line.short), DISPLAY_WORN),
         ff::ShortReason::Mismatch => Found::Unsure(MISMATCH),
-        ff::ShortReason::Unspecified | ff::ShortReason::Other => return None,
+        ff::ShortReason::Unspecified | ff::ShortReason::Other => return Ok(None),
     };
-    Some(Finding { line: line.line, what })
+    Ok(Some(Finding { line: line.line, part: part(&line.sku)?, what }))
 }

@@ -3,7 +3,8 @@
 //!
 //! Who loses is decided by [`domain::stock::relief`]. A claim gives up what it has of this position alone; what becomes of
 //! the rest of it is up to its owner, who hears of it. A position that is found empty loses all claims whose work has not
-//! begun; those that have are doubtful, and their stores hear of it.
+//! begun; those that have are doubtful, and their stores hear of it. The same where more is claimed than is there and only such
+//! claims are left. Once the position is counted and covers its claims, the stores hear that too.
 //!
 //! No index finds the claims on a position, since it would cost every reservation that is taken: the ledger names them. So a
 //! transaction reads and gives up a limited number, and leaves a note in `relief_due` for the timer, which goes on.
@@ -115,13 +116,10 @@ impl Batch {
             losers.insert(id);
             self.lose(id, &lines, &key, short)?;
         }
-        if short.is_empty && is_whole {
-            let started = claims.iter().filter(|(claim, _)| claim.class == Class::Started);
-            for id in started.map(|(claim, _)| claim.id).collect::<BTreeSet<_>>() {
-                self.doubt(id, &key, &short.cause)?;
-            }
-        }
         let after = self.ledger.slot(place).position;
+        if (short.is_empty || after.overclaim() > 0) && is_whole {
+            self.doubt_started(&claims, &key, false, &short.cause)?;
+        }
         Ok(after.reserved == 0 || (!short.is_empty && after.overclaim() == 0))
     }
 
@@ -163,12 +161,32 @@ impl Batch {
         self.carry(next, step, &short.cause, ReservationEvent::GivenUp(event)).map(drop)
     }
 
-    fn doubt(&mut self, id: ReservationId, key: &Key, cause: &Cause) -> Result<(), Error> {
-        let mut next = self.get(id)?;
-        let Some(order) = next.order else { return Ok(()) };
-        let step = next.doubt();
-        let event = ReservationEvent::Doubtful { order, sku: &key.sku };
-        self.carry(next, step, cause, event).map(drop)
+    /// Positions have been counted and cover their claims: the goods that are being picked there are no longer doubtful.
+    pub(crate) fn trust(&mut self, places: &[usize], cause: &Cause) -> Result<(), Error> {
+        for place in places {
+            let key = self.ledger.slot(*place).key.clone();
+            let claims = self.claims_on(&key, &BTreeSet::new());
+            self.doubt_started(&claims, &key, true, cause)?;
+        }
+        Ok(())
+    }
+
+    /// Those whose work has begun hear that the goods of a position are doubtful, or not any more.
+    fn doubt_started(
+        &mut self,
+        claims: &[(Candidate, usize)],
+        key: &Key,
+        is_over: bool,
+        cause: &Cause,
+    ) -> Result<(), Error> {
+        let started = claims.iter().filter(|(claim, _)| claim.class == Class::Started);
+        for id in started.map(|(claim, _)| claim.id).collect::<BTreeSet<_>>() {
+            let mut next = self.get(id)?;
+            let Some(order) = next.order else { continue };
+            let step = next.doubt();
+            self.carry(next, step, cause, ReservationEvent::Doubtful { order, sku: &key.sku, is_over })?;
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +202,7 @@ fn claims_of<'a>(
 
 /// Who may lose at a position.
 struct Claimants {
-    /// To be locked: those that lose first, and with an empty shelf also those whose work has begun.
+    /// To be locked: those that lose first, and where that is not enough also those whose work has begun.
     ids: Vec<ReservationId>,
     /// They are all of those that were read.
     is_whole: bool,
@@ -201,6 +219,34 @@ async fn claimants(
     missing: Option<i64>,
 ) -> Result<Claimants, Error> {
     let most = if missing.is_none() { MOST } else { MOST_READ };
+    let Claims { candidates, left, end } = read_claims(tx, slot, before, most).await?;
+    let mut ids = Vec::new();
+    let losers = choose(&candidates, missing.unwrap_or(i64::MAX));
+    let freed: i64 = losers.iter().map(|(_, pieces)| pieces).sum();
+    let is_enough = missing.is_some_and(|missing| freed >= missing);
+    let started = candidates.iter().filter(|claim| !is_enough && claim.class == Class::Started);
+    for id in losers.iter().map(|(index, _)| candidates[*index].id).chain(started.map(|claim| claim.id)) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    let may_lose = candidates.iter().filter(|claim| claim.class != Class::Started).count();
+    let is_whole = ids.len() <= MOST && losers.len() == may_lose;
+    ids.truncate(MOST);
+    Ok(Claimants { ids, is_whole, rest: (left > 0 && end > 1).then_some(end) })
+}
+
+/// Claims on a position, as its ledger names them.
+struct Claims {
+    candidates: Vec<Candidate>,
+    /// Pieces that are claimed by others.
+    left: i64,
+    /// Rows of the ledger before this one were not read.
+    end: i64,
+}
+
+/// Reads claims on a position, the newest first, until there are `most`.
+async fn read_claims(tx: &mut Tx, slot: &Slot, before: Option<i64>, most: usize) -> Result<Claims, Error> {
     let mut end = before.unwrap_or(slot.last_movement.saturating_add(1));
     let least = end.saturating_sub(WINDOW).max(1);
     let mut left = slot.position.reserved;
@@ -215,18 +261,7 @@ async fn claimants(
         left = slot.position.reserved - candidates.iter().map(|claim| claim.pieces).sum::<i64>();
         end = first;
     }
-    let mut ids = Vec::new();
-    let losers = choose(&candidates, missing.unwrap_or(i64::MAX));
-    let started = candidates.iter().filter(|claim| missing.is_none() && claim.class == Class::Started);
-    for id in losers.iter().map(|(index, _)| candidates[*index].id).chain(started.map(|claim| claim.id)) {
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    let may_lose = candidates.iter().filter(|claim| claim.class != Class::Started).count();
-    let is_whole = ids.len() <= MOST && losers.len() == may_lose;
-    ids.truncate(MOST);
-    Ok(Claimants { ids, is_whole, rest: (left > 0 && end > 1).then_some(end) })
+    Ok(Claims { candidates, left, end })
 }
 
 /// Those who may lose at several positions.
@@ -311,26 +346,39 @@ fn suspect(
         }
     }
     for finding in &settle.findings {
-        for line in reservation.lines.iter().filter(|line| line.line == finding.line) {
+        for (_, line, _) in finding.claims(reservation) {
             let Some(place) = ledger.place(&line.position) else { continue };
             let suspect = suspects.entry(place).or_default();
             match finding.what {
                 Found::Missing => suspect.is_empty = true,
-                Found::Unfit(units, _) => suspect.net -= units.unwrap_or(line.held),
+                Found::Unfit(units, _) => {
+                    suspect.net -= units.map_or(line.held, |units| units.saturating_mul(line.per_unit));
+                }
                 Found::Unsure(_) => {}
             }
         }
     }
 }
 
-/// Locks who loses at the positions that are short.
-pub(crate) async fn lock(tx: &mut Tx, batch: &mut Batch) -> Result<BTreeSet<usize>, Error> {
+/// Locks who loses at the positions that are short, and whose work has begun at those that are `trusted` again. Of the latter
+/// a transaction reads a limited number: what others see as doubtful stays so until it is picked.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    batch: &mut Batch,
+    trusted: &[usize],
+) -> Result<BTreeSet<usize>, Error> {
     let mut losers = Losers::default();
     for (place, short) in batch.short.iter().take(MOST_POSITIONS) {
         let missing = batch.ledger.slot(*place).position.overclaim();
         losers.add(tx, &batch.ledger, *place, (!short.is_empty).then_some(missing)).await?;
     }
-    let ids: Vec<ReservationId> = losers.ids.into_iter().collect();
+    let mut ids = losers.ids;
+    for place in trusted.iter().take(MOST_POSITIONS) {
+        let found = read_claims(tx, batch.ledger.slot(*place), None, MOST).await?.candidates;
+        let started = found.iter().filter(|claim| claim.class == Class::Started).map(|claim| claim.id);
+        ids.extend(started.take(MOST));
+    }
+    let ids: Vec<ReservationId> = ids.into_iter().collect();
     if !ids.is_empty() {
         let known = store::reservations::lock(tx, &ids).await?;
         batch.know(known);

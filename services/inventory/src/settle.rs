@@ -44,14 +44,13 @@ impl Batch {
         cause: &Cause,
     ) -> Result<(), Error> {
         let reference = reservation.id.to_string();
-        for (index, line) in
-            reservation.lines.iter().enumerate().filter(|(_, line)| line.line == finding.line)
-        {
+        for (index, line, is_known) in finding.claims(reservation) {
             let place = self.ledger.place(&line.position).ok_or(Fault::Raced)?;
             let position = self.ledger.slot(place).position;
             let (kind, quantity, reason) = match finding.what {
-                Found::Unfit(units, reason) if line.kit.is_none() => {
-                    let pieces = units.unwrap_or_else(|| pieces_of(given_back, index));
+                Found::Unfit(units, reason) if is_known => {
+                    let pieces = units.map(|units| units.saturating_mul(line.per_unit));
+                    let pieces = pieces.unwrap_or_else(|| pieces_of(given_back, index));
                     (Kind::Quarantine, pieces.min(position.on_hand), reason)
                 }
                 // which part of a kit is unfit was not said: all of them are to be counted

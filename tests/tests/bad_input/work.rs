@@ -22,7 +22,7 @@ const PICK: &[Row<ful::PickLinesRequest>] = &[
     ("order for work", |r| r.fulfillment_id = nobody("ord_"), Fields(&["fulfillment_id"])),
     ("no lines", |r| r.lines.clear(), Fields(&["lines"])),
     ("1,001 lines", |r| r.lines = (1..=1_001).map(|line| pick(line, 1, 0)).collect(), Fields(&["lines"])),
-    ("line twice", |r| r.lines.push(r.lines[0]), Fields(&["lines[1].line"])),
+    ("line twice", |r| r.lines.push(r.lines[0].clone()), Fields(&["lines[1].line"])),
     ("line 0", |r| r.lines[0].line = 0, No(Code::FailedPrecondition, "UNKNOWN_LINE")),
     ("line that is not there", |r| r.lines[0].line = 9, No(Code::FailedPrecondition, "UNKNOWN_LINE")),
     ("nothing", |r| r.lines[0] = pick(2, 0, 0), Fields(&["lines[0].picked"])),
@@ -41,14 +41,21 @@ const PICK: &[Row<ful::PickLinesRequest>] = &[
     ("more than asked", |r| r.lines[0] = pick(2, 2, 1), No(Code::FailedPrecondition, "TOO_MANY_UNITS")),
     ("short without a reason", |r| reason(r, 0), Fields(&["lines[0].short_reason"])),
     ("short for a reason that nobody knows", |r| reason(r, 99), Fields(&["lines[0].short_reason"])),
+    ("a part though nothing is short", |r| r.lines[0].sku = "TEA".to_owned(), Fields(&["lines[0].sku"])),
+    ("a part that is no SKU", |r| part(r, "\u{7}"), Fields(&["lines[0].sku"])),
+    ("a part of something else", |r| part(r, "SOMETHING-ELSE"), Fields(&["lines[0].sku"])),
 ];
 
 fn pick(line: u32, picked: i64, short: i64) -> ful::PickLine {
-    ful::PickLine { line, picked, short, short_reason: i32::from(short > 0) }
+    ful::PickLine { line, picked, short, short_reason: i32::from(short > 0), sku: String::new() }
 }
 
 fn reason(request: &mut ful::PickLinesRequest, reason: i32) {
     request.lines[0] = ful::PickLine { short_reason: reason, ..pick(2, 1, 1) };
+}
+
+fn part(request: &mut ful::PickLinesRequest, sku: &str) {
+    request.lines[0] = ful::PickLine { sku: sku.to_owned(), ..pick(2, 1, 1) };
 }
 
 const PAYMENT: &[&str] = &["payment.kind", "payment.amount", "payment.provider_ref"];
@@ -121,7 +128,7 @@ async fn bad_reports_of_a_store_are_refused_and_the_work_stays_as_it_was() {
     let (request_id, fulfillment_id) = (REQUEST_ID.to_owned(), id.clone());
 
     let before = Census::of(&ops).await;
-    let no = ful::RejectWorkRequest { request_id, fulfillment_id, reason: 3, note: String::new() };
+    let no = ful::RejectWorkRequest { request_id, fulfillment_id, reason: 3, ..Default::default() };
     refused_only(FULFILLMENT, &no, REJECT, &async |request| work.clone().reject_work(request).await).await;
     assert_eq!(Census::of(&ops).await, before);
 

@@ -37,7 +37,7 @@ async fn act(store: &People, verb: &str, id: &str, code: &str) -> Result<ful::Fu
         "hand over" => store.hand_over(id, code, &[]).await,
         "reject" => {
             let reason = ful::RejectReason::TooBusy.into();
-            let request = ful::RejectWorkRequest { request_id, fulfillment_id, reason, note: String::new() };
+            let request = ful::RejectWorkRequest { request_id, fulfillment_id, reason, ..Default::default() };
             Ok(work.reject_work(request).await?.into_inner().fulfillment_order.unwrap_or_default())
         }
         _ => {

@@ -181,9 +181,11 @@ pub enum Event {
         /// Units per line.
         lines: Vec<Units>,
     },
-    /// Another order missed a SKU of this work, which goes on.
+    /// Another order missed a SKU of this work, or more of it is claimed than is there; the work goes on.
     Doubtful {
         /// Which.
         sku: Sku,
+        /// It was counted, and is no longer doubtful.
+        is_over: bool,
     },
 }

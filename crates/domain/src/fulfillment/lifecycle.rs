@@ -292,7 +292,17 @@ impl Order {
             return Err(nothing);
         }
         self.marks.doubtful.push(sku.clone());
-        Ok(self.happened(Event::Doubtful { sku: sku.clone() }, now))
+        Ok(self.happened(Event::Doubtful { sku: sku.clone(), is_over: false }, now))
+    }
+
+    /// Goods that were doubtful were counted, and are there.
+    pub fn trust(&mut self, sku: &Sku, now: Timestamp) -> Result<Event, Refusal> {
+        let known = self.marks.doubtful.iter().position(|known| known == sku);
+        let Some(known) = known.filter(|_| !self.state().is_over()) else {
+            return Err(Refusal::Nothing { step: "trust" });
+        };
+        self.marks.doubtful.remove(known);
+        Ok(self.happened(Event::Doubtful { sku: sku.clone(), is_over: true }, now))
     }
 
     /// A code was issued that proves a later step: from the acceptance on, until nothing is left to collect.

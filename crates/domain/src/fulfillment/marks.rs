@@ -18,7 +18,8 @@ pub struct Marks {
     pub ending: Option<Ending>,
     /// When the last open unit was gone.
     pub ended: Option<Timestamp>,
-    /// SKUs that another order missed at the node after the work had begun.
+    /// SKUs that another order missed at the node after the work had begun, or that are claimed beyond what is there, until they
+    /// are counted.
     pub doubtful: Vec<Sku>,
 }
 

@@ -35,6 +35,7 @@ enum Command {
     PartLost { line: u32, quantity: i64 },
     LetGo { line: u32, quantity: i64 },
     Doubt,
+    Trust,
     Start,
     Pick { line: u32, picked: i64, short: i64 },
     Ready,
@@ -63,6 +64,7 @@ fn run(order: &mut Order, command: &Command, now: Timestamp) -> Result<Option<Ev
         }
         Command::LetGo { line, quantity } => order.let_go(&[Units { line: *line, quantity: *quantity }], now),
         Command::Doubt => order.doubt(&order.lines[0].sku.clone(), now),
+        Command::Trust => order.trust(&order.lines[0].sku.clone(), now),
         Command::Start => order.start(now),
         Command::Pick { line, picked, short } => {
             let short = (*short != 0).then_some((*short, ShortReason::Damaged));
@@ -101,6 +103,7 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::PartLost { line, quantity }),
         3 => (line.clone(), units.clone()).prop_map(|(line, quantity)| Command::LetGo { line, quantity }),
         1 => Just(Command::Doubt),
+        1 => Just(Command::Trust),
         2 => Just(Command::Start),
         8 => (line.clone(), units.clone(), units.clone())
             .prop_map(|(line, picked, short)| Command::Pick { line, picked, short }),

@@ -147,6 +147,11 @@ impl Position {
         (self.reserved - self.on_hand).max(0)
     }
 
+    /// The goods that are claimed may not be there: it waits for a count, or claims more than it has.
+    pub fn is_doubtful(&self) -> bool {
+        self.count_blocked || self.overclaim() > 0
+    }
+
     /// Applies a change of goods. `quantity` is signed for receipts, sales and adjustments, absolute for counts and
     /// snapshots, the new value for the safety stock, and a plain number of units otherwise.
     pub fn post(&mut self, kind: Kind, quantity: i64) -> Result<Entry, Refusal> {

@@ -171,6 +171,11 @@ impl Stock {
         self.unknown.get(sku).is_some_and(|until| now < *until)
     }
 
+    /// The parts of a kit; none: it is not known as one.
+    pub(crate) fn parts_of(&self, sku: &str) -> Option<impl Iterator<Item = &Sku>> {
+        Some(self.kits.get(sku)?.iter().map(|need| &need.sku))
+    }
+
     /// A cart in items, by their codes: kits are taken apart, equal SKUs added up.
     pub(crate) fn needs<'a>(&'a self, lines: impl IntoIterator<Item = (&'a Sku, i64)>) -> Vec<Need> {
         let mut items: Vec<(&Sku, i64)> = Vec::new();

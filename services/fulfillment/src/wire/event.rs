@@ -13,6 +13,7 @@ use super::timestamp;
 use super::work::fulfillment_order;
 use crate::store::work::Stored;
 use crate::work::command::Cancelling;
+use crate::work::named::Named;
 
 macro_rules! named {
     ($message:literal) => {
@@ -21,8 +22,15 @@ macro_rules! named {
 }
 
 /// An event with the fulfillment order as it was right after it.
-pub(crate) fn event(stored: &Stored, event: &Event, actor: &str, now: Timestamp) -> bus::Event {
-    let body = body(event);
+pub(crate) fn event(
+    stored: &Stored,
+    event: &Event,
+    named: &[Named],
+    actor: &str,
+    now: Timestamp,
+) -> bus::Event {
+    let mut body = body(event);
+    name(&mut body, named);
     let event_type = type_name(&body);
     let mut message =
         pb::FulfillmentEvent { fulfillment_order: Some(fulfillment_order(stored)), body: Some(body) };
@@ -108,9 +116,10 @@ fn body(event: &Event) -> Body {
             due_time: Some(timestamp(*due)),
         }),
         Event::Accepted => Body::Accepted(pb::FulfillmentAccepted {}),
-        Event::Rejected { reason } => {
-            Body::Rejected(pb::FulfillmentRejected { reason: reject_reason(*reason).into() })
-        }
+        Event::Rejected { reason } => Body::Rejected(pb::FulfillmentRejected {
+            reason: reject_reason(*reason).into(),
+            ..Default::default()
+        }),
         Event::TimedOut => Body::TimedOut(pb::FulfillmentTimedOut {}),
         Event::Moved { from, to, lines, reason, collector: by, payment } => {
             Body::Moved(pb::FulfillmentMoved {
@@ -146,7 +155,23 @@ fn body(event: &Event) -> Body {
             Body::StockLost(pb::StockLost { sku: sku.clone(), lines: units(lines) })
         }
         Event::LetGo { lines } => Body::ClaimLetGo(pb::ClaimLetGo { lines: units(lines) }),
-        Event::Doubtful { sku } => Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string() }),
+        Event::Doubtful { sku, is_over } => {
+            Body::StockDoubtful(pb::StockDoubtful { sku: sku.to_string(), is_over: *is_over })
+        }
+    }
+}
+
+/// Says which lines, and which parts of kits, a reason is about.
+fn name(body: &mut Body, named: &[Named]) {
+    let part = |named: &Named| named.part.as_ref().map(ToString::to_string).unwrap_or_default();
+    if let Body::Rejected(rejected) = body {
+        let line = |named: &Named| pb::RejectedLine { line: named.line, sku: part(named) };
+        rejected.lines = named.iter().map(line).collect();
+    } else if let Body::Moved(moved) = body {
+        for line in moved.lines.iter_mut().filter(|line| line.short > 0) {
+            let named = named.iter().find(|named| named.line == line.line);
+            line.sku = named.map(part).unwrap_or_default();
+        }
     }
 }
 
@@ -207,7 +232,8 @@ fn moved_line(moved: &MovedLine) -> pb::MovedLine {
         Some((_, ShortReason::Mismatch)) => pb::ShortReason::Mismatch,
     };
     let short = moved.short.map_or(0, |(units, _)| units);
-    pb::MovedLine { line: moved.line, quantity: moved.quantity, short, short_reason: reason.into() }
+    let (line, quantity) = (moved.line, moved.quantity);
+    pb::MovedLine { line, quantity, short, short_reason: reason.into(), sku: String::new() }
 }
 
 fn units(units: &[Units]) -> Vec<pb::HandedOverLine> {
@@ -245,7 +271,7 @@ mod tests {
             Event::DueChanged { why: DueChange::Paid },
             Event::StockLost { sku: String::new(), lines: Vec::new() },
             Event::LetGo { lines: Vec::new() },
-            Event::Doubtful { sku: domain::id::Sku::new("A").unwrap() },
+            Event::Doubtful { sku: domain::id::Sku::new("A").unwrap(), is_over: false },
         ];
         let names: std::collections::BTreeSet<_> =
             events.iter().map(|event| type_name(&body(event))).collect();

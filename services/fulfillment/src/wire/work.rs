@@ -21,6 +21,7 @@ use crate::work::command::{
     FindByCode, HandOver, IssueCode, ListOfOrder, ListWork, OnWork, PickLines, Reject, WatchWork,
 };
 use crate::work::key::Key;
+use crate::work::named::Named;
 
 /// The most lines of one report.
 const MAX_LINES: usize = 1_000;
@@ -60,9 +61,13 @@ pub(crate) fn reject(who: &Principal, request: pb::RejectWorkRequest) -> Result<
     if !request.note.is_empty() {
         fields.take("note", check_name(&request.note, 500));
     }
+    count(&mut fields, request.lines.len(), 0);
+    duplicates(&mut fields, request.lines.iter().map(|line| line.line));
+    let lines = request.lines.iter().take(MAX_LINES).enumerate();
+    let named = lines.map(|(i, line)| named(&mut fields, i, line.line, &line.sku)).collect();
     let call = Call::read(&mut fields, who, "work.reject", &request.request_id, &request);
     let (id, (reason, call)) = fields.finish(id.zip(reason.zip(call)))?;
-    Ok(Reject { call, id, reason, note: request.note })
+    Ok(Reject { call, id, reason, note: request.note, named })
 }
 
 pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Result<PickLines, Error> {
@@ -72,9 +77,18 @@ pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Res
     duplicates(&mut fields, request.lines.iter().map(|line| line.line));
     let lines = request.lines.iter().take(MAX_LINES).enumerate();
     let lines = lines.map(|(i, line)| pick_line(&mut fields, i, line)).collect();
+    let short = request.lines.iter().take(MAX_LINES).enumerate().filter(|(_, line)| !line.sku.is_empty());
+    let named = short.map(|(i, line)| named(&mut fields, i, line.line, &line.sku)).collect();
     let call = Call::read(&mut fields, who, "work.pick", &request.request_id, request);
     let (id, call) = fields.finish(id.zip(call))?;
-    Ok(PickLines { call, id, lines })
+    Ok(PickLines { call, id, lines, named })
+}
+
+/// What a reason is about.
+fn named(fields: &mut Fields, i: usize, line: u32, sku: &str) -> Named {
+    let field = format!("lines[{i}]");
+    let part = (!sku.is_empty()).then(|| fields.take(format!("{field}.sku"), Sku::new(sku))).flatten();
+    Named { field, line, part }
 }
 
 fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> MovedLine {
@@ -98,6 +112,9 @@ fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> MovedLine {
     };
     if line.short > 0 && given == Some(pb::ShortReason::Unspecified) {
         fields.refuse(field("short_reason"), "is required when units are short");
+    }
+    if line.short <= 0 && !line.sku.is_empty() {
+        fields.refuse(field("sku"), "must be empty: nothing is short");
     }
     MovedLine {
         line: line.line,

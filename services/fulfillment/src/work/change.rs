@@ -9,6 +9,7 @@ use domain::id::FulfillmentId;
 use jiff::Timestamp;
 use work_feed::{Feed, rows};
 
+use super::named::Named;
 use crate::store::capacity::Changes;
 use crate::store::feed::{self, KIND};
 use crate::store::work::Stored;
@@ -28,6 +29,8 @@ pub(crate) struct Change {
     pub(crate) now: Timestamp,
     /// What the actor says in its own words; empty: nothing. It is kept, and no event tells it.
     pub(crate) note: String,
+    /// What the reason of a report is about, where it does not say all of it.
+    pub(crate) named: Vec<Named>,
     /// The locked feed, and the fulfillment order as it was loaded; none: it is new.
     loaded: Option<(Feed, Order)>,
     actor: String,
@@ -40,7 +43,16 @@ impl Change {
     /// Begins with a fulfillment order that is not stored yet; its number in the feed is drawn later.
     pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
         let By { actor, trace } = by.clone();
-        Self { stored, now, note: String::new(), loaded: None, actor, trace, events: Vec::new() }
+        Self {
+            stored,
+            now,
+            note: String::new(),
+            named: Vec::new(),
+            loaded: None,
+            actor,
+            trace,
+            events: Vec::new(),
+        }
     }
 
     /// Lets the order go on; its event is kept with the order as it is then.
@@ -81,7 +93,8 @@ impl Change {
 
     fn keep(&mut self, event: &Event) {
         self.stored.updated = self.now;
-        self.events.push(crate::wire::event::event(&self.stored, event, &self.actor, self.now));
+        let event = crate::wire::event::event(&self.stored, event, &self.named, &self.actor, self.now);
+        self.events.push(event);
     }
 }
 
@@ -101,7 +114,16 @@ impl Fulfillment {
         stored.order.site = self.network.node(&stored.order.node);
         let loaded = Some((feed, stored.order.clone()));
         let (actor, trace) = (actor.to_owned(), bus::trace::current());
-        Ok(Change { stored, now, note: String::new(), loaded, actor, trace, events: Vec::new() })
+        Ok(Change {
+            stored,
+            now,
+            note: String::new(),
+            named: Vec::new(),
+            loaded,
+            actor,
+            trace,
+            events: Vec::new(),
+        })
     }
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.

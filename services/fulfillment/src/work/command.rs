@@ -6,11 +6,11 @@ use domain::fulfillment::{AtHandover, Collector, MovedLine, Payment, RejectReaso
 use domain::id::{self, DecisionId, FulfillmentId, NodeId, OrderId, PromiseToken, Sku};
 use domain::money::Money;
 use jiff::Timestamp;
-
-use crate::store::claim::Loss;
-
 use service::Call;
 use work_feed::{Cursor, Position};
+
+use super::named::Named;
+use crate::store::claim::Loss;
 
 /// A verb that needs no more than the fulfillment order.
 pub(crate) struct OnWork {
@@ -24,6 +24,8 @@ pub(crate) struct Reject {
     pub(crate) id: FulfillmentId,
     pub(crate) reason: RejectReason,
     pub(crate) note: String,
+    /// What the reason is about; empty: all lines.
+    pub(crate) named: Vec<Named>,
 }
 
 /// A report of picked and short units.
@@ -31,6 +33,8 @@ pub(crate) struct PickLines {
     pub(crate) call: Call,
     pub(crate) id: FulfillmentId,
     pub(crate) lines: Vec<MovedLine>,
+    /// Parts of kits that are short.
+    pub(crate) named: Vec<Named>,
 }
 
 /// A handover.

@@ -13,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod know_key;
 mod let_go;
 mod misses;
+pub(crate) mod named;
 mod offer;
 mod payment;
 mod pick;

@@ -22,7 +22,12 @@ impl Fulfillment {
         who: &Principal,
         command: PickLines,
     ) -> Result<pb::FulfillmentOrder, Error> {
-        let PickLines { call, id, lines } = command;
-        self.work_verb(&call, who, id, |change| change.apply(|order, now| order.pick(&lines, now))).await
+        let PickLines { call, id, lines, named } = command;
+        self.work_verb(&call, who, id, |change| -> Result<(), Error> {
+            self.must_have(&change.stored.order, &named)?;
+            change.named.clone_from(&named);
+            Ok(change.apply(|order, now| order.pick(&lines, now))?)
+        })
+        .await
     }
 }

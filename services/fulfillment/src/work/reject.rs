@@ -13,10 +13,12 @@ impl Fulfillment {
         who: &Principal,
         command: Reject,
     ) -> Result<pb::FulfillmentOrder, Error> {
-        let Reject { call, id, reason, note } = command;
-        self.work_verb(&call, who, id, |change| {
+        let Reject { call, id, reason, note, named } = command;
+        self.work_verb(&call, who, id, |change| -> Result<(), Error> {
+            self.must_have(&change.stored.order, &named)?;
             change.note.clone_from(&note);
-            change.apply(|order, now| order.reject(reason, now))
+            change.named.clone_from(&named);
+            Ok(change.apply(|order, now| order.reject(reason, now))?)
         })
         .await
     }

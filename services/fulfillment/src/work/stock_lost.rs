@@ -39,11 +39,13 @@ impl Fulfillment {
         }
     }
 
-    /// Another order missed a SKU at the node of a leg whose work has begun: its store sees that it is doubtful.
+    /// Another order missed a SKU at the node of a leg whose work has begun, or more of it is claimed than is there: its store
+    /// sees that it is doubtful, until it is counted.
     pub(crate) async fn stock_doubtful(
         &self,
         tx: &mut Tx,
         lost: Lost<'_>,
+        is_over: bool,
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -51,8 +53,15 @@ impl Fulfillment {
         else {
             return Ok(());
         };
-        let change = self.change(tx, id, lost.actor, now).await?;
-        self.save_doubt(tx, change, &sku, slots).await
+        let mut change = self.change(tx, id, lost.actor, now).await?;
+        if !is_over {
+            return self.save_doubt(tx, change, &sku, slots).await;
+        }
+        if change.apply(|order, now| order.trust(&sku, now)).is_err() {
+            // It was never shown as doubtful, or nobody has to look for it any more.
+            return Ok(());
+        }
+        self.save_among(tx, &mut change, slots).await
     }
 
     async fn save_doubt(

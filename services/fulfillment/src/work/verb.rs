@@ -1,7 +1,6 @@
 //! What the verbs of a store on one fulfillment order share.
 
 use contract::fulfillment::v1 as pb;
-use domain::fulfillment::Refusal;
 use domain::id::FulfillmentId;
 use server::Principal;
 
@@ -12,22 +11,22 @@ use service::{Call, Turn, speaks_for};
 
 impl Fulfillment {
     /// A verb of a store on one fulfillment order: once per request id, repeated when others were in the way.
-    pub(crate) async fn work_verb(
+    pub(crate) async fn work_verb<E: Into<Error>>(
         &self,
         call: &Call,
         principal: &Principal,
         id: FulfillmentId,
-        act: impl Fn(&mut Change) -> Result<(), Refusal>,
+        act: impl Fn(&mut Change) -> Result<(), E>,
     ) -> Result<pb::FulfillmentOrder, Error> {
         db::retry(3, Error::is_retry, || self.try_verb(call, principal, id, &act)).await
     }
 
-    async fn try_verb(
+    async fn try_verb<E: Into<Error>>(
         &self,
         call: &Call,
         principal: &Principal,
         id: FulfillmentId,
-        act: &impl Fn(&mut Change) -> Result<(), Refusal>,
+        act: &impl Fn(&mut Change) -> Result<(), E>,
     ) -> Result<pb::FulfillmentOrder, Error> {
         let now = self.clock.business();
         let mut tx = match call.begin(&self.db, now).await? {
@@ -38,7 +37,7 @@ impl Fulfillment {
         speaks_for(principal, &change.stored.order.node)
             .then_some(())
             .ok_or_else(|| Error::FulfillmentNotFound(id.to_string()))?;
-        act(&mut change)?;
+        act(&mut change).map_err(Into::into)?;
         self.save(&mut tx, &mut change).await?;
         self.answered(&mut tx, &change.stored.order.node, now).await?;
         let reply = wire::fulfillment_order(&change.stored);

@@ -25,6 +25,7 @@ mod work_durable;
 mod work_end;
 mod work_let_go;
 mod work_pages;
+mod work_parts;
 mod work_payment;
 mod work_prune;
 mod work_race;

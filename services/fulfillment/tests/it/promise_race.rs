@@ -21,7 +21,7 @@ async fn reject(world: &World, order: OrderId) {
         request_id: v7().to_string(),
         fulfillment_id: of_order(world, order).await.fulfillment_id,
         reason: pb::RejectReason::TooBusy.into(),
-        note: String::new(),
+        ..Default::default()
     };
     let mut client = WorkServiceClient::new(world.service.peer());
     client.reject_work(by("store/lon-1", request)).await.unwrap();

@@ -207,7 +207,7 @@ async fn the_same_request_twice_has_one_effect_and_one_answer() {
         let again = store.accept_work(by("store/N1", accept.clone())).await.unwrap().into_inner();
         assert_eq!(first, again);
         shop.store("N1").start(&work.id).await.unwrap();
-        let line = PickLine { line: 1, picked: 1, short: 0, short_reason: 0 };
+        let line = PickLine { line: 1, picked: 1, short: 0, short_reason: 0, sku: String::new() };
         let pick =
             PickLinesRequest { request_id: fresh(), fulfillment_id: work.id.clone(), lines: vec![line] };
         let first = store.pick_lines(by("store/N1", pick.clone())).await.unwrap().into_inner();
@@ -314,17 +314,19 @@ async fn bad_input_is_refused_with_every_field_named() {
             fulfillment_id: "ord_1".to_owned(),
             reason: 99,
             note: "a\u{202E}b".to_owned(),
+            lines: vec![contract::fulfillment::v1::RejectedLine { line: 1, sku: "\u{7}".to_owned() }],
         };
         let refused = client.reject_work(by("store/N1", request)).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused)), (Code::InvalidArgument, "INVALID_REQUEST".to_owned()));
         let fields: Vec<String> = server::status::violations(&refused).into_iter().map(|v| v.field).collect();
-        assert_eq!(fields, ["fulfillment_id", "reason", "note", "request_id"]);
+        assert_eq!(fields, ["fulfillment_id", "reason", "note", "lines[0].sku", "request_id"]);
 
         let pick = |line, picked, short, reason: ShortReason| PickLine {
             line,
             picked,
             short,
             short_reason: reason.into(),
+            sku: String::new(),
         };
         let lines = vec![
             pick(1, -1, 0, ShortReason::Unspecified),

@@ -109,6 +109,29 @@ async fn goods_that_another_order_missed_are_shown_once_while_they_are_to_be_pic
 }
 
 #[tokio::test]
+async fn goods_that_were_counted_are_no_longer_shown_as_doubtful() {
+    for shop in Shop::all().await {
+        let (work, store) = (shop.placed("N1", &[1, 1]).await, shop.store("N1"));
+        store.accept(&work.id).await.unwrap();
+        store.start(&work.id).await.unwrap();
+        shop.batch(&[shop.doubtful(&work, "SKU-1"), shop.doubtful(&work, "SKU-2")]).await;
+        let mut stream = shop.watch("N1", "").await;
+        let before = shown(&mut stream, &work).await;
+        assert_eq!(before.doubtful_skus, ["SKU-1", "SKU-2"]);
+        shop.batch(&[shop.counted(&work, "SKU-1")]).await;
+        let after = shown(&mut stream, &work).await;
+        assert_eq!((after.doubtful_skus, after.version), (vec!["SKU-2".to_owned()], before.version + 1));
+        let events = shop.events(&work.id).await;
+        let Some(Body::StockDoubtful(event)) = &events.last().unwrap().body.body else { panic!() };
+        assert!(event.is_over && event.sku == "SKU-1");
+        shop.batch(&[shop.counted(&work, "SKU-1")]).await;
+        assert_eq!(shop.get(&work.id).await.version, before.version + 1, "it is known");
+        shop.batch(&[shop.doubtful(&work, "SKU-1")]).await;
+        assert_eq!(shop.get(&work.id).await.doubtful_skus, ["SKU-2", "SKU-1"], "missed again");
+    }
+}
+
+#[tokio::test]
 async fn goods_worn_from_display_and_other_goods_than_expected_are_reasons_to_refuse() {
     for shop in Shop::all().await {
         for (reason, name) in

@@ -349,11 +349,21 @@ impl Shop {
 
     /// Inventory says that goods which the work of a leg is picking may not be there.
     pub(crate) fn doubtful(&self, work: &Work, sku: &str) -> Delivered {
+        self.doubted(work, sku, false)
+    }
+
+    /// Inventory says that such goods were counted, and are there.
+    pub(crate) fn counted(&self, work: &Work, sku: &str) -> Delivered {
+        self.doubted(work, sku, true)
+    }
+
+    fn doubted(&self, work: &Work, sku: &str, is_over: bool) -> Delivered {
         let leg = work.id.parse::<FulfillmentId>().unwrap().uuid();
         let doubtful = inventory::ReservationDoubtful {
             reservation: Some(reservation(leg)),
             order_id: work.order.clone(),
             sku: sku.to_owned(),
+            is_over,
         };
         self.stock_event(leg, inventory::inventory_event::Body::ReservationDoubtful(doubtful))
     }

@@ -21,7 +21,7 @@ pub(crate) enum ReservationEvent<'a> {
     Released { reason: &'a str },
     Expired,
     GivenUp(GivenUp<'a>),
-    Doubtful { order: OrderId, sku: &'a Sku },
+    Doubtful { order: OrderId, sku: &'a Sku, is_over: bool },
 }
 
 /// Units that a claim has lost.
@@ -87,12 +87,13 @@ impl ReservationEvent<'_> {
                     sku: sku.to_string(),
                 }),
             ),
-            Self::Doubtful { order, sku } => (
+            Self::Doubtful { order, sku, is_over } => (
                 "entrepot.inventory.v1.ReservationDoubtful",
                 Body::ReservationDoubtful(pb::ReservationDoubtful {
                     reservation,
                     order_id: order.to_string(),
                     sku: sku.to_string(),
+                    is_over,
                 }),
             ),
         }

@@ -342,8 +342,9 @@ async fn what_the_store_finds_out_changes_the_stock() {
         let position = world.availability("n1", "A").await.position.unwrap();
         assert_eq!((position.on_hand, position.quarantine, position.reserved, position.atp), (9, 1, 5, 4));
 
-        let rejected =
-            |reason: ff::RejectReason| Body::Rejected(ff::FulfillmentRejected { reason: reason.into() });
+        let rejected = |reason: ff::RejectReason| {
+            Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), ..Default::default() })
+        };
         let all = ff::FulfillmentLine { quantity: 1, cancelled: 1, ..Default::default() };
         world.tell(&[fo(&busy, all, rejected(ff::RejectReason::TooBusy))]).await;
         assert_eq!(world.atp("n1", "A").await, 5);
@@ -365,6 +366,56 @@ async fn what_the_store_finds_out_changes_the_stock() {
         let position = world.availability("n1", "A").await.position.unwrap();
         assert_eq!((position.on_hand, position.quarantine, position.reserved), (6, 3, 1));
         world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_part_of_a_kit_that_is_named_is_unfit_or_counted() {
+    use ff::fulfillment_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 20), ("B", 20)]).await;
+        let kit = crate::world::kit("BOX", &[("A", 2), ("B", 1)]);
+        let request = pb::PutSkusRequest { request_id: test_world::fresh(), skus: vec![kit] };
+        world.client().put_skus(request).await.unwrap();
+        let boxes = async || {
+            let lines = vec![line(1, "n1", "BOX", 2)];
+            world.hold(lines).await.unwrap().reservation_id
+        };
+        // What is in quarantine and what waits for a count, of A and of B.
+        let stands = async || {
+            let mut found = Vec::new();
+            for sku in ["A", "B"] {
+                let position = world.availability("n1", sku).await.position.unwrap();
+                found.push((position.quarantine, position.count_blocked));
+                world.adjust("n1", sku, pb::Adjustment::Count, 20).await.unwrap();
+            }
+            found
+        };
+        let short = |short_reason: ff::ShortReason, sku: &str| {
+            let (short_reason, sku) = (short_reason.into(), sku.to_owned());
+            let row = ff::MovedLine { line: 1, short: 1, short_reason, sku, ..Default::default() };
+            let line = ff::FulfillmentLine { quantity: 2, to_pick: 1, short: 1, ..Default::default() };
+            (line, Body::Moved(ff::FulfillmentMoved { lines: vec![row], ..Default::default() }))
+        };
+        let rejected = |reason: ff::RejectReason, sku: &str| {
+            let lines = vec![ff::RejectedLine { line: 1, sku: sku.to_owned() }];
+            let line = ff::FulfillmentLine { quantity: 2, cancelled: 2, ..Default::default() };
+            (line, Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), lines }))
+        };
+        for ((line, body), expected) in [
+            (short(ff::ShortReason::Damaged, "A"), [(2, false), (0, false)]),
+            (short(ff::ShortReason::NotFound, "B"), [(2, false), (0, true)]),
+            (short(ff::ShortReason::Mismatch, "A"), [(2, true), (0, false)]),
+            (rejected(ff::RejectReason::Damaged, "B"), [(2, false), (2, false)]),
+            (rejected(ff::RejectReason::NotFound, "A"), [(2, true), (2, false)]),
+            // Which part is unfit is not said, or the claim has no such part: all of them are counted.
+            (short(ff::ShortReason::Damaged, ""), [(2, true), (2, true)]),
+            (rejected(ff::RejectReason::Damaged, "C"), [(2, true), (2, true)]),
+        ] {
+            world.tell(&[fo(&boxes().await, line, body.clone())]).await;
+            assert_eq!(stands().await, expected, "{body:?}");
+            world.check().await;
+        }
     }
 }
 

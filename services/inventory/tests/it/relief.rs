@@ -119,7 +119,7 @@ fn picking(of: &Leg) -> Delivered {
 /// The node refuses a leg.
 fn rejected(of: &Leg, reason: ff::RejectReason) -> Delivered {
     let line = ff::FulfillmentLine { cancelled: of.units, ..Default::default() };
-    let body = Body::Rejected(ff::FulfillmentRejected { reason: reason.into() });
+    let body = Body::Rejected(ff::FulfillmentRejected { reason: reason.into(), ..Default::default() });
     report(of, Work::Rejected, line, body)
 }
 
@@ -167,7 +167,7 @@ async fn a_late_sale_costs_the_newest_cart_first_then_orders_by_tier_and_promise
         // what is being picked stays, whatever the till says
         world.sold("A", 3).await;
         assert_eq!(world.stands("n1", "A").await, (-1, 2));
-        assert_eq!(world.events_of(&started.id).await, ["Held", "Confirmed"]);
+        assert_eq!(world.events_of(&started.id).await, ["Held", "Confirmed", "Doubtful"]);
         assert_eq!(world.overclaimed().await, 1);
         world.at(2).await;
         assert!(world.rows("SELECT * FROM relief_due").await.is_empty());
@@ -200,13 +200,70 @@ async fn an_empty_shelf_costs_all_claims_but_those_that_are_picked_which_are_dou
     }
 }
 
+fn doubtful(said: Said) -> (String, String, bool) {
+    let Said::ReservationDoubtful(event) = said else { panic!("{said:?}") };
+    (event.order_id, event.sku, event.is_over)
+}
+
+#[tokio::test]
+async fn where_only_picked_goods_are_claimed_beyond_what_is_there_they_are_doubtful_until_the_count_covers_them()
+ {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 6)]).await;
+        let (first, second) = (world.placed(2, 10, 0).await, world.placed(2, 20, 0).await);
+        let unstarted = world.placed(2, 30, 0).await;
+        world.tell(&[picking(&first), picking(&second)]).await;
+        // What has not begun covers the first sale alone.
+        world.sold("A", 2).await;
+        assert_eq!(given_up(world.heard(&unstarted.id).await).0, unstarted.order);
+        let version = world.reservation(&first.id).await.version;
+        world.sold("A", 1).await;
+        for leg in [&first, &second] {
+            assert_eq!(doubtful(world.heard(&leg.id).await), (leg.order.clone(), "A".to_owned(), false));
+        }
+        assert_eq!(world.reservation(&first.id).await.version, version + 1);
+        world.adjust("n1", "A", Adjustment::Count, 3).await.unwrap();
+        assert!(!doubtful(world.heard(&first.id).await).2, "three pieces do not cover four");
+        world.adjust("n1", "A", Adjustment::Count, 4).await.unwrap();
+        for leg in [&first, &second] {
+            assert_eq!(doubtful(world.heard(&leg.id).await), (leg.order.clone(), "A".to_owned(), true));
+        }
+        let version = world.reservation(&first.id).await.version;
+        world.adjust("n1", "A", Adjustment::Count, 9).await.unwrap();
+        assert_eq!(world.reservation(&first.id).await.version, version, "it was not in doubt");
+        assert_eq!((world.held_of(&first.id).await, world.held_of(&second.id).await), (2, 2));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn the_doubt_of_an_empty_shelf_is_over_with_its_count() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 6)]).await;
+        let (finder, picked) = (world.placed(2, 10, 0).await, world.placed(2, 20, 0).await);
+        world.tell(&[picking(&picked)]).await;
+        world.tell(&[rejected(&finder, ff::RejectReason::NotFound)]).await;
+        assert!(!doubtful(world.heard(&picked.id).await).2);
+        world.sold("A", 1).await;
+        assert!(!doubtful(world.heard(&picked.id).await).2, "nobody has counted");
+        world.adjust("n1", "A", Adjustment::Count, 2).await.unwrap();
+        assert_eq!(doubtful(world.heard(&picked.id).await), (picked.order.clone(), "A".to_owned(), true));
+        world.check().await;
+    }
+}
+
 #[tokio::test]
 async fn a_finder_that_goes_on_keeps_what_it_has() {
     for world in worlds().await {
         world.stock("n1", &[("A", 9)]).await;
         let (finder, other) = (world.placed(3, 10, 0).await, world.placed(2, 10, 0).await);
-        let row =
-            ff::MovedLine { line: 1, quantity: 2, short: 1, short_reason: ff::ShortReason::NotFound.into() };
+        let row = ff::MovedLine {
+            line: 1,
+            quantity: 2,
+            short: 1,
+            short_reason: ff::ShortReason::NotFound.into(),
+            ..Default::default()
+        };
         let line = ff::FulfillmentLine { picked: 2, short: 1, ..Default::default() };
         let body = Body::Moved(ff::FulfillmentMoved { lines: vec![row], ..Default::default() });
         world.tell(&[report(&finder, Work::Picking, line, body)]).await;

@@ -46,6 +46,7 @@ async fn picked_short(world: &World, order: &pb::Order) -> pb::Order {
             quantity: 2,
             short: 1,
             short_reason: ful::ShortReason::NotFound.into(),
+            ..Default::default()
         }],
         ..Default::default()
     });

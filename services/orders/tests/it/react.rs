@@ -17,7 +17,13 @@ fn short(line: u32, picked: i64, short: i64) -> Body {
     let reason = ful::ShortReason::NotFound.into();
     Body::Moved(ful::FulfillmentMoved {
         to: Stage::Picked.into(),
-        lines: vec![ful::MovedLine { line, quantity: picked, short, short_reason: reason }],
+        lines: vec![ful::MovedLine {
+            line,
+            quantity: picked,
+            short,
+            short_reason: reason,
+            sku: String::new(),
+        }],
         ..Default::default()
     })
 }
@@ -130,7 +136,8 @@ async fn what_is_not_collected_is_paid_back_whole() {
 #[tokio::test]
 async fn every_failure_of_a_node_is_paid_back_whole_only_once_the_customer_drops_the_pieces() {
     for world in worlds().await {
-        let rejected = ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into() };
+        let rejected =
+            ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into(), ..Default::default() };
         let ends = [
             (State::Rejected, Body::Rejected(rejected), "REJECTED_TOO_BUSY"),
             (State::TimedOut, Body::TimedOut(ful::FulfillmentTimedOut {}), "STORE_TIMED_OUT"),

@@ -176,7 +176,7 @@ impl World {
 
     /// The node refuses all that the last leg has.
     pub(crate) async fn reject(&self, order: &pb::Order, reason: ful::RejectReason) -> pb::Order {
-        let rejected = ful::FulfillmentRejected { reason: reason.into() };
+        let rejected = ful::FulfillmentRejected { reason: reason.into(), ..Default::default() };
         let body = ful::fulfillment_event::Body::Rejected(rejected);
         let gone = |line: &mut ful::FulfillmentLine| (line.to_pick, line.given_up) = (0, line.quantity);
         self.work(order, ful::FulfillmentState::Rejected, body, gone).await

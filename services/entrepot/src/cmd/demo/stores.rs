@@ -96,7 +96,7 @@ impl Store {
                 request_id: fresh(&mut self.rng),
                 fulfillment_id,
                 reason: i32::from(reason),
-                note: String::new(),
+                ..Default::default()
             };
             pad.reject_work(request).await?;
             return Ok(());
@@ -133,6 +133,7 @@ impl Store {
             picked: line.to_pick - short,
             short,
             short_reason: i32::from(reason),
+            sku: String::new(),
         }
     }
 
