@@ -77,6 +77,11 @@ pub fn legs(order: &ord::Order) -> Vec<&ord::Leg> {
     order.groups.iter().flat_map(|group| &group.legs).filter(|leg| !leg.is_dropped).collect()
 }
 
+/// The customer is asked what is to be done about pieces that no node has.
+pub fn is_asked(order: &ord::Order) -> bool {
+    order.blocks().any(|block| block == ord::Block::Stock)
+}
+
 /// The same, to be paid later.
 pub fn unpaid(mut order: ord::PlaceOrderRequest) -> ord::PlaceOrderRequest {
     for tender in &mut order.tenders {
@@ -162,6 +167,17 @@ impl People {
             reason: "CUSTOMER_CHANGED_MIND".to_owned(),
         };
         Ok(self.clients.orders.clone().cancel_order(request).await?.into_inner())
+    }
+
+    /// Drops what nodes could not do, where the customer is asked; none: nothing is asked.
+    pub async fn drop_missing(&self, order_id: &str) -> Option<ord::Order> {
+        let mut orders = self.clients.orders.clone();
+        let request = ord::ListOptionsRequest { order_id: order_id.to_owned() };
+        let options = orders.list_options(request).await.ok()?.into_inner().options;
+        let drop = options.into_iter().find(|option| option.kind() == ord::OptionKind::Drop)?;
+        let (order_id, option_id) = (order_id.to_owned(), drop.option_id);
+        let request = ord::ChooseOptionRequest { request_id: fresh(), order_id, option_id };
+        orders.choose_option(request).await.ok()?.into_inner().order
     }
 
     /// Accepts, picks everything and makes it ready.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::LineQuantity;
+use contract::r#type::v1::{Consent, LineQuantity};
 use entrepot::clients::minor;
-use flows::people::{order_at, pause, payment, unpaid};
+use flows::people::{is_asked, order_at, pause, payment, unpaid};
 use flows::processes::{Processes, SERVICES};
 use flows::world::{NODE, People, fresh};
 use tokio::task::JoinSet;
@@ -27,7 +27,9 @@ const PRICE: i64 = 100;
 /// Of a hundred orders, how many are cancelled in whole or in part, paid late, and rejected by the store.
 const CANCELLED: u8 = 20;
 const PAID_LATE: u8 = 10;
-const REJECTED: u8 = 4;
+const REJECTED: u8 = 8;
+/// The store that takes over what the other one rejects.
+const SECOND: &str = "sha-02";
 /// How long the platform may take to finish what was begun.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -43,8 +45,10 @@ struct Trade {
 impl Trade {
     async fn open(processes: &Processes) -> Self {
         let ops = processes.people("ops/test");
-        ops.put_node(NODE).await;
-        ops.stock(NODE, &SKUS.map(|sku| (sku, STOCK))).await;
+        for node in [NODE, SECOND] {
+            ops.put_node(node).await;
+            ops.stock(node, &SKUS.map(|sku| (sku, STOCK))).await;
+        }
         processes.settle().await;
         Self {
             acknowledged: Arc::default(),
@@ -62,14 +66,16 @@ impl Trade {
             let (shopping, acknowledged) = (Arc::clone(&self.shopping), Arc::clone(&self.acknowledged));
             self.customers.spawn(shop(web, shopping, acknowledged, rng.fork()));
         }
-        let (store, web) = (processes.people("store/sha-01"), processes.people("channel/web"));
-        let working = Arc::clone(&self.working);
-        self.store.spawn(async move {
-            while working.load(Ordering::Relaxed) {
-                work_off(&store, &web, &mut rng).await;
-                pause().await;
-            }
-        });
+        for node in [NODE, SECOND] {
+            let (store, web) = (processes.people(&format!("store/{node}")), processes.people("channel/web"));
+            let (working, mut rng) = (Arc::clone(&self.working), rng.fork());
+            self.store.spawn(async move {
+                while working.load(Ordering::Relaxed) {
+                    work_off(&store, &web, node, &mut rng).await;
+                    pause().await;
+                }
+            });
+        }
     }
 
     fn acknowledged(&self) -> Vec<String> {
@@ -138,6 +144,10 @@ async fn end_of(web: &People, order_id: &str) -> ord::Order {
         match found.map(|found| found.into_inner().order.unwrap_or_default()) {
             Ok(order) => match order.status() {
                 ord::OrderStatus::Completed | ord::OrderStatus::Cancelled => return order,
+                // Asked about what both stores rejected, or who did not consent: the customer wants it no more.
+                _ if is_asked(&order) => {
+                    web.drop_missing(&order.order_id).await;
+                }
                 _ => assert!(Instant::now() < deadline, "the order does not end: {order:#?}"),
             },
             Err(status) => assert!(Instant::now() < deadline, "{order_id} cannot be read: {status:?}"),
@@ -188,22 +198,27 @@ async fn check_money(processes: &Processes, orders: &[ord::Order]) {
 async fn check_stock(processes: &Processes, orders: &[ord::Order]) {
     let ops = processes.people("ops/test");
     let mut left = 0;
-    for sku in SKUS {
-        let position = ops.position(NODE, sku).await;
+    for (node, sku) in positions() {
+        let position = ops.position(node, sku).await;
         assert_eq!((position.reserved, position.atp), (0, position.on_hand), "{position:?}");
         left += position.on_hand;
     }
     let delivered: i64 = orders.iter().map(delivered).sum();
-    assert_eq!(left, 3 * STOCK - delivered, "each handed-over piece left the stock once");
+    assert_eq!(left, 6 * STOCK - delivered, "each handed-over piece left the stock once");
     ops.audit().await;
+}
+
+/// Every position of both stores.
+fn positions() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [NODE, SECOND].into_iter().flat_map(|node| SKUS.map(|sku| (node, sku)))
 }
 
 /// Pieces that somebody still has a claim on.
 async fn claimed(processes: &Processes) -> i64 {
     let ops = processes.people("ops/test");
     let mut claimed = 0;
-    for sku in SKUS {
-        claimed += ops.position(NODE, sku).await.reserved;
+    for (node, sku) in positions() {
+        claimed += ops.position(node, sku).await.reserved;
     }
     claimed
 }
@@ -236,7 +251,9 @@ async fn shop(
     while shopping.load(Ordering::Relaxed) {
         let sku = SKUS[rng.usize(..SKUS.len())];
         let plan = Plan::draw(&mut rng);
-        let request = order_at(NODE, &[(sku, rng.i64(1..4), PRICE)]);
+        let mut request = order_at(NODE, &[(sku, rng.i64(1..4), PRICE)]);
+        let other_node_radius_m = if rng.bool() { 5_000 } else { 0 };
+        request.groups[0].consent = Some(Consent { other_node_radius_m, ..Consent::default() });
         let request = if plan.pays_late { unpaid(request) } else { request };
         let order = definite(|| web.try_place(request.clone())).await.expect("there is stock for everybody");
         acknowledged.lock().expect("no customer panics").push(order.order_id.clone());
@@ -311,8 +328,8 @@ async fn pay(web: &People, order: &ord::Order) {
 }
 
 /// One round of the store: everything open goes one step further; whatever fails is tried again in the next round.
-async fn work_off(store: &People, web: &People, rng: &mut fastrand::Rng) {
-    let request = ful::ListWorkRequest { node_id: NODE.to_owned(), page_size: 200, ..Default::default() };
+async fn work_off(store: &People, web: &People, node: &str, rng: &mut fastrand::Rng) {
+    let request = ful::ListWorkRequest { node_id: node.to_owned(), page_size: 200, ..Default::default() };
     let Ok(page) = store.clients.work.clone().list_work(request).await else { return };
     for work in page.into_inner().fulfillment_orders {
         let id = &work.fulfillment_id;

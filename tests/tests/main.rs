@@ -42,6 +42,8 @@ mod oversell;
 mod pickup;
 mod readiness;
 mod relief;
+mod reroute;
+mod reroute_crash;
 mod silent;
 mod split;
 mod staff;

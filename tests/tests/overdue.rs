@@ -3,14 +3,16 @@
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use entrepot::clients::minor;
-use flows::people::{order_at, unpaid};
+use flows::people::{is_asked, order_at, unpaid};
 use flows::stage::Stage;
 use flows::world::{NODE, fresh};
+use test_world::eventually;
 
 everywhere! {
     (embedded_in_no_time, kafka_in_no_time, three_processes)
     an_unpaid_order_lapses_takes_its_stock_again_when_paid_late_and_expires_for_good,
-    a_store_that_stays_silent_loses_the_order_and_the_customer_is_refunded,
+    a_store_that_stays_silent_loses_the_order_and_a_customer_who_does_not_answer_is_refunded,
+    a_store_that_lets_three_offers_run_out_gets_no_promises_until_it_answers,
     goods_that_nobody_collects_go_back_on_the_shelf_unless_the_customer_comes_first,
     payments_just_after_their_time_keep_the_last_units,
 }
@@ -43,17 +45,44 @@ async fn an_unpaid_order_lapses_takes_its_stock_again_when_paid_late_and_expires
     stage.stop().await;
 }
 
-async fn a_store_that_stays_silent_loses_the_order_and_the_customer_is_refunded(stage: Stage) {
+async fn a_store_that_stays_silent_loses_the_order_and_a_customer_who_does_not_answer_is_refunded(
+    stage: Stage,
+) {
     let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
     ops.stock(NODE, &[("TEA", 4)]).await;
     let order = web.place(order_at(NODE, &[("TEA", 2, 500)])).await;
     stage.pass(0, 16).await;
-    let order = web.order(&order.order_id).await;
-    assert_eq!(order.status(), ord::OrderStatus::Cancelled, "{order:#?}");
+    let order = web.order_when(&order.order_id, is_asked).await;
+    stage.settle().await;
+    assert_eq!(minor(order.refund_requested.as_ref()), 0, "the customer is asked first");
+    assert_eq!(ops.position(NODE, "TEA").await.atp, 4, "nothing is held for what is asked");
+    stage.pass(24, 1).await;
+    let is_over = |order: &ord::Order| order.status() == ord::OrderStatus::Cancelled;
+    let order = web.order_when(&order.order_id, is_over).await;
     assert_eq!(minor(order.refund_requested.as_ref()), 1_000);
-    assert_eq!(ops.position(NODE, "TEA").await.atp, 4);
     let work = web.work_of(&order.order_id).await;
     assert_eq!(work.state(), ful::FulfillmentState::TimedOut);
+    ops.audit().await;
+    stage.stop().await;
+}
+
+async fn a_store_that_lets_three_offers_run_out_gets_no_promises_until_it_answers(stage: Stage) {
+    let (ops, web, store) =
+        (stage.clients("ops/test"), stage.clients("channel/web"), stage.clients("store/sha-01"));
+    ops.stock(NODE, &[("TEA", 9)]).await;
+    for _ in 0..3 {
+        web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
+        stage.pass(0, 16).await;
+    }
+    let refused = web.try_place(order_at(NODE, &[("TEA", 1, 500)])).await.expect_err("the store is silent");
+    assert_eq!(test_world::reason(&refused), "NODE_SILENT", "{refused:?}");
+    // One more chance once the time is over, which it takes.
+    stage.pass(4, 1).await;
+    let order = eventually(async || web.try_place(order_at(NODE, &[("TEA", 1, 500)])).await).await;
+    store.accept(&web.work_of(&order.order_id).await.fulfillment_id).await.expect("accepted");
+    web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
+    stage.pass(0, 16).await;
+    web.place(order_at(NODE, &[("TEA", 1, 500)])).await;
     ops.audit().await;
     stage.stop().await;
 }

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use entrepot::clients::minor;
-use flows::people::{order_at, unpaid};
+use flows::people::{is_asked, order_at, unpaid};
 use flows::stage::Stage;
 use flows::world::{NODE, fresh};
 use tonic::Code;
@@ -11,8 +11,8 @@ use tonic::Code;
 everywhere! {
     (embedded, kafka, three_processes)
     an_order_goes_all_the_way,
-    a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_counted,
-    a_rejected_order_is_cancelled_refunded_and_its_stock_is_free,
+    a_short_pick_is_refunded_to_the_cent_once_dropped_and_the_position_waits_to_be_counted,
+    a_rejected_order_is_refunded_once_it_is_dropped_and_its_stock_is_free,
     a_cancel_at_each_step_pays_back_once_and_returns_the_stock,
     a_partial_handover_needs_a_new_code_for_the_rest_and_wrong_codes_are_counted,
     an_unpaid_order_waits_for_its_money_and_gives_it_back_when_it_comes_too_late,
@@ -82,7 +82,9 @@ async fn an_order_goes_all_the_way(stage: Stage) {
     stage.stop().await;
 }
 
-async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_counted(stage: Stage) {
+async fn a_short_pick_is_refunded_to_the_cent_once_dropped_and_the_position_waits_to_be_counted(
+    stage: Stage,
+) {
     let (ops, web, store) =
         (stage.clients("ops/test"), stage.clients("channel/web"), stage.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 10), ("CUP", 5)]).await;
@@ -100,6 +102,8 @@ async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_count
     store.ready(&work.fulfillment_id).await.expect("ready");
     let code = web.code(&order.order_id).await;
     store.hand_over(&work.fulfillment_id, &code, &[]).await.expect("handed over");
+    web.order_when(&order.order_id, is_asked).await;
+    web.drop_missing(&order.order_id).await.expect("the missing piece is dropped");
     let order = web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Completed).await;
     let refund = minor(order.refund_requested.as_ref());
     assert_eq!(refund, 299, "the first pieces are the dearer ones, so the last one is missing");
@@ -112,7 +116,7 @@ async fn a_short_pick_is_refunded_to_the_cent_and_the_position_waits_to_be_count
     stage.stop().await;
 }
 
-async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free(stage: Stage) {
+async fn a_rejected_order_is_refunded_once_it_is_dropped_and_its_stock_is_free(stage: Stage) {
     let (ops, web, store) =
         (stage.clients("ops/test"), stage.clients("channel/web"), stage.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 10)]).await;
@@ -125,7 +129,9 @@ async fn a_rejected_order_is_cancelled_refunded_and_its_stock_is_free(stage: Sta
         ..Default::default()
     };
     store.clients.work.clone().reject_work(request).await.expect("rejected");
-    let order = web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Cancelled).await;
+    web.order_when(&order.order_id, is_asked).await;
+    let order = web.drop_missing(&order.order_id).await.expect("all is dropped");
+    assert_eq!(order.status(), ord::OrderStatus::Cancelled, "{order:#?}");
     assert_eq!(minor(order.refund_requested.as_ref()), 1_000);
     stage.settle().await;
     assert_eq!(ops.position(NODE, "TEA").await.atp, 10);

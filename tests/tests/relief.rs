@@ -5,7 +5,7 @@ use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::{minor, timestamp};
-use flows::people::{hold_at, order_at};
+use flows::people::{hold_at, is_asked, order_at};
 use flows::stage::Stage;
 use flows::world::{NODE, People, fresh};
 use test_world::eventually;
@@ -32,9 +32,11 @@ async fn start(stage: &Stage, store: &People, work: &ful::FulfillmentOrder) {
     stage.settle().await;
 }
 
+/// No other store has them and the customer does without.
 async fn lost(web: &People, order: &ord::Order, pieces: i64) {
-    let is_lost = |order: &ord::Order| order.status() == ord::OrderStatus::Cancelled;
-    let order = web.order_when(&order.order_id, is_lost).await;
+    web.order_when(&order.order_id, is_asked).await;
+    let order = web.drop_missing(&order.order_id).await.expect("all is dropped");
+    assert_eq!(order.status(), ord::OrderStatus::Cancelled, "{order:#?}");
     assert_eq!(minor(order.refund_requested.as_ref()), pieces * 250);
     assert_eq!(order.lines[0].buckets.unwrap_or_default().cancelled, pieces);
 }

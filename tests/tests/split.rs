@@ -4,7 +4,7 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::r#type::v1::LineQuantity;
 use entrepot::clients::minor;
-use flows::people::{group_at, legs, order_at};
+use flows::people::{group_at, is_asked, legs, order_at};
 use flows::stage::Stage;
 use flows::world::{NODE, fresh};
 
@@ -13,7 +13,7 @@ const OTHER: &str = "sha-02";
 
 everywhere! {
     (embedded, kafka, three_processes)
-    what_one_store_rejects_leaves_the_other_stores_part_as_it_was,
+    what_one_store_rejects_and_the_customer_drops_leaves_the_other_stores_part_as_it_was,
 }
 
 fn part(node: &str, quantities: &[(u32, i64)]) -> ord::NewGroup {
@@ -21,7 +21,7 @@ fn part(node: &str, quantities: &[(u32, i64)]) -> ord::NewGroup {
     ord::NewGroup { lines: quantities.iter().map(piece).collect(), ..group_at(node) }
 }
 
-async fn what_one_store_rejects_leaves_the_other_stores_part_as_it_was(stage: Stage) {
+async fn what_one_store_rejects_and_the_customer_drops_leaves_the_other_stores_part_as_it_was(stage: Stage) {
     let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
     ops.put_node(OTHER).await;
     ops.stock(NODE, &[("TEA", 10)]).await;
@@ -43,10 +43,10 @@ async fn what_one_store_rejects_leaves_the_other_stores_part_as_it_was(stage: St
     };
     let mut other = stage.clients("store/sha-02").clients.work;
     other.reject_work(reject).await.expect("rejected");
-    let is_rejected = |order: &ord::Order| {
-        order.lines.iter().map(|line| line.buckets.unwrap_or_default().cancelled).eq([2, 1])
-    };
-    let order = web.order_when(&order.order_id, is_rejected).await;
+    let order = web.order_when(&order.order_id, is_asked).await;
+    let order = web.drop_missing(&order.order_id).await.unwrap_or(order);
+    let cancelled = order.lines.iter().map(|line| line.buckets.unwrap_or_default().cancelled);
+    assert!(cancelled.eq([2, 1]), "{order:#?}");
     assert_eq!(minor(order.refund_requested.as_ref()), 2 * 250 + 1_200);
     let untouched = legs(&order)[0].lines[0].buckets.unwrap_or_default();
     assert_eq!((untouched.reserved, untouched.cancelled), (1, 0));

@@ -33,7 +33,7 @@ pub(crate) struct WantedGroup {
 pub(crate) struct NodeLimits {
     /// Not these.
     pub(crate) without: Vec<NodeId>,
-    /// Those near this node, within so many metres; 0: at any distance.
+    /// Those near this node: the farthest that one may be, in metres; 0: at any distance.
     pub(crate) near: Option<(NodeId, i64)>,
     /// In how many legs it may be split.
     pub(crate) parts: u32,

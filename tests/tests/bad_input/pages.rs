@@ -63,13 +63,13 @@ async fn tokens<A>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_token_of_orders_is_good_for_its_own_list_alone() {
-    let (world, _) = shop().await;
+    let (world, ops) = shop().await;
     let web = world.clients("channel/web");
     for _ in 0..3 {
         web.place(order_at(NODE, &[("TEA", 1, 100)])).await;
     }
     world.settle().await;
-    let orders = &web.clients.orders;
+    let orders = &ops.clients.orders;
     let list = async |filter: Option<ord::OrderFilter>, page_token| {
         let answer =
             orders.clone().list_orders(ord::ListOrdersRequest { page_size: 1, page_token, filter }).await?;

@@ -4,7 +4,7 @@ use contract::fulfillment::v1 as ful;
 use contract::inventory::v1 as inv;
 use contract::orders::v1 as ord;
 use entrepot::clients::money;
-use flows::people::order_at;
+use flows::people::{is_asked, order_at};
 use flows::world::{NODE, People, World, fresh};
 use tonic::{Code, Status};
 
@@ -111,6 +111,11 @@ async fn an_order_that_is_over_takes_no_more_commands() {
     let web = world.clients("channel/web");
     for stage in ["done", "rejected", "cancelled"] {
         let (order_id, id, _) = work_at(&world, stage).await;
+        if stage == "rejected" {
+            web.order_when(&order_id, is_asked).await;
+            web.drop_missing(&order_id).await.expect("all is dropped");
+            world.settle().await;
+        }
         let before = Census::of(&ops).await;
         let said = No(Code::FailedPrecondition, "ORDER_OVER");
         is_refused(stage, ORDERS, said, web.cancel(&order_id, &[]).await);

@@ -14,7 +14,7 @@ pub struct Silence {
 /// How much silence is borne.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// So many offers in a row may run out, the last of them excluded; 0: any number.
+    /// How many offers in a row must run out before a node counts as silent; 0: none is ever.
     pub offers: i64,
     /// For how long a node gets no promises then, unless it answers.
     pub length: SignedDuration,

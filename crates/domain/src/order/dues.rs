@@ -134,7 +134,7 @@ struct Tail {
 }
 
 impl Tail {
-    /// What pieces cost, counted from the last one: so many after those that were taken.
+    /// What pieces cost, counted from the last one: `pieces` of them after those that were taken.
     fn last(&self, taken: i64, pieces: i64) -> i64 {
         let end = (self.left - taken).max(0);
         self.cost.of(end) - self.cost.of((end - pieces).max(0))

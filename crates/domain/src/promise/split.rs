@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 /// The pieces of each line that a node serves, by the index of the node.
 pub type Part = (usize, Vec<i64>);
 
-/// Covers the pieces wanted of each line with what nodes have of them, in at most so many parts, or not at all. It takes no
+/// Covers the pieces wanted of each line with what nodes have of them, in at most `parts` parts, or not at all. It takes no
 /// more parts than the least that it finds, and from each node as much as it can; among equals the first node is taken.
 ///
 /// It looks for one node, for a pair and so on: what serves more is taken first, after each node that could be the first.

@@ -24,7 +24,7 @@ pub(crate) struct Limits {
     pub(crate) without: Vec<NodeId>,
     /// Its place stands for the customer's where none is given.
     pub(crate) near: Option<NodeId>,
-    /// No farther from it than so many metres; `None`: any distance.
+    /// The farthest that a node may be from it, in metres; `None`: any distance.
     pub(crate) radius_m: Option<f64>,
 }
 

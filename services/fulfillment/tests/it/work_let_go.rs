@@ -125,8 +125,8 @@ async fn a_refusal_and_a_cancel_at_once_share_the_units_out() {
     }
 }
 
-/// Orders go from one node to the other and back in batches of two processes: whoever locks one feed first and then waits for
-/// the other would wait for ever.
+/// Orders go from one node to the other and back in batches of two processes: a process that locks one feed first and
+/// then waits for the other would wait for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn orders_that_change_places_between_two_nodes_never_wait_in_a_circle() {
     const EACH: usize = 200;
