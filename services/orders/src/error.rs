@@ -240,8 +240,23 @@ fn not_live(state: PromiseState) -> String {
     }
 }
 
+/// The field of a request that a refusal is about; none: it is about the order.
+const fn field_of(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => Some("tender_id"),
+        Refusal::UnknownPiece { .. } => Some("claims.piece"),
+        Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => Some("provider_ref"),
+        Refusal::UnknownAttempt { .. } => Some("attempt"),
+        Refusal::UnknownRefund { .. } => Some("refund_id"),
+        _ => None,
+    }
+}
+
 /// The reason of each refusal, and what the caller may want to know.
 fn refused(refusal: &Refusal) -> Status {
+    if let Some(field) = field_of(refusal) {
+        return server::invalid(DOMAIN, vec![Violation::new(field, refusal.to_string())]);
+    }
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     let reason = match refusal {
@@ -256,21 +271,6 @@ fn refused(refusal: &Refusal) -> Status {
             reason::NOT_CANCELLABLE
         }
         Refusal::NothingToCancel => reason::NOTHING_TO_CANCEL,
-        Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => {
-            return server::invalid(DOMAIN, vec![Violation::new("tender_id", refusal.to_string())]);
-        }
-        Refusal::UnknownPiece { .. } => {
-            return server::invalid(DOMAIN, vec![Violation::new("claims.piece", refusal.to_string())]);
-        }
-        Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => {
-            return server::invalid(DOMAIN, vec![Violation::new("provider_ref", refusal.to_string())]);
-        }
-        Refusal::UnknownAttempt { .. } => {
-            return server::invalid(DOMAIN, vec![Violation::new("attempt", refusal.to_string())]);
-        }
-        Refusal::UnknownRefund { .. } => {
-            return server::invalid(DOMAIN, vec![Violation::new("refund_id", refusal.to_string())]);
-        }
         Refusal::AmountDiffers { due, given, .. } => {
             fact("due_minor", due.minor.to_string());
             fact("given_minor", given.minor.to_string());
@@ -301,9 +301,17 @@ fn refused(refusal: &Refusal) -> Status {
             fact("block", block.name().to_owned());
             reason::ORDER_BLOCKED
         }
-        Refusal::NeedsHold | Refusal::UnknownNeed { .. } | Refusal::OtherPieces { .. } => {
-            reason::ORDER_CHANGED
-        }
+        // They name their field.
+        Refusal::UnknownTender { .. }
+        | Refusal::TenderTaken { .. }
+        | Refusal::UnknownPiece { .. }
+        | Refusal::UnknownPart { .. }
+        | Refusal::PartNotNamed { .. }
+        | Refusal::UnknownAttempt { .. }
+        | Refusal::UnknownRefund { .. }
+        | Refusal::NeedsHold
+        | Refusal::UnknownNeed { .. }
+        | Refusal::OtherPieces { .. } => reason::ORDER_CHANGED,
         Refusal::OtherReservation => reason::OTHER_RESERVATION,
         Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,
         Refusal::NotDue => reason::NOT_DUE,

@@ -127,27 +127,24 @@ fn sought(order: &Order, n: usize) -> Result<&Need, Refusal> {
     order.seeking().get(n).copied().ok_or(Refusal::NotDue)
 }
 
-fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
-    let order_ = order.clone();
-    match step {
+/// What a step pays, and whether stock is held for it; none: no such tender, or the step pays nothing.
+fn payment(order: &Order, step: &Step, now: Timestamp) -> Option<(Payment, bool)> {
+    let tenders = &order.ledger.tenders;
+    Some(match step {
         Step::Pay(at, state, holds) => {
-            let index = at % order.ledger.tenders.len();
-            let payment = Payment { state: *state, ..capture(order, index) };
-            order_.pay(&payment, hold(order, order.needs_hold(&payment, now), *holds, now), &POLICY, now)
+            (Payment { state: *state, ..capture(order, at % tenders.len()) }, *holds)
         }
         Step::Part(at, amount) => {
-            let index = at % order.ledger.tenders.len().max(1);
-            let Some(tender) = order.ledger.tenders.get(index) else { return Err(Refusal::NotDue) };
             let payment = Payment {
-                tender: tender.id.clone(),
+                tender: tenders.get(at % tenders.len().max(1))?.id.clone(),
                 state: TenderState::Captured,
                 amount_minor: *amount,
                 provider_ref: format!("part-{now}"),
             };
-            order_.pay(&payment, hold(order, order.needs_hold(&payment, now), true, now), &POLICY, now)
+            (payment, true)
         }
         Step::Receipt(at, state, amount, tab) => {
-            let Some(tender) = order.ledger.tenders.get(*at) else { return Err(Refusal::NotDue) };
+            let tender = tenders.get(*at)?;
             let payment = Payment {
                 tender: tender.id.clone(),
                 state: *state,
@@ -155,7 +152,18 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
                 amount_minor: if amount % 2 == 0 { tender.amount_minor } else { *amount },
                 provider_ref: if *tab == 0 { String::new() } else { format!("tab-{tab}") },
             };
-            order_.pay(&payment, hold(order, order.needs_hold(&payment, now), true, now), &POLICY, now)
+            (payment, true)
+        }
+        _ => return None,
+    })
+}
+
+fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
+    let order_ = order.clone();
+    match step {
+        Step::Pay(..) | Step::Part(..) | Step::Receipt(..) => {
+            let (payment, holds) = payment(order, step, now).ok_or(Refusal::NotDue)?;
+            order_.pay(&payment, hold(order, order.needs_hold(&payment, now), holds, now), &POLICY, now)
         }
         Step::Claim(line, piece, amount) => order_.claim(&[(*line, *piece, *amount)], "GOODWILL", now),
         Step::AddTender(state, amount) => {

@@ -56,7 +56,7 @@ fn a_void_that_was_asked_for_twice_is_confirmed_twice_without_a_reference() {
     let mut order = order;
     for pieces in [1, 2] {
         let gone = report(&order, true, |_, units| {
-            (units.to_pick, units.cancelled) = (units.quantity - pieces, pieces)
+            (units.to_pick, units.cancelled) = (units.quantity - pieces, pieces);
         });
         order = order.follow(&gone, at(20)).unwrap().order;
         order = pay(&order, TenderState::Voided, 1_000, "").order;
