@@ -98,6 +98,12 @@ pub(crate) struct Held {
     pub(crate) legs: Vec<Leg>,
 }
 
+/// The legs of a group that were given up before a node had them, newest first, at most [`MOST_LEGS`].
+pub(crate) fn given_up(order: &Order, group: u32) -> Vec<FulfillmentId> {
+    let gone = order.legs.iter().rev().filter(|leg| leg.group == group && !leg.is_live());
+    gone.map(|leg| leg.id).take(MOST_LEGS).collect()
+}
+
 /// How often a hold is asked for when what came back had run out: the answer to an old request.
 const ATTEMPTS: u32 = 3;
 

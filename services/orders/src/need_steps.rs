@@ -32,6 +32,9 @@ fn why(reason: &str) -> String {
     if reason == "STORE_TIMED_OUT" {
         return "the node did not answer in time".to_owned();
     }
+    if reason == "HOLD_LOST" {
+        return "the hold was lost before the payment".to_owned();
+    }
     if reason == "STOCK_LOST" {
         return "the stock was lost".to_owned();
     }

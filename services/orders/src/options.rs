@@ -63,11 +63,15 @@ impl Orders {
 
     /// The same node and method, later, if it may do it then.
     async fn later_there(&self, order: &Order, need: &Need) -> Result<Option<Quote>, Error> {
-        let failed = need.leg.and_then(|leg| order.leg(leg));
-        let Some(failed) = failed.filter(|_| SOFT.contains(&need.reason.as_str())) else { return Ok(None) };
+        let there = match need.leg.and_then(|leg| order.leg(leg)) {
+            Some(failed) => SOFT.contains(&need.reason.as_str()).then_some((&failed.node, failed.method)),
+            // No node failed them: the first one may have them again.
+            None => order.first_node(need.group).zip(order.method_of(need)),
+        };
+        let Some((node, method)) = there else { return Ok(None) };
         let request = pb::GetPromiseRequest {
-            methods: vec![wire::method(failed.method)],
-            node_id: failed.node.to_string(),
+            methods: vec![wire::method(method)],
+            node_id: node.to_string(),
             max_options: 1,
             ..question(order, need)
         };

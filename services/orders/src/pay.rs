@@ -94,7 +94,7 @@ struct Receiving<'a> {
 }
 
 impl Orders {
-    /// Records a payment result. Late money takes the stock again, or goes back.
+    /// Records a payment result. Late money takes the stock again, or what can't be held is looked for.
     pub(crate) async fn pay(&self, command: Pay, caller: &Principal) -> Result<pb::PayOrderResponse, Error> {
         let Pay { call, order, payment, currency } = &command;
         let receipt = Receipt::Payment(payment);
@@ -171,7 +171,7 @@ impl Orders {
             Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
                 Ok(Hold::Refused { reason: hold::reason(&answer) })
             }
-            // The customer is not kept waiting for longer than agreed: the money goes back.
+            // The customer is not kept waiting for longer than agreed, but asked.
             Err(Error::LaterThanWanted { .. }) => {
                 Ok(Hold::Refused { reason: LATER_THAN_WANTED.name.to_owned() })
             }

@@ -172,18 +172,26 @@ fn wanted(order: &Order, need: &Need, rung: &Rung) -> Option<Wanted> {
     let first = order.first_node(need.group).cloned();
     let near = match &rung.nodes {
         Nodes::Near { node, radius_m } => Some((node.clone(), *radius_m)),
+        Nodes::Named(_) => None,
         // Where no place is known, the nodes near the first one come first.
         Nodes::Any => first.filter(|_| wire::place_of(group).is_none()).map(|node| (node, 0)),
     };
     let without = excluded(order, need).into_iter().map(|(node, _)| node);
     let mut limits = NodeLimits { without: without.collect(), near, parts: rung.parts };
     limits.without.sort_unstable();
+    let named = match &rung.nodes {
+        Nodes::Named(node) => Some(node.clone()),
+        Nodes::Any | Nodes::Near { .. } => None,
+    };
     let group = Group {
         method: rung.method,
-        node: None,
+        node: named,
         wanted: Some(Span { start: rung.from, end: rung.latest }),
         not_later_than: Some(rung.latest),
         ..group.clone()
     };
-    Some(Wanted::of_groups(order, vec![WantedGroup { group, lines: need.open(), limits }]))
+    let wanted = Wanted::of_groups(order, vec![WantedGroup { group, lines: need.open(), limits }]);
+    // What no leg has may still have a claim, of a promise that the payment came too late for.
+    let instead_of = if need.leg.is_none() { hold::given_up(order, need.group) } else { Vec::new() };
+    Some(Wanted { instead_of, ..wanted })
 }

@@ -86,8 +86,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
 fn expired(reason: &str) -> String {
     match reason {
         "PAYMENT_EXPIRED" => "not paid within the grace".to_owned(),
-        "LATER_THAN_WANTED" => "paid when the goods could only be ready later than wanted".to_owned(),
-        reason => format!("paid when the stock could not be held again: {reason}"),
+        reason => words::plain(reason),
     }
 }
 

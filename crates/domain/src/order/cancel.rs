@@ -204,17 +204,23 @@ impl Order {
         needs.iter().filter_map(need).collect()
     }
 
-    /// Lets the order go on, if what is left of it is paid.
-    pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Option<Event> {
+    /// Lets the order go on, if what is left of it is paid. Pieces whose hold is lost are looked for.
+    pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Vec<Event> {
         self.heed_stock();
-        let is_free = !self.buckets().is_over()
-            && self.own_open() == 0
-            && self.is_covered()
-            && self.blocks.remove(&Block::Payment)
-            && self.is_released();
-        if is_free {
-            self.release_legs(now);
+        if self.buckets().is_over() || !self.is_covered() || !self.blocks.remove(&Block::Payment) {
+            return Vec::new();
         }
-        is_free.then_some(Event::Unblocked)
+        let mut events = self.need_open_pieces("HOLD_LOST", now);
+        events.extend(self.unblocked(now));
+        events
+    }
+
+    /// No block is left: nodes are asked for all legs. Without any there is nothing to ask: needs are looked for.
+    pub(super) fn unblocked(&mut self, now: Timestamp) -> Option<Event> {
+        if !self.is_released() {
+            return None;
+        }
+        self.release_legs(now);
+        self.work().next().is_some().then_some(Event::Unblocked)
     }
 }

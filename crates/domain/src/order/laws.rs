@@ -238,6 +238,8 @@ proptest! {
             assert_laws(&changed.order);
             let is_empty = |event: &Event| matches!(event, Event::Progressed { lines } if lines.is_empty());
             prop_assert!(!changed.events.iter().any(is_empty), "an event without content");
+            let is_unblocked = changed.events.contains(&Event::Unblocked);
+            prop_assert!(!is_unblocked || changed.order.work().next().is_some(), "a release without work");
             prop_assert_eq!(changed.order.version, order.version + i64::try_from(changed.events.len()).unwrap());
             order = changed.order;
         }

@@ -1,4 +1,4 @@
-//! Needs: pieces that a node could not do, and what becomes of them.
+//! Needs: pieces that a node could not do, or that no node could hold when they were paid, and what becomes of them.
 //!
 //! A node fails pieces when it refuses them, does not find them, or lets their time run out. They stay `short` or
 //! `given_up` in the leg's snapshot, where they count for nothing, and the need has them. So for each line of a leg the

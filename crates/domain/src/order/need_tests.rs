@@ -366,6 +366,96 @@ fn a_drop_completes_the_order_or_its_confirmation() {
     );
 }
 
+/// Unpaid, 2 + 1 pieces of 1.00 in two groups with a leg each; the hold of the first is lost.
+fn half_lost(states: &[TenderState]) -> Order {
+    let tenders = states.iter().zip(["a", "b"]).zip([200, 100]);
+    let tenders = tenders.map(|((state, id), minor)| tender(id, minor, *state)).collect();
+    let groups = vec![group(1, &[(1, 2)]), group(2, &[(2, 1)])];
+    let legs = groups.iter().map(|group| leg(&format!("leg {}", group.no), group.no, &group.lines));
+    let legs: Vec<Leg> = legs.collect();
+    let token = legs[0].token;
+    let id = paid().id;
+    let draft = draft(&[(2, 100), (1, 100)], 0, tenders);
+    let order = Order::place(id, draft, Asked { groups, legs, token }, &POLICY, at(0)).unwrap().order;
+    let first = order.legs[0].id;
+    order.lose_hold(&[first], at(10)).unwrap().order
+}
+
+#[test]
+fn paid_pieces_whose_hold_is_lost_are_needs_and_the_rest_goes_on() {
+    let order = half_lost(&[TenderState::Captured, TenderState::Due]);
+    let refused = Hold::Refused { reason: "NO_STOCK".to_owned() };
+    let changed = order.clone().pay(&capture(&order, 1), refused, &POLICY, at(20)).unwrap();
+    assert_laws(&changed.order);
+    assert_eq!(names(&changed), ["Paid", "NeedOpened", "Unblocked"]);
+    let order = changed.order;
+    let work: Vec<_> = order.work().map(|leg| leg.group).collect();
+    assert_eq!((work, order.own_open(), order.ledger.claimed()), (vec![2], 0, 0));
+    let need = &order.needs[0];
+    assert_eq!((need.leg, need.group, need.offers, need.open()), (None, 1, 0, vec![(1, 2)]));
+    assert_eq!((order.is_released(), order.blocks.len(), order.seek_at()), (true, 0, Some(at(20))));
+    // Asked, it waits for its stock; cancelled, it is paid back; served, it is complete.
+    let asked = asked_about(&order, &[], 25).order;
+    assert_eq!((asked.status(), asked.blocks.contains(&Block::Stock)), (Status::Placed, true));
+    let (cancelled, outcome) = asked.cancel(&[(1, 2)], "TEST", at(26)).unwrap();
+    assert_laws(&cancelled.order);
+    assert_eq!((outcome, cancelled.order.ledger.claimed()), (Outcome::Cancelled, 200));
+    assert!(cancelled.order.blocks.is_empty());
+    let second = order.legs[1].id;
+    let served = reroute(&order, "elsewhere").order;
+    assert_eq!(served.offer_number(served.legs.last().unwrap()), 1, "no node had them before");
+    let served = served.confirm(second, at(30)).unwrap().order;
+    assert_eq!(served.status(), Status::Placed, "not all is confirmed");
+    let third = serving(&served);
+    let served = served.confirm(third, at(31)).unwrap().order;
+    assert_eq!(served.status(), Status::Confirmed);
+    let first = reports(&served, third, |units| (units.to_pick, units.done) = (0, 2));
+    let units = LegUnits { to_pick: 0, done: 1, ..LegUnits::fresh(1) };
+    let other = WorkReport { leg: second, lines: vec![(2, units)], ..first.clone() };
+    let served = followed(&followed(&served, &first).order, &other).order;
+    assert_eq!((served.status(), served.ledger.claimed()), (Status::Completed, 0));
+}
+
+#[test]
+fn what_a_cancel_leaves_paid_is_looked_for_when_its_hold_is_lost() {
+    let order = half_lost(&[TenderState::Captured, TenderState::Due]);
+    let (changed, _) = order.clone().cancel(&[(2, 1)], "TEST", at(20)).unwrap();
+    assert_laws(&changed.order);
+    assert_eq!(
+        (names(&changed)[0].as_str(), names(&changed).last().unwrap().as_str()),
+        ("Cancelled", "NeedOpened")
+    );
+    assert_eq!(
+        (changed.order.status(), changed.order.needs[0].reason.as_str()),
+        (Status::Placed, "HOLD_LOST")
+    );
+    assert!(changed.order.blocks.is_empty() && changed.order.work().next().is_none());
+    // Lapsed, it is the same: nothing is left to be paid.
+    let lapsed = order.lapse(at(900)).unwrap().order;
+    let (changed, _) = lapsed.cancel(&[(2, 1)], "TEST", at(910)).unwrap();
+    assert_laws(&changed.order);
+    assert_eq!((changed.order.status(), changed.order.seek_at()), (Status::Placed, Some(at(910))));
+}
+
+#[test]
+fn a_payment_that_is_lost_again_ends_what_has_no_leg_when_its_time_is_over() {
+    let order = half_lost(&[TenderState::Due, TenderState::Authorized]);
+    let (order, _) = order.cancel(&[(2, 1)], "TEST", at(15)).unwrap();
+    let authorized = Payment { state: TenderState::Authorized, ..capture(&order.order, 0) };
+    let refused = Hold::Refused { reason: "NO_STOCK".to_owned() };
+    let order = order.order.pay(&authorized, refused, &POLICY, at(20)).unwrap().order;
+    assert_eq!((order.needs.len(), order.is_released()), (1, true));
+    let gone = Payment { state: TenderState::Voided, ..authorized.clone() };
+    let lost = order.pay(&gone, Hold::NotAsked, &POLICY, at(30)).unwrap();
+    assert_laws(&lost.order);
+    assert_eq!((names(&lost), lost.order.seek_at()), (vec!["PaymentLost".to_owned()], None));
+    let again = Payment { provider_ref: "again".to_owned(), ..authorized };
+    assert!(!lost.order.needs_hold(&again, at(40)), "the need holds it");
+    let ended = lost.order.clone().lapse(lost.order.lapse_at().unwrap()).unwrap().order;
+    assert_laws(&ended);
+    assert_eq!((ended.status(), ended.needs[0].state()), (Status::Cancelled, NeedState::Dropped));
+}
+
 #[test]
 fn pieces_that_no_leg_ever_had_are_a_need_too() {
     let mut order = order(&[(4, 1_000)], 0, &[TenderState::Captured]);

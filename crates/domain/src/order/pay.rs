@@ -2,7 +2,7 @@
 
 use super::group::Parts;
 use super::{
-    Block, Changed, Event, How, Leg, Move, Order, Policy, Refusal, Status, Tender, TenderState, Terms,
+    Block, Changed, Event, How, Leg, Move, Need, Order, Policy, Refusal, Status, Tender, TenderState, Terms,
 };
 use crate::id::{FulfillmentId, PromiseToken};
 use crate::time::{Timestamp, after_ms};
@@ -27,7 +27,7 @@ pub enum Hold {
     NotAsked,
     /// Stock is held for these legs.
     Held(Vec<Leg>),
-    /// The stock is no longer available.
+    /// The stock can't be held any more, or not in time.
     Refused {
         /// Why, `UPPER_SNAKE`.
         reason: String,
@@ -179,7 +179,8 @@ impl Order {
         Ok(Changed { order: paid.order, events })
     }
 
-    /// The payment is complete: fulfillment may begin, if the stock is (again) held for a time that can be kept.
+    /// The payment is complete: fulfillment may begin with all that is (again) held for a time that can be kept. The rest is
+    /// paid for, so it is looked for as what a node could not do is.
     fn release(&mut self, hold: Hold, now: Timestamp) -> Result<Vec<Event>, Refusal> {
         let mut events = Vec::new();
         if self.has_to_hold(now) {
@@ -191,34 +192,14 @@ impl Order {
                     self.add_legs(legs)?;
                     self.lapsed_at = None;
                 }
-                Hold::Refused { reason } => return self.give_up(&reason, now),
+                Hold::Refused { reason } => {
+                    self.drop_legs(|leg| leg.is_late(now), now);
+                    events.extend(self.need_open_pieces(&reason, now));
+                }
             }
         }
         self.blocks.remove(&Block::Payment);
-        if self.is_released() {
-            self.release_legs(now);
-            events.push(Event::Unblocked);
-        }
-        Ok(events)
-    }
-
-    /// Paid too late for its stock: over, and the money goes back.
-    fn give_up(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-        if self.lapsed_at.is_some() {
-            return self.expire_now(reason, now);
-        }
-        let all = self.unasked();
-        self.cancel_now(&all, reason, now)
-    }
-
-    fn expire_now(&mut self, reason: &str, now: Timestamp) -> Result<Vec<Event>, Refusal> {
-        let (all, live) = (self.unasked(), self.live());
-        let off = self.take_off(&all, reason, now)?;
-        self.expired_at = Some(now);
-        let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
-        let mut events = vec![Event::Expired { legs, reason: reason.to_owned() }];
-        events.extend(self.closed(&off.needs, How::Expired));
-        events.extend(self.give_back(&live, reason, now));
+        events.extend(self.unblocked(now));
         Ok(events)
     }
 
@@ -227,8 +208,10 @@ impl Order {
         if self.lapse_at().is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
-        // Also when all that was released has failed: its pieces are in needs, and no payment could hold them again.
-        if self.legs.iter().any(|leg| leg.is_live() && leg.is_released()) {
+        // Also when all that was released has failed, or was never held: its pieces are in needs, and no payment could hold
+        // them again.
+        let is_worked = self.legs.iter().any(|leg| leg.is_live() && leg.is_released());
+        if is_worked || self.needs.iter().any(Need::is_open) {
             self.payment_due_at = None;
             return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
                 Ok((changed, _)) => Ok(changed),
@@ -248,7 +231,13 @@ impl Order {
         if self.expire_at(policy).is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
-        let events = self.expire_now("PAYMENT_EXPIRED", now)?;
+        let (all, live, reason) = (self.unasked(), self.live(), "PAYMENT_EXPIRED");
+        let off = self.take_off(&all, reason, now)?;
+        self.expired_at = Some(now);
+        let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
+        let mut events = vec![Event::Expired { legs, reason: reason.to_owned() }];
+        events.extend(self.closed(&off.needs, How::Expired));
+        events.extend(self.give_back(&live, reason, now));
         Ok(self.changed(events, now))
     }
 

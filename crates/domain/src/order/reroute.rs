@@ -256,14 +256,44 @@ impl Order {
             self.needs[at].add(&new);
             return Ok(Some(Failed { need: at, new }));
         }
+        let need = self.next_need(Some(leg), group, reason, now);
+        self.needs.push(Need { offers, ..need });
+        let at = self.needs.len() - 1;
+        self.needs[at].add(&new);
+        Ok(Some(Failed { need: at, new }))
+    }
+
+    /// Pieces that wait for a hold become needs, one for each group: they are paid for, and no leg has them. Their order is
+    /// not lapsed any more.
+    pub(super) fn need_open_pieces(&mut self, reason: &str, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (group, parts) in self.open_parts() {
+            for (no, pieces) in &parts {
+                if let Ok(line) = self.line_mut(*no) {
+                    line.own.open -= pieces;
+                }
+            }
+            let mut need = self.next_need(None, group, reason, now);
+            need.add(&parts);
+            events.push(Event::NeedOpened { need: need.clone() });
+            self.needs.push(need);
+        }
+        self.lapsed_at = None;
+        self.sum_up();
+        self.heed_stock();
+        events
+    }
+
+    /// A need without pieces, to be looked for at once. No node had them yet.
+    fn next_need(&self, leg: Option<FulfillmentId>, group: u32, reason: &str, now: Timestamp) -> Need {
         let no = self.needs.iter().map(|need| need.no).max().unwrap_or_default() + 1;
-        let mut need = Need {
+        Need {
             no,
-            id: Need::id_of(self.id, Some(leg), no),
-            leg: Some(leg),
+            id: Need::id_of(self.id, leg, no),
+            leg,
             group,
             reason: reason.to_owned(),
-            offers,
+            offers: 0,
             tries: 0,
             asks: 0,
             opened: now,
@@ -271,10 +301,7 @@ impl Order {
             asked: None,
             lines: Vec::new(),
             options: Vec::new(),
-        };
-        need.add(&new);
-        self.needs.push(need);
-        Ok(Some(Failed { need: self.needs.len() - 1, new }))
+        }
     }
 
     /// Drops open pieces of a need; the lines say why. Answers the claims that its leg keeps no longer, and the pieces.

@@ -38,6 +38,8 @@ pub struct Consent {
 pub enum Nodes {
     /// Any that serves the group.
     Any,
+    /// The one that the customer named, which has failed nothing yet.
+    Named(NodeId),
     /// Those near a node, itself too.
     Near {
         /// The node.
@@ -121,7 +123,10 @@ fn nodes(order: &Order, need: &Need, method: Method, consent: &Consent) -> Optio
         return Some(Nodes::Any);
     }
     let node = order.first_node(need.group)?.clone();
-    (consent.radius_m > 0).then_some(Nodes::Near { node, radius_m: consent.radius_m })
+    match consent.radius_m {
+        radius_m @ 1.. => Some(Nodes::Near { node, radius_m }),
+        _ => need.leg.is_none().then_some(Nodes::Named(node)),
+    }
 }
 
 /// No other piece of the group stands anywhere or was handed over: what is looked for is all that stays together.
@@ -137,8 +142,11 @@ fn in_time(order: &Order, need: &Need, group: &Group, consent: &Consent) -> Time
     tries.reverse();
     let slack = |leg: &Leg| later(leg.window.start, leg.method.rules().slack);
     let asked = group.wanted.map(|wanted| wanted.end);
-    let first = tries.first().map(|leg| slack(leg));
-    let mut limit = asked.or(first).unwrap_or_else(|| later(need.opened, group.method.rules().slack));
+    let opened = later(need.opened, group.method.rules().slack);
+    // What no leg has was promised too, before its hold was lost: perhaps long before its payment came.
+    let lost = order.legs.iter().rfind(|leg| need.leg.is_none() && leg.group == group.no && !leg.is_live());
+    let promised = tries.first().map(|leg| slack(leg)).or_else(|| lost.map(|leg| slack(leg).max(opened)));
+    let mut limit = asked.or(promised).unwrap_or(opened);
     for leg in tries {
         let allowed = consent.delay_until.map_or(limit, |until| until.max(limit));
         if leg.window.start > allowed {
@@ -232,6 +240,7 @@ mod tests {
         let nodes = match &rung.nodes {
             Nodes::Any => "any".to_owned(),
             Nodes::Near { node, radius_m } => format!("{radius_m} m from {node}"),
+            Nodes::Named(node) => node.to_string(),
         };
         let [from, latest] = [rung.from, rung.latest].map(Timestamp::as_second);
         format!("{} {nodes} {from}..{latest} in {}", rung.method, rung.parts)
@@ -364,6 +373,27 @@ mod tests {
         // Later than the customer had allowed: the customer chose it.
         assert_eq!(latest(&again(&order, 90_000), &delay), [93_600]);
         assert_eq!(latest(&again(&again(&order, 90_000), 93_000), &none), [93_600]);
+    }
+
+    #[test]
+    fn what_no_leg_has_is_looked_for_where_it_was_promised_too() {
+        let promised = |radius_m: i64, is_named: bool, not_later_than: Option<i64>| {
+            let case = Case { is_named, not_later_than, ..Case::default() };
+            // Paid at once; as if it were not, and had lapsed.
+            let mut order = placed(&case);
+            order.legs[0].released = None;
+            order.drop_legs(|_| true, at(900));
+            assert_eq!(order.need_open_pieces("NO_STOCK", at(950)).len(), 1);
+            let consent = Consent { radius_m, ..Consent::default() };
+            assert_eq!(excluded(&order, &order.needs[0]), []);
+            rungs(&order, &order.needs[0], &consent, at(950)).iter().map(said).collect::<Vec<_>>()
+        };
+        // Promised for 3600, with an hour of slack.
+        assert_eq!(promised(0, false, None), ["PICKUP any 950..7200 in 1"]);
+        assert_eq!(promised(0, true, None), ["PICKUP store-1 950..7200 in 1"]);
+        assert_eq!(promised(900, true, None), ["PICKUP 900 m from store-1 950..7200 in 1"]);
+        assert_eq!(promised(900, true, Some(5_000)), ["PICKUP 900 m from store-1 950..5000 in 1"]);
+        assert_eq!(promised(900, true, Some(900)), Vec::<String>::new());
     }
 
     #[test]

@@ -312,6 +312,8 @@ fn assert_need_laws(order: &Order) {
         assert!(is_open || need.asked.is_none());
         assert_eq!(need.asked.is_some(), !need.options.is_empty());
     }
+    let is_released = order.is_released() && !is_over;
+    assert!(!is_released || order.own_open() == 0, "what is paid for has a leg or a need");
     let is_asked = order.needs.iter().any(|need| need.asked.is_some());
     let is_lost = order.has_lost_hold() && !order.status().is_over();
     assert_eq!(

@@ -149,7 +149,7 @@ fn a_hold_is_extended_also_when_the_node_works_before_the_stock_is_confirmed() {
 }
 
 #[test]
-fn a_late_payment_takes_new_stock_or_goes_back() {
+fn a_late_payment_takes_new_stock_or_is_a_need() {
     let lapsed = unpaid().lapse(at(900)).unwrap().order;
     let payment = capture(&lapsed, 0);
     assert!(lapsed.needs_hold(&payment, at(950)));
@@ -163,8 +163,12 @@ fn a_late_payment_takes_new_stock_or_goes_back() {
     assert_eq!(again.status(), Status::Placed);
     let none = Hold::Refused { reason: "NO_STOCK".to_owned() };
     let refused = lapsed.pay(&payment, none, &POLICY, at(950)).unwrap();
-    assert_eq!(refused.order.status(), Status::Expired);
-    assert_eq!(refused.order.ledger.claimed(), 417);
+    assert_laws(&refused.order);
+    assert_eq!(names(&refused), ["Paid", "NeedOpened"], "there is no leg to release");
+    let order = refused.order;
+    assert_eq!((order.status(), order.lapsed_at, order.ledger.claimed()), (Status::Placed, None, 0));
+    assert_eq!((order.needs[0].leg, order.needs[0].open()), (None, vec![(1, 3), (2, 2)]));
+    assert_eq!(order.needs[0].reason, "NO_STOCK");
 }
 
 #[test]
@@ -186,12 +190,17 @@ fn a_payment_after_the_promised_time_moves_the_promise() {
     };
     assert_eq!((moves[0].from, moves[0].to), (order.legs[0].window, legs[0].window));
     assert_eq!((moved.order.legs[0].is_live(), serving(&moved.order)), (false, legs[0].id));
-    // Nothing can be promised any more: the money goes back, and the claim with it.
+    // Nothing can be promised in time any more: the pieces are looked for, and the customer is asked.
     let refused = Hold::Refused { reason: "LATER_THAN_WANTED".to_owned() };
-    let ended = order.pay(&payment, refused, &POLICY, late).unwrap();
-    assert_laws(&ended.order);
-    assert_eq!((ended.order.status(), ended.order.ledger.claimed()), (Status::Cancelled, 417));
-    assert!(!ended.order.legs[0].is_live());
+    let open = order.pay(&payment, refused, &POLICY, late).unwrap();
+    assert_laws(&open.order);
+    assert_eq!(names(&open), ["Paid", "NeedOpened"]);
+    assert_eq!((open.order.status(), open.order.ledger.claimed()), (Status::Placed, 0));
+    assert_eq!(open.order.needs[0].reason, "LATER_THAN_WANTED");
+    assert!(!open.order.legs[0].is_live());
+    let dropped = dropped(open.order, at(3_700));
+    assert_laws(&dropped);
+    assert_eq!((dropped.status(), dropped.ledger.claimed()), (Status::Cancelled, 417));
 }
 
 #[test]

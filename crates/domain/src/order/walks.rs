@@ -199,7 +199,11 @@ fn run(order: &Order, step: Step, now: Timestamp) -> Option<Changed> {
                 (true, true) => Hold::Held(again(order, &format!("again {}", order.legs.len()), now)),
                 (true, false) => Hold::Refused { reason: "NO_STOCK".to_owned() },
             };
-            order.clone().pay(&payment, hold, &POLICY, now)
+            let was_lost = matches!(hold, Hold::Refused { .. });
+            let paid = order.clone().pay(&payment, hold, &POLICY, now);
+            let ends = was_lost && paid.as_ref().is_ok_and(|paid| paid.order.status().is_over());
+            assert!(!ends, "who pays in time keeps the order, also when its hold is lost");
+            paid
         }
         Step::Confirm(at) => order.clone().confirm(of(at).id, now),
         Step::Reroute(at, legs) => {
@@ -238,15 +242,18 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
     let walk = (any::<bool>(), prop::collection::vec(any::<(u8, u8)>(), 0..24));
     let mut runner =
         TestRunner::new(Config { cases: 10_000, failure_persistence: None, ..Config::default() });
-    // Walks that came to a leg of a need, to one that failed too, to a question, and to a drop.
-    let reached = [const { Cell::new(0) }; 4];
+    // Walks that came to a leg of a need, to one that failed too, to a question, to a drop, to a need of pieces that no leg
+    // had when they were paid, and to a leg for those.
+    let reached = [const { Cell::new(0) }; 6];
     let walked = runner.run(&walk, |(is_paid, steps)| {
         let mut order = placed(is_paid);
         assert_laws(&order);
         for (second, step) in (1..).zip(steps.into_iter().map(step)) {
             let Some(changed) = run(&order, step, at(second)) else { continue };
+            let is_unblocked = changed.events.contains(&Event::Unblocked);
             let after = changed.order;
             assert_laws(&after);
+            prop_assert!(!is_unblocked || after.work().next().is_some(), "a release without work");
             let dropped = order.legs.iter().zip(&after.legs);
             prop_assert!(dropped.clone().all(|(before, after)| before.is_live() || before == after));
             // What is claimed back is never more than the share of what nobody gets.
@@ -272,6 +279,8 @@ fn the_laws_hold_on_any_walk_of_a_line_over_three_legs() {
             has(|need| need.offers > 1),
             has(|need| need.asks > 0),
             has(|need| need.lines[0].dropped > 0),
+            has(|need| need.leg.is_none()),
+            has(|need| need.leg.is_none() && need.lines[0].sourced > 0),
         ];
         reached.iter().zip(came_to).filter(|(_, is)| *is).for_each(|(count, _)| count.set(count.get() + 1));
         Ok(())

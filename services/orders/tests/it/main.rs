@@ -11,6 +11,7 @@ mod money;
 mod moved;
 mod needs;
 mod needs_choice;
+mod needs_paid;
 mod needs_race;
 mod pay;
 mod place;

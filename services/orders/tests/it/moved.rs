@@ -4,11 +4,11 @@ use contract::fulfillment::v1::PromiseState;
 use contract::orders::v1 as pb;
 use domain::time::after_ms;
 use orders::Config;
-use pb::{OrderStatus, TenderState};
+use pb::{NeedState, OptionKind, OrderStatus, TenderState};
 use test_world::{reason, stamp};
 use tonic::Code;
 
-use crate::world::{World, leg, line, refunds, request, worlds, worlds_with};
+use crate::world::{World, chosen, leg, line, refunds, request, worlds, worlds_with};
 
 /// The stand-in promises everything for an hour later.
 const MINUTE_MS: i64 = 60_000;
@@ -41,25 +41,36 @@ async fn a_promise_that_moves_with_a_late_payment_is_told() {
 }
 
 #[tokio::test]
-async fn a_late_payment_that_would_move_a_promise_too_far_goes_back() {
+async fn a_late_payment_that_would_move_a_promise_too_far_is_asked_about() {
     for world in worlds().await {
         let order = world.try_place(within(&world, 65)).await.unwrap();
         world.pass(16).await;
         let live = world.fake.live();
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
-        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (650, 650)));
-        assert_eq!(paid.refunds[0].reason, "LATER_THAN_WANTED");
-        assert!(paid.blocks.is_empty(), "it waits for nothing");
-        let events = world.events(&order).await;
-        let expired = events.iter().find_map(|event| match &event.body {
-            Some(pb::order_event::Body::Expired(expired)) => Some(expired.reason.as_str()),
-            _ => None,
-        });
-        assert_eq!(expired, Some("LATER_THAN_WANTED"));
-        let timeline = world.timeline(&order).await;
-        let text = &timeline.iter().find(|entry| entry.step == "EXPIRED").unwrap().text;
-        assert!(text.contains("later than wanted") && !text.contains("grace"), "{text}");
+        assert_eq!((paid.status(), refunds(&paid), paid.blocks.len()), (OrderStatus::Placed, (0, 0), 0));
+        assert_eq!(paid.needs[0].reason, "LATER_THAN_WANTED");
+        world.run_due().await;
         assert_eq!(world.fake.live(), live, "what was held for it is given back");
+        let asked = world.get(&order).await;
+        assert_eq!(asked.needs[0].state(), NeedState::Asked);
+        let happened = world.happened(&order).await;
+        assert_eq!(happened, ["placed", "lapsed", "paid", "need_opened", "options_offered"]);
+        let text =
+            &world.timeline(&order).await.iter().find(|e| e.step == "NEED_OPENED").unwrap().text.clone();
+        assert!(text.contains("later than wanted"), "{text}");
+        // The same node, later, is one of the ways out.
+        let options = world.options(&order).await;
+        let kinds: Vec<_> = options.iter().map(|o| (o.kind(), o.node_id.as_str())).collect();
+        let other = OptionKind::OtherNode;
+        let nodes = [(other, "store-2"), (other, "store-3"), (other, "store-4")];
+        let rest = [(OptionKind::Wait, "store-1"), (OptionKind::Wait, ""), (OptionKind::Drop, "")];
+        assert_eq!(kinds, [&nodes[..], &rest[..]].concat());
+        let later = chosen(&order, &options[3]);
+        let now = world.client.clone().choose_option(later).await.unwrap().into_inner().order.unwrap();
+        assert_eq!((leg(&now).node_id.as_str(), refunds(&now)), ("store-1", (0, 0)));
+        world.confirm(&now).await;
+        let end = world.get(&order).await;
+        assert_eq!((end.status(), end.blocks.len()), (OrderStatus::Confirmed, 0));
     }
 }
 
@@ -125,12 +136,27 @@ async fn a_promise_whose_time_passes_before_the_payment_moves_with_it() {
 }
 
 #[tokio::test]
-async fn a_payment_after_the_promised_time_goes_back_where_later_was_not_wanted() {
+async fn a_payment_after_the_promised_time_is_asked_about_where_later_was_not_wanted() {
     for world in patient().await {
         let order = world.try_place(within(&world, 65)).await.unwrap();
         world.pass(61).await;
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
-        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Cancelled, (650, 650)));
-        assert_eq!(paid.refunds[0].reason, "LATER_THAN_WANTED");
+        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Placed, (0, 0)));
+        world.run_due().await;
+        let asked = world.get(&order).await;
+        assert_eq!(
+            (asked.needs[0].state(), asked.needs[0].reason.as_str()),
+            (NeedState::Asked, "LATER_THAN_WANTED")
+        );
+        let asked_for = world.fake.holds().pop().unwrap();
+        assert_eq!(
+            asked_for.instead_of,
+            [leg(&order).fulfillment_id.clone()],
+            "the late leg may still have a claim"
+        );
+        world.pass(24 * 60).await;
+        let end = world.get(&order).await;
+        assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (650, 650)));
+        assert_eq!(end.refunds[0].reason, "LATER_THAN_WANTED");
     }
 }

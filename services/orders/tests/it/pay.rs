@@ -2,7 +2,7 @@
 
 use contract::orders::v1 as pb;
 use domain::time::after_ms;
-use pb::{OrderStatus, TenderState};
+use pb::{NeedState, OrderStatus, TenderState};
 use test_world::{fields, fresh, reason, stamp};
 use tonic::Code;
 
@@ -114,7 +114,7 @@ async fn a_late_payment_takes_the_stock_again_by_a_new_promise() {
 }
 
 #[tokio::test]
-async fn a_late_payment_without_stock_goes_back_whole() {
+async fn a_late_payment_without_stock_is_asked_about_and_goes_back_whole_without_an_answer() {
     for world in worlds().await {
         let order = world.unpaid().await;
         world.pass(16).await;
@@ -127,8 +127,18 @@ async fn a_late_payment_without_stock_goes_back_whole() {
         );
         world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
         let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
-        assert_eq!((paid.status(), refunds(&paid)), (OrderStatus::Expired, (760, 760)));
-        assert_eq!(paid.refunds[0].reason, "NO_STOCK");
+        assert_eq!((paid.status(), refunds(&paid), paid.blocks.len()), (OrderStatus::Placed, (0, 0), 0));
+        assert_eq!(paid.needs[0].reason, "NO_STOCK");
+        world.run_due().await;
+        let asked = world.get(&order).await;
+        assert_eq!(
+            (asked.needs[0].state(), &asked.blocks[..]),
+            (NeedState::Asked, &[pb::Block::Stock.into()][..])
+        );
+        world.pass(24 * 60).await;
+        let end = world.get(&order).await;
+        assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)));
+        assert_eq!(end.refunds[0].reason, "NO_STOCK");
     }
 }
 
