@@ -96,7 +96,7 @@ impl Orders {
         let need = need.ok_or(Error::OptionNotFound(option))?;
         Err(match need.state() {
             NeedState::Seeking | NeedState::Asked => {
-                Error::OptionGone { need: need.id, reason: "EXPIRED".to_owned() }
+                Error::OptionGone { need: need.id, reason: "NOT_OFFERED_ANY_MORE".to_owned() }
             }
             state @ (NeedState::Sourced | NeedState::Dropped) => {
                 Refusal::NeedOver { need: need.id, state }.into()

@@ -167,7 +167,7 @@ impl Order {
     }
 
     /// The legs that failed the pieces of a need: the last one first.
-    fn tries_before(&self, need: &Need) -> Vec<&Leg> {
+    pub(super) fn tries_before(&self, need: &Need) -> Vec<&Leg> {
         let mut legs: Vec<&Leg> = Vec::new();
         let mut next = need.leg;
         while let Some(leg) = next.and_then(|leg| self.leg(leg)) {

@@ -244,7 +244,7 @@ async fn pieces_are_still_looked_for_while_the_customer_is_asked_and_found_witho
 }
 
 #[tokio::test]
-async fn other_places_are_offered_again_under_other_ids() {
+async fn what_is_offered_again_keeps_its_id_and_what_is_not_is_gone() {
     for world in worlds().await {
         let order = world.paid().await;
         let asked = refused(&world, &order).await;
@@ -259,9 +259,22 @@ async fn other_places_are_offered_again_under_other_ids() {
         let after = world.options(&order).await;
         let nodes: Vec<_> = after.iter().map(|o| o.node_id.as_str()).collect();
         assert_eq!(nodes, ["store-3", "store-4", "store-5", "", ""]);
-        assert!(before.iter().all(|old| after.iter().all(|new| new.option_id != old.option_id)));
-        let gone = world.try_choose(&order, &before[1]).await.unwrap_err();
-        assert_eq!(test_world::reason(&gone), "OPTION_GONE");
+        let ids =
+            |options: &[pb::NeedOption]| options.iter().map(|o| o.option_id.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            [&ids(&before)[1..3], &ids(&before)[3..]].concat(),
+            [&ids(&after)[..2], &ids(&after)[3..]].concat()
+        );
+        let gone = world.try_choose(&order, &before[0]).await.unwrap_err();
+        let facts = server::status::facts(&gone);
+        assert_eq!(
+            (test_world::reason(&gone).as_str(), facts["reason"].as_str()),
+            ("OPTION_GONE", "NOT_OFFERED_ANY_MORE")
+        );
+        assert!(gone.message().contains("not offered any more"), "{gone:?}");
+        // A link that was sent with the first options works as long as what it names is offered.
+        let end = world.try_choose(&order, before.last().unwrap()).await.unwrap();
+        assert_eq!((need(&end).state(), refunds(&end)), (NeedState::Dropped, (760, 760)));
     }
 }
 
@@ -398,6 +411,11 @@ async fn the_claim_of_a_leg_that_failed_is_let_go_when_the_customer_is_asked() {
         world.reject(&order, RejectReason::TooBusy).await;
         world.run_due().await;
         let events = world.events(&order).await;
+        // The next rounds find the same, and nothing is offered again.
+        world.pass(1).await;
+        world.pass(5).await;
+        world.pass(15).await;
+        assert_eq!(world.happened(&order).await, ["placed", "need_opened", "options_offered"]);
         let Some(pb::order_event::Body::OptionsOffered(offered)) = &events[2].body else {
             panic!("{events:?}")
         };
