@@ -425,3 +425,35 @@ async fn the_claim_of_a_leg_that_failed_is_let_go_when_the_customer_is_asked() {
         assert_eq!(offered.options, world.options(&order).await);
     }
 }
+
+#[tokio::test]
+async fn a_consent_that_cannot_be_meant_is_refused_by_field() {
+    for world in worlds().await {
+        let refused = async |consent: Consent| {
+            let mut asked = request(&world.number(), vec![line("a", 1, 100)], TenderState::Captured);
+            asked.groups[0].consent = Some(consent);
+            world.try_place(asked).await.map_err(|no| test_world::fields(&no))
+        };
+        let until = |ms: i64| Consent {
+            delay_until_time: Some(stamp(after_ms(world.now(), ms))),
+            ..Consent::default()
+        };
+        let year = 366 * 24 * 3_600_000;
+        let twice = vec![Method::Pickup.into(); 2];
+        let bad = [
+            (Consent { other_node_radius_m: 1_000_001, ..near() }, "other_node_radius_m"),
+            (Consent { substitute: true, ..near() }, "substitute"),
+            (Consent { other_methods: twice, ..near() }, "other_methods[1]"),
+            (until(0), "delay_until_time"),
+            (until(-1_000), "delay_until_time"),
+            (until(year + 1), "delay_until_time"),
+        ];
+        for (consent, field) in bad {
+            let expected = vec![format!("groups[0].consent.{field}")];
+            assert_eq!(refused(consent.clone()).await.unwrap_err(), expected, "{consent:?}");
+        }
+        assert_eq!(world.fake.made(), 0);
+        refused(until(year)).await.unwrap();
+        refused(Consent { other_node_radius_m: 1_000_000, ..Consent::default() }).await.unwrap();
+    }
+}
