@@ -371,6 +371,17 @@ async fn what_a_cancel_takes_of_a_need_is_cancelled_at_once_and_not_looked_for()
         let (end, _) = world.try_cancel(&order, &[]).await.unwrap();
         assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)));
         assert_eq!((need(&end).state(), end.blocks.len()), (NeedState::Dropped, 0));
+        let closed = async |order: &pb::Order| {
+            let steps = world.timeline(order).await;
+            steps.into_iter().find(|entry| entry.step == "NEED_DROPPED").unwrap().text
+        };
+        let said = "5 pieces are not looked for any more: they were cancelled";
+        assert_eq!(closed(&order).await, said);
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        picked_short(&world, &order).await;
+        world.try_cancel(&order, &[(1, 1)]).await.unwrap();
+        assert_eq!(closed(&order).await, "1 piece is not looked for any more: it was cancelled");
     }
 }
 
