@@ -2,6 +2,7 @@
 
 use contract::orders::v1 as pb;
 use domain::id::{NeedId, OptionId};
+use domain::order::seek::not_before;
 use domain::order::{Changed, Choice, Group, Need, NeedState, OptionKind, Order, Quote, Refusal, Span};
 use domain::time::{Timestamp, after_ms};
 use server::Principal;
@@ -41,7 +42,7 @@ impl Orders {
             let (need, choice) = self.chosen(&seen, command.option, now).await?;
             let held = match &choice.place {
                 None => None,
-                Some(quote) => match self.hold_chosen(&seen, need, quote, &command, now).await {
+                Some(quote) => match self.hold_chosen(&seen, need, choice.kind, quote, &command, now).await {
                     Ok(held) => Some(held),
                     // A duplicate of this call was faster, and the order has what it held.
                     Err(Error::PromiseTaken) => continue,
@@ -96,7 +97,7 @@ impl Orders {
         let need = need.ok_or(Error::OptionNotFound(option))?;
         Err(match need.state() {
             NeedState::Seeking | NeedState::Asked => {
-                Error::OptionGone { need: need.id, reason: "EXPIRED".to_owned() }
+                Error::OptionGone { need: need.id, reason: "NOT_OFFERED_ANY_MORE".to_owned() }
             }
             state @ (NeedState::Sourced | NeedState::Dropped) => {
                 Refusal::NeedOver { need: need.id, state }.into()
@@ -119,17 +120,19 @@ impl Orders {
         &self,
         order: &Order,
         need: &Need,
+        kind: OptionKind,
         quote: &Quote,
         command: &Choose,
         now: Timestamp,
     ) -> Result<Held, Error> {
         let group = order.group(need.group).ok_or(Error::ChangedMeanwhile)?;
-        let slack = i64::try_from(quote.method.rules().slack.as_millis()).unwrap_or_default();
-        let latest = after_ms(quote.window.start, slack);
+        let latest = quote.latest();
+        let floor = not_before(order, need, kind).unwrap_or(Timestamp::MIN);
+        let from = after_ms(quote.window.start, -EARLIER_MS).max(floor).min(after_ms(latest, -1));
         let group = Group {
             method: quote.method,
             node: Some(quote.node.clone()),
-            wanted: Some(Span { start: after_ms(quote.window.start, -EARLIER_MS), end: latest }),
+            wanted: Some(Span { start: from, end: latest }),
             not_later_than: Some(latest),
             ..group.clone()
         };

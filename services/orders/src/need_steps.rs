@@ -12,10 +12,11 @@ pub(crate) fn opened(need: &Need) -> String {
 
 /// They are not looked for any more.
 pub(crate) fn closed(need: &Need, how: How) -> String {
-    let dropped = need.lines.iter().map(|line| line.dropped).sum();
+    let dropped: i64 = need.lines.iter().map(|line| line.dropped).sum();
     let how = match how {
         How::Chosen => "the customer chose so",
         How::NoAnswer => "no answer in time",
+        How::Cancelled if dropped == 1 => "it was cancelled",
         How::Cancelled => "they were cancelled",
         How::Expired => "the order expired",
     };

@@ -3,10 +3,11 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::orders::v1 as pb_orders;
+use contract::r#type::v1::Window;
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, OrderId};
 use domain::order::need::MAX_PLACES;
-use domain::order::seek::{MAX_EXCLUDED, excluded};
+use domain::order::seek::{MAX_EXCLUDED, excluded, not_before};
 use domain::order::{Need, NeedState, OptionKind, Order, Quote};
 use server::Principal;
 use service::wire::fitting;
@@ -16,8 +17,6 @@ use crate::{Orders, hold, rights, wire};
 
 /// The most options at other nodes with the method that was asked for.
 const MOST_NODES: usize = 3;
-/// Failures that say nothing about the goods: the same node may do it later.
-const SOFT: [&str; 4] = ["STORE_TIMED_OUT", "REJECTED_TOO_BUSY", "REJECTED_NODE_CLOSED", "REJECTED_OTHER"];
 
 impl Orders {
     /// What may be done about the pieces of an order that nodes could not do.
@@ -61,21 +60,18 @@ impl Orders {
         Ok(found)
     }
 
-    /// The same node and method, later, if it may do it then.
+    /// The first node and the same method, later, if it can do it then. Goods that it did not find are counted before it has
+    /// them again, so it is asked whatever its reason was.
     async fn later_there(&self, order: &Order, need: &Need) -> Result<Option<Quote>, Error> {
-        let there = match need.leg.and_then(|leg| order.leg(leg)) {
-            Some(failed) => SOFT.contains(&need.reason.as_str()).then_some((&failed.node, failed.method)),
-            // No node failed them: the first one may have them again.
-            None => order.first_node(need.group).zip(order.method_of(need)),
-        };
-        let Some((node, method)) = there else { return Ok(None) };
+        let asked = order.first_node(need.group).zip(order.method_of(need));
+        let Some((node, method)) = asked else { return Ok(None) };
         let request = pb::GetPromiseRequest {
             methods: vec![wire::method(method)],
             node_id: node.to_string(),
             max_options: 1,
             ..question(order, need)
         };
-        Ok(self.quotes(request).await?.into_iter().next())
+        Ok(self.quotes_in_time(order, need, OptionKind::Wait, request).await?.into_iter().next())
     }
 
     /// Other nodes and other methods.
@@ -94,7 +90,30 @@ impl Orders {
             max_options: i32::try_from(MOST_NODES).unwrap_or(1),
             ..question(order, need)
         };
-        self.quotes(request).await
+        self.quotes_in_time(order, need, OptionKind::OtherNode, request).await
+    }
+
+    /// What fulfillment offers within the window in which the goods are wanted; where that is nothing, from its start on.
+    async fn quotes_in_time(
+        &self,
+        order: &Order,
+        need: &Need,
+        kind: OptionKind,
+        request: pb::GetPromiseRequest,
+    ) -> Result<Vec<Quote>, Error> {
+        let Some(from) = not_before(order, need, kind) else { return self.quotes(request).await };
+        let until = order.group(need.group).and_then(|group| group.wanted).map(|wanted| wanted.end);
+        let ends = [until.filter(|until| *until > from), None];
+        for end in ends.into_iter().skip(usize::from(ends[0].is_none())) {
+            let wanted_window =
+                Some(Window { start_time: Some(wire::time(from)), end_time: end.map(wire::time) });
+            let mut found = self.quotes(pb::GetPromiseRequest { wanted_window, ..request.clone() }).await?;
+            found.retain(|quote| quote.window.start >= from);
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// What fulfillment offers. That it can offer nothing, or does not know something of it, is no outage.

@@ -21,6 +21,9 @@ use crate::hold::{self, Held, NodeLimits, Wanted, WantedGroup};
 use crate::store::{Found, New, Note};
 use crate::{Orders, record, rights, steps, store, wire};
 
+/// The longest delay that a customer may agree to, in milliseconds: 366 days.
+const MAX_DELAY_MS: i64 = 366 * 24 * 3_600_000;
+
 /// The queues of placing.
 pub(crate) struct PlaceQueue {
     lookups: Batcher<LookupJob, Result<Known, Error>>,
@@ -85,6 +88,7 @@ impl Orders {
             return Ok(known);
         }
         let now = self.clock.business();
+        check_delays(&command.groups, now)?;
         let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
         let (groups, held) = match self.held(&command, caller, until, now).await {
             Ok(held) => held,
@@ -272,6 +276,19 @@ async fn placed_before(tx: &mut Tx, command: &Place, found: &Found) -> Result<pb
     }
     let loaded = store::load(tx, found.id).await?;
     loaded.map(|loaded| response(&loaded.order)).ok_or_else(|| Error::NotFound(found.id.to_string()))
+}
+
+/// A delay that a customer agrees to is one that can still come, and an end to it.
+fn check_delays(groups: &[Group], now: Timestamp) -> Result<(), Error> {
+    let last = after_ms(now, MAX_DELAY_MS);
+    let is_bad = |group: &&Group| {
+        let until = wire::consent_of(Some(group)).delay_until;
+        until.is_some_and(|until| until <= now || until > last)
+    };
+    groups.iter().find(is_bad).map_or(Ok(()), |group| {
+        let field = format!("groups[{}].consent.delay_until_time", group.no - 1);
+        Err(Error::field(field, format!("must be after now and not after {last}")))
+    })
 }
 
 fn response(order: &Order) -> pb::PlaceOrderResponse {

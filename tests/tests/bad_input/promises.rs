@@ -27,6 +27,17 @@ const CARTS: &[Row<ful::GetPromiseRequest>] = &[
     ("place that is no number", |r| r.place = point(f64::NAN), Fields(&["place"])),
     ("place off the globe", |r| r.place = point(-90.5), Fields(&["place"])),
     ("node with NUL", |r| r.node_id = "\0".to_owned(), Fields(&["node_id"])),
+    (
+        "a window without a start",
+        |r| r.wanted_window = window(None, at(2_000, 0)),
+        Fields(&["wanted_window"]),
+    ),
+    ("an empty window", |r| r.wanted_window = window(at(2_000, 0), at(2_000, 0)), Fields(&["wanted_window"])),
+    (
+        "a window beyond time",
+        |r| r.wanted_window = window(at(YEAR_10000, 0), None),
+        Fields(&["wanted_window"]),
+    ),
     ("minus one option", |r| r.max_options = -1, Fields(&["max_options"])),
     ("51 options", |r| r.max_options = 51, Fields(&["max_options"])),
     ("greatest options", |r| r.max_options = i32::MAX, Fields(&["max_options"])),
@@ -34,6 +45,14 @@ const CARTS: &[Row<ful::GetPromiseRequest>] = &[
 
 fn cart(line: u32, sku: &str, quantity: i64) -> ful::CartLine {
     ful::CartLine { line, sku: sku.to_owned(), quantity }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]
+const fn window(
+    start_time: Option<prost_types::Timestamp>,
+    end_time: Option<prost_types::Timestamp>,
+) -> Option<Window> {
+    Some(Window { start_time, end_time })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]

@@ -6,6 +6,7 @@
 //! twice opens nothing twice. Of a need's pieces each is open, sourced (another leg has it) or dropped (cancelled).
 
 use super::Span;
+use super::seek::later;
 use crate::fulfillment::method::Method;
 use crate::id::{self, FulfillmentId, LineNo, NeedId, NodeId, OptionId, OrderId};
 use crate::time::Timestamp;
@@ -113,6 +114,18 @@ pub enum OptionKind {
     Drop,
 }
 
+impl OptionKind {
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OtherNode => "OTHER_NODE",
+            Self::OtherMethod => "OTHER_METHOD",
+            Self::Wait => "WAIT",
+            Self::Drop => "DROP",
+        }
+    }
+}
+
 /// Where and when pieces of a need could be ready. Nothing is held for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quote {
@@ -124,6 +137,13 @@ pub struct Quote {
     pub method: Method,
     /// When the goods would be ready until when they would be kept.
     pub window: Span,
+}
+
+impl Quote {
+    /// The latest time at which the goods are still ready as quoted.
+    pub fn latest(&self) -> Timestamp {
+        later(self.window.start, self.method.rules().slack)
+    }
 }
 
 /// One way out of a need.
@@ -156,7 +176,7 @@ pub struct Need {
     pub offers: i64,
     /// How many rounds of seeking have ended: part of the ids of its holds.
     pub tries: i64,
-    /// How often options were offered: part of their ids.
+    /// How often options were offered.
     pub asks: i64,
     /// When it was opened.
     pub opened: Timestamp,
@@ -177,9 +197,11 @@ impl Need {
         NeedId::new(id::derived("need", &format!("{order}/{leg}/{no}")))
     }
 
-    /// The id of an option: that of the ask with this number, counted from 1, and its place there, from 0.
-    pub fn option_id(&self, ask: i64, index: usize) -> OptionId {
-        OptionId::new(id::derived("option", &format!("{}/{ask}/{index}", self.id)))
+    /// The id of an option. The same way out has the same id however often it is offered, so that a link in a message
+    /// works as long as what it names is offered.
+    pub fn option_id(&self, kind: OptionKind, place: Option<&Quote>) -> OptionId {
+        let place = place.map_or_else(String::new, |place| format!("/{}/{}", place.method, place.node));
+        OptionId::new(id::derived("option", &format!("{}/{}{place}", self.id, kind.name())))
     }
 
     /// Where it stands.

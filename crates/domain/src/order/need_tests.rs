@@ -174,7 +174,7 @@ fn a_customer_waits_for_thirty_days_at_most() {
         (vec!["OptionsOffered".to_owned()], Some(at(500 + 86_400)))
     );
     let new = &waited.order.needs[0].options;
-    assert!(new.len() == old.len() && new.iter().all(|way| old.iter().all(|old| old.id != way.id)));
+    assert!(new.iter().map(|way| way.id).eq(old.iter().map(|way| way.id)), "the same ways have the same ids");
     let last = after_ms(at(10), MAX_WAIT_MS);
     for day in 1..40 {
         let Ok(waited) = order.clone().choose_wait(newest(&order), &POLICY, at(day * 86_400)) else { break };
@@ -201,9 +201,18 @@ fn the_same_places_are_not_offered_twice() {
     let Event::OptionsOffered { need, let_go } = &other.events[0] else { panic!() };
     assert!(let_go.is_empty());
     assert_eq!((need.asks, need.asked), (2, asked.order.needs[0].asked), "the time to answer stays");
-    // Offered until 12600, and looked for again only after that.
-    let ended = asked_about(&other.order, &[("near", 20_000)], 12_000);
-    assert_eq!((ended.events.len(), ended.order.needs[0].asks), (1, 3));
+    // The place that stays keeps its id, and so do waiting and dropping.
+    let ids = |order: &Order| order.needs[0].options.iter().map(|way| way.id).collect::<Vec<_>>();
+    let (two, one) = (ids(&asked.order), ids(&other.order));
+    assert_eq!(one, [two[0], two[2], two[3]]);
+    // Offered until 12600: looked for again then, and not offered again before that.
+    let near = asked_about(&other.order, &[("near", 12_600)], 12_000);
+    assert_eq!((near.events.len(), near.order.needs[0].seek_at), (0, Some(at(12_600))));
+    let ended = asked_about(&near.order, &[("near", 13_000)], 12_600);
+    assert_eq!((ended.events.len(), ended.order.needs[0].asks, ids(&ended.order)), (1, 3, one.clone()));
+    // Nor can it be had as quoted when it could be ready only later than that.
+    let slower = asked_about(&other.order, &[("near", 12_601)], 12_000);
+    assert_eq!((slower.events.len(), ids(&slower.order)), (1, one));
 }
 
 #[test]

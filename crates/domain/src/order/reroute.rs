@@ -44,7 +44,8 @@ impl Order {
 
     /// How many nodes had the pieces of a leg, its own included.
     pub fn offer_number(&self, leg: &Leg) -> i64 {
-        leg.need.and_then(|no| self.need_no(no)).map_or(0, |need| need.offers) + 1
+        let Some(need) = leg.need.and_then(|no| self.need_no(no)) else { return 1 };
+        need.offers + i64::from(self.tries_before(need).iter().all(|before| before.node != leg.node))
     }
 
     /// Pieces of a need are looked for at another time; nothing happens when none is open. No event: nothing changed for
@@ -95,9 +96,10 @@ impl Order {
     }
 
     /// Asks the customer what is to be done about the open pieces of a need: `places` are where they could be ready, best
-    /// first, of which the first [`MAX_PLACES`] count; waiting and dropping are added. It is looked for again later. Who
-    /// was asked already is asked again only when other places are offered, or one that was offered ends before the next
-    /// round; without events there is nothing new, and only the need's `tries` and `seek_at` changed.
+    /// first, of which the first [`MAX_PLACES`] count; waiting and dropping are added. It is looked for again later, and
+    /// when a place that is offered ends before that, then. A customer who was asked already is asked again only when
+    /// other places are offered, or one cannot be had any more as it was quoted; without events there is nothing new,
+    /// and only the need's `tries` and `seek_at` changed.
     /// Refused: `UnknownNeed`, `NeedOver`, `Blocked`.
     pub fn ask(
         mut self,
@@ -111,9 +113,9 @@ impl Order {
         self.sought(need, policy, now);
         let places: Vec<_> = places.into_iter().take(MAX_PLACES).collect();
         let known = &self.needs[at];
-        let next = known.seek_at.unwrap_or(now);
-        let is_known = known.asked.is_some() && is_same(&known.options, &places, next);
+        let is_known = known.asked.is_some() && is_same(&known.options, &places, now);
         if is_known {
+            self.seek_when_one_ends(at, policy, now);
             return Ok(Changed { order: self, events: Vec::new() });
         }
         let question = known.asked.unwrap_or(Question {
@@ -123,6 +125,7 @@ impl Order {
         });
         let gone = if known.asked.is_some() { Vec::new() } else { known.open() };
         self.offer(at, question, places);
+        self.seek_when_one_ends(at, policy, now);
         self.heed_stock();
         let need = self.needs[at].clone();
         let events = vec![Event::OptionsOffered { let_go: let_go(&need, gone), need }];
@@ -138,7 +141,7 @@ impl Order {
     }
 
     /// The customer waits: the time for an answer starts again, at most until 30 days after the need was opened, and what
-    /// was offered is offered again under new ids. Refused: `UnknownNeed`, `NeedOver`, and `NotDue` when the customer is
+    /// was offered is offered again. Refused: `UnknownNeed`, `NeedOver`, and `NotDue` when the customer is
     /// not asked.
     pub fn choose_wait(mut self, need: NeedId, policy: &Policy, now: Timestamp) -> Result<Changed, Refusal> {
         let at = self.open_at(need)?;
@@ -196,22 +199,32 @@ impl Order {
         }
     }
 
-    /// Offers places, waiting and dropping under new ids.
+    /// The next round comes no later than a place that is offered ends, though never sooner than after the shortest wait
+    /// between rounds.
+    fn seek_when_one_ends(&mut self, at: usize, policy: &Policy, now: Timestamp) {
+        let need = &mut self.needs[at];
+        let ends = need.options.iter().filter(|way| way.place.is_some()).map(|way| way.valid_until).min();
+        if let (Some(next), Some(ends)) = (need.seek_at, ends) {
+            need.seek_at = Some(next.min(ends.max(after_ms(now, retry_ms(1, policy)))));
+        }
+    }
+
+    /// Offers places, waiting and dropping.
     fn offer(&mut self, at: usize, question: Question, places: Vec<(OptionKind, Quote)>) {
         let need = &mut self.needs[at];
         need.asks += 1;
         let places = places.into_iter().map(|(kind, place)| (kind, Some(place)));
         let ways = places.chain([(OptionKind::Wait, None), (OptionKind::Drop, None)]);
-        let option = |(index, (kind, place)): (usize, (OptionKind, Option<Quote>))| {
-            let ends = place.as_ref().map(|at| later(at.window.start, at.method.rules().slack));
+        let option = |(kind, place): (OptionKind, Option<Quote>)| {
+            let ends = place.as_ref().map(Quote::latest);
             Choice {
-                id: need.option_id(need.asks, index),
+                id: need.option_id(kind, place.as_ref()),
                 kind,
                 valid_until: ends.map_or(question.resolve_by, |ends| ends.min(question.resolve_by)),
                 place,
             }
         };
-        need.options = ways.enumerate().map(option).collect();
+        need.options = ways.map(option).collect();
         need.asked = Some(question);
     }
 
@@ -367,16 +380,16 @@ fn let_go(need: &Need, pieces: Vec<(LineNo, i64)>) -> LegParts {
     leg.map(|leg| (leg, pieces)).into_iter().collect()
 }
 
-/// The same places are offered, and each can be chosen beyond the next round.
-fn is_same(options: &[Choice], places: &[(OptionKind, Quote)], next: Timestamp) -> bool {
-    let key = |kind: OptionKind, place: &Quote| (kind as u8, place.node.clone(), place.method);
-    let offered = options.iter().filter_map(|way| Some((way, way.place.as_ref()?)));
-    let are_valid = offered.clone().all(|(way, _)| way.valid_until > next);
-    let mut known: Vec<_> = offered.map(|(way, place)| key(way.kind, place)).collect();
-    let mut new: Vec<_> = places.iter().map(|(kind, place)| key(*kind, place)).collect();
-    known.sort_unstable();
-    new.sort_unstable();
-    are_valid && known == new
+/// The same places are offered, and each can still be chosen and had as it was quoted.
+fn is_same(options: &[Choice], places: &[(OptionKind, Quote)], now: Timestamp) -> bool {
+    let known: Vec<_> = options.iter().filter_map(|way| Some((way, way.place.as_ref()?))).collect();
+    let is_offered = |(kind, place): &(OptionKind, Quote)| {
+        known.iter().any(|(way, old)| {
+            let is_it = way.kind == *kind && old.node == place.node && old.method == place.method;
+            is_it && way.valid_until > now && place.window.start <= old.latest()
+        })
+    };
+    known.len() == places.len() && places.iter().all(is_offered)
 }
 
 /// How long after a round the next one comes, in milliseconds.

@@ -6,7 +6,7 @@
 use jiff::SignedDuration;
 
 use super::need::MAX_OFFERS;
-use super::{Group, Leg, Need, Order};
+use super::{Group, Leg, Need, OptionKind, Order};
 use crate::fulfillment::method::Method;
 use crate::id::NodeId;
 use crate::time::{Timestamp, after_ms};
@@ -100,6 +100,14 @@ pub fn rungs(order: &Order, need: &Need, consent: &Consent, now: Timestamp) -> V
     ladder
 }
 
+/// The earliest time at which pieces of a need are offered as ready: not before they were wanted and, where the customer waits,
+/// not before they were promised. None: as early as possible.
+pub fn not_before(order: &Order, need: &Need, kind: OptionKind) -> Option<Timestamp> {
+    let wanted = order.group(need.group).and_then(|group| group.wanted).map(|wanted| wanted.start);
+    let failed = need.leg.and_then(|leg| order.leg(leg)).filter(|_| kind == OptionKind::Wait);
+    wanted.max(failed.map(|leg| leg.window.start))
+}
+
 /// The nodes of the legs behind all needs of the group, each with its newest reason: at most the newest
 /// [`MAX_EXCLUDED`], by node. They are not asked again.
 pub fn excluded(order: &Order, need: &Need) -> Vec<(NodeId, String)> {
@@ -175,7 +183,7 @@ impl Order {
     }
 
     /// The legs that failed the pieces of a need: the last one first.
-    fn tries_before(&self, need: &Need) -> Vec<&Leg> {
+    pub(super) fn tries_before(&self, need: &Need) -> Vec<&Leg> {
         let mut legs: Vec<&Leg> = Vec::new();
         let mut next = need.leg;
         while let Some(leg) = next.and_then(|leg| self.leg(leg)) {

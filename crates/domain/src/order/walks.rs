@@ -234,7 +234,9 @@ fn elsewhere(order: &Order, need: &Need, legs: usize) -> Vec<Leg> {
     let pieces: i64 = need.open().iter().map(|(_, pieces)| pieces).sum();
     let parts = crate::money::split(pieces, &vec![1; legs]).into_iter().filter(|part| *part > 0);
     let name = |no| format!("elsewhere {} {no}", order.legs.len());
-    (0..).zip(parts).map(|(no, part)| leg(&name(no), need.group, &[(5, part)])).collect()
+    let node = id::NodeId::new(format!("store-{}", order.legs.len() + 1)).unwrap();
+    let leg = |(no, part)| Leg { node: node.clone(), ..leg(&name(no), need.group, &[(5, part)]) };
+    (0..).zip(parts).map(leg).collect()
 }
 
 #[test]

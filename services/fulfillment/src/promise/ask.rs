@@ -93,7 +93,8 @@ impl Fulfillment {
         for method in question.methods.iter().copied() {
             let (index, stock, used, needs, taken) = (&*index, &*stock, &used, needs.as_slice(), &taken);
             let (place, reach) = (question.place.or(reach.centre), &reach);
-            let round = Round { index, stock, used, needs, method, place, reach, wanted: None, taken, now };
+            let wanted = question.wanted;
+            let round = Round { index, stock, used, needs, method, place, reach, wanted, taken, now };
             match &question.node {
                 None => self.anywhere(&round, question.most, &mut answer),
                 Some(node) => self.at_node(&round, node, &mut answer),

@@ -41,6 +41,8 @@ pub(crate) struct Question {
     pub(crate) node: Option<NodeId>,
     /// Which nodes may be named.
     pub(crate) limits: Limits,
+    /// When it is wanted, from and until; `None`: as early as possible.
+    pub(crate) wanted: Option<(Timestamp, Timestamp)>,
     /// How many options are wanted per method.
     pub(crate) most: usize,
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use server::Principal;
 use service::Fields;
 
-use super::{method, method_name, method_number, node_id, place, timestamp};
+use super::{instant, method, method_name, method_number, node_id, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
 use crate::promise::command::{Limits, Line, Nearby, Question};
@@ -84,6 +84,7 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
         near: near(&mut fields, "near_node_id", &request.near_node_id),
         radius_m: None,
     };
+    let wanted = request.wanted_window.and_then(|window| fields.take("wanted_window", wanted(window)));
     let most = match request.max_options {
         0 => 5,
         wanted @ 1..=50 => usize::try_from(wanted).unwrap_or(5),
@@ -93,7 +94,16 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
         }
     };
     fields.done()?;
-    Ok((Question { lines, methods, place, node, limits, most }, odd))
+    Ok((Question { lines, methods, place, node, limits, wanted, most }, odd))
+}
+
+/// When goods are wanted, from and until. Without an end: from its start on.
+fn wanted(window: common::Window) -> Result<(Timestamp, Timestamp), &'static str> {
+    let bad = "start_time is required, and both must be instants";
+    let time = |time: prost_types::Timestamp| instant(time).map_err(|_| bad);
+    let from = time(window.start_time.ok_or(bad)?)?;
+    let until = window.end_time.map_or(Ok(Timestamp::MAX), time)?;
+    if from < until { Ok((from, until)) } else { Err("must end after it starts") }
 }
 
 /// Nodes that must not serve. The node that is asked for is none of them.

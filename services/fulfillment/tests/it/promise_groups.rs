@@ -196,6 +196,43 @@ async fn a_group_is_ready_within_the_window_in_which_it_is_wanted_or_refused() {
 }
 
 #[tokio::test]
+async fn a_question_is_answered_within_the_window_in_which_the_goods_are_wanted() {
+    for world in two_stores().await {
+        let window = |from: &str, until: Option<&str>| common::Window {
+            start_time: Some(stamp(at(from))),
+            end_time: until.map(|until| stamp(at(until))),
+        };
+        let ask = async |node: &str, wanted_window: Option<common::Window>| {
+            let request = pb::GetPromiseRequest {
+                lines: cart(&[("A", 1)]),
+                methods: vec![common::Method::Pickup.into()],
+                node_id: node.to_owned(),
+                wanted_window,
+                ..Default::default()
+            };
+            let answer = world.promises().get_promise(by("customer/1", request)).await.unwrap().into_inner();
+            let ready = |option: &pb::PromiseOption| option.window.unwrap().start_time.unwrap();
+            let refused = answer.refusals.first().map(|refusal| refusal.reasons().next().unwrap());
+            (answer.options.iter().map(ready).collect::<Vec<_>>(), refused)
+        };
+        let noon = "2026-01-13T12:00:00Z";
+        for node in ["lon-1", ""] {
+            let (soon, none) = ask(node, None).await;
+            assert!(!soon.is_empty() && none.is_none());
+            let stores = soon.len();
+            let (ready, none) = ask(node, Some(window(noon, Some("2026-01-13T13:00:00Z")))).await;
+            assert_eq!((ready, none), (vec![stamp(at(noon)); stores], None));
+            let (ready, _) = ask(node, Some(window(noon, None))).await;
+            assert_eq!(ready, vec![stamp(at(noon)); stores], "a start is a lower bound");
+            let (ready, _) = ask(node, Some(window("2026-01-11T12:00:00Z", None))).await;
+            assert_eq!(ready, soon, "one that is over is none");
+            let too_soon = window("2026-01-12T10:00:00Z", Some("2026-01-12T10:20:00Z"));
+            assert_eq!(ask(node, Some(too_soon)).await, (Vec::new(), Some(pb::ReasonCode::PastCutOff)));
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_leg_has_its_decision_and_those_of_an_order_are_listed() {
     for world in two_stores().await {
         let promise = try_hold(&world, split()).await.unwrap();

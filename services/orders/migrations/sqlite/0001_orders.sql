@@ -148,7 +148,7 @@ CREATE TABLE order_needs (
     reason         TEXT   NOT NULL,
     offers         INTEGER NOT NULL, -- nodes that had them
     tries          INTEGER NOT NULL, -- rounds of looking that ended: part of the ids of its holds
-    asks           INTEGER NOT NULL, -- how often options were offered: part of their ids
+    asks           INTEGER NOT NULL, -- how often options were offered
     opened_at      INTEGER NOT NULL,
     seek_at        INTEGER,          -- when it is looked for next; NULL: over
     asked_at       INTEGER,          -- NULL: the customer is not asked
@@ -169,8 +169,8 @@ CREATE TABLE order_need_lines (
     CONSTRAINT order_need_lines_parts CHECK (quantity >= 1 AND sourced >= 0 AND dropped >= 0 AND sourced + dropped <= quantity)
 ) STRICT;
 
--- What a customer may choose. Rows are only ever inserted; those of the last ask (ask_no = order_needs.asks) count. `body` is
--- an encoded NeedOption without money.
+-- What a customer may choose. Rows are only ever inserted; those of the last ask (ask_no = order_needs.asks) count. A way out
+-- keeps its option_id from ask to ask. `body` is an encoded NeedOption without money.
 CREATE TABLE order_need_options (
     order_id    BLOB   NOT NULL,
     need_no     INTEGER NOT NULL,

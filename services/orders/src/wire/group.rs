@@ -18,6 +18,8 @@ use super::method_of;
 const MAX_GROUPS: usize = 20;
 const MAX_RECIPIENTS: usize = 5;
 const MAX_METHODS: usize = 5;
+/// The farthest that another node may be by consent, in meters.
+const MAX_RADIUS_M: i64 = 1_000_000;
 
 /// The groups of a request. With a promise token they may be left out. `lines` are those of the order, if they are well
 /// formed.
@@ -135,14 +137,21 @@ fn check_address(fields: &mut Fields, at: &str, address: &pb::Address) {
 /// What is kept as it was sent must be well formed all the same.
 fn check_wishes(fields: &mut Fields, at: &str, asked: &pb::NewGroup) {
     if let Some(consent) = &asked.consent {
-        let radius = consent.other_node_radius_m;
-        fields.check(radius >= 0, format_args!("{at}.consent.other_node_radius_m"), "must not be negative");
+        let is_near = (0..=MAX_RADIUS_M).contains(&consent.other_node_radius_m);
+        let most = format!("must be from 0 to {MAX_RADIUS_M}");
+        fields.check(is_near, format_args!("{at}.consent.other_node_radius_m"), most);
+        let none = "substitutes are not offered yet";
+        fields.check(!consent.substitute, format_args!("{at}.consent.substitute"), none);
         fields.time(format_args!("{at}.consent.delay_until_time"), consent.delay_until_time);
         let methods = consent.other_methods.len();
         let most = format!("must be at most {MAX_METHODS}");
         fields.check(methods <= MAX_METHODS, format_args!("{at}.consent.other_methods"), most);
         for (i, number) in consent.other_methods.iter().take(MAX_METHODS).enumerate() {
-            method(fields, &format!("{at}.consent.other_methods[{i}]"), *number);
+            let field = format!("{at}.consent.other_methods[{i}]");
+            let is_again = consent.other_methods[..i].contains(number);
+            if method(fields, &field, *number).is_some() {
+                fields.check(!is_again, field, "duplicate");
+            }
         }
     }
     if let Some(recipient) = &asked.recipient {

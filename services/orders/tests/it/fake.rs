@@ -25,6 +25,10 @@ pub(crate) struct Books {
     asked: Vec<pb::HoldPromiseRequest>,
     /// Nodes that refuse, and why.
     refusing: HashMap<String, &'static str>,
+    /// Nodes that offer nothing until they have counted.
+    counting: Vec<String>,
+    /// In how many hours goods are ready that are asked for now.
+    ready_h: i64,
     /// The methods that are offered when it is asked what can be promised.
     methods: Vec<Method>,
 }
@@ -63,6 +67,8 @@ impl Fake {
             events: Vec::new(),
             asked: Vec::new(),
             refusing: HashMap::new(),
+            counting: Vec::new(),
+            ready_h: 1,
             methods: vec![Method::Pickup],
         };
         let fake = test_world::Fake::new(books)
@@ -83,6 +89,21 @@ impl Fake {
     /// From now on this node can hold nothing.
     pub(crate) fn refuse_at(&self, node: &str, reason: &'static str) {
         self.books().refusing.insert(node.to_owned(), reason);
+    }
+
+    /// From now on this node is no answer to what can be promised: it did not find goods.
+    pub(crate) fn count_at(&self, node: &str) {
+        self.books().counting.push(node.to_owned());
+    }
+
+    /// From now on goods are ready so many hours after they are asked for.
+    pub(crate) fn ready_after(&self, hours: i64) {
+        self.books().ready_h = hours;
+    }
+
+    /// The nodes have counted, and have the goods.
+    pub(crate) fn end_counts(&self) {
+        self.books().counting.clear();
     }
 
     /// No node can hold anything.
@@ -231,7 +252,6 @@ impl Books {
         let nodes: Vec<String> =
             request.groups.iter().map(|group| self.node(group)).collect::<Result<_, _>>()?;
         let (now, token) = (self.clock.business(), v7());
-        let window = self.window();
         let whole: Vec<LineQuantity> = request.lines.iter().map(pieces).collect();
         let leg = |(group, node): (&pb::CartGroup, String)| pb::PromiseLeg {
             fulfillment_id: FulfillmentId::new(v7()).to_string(),
@@ -240,7 +260,7 @@ impl Books {
                 method: group.method,
                 node_id: node,
                 node_name: "a shop".to_owned(),
-                window: Some(window),
+                window: Some(self.window(group.wanted_window)),
                 distance_m: 0,
             }),
             lines: if group.lines.is_empty() { whole.clone() } else { group.lines.clone() },
@@ -260,13 +280,12 @@ impl Books {
         Ok(pb::HoldPromiseResponse { promise: Some(promise) })
     }
 
-    /// When goods are ready that are asked for now.
-    fn window(&self) -> Window {
-        let now = self.clock.business();
-        Window {
-            start_time: Some(stamp(after_ms(now, 3_600_000))),
-            end_time: Some(stamp(after_ms(now, 7_200_000))),
-        }
+    /// When goods are ready that are asked for now: soon, and not before they are wanted.
+    fn window(&self, wanted: Option<Window>) -> Window {
+        let soon = after_ms(self.clock.business(), self.ready_h * 3_600_000);
+        let from = wanted.and_then(|wanted| wanted.start_time);
+        let from = from.map_or(soon, |from| from_parts(from.seconds, from.nanos).unwrap().max(soon));
+        Window { start_time: Some(stamp(from)), end_time: Some(stamp(after_ms(from, 3_600_000))) }
     }
 
     /// The node that serves a group: the one that is named, or the nearest that may and can.
@@ -297,15 +316,22 @@ impl Books {
         let may = |(node, _): &&(&str, i64)| {
             let is_asked = request.node_id.is_empty() || request.node_id == *node;
             let is_out = request.without_node_ids.iter().any(|other| other == node);
-            is_asked && !is_out && !self.refusing.contains_key(*node)
+            let is_counting = self.counting.iter().any(|other| other == node);
+            is_asked && !is_out && !is_counting && !self.refusing.contains_key(*node)
         };
+        let window = self.window(request.wanted_window);
+        let end =
+            request.wanted_window.and_then(|wanted| wanted.end_time).map_or(i64::MAX, |end| end.seconds);
+        if window.start_time.unwrap().seconds > end {
+            return Ok(pb::GetPromiseResponse::default());
+        }
         let most = usize::try_from(request.max_options).unwrap();
         let asked = self.methods.iter().filter(|method| request.methods.contains(&i32::from(**method)));
         let option = |method: &Method, node: &str| pb::PromiseOption {
             method: (*method).into(),
             node_id: node.to_owned(),
             node_name: format!("the {node}"),
-            window: Some(self.window()),
+            window: Some(window),
             distance_m: 0,
         };
         let options = asked.flat_map(|method| {

@@ -2,7 +2,7 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
-use contract::r#type::v1::{Consent, Method};
+use contract::r#type::v1::{Consent, Method, Window};
 use domain::time::{Timestamp, after_ms};
 use ful::{FulfillmentState as State, RejectReason, fulfillment_event::Body};
 use pb::{Block, NeedState, OptionKind, OrderStatus, TenderState};
@@ -38,14 +38,14 @@ pub(crate) async fn refused(world: &World, order: &pb::Order) -> pb::Order {
 }
 
 /// Two pieces of the first line are found, one is short.
-async fn picked_short(world: &World, order: &pb::Order) -> pb::Order {
+async fn picked_short(world: &World, order: &pb::Order, reason: ful::ShortReason) -> pb::Order {
     let body = Body::Moved(ful::FulfillmentMoved {
         to: ful::FulfillmentStage::Picked.into(),
         lines: vec![ful::MovedLine {
             line: 1,
             quantity: 2,
             short: 1,
-            short_reason: ful::ShortReason::NotFound.into(),
+            short_reason: reason.into(),
             ..Default::default()
         }],
         ..Default::default()
@@ -196,7 +196,7 @@ async fn a_short_piece_is_asked_about_while_the_rest_goes_on_and_silence_pays_ba
     for world in worlds().await {
         let order = world.paid().await;
         world.confirm(&order).await;
-        picked_short(&world, &order).await;
+        picked_short(&world, &order, ful::ShortReason::NotFound).await;
         world.run_due().await;
         let now = world.get(&order).await;
         assert_eq!((now.status(), blocks(&now)), (OrderStatus::InFulfillment, vec![Block::Stock]));
@@ -244,7 +244,7 @@ async fn pieces_are_still_looked_for_while_the_customer_is_asked_and_found_witho
 }
 
 #[tokio::test]
-async fn other_places_are_offered_again_under_other_ids() {
+async fn what_is_offered_again_keeps_its_id_and_what_is_not_is_gone() {
     for world in worlds().await {
         let order = world.paid().await;
         let asked = refused(&world, &order).await;
@@ -259,9 +259,22 @@ async fn other_places_are_offered_again_under_other_ids() {
         let after = world.options(&order).await;
         let nodes: Vec<_> = after.iter().map(|o| o.node_id.as_str()).collect();
         assert_eq!(nodes, ["store-3", "store-4", "store-5", "", ""]);
-        assert!(before.iter().all(|old| after.iter().all(|new| new.option_id != old.option_id)));
-        let gone = world.try_choose(&order, &before[1]).await.unwrap_err();
-        assert_eq!(test_world::reason(&gone), "OPTION_GONE");
+        let ids =
+            |options: &[pb::NeedOption]| options.iter().map(|o| o.option_id.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            [&ids(&before)[1..3], &ids(&before)[3..]].concat(),
+            [&ids(&after)[..2], &ids(&after)[3..]].concat()
+        );
+        let gone = world.try_choose(&order, &before[0]).await.unwrap_err();
+        let facts = server::status::facts(&gone);
+        assert_eq!(
+            (test_world::reason(&gone).as_str(), facts["reason"].as_str()),
+            ("OPTION_GONE", "NOT_OFFERED_ANY_MORE")
+        );
+        assert!(gone.message().contains("not offered any more"), "{gone:?}");
+        // A link that was sent with the first options works as long as what it names is offered.
+        let end = world.try_choose(&order, before.last().unwrap()).await.unwrap();
+        assert_eq!((need(&end).state(), refunds(&end)), (NeedState::Dropped, (760, 760)));
     }
 }
 
@@ -358,6 +371,17 @@ async fn what_a_cancel_takes_of_a_need_is_cancelled_at_once_and_not_looked_for()
         let (end, _) = world.try_cancel(&order, &[]).await.unwrap();
         assert_eq!((end.status(), refunds(&end)), (OrderStatus::Cancelled, (760, 760)));
         assert_eq!((need(&end).state(), end.blocks.len()), (NeedState::Dropped, 0));
+        let closed = async |order: &pb::Order| {
+            let steps = world.timeline(order).await;
+            steps.into_iter().find(|entry| entry.step == "NEED_DROPPED").unwrap().text
+        };
+        let said = "5 pieces are not looked for any more: they were cancelled";
+        assert_eq!(closed(&order).await, said);
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        picked_short(&world, &order, ful::ShortReason::NotFound).await;
+        world.try_cancel(&order, &[(1, 1)]).await.unwrap();
+        assert_eq!(closed(&order).await, "1 piece is not looked for any more: it was cancelled");
     }
 }
 
@@ -398,6 +422,11 @@ async fn the_claim_of_a_leg_that_failed_is_let_go_when_the_customer_is_asked() {
         world.reject(&order, RejectReason::TooBusy).await;
         world.run_due().await;
         let events = world.events(&order).await;
+        // The next rounds find the same, and nothing is offered again.
+        world.pass(1).await;
+        world.pass(5).await;
+        world.pass(15).await;
+        assert_eq!(world.happened(&order).await, ["placed", "need_opened", "options_offered"]);
         let Some(pb::order_event::Body::OptionsOffered(offered)) = &events[2].body else {
             panic!("{events:?}")
         };
@@ -405,5 +434,101 @@ async fn the_claim_of_a_leg_that_failed_is_let_go_when_the_customer_is_asked() {
         let kinds: Vec<_> = offered.options.iter().map(|o| (o.kind(), o.node_id.as_str())).collect();
         assert!(kinds.contains(&(OptionKind::Wait, "store-1")), "a busy node may do it later: {kinds:?}");
         assert_eq!(offered.options, world.options(&order).await);
+    }
+}
+
+/// The option to wait for goods at a node.
+fn wait_at(options: &[pb::NeedOption]) -> Option<&pb::NeedOption> {
+    options.iter().find(|option| option.kind() == OptionKind::Wait && !option.node_id.is_empty())
+}
+
+#[tokio::test]
+async fn the_first_node_is_waited_for_whatever_it_failed_for_once_it_has_the_goods() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        world.confirm(&order).await;
+        picked_short(&world, &order, ful::ShortReason::Damaged).await;
+        world.run_due().await;
+        let options = world.options(&order).await;
+        assert_eq!(wait_at(&options).unwrap().node_id, "store-1", "it has others of them");
+        // Not found: it has none until they are counted.
+        let order = world.paid().await;
+        refused(&world, &order).await;
+        assert_eq!(wait_at(&world.options(&order).await), None);
+        world.fake.end_counts();
+        world.pass(1).await;
+        let options = world.options(&order).await;
+        let now = world.try_choose(&order, wait_at(&options).unwrap()).await.unwrap();
+        assert_eq!((leg(&now).node_id.as_str(), need(&now).state()), ("store-1", NeedState::Sourced));
+        // The same node again is no other node.
+        let again = refused(&world, &now).await;
+        assert_eq!(again.needs.iter().map(|need| need.offers).collect::<Vec<_>>(), [1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn options_are_ready_when_the_goods_are_wanted_and_never_before() {
+    for world in worlds().await {
+        let hours = |hours: i64| Some(stamp(after_ms(world.now(), hours * 3_600_000)));
+        let lines = vec![line("a", 3, 100), line("b", 2, 55)];
+        let mut asked = request(&world.number(), lines, TenderState::Captured);
+        let wanted = Window { start_time: hours(24), end_time: hours(26) };
+        asked.groups[0].wanted_window = Some(wanted);
+        let order = world.try_place(asked.clone()).await.unwrap();
+        world.reject(&order, RejectReason::TooBusy).await;
+        world.run_due().await;
+        let options = world.options(&order).await;
+        let ready = |options: &[pb::NeedOption]| -> Vec<_> {
+            let windows = options.iter().filter_map(|option| option.window);
+            windows.map(|window| window.start_time).collect()
+        };
+        assert_eq!(ready(&options), vec![wanted.start_time; 4]);
+        for question in world.fake.done::<ful::GetPromiseRequest>("GetPromise") {
+            assert_eq!(question.wanted_window, Some(wanted));
+        }
+        let now = world.try_choose(&order, wait_at(&options).unwrap()).await.unwrap();
+        assert_eq!(leg(&now).window.unwrap().start_time, wanted.start_time);
+        let held = world.fake.holds().pop().unwrap().groups[0].wanted_window.unwrap();
+        assert_eq!(held.start_time, wanted.start_time, "and not an hour before");
+        // What is never ready in the window is offered later, and not sooner.
+        asked.channel_order_id = world.number();
+        asked.request_id = test_world::fresh();
+        let order = world.try_place(asked).await.unwrap();
+        world.fake.ready_after(30);
+        world.reject(&order, RejectReason::TooBusy).await;
+        world.run_due().await;
+        assert_eq!(ready(&world.options(&order).await), vec![hours(30); 4]);
+    }
+}
+
+#[tokio::test]
+async fn a_consent_that_cannot_be_meant_is_refused_by_field() {
+    for world in worlds().await {
+        let refused = async |consent: Consent| {
+            let mut asked = request(&world.number(), vec![line("a", 1, 100)], TenderState::Captured);
+            asked.groups[0].consent = Some(consent);
+            world.try_place(asked).await.map_err(|no| test_world::fields(&no))
+        };
+        let until = |ms: i64| Consent {
+            delay_until_time: Some(stamp(after_ms(world.now(), ms))),
+            ..Consent::default()
+        };
+        let year = 366 * 24 * 3_600_000;
+        let twice = vec![Method::Pickup.into(); 2];
+        let bad = [
+            (Consent { other_node_radius_m: 1_000_001, ..near() }, "other_node_radius_m"),
+            (Consent { substitute: true, ..near() }, "substitute"),
+            (Consent { other_methods: twice, ..near() }, "other_methods[1]"),
+            (until(0), "delay_until_time"),
+            (until(-1_000), "delay_until_time"),
+            (until(year + 1), "delay_until_time"),
+        ];
+        for (consent, field) in bad {
+            let expected = vec![format!("groups[0].consent.{field}")];
+            assert_eq!(refused(consent.clone()).await.unwrap_err(), expected, "{consent:?}");
+        }
+        assert_eq!(world.fake.made(), 0);
+        refused(until(year)).await.unwrap();
+        refused(Consent { other_node_radius_m: 1_000_000, ..Consent::default() }).await.unwrap();
     }
 }

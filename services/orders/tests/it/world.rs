@@ -176,6 +176,9 @@ impl World {
 
     /// The node refuses all that the last leg has.
     pub(crate) async fn reject(&self, order: &pb::Order, reason: ful::RejectReason) -> pb::Order {
+        if reason == ful::RejectReason::NotFound {
+            self.fake.count_at(&leg(order).node_id);
+        }
         let rejected = ful::FulfillmentRejected { reason: reason.into(), ..Default::default() };
         let body = ful::fulfillment_event::Body::Rejected(rejected);
         let gone = |line: &mut ful::FulfillmentLine| (line.to_pick, line.given_up) = (0, line.quantity);
