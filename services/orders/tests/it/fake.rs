@@ -96,7 +96,7 @@ impl Fake {
         self.books().counting.push(node.to_owned());
     }
 
-    /// From now on goods are ready so many hours after they are asked for.
+    /// From now on goods are ready this number of hours after they are asked for.
     pub(crate) fn ready_after(&self, hours: i64) {
         self.books().ready_h = hours;
     }

@@ -13,6 +13,7 @@ mod needs;
 mod needs_choice;
 mod needs_paid;
 mod needs_race;
+mod needs_window;
 mod pay;
 mod place;
 mod react;
