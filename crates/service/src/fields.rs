@@ -127,7 +127,7 @@ impl Fields {
     }
 
     /// The first `max` of these texts as values, each once. Those that are right are the answer.
-    pub fn distinct<T>(&mut self, name: &str, texts: &[String], max: usize) -> Vec<T>
+    pub fn distinct<T>(&mut self, name: impl Display, texts: &[String], max: usize) -> Vec<T>
     where
         T: FromStr<Err: Display> + PartialEq,
     {

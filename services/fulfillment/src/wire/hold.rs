@@ -7,12 +7,12 @@ use contract::r#type::v1 as common;
 use domain::fulfillment::method::MethodError;
 use domain::id::{FulfillmentId, NodeId};
 use domain::quantity::Quantity;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use server::Principal;
 use service::Fields;
 
-use super::promise::{lines, near, without};
-use super::{duration, instant, method, place};
+use super::promise::{lines, wanted, without};
+use super::{duration, method, optional_node, place};
 use crate::error::Error;
 use crate::promise::command::{Group, HoldCommand, Limits, Line};
 
@@ -80,16 +80,12 @@ fn group(
     is_only: bool,
 ) -> Option<Group> {
     let wanted_method = fields.take(format_args!("groups[{index}].method"), method(group.method));
-    let node = match group.node_id.as_str() {
-        "" => None,
-        text => fields.take(format_args!("groups[{index}].node_id"), NodeId::new(text)),
-    };
+    let node = optional_node(fields, format_args!("groups[{index}].node_id"), &group.node_id);
     let place =
         group.place.and_then(|given| fields.take(format_args!("groups[{index}].place"), place(given)));
-    let wanted = group.wanted_window.and_then(|window| {
-        let field = format!("groups[{index}].wanted_window");
-        fields.take(field, self::window(window))
-    });
+    let wanted = group
+        .wanted_window
+        .and_then(|window| fields.take(format_args!("groups[{index}].wanted_window"), wanted(window, false)));
     let limits = limits(fields, index, group, node.as_ref());
     let max_parts = format_args!("groups[{index}].max_parts");
     let parts = usize::try_from(group.max_parts).ok().filter(|parts| *parts <= MOST_PARTS);
@@ -107,22 +103,16 @@ fn group(
 
 /// Which nodes may serve a group.
 fn limits(fields: &mut Fields, index: usize, group: &pb::CartGroup, node: Option<&NodeId>) -> Limits {
-    let field = |name: &str| format!("groups[{index}].{name}");
-    let without = without(fields, &field("without_node_ids"), &group.without_node_ids, node);
-    let near = near(fields, &field("near_node_id"), &group.near_node_id);
+    let field = format_args!("groups[{index}].without_node_ids");
+    let without = without(fields, field, &group.without_node_ids, node);
+    let near = optional_node(fields, format_args!("groups[{index}].near_node_id"), &group.near_node_id);
+    let field = format_args!("groups[{index}].radius_m");
     let radius_m = u32::try_from(group.radius_m).ok().filter(|radius| *radius <= MOST_RADIUS_M);
     let why = format_args!("must be from 0 (any distance) to {MOST_RADIUS_M}");
-    fields.check(radius_m.is_some(), field("radius_m"), why);
+    fields.check(radius_m.is_some(), field, why);
     let is_alone = group.radius_m != 0 && group.near_node_id.is_empty();
-    fields.check(!is_alone, field("radius_m"), "is only for a group with near_node_id");
+    fields.check(!is_alone, field, "is only for a group with near_node_id");
     Limits { without, near, radius_m: radius_m.filter(|radius| *radius > 0).map(f64::from) }
-}
-
-fn window(window: common::Window) -> Result<(Timestamp, Timestamp), &'static str> {
-    let missing = "start_time and end_time are required and must be instants";
-    let time = |time: Option<prost_types::Timestamp>| time.and_then(|time| instant(time).ok()).ok_or(missing);
-    let (from, until) = (time(window.start_time)?, time(window.end_time)?);
-    if from < until { Ok((from, until)) } else { Err("must end after it starts") }
 }
 
 /// The pieces of a group, each line of the cart at most once.

@@ -8,6 +8,8 @@ pub(crate) mod promise;
 pub(crate) mod token;
 pub(crate) mod work;
 
+use std::fmt::Display;
+
 use domain::id::{NodeId, PromiseToken};
 use domain::place::LatLng;
 use jiff::SignedDuration;
@@ -39,8 +41,13 @@ pub(crate) fn place(place: common::Place) -> Result<LatLng, String> {
 }
 
 /// A node code.
-pub(crate) fn node_id(fields: &mut Fields, field: &str, text: &str) -> Option<NodeId> {
+pub(crate) fn node_id(fields: &mut Fields, field: impl Display, text: &str) -> Option<NodeId> {
     fields.take(field, NodeId::new(text))
+}
+
+/// A node code that may be empty: no node is named.
+pub(crate) fn optional_node(fields: &mut Fields, field: impl Display, text: &str) -> Option<NodeId> {
+    if text.is_empty() { None } else { node_id(fields, field, text) }
 }
 
 /// A promise token.

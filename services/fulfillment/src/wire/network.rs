@@ -46,7 +46,7 @@ pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Result<Vec<PutNode>, Error> {
 /// Checks a node of a request; `at` is the path of its field.
 pub(crate) fn node(node: &pb::Node, at: &str, fields: &mut Fields) -> Option<Node> {
     let field = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-    let id = node_id(fields, &field("node_id"), &node.node_id);
+    let id = node_id(fields, field("node_id"), &node.node_id);
     fields.take(field("name"), check_name(&node.name, Node::MAX_NAME));
     let asked = fields.take(field("kind"), contract::enums::known::<pb::NodeKind>(node.kind));
     let kind = asked.and_then(kind);

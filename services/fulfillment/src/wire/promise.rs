@@ -1,5 +1,7 @@
 //! Promises, carts and decisions on the wire.
 
+use std::fmt::Display;
+
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use domain::fulfillment::method::{Method, MethodError};
@@ -15,7 +17,7 @@ use jiff::Timestamp;
 use server::Principal;
 use service::Fields;
 
-use super::{instant, method, method_name, method_number, node_id, place, timestamp};
+use super::{instant, method, method_name, method_number, optional_node, place, timestamp};
 use crate::error::Error;
 use crate::promise::answer::{Able, Answer, Unable};
 use crate::promise::command::{Limits, Line, Nearby, Question};
@@ -75,16 +77,13 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
         methods.extend(Method::ALL);
     }
     let place = request.place.and_then(|given| fields.take("place", place(given)));
-    let node = match request.node_id.as_str() {
-        "" => None,
-        text => node_id(&mut fields, "node_id", text),
-    };
+    let node = optional_node(&mut fields, "node_id", &request.node_id);
     let limits = Limits {
         without: without(&mut fields, "without_node_ids", &request.without_node_ids, node.as_ref()),
-        near: near(&mut fields, "near_node_id", &request.near_node_id),
+        near: optional_node(&mut fields, "near_node_id", &request.near_node_id),
         radius_m: None,
     };
-    let wanted = request.wanted_window.and_then(|window| fields.take("wanted_window", wanted(window)));
+    let wanted = request.wanted_window.and_then(|window| fields.take("wanted_window", wanted(window, true)));
     let most = match request.max_options {
         0 => 5,
         wanted @ 1..=50 => usize::try_from(wanted).unwrap_or(5),
@@ -97,32 +96,37 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
     Ok((Question { lines, methods, place, node, limits, wanted, most }, odd))
 }
 
-/// When goods are wanted, from and until. Without an end: from its start on.
-fn wanted(window: common::Window) -> Result<(Timestamp, Timestamp), &'static str> {
-    let bad = "start_time is required, and both must be instants";
-    let time = |time: prost_types::Timestamp| instant(time).map_err(|_| bad);
-    let from = time(window.start_time.ok_or(bad)?)?;
-    let until = window.end_time.map_or(Ok(Timestamp::MAX), time)?;
+/// When goods are wanted, from and until. A window that may be open and has no end lasts from its start on.
+pub(crate) fn wanted(
+    window: common::Window,
+    may_be_open: bool,
+) -> Result<(Timestamp, Timestamp), &'static str> {
+    let bad = if may_be_open {
+        "start_time is required, and both must be instants"
+    } else {
+        "start_time and end_time are required and must be instants"
+    };
+    let time = |time: Option<prost_types::Timestamp>| time.and_then(|time| instant(time).ok()).ok_or(bad);
+    let from = time(window.start_time)?;
+    let until = match window.end_time {
+        None if may_be_open => Timestamp::MAX,
+        end => time(end)?,
+    };
     if from < until { Ok((from, until)) } else { Err("must end after it starts") }
 }
 
 /// Nodes that must not serve. The node that is asked for is none of them.
 pub(crate) fn without(
     fields: &mut Fields,
-    field: &str,
+    field: impl Display,
     given: &[String],
     node: Option<&NodeId>,
 ) -> Vec<NodeId> {
-    fields.at_most(field, given.len(), MOST_WITHOUT);
-    let without = fields.distinct::<NodeId>(field, given, MOST_WITHOUT);
+    fields.at_most(&field, given.len(), MOST_WITHOUT);
+    let without = fields.distinct::<NodeId>(&field, given, MOST_WITHOUT);
     let named = node.is_some_and(|node| without.contains(node));
     fields.check(!named, field, "must not have the node that node_id asks for");
     without
-}
-
-/// The node that others are to be near to.
-pub(crate) fn near(fields: &mut Fields, field: &str, given: &str) -> Option<NodeId> {
-    if given.is_empty() { None } else { node_id(fields, field, given) }
 }
 
 /// The field of the first line of a cart with this SKU.
