@@ -43,8 +43,8 @@ impl Fulfillment {
                     "a promise was confirmed for an order that never came; it is taken by one that did");
                 stored.state = State::Live { expires: stored.expires };
             }
-            let holder = promises.get(&order.token).and_then(|stored| self.debtor(stored));
-            let order = Released { holder: holder.filter(|_| order.is_unpaid), ..order };
+            let promise = promises.get(&order.token).filter(|_| order.is_unpaid);
+            let order = Released { holder: promise.and_then(|stored| self.debtor(stored)), ..order };
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,

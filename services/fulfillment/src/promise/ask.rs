@@ -87,7 +87,7 @@ impl Fulfillment {
             }
         };
         let stock = self.atp.read();
-        let needs = stock.needs(question.lines.iter().map(|line| (&line.sku, line.quantity)));
+        let needs = stock.needs(items(&question.lines));
         let used = self.load.read();
         let taken = Taken::default();
         for method in question.methods.iter().copied() {
@@ -200,7 +200,7 @@ impl Fulfillment {
     ) -> Result<Legs<Planned>, (usize, Refused)> {
         let (index, stock, used) = (self.network.index(), self.atp.read(), self.load.read());
         plan::plan(groups, |_, group, taken| {
-            let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
+            let needs = stock.needs(items(&group.lines));
             let reach = self.reach(&index, &group.limits)?;
             let round = Round {
                 index: &index,
@@ -278,19 +278,18 @@ impl Fulfillment {
         let able = round.ordered(keys, MOST_ASKED).into_iter();
         let able = able.filter_map(|key| Some((key, round.ask(key, policy).ok()?))).take(SHARING);
         let able: Vec<(Key, Able)> = able.collect();
-        let share = |(key, _): &(Key, Able)| {
-            round.stock.share(*key, group.lines.iter().map(|line| (&line.sku, line.quantity)))
-        };
-        let has: Vec<Vec<i64>> = able.iter().map(share).collect();
+        let piece = |line: &Line| (round.stock.needs([(&line.sku, 1)]), line.quantity);
+        let each: Vec<(Vec<Need>, i64)> = group.lines.iter().map(piece).collect();
+        let has: Vec<Vec<i64>> = able.iter().map(|(key, _)| round.stock.share(*key, &each)).collect();
         let wanted: Vec<i64> = group.lines.iter().map(|line| line.quantity).collect();
         let leg = |(at, pieces): (usize, Vec<i64>)| {
             let lines = group.lines.iter().zip(pieces).filter(|(_, pieces)| *pieces > 0);
             let lines: Vec<Line> = lines.map(|(line, quantity)| Line { quantity, ..line.clone() }).collect();
-            let needs = round.stock.needs(lines.iter().map(|line| (&line.sku, line.quantity)));
+            let needs = round.stock.needs(items(&lines));
             let round = Round { needs: &needs, ..*round };
             let candidate = |(key, able): &(Key, Able)| {
-                let has_stock = round.stock.depth(*key, &needs) > 0;
-                let verdict = has_stock.then(|| round.facts(*key, able)).ok_or_else(|| vec![Reason::NoStock]);
+                let facts = round.facts(*key, able);
+                let verdict = if facts.depth > 0 { Ok(facts) } else { Err(vec![Reason::NoStock]) };
                 Candidate { node: able.node.id.clone(), verdict }
             };
             let chosen = able[at].1.clone();
@@ -307,7 +306,7 @@ impl Fulfillment {
         let stock = self.atp.read();
         let key = node.and_then(|node| self.network.keys.find(node.as_str()));
         let place = key.and_then(|key| index.get(key)).map(|node| node.position);
-        let needs = stock.needs(group.lines.iter().map(|line| (&line.sku, line.quantity)));
+        let needs = stock.needs(items(&group.lines));
         let (used, taken) = (self.load.read(), Taken::default());
         // Near to a node that does not exist is near to none.
         let Ok(reach) = self.reach(&index, &group.limits) else { return Vec::new() };
@@ -366,6 +365,11 @@ fn refuse_all(question: &Question, node: Option<&NodeId>, refused: &Refused, lac
         alternatives: Vec::new(),
     };
     Answer { options: Vec::new(), refusals: question.methods.iter().map(refusal).collect() }
+}
+
+/// What lines are of, and how much.
+fn items(lines: &[Line]) -> impl Iterator<Item = (&Sku, i64)> {
+    lines.iter().map(|line| (&line.sku, line.quantity))
 }
 
 /// What a decision weighs of each node.

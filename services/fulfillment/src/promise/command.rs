@@ -83,6 +83,13 @@ pub(crate) struct HoldCommand {
     pub(crate) on_behalf_of: Option<Principal>,
 }
 
+impl HoldCommand {
+    /// Whose quota it counts for, when `who` asks for it.
+    pub(crate) fn holder<'a>(&'a self, who: &'a Principal) -> &'a Principal {
+        self.on_behalf_of.as_ref().unwrap_or(who)
+    }
+}
+
 /// A question for stock near a place.
 #[derive(Debug, Clone)]
 pub(crate) struct Nearby {

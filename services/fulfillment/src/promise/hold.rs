@@ -114,7 +114,7 @@ impl Fulfillment {
         let expires = now.checked_add(PENDING).map_or(expires, |soon| soon.min(expires));
         let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
-        let holder = hold.on_behalf_of.as_ref().unwrap_or(&call.who);
+        let holder = hold.holder(&call.who);
         let quota = self.config.limits.of(&holder.kind);
         let mut full = 0;
         for _ in 0..PLANS {
@@ -210,7 +210,7 @@ impl Fulfillment {
             request_key: key,
             body_hash: call.hash.to_vec(),
             owner: call.who.to_string(),
-            holder: hold.on_behalf_of.as_ref().unwrap_or(&call.who).to_string(),
+            holder: hold.holder(&call.who).to_string(),
             taken_by: None,
             state: State::Pending { expires },
             counted_for: None,

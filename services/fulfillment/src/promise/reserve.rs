@@ -55,9 +55,10 @@ impl Fulfillment {
         mut is_first: bool,
     ) -> Result<(), Unreserved> {
         let ttl = ttl + self.config.stock_margin();
+        let skus: HashMap<u32, &Sku> = hold.cart.iter().map(|line| (line.number, &line.sku)).collect();
         let request = stock::ReserveRequest {
             request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
-            reservations: promise.legs.iter().map(|leg| claim(leg, hold)).collect(),
+            reservations: promise.legs.iter().map(|leg| claim(leg, &skus)).collect(),
             ttl: Some(wire_duration(ttl)),
             instead_of: hold
                 .instead_of
@@ -121,9 +122,8 @@ impl Fulfillment {
     }
 }
 
-/// What a leg claims of its node.
-fn claim(leg: &Leg, hold: &HoldCommand) -> stock::NewReservation {
-    let skus: HashMap<u32, &Sku> = hold.cart.iter().map(|line| (line.number, &line.sku)).collect();
+/// What a leg claims of its node; `skus`: those of the lines of the cart.
+fn claim(leg: &Leg, skus: &HashMap<u32, &Sku>) -> stock::NewReservation {
     let line = |pieces: &common::LineQuantity| stock::ReserveLine {
         line: pieces.line,
         sku: skus.get(&pieces.line).map(ToString::to_string).unwrap_or_default(),

@@ -211,20 +211,20 @@ impl Stock {
         found
     }
 
-    /// How many pieces of each line a node has. Where lines need the same item, those that come first have it first.
-    pub(crate) fn share<'a>(&self, node: Key, lines: impl Iterator<Item = (&'a Sku, i64)>) -> Vec<i64> {
-        let mut left: HashMap<Sku, i64> = HashMap::new();
-        let mut share = Vec::new();
-        for (sku, wanted) in lines {
-            let mut pieces = wanted;
-            let needs = self.needs([(sku, 1)]);
-            for need in &needs {
+    /// How many pieces of each line a node has. Lines are what one piece of each needs, and how many are wanted. Where lines
+    /// need the same item, those that come first have it first.
+    pub(crate) fn share(&self, node: Key, lines: &[(Vec<Need>, i64)]) -> Vec<i64> {
+        let mut left: HashMap<&Sku, i64> = HashMap::new();
+        let mut share = Vec::with_capacity(lines.len());
+        for (needs, wanted) in lines {
+            let mut pieces = *wanted;
+            for need in needs {
                 let there = || self.figure(node, need.sku.as_str()).map_or(0, |figure| figure.atp.max(0));
-                let left = left.entry(need.sku.clone()).or_insert_with(there);
+                let left = left.entry(&need.sku).or_insert_with(there);
                 pieces = pieces.min(*left / need.quantity.max(1));
             }
             for need in needs {
-                left.entry(need.sku).and_modify(|left| *left -= pieces * need.quantity);
+                left.entry(&need.sku).and_modify(|left| *left -= pieces * need.quantity);
             }
             share.push(pieces);
         }
