@@ -29,8 +29,7 @@ pub(crate) fn event(
     actor: &str,
     now: Timestamp,
 ) -> bus::Event {
-    let mut body = body(event);
-    name(&mut body, named);
+    let body = body(event, named);
     let event_type = type_name(&body);
     let mut message =
         pb::FulfillmentEvent { fulfillment_order: Some(fulfillment_order(stored)), body: Some(body) };
@@ -105,8 +104,9 @@ pub(crate) fn unpacked_loss(bytes: &[u8]) -> Option<Vec<Units>> {
     Some(packed.lines.iter().map(|line| Units { line: line.line, quantity: line.quantity }).collect())
 }
 
-/// What happened, as the wire has it. Each event has its own arm: one that is new does not compile before it has.
-fn body(event: &Event) -> Body {
+/// What happened, as the wire has it; `named`: which lines, and which parts of kits, a reason is about. Each event has its
+/// own arm: one that is new does not compile before it has.
+fn body(event: &Event, named: &[Named]) -> Body {
     match event {
         Event::Offered { accept_due } => {
             Body::Offered(pb::FulfillmentOffered { accept_due_time: Some(timestamp(*accept_due)) })
@@ -118,14 +118,17 @@ fn body(event: &Event) -> Body {
         Event::Accepted => Body::Accepted(pb::FulfillmentAccepted {}),
         Event::Rejected { reason } => Body::Rejected(pb::FulfillmentRejected {
             reason: reject_reason(*reason).into(),
-            ..Default::default()
+            lines: named
+                .iter()
+                .map(|named| pb::RejectedLine { line: named.line, sku: part(named) })
+                .collect(),
         }),
         Event::TimedOut => Body::TimedOut(pb::FulfillmentTimedOut {}),
         Event::Moved { from, to, lines, reason, collector: by, payment } => {
             Body::Moved(pb::FulfillmentMoved {
                 from: stage(*from),
                 to: stage(*to),
-                lines: lines.iter().map(moved_line).collect(),
+                lines: lines.iter().map(|line| moved_line(line, named)).collect(),
                 reason: (*reason).to_owned(),
                 collector: by.map_or(pb::CollectorKind::Unspecified, collector).into(),
                 payment: payment.as_ref().map(hand_over_payment),
@@ -161,18 +164,9 @@ fn body(event: &Event) -> Body {
     }
 }
 
-/// Says which lines, and which parts of kits, a reason is about.
-fn name(body: &mut Body, named: &[Named]) {
-    let part = |named: &Named| named.part.as_ref().map(ToString::to_string).unwrap_or_default();
-    if let Body::Rejected(rejected) = body {
-        let line = |named: &Named| pb::RejectedLine { line: named.line, sku: part(named) };
-        rejected.lines = named.iter().map(line).collect();
-    } else if let Body::Moved(moved) = body {
-        for line in moved.lines.iter_mut().filter(|line| line.short > 0) {
-            let named = named.iter().find(|named| named.line == line.line);
-            line.sku = named.map(part).unwrap_or_default();
-        }
-    }
+/// The part of its kit that a line is named for; empty: the line as a whole.
+fn part(named: &Named) -> String {
+    named.part.as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 /// The name of a message on the topic.
@@ -222,7 +216,7 @@ fn reject_reason(reason: RejectReason) -> pb::RejectReason {
     }
 }
 
-fn moved_line(moved: &MovedLine) -> pb::MovedLine {
+fn moved_line(moved: &MovedLine, named: &[Named]) -> pb::MovedLine {
     let reason = match moved.short {
         None => pb::ShortReason::Unspecified,
         Some((_, ShortReason::NotFound)) => pb::ShortReason::NotFound,
@@ -233,7 +227,9 @@ fn moved_line(moved: &MovedLine) -> pb::MovedLine {
     };
     let short = moved.short.map_or(0, |(units, _)| units);
     let (line, quantity) = (moved.line, moved.quantity);
-    pb::MovedLine { line, quantity, short, short_reason: reason.into(), sku: String::new() }
+    let named = named.iter().find(|named| short > 0 && named.line == line);
+    let sku = named.map(part).unwrap_or_default();
+    pb::MovedLine { line, quantity, short, short_reason: reason.into(), sku }
 }
 
 fn units(units: &[Units]) -> Vec<pb::HandedOverLine> {
@@ -274,7 +270,7 @@ mod tests {
             Event::Doubtful { sku: domain::id::Sku::new("A").unwrap(), is_over: false },
         ];
         let names: std::collections::BTreeSet<_> =
-            events.iter().map(|event| type_name(&body(event))).collect();
+            events.iter().map(|event| type_name(&body(event, &[]))).collect();
         assert_eq!(names.len(), events.len());
     }
 

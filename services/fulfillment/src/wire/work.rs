@@ -85,10 +85,10 @@ pub(crate) fn pick_lines(who: &Principal, request: &pb::PickLinesRequest) -> Res
 }
 
 /// What a reason is about.
-fn named(fields: &mut Fields, i: usize, line: u32, sku: &str) -> Named {
-    let field = format!("lines[{i}]");
-    let part = (!sku.is_empty()).then(|| fields.take(format!("{field}.sku"), Sku::new(sku))).flatten();
-    Named { field, line, part }
+fn named(fields: &mut Fields, index: usize, line: u32, sku: &str) -> Named {
+    let field = format_args!("lines[{index}].sku");
+    let part = (!sku.is_empty()).then(|| fields.take(field, Sku::new(sku))).flatten();
+    Named { index, line, part }
 }
 
 fn pick_line(fields: &mut Fields, i: usize, line: &pb::PickLine) -> MovedLine {

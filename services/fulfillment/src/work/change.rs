@@ -30,7 +30,7 @@ pub(crate) struct Change {
     /// What the actor says in its own words; empty: nothing. It is kept, and no event tells it.
     pub(crate) note: String,
     /// What the reason of a report is about, where it does not say all of it.
-    pub(crate) named: Vec<Named>,
+    pub(super) named: Vec<Named>,
     /// The locked feed, and the fulfillment order as it was loaded; none: it is new.
     loaded: Option<(Feed, Order)>,
     actor: String,
@@ -42,17 +42,13 @@ pub(crate) struct Change {
 impl Change {
     /// Begins with a fulfillment order that is not stored yet; its number in the feed is drawn later.
     pub(crate) fn new(stored: Stored, by: &By, now: Timestamp) -> Self {
-        let By { actor, trace } = by.clone();
-        Self {
-            stored,
-            now,
-            note: String::new(),
-            named: Vec::new(),
-            loaded: None,
-            actor,
-            trace,
-            events: Vec::new(),
-        }
+        Self::begun(stored, None, by.clone(), now)
+    }
+
+    fn begun(stored: Stored, loaded: Option<(Feed, Order)>, by: By, now: Timestamp) -> Self {
+        let By { actor, trace } = by;
+        let (note, named, events) = (String::new(), Vec::new(), Vec::new());
+        Self { stored, now, note, named, loaded, actor, trace, events }
     }
 
     /// Lets the order go on; its event is kept with the order as it is then.
@@ -113,17 +109,8 @@ impl Fulfillment {
         stored.order.clocks = self.work.clocks;
         stored.order.site = self.network.node(&stored.order.node);
         let loaded = Some((feed, stored.order.clone()));
-        let (actor, trace) = (actor.to_owned(), bus::trace::current());
-        Ok(Change {
-            stored,
-            now,
-            note: String::new(),
-            named: Vec::new(),
-            loaded,
-            actor,
-            trace,
-            events: Vec::new(),
-        })
+        let by = By { actor: actor.to_owned(), trace: bus::trace::current() };
+        Ok(Change::begun(stored, loaded, by, now))
     }
 
     /// Saves a change with its events and tells the node's feed. The caller commits and then wakes the watchers.

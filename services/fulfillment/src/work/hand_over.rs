@@ -56,12 +56,11 @@ impl Fulfillment {
         // What may happen at all is decided before the code, so that a look at the code is never for nothing; what is due is
         // answered after it.
         let (lines, payment) = (command.lines.as_deref(), command.payment.as_ref());
-        let decided = change.apply(|order, now| order.hand_over(lines, command.collector, payment, now));
-        if let Err(refusal) = &decided
-            && !refusal.is_about_payment()
+        let decided = match change.apply(|order, now| order.hand_over(lines, command.collector, payment, now))
         {
-            return Err(refusal.clone().into());
-        }
+            Err(refusal) if !refusal.is_about_payment() => return Err(refusal.into()),
+            decided => decided,
+        };
         let stage = change.stored.order.method.rules().stage(Name::Done);
         if let Some(Proof::PickupCode) = stage.and_then(|stage| stage.proof)
             && let Some(wrong) = self.prove(&mut tx, who, &change, &command.code).await?

@@ -1,31 +1,32 @@
 //! Which lines, and which parts of their kits, the reason of a report is about.
 
-use domain::fulfillment::Order;
 use domain::id::Sku;
 use service::Fields;
 
-use crate::Fulfillment;
+use super::change::Change;
 use crate::error::Error;
+use crate::promise::stock_view::Stock;
 
 /// A line that a reason is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
-    /// Where the request names it.
-    pub(crate) field: String,
+    /// Its index among the lines of the request.
+    pub(crate) index: usize,
     /// Line of the order.
     pub(crate) line: u32,
     /// Part of its kit; none: the line as a whole.
     pub(crate) part: Option<Sku>,
 }
 
-impl Fulfillment {
-    /// Refuses names of what the work does not have. A plain item may be named by its own SKU.
-    pub(crate) fn must_have(&self, order: &Order, named: &[Named]) -> Result<(), Error> {
+impl Change {
+    /// Says what the reason is about. Refuses names of what the work does not have; a plain item may be named by its own
+    /// SKU.
+    pub(super) fn name(&mut self, named: &[Named], stock: &Stock) -> Result<(), Error> {
         let mut fields = Fields::default();
-        let stock = self.atp.read();
-        for Named { field, line, part } in named {
-            let Some(known) = order.lines.iter().find(|known| known.line == *line) else {
-                fields.refuse(format!("{field}.line"), format!("the order has no line {line}"));
+        for Named { index, line, part } in named {
+            let Some(known) = self.stored.order.lines.iter().find(|known| known.line == *line) else {
+                let why = format_args!("the order has no line {line}");
+                fields.refuse(format_args!("lines[{index}].line"), why);
                 continue;
             };
             let Some(part) = part else { continue };
@@ -33,8 +34,11 @@ impl Fulfillment {
                 Some(mut parts) => parts.any(|of| of == part),
                 None => *part == known.sku,
             };
-            fields.check(is_part, format!("{field}.sku"), format!("{part} is not a part of {}", known.sku));
+            let why = format_args!("{part} is not a part of {}", known.sku);
+            fields.check(is_part, format_args!("lines[{index}].sku"), why);
         }
-        Ok(fields.done()?)
+        fields.done()?;
+        self.named = named.to_vec();
+        Ok(())
     }
 }

@@ -24,8 +24,7 @@ impl Fulfillment {
     ) -> Result<pb::FulfillmentOrder, Error> {
         let PickLines { call, id, lines, named } = command;
         self.work_verb(&call, who, id, |change| -> Result<(), Error> {
-            self.must_have(&change.stored.order, &named)?;
-            change.named.clone_from(&named);
+            change.name(&named, &self.atp.read())?;
             Ok(change.apply(|order, now| order.pick(&lines, now))?)
         })
         .await

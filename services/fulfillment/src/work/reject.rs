@@ -15,9 +15,8 @@ impl Fulfillment {
     ) -> Result<pb::FulfillmentOrder, Error> {
         let Reject { call, id, reason, note, named } = command;
         self.work_verb(&call, who, id, |change| -> Result<(), Error> {
-            self.must_have(&change.stored.order, &named)?;
+            change.name(&named, &self.atp.read())?;
             change.note.clone_from(&note);
-            change.named.clone_from(&named);
             Ok(change.apply(|order, now| order.reject(reason, now))?)
         })
         .await
