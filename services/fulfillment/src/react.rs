@@ -71,7 +71,7 @@ enum Reaction {
 impl Fulfillment {
     async fn follow(&self, tx: &mut Tx, events: &[Delivered], now: Timestamp) -> Result<(), Error> {
         let (mut released, mut slots) = (Vec::new(), Changes::default());
-        let (mut reactions, mut let_go) = (Vec::new(), Vec::new());
+        let (mut reactions, mut last) = (Vec::new(), Vec::new());
         for event in events {
             reactions.extend(reactions_to(event)?.into_iter().map(|reaction| (event, reaction)));
         }
@@ -83,8 +83,8 @@ impl Fulfillment {
                     continue;
                 }
                 // What takes its place is begun first, and many of them in one go.
-                Reaction::LetGo(asked) => {
-                    let_go.push((asked, by(event)));
+                Reaction::LetGo(_) => {
+                    last.push((event, reaction));
                     continue;
                 }
                 Reaction::GivenUp(..)
@@ -99,9 +99,9 @@ impl Fulfillment {
             bus::trace::scope(event.traceparent.clone(), act).await?;
         }
         self.start(tx, released, &mut slots, now).await?;
-        for (asked, by) in &let_go {
-            let end = self.let_go(tx, asked, by, &mut slots, now);
-            bus::trace::scope(by.trace.clone(), end).await?;
+        for (event, reaction) in last {
+            let act = self.act(tx, reaction, event, &mut slots, now);
+            bus::trace::scope(event.traceparent.clone(), act).await?;
         }
         slots.write(tx, now).await
     }
@@ -133,7 +133,7 @@ impl Fulfillment {
         match reaction {
             Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
             Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
-            Reaction::LetGo(asked) => self.let_go(tx, &asked, &by(event), slots, now).await,
+            Reaction::LetGo(asked) => self.let_go(tx, &asked, actor, slots, now).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
             Reaction::Paying(paying) => self.due_changed(tx, &paying, &by(event), slots, now).await,
             Reaction::Broken(leg) => self.end_broken(tx, leg, slots, now).await,
@@ -174,9 +174,9 @@ async fn lock_all(tx: &mut Tx, reactions: impl Iterator<Item = &Reaction>) -> Re
                 }
             }
             Reaction::GivenUp(leg, _) | Reaction::Broken(leg) => given_up.push(*leg),
-            Reaction::Cancelling(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
-            Reaction::LetGo(asked) => legs.extend([asked.leg, asked.leg.without_claim(asked.order)]),
-            Reaction::Paying(paying) => legs.extend([paying.leg, paying.leg.without_claim(paying.order)]),
+            Reaction::Cancelling(Cancelling { leg, order, .. })
+            | Reaction::LetGo(LetGo { leg, order, .. })
+            | Reaction::Paying(Paying { leg, order, .. }) => legs.extend([*leg, leg.without_claim(*order)]),
             Reaction::Lost(leg, ..) | Reaction::Doubtful(leg, ..) => legs.push(*leg),
         }
         kinds.insert(matches!(reaction, Reaction::Released(_)));

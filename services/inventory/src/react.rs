@@ -207,7 +207,8 @@ fn findings(
     body: ff::fulfillment_event::Body,
 ) -> Result<Vec<Finding>, HandleError> {
     use ff::fulfillment_event::Body;
-    let found = match body {
+    let whole = |line, what| Finding { line, part: None, what };
+    match body {
         Body::Rejected(rejected) => {
             let what = match rejected.reason() {
                 ff::RejectReason::NotFound => Found::Missing,
@@ -220,20 +221,17 @@ fn findings(
                 | ff::RejectReason::Other => return Ok(Vec::new()),
             };
             if rejected.lines.is_empty() {
-                return Ok(fo
-                    .lines
-                    .iter()
-                    .map(|line| Finding { line: line.line, part: None, what })
-                    .collect());
+                Ok(fo.lines.iter().map(|line| whole(line.line, what)).collect())
+            } else {
+                let finding = |line: &ff::RejectedLine| {
+                    Ok(Finding { part: part(&line.sku)?, ..whole(line.line, what) })
+                };
+                rejected.lines.iter().map(finding).collect()
             }
-            let finding =
-                |line: ff::RejectedLine| Ok(Finding { line: line.line, part: part(&line.sku)?, what });
-            return rejected.lines.into_iter().map(finding).collect();
         }
-        Body::Moved(moved) => return moved.lines.iter().filter_map(|line| short(line).transpose()).collect(),
+        Body::Moved(moved) => moved.lines.iter().filter_map(|line| short(line).transpose()).collect(),
         Body::PutBackOverdue(overdue) => {
-            let what = Found::Unsure(NOT_FOUND);
-            overdue.lines.iter().map(|line| Finding { line: line.line, part: None, what }).collect()
+            Ok(overdue.lines.iter().map(|line| whole(line.line, Found::Unsure(NOT_FOUND))).collect())
         }
         Body::Offered(_)
         | Body::Accepted(_)
@@ -247,9 +245,8 @@ fn findings(
         | Body::DueChanged(_)
         | Body::StockLost(_)
         | Body::StockDoubtful(_)
-        | Body::ClaimLetGo(_) => Vec::new(),
-    };
-    Ok(found)
+        | Body::ClaimLetGo(_) => Ok(Vec::new()),
+    }
 }
 
 /// The part of a kit that is named.

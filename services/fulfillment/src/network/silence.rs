@@ -24,9 +24,7 @@ impl Silent {
 
     /// Until when a node gets no promises; none: it gets some.
     pub(crate) fn until(&self, node: &str, now: Timestamp) -> Option<Timestamp> {
-        let all = self.all();
-        let mut of_node = all.iter().filter(|(id, silence)| id.as_str() == node && silence.is_silent(now));
-        of_node.next().and_then(|(_, silence)| silence.until)
+        self.all().get(node).filter(|silence| silence.is_silent(now)).and_then(|silence| silence.until)
     }
 
     /// How many nodes get no promises now.
@@ -34,21 +32,19 @@ impl Silent {
         self.all().values().filter(|silence| silence.is_silent(now)).count()
     }
 
-    /// Learns how silent nodes are.
+    /// Learns how silent nodes are. Most of it is known already.
     pub(crate) fn note(&self, news: impl IntoIterator<Item = (NodeId, Silence)>) {
-        let mut news = news.into_iter().peekable();
-        if news.peek().is_none() {
-            return;
-        }
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let mut next = HashMap::clone(&all);
         for (node, silence) in news {
+            if all.get(&node).copied().unwrap_or_default() == silence {
+                continue;
+            }
+            let all = Arc::make_mut(&mut all);
             if silence.run_out == 0 {
-                next.remove(&node);
+                all.remove(&node);
             } else {
-                next.insert(node, silence);
+                all.insert(node, silence);
             }
         }
-        *all = Arc::new(next);
     }
 }

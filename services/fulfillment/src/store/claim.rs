@@ -75,16 +75,8 @@ pub(crate) async fn meet(
 
 /// Notes that a claim was lost, or a part of it, for the order that may come later.
 pub(crate) async fn note_lost(tx: &mut Tx, leg: FulfillmentId, lost: Loss) -> Result<(), Error> {
-    let row = tx
-        .fetch_optional(
-            "INSERT INTO claim_notes (fulfillment_id, is_lost, sku, lines) VALUES ($1, $2, '', $3)
-             ON CONFLICT (fulfillment_id) DO UPDATE SET is_lost = claim_notes.is_lost
-             RETURNING is_lost, sku, lines",
-            params![leg.uuid(), false, Vec::<u8>::new()],
-        )
-        .await?;
-    let known = row.as_ref().map(loss).transpose()?.flatten();
-    let all = match known {
+    let known = meet(tx, std::iter::once(leg)).await?.remove(&leg);
+    let all = match known.and_then(|claim| claim.lost) {
         Some(known) => known.and(lost),
         None => lost,
     };

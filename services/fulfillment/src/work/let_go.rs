@@ -4,7 +4,6 @@ use db::Tx;
 use domain::fulfillment::Refusal;
 use jiff::Timestamp;
 
-use super::change::By;
 use super::command::LetGo;
 use crate::store::capacity::Changes;
 use crate::store::work as store;
@@ -16,7 +15,7 @@ impl Fulfillment {
         &self,
         tx: &mut Tx,
         asked: &LetGo,
-        by: &By,
+        actor: &str,
         slots: &mut Changes,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -25,7 +24,7 @@ impl Fulfillment {
                 "a leg without work is asked to let its claim go; nothing is kept for it");
             return Ok(());
         };
-        let mut change = self.change(tx, id, &by.actor, now).await?;
+        let mut change = self.change(tx, id, actor, now).await?;
         match change.apply(|order, now| order.let_go(&asked.lines, now)) {
             Ok(()) => self.save_among(tx, &mut change, slots).await,
             // It kept nothing of these lines, or has let it go already.

@@ -34,7 +34,7 @@ impl Fulfillment {
             Err(refusal) => {
                 tracing::warn!(fulfillment_id = %id, sku, %refusal, "a claim was lost after work began");
                 let Ok(sku) = Sku::new(sku.as_str()) else { return Ok(()) };
-                self.save_doubt(tx, change, &sku, slots).await
+                self.save_doubt(tx, change, &sku, false, slots).await
             }
         }
     }
@@ -53,26 +53,23 @@ impl Fulfillment {
         else {
             return Ok(());
         };
-        let mut change = self.change(tx, id, lost.actor, now).await?;
-        if !is_over {
-            return self.save_doubt(tx, change, &sku, slots).await;
-        }
-        if change.apply(|order, now| order.trust(&sku, now)).is_err() {
-            // It was never shown as doubtful, or nobody has to look for it any more.
-            return Ok(());
-        }
-        self.save_among(tx, &mut change, slots).await
+        let change = self.change(tx, id, lost.actor, now).await?;
+        self.save_doubt(tx, change, &sku, is_over, slots).await
     }
 
+    /// Shows a SKU as doubtful, or as doubtful no more.
     async fn save_doubt(
         &self,
         tx: &mut Tx,
         mut change: Change,
         sku: &Sku,
+        is_over: bool,
         slots: &mut Changes,
     ) -> Result<(), Error> {
-        if change.apply(|order, now| order.doubt(sku, now)).is_err() {
-            // It is known already, or all of it was picked and nobody has to look for it any more.
+        let told =
+            change.apply(|order, now| if is_over { order.trust(sku, now) } else { order.doubt(sku, now) });
+        if told.is_err() {
+            // It is shown like that already, or all of it was picked and nobody has to look for it any more.
             return Ok(());
         }
         self.save_among(tx, &mut change, slots).await
