@@ -1,5 +1,7 @@
 //! Cancelling: at once what no node was asked for, else a request that the node's work decides.
 
+use std::collections::BTreeSet;
+
 use super::leg::{Leg, LegLine};
 use super::spread::{LegParts, spread};
 use super::{Block, Changed, Event, How, NeedLine, Order, Refusal};
@@ -32,8 +34,8 @@ impl AtOnce {
 
 /// What was taken off.
 pub(super) struct TakenOff {
-    /// Pieces per line.
-    pub(super) pieces: Vec<(LineNo, i64)>,
+    /// The lines that pieces were taken off.
+    pub(super) lines: BTreeSet<LineNo>,
     /// The legs that were dropped.
     pub(super) gone: Vec<FulfillmentId>,
     /// The needs that pieces were dropped of, by place in the list, and the claims that their legs keep no longer.
@@ -141,36 +143,29 @@ impl Order {
         reason: &str,
         now: Timestamp,
     ) -> Result<TakenOff, Refusal> {
-        let mut pieces = at_once.own.clone();
+        let mut taken = BTreeSet::new();
         for (no, quantity) in &at_once.own {
             self.line_mut(*no)?.own.cancel(*quantity);
+            taken.insert(*no);
         }
-        let mut add = |no: LineNo, quantity: i64| match pieces.iter_mut().find(|(other, _)| *other == no) {
-            Some((_, pieces)) => *pieces += quantity,
-            None => pieces.push((no, quantity)),
-        };
         let mut needs = Vec::new();
         for (at, lines) in &at_once.needs {
             let (let_go, dropped) = self.drop_parts(*at, lines, reason);
-            for (no, quantity) in dropped {
-                add(no, quantity);
-            }
+            taken.extend(dropped.iter().map(|(no, _)| *no));
             needs.push((*at, let_go));
         }
         for (id, lines) in &at_once.legs {
             for (no, quantity) in lines {
                 self.leg_mut(*id)?.shrink(*no, *quantity)?;
                 self.line_mut(*no)?.own.cancelled += quantity;
-                add(*no, *quantity);
+                taken.insert(*no);
             }
         }
-        for (no, _) in &pieces {
+        for no in &taken {
             reason.clone_into(&mut self.line_mut(*no)?.cancel_reason);
         }
-        pieces.sort_unstable();
         let gone = self.drop_legs(Leg::is_over, now);
-        self.heed_stock();
-        Ok(TakenOff { pieces, gone, needs })
+        Ok(TakenOff { lines: taken, gone, needs })
     }
 
     /// Cancels pieces that no node has, gives back what was paid for them, and lets the rest go on if it is
@@ -182,12 +177,12 @@ impl Order {
         now: Timestamp,
     ) -> Result<Vec<Event>, Refusal> {
         let (live, dues, was_over) = (self.live(), self.dues(), self.status().is_over());
-        let TakenOff { pieces, gone: legs, needs } = self.take_off(at_once, reason, now)?;
-        let lines = self.cancelled_of(pieces.iter().map(|(no, _)| *no));
+        let TakenOff { lines, gone: legs, needs } = self.take_off(at_once, reason, now)?;
+        let lines = self.cancelled_of(lines.into_iter());
         let let_go = needs.iter().flat_map(|(_, let_go)| let_go).cloned().collect();
         let mut events = vec![Event::Cancelled { lines, reason: reason.to_owned(), legs, let_go }];
-        let needs: Vec<(usize, LegParts)> = needs.into_iter().map(|(at, _)| (at, LegParts::new())).collect();
-        events.extend(self.closed(&needs, How::Cancelled));
+        let closed = |(at, _): &(usize, LegParts)| self.closed(*at, How::Cancelled, LegParts::new());
+        events.extend(needs.iter().filter_map(closed));
         events.extend(self.give_back(&live, reason, now));
         events.extend(self.unblock_if_covered(now));
         events.extend(self.due_changed(&dues, &events));
@@ -195,18 +190,14 @@ impl Order {
         Ok(events)
     }
 
-    /// Says which of these needs have no open pieces any more, and which claims their legs keep no longer.
-    pub(super) fn closed(&self, needs: &[(usize, LegParts)], how: How) -> Vec<Event> {
-        let need = |(at, let_go): &(usize, LegParts)| {
-            let need = self.needs.get(*at).filter(|need| !need.is_open())?.clone();
-            Some(Event::NeedClosed { need, how, let_go: let_go.clone() })
-        };
-        needs.iter().filter_map(need).collect()
+    /// Says that a need, by place in the list, is over, and which claims its leg keeps no longer; none: pieces are open.
+    pub(super) fn closed(&self, at: usize, how: How, let_go: LegParts) -> Option<Event> {
+        let need = self.needs.get(at).filter(|need| !need.is_open())?.clone();
+        Some(Event::NeedClosed { need, how, let_go })
     }
 
     /// Lets the order go on, if what is left of it is paid. Pieces whose hold is lost are looked for.
     pub(super) fn unblock_if_covered(&mut self, now: Timestamp) -> Vec<Event> {
-        self.heed_stock();
         if self.buckets().is_over() || !self.is_covered() || !self.blocks.remove(&Block::Payment) {
             return Vec::new();
         }

@@ -63,18 +63,14 @@ impl Order {
         dues
     }
 
-    /// Says what is due at handovers now, if that is not what it was before and no payment says so.
+    /// Says that what is due at handovers is not what it was before, if no payment says so. What is due for new legs is said
+    /// with them.
     pub(super) fn due_changed(&self, before: &[LegDue], events: &[Event]) -> Option<Event> {
         let is_said = events.iter().any(|event| matches!(event, Event::Paid { .. }));
         let is_open = self.terms == Terms::PayAtHandover && !self.status().is_over();
-        (is_open && !is_said && self.dues() != before).then_some(Event::DueChanged)
-    }
-
-    /// The same for legs that were there before: what is due for new ones is said with them.
-    pub(super) fn dues_moved(&self, before: &[LegDue]) -> Option<Event> {
-        let is_old = |due: &LegDue| before.iter().any(|old| old.leg == due.leg);
-        let after = self.dues();
-        (!after.iter().filter(|due| is_old(due)).eq(before)).then_some(Event::DueChanged)
+        let is_old = |due: &&LegDue| before.iter().any(|old| old.leg == due.leg);
+        let is_same = || self.dues().iter().filter(is_old).eq(before);
+        (is_open && !is_said && !is_same()).then_some(Event::DueChanged)
     }
 }
 

@@ -106,7 +106,7 @@ impl Order {
             events.push(Event::Cancelled { lines, reason, legs: Vec::new(), let_go });
         }
         let how = if self.expired_at.is_some() { How::Expired } else { How::Cancelled };
-        events.extend(opened.iter().flat_map(|at| self.closed(&[(*at, LegParts::new())], how)));
+        events.extend(opened.and_then(|at| self.closed(at, how, LegParts::new())));
         let leg_no = self.legs[at].no;
         events.extend(report.paid.iter().flat_map(|paid| self.collect(paid, leg_no, now)));
         events.extend(self.give_back(&live, &report.reason, now));
@@ -150,7 +150,6 @@ impl Order {
         };
         let unwanted: Vec<(LineNo, i64)> = new.into_iter().map(unwanted).collect();
         let (let_go, _) = self.drop_parts(need, &unwanted, &report.reason);
-        self.heed_stock();
         Ok((Some(need), let_go))
     }
 }

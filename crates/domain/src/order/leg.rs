@@ -195,10 +195,14 @@ impl Leg {
         self.released.is_some()
     }
 
+    /// Pieces were asked of it, and not all were taken off before a node had them.
+    pub fn has_pieces(&self) -> bool {
+        self.lines.iter().any(|line| line.units.quantity > 0)
+    }
+
     /// No node was asked for it, and the time that it was promised for has passed.
     pub fn is_late(&self, now: Timestamp) -> bool {
-        let has_pieces = || self.lines.iter().any(|line| line.units.quantity > 0);
-        self.is_live() && !self.is_released() && self.window.start <= now && has_pieces()
+        self.is_live() && !self.is_released() && self.window.start <= now && self.has_pieces()
     }
 
     /// Its stock is still to be confirmed, and its hold must last until then.

@@ -297,8 +297,7 @@ impl Order {
 
     /// The legs that a node works on, or will once no block is left.
     pub fn work(&self) -> impl Iterator<Item = &Leg> {
-        let has_pieces = |leg: &&Leg| leg.lines.iter().any(|line| line.units.quantity > 0);
-        self.legs.iter().filter(|leg| leg.is_live()).filter(has_pieces)
+        self.legs.iter().filter(|leg| leg.is_live() && leg.has_pieces())
     }
 
     /// Computes where the pieces of each line are, and how many a cancel was asked for, after legs changed or were read.
@@ -377,11 +376,15 @@ impl Order {
             return Err(Refusal::NeedsHold);
         }
         self.lines.iter_mut().for_each(|line| line.own.open = 0);
+        self.push_legs(legs.into_iter());
+        Ok(())
+    }
+
+    /// Adds new legs with the next numbers.
+    fn push_legs(&mut self, legs: impl Iterator<Item = Leg>) {
         let first = self.legs.iter().map(|leg| leg.no).max().unwrap_or_default() + 1;
         self.legs.extend((first..).zip(legs).map(|(no, leg)| Leg { no, ..leg }));
         self.sum_up();
-        self.heed_stock();
-        Ok(())
     }
 
     /// Nothing of what is still to be delivered is unpaid.
@@ -393,6 +396,8 @@ impl Order {
         if self.status().is_over() {
             // What is over waits for nothing.
             self.blocks.clear();
+        } else {
+            self.heed_stock();
         }
         self.version += i64::try_from(events.len()).unwrap_or_default();
         self.updated_at = now;

@@ -222,7 +222,6 @@ impl Order {
         }
         let legs = self.drop_legs(|_| true, now);
         self.lapsed_at = Some(now);
-        self.heed_stock();
         Ok(self.changed(vec![Event::PaymentLapsed { legs }], now))
     }
 
@@ -236,7 +235,8 @@ impl Order {
         self.expired_at = Some(now);
         let legs = self.legs.iter().filter(|leg| !leg.is_released()).map(|leg| leg.id).collect();
         let mut events = vec![Event::Expired { legs, reason: reason.to_owned() }];
-        events.extend(self.closed(&off.needs, How::Expired));
+        let needs = off.needs.into_iter();
+        events.extend(needs.filter_map(|(at, let_go)| self.closed(at, How::Expired, let_go)));
         events.extend(self.give_back(&live, reason, now));
         Ok(self.changed(events, now))
     }
@@ -256,7 +256,6 @@ impl Order {
         if lines.is_empty() {
             return Err(Refusal::NotDue);
         }
-        self.heed_stock();
         Ok(self.changed(vec![Event::Progressed { lines }], now))
     }
 
@@ -271,10 +270,11 @@ impl Order {
         self.drop_legs(|leg| leg.token == Some(gone), now);
         let moved = self.moved(&new);
         self.add_legs(new)?;
-        match moved {
-            Some(event) => Ok(self.changed(vec![event], now)),
-            None => Ok(Changed { order: self, events: Vec::new() }),
-        }
+        let Some(event) = moved else {
+            self.heed_stock();
+            return Ok(Changed { order: self, events: Vec::new() });
+        };
+        Ok(self.changed(vec![event], now))
     }
 
     /// What new legs change of what was promised: the last leg of each group that was dropped says what that was.

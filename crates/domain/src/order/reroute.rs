@@ -51,17 +51,16 @@ impl Order {
     /// Pieces of a need are looked for at another time; nothing happens when none is open. No event: nothing changed for
     /// anyone else.
     pub fn seek_again(&mut self, need: NeedId, at: Timestamp) {
-        let open = self.needs.iter_mut().find(|other| other.id == need && other.is_open());
-        if let Some(need) = open {
-            need.seek_at = Some(at);
+        if let Ok(open) = self.open_at(need) {
+            self.needs[open].seek_at = Some(at);
         }
     }
 
     /// A round of seeking found nothing, and the customer is asked already or can't be: the next round has other ids. No
     /// event: nothing changed for anyone else.
     pub fn sought(&mut self, need: NeedId, policy: &Policy, now: Timestamp) {
-        let open = self.needs.iter_mut().find(|other| other.id == need && other.is_open());
-        if let Some(need) = open {
+        if let Ok(open) = self.open_at(need) {
+            let need = &mut self.needs[open];
             need.tries += 1;
             need.seek_at = Some(after_ms(now, retry_ms(need.tries, policy)));
         }
@@ -84,14 +83,12 @@ impl Order {
         }
         let dues = self.dues();
         self.needs[at].source();
-        let (need, first) = (self.needs[at].clone(), self.legs.iter().map(|leg| leg.no).max());
+        let need = self.needs[at].clone();
         let ids = legs.iter().map(|leg| leg.id).collect();
-        let new = (first.unwrap_or_default() + 1..).zip(legs);
-        self.legs.extend(new.map(|(no, leg)| Leg { no, need: Some(need.no), released: Some(now), ..leg }));
-        self.sum_up();
-        self.heed_stock();
+        let new = |leg| Leg { need: Some(need.no), released: Some(now), ..leg };
+        self.push_legs(legs.into_iter().map(new));
         let mut events = vec![Event::Rerouted { let_go: let_go(&need, open), need, legs: ids }];
-        events.extend(self.dues_moved(&dues));
+        events.extend(self.due_changed(&dues, &events));
         Ok(self.changed(events, now))
     }
 
@@ -126,7 +123,6 @@ impl Order {
         let gone = if known.asked.is_some() { Vec::new() } else { known.open() };
         self.offer(at, question, places);
         self.seek_when_one_ends(at, policy, now);
-        self.heed_stock();
         let need = self.needs[at].clone();
         let events = vec![Event::OptionsOffered { let_go: let_go(&need, gone), need }];
         Ok(self.changed(events, now))
@@ -229,7 +225,7 @@ impl Order {
     }
 
     /// The order is blocked for want of stock while a customer is asked about open pieces, and while the hold of an unpaid
-    /// order is lost.
+    /// order is lost. A change ends with this; nothing in it reads the block.
     pub(super) fn heed_stock(&mut self) {
         let is_asked = self.needs.iter().any(|need| need.asked.is_some());
         if is_asked || self.has_lost_hold() {
@@ -293,7 +289,6 @@ impl Order {
         }
         self.lapsed_at = None;
         self.sum_up();
-        self.heed_stock();
         events
     }
 
@@ -342,13 +337,12 @@ impl Order {
             let (open, reason) = (self.needs[*at].open(), self.needs[*at].reason.clone());
             let (let_go, dropped) = self.drop_parts(*at, &open, &reason);
             self.sum_up();
-            events.push(Event::NeedClosed { need: self.needs[*at].clone(), how, let_go });
+            events.extend(self.closed(*at, how, let_go));
             let lines = self.cancelled_of(dropped.iter().map(|(no, _)| *no));
             let (legs, let_go) = (Vec::new(), LegParts::new());
             events.push(Event::Cancelled { lines, reason: reason.clone(), legs, let_go });
             events.extend(self.give_back(&live, &reason, now));
         }
-        self.heed_stock();
         events.extend(self.unblock_if_covered(now));
         events.extend(self.due_changed(&dues, &events));
         events.extend(self.ends(was_over, now));
