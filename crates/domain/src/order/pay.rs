@@ -37,12 +37,12 @@ pub enum Hold {
 impl Order {
     /// Whether this payment would release the order if stock were held for it again: pieces are open, or a promise is late.
     pub fn needs_hold(&self, payment: &Payment, now: Timestamp) -> bool {
+        if !self.blocks.contains(&Block::Payment) || self.status().is_over() || !self.has_to_hold(now) {
+            return false;
+        }
         let mut after = self.clone();
         // A payment that will be refused must not hold anything first.
         after.ledger.receive(payment, self.takes_parts(), self.currency, self.updated_at).is_ok()
-            && self.blocks.contains(&Block::Payment)
-            && !self.status().is_over()
-            && self.has_to_hold(now)
             && after.is_covered()
     }
 
@@ -58,9 +58,7 @@ impl Order {
 
     /// The parts of groups that a payment now must hold: those that are open, and those whose promise is late.
     pub fn parts_to_hold(&self, now: Timestamp) -> Parts {
-        let mut after = self.clone();
-        after.drop_legs(|leg| leg.is_late(now), now);
-        after.open_parts()
+        self.parts_after(|leg| leg.is_late(now), now)
     }
 
     /// Goods are paid when they are handed over, bit by bit, or by invoice.
@@ -94,21 +92,29 @@ impl Order {
             events.push(self.payment_lost(payment, received.lost, policy, now));
         }
         let is_over = self.status().is_over();
-        let reason = match had {
-            Some(TenderState::Captured) => "EXCESS_PAYMENT",
-            // The customer may have what the rest of the money is for.
-            _ if is_over && self.buckets().live() == 0 => "PAID_TOO_LATE",
-            _ if received.is_second => "EXCESS_PAYMENT",
-            _ => "OVERPAID",
+        let reason = if had == Some(TenderState::Captured) {
+            "EXCESS_PAYMENT"
+        } else if is_over && self.buckets().live() == 0 {
+            // With pieces left, the customer may have what the rest of the money is for.
+            "PAID_TOO_LATE"
+        } else if received.is_second {
+            "EXCESS_PAYMENT"
+        } else {
+            "OVERPAID"
         };
         if received.unneeded > 0 {
-            events.push(match self.void(tender, received.unneeded, reason, Vec::new()) {
+            events.push(if received.is_second {
                 // Of a second authorization nothing is captured; the first one stays as it is.
-                Event::VoidRequested { tender, amount_minor, reason, lines, .. } if received.is_second => {
-                    let provider_ref = payment.provider_ref.clone();
-                    Event::VoidRequested { tender, amount_minor, left_minor: 0, provider_ref, reason, lines }
+                Event::VoidRequested {
+                    tender,
+                    amount_minor: received.unneeded,
+                    left_minor: 0,
+                    provider_ref: payment.provider_ref.clone(),
+                    reason: reason.to_owned(),
+                    lines: Vec::new(),
                 }
-                void => void,
+            } else {
+                self.void(tender, received.unneeded, reason, Vec::new())
             });
         }
         if received.excess > 0 {
@@ -296,8 +302,13 @@ impl Order {
 
     /// The parts of groups that are open when this promise holds nothing any more.
     pub fn parts_without(&self, token: PromiseToken, now: Timestamp) -> Parts {
+        self.parts_after(|leg| leg.token == Some(token), now)
+    }
+
+    /// The parts of groups that are open when these legs are gone.
+    fn parts_after(&self, gone: impl Fn(&Leg) -> bool, now: Timestamp) -> Parts {
         let mut after = self.clone();
-        after.drop_legs(|leg| leg.token == Some(token), now);
+        after.drop_legs(gone, now);
         after.open_parts()
     }
 }

@@ -60,8 +60,7 @@ impl Order {
         reason: &str,
         lines: Vec<(LineNo, i64)>,
     ) -> Event {
-        let of = self.ledger.tenders.iter().zip(self.ledger.sums()).find(|(t, _)| t.id == tender);
-        let left_minor = of.map_or(0, |(_, sums)| sums.authorized);
+        let left_minor = self.ledger.sums_of(&tender).authorized;
         let provider_ref = self.ledger.authorization(&tender).to_owned();
         Event::VoidRequested {
             tender,
@@ -104,8 +103,7 @@ impl Order {
         let Payment { tender, provider_ref, .. } = payment;
         let row = Row::of_tender(tender, Component::Excess, Cause::Claimed, amount_minor, now);
         self.ledger.rows.push(row);
-        let kind = self.ledger.tenders.iter().find(|t| t.id == *tender).map_or("", |t| t.kind.as_str());
-        let part = RefundPart::new(tender, kind, provider_ref, amount_minor, now);
+        let part = RefundPart::new(tender, self.ledger.kind_of(tender), provider_ref, amount_minor, now);
         let (refund, asked) = self.refund(vec![part], reason, Vec::new(), now);
         let (tender, provider_ref) = (tender.clone(), provider_ref.clone());
         vec![Event::ExcessPaid { tender, amount_minor, provider_ref, refund }, asked]

@@ -55,8 +55,7 @@ impl Ledger {
         amount_minor: i64,
         now: Timestamp,
     ) -> Vec<RefundPart> {
-        let kind =
-            self.tenders.iter().find(|known| known.id == tender).map_or("", |known| known.kind.as_str());
+        let kind = self.kind_of(tender);
         let (mut parts, mut rest) = (Vec::new(), amount_minor);
         for capture in self.captures(tender).iter().rev() {
             let amount = capture.left().min(rest);

@@ -127,6 +127,17 @@ impl Ledger {
         sums
     }
 
+    /// The sums of one tender; all are 0 when there is none of this id.
+    pub(in crate::order) fn sums_of(&self, tender: &str) -> Sums {
+        let mut all = self.tenders.iter().zip(self.sums());
+        all.find(|(known, _)| known.id == tender).map(|(_, sums)| sums).unwrap_or_default()
+    }
+
+    /// The kind of a tender; empty when there is none of this id.
+    pub(in crate::order) fn kind_of(&self, tender: &str) -> &str {
+        self.tenders.iter().find(|known| known.id == tender).map_or("", |known| known.kind.as_str())
+    }
+
     /// What a tender still has to pay, in minor units.
     pub const fn due(tender: &Tender, sums: &Sums) -> i64 {
         let due = tender.amount_minor - tender.replaced_minor - sums.given_up - sums.held();
@@ -289,13 +300,11 @@ impl Ledger {
 
     fn capture(&mut self, index: usize, payment: &Payment, leg: i64, at: Timestamp) -> Received {
         let sums = self.sums()[index];
-        let is_second = self.is_second(payment) || self.tenders[index].state == TenderState::Captured;
+        let names_second = self.is_second(payment);
+        let is_second = names_second || self.tenders[index].state == TenderState::Captured;
         // What was authorized a second time is not the payment that the order relies on.
-        let (payable, due) = if self.is_second(payment) {
-            (0, 0)
-        } else {
-            (sums.authorized, Self::due(&self.tenders[index], &sums))
-        };
+        let (payable, due) =
+            if names_second { (0, 0) } else { (sums.authorized, Self::due(&self.tenders[index], &sums)) };
         let settled = payment.amount_minor.min(payable);
         let new = (payment.amount_minor - settled).min(due);
         let excess = payment.amount_minor - settled - new;

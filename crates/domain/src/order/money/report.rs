@@ -57,8 +57,8 @@ impl Ledger {
 
     /// What the provider was asked to let go of and has not, in minor units.
     fn unreleased(&self, tender: &str) -> i64 {
-        let mut all = self.tenders.iter().zip(self.sums());
-        all.find(|(known, _)| known.id == tender).map_or(0, |(_, sums)| sums.voided - sums.released)
+        let sums = self.sums_of(tender);
+        sums.voided - sums.released
     }
 
     /// The reference of the authorization that the order relies on; empty: none, or it has none.
@@ -81,8 +81,7 @@ impl Ledger {
     /// The report with its reference. A capture that names none is one of what was authorized, and has that reference.
     pub fn named(&self, payment: &Payment) -> Payment {
         let mut named = payment.clone();
-        let is_its = |(known, sums): (&Tender, Sums)| known.id == payment.tender && sums.authorized > 0;
-        let is_authorized = || self.tenders.iter().zip(self.sums()).any(is_its);
+        let is_authorized = || self.sums_of(&payment.tender).authorized > 0;
         if named.provider_ref.is_empty() && named.state == TenderState::Captured && is_authorized() {
             self.authorization(&named.tender).clone_into(&mut named.provider_ref);
         }
