@@ -42,7 +42,7 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::PaymentLapsed { .. } => {
             ("PAYMENT_LAPSED", "not paid in time, the stock was released".to_owned())
         }
-        Event::Expired { reason, .. } => ("EXPIRED", expired(reason)),
+        Event::Expired { .. } => ("EXPIRED", "not paid within the grace".to_owned()),
         Event::CancelRequested { number, legs, reason } => {
             let all: Vec<_> = legs.iter().flat_map(|(_, lines)| lines.iter().copied()).collect();
             ("CANCEL_REQUESTED", format!("cancel {number}: {} asked for: {reason}", pieces(&all)))
@@ -80,14 +80,6 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
         Event::NeedClosed { need, how, .. } => ("NEED_DROPPED", need_steps::closed(need, *how)),
     };
     Some(said)
-}
-
-/// Why an order is over for want of a payment in time.
-fn expired(reason: &str) -> String {
-    match reason {
-        "PAYMENT_EXPIRED" => "not paid within the grace".to_owned(),
-        reason => words::plain(reason),
-    }
 }
 
 /// A tender, with the provider's reference if there is one.

@@ -48,7 +48,7 @@ pub enum Event {
     Expired {
         /// The legs that no node was asked for; most of their claims are given up already.
         legs: Vec<FulfillmentId>,
-        /// Why: not paid within the grace, or what stock or time said when a payment came late.
+        /// Why, `UPPER_SNAKE`: not paid within the grace.
         reason: String,
     },
     /// Nodes are asked to give pieces up.

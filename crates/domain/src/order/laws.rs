@@ -154,7 +154,20 @@ fn payment(order: &Order, step: &Step, now: Timestamp) -> Option<(Payment, bool)
             };
             (payment, true)
         }
-        _ => return None,
+        Step::Work(..)
+        | Step::Cancel(_)
+        | Step::Lapse
+        | Step::Expire
+        | Step::LoseHold
+        | Step::Confirm
+        | Step::Claim(..)
+        | Step::AddTender(..)
+        | Step::Refund(..)
+        | Step::Retry
+        | Step::Reroute(_)
+        | Step::Ask(..)
+        | Step::Choose(..)
+        | Step::Silence => return None,
     })
 }
 

@@ -392,6 +392,6 @@ const fn retry_ms(tries: i64, policy: &Policy) -> i64 {
         ..=1 => policy.need_retry_ms / 5,
         2 => policy.need_retry_ms,
         3 => policy.need_retry_ms.saturating_mul(3),
-        _ => policy.need_retry_ms.saturating_mul(12),
+        4.. => policy.need_retry_ms.saturating_mul(12),
     }
 }

@@ -27,8 +27,6 @@ pub struct Consent {
     pub delay_until: Option<Timestamp>,
     /// In more parts than asked.
     pub split: bool,
-    /// Other goods. Opens no rung yet.
-    pub substitute: bool,
     /// Another method; the first is tried first.
     pub methods: Vec<Method>,
 }
@@ -133,7 +131,7 @@ fn nodes(order: &Order, need: &Need, method: Method, consent: &Consent) -> Optio
     let node = order.first_node(need.group)?.clone();
     match consent.radius_m {
         radius_m @ 1.. => Some(Nodes::Near { node, radius_m }),
-        _ => need.leg.is_none().then_some(Nodes::Named(node)),
+        ..=0 => need.leg.is_none().then_some(Nodes::Named(node)),
     }
 }
 
@@ -178,7 +176,7 @@ impl Order {
     }
 
     /// The need of this number.
-    pub(super) fn need_no(&self, no: i64) -> Option<&Need> {
+    pub fn need_no(&self, no: i64) -> Option<&Need> {
         self.needs.iter().find(|need| need.no == no)
     }
 
@@ -261,7 +259,6 @@ mod tests {
             radius_m: case.radius_m,
             delay_until: case.delay_until.map(at),
             split: case.split,
-            substitute: true,
             methods: case.methods.clone(),
         };
         rungs(&order, &order.needs[0], &consent, at(case.now.max(10))).iter().map(said).collect()

@@ -145,7 +145,6 @@ pub(crate) fn consent_of(group: Option<&Group>) -> Consent {
         radius_m: given.other_node_radius_m,
         delay_until: given.delay_until_time.and_then(|at| from_parts(at.seconds, at.nanos).ok()),
         split: given.split,
-        substitute: given.substitute,
         methods: methods.collect(),
     }
 }
