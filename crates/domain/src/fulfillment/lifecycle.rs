@@ -247,13 +247,10 @@ impl Order {
             self.give_up(Ending::StockLost, now);
             return Ok(self.happened(Event::StockLost { sku, lines: Vec::new() }, now));
         };
-        let (rules, mut lost) = (self.method.rules(), Vec::new());
-        for unit in lines {
-            let asked = unit.quantity.max(0);
-            let leave = |line: &mut Line| line.buckets.leave(rules, Bucket::GivenUp, asked, false);
-            let units = self.line_mut(unit.line).map_or(0, leave);
-            add(&mut lost, unit.line, units);
-        }
+        let rules = self.method.rules();
+        let leave =
+            |line: &mut Line, asked: i64| line.buckets.leave(rules, Bucket::GivenUp, asked.max(0), false);
+        let lost = self.take_units(lines, leave);
         if lost.is_empty() {
             return Err(Refusal::Nothing { step: "give up" });
         }
@@ -265,16 +262,12 @@ impl Order {
 
     /// The order has units elsewhere that the node failed, or does not want them any more: their claim is not kept.
     pub fn let_go(&mut self, units: &[Units], now: Timestamp) -> Result<Event, Refusal> {
-        let mut lines = Vec::new();
-        for unit in units {
-            let let_go = |line: &mut Line| {
-                let units = unit.quantity.clamp(0, line.buckets.kept);
-                line.buckets.kept -= units;
-                units
-            };
-            let units = self.line_mut(unit.line).map_or(0, let_go);
-            add(&mut lines, unit.line, units);
-        }
+        let let_go = |line: &mut Line, asked: i64| {
+            let units = asked.clamp(0, line.buckets.kept);
+            line.buckets.kept -= units;
+            units
+        };
+        let lines = self.take_units(units, let_go);
         if lines.is_empty() {
             return Err(Refusal::Nothing { step: "let go" });
         }
@@ -452,6 +445,16 @@ impl Order {
 
     fn line(&self, line: LineNo) -> Result<&Line, Refusal> {
         self.lines.iter().find(|l| l.line == line).ok_or(Refusal::UnknownLine { line })
+    }
+
+    /// Takes units off lines, as many as `take` answers. Answers those that were; a line that is not there has none.
+    fn take_units(&mut self, asked: &[Units], take: impl Fn(&mut Line, i64) -> i64) -> Vec<Units> {
+        let mut taken = Vec::new();
+        for unit in asked {
+            let units = self.line_mut(unit.line).map_or(0, |line| take(line, unit.quantity));
+            add(&mut taken, unit.line, units);
+        }
+        taken
     }
 
     fn line_mut(&mut self, line: LineNo) -> Option<&mut Line> {
