@@ -9,21 +9,15 @@ use server::Principal;
 
 use crate::command::Choose;
 use crate::error::Error;
-use crate::hold::{self, Held, NodeLimits, Wanted, WantedGroup};
-use crate::seek::{Seen, is_refusal};
-use crate::{Orders, rights, steps, store, wire};
+use crate::hold::{Held, NodeLimits, Wanted, WantedGroup};
+use crate::reply::{Reply, uses};
+use crate::seek::{Seen, refusal};
+use crate::{Orders, rights, steps, store};
 
 /// How often the order is looked at again when it changed while stock was being held for it.
 const ATTEMPTS: u32 = 3;
 /// How much earlier than quoted the goods may be ready, in milliseconds.
 const EARLIER_MS: i64 = 60 * 60_000;
-
-/// What to do about a need.
-enum Way<'a> {
-    Legs(&'a Held),
-    Wait,
-    Drop,
-}
 
 impl Orders {
     /// Takes an option.
@@ -46,21 +40,18 @@ impl Orders {
                     Ok(held) => Some(held),
                     // A duplicate of this call was faster, and the order has what it held.
                     Err(Error::PromiseTaken) => continue,
-                    Err(error) if is_refusal(&error) => {
-                        return Err(self.gone(&seen, need.id, reason(&error), now).await);
+                    Err(error) => {
+                        let Some(reason) = refusal(&error) else { return Err(error) };
+                        return Err(self.gone(&seen, need.id, reason, now).await);
                     }
-                    Err(error) => return Err(error),
                 },
             };
-            let way = match (&held, choice.kind) {
-                (Some(held), _) => Way::Legs(held),
-                (None, OptionKind::Drop) => Way::Drop,
-                (None, OptionKind::Wait | OptionKind::OtherNode | OptionKind::OtherMethod) => Way::Wait,
-            };
             let as_seen = Seen::of(need);
-            let write = || self.write_choice(&command, &as_seen, choice, &way, caller, now);
+            let write = || self.write_choice(&command, &as_seen, choice, held.as_ref(), caller, now);
             let written = db::retry(3, Error::is_retry, write).await;
-            if let Some(held) = &held {
+            if let Some(held) = &held
+                && !written.as_ref().is_ok_and(|reply| uses(reply, held.token))
+            {
                 self.release_unless_used(held.token, command.order).await;
             }
             match written {
@@ -93,7 +84,7 @@ impl Orders {
         let mut tx = self.db.read().await?;
         let number = store::need_of_option(&mut tx, order.id, option).await?;
         drop(tx);
-        let need = order.needs.iter().find(|need| Some(need.no) == number);
+        let need = number.and_then(|no| order.need_no(no));
         let need = need.ok_or(Error::OptionNotFound(option))?;
         Err(match need.state() {
             NeedState::Seeking | NeedState::Asked => {
@@ -147,39 +138,39 @@ impl Orders {
         command: &Choose,
         seen: &Seen,
         choice: &Choice,
-        way: &Way<'_>,
+        held: Option<&Held>,
         caller: &Principal,
         now: Timestamp,
     ) -> Result<pb::ChooseOptionResponse, Error> {
         let chosen = |order: Order| {
-            let changed = self.take(order, seen, way, now)?;
+            let changed = self.take(order, seen, choice.kind, held, now)?;
             let note = steps::note("OPTION_CHOSEN", words_of(choice), caller.actor(), now);
-            let reply = pb::ChooseOptionResponse { order: Some(wire::order(&changed.order)) };
+            let reply = Reply::of(&changed.order);
             Ok((changed, Some(note), reply))
         };
         self.write_by(&command.call, command.order, caller, now, chosen).await
     }
 
-    fn take(&self, order: Order, seen: &Seen, way: &Way<'_>, now: Timestamp) -> Result<Changed, Error> {
+    fn take(
+        &self,
+        order: Order,
+        seen: &Seen,
+        kind: OptionKind,
+        held: Option<&Held>,
+        now: Timestamp,
+    ) -> Result<Changed, Error> {
         let need = seen.need();
         let is_open = order.need(need).is_some_and(Need::is_open);
         if is_open && !seen.has_same_pieces(&order) {
             return Err(Error::ChangedMeanwhile);
         }
-        Ok(match way {
-            Way::Legs(held) => order.reroute(need, held.legs.clone(), now)?,
-            Way::Wait => order.choose_wait(need, &self.policy, now)?,
-            Way::Drop => order.choose_drop(need, now)?,
+        Ok(match (held, kind) {
+            (Some(held), _) => order.reroute(need, held.legs.clone(), now)?,
+            (None, OptionKind::Drop) => order.choose_drop(need, now)?,
+            (None, OptionKind::Wait | OptionKind::OtherNode | OptionKind::OtherMethod) => {
+                order.choose_wait(need, &self.policy, now)?
+            }
         })
-    }
-}
-
-/// Why a hold was refused.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::Peer(answer) => hold::reason(answer),
-        Error::LaterThanWanted { .. } => crate::error::reason::LATER_THAN_WANTED.name.to_owned(),
-        _ => crate::error::reason::NOT_HELD.name.to_owned(),
     }
 }
 

@@ -240,23 +240,9 @@ fn not_live(state: PromiseState) -> String {
     }
 }
 
-/// The field of a request that a refusal is about; none: it is about the order.
-const fn field_of(refusal: &Refusal) -> Option<&'static str> {
-    match refusal {
-        Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => Some("tender_id"),
-        Refusal::UnknownPiece { .. } => Some("claims.piece"),
-        Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => Some("provider_ref"),
-        Refusal::UnknownAttempt { .. } => Some("attempt"),
-        Refusal::UnknownRefund { .. } => Some("refund_id"),
-        _ => None,
-    }
-}
-
 /// The reason of each refusal, and what the caller may want to know.
 fn refused(refusal: &Refusal) -> Status {
-    if let Some(field) = field_of(refusal) {
-        return server::invalid(DOMAIN, vec![Violation::new(field, refusal.to_string())]);
-    }
+    let of_field = |field: &str| server::invalid(DOMAIN, vec![Violation::new(field, refusal.to_string())]);
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_owned(), value));
     let reason = match refusal {
@@ -301,17 +287,14 @@ fn refused(refusal: &Refusal) -> Status {
             fact("block", block.name().to_owned());
             reason::ORDER_BLOCKED
         }
-        // They name their field.
-        Refusal::UnknownTender { .. }
-        | Refusal::TenderTaken { .. }
-        | Refusal::UnknownPiece { .. }
-        | Refusal::UnknownPart { .. }
-        | Refusal::PartNotNamed { .. }
-        | Refusal::UnknownAttempt { .. }
-        | Refusal::UnknownRefund { .. }
-        | Refusal::NeedsHold
-        | Refusal::UnknownNeed { .. }
-        | Refusal::OtherPieces { .. } => reason::ORDER_CHANGED,
+        Refusal::UnknownTender { .. } | Refusal::TenderTaken { .. } => return of_field("tender_id"),
+        Refusal::UnknownPiece { .. } => return of_field("claims.piece"),
+        Refusal::UnknownPart { .. } | Refusal::PartNotNamed { .. } => return of_field("provider_ref"),
+        Refusal::UnknownAttempt { .. } => return of_field("attempt"),
+        Refusal::UnknownRefund { .. } => return of_field("refund_id"),
+        Refusal::NeedsHold | Refusal::UnknownNeed { .. } | Refusal::OtherPieces { .. } => {
+            reason::ORDER_CHANGED
+        }
         Refusal::OtherReservation => reason::OTHER_RESERVATION,
         Refusal::AlreadyConfirmed => reason::ALREADY_CONFIRMED,
         Refusal::NotDue => reason::NOT_DUE,

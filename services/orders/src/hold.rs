@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use contract::fulfillment::v1 as pb;
-use contract::r#type::v1::{LineQuantity, Window};
+use contract::r#type::v1::LineQuantity;
 use domain::fulfillment::method::Method;
 use domain::id::{self, FulfillmentId, LineNo, NodeId, OrderId, PromiseToken, Sku};
 use domain::order::group::Parts;
-use domain::order::{Group, Leg, LegLine, LegUnits, Order, Span};
+use domain::order::{Group, Leg, LegLine, LegUnits, Order};
 use domain::time::{Timestamp, from_parts, micros};
 use prost::Message as _;
 use service::Fault;
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Code, Status};
 
 use crate::error::Error;
+use crate::error::reason::LATER_THAN_WANTED;
 use crate::{Orders, wire};
 
 /// What is to be held together.
@@ -234,10 +235,7 @@ fn cart_group(wanted: &WantedGroup, now: Timestamp) -> pb::CartGroup {
         method: wire::method(group.method),
         node_id: group.node.as_ref().map(ToString::to_string).unwrap_or_default(),
         place: wire::place_of(group),
-        wanted_window: window.map(|window| Window {
-            start_time: Some(wire::time(window.start)),
-            end_time: Some(wire::time(window.end)),
-        }),
+        wanted_window: window.map(wire::window),
         lines: lines
             .iter()
             .map(|(line, quantity)| LineQuantity { line: *line, quantity: *quantity })
@@ -356,10 +354,7 @@ fn unreadable(what: &str) -> Error {
 
 fn leg_of(leg: &pb::PromiseLeg, no: i64, token: PromiseToken, held_until: Timestamp) -> Result<Leg, Error> {
     let option = leg.option.as_ref().ok_or_else(|| unreadable("option"))?;
-    let window = option.window.as_ref().ok_or_else(|| unreadable("window"))?;
-    let instant = |at: Option<prost_types::Timestamp>| {
-        at.and_then(|at| from_parts(at.seconds, at.nanos).ok()).ok_or_else(|| unreadable("window"))
-    };
+    let window = option.window.as_ref().and_then(wire::span).ok_or_else(|| unreadable("window"))?;
     let line = |line: &LineQuantity| LegLine {
         line: line.line,
         units: LegUnits::fresh(line.quantity),
@@ -375,7 +370,7 @@ fn leg_of(leg: &pb::PromiseLeg, no: i64, token: PromiseToken, held_until: Timest
         token: Some(token),
         method: method(option)?,
         node: NodeId::new(option.node_id.as_str()).map_err(|_| unreadable("node"))?,
-        window: Span { start: instant(window.start_time)?, end: instant(window.end_time)? },
+        window,
         held_until,
         released: None,
         confirmed: None,
@@ -427,7 +422,13 @@ pub(crate) fn is_definite(answer: &Status) -> bool {
     matches!(answer.code(), Code::FailedPrecondition | Code::InvalidArgument | Code::NotFound)
 }
 
-/// Why the answer is no, `UPPER_SNAKE`.
-pub(crate) fn reason(answer: &Status) -> String {
-    server::status::reason(answer).unwrap_or_else(|| "NO_STOCK".to_owned())
+/// Why a hold was refused, `UPPER_SNAKE`; none: asking again may help.
+pub(crate) fn refusal(error: &Error) -> Option<String> {
+    match error {
+        Error::Peer(answer) if is_definite(answer) => {
+            Some(server::status::reason(answer).unwrap_or_else(|| "NO_STOCK".to_owned()))
+        }
+        Error::LaterThanWanted { .. } => Some(LATER_THAN_WANTED.name.to_owned()),
+        _ => None,
+    }
 }

@@ -4,6 +4,8 @@ use domain::id::FulfillmentId;
 use domain::order::{How, Leg, Need, Order};
 use domain::words;
 
+use crate::steps::few;
+
 /// They are looked for.
 pub(crate) fn opened(need: &Need) -> String {
     let open = need.open().iter().map(|(_, pieces)| pieces).sum();
@@ -53,10 +55,7 @@ pub(crate) fn rerouted(order: &Order, legs: &[FulfillmentId]) -> String {
         let count = leg.lines.iter().map(|line| line.units.quantity).sum();
         format!("{} to {}, ready at {}", words::counted(count, "piece"), leg.node, leg.window.start)
     };
-    let few: Vec<String> = legs.iter().take(3).map(one).collect();
-    let more = legs.len().saturating_sub(3);
-    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
-    format!("{}{rest}", few.join("; "))
+    few(&legs, one)
 }
 
 /// What the customer is asked.

@@ -103,8 +103,8 @@ impl Orders {
     ) -> Result<Vec<Quote>, Error> {
         let Some(from) = not_before(order, need, kind) else { return self.quotes(request).await };
         let until = order.group(need.group).and_then(|group| group.wanted).map(|wanted| wanted.end);
-        let ends = [until.filter(|until| *until > from), None];
-        for end in ends.into_iter().skip(usize::from(ends[0].is_none())) {
+        let within = until.filter(|until| *until > from);
+        for end in within.map(Some).into_iter().chain([None]) {
             let wanted_window =
                 Some(Window { start_time: Some(wire::time(from)), end_time: end.map(wire::time) });
             let mut found = self.quotes(pb::GetPromiseRequest { wanted_window, ..request.clone() }).await?;
@@ -139,10 +139,5 @@ fn question(order: &Order, need: &Need) -> pb::GetPromiseRequest {
 }
 
 fn quote(option: pb::PromiseOption) -> Option<Quote> {
-    Some(Quote {
-        node: NodeId::new(option.node_id.as_str()).ok()?,
-        method: wire::method_name(option.method).and_then(Method::parse)?,
-        window: wire::span(option.window.as_ref()?)?,
-        name: option.node_name,
-    })
+    wire::quote(&option.node_id, option.node_name, option.method, option.window.as_ref())
 }

@@ -1,7 +1,7 @@
 //! Money that comes in: what a payment provider said of a tender, and tenders that are added.
 
 use contract::orders::v1 as pb;
-use domain::id::{OrderId, PromiseToken};
+use domain::id::OrderId;
 use domain::money::Currency;
 use domain::order::{Cause, Changed, Hold, Order, Payment, Policy, Refusal, Row, Tender, TenderState};
 use domain::time::{Timestamp, after_ms};
@@ -10,9 +10,8 @@ use service::Call;
 
 use crate::command::{AddTender, Pay};
 use crate::error::Error;
-use crate::error::reason::LATER_THAN_WANTED;
 use crate::hold::{self, Wanted};
-use crate::reply::Reply;
+use crate::reply::{Reply, uses};
 use crate::store::Note;
 use crate::{Orders, rights, steps};
 
@@ -168,14 +167,8 @@ impl Orders {
         let until = after_ms(now, self.config.hold_ms(false));
         match self.hold(&key, &Wanted::again(seen, now), until, now).await {
             Ok(held) => Ok(Hold::Held(held.legs)),
-            Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
-                Ok(Hold::Refused { reason: hold::reason(&answer) })
-            }
             // The customer is not kept waiting for longer than agreed, but asked.
-            Err(Error::LaterThanWanted { .. }) => {
-                Ok(Hold::Refused { reason: LATER_THAN_WANTED.name.to_owned() })
-            }
-            Err(error) => Err(error),
+            Err(error) => hold::refusal(&error).map(|reason| Hold::Refused { reason }).ok_or(error),
         }
     }
 
@@ -194,11 +187,4 @@ impl Orders {
         };
         self.write_by(call, *order, caller, now, received).await
     }
-}
-
-/// Whether the order came out with this promise.
-fn uses(reply: &impl Reply, token: PromiseToken) -> bool {
-    let token = token.to_string();
-    let mut legs = reply.order().into_iter().flat_map(|order| &order.groups).flat_map(|group| &group.legs);
-    legs.any(|leg| leg.promise_token == token)
 }

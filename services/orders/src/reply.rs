@@ -1,6 +1,7 @@
 //! Answers that are the order after a change.
 
 use contract::orders::v1 as pb;
+use domain::id::PromiseToken;
 use domain::order::Order;
 use prost::Message;
 
@@ -33,5 +34,13 @@ replies!(
     AddTenderResponse,
     ClaimRefundResponse,
     ReportRefundResponse,
-    RedirectRefundResponse
+    RedirectRefundResponse,
+    ChooseOptionResponse
 );
+
+/// Whether the order came out with this promise.
+pub(crate) fn uses(reply: &impl Reply, token: PromiseToken) -> bool {
+    let token = token.to_string();
+    let mut legs = reply.order().into_iter().flat_map(|order| &order.groups).flat_map(|group| &group.legs);
+    legs.any(|leg| leg.promise_token == token)
+}

@@ -9,12 +9,10 @@ use domain::order::{Group, Need, Nodes, OptionKind, Order, Quote, Refusal, Rung,
 use domain::time::{Timestamp, after_ms};
 
 use crate::error::Error;
+use crate::error::reason::NOT_HELD;
 use crate::hold::{self, Held, NodeLimits, Wanted, WantedGroup};
-use crate::store;
 use crate::{Orders, wire};
 
-/// Who acts when time does.
-const ACTOR: &str = "service/orders";
 /// After so long without an answer from fulfillment a customer is asked all the same, in milliseconds.
 const OUTAGE_MS: i64 = 10 * 60_000;
 
@@ -50,24 +48,24 @@ impl Seen {
 impl Orders {
     /// Looks for all pieces of an order that are due to be looked for.
     pub(crate) async fn seek(&self, id: OrderId, now: Timestamp) -> Result<(), Error> {
-        let order = self.find(id).await?;
-        let needs: Vec<NeedId> = order.seeking().into_iter().map(|need| need.id).collect();
-        for need in needs {
-            self.seek_one(id, need, now).await?;
+        let mut order = self.find(id).await?;
+        let due: Vec<NeedId> = due(&order, now).map(|need| need.id).collect();
+        for (round, need) in due.into_iter().enumerate() {
+            if round > 0 {
+                // Read again: the need before this one may have changed the order.
+                order = self.find(id).await?;
+            }
+            self.seek_one(&order, need, now).await?;
         }
         Ok(())
     }
 
-    async fn seek_one(&self, id: OrderId, need: NeedId, now: Timestamp) -> Result<(), Error> {
-        // Read again: the need before this one may have changed the order.
-        let order = self.find(id).await?;
-        let is_due = |need: &&Need| need.seek_at.is_some_and(|at| at <= now);
-        let need = order.seeking().into_iter().find(|other| other.id == need).filter(is_due);
-        let Some(need) = need else { return Ok(()) };
-        let outage = match self.climb(&order, need, now).await {
-            Ok(Some(held)) => return self.reroute(id, &Seen::of(need), &held, now).await,
-            Ok(None) => match self.find_places(&order, need).await {
-                Ok(places) => return self.ask(id, &Seen::of(need), places, now).await,
+    async fn seek_one(&self, order: &Order, need: NeedId, now: Timestamp) -> Result<(), Error> {
+        let Some(need) = due(order, now).find(|other| other.id == need) else { return Ok(()) };
+        let outage = match self.climb(order, need, now).await {
+            Ok(Some(held)) => return self.reroute(order.id, &Seen::of(need), &held, now).await,
+            Ok(None) => match self.find_places(order, need).await {
+                Ok(places) => return self.ask(order.id, &Seen::of(need), places, now).await,
                 Err(error) => error,
             },
             Err(error) => error,
@@ -77,7 +75,7 @@ impl Orders {
         if waits || !matches!(outage, Error::Peer(_)) {
             return Err(outage);
         }
-        self.ask(id, &Seen::of(need), Vec::new(), now).await?;
+        self.ask(order.id, &Seen::of(need), Vec::new(), now).await?;
         Err(outage)
     }
 
@@ -90,7 +88,7 @@ impl Orders {
             let Some(wanted) = wanted(order, need, &rung) else { continue };
             match self.hold_by_body(&key, &wanted, until, now).await {
                 Ok(held) => return Ok(Some(held)),
-                Err(error) if is_refusal(&error) => {
+                Err(error) if refusal(&error).is_some() => {
                     tracing::info!(order_id = %order.id, need_id = %need.id, %error, "no node can serve pieces of a need at this step of its consent");
                 }
                 Err(error) => return Err(error),
@@ -101,29 +99,24 @@ impl Orders {
 
     /// Gives a need the legs that were held for it, unless it changed meanwhile.
     async fn reroute(&self, id: OrderId, seen: &Seen, held: &Held, now: Timestamp) -> Result<(), Error> {
-        let write = || async {
-            let mut tx = self.db.begin().await?;
-            let before = store::lock(&mut tx, id).await?;
-            if !seen.is_same(&before.order) {
-                return Ok(false);
+        let give = |order: Order, now| {
+            if !seen.is_same(&order) {
+                return Err(Refusal::NotDue);
             }
-            let changed = match before.order.clone().reroute(seen.need, held.legs.clone(), now) {
-                Ok(changed) => changed,
-                Err(refusal) => {
-                    tracing::info!(order_id = %id, %refusal, "what was held for pieces is not needed");
-                    return Ok(false);
-                }
-            };
-            self.record(&mut tx, before, changed, Vec::new(), ACTOR, now).await?;
-            tx.commit().await?;
-            Ok(true)
+            order.reroute(seen.need, held.legs.clone(), now).map_err(|refusal| {
+                tracing::info!(order_id = %id, %refusal, "what was held for pieces is not needed");
+                Refusal::NotDue
+            })
         };
-        let written: Result<bool, Error> = db::retry(3, Error::is_retry, write).await;
+        let written = self.try_change(id, now, None, give).await;
         match written {
             Ok(true) => metrics::counter!("entrepot_orders_rerouted_total").increment(1),
-            Ok(false) | Err(_) => self.release_unless_used(held.token, id).await,
+            Ok(false) => self.release_unless_used(held.token, id).await,
+            Err(_) => {
+                self.release_unless_used(held.token, id).await;
+                self.watchers.wake(&id.uuid());
+            }
         }
-        self.watchers.wake(&id.uuid());
         written.map(|_| ())
     }
 
@@ -135,34 +128,31 @@ impl Orders {
         places: Vec<(OptionKind, Quote)>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let write = || async {
-            let mut tx = self.db.begin().await?;
-            let before = store::lock(&mut tx, id).await?;
-            if !seen.is_same(&before.order) {
-                return Ok(());
+        let ask = |order: Order, now| {
+            if !seen.is_same(&order) {
+                return Err(Refusal::NotDue);
             }
-            match before.order.clone().ask(seen.need, places.clone(), &self.policy, now) {
-                Ok(changed) => self.record(&mut tx, before, changed, Vec::new(), ACTOR, now).await?,
+            match order.ask(seen.need, places.clone(), &self.policy, now) {
                 Err(Refusal::NeedOver { .. } | Refusal::Blocked { .. } | Refusal::Over { .. }) => {
-                    return Ok(());
+                    Err(Refusal::NotDue)
                 }
-                Err(refusal) => return Err(refusal.into()),
+                asked => asked,
             }
-            tx.commit().await?;
-            Ok(())
         };
-        db::retry(3, Error::is_retry, write).await?;
-        self.watchers.wake(&id.uuid());
-        Ok(())
+        self.change(id, now, None, ask).await
     }
 }
 
-/// A no that asking again would not change.
-pub(crate) fn is_refusal(error: &Error) -> bool {
+/// The needs that are due to be looked for.
+fn due(order: &Order, now: Timestamp) -> impl Iterator<Item = &Need> {
+    order.seeking().into_iter().filter(move |need| need.seek_at.is_some_and(|at| at <= now))
+}
+
+/// Why pieces are not held, where asking again would not change that.
+pub(crate) fn refusal(error: &Error) -> Option<String> {
     match error {
-        Error::Peer(answer) => hold::is_definite(answer),
-        Error::LaterThanWanted { .. } | Error::NotHeld => true,
-        _ => false,
+        Error::NotHeld => Some(NOT_HELD.name.to_owned()),
+        error => hold::refusal(error),
     }
 }
 
@@ -170,22 +160,17 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
 fn wanted(order: &Order, need: &Need, rung: &Rung) -> Option<Wanted> {
     let group = order.group(need.group)?;
     let first = order.first_node(need.group).cloned();
-    let near = match &rung.nodes {
-        Nodes::Near { node, radius_m } => Some((node.clone(), *radius_m)),
-        Nodes::Named(_) => None,
+    let (node, near) = match &rung.nodes {
+        Nodes::Named(node) => (Some(node.clone()), None),
+        Nodes::Near { node, radius_m } => (None, Some((node.clone(), *radius_m))),
         // Where no place is known, the nodes near the first one come first.
-        Nodes::Any => first.filter(|_| wire::place_of(group).is_none()).map(|node| (node, 0)),
+        Nodes::Any => (None, first.filter(|_| wire::place_of(group).is_none()).map(|node| (node, 0))),
     };
-    let without = excluded(order, need).into_iter().map(|(node, _)| node);
-    let mut limits = NodeLimits { without: without.collect(), near, parts: rung.parts };
-    limits.without.sort_unstable();
-    let named = match &rung.nodes {
-        Nodes::Named(node) => Some(node.clone()),
-        Nodes::Any | Nodes::Near { .. } => None,
-    };
+    let without = excluded(order, need).into_iter().map(|(node, _)| node).collect();
+    let limits = NodeLimits { without, near, parts: rung.parts };
     let group = Group {
         method: rung.method,
-        node: named,
+        node,
         wanted: Some(Span { start: rung.from, end: rung.latest }),
         not_later_than: Some(rung.latest),
         ..group.clone()

@@ -129,8 +129,13 @@ fn words_of(moves: &[Move]) -> String {
     let one = |to: &Move| {
         format!("group {}: ready at {} instead of {}, at {}", to.group, to.to.start, to.from.start, to.node)
     };
-    let few: Vec<String> = moves.iter().take(3).map(one).collect();
-    let more = moves.len().saturating_sub(3);
+    few(moves, one)
+}
+
+/// At most three in words, and how many more there are.
+pub(crate) fn few<T>(all: &[T], one: impl Fn(&T) -> String) -> String {
+    let few: Vec<String> = all.iter().take(3).map(one).collect();
+    let more = all.len().saturating_sub(3);
     let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!("{}{rest}", few.join("; "))
 }

@@ -10,7 +10,6 @@ use domain::time::{Timestamp, after_ms, micros};
 use futures_util::future::join_all;
 
 use crate::error::Error;
-use crate::error::reason::LATER_THAN_WANTED;
 use crate::hold::{self, Held, Wanted};
 use crate::store::{self, Change, Loaded, Note};
 use crate::{Orders, steps};
@@ -216,13 +215,24 @@ impl Orders {
 
     /// A transition that time makes, and a step of the timeline that no event stands for. One that is not due any more was
     /// made by another process.
-    async fn change(
+    pub(crate) async fn change(
         &self,
         id: OrderId,
         now: Timestamp,
         note: Option<Note>,
         transition: impl Fn(Order, Timestamp) -> Result<Changed, Refusal>,
     ) -> Result<(), Error> {
+        self.try_change(id, now, note, transition).await.map(|_| ())
+    }
+
+    /// The same; false: it is not due any more.
+    pub(crate) async fn try_change(
+        &self,
+        id: OrderId,
+        now: Timestamp,
+        note: Option<Note>,
+        transition: impl Fn(Order, Timestamp) -> Result<Changed, Refusal>,
+    ) -> Result<bool, Error> {
         let write = || async {
             let mut tx = self.db.begin().await?;
             let before = store::lock(&mut tx, id).await?;
@@ -231,15 +241,15 @@ impl Orders {
                     let notes = note.clone().into_iter().collect();
                     self.record(&mut tx, before, changed, notes, ACTOR, now).await?;
                 }
-                Err(Refusal::NotDue) => return Ok(()),
+                Err(Refusal::NotDue) => return Ok(false),
                 Err(refusal) => return Err(refusal.into()),
             }
             tx.commit().await?;
-            Ok(())
+            Ok(true)
         };
-        db::retry(3, Error::is_retry, write).await?;
+        let is_made = db::retry(3, Error::is_retry, write).await?;
         self.watchers.wake(&id.uuid());
-        Ok(())
+        Ok(is_made)
     }
 
     /// Changes what nobody else sees.
@@ -313,13 +323,10 @@ impl Orders {
                 }
                 Ok(())
             }
-            Err(Error::Peer(answer)) if hold::is_definite(&answer) => {
-                self.lose_hold(id, &gone, &hold::reason(&answer), now).await
-            }
-            Err(Error::LaterThanWanted { .. }) => {
-                self.lose_hold(id, &gone, LATER_THAN_WANTED.name, now).await
-            }
-            Err(error) => Err(error),
+            Err(error) => match hold::refusal(&error) {
+                Some(reason) => self.lose_hold(id, &gone, &reason, now).await,
+                None => Err(error),
+            },
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn changed(changes: &[Change<'_>]) -> [Part; 5] {
     let (mut new_rows, mut new_lines, mut options) = (Vec::new(), Vec::new(), Vec::new());
     for Change { before, order, .. } in changes {
         for need in &order.needs {
-            let known = before.order.needs.iter().find(|known| known.no == need.no);
+            let known = before.order.need_no(need.no);
             match known {
                 Some(known) if known == need => continue,
                 Some(_) => rows.push(row(order, need)),

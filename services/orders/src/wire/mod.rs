@@ -12,7 +12,7 @@ mod request;
 
 pub(crate) use event::event;
 pub(crate) use money_request::{add_tender, claim_refund, pay_order, redirect_refund, report_refund};
-pub(crate) use need::{consent_of, option_body, option_of, options, span};
+pub(crate) use need::{consent_of, option_body, option_of, options, quote, span};
 pub(crate) use order::{order, place_of, step};
 pub(crate) use report::{NodeReport, report};
 pub(crate) use request::{

@@ -118,17 +118,18 @@ pub(crate) fn option_of(id: OptionId, valid_until: Timestamp, body: &[u8]) -> Op
         pb::OptionKind::Drop => OptionKind::Drop,
         pb::OptionKind::Unspecified => return None,
     };
-    let place = if stored.node_id.is_empty() { None } else { Some(quote(&stored)?) };
+    let place = if stored.node_id.is_empty() {
+        None
+    } else {
+        Some(quote(&stored.node_id, stored.node_name, stored.method, stored.window.as_ref())?)
+    };
     Some(Choice { id, kind, place, valid_until })
 }
 
-fn quote(stored: &pb::NeedOption) -> Option<Quote> {
-    Some(Quote {
-        node: NodeId::new(stored.node_id.as_str()).ok()?,
-        name: stored.node_name.clone(),
-        method: method_name(stored.method).and_then(Method::parse)?,
-        window: span(stored.window.as_ref()?)?,
-    })
+/// A place and a time as the wire has them; none: they cannot be read.
+pub(crate) fn quote(node: &str, name: String, method: i32, window: Option<&Window>) -> Option<Quote> {
+    let method = method_name(method).and_then(Method::parse)?;
+    Some(Quote { node: NodeId::new(node).ok()?, name, method, window: span(window?)? })
 }
 
 /// A span of time on the wire; none: it has no start or no end.

@@ -146,6 +146,7 @@ fn leg(leg: &Leg, order: &Order) -> pb::Leg {
         buckets: Some(buckets(&line.units.buckets(leg.is_accepted))),
         cancel_requested: line.cancel_requested,
     };
+    let need = leg.need.and_then(|no| order.need_no(no));
     pb::Leg {
         fulfillment_id: leg.id.to_string(),
         promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
@@ -156,11 +157,7 @@ fn leg(leg: &Leg, order: &Order) -> pb::Leg {
         work_version: leg.version,
         is_accepted: leg.is_accepted,
         is_dropped: !leg.is_live(),
-        need_id: leg
-            .need
-            .and_then(|no| order.needs.iter().find(|need| need.no == no))
-            .map(|need| need.id.to_string())
-            .unwrap_or_default(),
+        need_id: need.map(|need| need.id.to_string()).unwrap_or_default(),
     }
 }
 
