@@ -57,6 +57,12 @@ pub fn group_at(node_id: &str) -> ord::NewGroup {
     }
 }
 
+/// A group for pickup at a node, of these pieces (line, pieces) of an order.
+pub fn part_at(node_id: &str, quantities: &[(u32, i64)]) -> ord::NewGroup {
+    let piece = |(line, quantity): &(u32, i64)| LineQuantity { line: *line, quantity: *quantity };
+    ord::NewGroup { lines: quantities.iter().map(piece).collect(), ..group_at(node_id) }
+}
+
 /// A request to hold pieces of a SKU for pickup at a node.
 pub fn hold_at(node_id: &str, sku: &str, quantity: i64) -> ful::HoldPromiseRequest {
     ful::HoldPromiseRequest {
@@ -169,15 +175,31 @@ impl People {
         Ok(self.clients.orders.clone().cancel_order(request).await?.into_inner())
     }
 
+    /// The order once every leg that serves is at its node.
+    pub async fn offered(&self, order_id: &str) -> ord::Order {
+        let is_offered = |order: &ord::Order| legs(order).iter().all(|leg| leg.work_version > 0);
+        self.order_when(order_id, is_offered).await
+    }
+
+    /// What may be done about pieces that nodes could not do.
+    pub async fn options(&self, order_id: &str) -> Result<Vec<ord::NeedOption>, Status> {
+        let request = ord::ListOptionsRequest { order_id: order_id.to_owned() };
+        Ok(self.clients.orders.clone().list_options(request).await?.into_inner().options)
+    }
+
+    /// Takes one of them.
+    pub async fn choose(&self, order_id: &str, option: &ord::NeedOption) -> Result<ord::Order, Status> {
+        let (order_id, option_id) = (order_id.to_owned(), option.option_id.clone());
+        let request = ord::ChooseOptionRequest { request_id: fresh(), order_id, option_id };
+        let answer = self.clients.orders.clone().choose_option(request).await?;
+        Ok(answer.into_inner().order.unwrap_or_default())
+    }
+
     /// Drops what nodes could not do, where the customer is asked; none: nothing is asked.
     pub async fn drop_missing(&self, order_id: &str) -> Option<ord::Order> {
-        let mut orders = self.clients.orders.clone();
-        let request = ord::ListOptionsRequest { order_id: order_id.to_owned() };
-        let options = orders.list_options(request).await.ok()?.into_inner().options;
-        let drop = options.into_iter().find(|option| option.kind() == ord::OptionKind::Drop)?;
-        let (order_id, option_id) = (order_id.to_owned(), drop.option_id);
-        let request = ord::ChooseOptionRequest { request_id: fresh(), order_id, option_id };
-        orders.choose_option(request).await.ok()?.into_inner().order
+        let options = self.options(order_id).await.ok()?;
+        let drop = options.iter().find(|option| option.kind() == ord::OptionKind::Drop)?;
+        self.choose(order_id, drop).await.ok()
     }
 
     /// Accepts, picks everything and makes it ready.

@@ -334,10 +334,12 @@ async fn work_off(store: &People, web: &People, node: &str, rng: &mut fastrand::
     for work in page.into_inner().fulfillment_orders {
         let id = &work.fulfillment_id;
         if work.lines.iter().any(|line| line.put_back > 0) {
-            put_back(store, id).await;
+            drop(store.put_back(id).await);
         }
         match work.state() {
-            ful::FulfillmentState::Offered if rng.u8(..100) < REJECTED => reject(store, id).await,
+            ful::FulfillmentState::Offered if rng.u8(..100) < REJECTED => {
+                drop(store.reject(id, ful::RejectReason::TooBusy).await);
+            }
             ful::FulfillmentState::Offered => drop(store.accept(id).await),
             ful::FulfillmentState::Accepted => drop(store.start(id).await),
             ful::FulfillmentState::Picking => {
@@ -360,21 +362,6 @@ async fn work_off(store: &People, web: &People, node: &str, rng: &mut fastrand::
             _ => {}
         }
     }
-}
-
-async fn reject(store: &People, id: &str) {
-    let request = ful::RejectWorkRequest {
-        request_id: fresh(),
-        fulfillment_id: id.to_owned(),
-        reason: i32::from(ful::RejectReason::TooBusy),
-        ..Default::default()
-    };
-    drop(store.clients.work.clone().reject_work(request).await);
-}
-
-async fn put_back(store: &People, id: &str) {
-    let request = ful::ConfirmPutBackRequest { request_id: fresh(), fulfillment_id: id.to_owned() };
-    drop(store.clients.work.clone().confirm_put_back(request).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

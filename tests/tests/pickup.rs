@@ -122,13 +122,7 @@ async fn a_rejected_order_is_refunded_once_it_is_dropped_and_its_stock_is_free(s
     ops.stock(NODE, &[("TEA", 10)]).await;
     let order = web.place(order_at(NODE, &[("TEA", 4, 250)])).await;
     let work = web.work_of(&order.order_id).await;
-    let request = ful::RejectWorkRequest {
-        request_id: fresh(),
-        fulfillment_id: work.fulfillment_id.clone(),
-        reason: i32::from(ful::RejectReason::TooBusy),
-        ..Default::default()
-    };
-    store.clients.work.clone().reject_work(request).await.expect("rejected");
+    store.reject(&work.fulfillment_id, ful::RejectReason::TooBusy).await.expect("rejected");
     web.order_when(&order.order_id, is_asked).await;
     let order = web.drop_missing(&order.order_id).await.expect("all is dropped");
     assert_eq!(order.status(), ord::OrderStatus::Cancelled, "{order:#?}");

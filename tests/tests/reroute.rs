@@ -3,11 +3,11 @@
 use contract::fulfillment::v1 as ful;
 use contract::google::r#type::LatLng;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::{Consent, LineQuantity, Place};
+use contract::r#type::v1::{Consent, Place};
 use entrepot::clients::minor;
-use flows::people::{group_at, legs, order_at};
+use flows::people::{group_at, legs, order_at, part_at};
 use flows::stage::Stage;
-use flows::world::{NODE, People, fresh};
+use flows::world::{NODE, People};
 
 /// Two more stores, at the same place as the first.
 const SECOND: &str = "sha-02";
@@ -22,21 +22,16 @@ everywhere! {
     an_empty_shelf_sends_the_work_of_other_orders_to_another_store,
 }
 
-fn part(node: &str, quantities: &[(u32, i64)], radius_m: i64) -> ord::NewGroup {
-    let piece = |(line, quantity): &(u32, i64)| LineQuantity { line: *line, quantity: *quantity };
-    let consent = Consent { other_node_radius_m: radius_m, ..Consent::default() };
-    ord::NewGroup { lines: quantities.iter().map(piece).collect(), consent: Some(consent), ..group_at(node) }
+/// A group whose customer takes other stores within that many meters.
+fn near(group: ord::NewGroup, radius_m: i64) -> ord::NewGroup {
+    ord::NewGroup { consent: Some(Consent { other_node_radius_m: radius_m, ..Consent::default() }), ..group }
 }
 
 /// An order of one line, at the first store.
 fn one_line(sku: &str, pieces: i64, radius_m: i64) -> ord::PlaceOrderRequest {
     let mut request = order_at(NODE, &[(sku, pieces, 500)]);
-    request.groups = vec![part(NODE, &[], radius_m)];
+    request.groups = vec![near(group_at(NODE), radius_m)];
     request
-}
-
-async fn reject(store: &People, id: &str, reason: ful::RejectReason) {
-    store.reject(id, reason).await.expect("rejected");
 }
 
 /// Hands over everything of a leg, from the beginning.
@@ -46,12 +41,6 @@ async fn complete(stage: &Stage, leg: &ord::Leg) {
     store.prepare(&work).await;
     let code = stage.clients("channel/web").issue_code(&leg.fulfillment_id).await.expect("a code");
     store.hand_over(&leg.fulfillment_id, &code, &[]).await.expect("handed over");
-}
-
-/// The order once every leg that serves is at its node.
-async fn offered(web: &People, order: &ord::Order) -> ord::Order {
-    let is_offered = |order: &ord::Order| legs(order).iter().all(|leg| leg.work_version > 0);
-    web.order_when(&order.order_id, is_offered).await
 }
 
 /// The order once its need stands there.
@@ -73,21 +62,6 @@ async fn rerouted(web: &People, order: &ord::Order) -> (ord::Order, ord::Leg) {
     (order, leg)
 }
 
-async fn options(web: &People, order: &ord::Order) -> Vec<ord::NeedOption> {
-    let request = ord::ListOptionsRequest { order_id: order.order_id.clone() };
-    web.clients.orders.clone().list_options(request).await.expect("options are listed").into_inner().options
-}
-
-async fn choose(web: &People, order: &ord::Order, option: &ord::NeedOption) -> ord::Order {
-    let request = ord::ChooseOptionRequest {
-        request_id: fresh(),
-        order_id: order.order_id.clone(),
-        option_id: option.option_id.clone(),
-    };
-    let answer = web.clients.orders.clone().choose_option(request).await.expect("the option is taken");
-    answer.into_inner().order.unwrap_or_default()
-}
-
 async fn a_rejected_part_goes_to_another_store_and_the_other_part_is_untouched(stage: Stage) {
     let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
     for node in [SECOND, THIRD] {
@@ -96,11 +70,15 @@ async fn a_rejected_part_goes_to_another_store_and_the_other_part_is_untouched(s
     }
     ops.stock(NODE, &[("TEA", 10)]).await;
     let mut request = order_at(NODE, &[("TEA", 3, 250), ("CUP", 1, 1_200)]);
-    request.groups = vec![part(NODE, &[(1, 1)], 0), part(SECOND, &[(1, 2), (2, 1)], 5_000)];
+    request.groups = vec![near(part_at(NODE, &[(1, 1)]), 0), near(part_at(SECOND, &[(1, 2), (2, 1)]), 5_000)];
     let order = web.place(request).await;
-    let order = offered(&web, &order).await;
+    let order = web.offered(&order.order_id).await;
     let failed = legs(&order)[1].clone();
-    reject(&stage.clients("store/sha-02"), &failed.fulfillment_id, ful::RejectReason::TooBusy).await;
+    stage
+        .clients("store/sha-02")
+        .reject(&failed.fulfillment_id, ful::RejectReason::TooBusy)
+        .await
+        .expect("rejected");
 
     let (order, leg) = rerouted(&web, &order).await;
     assert_eq!(leg.node_id, THIRD, "the first store is nearer by its code, and has no cups");
@@ -144,10 +122,10 @@ async fn where_the_platform_chose_the_store_it_chooses_another_one(stage: Stage)
     request.groups[0].r#where = Some(ord::new_group::Where::Address(address));
     request.groups[0].consent = None;
     let order = web.place(request).await;
-    let order = offered(&web, &order).await;
+    let order = web.offered(&order.order_id).await;
     let first = legs(&order)[0].clone();
     let store = stage.clients(&format!("store/{}", first.node_id));
-    reject(&store, &first.fulfillment_id, ful::RejectReason::NodeClosed).await;
+    store.reject(&first.fulfillment_id, ful::RejectReason::NodeClosed).await.expect("rejected");
     let (order, leg) = rerouted(&web, &order).await;
     assert_ne!(leg.node_id, first.node_id);
     assert_eq!(minor(order.refund_requested.as_ref()), 0);
@@ -165,26 +143,26 @@ async fn a_customer_who_did_not_consent_is_asked_and_takes_another_store(stage: 
         ops.stock(node, &[("TEA", 5)]).await;
     }
     let order = web.place(one_line("TEA", 2, 0)).await;
-    let order = offered(&web, &order).await;
+    let order = web.offered(&order.order_id).await;
     let first = legs(&order)[0].clone();
     let store = stage.clients("store/sha-01");
-    reject(&store, &first.fulfillment_id, ful::RejectReason::TooBusy).await;
+    store.reject(&first.fulfillment_id, ful::RejectReason::TooBusy).await.expect("rejected");
     let (order, need) = need_is(&web, &order, ord::NeedState::Asked).await;
     assert_eq!(order.blocks().collect::<Vec<_>>(), [ord::Block::Stock]);
     assert!(need.resolve_by_time.is_some());
     assert_eq!(minor(order.refund_requested.as_ref()), 0, "nothing is paid back while it is asked");
-    let offered = options(&web, &order).await;
+    let offered = web.options(&order.order_id).await.expect("options are listed");
     let other = offered.iter().find(|option| option.kind() == ord::OptionKind::OtherNode);
     let other = other.unwrap_or_else(|| panic!("no other store: {offered:#?}"));
     assert_eq!((other.node_id.as_str(), other.lines[0].quantity), (SECOND, 2));
     let last = offered.last().map(|option| (option.kind(), minor(option.difference.as_ref())));
     assert_eq!(last, Some((ord::OptionKind::Drop, -1_000)));
 
-    let order = choose(&web, &order, other).await;
+    let order = web.choose(&order.order_id, other).await.expect("the option is taken");
     assert!(order.blocks.is_empty(), "{order:#?}");
     let (order, leg) = rerouted(&web, &order).await;
     assert_eq!(leg.node_id, SECOND);
-    assert!(options(&web, &order).await.is_empty());
+    assert!(web.options(&order.order_id).await.expect("options are listed").is_empty());
     complete(&stage, &leg).await;
     web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Completed).await;
     stage.settle().await;
@@ -198,16 +176,16 @@ async fn a_customer_who_drops_what_is_missing_gets_its_price_back_and_the_rest_g
         (stage.clients("ops/test"), stage.clients("channel/web"), stage.clients("store/sha-01"));
     ops.stock(NODE, &[("TEA", 5)]).await;
     let order = web.place(one_line("TEA", 3, 5_000)).await;
-    let order = offered(&web, &order).await;
+    let order = web.offered(&order.order_id).await;
     let id = legs(&order)[0].fulfillment_id.clone();
     store.accept(&id).await.expect("accepted");
     store.start(&id).await.expect("started");
     store.pick(&id, &[(1, 2, 1)]).await.expect("one is short");
     let (order, _) = need_is(&web, &order, ord::NeedState::Asked).await;
-    let offered = options(&web, &order).await;
+    let offered = web.options(&order.order_id).await.expect("options are listed");
     let drop = offered.last().expect("there is always a way out");
     assert_eq!((drop.kind(), drop.lines[0].quantity), (ord::OptionKind::Drop, 1));
-    let order = choose(&web, &order, drop).await;
+    let order = web.choose(&order.order_id, drop).await.expect("the option is taken");
     assert_eq!(minor(order.refund_requested.as_ref()), 500);
     store.ready(&id).await.expect("ready");
     let code = web.issue_code(&id).await.expect("a code");
@@ -232,12 +210,12 @@ async fn an_empty_shelf_sends_the_work_of_other_orders_to_another_store(stage: S
     let mut orders = Vec::new();
     for _ in 0..3 {
         let order = web.place(one_line("TEA", 1, 5_000)).await;
-        orders.push(offered(&web, &order).await);
+        orders.push(web.offered(&order.order_id).await);
     }
     let begun = legs(&orders[0])[0].fulfillment_id.clone();
     store.accept(&begun).await.expect("accepted");
     store.start(&begun).await.expect("started");
-    reject(&store, &legs(&orders[1])[0].fulfillment_id, ful::RejectReason::NotFound).await;
+    store.reject(&legs(&orders[1])[0].fulfillment_id, ful::RejectReason::NotFound).await.expect("rejected");
     for order in &orders[1..] {
         let (order, leg) = rerouted(&web, order).await;
         assert_eq!((leg.node_id.as_str(), minor(order.refund_requested.as_ref())), (SECOND, 0));

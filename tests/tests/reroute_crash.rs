@@ -65,8 +65,7 @@ async fn reroute(processes: &mut Processes, service: &'static str, drill: &str) 
     let mut request = order_at(NODE, &[("TEA", 1, 500)]);
     request.groups[0].consent = Some(Consent { other_node_radius_m: 5_000, ..Consent::default() });
     let order = web.insist(request).await.expect("placed");
-    let is_offered = |order: &ord::Order| legs(order)[0].work_version > 0;
-    let order = web.order_when(&order.order_id, is_offered).await;
+    let order = web.offered(&order.order_id).await;
     let id = legs(&order)[0].fulfillment_id.clone();
 
     processes.kill(service);

@@ -2,11 +2,10 @@
 
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
-use contract::r#type::v1::LineQuantity;
 use entrepot::clients::minor;
-use flows::people::{group_at, is_asked, legs, order_at};
+use flows::people::{is_asked, legs, order_at, part_at};
 use flows::stage::Stage;
-use flows::world::{NODE, fresh};
+use flows::world::NODE;
 
 /// The second store.
 const OTHER: &str = "sha-02";
@@ -16,33 +15,21 @@ everywhere! {
     what_one_store_rejects_and_the_customer_drops_leaves_the_other_stores_part_as_it_was,
 }
 
-fn part(node: &str, quantities: &[(u32, i64)]) -> ord::NewGroup {
-    let piece = |(line, quantity): &(u32, i64)| LineQuantity { line: *line, quantity: *quantity };
-    ord::NewGroup { lines: quantities.iter().map(piece).collect(), ..group_at(node) }
-}
-
 async fn what_one_store_rejects_and_the_customer_drops_leaves_the_other_stores_part_as_it_was(stage: Stage) {
     let (ops, web) = (stage.clients("ops/test"), stage.clients("channel/web"));
     ops.put_node(OTHER).await;
     ops.stock(NODE, &[("TEA", 10)]).await;
     ops.stock(OTHER, &[("TEA", 10), ("CUP", 5)]).await;
     let mut request = order_at(NODE, &[("TEA", 3, 250), ("CUP", 1, 1_200)]);
-    request.groups = vec![part(NODE, &[(1, 1)]), part(OTHER, &[(1, 2), (2, 1)])];
+    request.groups = vec![part_at(NODE, &[(1, 1)]), part_at(OTHER, &[(1, 2), (2, 1)])];
     let order = web.place(request).await;
-    let is_offered = |order: &ord::Order| legs(order).iter().all(|leg| leg.work_version > 0);
-    let order = web.order_when(&order.order_id, is_offered).await;
+    let order = web.offered(&order.order_id).await;
     let ids: Vec<String> = legs(&order).iter().map(|leg| leg.fulfillment_id.clone()).collect();
     let nodes: Vec<&str> = legs(&order).iter().map(|leg| leg.node_id.as_str()).collect();
     assert_eq!(nodes, [NODE, OTHER]);
 
-    let reject = ful::RejectWorkRequest {
-        request_id: fresh(),
-        fulfillment_id: ids[1].clone(),
-        reason: i32::from(ful::RejectReason::TooBusy),
-        ..Default::default()
-    };
-    let mut other = stage.clients("store/sha-02").clients.work;
-    other.reject_work(reject).await.expect("rejected");
+    let other = stage.clients("store/sha-02");
+    other.reject(&ids[1], ful::RejectReason::TooBusy).await.expect("rejected");
     let order = web.order_when(&order.order_id, is_asked).await;
     let order = web.drop_missing(&order.order_id).await.unwrap_or(order);
     let cancelled = order.lines.iter().map(|line| line.buckets.unwrap_or_default().cancelled);

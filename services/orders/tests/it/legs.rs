@@ -152,12 +152,7 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             world.try_cancel(&paid, &[]).await.unwrap();
             let happened = world.happened(&order).await;
             assert_eq!(happened.last(), Some(&"cancel_requested"), "{happened:?}");
-            let rejected =
-                ful::FulfillmentRejected { reason: ful::RejectReason::TooBusy.into(), ..Default::default() };
-            let gone = |l: &mut ful::FulfillmentLine| (l.to_pick, l.given_up) = (0, l.quantity);
-            let (state, body) =
-                (ful::FulfillmentState::Rejected, ful::fulfillment_event::Body::Rejected(rejected));
-            world.work(&paid, state, body, gone).await;
+            world.reject(&paid, ful::RejectReason::TooBusy).await;
             let happened = world.happened(&order).await;
             assert_eq!(happened.last(), Some(&"refund"), "{happened:?}");
             for (size, what) in sizes(&world, &order).await.into_iter().zip(happened) {

@@ -8,7 +8,7 @@ use pb::{NeedState, OptionKind, OrderStatus, TenderState};
 use test_world::{reason, stamp};
 use tonic::Code;
 
-use crate::world::{World, chosen, leg, line, refunds, request, worlds, worlds_with};
+use crate::world::{World, leg, line, refunds, request, worlds, worlds_with};
 
 /// The stand-in promises everything for an hour later.
 const MINUTE_MS: i64 = 60_000;
@@ -65,8 +65,7 @@ async fn a_late_payment_that_would_move_a_promise_too_far_is_asked_about() {
         let nodes = [(other, "store-2"), (other, "store-3"), (other, "store-4")];
         let rest = [(OptionKind::Wait, "store-1"), (OptionKind::Wait, ""), (OptionKind::Drop, "")];
         assert_eq!(kinds, [&nodes[..], &rest[..]].concat());
-        let later = chosen(&order, &options[3]);
-        let now = world.client.clone().choose_option(later).await.unwrap().into_inner().order.unwrap();
+        let now = world.try_choose(&order, &options[3]).await.unwrap();
         assert_eq!((leg(&now).node_id.as_str(), refunds(&now)), ("store-1", (0, 0)));
         world.confirm(&now).await;
         let end = world.get(&order).await;

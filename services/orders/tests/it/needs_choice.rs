@@ -11,6 +11,7 @@ use test_world::{by, fields, fresh, reason, refusal, stamp, v7};
 use tonic::Code;
 
 use crate::needs::{need, placed_with, refused};
+use crate::needs_window::wait_at;
 use crate::world::{World, chosen, leg, refunds, worlds};
 
 /// A paid order whose pieces were refused, and what may be chosen.
@@ -211,8 +212,7 @@ async fn a_busy_node_can_be_waited_for() {
         world.reject(&order, ful::RejectReason::TooBusy).await;
         world.run_due().await;
         let options = world.options(&order).await;
-        let later = options.iter().find(|o| o.kind() == OptionKind::Wait && !o.node_id.is_empty()).unwrap();
-        let now = world.try_choose(&order, later).await.unwrap();
+        let now = world.try_choose(&order, wait_at(&options).unwrap()).await.unwrap();
         assert_eq!((leg(&now).node_id.as_str(), need(&now).state()), ("store-1", NeedState::Sourced));
         assert_ne!(leg(&now).fulfillment_id, leg(&order).fulfillment_id);
     }

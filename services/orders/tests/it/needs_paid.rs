@@ -20,8 +20,7 @@ async fn lost(world: &World, consent: Consent) -> pb::Order {
     let order = world.try_place(asked).await.unwrap();
     world.fake.expire(&leg(&order).promise_token);
     world.fake.refuse_at("store-1", "NO_STOCK");
-    world.alter("UPDATE orders SET due_at = placed_at").await;
-    world.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
+    world.end_hold_early().await;
     world.pass(10).await;
     let order = world.get(&order).await;
     assert_eq!(order.blocks().collect::<Vec<_>>(), [Block::Payment, Block::Stock]);

@@ -12,7 +12,7 @@ use crate::needs::{need, picked_short, refused};
 use crate::world::{leg, line, request, worlds};
 
 /// The option to wait for goods at a node.
-fn wait_at(options: &[pb::NeedOption]) -> Option<&pb::NeedOption> {
+pub(crate) fn wait_at(options: &[pb::NeedOption]) -> Option<&pb::NeedOption> {
     options.iter().find(|option| option.kind() == OptionKind::Wait && !option.node_id.is_empty())
 }
 

@@ -64,8 +64,7 @@ async fn the_lost_hold_of_an_unpaid_order_is_taken_again_before_it_lapses() {
         let order = world.unpaid().await;
         // A promise of the caller's own may end long before the payment is due; here it is lost outright.
         world.fake.expire(&leg(&order).promise_token);
-        world.alter("UPDATE orders SET due_at = placed_at").await;
-        world.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
+        world.end_hold_early().await;
         world.pass(10).await;
         let now = world.get(&order).await;
         assert_ne!(leg(&now).promise_token, leg(&order).promise_token);
@@ -80,8 +79,7 @@ async fn a_hold_that_can_not_be_taken_again_leaves_the_pieces_open() {
     let config = orders::Config { payment_s: 3_600, hold_margin_s: 60, ..Default::default() };
     for world in crate::world::worlds_with(config).await {
         let order = world.unpaid().await;
-        world.alter("UPDATE orders SET due_at = placed_at").await;
-        world.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
+        world.end_hold_early().await;
         world.fake.refuse(Code::FailedPrecondition, "NO_STOCK");
         world.pass(10).await;
         let now = world.get(&order).await;

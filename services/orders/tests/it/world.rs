@@ -174,6 +174,12 @@ impl World {
         Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer())
     }
 
+    /// Holds end ten minutes after their orders are placed, and the orders are looked at then.
+    pub(crate) async fn end_hold_early(&self) {
+        self.alter("UPDATE orders SET due_at = placed_at").await;
+        self.alter("UPDATE order_legs SET held_until = placed_at + 600000000").await;
+    }
+
     /// The node refuses all that the last leg has.
     pub(crate) async fn reject(&self, order: &pb::Order, reason: ful::RejectReason) -> pb::Order {
         if reason == ful::RejectReason::NotFound {
