@@ -8,6 +8,7 @@
 //! | [`network`] | nodes, their hours, cut-offs and capacity |
 //! | [`promise`] | what a cart may be offered, and the reason of each "no" |
 //! | [`sourcing`] | which node serves an order, and why |
+//! | [`policy`] | numbers with a scope and versions: which one applies to what, and when |
 //! | [`fulfillment`] | the work of one node; it walks the path that its method prescribes |
 //!
 //! Always true here: a transition that is not allowed is an `Err`, never a silent no-op; a transition that is allowed
@@ -21,6 +22,7 @@ pub mod name;
 pub mod network;
 pub mod order;
 pub mod place;
+pub mod policy;
 pub mod promise;
 pub mod quantity;
 pub mod sourcing;
