@@ -105,6 +105,7 @@ async fn a_hold_that_runs_out_is_counted_and_its_stock_is_free() {
         node_id: NODE.to_owned(),
         lines: vec![inv::ReserveLine { line: 1, sku: "TEA".to_owned(), quantity: 4 }],
         promised_time: None,
+        channel: String::new(),
     };
     let request = inv::ReserveRequest {
         request_id: fresh(),

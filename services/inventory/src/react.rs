@@ -245,7 +245,10 @@ fn findings(
         | Body::DueChanged(_)
         | Body::StockLost(_)
         | Body::StockDoubtful(_)
-        | Body::ClaimLetGo(_) => Ok(Vec::new()),
+        | Body::ClaimLetGo(_)
+        | Body::PolicyChanged(_)
+        | Body::NodeGroupChanged(_)
+        | Body::NodeChanged(_) => Ok(Vec::new()),
     }
 }
 

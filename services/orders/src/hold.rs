@@ -218,6 +218,7 @@ fn request_of(wanted: &Wanted, until: Timestamp, now: Timestamp) -> pb::HoldProm
         ttl: Some(ttl),
         instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
         on_behalf_of: wanted.on_behalf_of.clone(),
+        channel: String::new(),
     }
 }
 

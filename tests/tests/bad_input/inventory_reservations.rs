@@ -79,6 +79,7 @@ const RESERVE: &[Row<inv::ReserveRequest>] = &[
                 node_id: node_id.clone(),
                 lines: lines(of),
                 promised_time: None,
+                channel: String::new(),
             };
             r.reservations = vec![one(1_000), one(1_000), one(1)];
         },
@@ -129,6 +130,7 @@ fn reservation(id: &str, tea: i64) -> inv::NewReservation {
         node_id: NODE.to_owned(),
         lines,
         promised_time: None,
+        channel: String::new(),
     }
 }
 

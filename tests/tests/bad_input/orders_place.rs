@@ -337,6 +337,7 @@ async fn a_promise_token_holds_for_its_own_lines_and_for_one_order() {
         ttl: None,
         instead_of: Vec::new(),
         on_behalf_of: String::new(),
+        channel: String::new(),
     };
     let mut promises = web.clients.promise.clone();
     let another = ful::HoldPromiseRequest { request_id: fresh(), ..request.clone() };

@@ -228,6 +228,7 @@ async fn a_bad_hold_is_refused_and_holds_nothing() {
         ttl: length(60, 0),
         instead_of: Vec::new(),
         on_behalf_of: String::new(),
+        channel: String::new(),
     };
     let hold = async |request| web.clients.promise.clone().hold_promise(request).await;
     refused_only(FULFILLMENT, &good, HOLDS, &hold).await;

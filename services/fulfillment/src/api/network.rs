@@ -93,6 +93,34 @@ impl NetworkService for Fulfillment {
         let node = self.set_closing(&call, &node, None).await?;
         Ok(Response::new(pb::ReopenNodeResponse { node: Some(node) }))
     }
+
+    async fn put_node_group(
+        &self,
+        _: Request<pb::PutNodeGroupRequest>,
+    ) -> Result<Response<pb::PutNodeGroupResponse>, Status> {
+        Err(Status::unimplemented("node groups are not served yet"))
+    }
+
+    async fn get_node_group(
+        &self,
+        _: Request<pb::GetNodeGroupRequest>,
+    ) -> Result<Response<pb::GetNodeGroupResponse>, Status> {
+        Err(Status::unimplemented("node groups are not served yet"))
+    }
+
+    async fn list_node_groups(
+        &self,
+        _: Request<pb::ListNodeGroupsRequest>,
+    ) -> Result<Response<pb::ListNodeGroupsResponse>, Status> {
+        Err(Status::unimplemented("node groups are not served yet"))
+    }
+
+    async fn delete_node_group(
+        &self,
+        _: Request<pb::DeleteNodeGroupRequest>,
+    ) -> Result<Response<pb::DeleteNodeGroupResponse>, Status> {
+        Err(Status::unimplemented("node groups are not served yet"))
+    }
 }
 
 fn node_id(text: &str) -> Result<NodeId, Error> {

@@ -134,6 +134,7 @@ fn claim(leg: &Leg, skus: &HashMap<u32, &Sku>) -> stock::NewReservation {
         node_id: leg.node.to_string(),
         lines: leg.body.lines.iter().map(line).collect(),
         promised_time: Some(crate::wire::timestamp(leg.ready)),
+        channel: String::new(),
     }
 }
 

@@ -188,6 +188,9 @@ fn type_name(body: &Body) -> &'static str {
         Body::StockLost(_) => named!("StockLost"),
         Body::StockDoubtful(_) => named!("StockDoubtful"),
         Body::ClaimLetGo(_) => named!("ClaimLetGo"),
+        Body::PolicyChanged(_) => named!("PolicyChanged"),
+        Body::NodeGroupChanged(_) => named!("NodeGroupChanged"),
+        Body::NodeChanged(_) => named!("NodeChanged"),
     }
 }
 

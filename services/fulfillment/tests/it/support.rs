@@ -144,6 +144,7 @@ pub(crate) fn hold(node: &str, lines: &[(&str, i64)]) -> pb::HoldPromiseRequest 
         ttl: None,
         instead_of: Vec::new(),
         on_behalf_of: String::new(),
+        channel: String::new(),
     }
 }
 

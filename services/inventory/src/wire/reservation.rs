@@ -147,6 +147,7 @@ pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {
         version: reservation.version,
         create_time: Some(timestamp(reservation.created_at)),
         node_id: node.map(|node| node.as_str().to_owned()).unwrap_or_default(),
+        channel: String::new(),
     }
 }
 

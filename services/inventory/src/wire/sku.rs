@@ -97,5 +97,6 @@ pub(crate) fn sku(item: Item) -> pb::Sku {
         weight_g: item.weight_g,
         etag: item.version.to_string(),
         update_time: Some(timestamp(item.updated_at)),
+        category: String::new(),
     }
 }

@@ -103,6 +103,7 @@ pub(crate) fn position(slot: &Slot) -> pb::Position {
         count_blocked: position.count_blocked,
         version: slot.version,
         update_time: Some(timestamp(slot.updated_at)),
+        channel_claims: Vec::new(),
     }
 }
 

@@ -93,7 +93,8 @@ pub(crate) fn claim(id: &str, lines: Vec<Line>) -> pb::NewReservation {
     let node_id = lines.first().map(|(node, _)| node.clone()).unwrap_or_default();
     assert!(lines.iter().all(|(node, _)| *node == node_id), "a reservation has one node");
     let lines = lines.into_iter().map(|(_, line)| line).collect();
-    pb::NewReservation { reservation_id: id.to_owned(), node_id, lines, promised_time: None }
+    let channel = String::new();
+    pb::NewReservation { reservation_id: id.to_owned(), node_id, lines, promised_time: None, channel }
 }
 
 /// Figures of node n1, as one snapshot of the ERP.

@@ -178,8 +178,12 @@ fn entry_of(body: &Body) -> Entry {
             };
             Entry::step("DUE_CHANGED", text)
         }
-        // For the store's screen and inventory alone.
-        Body::StockDoubtful(_) | Body::ClaimLetGo(_) => Entry::step("", ""),
+        // For the store's screen and inventory alone, or about no order at all.
+        Body::StockDoubtful(_)
+        | Body::ClaimLetGo(_)
+        | Body::PolicyChanged(_)
+        | Body::NodeGroupChanged(_)
+        | Body::NodeChanged(_) => Entry::step("", ""),
         Body::StockLost(s) => {
             Entry::step("STOCK_LOST", format!("the stock of {} was lost", s.sku)).because("STOCK_LOST")
         }

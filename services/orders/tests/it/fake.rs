@@ -186,6 +186,7 @@ impl Fake {
             ttl: Some(prost_types::Duration { seconds: 900, nanos: 0 }),
             instead_of: Vec::new(),
             on_behalf_of: String::new(),
+            channel: String::new(),
         };
         self.books().hold(&request).unwrap().promise.unwrap().promise_token
     }

@@ -39,6 +39,7 @@ fn request(sku: &str) -> inv::ReserveRequest {
         node_id: NODE.to_owned(),
         lines: vec![inv::ReserveLine { line: 1, sku: sku.to_owned(), quantity: 1 }],
         promised_time: None,
+        channel: String::new(),
     };
     inv::ReserveRequest {
         request_id: Uuid::now_v7().to_string(),

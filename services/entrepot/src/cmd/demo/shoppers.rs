@@ -127,6 +127,7 @@ async fn buy(clients: &Clients, tally: &Tally, rng: &mut fastrand::Rng, number: 
             }],
             instead_of: Vec::new(),
             on_behalf_of: String::new(),
+            channel: String::new(),
             ttl: None,
         };
         let promise = clients.promise.clone().hold_promise(hold).await?.into_inner().promise;
