@@ -7,6 +7,7 @@ use bus::{Event, Topic, inbox, outbox};
 use contract::inventory::v1 as pb;
 use db::{Part, Tx};
 use domain::id::ReservationId;
+use domain::stock::pool::Room;
 use domain::stock::reservation::{Reservation, Shift, Step};
 use domain::stock::{Claim, Key, Refusal, shortages};
 use jiff::Timestamp;
@@ -96,21 +97,24 @@ impl Batch {
             for shift in *shifts {
                 let key = &reservation.lines[shift.line].position;
                 match self.ledger.place(key) {
-                    Some(position) => claims.push(Claim { position, quantity: shift.reserved }),
-                    None => return Err(no_stock(taking, key, 0)),
+                    Some(position) => {
+                        let channel = reservation.channel.as_deref();
+                        claims.push(Claim { position, quantity: shift.reserved, channel });
+                    }
+                    None => return Err(no_stock(taking, key, None, 0)),
                 }
             }
         }
         let freed = self.freed(giving)?;
-        let atp = |place| {
+        let room = |place| {
             let mut position = self.ledger.slot(place).position;
             position.reserved -= freed.get(&place).copied().unwrap_or(0);
-            position.atp()
+            Room { atp: position.atp(), pools: Vec::new() }
         };
-        let short = shortages(&claims, atp);
+        let short = shortages(&claims, room);
         let Some(first) = short.first() else { return Ok(()) };
         let key = &self.ledger.slot(first.position).key;
-        Err(no_stock(taking, key, first.available))
+        Err(no_stock(taking, key, first.channel, first.available))
     }
 
     /// The units that these steps give back, by position.
@@ -252,15 +256,17 @@ fn at<'a>(taking: &[Taking<'a>], key: &Key) -> impl Iterator<Item = (&'a Reserva
     each.filter(move |(reservation, shift)| reservation.lines[shift.line].position == *key)
 }
 
-/// A position cannot give what is wanted of it by all of them; names the first line that wants it.
-fn no_stock(taking: &[Taking<'_>], key: &Key, available: i64) -> Error {
-    let Some((first, shift)) = at(taking, key).next() else { return Refusal::Empty.into() };
+/// A position cannot give what is wanted of it by all of them, or by those of one channel; names the first line that wants it.
+fn no_stock(taking: &[Taking<'_>], key: &Key, channel: Option<&str>, available: i64) -> Error {
+    let is_meant = |reservation: &Reservation| channel.is_none() || reservation.channel.as_deref() == channel;
+    let at = || at(taking, key).filter(|(reservation, _)| is_meant(reservation));
+    let Some((first, shift)) = at().next() else { return Refusal::Empty.into() };
     Error::NoStock {
         reservation: first.id,
         line: first.lines[shift.line].line,
         sku: key.sku.clone(),
         node: key.node.clone(),
-        wanted: at(taking, key).fold(0, |sum, (_, shift)| sum.saturating_add(shift.reserved)),
+        wanted: at().fold(0, |sum, (_, shift)| sum.saturating_add(shift.reserved)),
         available,
     }
 }

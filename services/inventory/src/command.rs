@@ -88,6 +88,8 @@ impl Act {
 pub(crate) struct NewClaim {
     pub(crate) id: ReservationId,
     pub(crate) lines: Vec<Wanted>,
+    /// The channel that they are sold through.
+    pub(crate) channel: Option<Arc<str>>,
     /// When the goods are promised.
     pub(crate) promised: Option<Timestamp>,
 }
@@ -112,6 +114,8 @@ pub(crate) struct Confirm {
     pub(crate) wants: Vec<Want>,
     /// What to claim when the reservation does not exist (any more); empty: that is an error.
     pub(crate) lines: Vec<Wanted>,
+    /// The channel of the order, for claims that it takes itself.
+    pub(crate) channel: Option<Arc<str>>,
     /// When the order has promised the goods; none: as the claim says.
     pub(crate) promised: Option<Timestamp>,
     /// Tier of its customer.

@@ -61,6 +61,7 @@ impl Batch {
         }
         let mut fresh = Reservation::hold(confirm.id, lines, self.now, self.now)?;
         confirm.note_on(&mut fresh);
+        fresh.channel.clone_from(&confirm.channel);
         let shifts = fresh.taking();
         if let Err(refusal) = self.grant(&[(&fresh, &shifts)], &[]) {
             let mut none = Reservation::tombstone(confirm.id, self.now);

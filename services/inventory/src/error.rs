@@ -23,7 +23,7 @@ pub mod reason {
             "read the SKU and send its etag";
         RESERVATION_NOT_FOUND: NotFound, No, "the reservation does not exist",
             "check the id";
-        RESERVATION_EXISTS: AlreadyExists, No, "the reservation id is taken by a reservation of other lines",
+        RESERVATION_EXISTS: AlreadyExists, No, "the reservation id is taken by a reservation of other lines or another channel",
             "choose another reservation_id";
         RESERVATION_RELEASED: FailedPrecondition, No, "the reservation was released",
             "reserve again under another id";
@@ -80,8 +80,8 @@ pub enum Error {
     /// No such reservation.
     #[error("{0} does not exist")]
     ReservationNotFound(ReservationId),
-    /// The id is taken by a reservation of other lines.
-    #[error("{0} exists with other lines")]
+    /// The id is taken by a reservation of other lines or another channel.
+    #[error("{0} exists with other lines or another channel")]
     ReservationExists(ReservationId),
     /// The SKU was changed since the caller read it.
     #[error("sku {0} changed meanwhile, load it again")]

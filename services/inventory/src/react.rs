@@ -1,6 +1,8 @@
 //! Events that inventory follows: orders take or give up their claims, fulfillment orders report what became of the
 //! goods.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1 as ff;
@@ -151,7 +153,8 @@ fn confirm_one(order: OrderId, work: orders::WorkRequest) -> Result<Act, HandleE
     let promised = work.window.and_then(|window| window.start_time);
     let promised = promised.and_then(|at| service::wire::instant(at).ok());
     let (id, tier) = (claim(&work.fulfillment_id)?, work.tier);
-    Ok(Act::Confirm(Confirm { id, order, wants, lines, promised, tier }))
+    let channel = Some(work.channel).filter(|channel| !channel.is_empty()).map(Arc::from);
+    Ok(Act::Confirm(Confirm { id, order, wants, lines, channel, promised, tier }))
 }
 
 fn of_fulfillment(event: ff::FulfillmentEvent) -> Result<Act, HandleError> {

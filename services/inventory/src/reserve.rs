@@ -47,9 +47,10 @@ impl Batch {
         let mut all = Vec::with_capacity(claims.len());
         for (index, (claim, lines)) in claims.iter().zip(lines).enumerate() {
             all.push(if let Some(known) = self.find(claim.id) {
-                Claimed::Known(again(known, &lines)?)
+                Claimed::Known(again(known, claim, &lines)?)
             } else {
                 let mut fresh = Reservation::hold(claim.id, lines, until, self.now)?;
+                fresh.channel.clone_from(&claim.channel);
                 fresh.promised = claim.promised;
                 fits(index, &fresh)?;
                 let shifts = fresh.taking();
@@ -110,9 +111,10 @@ fn fit_together(all: &[Claimed]) -> Result<(), Error> {
 }
 
 /// The same claim under another request id is the same claim; a tombstone or an ended one stays what it is.
-fn again(known: &Reservation, lines: &[Line]) -> Result<pb::Reservation, Error> {
+fn again(known: &Reservation, claim: &NewClaim, lines: &[Line]) -> Result<pb::Reservation, Error> {
     let same = |(a, b): (&Line, &Line)| (a.line, &a.position, &a.kit) == (b.line, &b.position, &b.kit);
-    let is_same = known.lines.len() == lines.len()
+    let is_same = known.channel == claim.channel
+        && known.lines.len() == lines.len()
         && known.lines.iter().zip(lines).all(|pair| same(pair) && pair.0.taken() == pair.1.taken());
     match known.state {
         _ if known.is_broken() => Err(domain::stock::Refusal::Lost { id: known.id }.into()),

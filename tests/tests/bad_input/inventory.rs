@@ -21,6 +21,8 @@ const SKUS: &[Row<inv::PutSkusRequest>] = &[
     ("name with a newline", |r| r.skus[0].name = "a\nb".to_owned(), Fields(&["skus[0].name"])),
     ("unit that nobody knows", |r| r.skus[0].unit = 99, Fields(&["skus[0].unit"])),
     ("class of 65", |r| r.skus[0].handling_class = "c".repeat(65), Fields(&["skus[0].handling_class"])),
+    ("category of 65", |r| r.skus[0].category = "c".repeat(65), Fields(&["skus[0].category"])),
+    ("padded category", |r| r.skus[0].category = " tea".to_owned(), Fields(&["skus[0].category"])),
     ("negative weight", |r| r.skus[0].weight_g = -1, Fields(&["skus[0].weight_g"])),
     ("greatest weight", |r| r.skus[0].weight_g = i64::MAX, Fields(&["skus[0].weight_g"])),
     ("etag that is no version", |r| r.skus[0].etag = "x".to_owned(), Fields(&["skus[0].etag"])),
@@ -298,8 +300,8 @@ const SETTINGS: &[Row<inv::SetSafetyStockRequest>] = &[
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
     ("no settings", |r| r.settings.clear(), Fields(&["settings"])),
     ("501 settings", |r| r.settings = vec![r.settings[0].clone(); 501], Fields(&["settings"])),
-    ("less than nothing", |r| r.settings[0].safety_stock = -1, Fields(&["settings[0].safety_stock"])),
-    ("greatest", |r| r.settings[0].safety_stock = i64::MAX, Fields(&["settings[0].safety_stock"])),
+    ("less than nothing", |r| r.settings[0].safety_stock = Some(-1), Fields(&["settings[0].safety_stock"])),
+    ("greatest", |r| r.settings[0].safety_stock = Some(i64::MAX), Fields(&["settings[0].safety_stock"])),
     ("no node", |r| r.settings[0].node_id.clear(), Fields(&["settings[0].node_id"])),
     ("SKU of nobody", |r| r.settings[1].sku = "NONE".to_owned(), Fields(&["settings[1].sku"])),
 ];
@@ -320,7 +322,7 @@ async fn a_bad_adjustment_is_refused_and_moves_nothing() {
     let adjust = async |request| stock.clone().adjust_stock(request).await;
     refused_only(INVENTORY, &good, ADJUSTMENTS, &adjust).await;
     let setting =
-        |sku: &str| inv::SafetyStock { node_id: NODE.to_owned(), sku: sku.to_owned(), safety_stock: 2 };
+        |sku: &str| inv::SafetyStock { node_id: NODE.to_owned(), sku: sku.to_owned(), safety_stock: Some(2) };
     let settings = inv::SetSafetyStockRequest {
         request_id: REQUEST_ID.to_owned(),
         settings: vec![setting("TEA"), setting("CUP")],

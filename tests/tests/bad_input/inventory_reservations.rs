@@ -85,6 +85,7 @@ const RESERVE: &[Row<inv::ReserveRequest>] = &[
         },
         Fields(&["reservations"]),
     ),
+    ("channel of 65", |r| one(r).channel = "c".repeat(65), Fields(&["reservations[0].channel"])),
     (
         "promised at no time",
         |r| one(r).promised_time = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),

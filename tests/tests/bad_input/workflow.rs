@@ -191,8 +191,11 @@ async fn a_store_corrects_its_own_stock_alone() {
     };
     let answer = other.clients.inventory.clone().adjust_stock(adjust.clone()).await;
     is_refused("adjust", INVENTORY, said, answer);
-    let setting =
-        |node: &str| inv::SafetyStock { node_id: node.to_owned(), sku: "TEA".to_owned(), safety_stock: 1 };
+    let setting = |node: &str| inv::SafetyStock {
+        node_id: node.to_owned(),
+        sku: "TEA".to_owned(),
+        safety_stock: Some(1),
+    };
     let settings =
         inv::SetSafetyStockRequest { request_id: fresh(), settings: vec![setting("sha-02"), setting(NODE)] };
     let answer = other.clients.inventory.clone().set_safety_stock(settings).await;

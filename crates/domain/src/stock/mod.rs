@@ -6,19 +6,23 @@
 //!
 //! Always true: `reserved >= 0`, `quarantine >= 0`, and an answer about ATP is never negative. `on_hand` may be
 //! negative after a late till sale, and `reserved` may exceed it then ([`Position::overclaim`]): [`relief`] says whose
-//! claims are given up.
+//! claims are given up. [`safety`] says what is kept back from all channels, [`pool`] what is kept for one of them.
 
 pub mod feed;
 pub mod kit;
 pub mod movement;
+pub mod pool;
 pub mod relief;
 pub mod reservation;
+pub mod safety;
 #[cfg(test)]
 mod tests;
 
 use crate::id::{NodeId, ReservationId, Sku, Uuid, derived};
 use crate::words;
 use movement::{Entry, Kind};
+use pool::Room;
+use safety::SafetyStock;
 
 /// No quantity of a position may leave plus or minus this many units; it keeps all sums far from overflow.
 pub const MAX_UNITS: i64 = 1_000_000_000_000;
@@ -126,8 +130,8 @@ pub struct Position {
     pub on_hand: i64,
     /// Units claimed by open reservations.
     pub reserved: i64,
-    /// Units kept back from promises.
-    pub safety_stock: i64,
+    /// What is kept back from promises.
+    pub safety: SafetyStock,
     /// Units on their way to the node.
     pub in_transit: i64,
     /// Units at the node that may not be sold.
@@ -139,7 +143,12 @@ pub struct Position {
 impl Position {
     /// Units that can be promised now: never negative, 0 while the position waits for a count.
     pub fn atp(&self) -> i64 {
-        if self.count_blocked { 0 } else { (self.on_hand - self.reserved - self.safety_stock).max(0) }
+        if self.count_blocked { 0 } else { (self.on_hand - self.reserved - self.safety_stock()).max(0) }
+    }
+
+    /// Units kept back from promises now.
+    pub fn safety_stock(&self) -> i64 {
+        self.safety.units(self.on_hand)
     }
 
     /// Claimed units that are not there (a late fact took them): 0 in ordinary life.
@@ -162,7 +171,7 @@ impl Position {
             Kind::Adjustment => quantity != 0,
             Kind::Count | Kind::SafetyStock => quantity >= 0,
             Kind::Snapshot => true,
-            Kind::CountBlock => quantity == 0,
+            Kind::CountBlock | Kind::SafetyStockByPolicy => quantity == 0,
             Kind::Reserve | Kind::Release | Kind::Expire | Kind::Consume => false,
         };
         if !sensible || quantity.unsigned_abs() > MAX_UNITS.unsigned_abs() {
@@ -200,7 +209,11 @@ impl Position {
                 self.shift(kind, 0, 0)
             }
             Kind::SafetyStock => {
-                self.safety_stock = quantity;
+                self.safety.own = Some(quantity);
+                self.shift(kind, 0, 0)
+            }
+            Kind::SafetyStockByPolicy => {
+                self.safety.own = None;
                 self.shift(kind, 0, 0)
             }
             Kind::Reserve | Kind::Release | Kind::Expire | Kind::Consume => Err(wrong),
@@ -241,46 +254,62 @@ fn need(kind: Kind, wanted: i64, available: i64) -> Result<(), Refusal> {
 
 /// Units wanted from the position with this index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct Claim<'a> {
     /// Index of the position, in the caller's list.
     pub position: usize,
     /// Units wanted, at least 1.
     pub quantity: i64,
+    /// The channel that they are sold through.
+    pub channel: Option<&'a str>,
 }
 
 /// A position that can't give what a basket wants of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shortage {
+pub struct Shortage<'a> {
     /// Index of the position, in the caller's list.
     pub position: usize,
-    /// Units wanted by the whole basket.
+    /// The channel that wants them; none where it does not matter.
+    pub channel: Option<&'a str>,
+    /// Units wanted by the whole basket, through this channel.
     pub wanted: i64,
-    /// Units that could be promised.
+    /// Units that could be promised to it.
     pub available: i64,
 }
 
 /// Decides a basket, all or nothing: the positions that can't serve it, empty when it can be granted. The same
 /// position wanted by several lines is summed before it is compared, so two lines of one SKU can't both take the
-/// last unit.
-pub fn shortages(claims: &[Claim], atp: impl Fn(usize) -> i64) -> Vec<Shortage> {
-    let short = |claim: &Claim| {
-        let available = atp(claim.position);
-        let Claim { position, quantity } = *claim;
-        (quantity > available).then_some(Shortage { position, wanted: quantity, available })
-    };
-    if let [only] = claims {
-        return short(only).into_iter().collect();
+/// last unit. Where units are kept for channels, each channel of the basket is compared by itself, in the order of their names,
+/// with what the ones before it leave.
+pub fn shortages<'a>(claims: &[Claim<'a>], room: impl Fn(usize) -> Room) -> Vec<Shortage<'a>> {
+    if let [Claim { position, quantity, channel }] = *claims {
+        let room = room(position);
+        return short(&room, position, quantity, channel).into_iter().collect();
     }
-    let mut summed = claims.to_vec();
-    summed.sort_unstable_by_key(|claim| claim.position);
-    summed.dedup_by(|later, kept| {
-        let same = later.position == kept.position;
-        if same {
-            kept.quantity = kept.quantity.saturating_add(later.quantity);
+    let mut sorted = claims.to_vec();
+    sorted.sort_unstable_by_key(|claim| (claim.position, claim.channel));
+    let of_position = sorted.chunk_by(|a, b| a.position == b.position);
+    of_position.filter_map(|claims| first_short(claims, room(claims[0].position))).collect()
+}
+
+/// The first channel that wants more of a position than there is for it.
+fn first_short<'a>(claims: &[Claim<'a>], mut room: Room) -> Option<Shortage<'a>> {
+    let is_same = |a: &Claim<'_>, b: &Claim<'_>| room.pools.is_empty() || a.channel == b.channel;
+    let groups: Vec<&[Claim<'a>]> = claims.chunk_by(is_same).collect();
+    for group in groups {
+        let Claim { position, channel, .. } = group[0];
+        let wanted = group.iter().fold(0_i64, |sum, claim| sum.saturating_add(claim.quantity));
+        if let Some(short) = short(&room, position, wanted, channel) {
+            return Some(short);
         }
-        same
-    });
-    summed.iter().filter_map(short).collect()
+        room.claim(channel, wanted);
+    }
+    None
+}
+
+fn short<'a>(room: &Room, position: usize, wanted: i64, channel: Option<&'a str>) -> Option<Shortage<'a>> {
+    let available = room.available(channel);
+    let channel = channel.filter(|_| !room.pools.is_empty());
+    (wanted > available).then_some(Shortage { position, channel, wanted, available })
 }
 
 /// The key of a position. Every writer locks positions in this order, so that no two can deadlock.

@@ -29,12 +29,14 @@ pub enum Kind {
     WriteOff,
     /// Nothing was found at pick: nothing is promised until a count.
     CountBlock,
-    /// The safety stock was set.
+    /// A safety stock was set for the position itself.
     SafetyStock,
+    /// The position has no safety stock of its own any more: policies decide.
+    SafetyStockByPolicy,
 }
 
 /// Every kind with its name in SQL and on the wire.
-pub const KINDS: [(Kind, &str); 14] = [
+pub const KINDS: [(Kind, &str); 15] = [
     (Kind::Receipt, "RECEIPT"),
     (Kind::Sale, "SALE"),
     (Kind::Adjustment, "ADJUSTMENT"),
@@ -49,6 +51,7 @@ pub const KINDS: [(Kind, &str); 14] = [
     (Kind::WriteOff, "WRITE_OFF"),
     (Kind::CountBlock, "COUNT_BLOCK"),
     (Kind::SafetyStock, "SAFETY_STOCK"),
+    (Kind::SafetyStockByPolicy, "SAFETY_STOCK_BY_POLICY"),
 ];
 
 impl Kind {
@@ -75,7 +78,8 @@ impl Kind {
             | Self::Quarantine
             | Self::ReleaseQuarantine
             | Self::CountBlock
-            | Self::SafetyStock => false,
+            | Self::SafetyStock
+            | Self::SafetyStockByPolicy => false,
         }
     }
 }

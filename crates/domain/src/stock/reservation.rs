@@ -9,6 +9,8 @@
 
 mod settle;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::movement::Kind;
@@ -150,6 +152,8 @@ pub struct Reservation {
     pub lines: Vec<Line>,
     /// The order it belongs to, once confirmed, or once the work of that order changed it.
     pub order: Option<OrderId>,
+    /// The channel that it is sold through: it may claim what is kept for that channel. It never changes.
+    pub channel: Option<Arc<str>>,
     /// When the goods are promised.
     pub promised: Option<Timestamp>,
     /// Tier of the customer; 0: none.
@@ -185,6 +189,7 @@ impl Reservation {
             state: State::Released,
             lines: Vec::new(),
             order: None,
+            channel: None,
             promised: None,
             tier: 0,
             is_started: false,

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use super::feed::{Marks, Stale};
 use super::kit::{Kit, Malformed, Part};
 use super::movement::{Entry, KINDS, Kind};
+use super::pool::{Pool, Room};
 use super::reservation::{Line, Reservation, Shift, State, Step, Target, Want};
+use super::safety::SafetyStock;
 use super::{Claim, Key, Position, Refusal, Shortage, shortages};
 use crate::id::{NodeId, OrderId, ReservationId, Sku, Uuid};
 
@@ -33,6 +35,15 @@ fn order(n: u128) -> OrderId {
 fn held(quantities: &[i64], until: i64) -> Reservation {
     let lines = (1..).zip(quantities).map(|(n, q)| Line::plain(n, at_store(&format!("s{n}")), *q)).collect();
     Reservation::hold(id(1), lines, at(until), at(0)).unwrap()
+}
+
+/// A position without pools.
+fn room(atp: i64) -> Room {
+    Room { atp, pools: Vec::new() }
+}
+
+fn own(units: i64) -> SafetyStock {
+    SafetyStock { own: Some(units), ..SafetyStock::default() }
 }
 
 /// The one line of such a reservation, with units that left and units that were released.
@@ -237,19 +248,35 @@ fn the_parts_of_a_kit_are_consumed_by_whole_kits() {
 
 #[test]
 fn a_basket_is_summed_before_it_is_compared() {
-    let claim = |position, quantity| Claim { position, quantity };
+    let claim = |position, quantity| Claim { position, quantity, channel: None };
     let stock = [10, 1];
-    let decide = |claims: &[Claim]| shortages(claims, |position| stock[position]);
+    let decide = |claims: &[Claim<'static>]| shortages(claims, |position| room(stock[position]));
     assert_eq!(decide(&[claim(0, 10)]), []);
     assert_eq!(decide(&[claim(0, 6), claim(1, 1), claim(0, 4)]), []);
-    assert_eq!(decide(&[claim(0, 6), claim(0, 5)]), [Shortage { position: 0, wanted: 11, available: 10 }]);
+    assert_eq!(
+        decide(&[claim(0, 6), claim(0, 5)]),
+        [Shortage { position: 0, channel: None, wanted: 11, available: 10 }]
+    );
     assert_eq!(decide(&[claim(0, i64::MAX), claim(0, i64::MAX)])[0].wanted, i64::MAX);
     assert_eq!(decide(&[claim(1, 2), claim(0, 11)]).len(), 2);
 }
 
 #[test]
+fn a_basket_of_several_channels_takes_from_each_pool_once() {
+    let pool = |channel: &str, kept| Pool { channel: channel.into(), kept, claimed: 0 };
+    let kept = || Room { atp: 5, pools: vec![pool("app", 2), pool("web", 2)] };
+    let claim = |channel, quantity| Claim { position: 0, quantity, channel };
+    let decide = |claims: &[Claim<'static>]| shortages(claims, |_| kept());
+    assert_eq!(decide(&[claim(None, 1), claim(Some("app"), 2), claim(Some("web"), 2)]), []);
+    let short = |channel, wanted, available| [Shortage { position: 0, channel, wanted, available }];
+    assert_eq!(decide(&[claim(None, 2)]), short(None, 2, 1));
+    assert_eq!(decide(&[claim(Some("app"), 2), claim(Some("app"), 2)]), short(Some("app"), 4, 3));
+    assert_eq!(decide(&[claim(Some("web"), 3), claim(Some("app"), 3)]), short(Some("web"), 3, 2));
+}
+
+#[test]
 fn a_position_waits_for_a_count_after_nothing_was_found() {
-    let mut position = Position { on_hand: 5, reserved: 1, safety_stock: 1, ..Position::default() };
+    let mut position = Position { on_hand: 5, reserved: 1, safety: own(1), ..Position::default() };
     assert_eq!(position.atp(), 3);
     position.post(Kind::CountBlock, 0).unwrap();
     assert_eq!(position.atp(), 0);
@@ -373,7 +400,8 @@ impl World {
     }
 
     fn can_give(&self, units: i64) -> bool {
-        shortages(&[Claim { position: 0, quantity: units }], |_| self.position.atp()).is_empty()
+        let claim = Claim { position: 0, quantity: units, channel: None };
+        shortages(&[claim], |_| room(self.position.atp())).is_empty()
     }
 
     fn step(&mut self, n: usize, f: impl FnOnce(&mut Reservation) -> Result<Step, Refusal>) {
@@ -463,8 +491,9 @@ proptest! {
         stock in prop::collection::vec(0..40i64, 4),
     ) {
         let decide = |claims: &[(usize, i64)]| {
-            let claims: Vec<Claim> = claims.iter().map(|(position, quantity)| Claim { position: *position, quantity: *quantity }).collect();
-            shortages(&claims, |position| stock[position])
+            let claim = |(position, quantity): &(usize, i64)| Claim { position: *position, quantity: *quantity, channel: None };
+            let claims: Vec<Claim<'static>> = claims.iter().map(claim).collect();
+            shortages(&claims, |position| room(stock[position]))
         };
         let first = decide(&claims);
         let fits = (0..4).all(|p| claims.iter().filter(|c| c.0 == p).map(|c| c.1).sum::<i64>() <= stock[p]);

@@ -6,6 +6,7 @@ CREATE TABLE skus (
     handling_class TEXT    NOT NULL,
     weight_g       BIGINT  NOT NULL CHECK (weight_g >= 0),
     is_kit         BOOLEAN NOT NULL,
+    category       TEXT    NOT NULL,
     version        BIGINT  NOT NULL CHECK (version > 0),
     updated_at     BIGINT  NOT NULL
 );
@@ -23,7 +24,8 @@ CREATE TABLE kit_parts (
 CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
 
 -- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
--- last_movement is the number of the newest row in the ledger. Pages are kept half empty, so that an update of a hot
+-- last_movement is the number of the newest row in the ledger. safety_stock is what followers were last told;
+-- own_safety_stock was set for the position itself, without one policies decide. Pages are kept half empty, so that an update of a hot
 -- row finds room beside it and touches no index.
 CREATE TABLE positions (
     node_id       TEXT    NOT NULL COLLATE "C",
@@ -31,6 +33,7 @@ CREATE TABLE positions (
     on_hand       BIGINT  NOT NULL,
     reserved      BIGINT  NOT NULL CHECK (reserved >= 0),
     safety_stock  BIGINT  NOT NULL CHECK (safety_stock >= 0),
+    own_safety_stock BIGINT CHECK (own_safety_stock >= 0),
     in_transit    BIGINT  NOT NULL CHECK (in_transit >= 0),
     quarantine    BIGINT  NOT NULL CHECK (quarantine >= 0),
     count_blocked BOOLEAN NOT NULL,
@@ -50,6 +53,7 @@ CREATE TABLE reservations (
     state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
     until_at       BIGINT,
     order_id       UUID,
+    channel        TEXT,
     promised_at    BIGINT,
     tier           BIGINT NOT NULL,
     is_started     BOOLEAN NOT NULL,

@@ -6,6 +6,7 @@ CREATE TABLE skus (
     handling_class TEXT    NOT NULL,
     weight_g       INTEGER  NOT NULL CHECK (weight_g >= 0),
     is_kit         INTEGER NOT NULL,
+    category       TEXT    NOT NULL,
     version        INTEGER  NOT NULL CHECK (version > 0),
     updated_at     INTEGER  NOT NULL
 ) STRICT;
@@ -24,13 +25,15 @@ CREATE TABLE kit_parts (
 CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
 
 -- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
--- last_movement is the number of the newest row in the ledger.
+-- last_movement is the number of the newest row in the ledger. safety_stock is what followers were last told;
+-- own_safety_stock was set for the position itself, without one policies decide.
 CREATE TABLE positions (
     node_id       TEXT    NOT NULL,
     sku           TEXT    NOT NULL,
     on_hand       INTEGER  NOT NULL,
     reserved      INTEGER  NOT NULL CHECK (reserved >= 0),
     safety_stock  INTEGER  NOT NULL CHECK (safety_stock >= 0),
+    own_safety_stock INTEGER CHECK (own_safety_stock >= 0),
     in_transit    INTEGER  NOT NULL CHECK (in_transit >= 0),
     quarantine    INTEGER  NOT NULL CHECK (quarantine >= 0),
     count_blocked INTEGER NOT NULL,
@@ -49,6 +52,7 @@ CREATE TABLE reservations (
     state          TEXT   NOT NULL CHECK (state IN ('HELD', 'CONFIRMED', 'CONSUMED', 'RELEASED', 'EXPIRED')),
     until_at       INTEGER,
     order_id       BLOB,
+    channel        TEXT,
     promised_at    INTEGER,
     tier           INTEGER NOT NULL,
     is_started     INTEGER NOT NULL,

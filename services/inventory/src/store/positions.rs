@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{NodeId, Sku};
 use domain::stock::feed::Marks;
+use domain::stock::safety::SafetyStock;
 use domain::stock::{Key, Position};
 use domain::time::micros;
 use jiff::Timestamp;
@@ -35,7 +36,7 @@ fn slot(row: &Row) -> Result<Slot, Error> {
         position: Position {
             on_hand: row.get("on_hand")?,
             reserved: row.get("reserved")?,
-            safety_stock: row.get("safety_stock")?,
+            safety: SafetyStock { own: row.get("own_safety_stock")?, ..SafetyStock::default() },
             in_transit: row.get("in_transit")?,
             quarantine: row.get("quarantine")?,
             count_blocked: row.get("count_blocked")?,
@@ -86,7 +87,8 @@ pub(crate) fn values(slot: &Slot) -> Vec<Value> {
         slot.key.sku.as_str(),
         position.on_hand,
         position.reserved,
-        position.safety_stock,
+        position.safety_stock(),
+        position.safety.own,
         position.quarantine,
         position.count_blocked,
         slot.version,
@@ -103,8 +105,8 @@ pub(crate) fn update(rows: Vec<Vec<Value>>) -> Part {
         "positions",
         keys [node_id: Text, sku: Text],
         [
-            on_hand: BigInt, reserved: BigInt, safety_stock: BigInt, quarantine: BigInt, count_blocked: Bool,
-            version: BigInt, last_movement: BigInt, snapshot_at: BigInt, delta_at: BigInt, updated_at: BigInt
+            on_hand: BigInt, reserved: BigInt, safety_stock: BigInt, own_safety_stock: BigInt, quarantine: BigInt,
+            count_blocked: Bool, version: BigInt, last_movement: BigInt, snapshot_at: BigInt, delta_at: BigInt, updated_at: BigInt
         ]
     );
     Part::new(text, columns, rows)

@@ -1,6 +1,7 @@
 //! `reservations` and `reservation_lines`: who has a claim on what.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{OrderId, ReservationId, Sku, Uuid};
@@ -26,6 +27,7 @@ fn reservation(row: &Row) -> Result<Reservation, Error> {
         state: State::named(&state, until).ok_or_else(|| unreadable(format!("reservation state {state}")))?,
         lines: Vec::new(),
         order: row.get::<Option<Uuid>>("order_id")?.map(OrderId::new),
+        channel: row.get::<Option<String>>("channel")?.map(Arc::from),
         promised: maybe_time(row, "promised_at")?,
         tier: row.get("tier")?,
         is_started: row.get("is_started")?,
@@ -171,14 +173,14 @@ pub(crate) fn insert(fresh: &[&Reservation], now: Timestamp) -> [Part; 2] {
     }
     let row = |reservation: &&Reservation| {
         let mut row = values(reservation);
-        row.extend(params![micros(reservation.created_at), micros(now)]);
+        row.extend(params![reservation.channel.as_deref(), micros(reservation.created_at), micros(now)]);
         row
     };
     let (text, columns) = insert_rows!(
         "reservations",
         [
             reservation_id: Uuid, state: Text, until_at: BigInt, order_id: Uuid, promised_at: BigInt, tier: BigInt,
-            is_started: Bool, version: BigInt, created_at: BigInt, updated_at: BigInt
+            is_started: Bool, version: BigInt, channel: Text, created_at: BigInt, updated_at: BigInt
         ],
         "WHERE true ON CONFLICT (reservation_id) DO NOTHING"
     );

@@ -19,6 +19,8 @@ pub(crate) struct Item {
     pub(crate) unit: &'static str,
     pub(crate) handling_class: String,
     pub(crate) weight_g: i64,
+    /// For policies; empty: none.
+    pub(crate) category: String,
     pub(crate) kit: Option<Kit>,
     pub(crate) version: i64,
     pub(crate) updated_at: Timestamp,
@@ -136,6 +138,7 @@ async fn with_kits(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Item>, Error> {
                 .ok_or_else(|| unreadable("unit of a sku"))?,
             handling_class: row.get("handling_class")?,
             weight_g: row.get("weight_g")?,
+            category: row.get("category")?,
             kit: None,
             version: row.get("version")?,
             updated_at: time(row, "updated_at")?,
@@ -159,6 +162,7 @@ pub(crate) async fn put(tx: &mut Tx, items: &[&Item]) -> Result<(), Error> {
                 item.unit,
                 item.handling_class.as_str(),
                 item.weight_g,
+                item.category.as_str(),
                 item.kit.is_some(),
                 item.version,
                 micros(item.updated_at),
@@ -168,12 +172,13 @@ pub(crate) async fn put(tx: &mut Tx, items: &[&Item]) -> Result<(), Error> {
     let (text, columns) = insert_rows!(
         "skus",
         [
-            sku: Text, name: Text, unit: Text, handling_class: Text, weight_g: BigInt, is_kit: Bool,
+            sku: Text, name: Text, unit: Text, handling_class: Text, weight_g: BigInt, category: Text, is_kit: Bool,
             version: BigInt, updated_at: BigInt
         ],
         "WHERE true ON CONFLICT (sku) DO UPDATE
            SET name = excluded.name, unit = excluded.unit, handling_class = excluded.handling_class,
-               weight_g = excluded.weight_g, version = excluded.version, updated_at = excluded.updated_at"
+               weight_g = excluded.weight_g, category = excluded.category, version = excluded.version,
+               updated_at = excluded.updated_at"
     );
     tx.batch(text, columns, rows).await?;
     let kits: Vec<(&Sku, &Kit)> =
@@ -202,7 +207,7 @@ pub(crate) async fn create(tx: &mut Tx, items: &[(&Sku, &str)], now: Timestamp) 
     let (text, columns) = insert_rows!(
         "skus",
         [sku: Text, name: Text, updated_at: BigInt],
-        and "unit, handling_class, weight_g, is_kit, version" = "'PIECE', 'ambient', 0, false, 1",
+        and "unit, handling_class, weight_g, category, is_kit, version" = "'PIECE', 'ambient', 0, '', false, 1",
         "WHERE true ORDER BY r.sku ON CONFLICT (sku) DO NOTHING"
     );
     let rows = items.iter().map(|(sku, name)| params![sku.as_str(), *name, micros(now)]);

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fmt::Arguments;
+use std::sync::Arc;
 use std::time::Duration;
 
 use contract::inventory::v1 as pb;
-use domain::id::{self, NodeId, ReservationId, Sku};
+use domain::id::{self, NodeId, ReservationId, Sku, check_text};
 use domain::quantity::Quantity;
 use domain::stock::Key;
 use domain::stock::reservation::{LONGEST_HOLD, Line, Reservation, State};
@@ -20,6 +21,9 @@ use crate::error::Error;
 
 const MIN_TTL: Duration = Duration::from_secs(1);
 const MAX_TTL: Duration = LONGEST_HOLD.unsigned_abs();
+
+/// The longest name of a channel.
+const MAX_CHANNEL: usize = 64;
 
 /// The most reservations of a request.
 const MAX_RESERVATIONS: usize = 50;
@@ -86,7 +90,12 @@ fn new_claim(fields: &mut Fields, prefix: Arguments<'_>, message: pb::NewReserva
         }
     }
     let promised = fields.time(format_args!("{prefix}promised_time"), message.promised_time);
-    Some(NewClaim { id: id?, lines, promised })
+    let channel = message.channel;
+    if !channel.is_empty() {
+        fields.take(format_args!("{prefix}channel"), check_text(&channel, MAX_CHANNEL));
+    }
+    let channel = Some(channel).filter(|channel| !channel.is_empty()).map(Arc::from);
+    Some(NewClaim { id: id?, lines, channel, promised })
 }
 
 fn ttl(fields: &mut Fields, value: Option<&prost_types::Duration>) -> Duration {
@@ -147,7 +156,7 @@ pub(crate) fn reservation(reservation: &Reservation) -> pb::Reservation {
         version: reservation.version,
         create_time: Some(timestamp(reservation.created_at)),
         node_id: node.map(|node| node.as_str().to_owned()).unwrap_or_default(),
-        channel: String::new(),
+        channel: reservation.channel.as_deref().map(str::to_owned).unwrap_or_default(),
     }
 }
 

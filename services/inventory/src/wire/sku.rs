@@ -19,6 +19,8 @@ use crate::store::skus::{Item, UNITS};
 const MAX_SKUS: usize = 500;
 /// The longest name.
 pub(crate) const MAX_NAME: usize = 200;
+/// The longest category.
+const MAX_CATEGORY: usize = 64;
 /// A piece weighs at most a hundred tons.
 const MAX_WEIGHT_G: i64 = 100_000_000;
 
@@ -55,6 +57,9 @@ fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Opt
     let handling_class =
         if sku.handling_class.is_empty() { "ambient".to_owned() } else { sku.handling_class };
     fields.take(format_args!("{prefix}handling_class"), check_text(&handling_class, 64));
+    if !sku.category.is_empty() {
+        fields.take(format_args!("{prefix}category"), check_text(&sku.category, MAX_CATEGORY));
+    }
     let is_sane = (0..=MAX_WEIGHT_G).contains(&sku.weight_g);
     fields.check(is_sane, format_args!("{prefix}weight_g"), "must be between 0 and 100,000,000");
     let etag = match sku.etag.as_str() {
@@ -69,6 +74,7 @@ fn draft(fields: &mut Fields, index: usize, sku: pb::Sku, now: Timestamp) -> Opt
         unit,
         handling_class,
         weight_g: sku.weight_g,
+        category: sku.category,
         kit,
         version: 0,
         updated_at: now,
@@ -96,7 +102,7 @@ pub(crate) fn sku(item: Item) -> pb::Sku {
         handling_class: item.handling_class,
         weight_g: item.weight_g,
         etag: item.version.to_string(),
+        category: item.category,
         update_time: Some(timestamp(item.updated_at)),
-        category: String::new(),
     }
 }

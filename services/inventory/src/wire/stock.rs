@@ -70,15 +70,18 @@ pub(crate) fn set_safety_stock(
     let reference = message.request_id;
     for (index, setting) in message.settings.into_iter().take(MAX_SETTINGS).enumerate() {
         let prefix = format_args!("settings[{index}].");
-        let units = setting.safety_stock;
-        let is_sane = (0..=1_000_000_000).contains(&units);
+        let is_sane = setting.safety_stock.is_none_or(|units| (0..=1_000_000_000).contains(&units));
         fields.check(is_sane, format_args!("{prefix}safety_stock"), "must be between 0 and 1,000,000,000");
         let Some(key) = key(&mut fields, prefix, setting.node_id, setting.sku) else { continue };
+        let (kind, quantity, reason) = match setting.safety_stock {
+            Some(units) => (Kind::SafetyStock, units, format!("safety stock {units}")),
+            None => (Kind::SafetyStockByPolicy, 0, "safety stock by policy".to_owned()),
+        };
         changes.push(Change {
             key,
-            kind: Kind::SafetyStock,
-            quantity: units,
-            reason: format!("safety stock {units}"),
+            kind,
+            quantity,
+            reason,
             reference: reference.clone(),
             at: now,
             feed: None,
@@ -96,7 +99,7 @@ pub(crate) fn position(slot: &Slot) -> pb::Position {
         sku: slot.key.sku.as_str().to_owned(),
         on_hand: position.on_hand,
         reserved: position.reserved,
-        safety_stock: position.safety_stock,
+        safety_stock: position.safety_stock(),
         in_transit: position.in_transit,
         quarantine: position.quarantine,
         atp: position.atp(),
@@ -108,7 +111,7 @@ pub(crate) fn position(slot: &Slot) -> pb::Position {
 }
 
 /// Each kind of movement with its word on the wire.
-pub(crate) const KINDS: [(Kind, pb::MovementKind); 14] = [
+pub(crate) const KINDS: [(Kind, pb::MovementKind); 15] = [
     (Kind::Receipt, pb::MovementKind::Receipt),
     (Kind::Sale, pb::MovementKind::Sale),
     (Kind::Adjustment, pb::MovementKind::Adjustment),
@@ -123,6 +126,7 @@ pub(crate) const KINDS: [(Kind, pb::MovementKind); 14] = [
     (Kind::WriteOff, pb::MovementKind::WriteOff),
     (Kind::CountBlock, pb::MovementKind::CountBlock),
     (Kind::SafetyStock, pb::MovementKind::SafetyStock),
+    (Kind::SafetyStockByPolicy, pb::MovementKind::SafetyStockByPolicy),
 ];
 
 pub(crate) fn movement(key: &Key, row: store::movements::Movement) -> pb::Movement {

@@ -227,7 +227,7 @@ async fn safety_stock_is_kept_back_from_promises() {
         let setting = |sku: &str, units| pb::SafetyStock {
             node_id: "n1".to_owned(),
             sku: sku.to_owned(),
-            safety_stock: units,
+            safety_stock: Some(units),
         };
         let set = |settings| pb::SetSafetyStockRequest { request_id: fresh(), settings };
         let answer = world.client().set_safety_stock(set(vec![setting("A", 2)])).await.unwrap().into_inner();
@@ -237,6 +237,9 @@ async fn safety_stock_is_kept_back_from_promises() {
         let bad = set(vec![setting("A", 9), setting("X", 1)]);
         assert_eq!(fields(&world.client().set_safety_stock(bad).await.unwrap_err()), ["settings[1].sku"]);
         assert_eq!(world.availability("n1", "A").await.position.unwrap().safety_stock, 2, "all or nothing");
+        let none = set(vec![pb::SafetyStock { safety_stock: None, ..setting("A", 0) }]);
+        let answer = world.client().set_safety_stock(none).await.unwrap().into_inner();
+        assert_eq!((answer.positions[0].safety_stock, answer.positions[0].atp), (0, 2), "taken away");
         world.check().await;
     }
 }
@@ -265,9 +268,16 @@ async fn the_master_of_skus_reads_back_in_pages() {
         );
 
         let put = |sku| pb::PutSkusRequest { request_id: fresh(), skus: vec![sku] };
-        let renamed = pb::Sku { name: "renamed".to_owned(), ..known.clone() };
+        let (name, category) = ("renamed".to_owned(), "tea".to_owned());
+        let renamed = pb::Sku { name, category, ..known.clone() };
         let answer = world.client().put_skus(put(renamed.clone())).await.unwrap().into_inner();
         assert_eq!((answer.skus[0].name.as_str(), answer.skus[0].etag.as_str()), ("renamed", "2"));
+        let known = world.client().get_sku(get).await.unwrap().into_inner().sku.unwrap();
+        assert_eq!(known, answer.skus[0]);
+        let all = pb::ListSkusRequest { page_size: 100, page_token: String::new() };
+        let listed = world.client().list_skus(all).await.unwrap().into_inner().skus;
+        let categories: Vec<&str> = listed.iter().map(|sku| sku.category.as_str()).collect();
+        assert_eq!(categories, ["", "", "", "tea", "", "", ""]);
         let lost = world.client().put_skus(put(renamed)).await.unwrap_err();
         assert_eq!((lost.code(), reason(&lost).as_str()), (Code::Aborted, "SKU_CHANGED"));
     }

@@ -1,11 +1,11 @@
 //! Claims: taken, confirmed, extended, consumed, given back, run out.
 
-use contract::inventory::v1 as pb;
+use contract::{inventory::v1 as pb, orders::v1 as orders};
 use pb::ReservationState::{Confirmed, Consumed, Expired, Held, Released};
 use test_world::{fields, fresh, reason, seconds, stamp};
 use tonic::Code;
 
-use crate::world::{after, claim, kit, line, reserve, reserve_all, rsv, worlds};
+use crate::world::{after, claim, kit, leg, line, reserve, reserve_all, rsv, worlds};
 
 const ORDER: &str = "ord_0195d000-0000-7000-8000-000000000001";
 const OTHER: &str = "ord_0195d000-0000-7000-8000-000000000002";
@@ -125,6 +125,38 @@ async fn the_same_claim_under_another_request_id_is_the_same_claim() {
         assert_eq!(world.stands("n1", "A").await, (4, 3));
         let other = world.client().reserve(reserve(&id, vec![line(1, "n1", "A", 2)])).await.unwrap_err();
         assert_eq!((other.code(), reason(&other).as_str()), (Code::AlreadyExists, "RESERVATION_EXISTS"));
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_keeps_the_channel_that_it_was_taken_for() {
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let (id, order_only) = (rsv(), rsv());
+        let through = |channel: &str| pb::NewReservation {
+            channel: channel.to_owned(),
+            ..claim(&id, vec![line(1, "n1", "A", 1)])
+        };
+        let held = world.client().reserve(reserve_all(vec![through("web")])).await.unwrap().into_inner();
+        assert_eq!(held.reservations[0].channel, "web");
+        let other = world.client().reserve(reserve_all(vec![through("app")])).await.unwrap_err();
+        assert_eq!(reason(&other), "RESERVATION_EXISTS");
+        let confirmed = world.confirm(&id, ORDER).await;
+        assert_eq!((confirmed.state(), confirmed.channel.as_str()), (Confirmed, "web"));
+
+        // nothing was held: the order claims what it needs for its own channel
+        let line = orders::WorkLine { line: 1, sku: "A".to_owned(), quantity: 2, ..Default::default() };
+        let work = orders::WorkRequest {
+            fulfillment_id: leg(&order_only),
+            node_id: "n1".to_owned(),
+            channel: "till".to_owned(),
+            lines: vec![line],
+            ..Default::default()
+        };
+        world.order_placed(OTHER, work).await;
+        let taken = world.reservation(&order_only).await;
+        assert_eq!((taken.state(), taken.channel.as_str()), (Confirmed, "till"));
         world.check().await;
     }
 }

@@ -93,8 +93,7 @@ pub(crate) fn claim(id: &str, lines: Vec<Line>) -> pb::NewReservation {
     let node_id = lines.first().map(|(node, _)| node.clone()).unwrap_or_default();
     assert!(lines.iter().all(|(node, _)| *node == node_id), "a reservation has one node");
     let lines = lines.into_iter().map(|(_, line)| line).collect();
-    let channel = String::new();
-    pb::NewReservation { reservation_id: id.to_owned(), node_id, lines, promised_time: None, channel }
+    pb::NewReservation { reservation_id: id.to_owned(), node_id, lines, ..pb::NewReservation::default() }
 }
 
 /// Figures of node n1, as one snapshot of the ERP.
@@ -227,11 +226,16 @@ impl World {
     pub(crate) async fn confirm(&self, id: &str, order: &str) -> pb::Reservation {
         let work =
             orders::WorkRequest { fulfillment_id: leg(id), node_id: "n1".to_owned(), ..Default::default() };
+        self.order_placed(order, work).await;
+        self.reservation(id).await
+    }
+
+    /// An order was placed that has this work.
+    pub(crate) async fn order_placed(&self, order: &str, work: orders::WorkRequest) {
         let placed = orders::OrderPlaced { work: vec![work], ..Default::default() };
         let body = Some(orders::order_event::Body::Placed(placed));
         let event = orders::OrderEvent { order_id: order.to_owned(), body, ..Default::default() };
         self.tell(&[delivered(Topic::Orders, event.encode_to_vec())]).await;
-        self.reservation(id).await
     }
 
     /// The reservation after its node handed over: of each line its units, and how many of them left.
