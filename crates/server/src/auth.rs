@@ -165,12 +165,19 @@ pub struct Access {
     pub method: &'static str,
     /// The kinds that may call it.
     pub kinds: &'static [&'static str],
+    /// The caller must say who it is, also where callers who do not may call the other methods.
+    pub must_be_named: bool,
 }
 
 impl Access {
     /// A row: `kinds` may call `method`.
     pub const fn to(method: &'static str, kinds: &'static [&'static str]) -> Self {
-        Self { method, kinds }
+        Self { method, kinds, must_be_named: false }
+    }
+
+    /// A row: `kinds` may call `method`, and no caller that does not say who it is, whatever the settings allow.
+    pub const fn named(method: &'static str, kinds: &'static [&'static str]) -> Self {
+        Self { method, kinds, must_be_named: true }
     }
 }
 
@@ -194,7 +201,7 @@ pub enum TableError {
 /// The role table: which kinds may call which method.
 #[derive(Debug, Clone)]
 pub struct Table {
-    rows: HashMap<&'static str, &'static [&'static str]>,
+    rows: HashMap<&'static str, Access>,
     anonymous_allowed: bool,
 }
 
@@ -215,7 +222,7 @@ impl Table {
             if let Some(odd) = row.kinds.iter().find(|kind| !kind::ALL.contains(kind)) {
                 return Err(TableError::Kind(row.method.to_owned(), (*odd).to_owned()));
             }
-            if table.insert(row.method, row.kinds).is_some() {
+            if table.insert(row.method, row).is_some() {
                 return Err(TableError::Twice(row.method.to_owned()));
             }
         }
@@ -234,11 +241,11 @@ impl Table {
 
     /// Whether `principal` may call `method`.
     pub fn permits(&self, method: &str, principal: &Principal) -> bool {
-        let Some(kinds) = self.rows.get(method) else {
+        let Some(row) = self.rows.get(method) else {
             return false;
         };
-        let anonymous = principal.kind == kind::ANONYMOUS && self.anonymous_allowed;
-        anonymous || kinds.contains(&principal.kind.as_str())
+        let anonymous = principal.kind == kind::ANONYMOUS && self.anonymous_allowed && !row.must_be_named;
+        anonymous || row.kinds.contains(&principal.kind.as_str())
     }
 
     pub(crate) fn check(&self, method: &str, principal: &Principal) -> Result<(), Status> {

@@ -74,6 +74,9 @@ async fn work_at(world: &World, stage: &str) -> (String, String, String) {
         web.cancel(&order_id, &[]).await.expect("asked");
         web.order_when(&order_id, |order| order.status() == ord::OrderStatus::Cancelled).await;
     }
+    if stage == "rejected" {
+        web.order_when(&order_id, is_asked).await;
+    }
     world.settle().await;
     (order_id, id, code)
 }
@@ -112,7 +115,6 @@ async fn an_order_that_is_over_takes_no_more_commands() {
     for stage in ["done", "rejected", "cancelled"] {
         let (order_id, id, _) = work_at(&world, stage).await;
         if stage == "rejected" {
-            web.order_when(&order_id, is_asked).await;
             web.drop_missing(&order_id).await.expect("all is dropped");
             world.settle().await;
         }

@@ -5,7 +5,7 @@ use server::admin::{self, Readiness};
 use server::auth::{Table, TableError};
 use server::door::{self, Limits, Offer};
 use server::methods::Methods;
-use server::{Access, Door, Hosts, Shutdown};
+use server::{Access, Door, Hosts, Principal, Shutdown};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -85,6 +85,19 @@ fn a_method_without_a_row_stops_the_start() {
         table(vec![king, echo::ACCESS[1], echo::ACCESS[2]]),
         Err(TableError::Kind(echo::SAY.to_owned(), "king".to_owned()))
     );
+}
+
+#[test]
+fn a_row_for_named_callers_is_closed_to_those_who_do_not_say_who_they_are() {
+    let methods = Methods::read(&[echo::descriptors()]).unwrap();
+    let rows = [Access::named(echo::SAY, &["store", "service"]), echo::ACCESS[1], echo::ACCESS[2]];
+    let nobody = Principal::anonymous();
+    for allowed in [true, false] {
+        let table = Table::new(rows, &methods, &[echo::SERVICE], allowed).unwrap();
+        assert!(!table.permits(echo::SAY, &nobody));
+        assert_eq!(table.permits(echo::LOOK, &nobody), allowed);
+        assert!(table.permits(echo::SAY, &Principal::new("store", "SH-001")));
+    }
 }
 
 #[test]

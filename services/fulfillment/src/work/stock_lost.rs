@@ -66,9 +66,9 @@ impl Fulfillment {
         is_over: bool,
         slots: &mut Changes,
     ) -> Result<(), Error> {
-        let told =
+        let marked =
             change.apply(|order, now| if is_over { order.trust(sku, now) } else { order.doubt(sku, now) });
-        if told.is_err() {
+        if marked.is_err() {
             // It is shown like that already, or all of it was picked and nobody has to look for it any more.
             return Ok(());
         }

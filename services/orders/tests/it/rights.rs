@@ -184,6 +184,23 @@ async fn a_store_reports_only_what_is_paid_at_its_own_handover() {
 }
 
 #[tokio::test]
+async fn only_channels_and_operators_place_orders_that_are_paid() {
+    for world in worlds().await {
+        let paid = |state| request(&world.number(), vec![line("a", 1, 100)], state);
+        for actor in ["store/store-1", "service/aftersales"] {
+            let refused = place(&world, actor, paid(TenderState::Captured)).await.unwrap_err();
+            assert!(refused.message().contains("tenders[0].state"), "{actor}: {refused}");
+            place(&world, actor, paid(TenderState::Due)).await.unwrap();
+        }
+        let unnamed = world.client.clone().place_order(paid(TenderState::Authorized)).await.unwrap_err();
+        assert!(unnamed.message().contains("tenders[0].state"), "{unnamed}");
+        for actor in ["channel/web", "ops/desk"] {
+            place(&world, actor, paid(TenderState::Captured)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
     for world in worlds().await {
         let token = world.fake.hold_for(&[(1, "a", 1)]);
@@ -192,12 +209,11 @@ async fn an_order_is_placed_on_a_promise_only_by_who_may_use_it() {
             promise_token: token.to_owned(),
             channel_order_id: fresh(),
             customer_ref: customer.to_owned(),
-            ..request("1", vec![line("a", 1, 100)], TenderState::Captured)
+            ..request("1", vec![line("a", 1, 100)], TenderState::Due)
         };
-        let of_customer = |customer: &str, token: &str| {
-            let mut asked = pb::PlaceOrderRequest { channel_order_id: String::new(), ..on(customer, token) };
-            asked.tenders[0].set_state(TenderState::Due);
-            asked
+        let of_customer = |customer: &str, token: &str| pb::PlaceOrderRequest {
+            channel_order_id: String::new(),
+            ..on(customer, token)
         };
         let unknown = domain::id::PromiseToken::new(test_world::v7()).to_string();
         let absent = place(&world, "customer/c-2", of_customer("c-2", &unknown)).await.unwrap_err();
@@ -282,18 +298,32 @@ async fn tenders_are_added_by_the_channel_of_the_order_and_by_stores_that_are_pa
 
 #[test]
 fn each_kind_of_caller_reports_only_its_own_money() {
-    let may = |verb: &str, kind: &str| {
+    let row = |verb: &str| {
         let path = format!("/entrepot.orders.v1.OrderService/{verb}");
-        orders::ACCESS.iter().find(|access| access.method == path).unwrap().kinds.contains(&kind)
+        orders::ACCESS.iter().find(|access| access.method == path).unwrap()
     };
-    let kinds = ["customer", "channel", "store", "payment", "ops", "service", "courier", "partner"];
+    let may = |verb: &str, kind: &str| row(verb).kinds.contains(&kind);
+    let kinds = [
+        "customer",
+        "channel",
+        "store",
+        "payment",
+        "ops",
+        "service",
+        "courier",
+        "device",
+        "partner",
+        "anonymous",
+    ];
     for (verb, allowed) in [
-        ("AddTender", &["channel", "store", "ops", "service"][..]),
+        ("PayOrder", &["channel", "store", "payment", "ops"][..]),
+        ("AddTender", &["channel", "store", "ops"]),
         ("ClaimRefund", &["ops", "service"]),
-        ("ReportRefund", &["payment", "ops", "service"]),
+        ("ReportRefund", &["payment", "ops"]),
         ("RedirectRefund", &["ops"]),
     ] {
         let found: Vec<_> = kinds.into_iter().filter(|kind| may(verb, kind)).collect();
         assert_eq!(found, allowed, "{verb}");
+        assert!(row(verb).must_be_named, "{verb} is open to callers who do not say who they are");
     }
 }

@@ -16,7 +16,7 @@ use super::leg::{Leg, legs};
 use super::stage::{NODE, Stage};
 
 /// Who does it, in ledger and events.
-const ACTOR: &str = "service/bench";
+const ACTOR: &str = "ops/bench";
 
 /// Tables of a platform in one schema, with stock.
 pub(crate) struct Bare {

@@ -37,7 +37,7 @@ pub(crate) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// Connects to a platform.
     pub(crate) fn new(platform: &'a Platform, args: &'a Args, directory: &'a Path) -> Result<Self, Status> {
-        let connect = || Clients::new(&platform.address(), "service/bench").map_err(internal);
+        let connect = || Clients::new(&platform.address(), "ops/bench").map_err(internal);
         let clients = (0..CONNECTIONS).map(|_| connect()).collect::<Result<_, _>>()?;
         Ok(Self { platform, args, directory, clients })
     }
