@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("service", &["bus", "clock", "contract", "db", "domain", "server"]),
     // the stream of a node's work, which several services feed
     ("work_feed", &["bus", "clock", "db", "domain", "service"]),
+    // policies: fulfillment owns them, every service has a copy
+    ("policy", &["bus", "clock", "contract", "db", "domain", "service"]),
     // what tests stand on: it is in nobody's list but that of the flows, so no product code can reach it
     ("test_world", &["bus", "clock", "contract", "db", "server", "service"]),
     ("inventory", SERVICE),
@@ -26,7 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("entrepot", EVERYTHING),
     ("flows", TESTS),
 ];
-const SERVICE: &[&str] = &["bus", "clock", "contract", "db", "domain", "server", "service", "work_feed"];
+const SERVICE: &[&str] =
+    &["bus", "clock", "contract", "db", "domain", "policy", "server", "service", "work_feed"];
 const EVERYTHING: &[&str] =
     &["bus", "clock", "contract", "db", "domain", "fulfillment", "inventory", "orders", "server", "service"];
 

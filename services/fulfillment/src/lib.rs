@@ -84,6 +84,7 @@ pub const MIGRATIONS: &Migrations = &[
         sqlite: include_str!("../migrations/sqlite/0006_pickup_code_key.sql"),
     },
     work_feed::migration(7),
+    policy::migration(8),
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.

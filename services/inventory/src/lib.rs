@@ -65,12 +65,15 @@ use catalogue::Catalogue;
 use queue::CommandQueue;
 
 /// The tables of this service.
-pub const MIGRATIONS: &db::Migrations = &[db::Migration {
-    version: 1,
-    name: "inventory",
-    postgres: include_str!("../migrations/postgres/0001_inventory.sql"),
-    sqlite: include_str!("../migrations/sqlite/0001_inventory.sql"),
-}];
+pub const MIGRATIONS: &db::Migrations = &[
+    db::Migration {
+        version: 1,
+        name: "inventory",
+        postgres: include_str!("../migrations/postgres/0001_inventory.sql"),
+        sqlite: include_str!("../migrations/sqlite/0001_inventory.sql"),
+    },
+    policy::migration(2),
+];
 
 /// The name under which [`MIGRATIONS`] are recorded.
 pub const MIGRATION_SET: &str = "inventory";

@@ -54,12 +54,15 @@ pub use rights::ACCESS;
 pub use shape::{ABOUT, SERVICES};
 
 /// The tables of orders.
-pub const MIGRATIONS: &db::Migrations = &[db::Migration {
-    version: 1,
-    name: "orders",
-    postgres: include_str!("../migrations/postgres/0001_orders.sql"),
-    sqlite: include_str!("../migrations/sqlite/0001_orders.sql"),
-}];
+pub const MIGRATIONS: &db::Migrations = &[
+    db::Migration {
+        version: 1,
+        name: "orders",
+        postgres: include_str!("../migrations/postgres/0001_orders.sql"),
+        sqlite: include_str!("../migrations/sqlite/0001_orders.sql"),
+    },
+    policy::migration(2),
+];
 
 /// The service.
 pub struct Orders {

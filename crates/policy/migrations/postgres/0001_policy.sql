@@ -1,0 +1,36 @@
+-- Policies, and what they ask about nodes: in the service that owns them, and copies of it in the others. `sequence` is that
+-- of the last event of the row: an older event changes nothing.
+
+-- One version. `body` is an encoded Policy with the times in force; from `over_at` on it does not apply (absent: it may).
+CREATE TABLE policies (
+    policy_id  UUID   NOT NULL PRIMARY KEY,
+    version    BIGINT NOT NULL UNIQUE CHECK (version >= 1),
+    kind       TEXT   COLLATE "C" NOT NULL,
+    scope_key  TEXT   COLLATE "C" NOT NULL,
+    over_at    BIGINT,
+    sequence   BIGINT NOT NULL CHECK (sequence >= 1),
+    body       BYTEA  NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX policies_updated_at ON policies (updated_at, policy_id);
+CREATE INDEX policies_kind ON policies (kind, version);
+CREATE INDEX policies_scope ON policies (kind, scope_key);
+
+-- Kind and tags (with a space between two) of each node.
+CREATE TABLE policy_nodes (
+    node_id    TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    kind       TEXT   COLLATE "C" NOT NULL,
+    tags       TEXT   COLLATE "C" NOT NULL,
+    sequence   BIGINT NOT NULL CHECK (sequence >= 1),
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX policy_nodes_updated_at ON policy_nodes (updated_at, node_id);
+
+-- Groups of nodes. `body` is an encoded NodeGroup; a group that was deleted has none.
+CREATE TABLE node_groups (
+    node_group TEXT   COLLATE "C" NOT NULL PRIMARY KEY,
+    sequence   BIGINT NOT NULL CHECK (sequence >= 1),
+    body       BYTEA,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX node_groups_updated_at ON node_groups (updated_at, node_group);
