@@ -40,11 +40,13 @@ pub enum Reason {
     UnknownSku,
     /// The node let offers run out, and has not answered since.
     NodeSilent,
+    /// A scenario pauses the method there.
+    MethodPaused,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoStock,
         Self::NodeClosed,
         Self::PastCutOff,
@@ -54,6 +56,7 @@ impl Reason {
         Self::UnknownNode,
         Self::UnknownSku,
         Self::NodeSilent,
+        Self::MethodPaused,
     ];
 
     /// Its name on the wire.
@@ -68,6 +71,7 @@ impl Reason {
             Self::UnknownNode => "UNKNOWN_NODE",
             Self::UnknownSku => "UNKNOWN_SKU",
             Self::NodeSilent => "NODE_SILENT",
+            Self::MethodPaused => "METHOD_PAUSED",
         }
     }
 }
@@ -82,12 +86,18 @@ impl std::fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
     reasons: Vec<Reason>,
+    scenario: Option<String>,
 }
 
 impl Refused {
     /// Refused for this reason.
     pub fn because(reason: Reason) -> Self {
-        Self { reasons: vec![reason] }
+        Self { reasons: vec![reason], scenario: None }
+    }
+
+    /// Refused since a scenario of this name pauses the method.
+    pub fn paused_by(scenario: impl Into<String>) -> Self {
+        Self { reasons: vec![Reason::MethodPaused], scenario: Some(scenario.into()) }
     }
 
     /// And for this one too.
@@ -97,6 +107,19 @@ impl Refused {
             self.reasons.push(reason);
         }
         self
+    }
+
+    /// And for the reasons of another refusal.
+    #[must_use]
+    pub fn and_all(self, other: Self) -> Self {
+        let mut all = other.reasons.into_iter().fold(self, Self::and);
+        all.scenario = all.scenario.or(other.scenario);
+        all
+    }
+
+    /// The scenario that pauses the method, where one does.
+    pub fn scenario(&self) -> Option<&str> {
+        self.scenario.as_deref()
     }
 
     /// The reasons; at least one.
@@ -152,6 +175,10 @@ pub struct Ask {
     pub distance_m: Option<f64>,
     /// When the goods are wanted, from and until; `None`: as early as possible.
     pub wanted: Option<(Timestamp, Timestamp)>,
+    /// Opening time that the node needs beyond its own preparation time.
+    pub extra_preparation: SignedDuration,
+    /// The farthest that the customer may be from the node, in metres, whatever the node says; `None`: the node says it.
+    pub max_radius_m: Option<i64>,
 }
 
 /// What the node can do, if it has the goods. `openings` are the node's hours, and `used` is how many orders a slot (by
@@ -166,13 +193,13 @@ pub fn offer(
     let Some(service) = node.service(ask.method) else {
         return Err(Refused::because(Reason::MethodNotOffered));
     };
-    let near = service.radius_m.is_none_or(|radius| ask.distance_m.is_none_or(|m| m <= f64::from(radius)));
-    if !near {
+    if !is_near(service, ask) {
         return Err(Refused::because(Reason::OutOfRadius));
     }
     let horizon = ask.now.checked_add(SignedDuration::from_hours(policy.horizon_hours));
     let until = horizon.unwrap_or(Timestamp::MAX);
-    let wanted_from = ask.wanted.and_then(|(from, _)| from.checked_sub(service.preparation()).ok());
+    let preparation = service.preparation().saturating_add(ask.extra_preparation);
+    let wanted_from = ask.wanted.and_then(|(from, _)| from.checked_sub(preparation).ok());
     let earliest = earliest_begin(openings, service, wanted_from.map_or(ask.now, |from| from.max(ask.now)));
     let first_begin = |from| first_begin(node, openings, ask.method, from, until, &used);
     let work = first_begin(earliest);
@@ -182,7 +209,7 @@ pub fn offer(
         if in_time { refused.and(Reason::PastCutOff) } else { refused }
     })?;
     let ready = openings
-        .add_open_time(begin, service.preparation())
+        .add_open_time(begin, preparation)
         .and_then(|done| openings.next_open(done))
         .ok_or_else(|| Refused::because(Reason::NodeClosed))?;
     if ask.wanted.is_some_and(|(_, until)| ready > until) {
@@ -190,6 +217,14 @@ pub fn offer(
     }
     let keep_until = opening::keep_until(ask.method, ready, policy.keep, policy.min_open, openings);
     Ok(Offer { begin, slot, ready, keep_until })
+}
+
+/// Near enough for the node, and for what limits it.
+#[expect(clippy::cast_precision_loss, reason = "nothing on earth is farther than 20,100 km")]
+fn is_near(service: &Service, ask: Ask) -> bool {
+    let Some(distance_m) = ask.distance_m else { return true };
+    let is_within = |radius: Option<f64>| radius.is_none_or(|radius| distance_m <= radius);
+    is_within(service.radius_m.map(f64::from)) && is_within(ask.max_radius_m.map(|metres| metres as f64))
 }
 
 /// When work may begin: now, or on the next business day once the cut-off of this one has passed.

@@ -37,7 +37,8 @@ fn shop() -> Node {
 }
 
 fn ask(now: &str) -> Ask {
-    Ask { method: Method::Pickup, now: at(now), distance_m: None, wanted: None }
+    let (method, now, extra_preparation) = (Method::Pickup, at(now), SignedDuration::ZERO);
+    Ask { method, now, distance_m: None, wanted: None, extra_preparation, max_radius_m: None }
 }
 
 fn free(_: Timestamp) -> u32 {
@@ -227,6 +228,49 @@ fn distance_and_method_are_checked_first() {
 }
 
 #[test]
+fn the_shorter_of_the_two_distances_counts() {
+    let from = |metres: f64, most: i64| {
+        let ask = Ask { distance_m: Some(metres), max_radius_m: Some(most), ..ask("2026-01-12T10:00:00Z") };
+        offer_by_hours(&shop(), ask, Policy::default(), free).map_err(|refused| refused.first()).map(drop)
+    };
+    assert_eq!((from(3_000.0, 3_000), from(3_000.1, 3_000)), (Ok(()), Err(Reason::OutOfRadius)));
+    assert_eq!(
+        from(50_001.0, 60_000),
+        Err(Reason::OutOfRadius),
+        "the node itself serves nobody that far away"
+    );
+    let unknown = Ask { max_radius_m: Some(1), ..ask("2026-01-12T10:00:00Z") };
+    assert!(offer_by_hours(&shop(), unknown, Policy::default(), free).is_ok());
+}
+
+#[test]
+fn more_preparation_moves_the_promise_by_opening_time() {
+    let extra = |now: &str, minutes: i64| {
+        let ask = Ask { extra_preparation: SignedDuration::from_mins(minutes), ..ask(now) };
+        offer_by_hours(&shop(), ask, Policy::default(), free).unwrap().ready
+    };
+    assert_eq!(extra("2026-01-12T10:00:00Z", 0), at("2026-01-12T10:30:00Z"));
+    assert_eq!(extra("2026-01-12T10:00:00Z", 90), at("2026-01-12T12:00:00Z"));
+    assert_eq!(extra("2026-01-12T16:30:00Z", 90), at("2026-01-13T09:30:00Z"));
+    // Wanted from noon on: work begins so much earlier.
+    let from = at("2026-01-12T12:00:00Z");
+    let wanted = Some((from, at("2026-01-12T13:00:00Z")));
+    let extra_preparation = SignedDuration::from_mins(60);
+    let ask = Ask { wanted, extra_preparation, ..ask("2026-01-12T10:00:00Z") };
+    let offer = offer_by_hours(&shop(), ask, Policy::default(), free).unwrap();
+    assert_eq!((offer.begin, offer.ready), (at("2026-01-12T10:30:00Z"), from));
+}
+
+#[test]
+fn a_refusal_keeps_the_name_of_the_scenario_and_each_reason_once() {
+    let refused = Refused::because(Reason::NoStock).and_all(Refused::paused_by("STORM"));
+    let refused = refused.and_all(Refused::paused_by("FLOOD").and(Reason::NoStock));
+    assert_eq!(refused.reasons(), [Reason::NoStock, Reason::MethodPaused]);
+    assert_eq!(refused.scenario(), Some("STORM"));
+    assert_eq!(Refused::because(Reason::NoStock).scenario(), None);
+}
+
+#[test]
 fn on_the_day_the_clocks_change_preparation_is_elapsed_time() {
     let mut node = shop();
     node.hours = Hours::always(Zone::named("Europe/London").unwrap());
@@ -259,7 +303,7 @@ proptest! {
             let hour = slot.as_second().unsigned_abs() / 3_600;
             u32::try_from((hour ^ seed) % 3).unwrap()
         };
-        let ask = Ask { method: Method::Pickup, now, distance_m: Some(10.0), wanted: None };
+        let ask = Ask { now, distance_m: Some(10.0), ..ask("2026-01-12T10:00:00Z") };
         match offer_by_hours(&node, ask, Policy::default(), used) {
             Ok(offer) => {
                 let slot = offer.slot.unwrap();

@@ -25,6 +25,8 @@ pub mod reason {
             "read the node and send its etag";
         NOT_YOUR_NODE: PermissionDenied, No, "a store named another node",
             "name your own node";
+        NOT_YOUR_CHANNEL: PermissionDenied, No, "a channel named another one",
+            "name your own channel, or none";
         PROMISE_NOT_FOUND: NotFound, No, "the promise does not exist, or is not visible to the caller",
             "check the token and the actor";
         DECISION_NOT_FOUND: NotFound, No, "no sourcing decision has this id or order",
@@ -41,6 +43,8 @@ pub mod reason {
             "choose another node, or try again later";
         OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius, or no node with the goods lies within radius_m",
             "choose another node";
+        METHOD_PAUSED: FailedPrecondition, No, "a scenario, the fact `scenario`, pauses the method there",
+            "choose another method or node, or try again when it is over";
         METHOD_NOT_OFFERED: FailedPrecondition, No, "the node, or this version, does not offer the method",
             "choose another method or node";
         UNKNOWN_NODE: FailedPrecondition, No, "the promise names a node that does not exist",
@@ -111,6 +115,9 @@ pub enum Error {
     /// A store may not change another node.
     #[error("a store may not change {0}")]
     NotYourNode(NodeId),
+    /// A channel sells through itself alone.
+    #[error("channel: must be {0}, the channel that calls")]
+    NotYourChannel(String),
     /// No such promise.
     #[error("promise {0} does not exist")]
     PromiseNotFound(String),
@@ -192,7 +199,7 @@ pub enum Error {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "{} cannot serve group {group} of this cart by {}: {}",
-    node.as_ref().map_or("no node", NodeId::as_str), plain(&method.to_string()), list(.refused.reasons())
+    node.as_ref().map_or("no node", NodeId::as_str), plain(&method.to_string()), list(.refused)
 )]
 pub struct NotPromised {
     /// The group of the cart.
@@ -220,8 +227,12 @@ pub struct Shortage {
     pub available: String,
 }
 
-fn list(reasons: &[Reason]) -> String {
-    reasons.iter().map(|reason| plain(reason.name())).collect::<Vec<_>>().join(", ")
+fn list(refused: &Refused) -> String {
+    let in_words = |reason: &Reason| match (reason, refused.scenario()) {
+        (Reason::MethodPaused, Some(scenario)) => format!("{} ({scenario})", plain(reason.name())),
+        _ => plain(reason.name()),
+    };
+    refused.reasons().iter().map(in_words).collect::<Vec<_>>().join(", ")
 }
 
 fn codes(reasons: &[Reason]) -> String {
@@ -236,6 +247,7 @@ impl NotPromised {
             ("reasons".to_owned(), codes(self.refused.reasons())),
         ];
         facts.extend(self.node.iter().map(|node| ("node_id".to_owned(), node.to_string())));
+        facts.extend(self.refused.scenario().map(|name| ("scenario".to_owned(), name.to_owned())));
         if let Some(shortage) = &self.shortage {
             facts.push(("sku".to_owned(), shortage.sku.clone()));
             facts.push(("wanted".to_owned(), shortage.wanted.clone()));
@@ -268,6 +280,7 @@ impl Error {
         match self {
             Self::NodeNotFound(node) | Self::NodeChanged(node) => fact("node_id", node),
             Self::NotYourNode(node) => fact("node_id", node.as_str()),
+            Self::NotYourChannel(channel) => fact("channel", channel),
             Self::PromiseNotFound(token) => fact("promise_token", token),
             Self::PromiseTaken(token) => fact("promise_token", &token.to_string()),
             Self::NotPromised(refused) => refused.facts(),
@@ -327,6 +340,7 @@ impl From<Error> for Status {
             Error::WrongCode { .. } => reason::WRONG_PICKUP_CODE,
             Error::NodeNotFound(_) => reason::NODE_NOT_FOUND,
             Error::NotYourNode(_) => reason::NOT_YOUR_NODE,
+            Error::NotYourChannel(_) => reason::NOT_YOUR_CHANNEL,
             Error::PromiseNotFound(_) => reason::PROMISE_NOT_FOUND,
             Error::DecisionNotFound(_) => reason::DECISION_NOT_FOUND,
             Error::NodeChanged(_) => reason::NODE_CHANGED,
@@ -352,6 +366,7 @@ fn not_promised(why: Reason) -> server::Reason {
         Reason::UnknownNode => reason::UNKNOWN_NODE,
         Reason::UnknownSku => reason::UNKNOWN_SKU,
         Reason::NodeSilent => reason::NODE_SILENT,
+        Reason::MethodPaused => reason::METHOD_PAUSED,
     }
 }
 

@@ -83,6 +83,15 @@ pub(crate) fn must_know(who: &Principal, promise: &Stored) -> Result<(), Error> 
     }
 }
 
+/// The channel that a cart is sold through, where its caller says this one or none: a channel sells through itself alone.
+pub(crate) fn sold_through(who: &Principal, said: Option<String>) -> Result<Option<String>, Error> {
+    match said {
+        Some(other) if who.kind == CHANNEL && other != who.id => Err(Error::NotYourChannel(who.id.clone())),
+        None if who.kind == CHANNEL => Ok(Some(who.id.clone())),
+        said => Ok(said),
+    }
+}
+
 /// One who sees all promises, and whose they are.
 pub(crate) fn is_ours(who: &Principal) -> bool {
     who.kind == SERVICE || who.kind == OPS

@@ -49,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) instead_of: Vec<FulfillmentId>,
     /// Whose quota it counts for, `kind/id`; empty: nobody's.
     pub(crate) on_behalf_of: String,
+    /// The channel that it is sold through.
+    pub(crate) channel: String,
 }
 
 /// The most legs that a hold takes the place of.
@@ -88,7 +90,8 @@ impl Wanted {
             *pieces.entry(*no).or_insert(0) += quantity;
         }
         let line = |(no, pieces)| order.line(no).map(|line| (no, line.sku.clone(), pieces));
-        Self { cart: pieces.into_iter().filter_map(line).collect(), groups, ..Self::default() }
+        let (cart, channel) = (pieces.into_iter().filter_map(line).collect(), order.channel.clone());
+        Self { cart, groups, channel, ..Self::default() }
     }
 }
 
@@ -218,7 +221,7 @@ fn request_of(wanted: &Wanted, until: Timestamp, now: Timestamp) -> pb::HoldProm
         ttl: Some(ttl),
         instead_of: wanted.instead_of.iter().map(ToString::to_string).collect(),
         on_behalf_of: wanted.on_behalf_of.clone(),
-        channel: String::new(),
+        channel: wanted.channel.clone(),
     }
 }
 

@@ -134,6 +134,7 @@ fn question(order: &Order, need: &Need) -> pb::GetPromiseRequest {
     };
     pb::GetPromiseRequest {
         lines: need.open().into_iter().filter_map(line).collect(),
+        channel: order.channel.clone(),
         ..pb::GetPromiseRequest::default()
     }
 }

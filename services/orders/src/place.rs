@@ -309,7 +309,8 @@ fn wanted(draft: &Draft, groups: &[Group], caller: &Principal) -> Wanted {
         limits: NodeLimits::default(),
     };
     let (cart, groups) = (draft.lines.iter().map(line).collect(), groups.iter().map(group).collect());
-    Wanted { cart, groups, on_behalf_of: caller.to_string(), ..Wanted::default() }
+    let (on_behalf_of, channel) = (caller.to_string(), draft.channel.clone());
+    Wanted { cart, groups, on_behalf_of, channel, ..Wanted::default() }
 }
 
 /// A token must be nobody's yet, be live, and hold what the order is for, line by line and group by group. Answers the
@@ -322,6 +323,11 @@ fn fits(
 ) -> Result<Vec<Group>, Error> {
     if !hold::is_live(held, now) {
         return Err(hold::ended(token, held.state()));
+    }
+    if !held.channel.is_empty() && held.channel != command.draft.channel {
+        // It may hold what is kept for that channel.
+        let why = format!("is held for channel {}; place the order there, or hold again", held.channel);
+        return Err(Error::field("promise_token", why));
     }
     let groups = hold::groups_of(held)?;
     let mut lines: Vec<_> =

@@ -5,7 +5,7 @@
 
 use domain::id::{LineNo, NeedId, OrderId};
 use domain::order::seek::{excluded, rungs};
-use domain::order::{Group, Need, Nodes, OptionKind, Order, Quote, Refusal, Rung, Span};
+use domain::order::{Bounds, Group, Need, Nodes, OptionKind, Order, Quote, Refusal, Rung, Span};
 use domain::time::{Timestamp, after_ms};
 
 use crate::error::Error;
@@ -84,7 +84,7 @@ impl Orders {
         let consent = wire::consent_of(order.group(need.group));
         let key = format!("orders.need/{}/{}", need.id, need.tries);
         let until = after_ms(now, self.config.hold_ms(false));
-        for rung in rungs(order, need, &consent, now) {
+        for rung in rungs(order, need, &consent, &Bounds::default(), now) {
             let Some(wanted) = wanted(order, need, &rung) else { continue };
             match self.hold_by_body(&key, &wanted, until, now).await {
                 Ok(held) => return Ok(Some(held)),

@@ -63,7 +63,7 @@ pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quo
 pub use pay::{Hold, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
-pub use seek::{Consent, Nodes, Rung};
+pub use seek::{Bounds, Consent, Nodes, Rung};
 pub use spread::spread;
 
 /// Why an order waits. Blocks are a set: fulfillment begins when the last one is gone.

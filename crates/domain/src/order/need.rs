@@ -11,8 +11,6 @@ use crate::fulfillment::method::Method;
 use crate::id::{self, FulfillmentId, LineNo, NeedId, NodeId, OptionId, OrderId};
 use crate::time::Timestamp;
 
-/// The most nodes that the same pieces are offered to before the customer is asked, the first one included.
-pub const MAX_OFFERS: i64 = 5;
 /// The most options of a need besides waiting and dropping.
 pub const MAX_PLACES: usize = 5;
 /// The most needs of an order. Pieces that fail after that join the newest open need of their leg.

@@ -3,9 +3,10 @@
 //! Everything here depends on stored times alone, so that a round of seeking that is repeated after a crash asks for the
 //! same again.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
-use super::need::MAX_OFFERS;
 use super::{Group, Leg, Need, OptionKind, Order};
 use crate::fulfillment::method::Method;
 use crate::id::NodeId;
@@ -15,8 +16,29 @@ use crate::time::{Timestamp, after_ms};
 pub const MAX_RUNGS: usize = 12;
 /// The most nodes that are left out.
 pub const MAX_EXCLUDED: usize = 50;
-/// How many legs pieces may be divided into, where the customer allows more parts than were asked.
-pub const MAX_PARTS: u32 = 3;
+
+/// The numbers that seeking goes by. They are asked for at each round, since a round keeps nothing that the next one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounds {
+    /// To how many nodes the same pieces are offered before their customer is asked, the first one included.
+    pub max_offers: i64,
+    /// How many legs pieces may be divided into, where the customer allows more parts than were asked.
+    pub max_parts: u32,
+    /// How much later than promised goods still count as being ready in time, where the method itself does not say it.
+    pub slack: BTreeMap<Method, SignedDuration>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { max_offers: 5, max_parts: 3, slack: BTreeMap::new() }
+    }
+}
+
+impl Bounds {
+    fn slack(&self, method: Method) -> SignedDuration {
+        self.slack.get(&method).copied().unwrap_or(method.rules().slack)
+    }
+}
 
 /// What may be done without asking when a node can't do what was promised. Nothing is allowed by default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,21 +80,21 @@ pub struct Rung {
     pub from: Timestamp,
     /// Ready before then, later than `from`.
     pub latest: Timestamp,
-    /// In at most how many legs, 1 to [`MAX_PARTS`].
+    /// In at most how many legs, 1 to [`Bounds::max_parts`].
     pub parts: u32,
 }
 
 /// The ladder of a need: at most [`MAX_RUNGS`], each once, best first. Empty: the customer is asked at once.
-pub fn rungs(order: &Order, need: &Need, consent: &Consent, now: Timestamp) -> Vec<Rung> {
+pub fn rungs(order: &Order, need: &Need, consent: &Consent, bounds: &Bounds, now: Timestamp) -> Vec<Rung> {
     let Some(group) = order.group(need.group) else { return Vec::new() };
     let is_apart = !is_whole(order, need);
-    if need.offers >= MAX_OFFERS || is_apart && !consent.split {
+    if need.offers >= bounds.max_offers || is_apart && !consent.split {
         return Vec::new();
     }
     let method = order.method_of(need).unwrap_or(group.method);
     let from = group.wanted.map_or(need.opened, |wanted| wanted.start.max(need.opened));
     let cap = |at: Timestamp| group.not_later_than.map_or(at, |limit| at.min(limit));
-    let same = in_time(order, need, group, consent);
+    let same = in_time(order, need, group, consent, bounds);
     let late = consent.delay_until.map_or(same, |until| until.max(same));
     let (same, late) = (cap(same), cap(late));
     let mut ladder: Vec<Rung> = Vec::new();
@@ -84,7 +106,7 @@ pub fn rungs(order: &Order, need: &Need, consent: &Consent, now: Timestamp) -> V
         }
     };
     let nodes = nodes(order, need, method, consent);
-    let most = if consent.split { MAX_PARTS } else { 1 };
+    let most = if consent.split { bounds.max_parts.max(1) } else { 1 };
     for parts in [1, most] {
         for latest in [same, late] {
             if let Some(nodes) = &nodes {
@@ -143,12 +165,12 @@ fn is_whole(order: &Order, need: &Need) -> bool {
 
 /// Until when goods count as being ready when they were promised. A leg that is later than this, and later than the
 /// customer allowed, was chosen by the customer: then its own promise counts.
-fn in_time(order: &Order, need: &Need, group: &Group, consent: &Consent) -> Timestamp {
+fn in_time(order: &Order, need: &Need, group: &Group, consent: &Consent, bounds: &Bounds) -> Timestamp {
     let mut tries = order.tries_before(need);
     tries.reverse();
-    let slack = |leg: &Leg| later(leg.window.start, leg.method.rules().slack);
+    let slack = |leg: &Leg| later(leg.window.start, bounds.slack(leg.method));
     let asked = group.wanted.map(|wanted| wanted.end);
-    let opened = later(need.opened, group.method.rules().slack);
+    let opened = later(need.opened, bounds.slack(group.method));
     // What no leg has was promised too, before its hold was lost: perhaps long before its payment came.
     let lost = order.legs.iter().rfind(|leg| need.leg.is_none() && leg.group == group.no && !leg.is_live());
     let promised = tries.first().map(|leg| slack(leg)).or_else(|| lost.map(|leg| slack(leg).max(opened)));
@@ -221,6 +243,7 @@ mod tests {
         methods: Vec<Method>,
         offers: i64,
         now: i64,
+        bounds: Bounds,
     }
 
     fn short(order: Order, pieces: i64) -> Order {
@@ -261,7 +284,10 @@ mod tests {
             split: case.split,
             methods: case.methods.clone(),
         };
-        rungs(&order, &order.needs[0], &consent, at(case.now.max(10))).iter().map(said).collect()
+        rungs(&order, &order.needs[0], &consent, &case.bounds, at(case.now.max(10)))
+            .iter()
+            .map(said)
+            .collect()
     }
 
     fn check(table: &[(&str, Case, &[&str])]) {
@@ -300,6 +326,26 @@ mod tests {
             ("five nodes had it", Case { offers: 4, ..free() }, &[]),
             ("four had it", Case { offers: 3, ..free() }, &[IN_TIME]),
             ("a method that is not offered, and the same one", Case { methods: others, ..named() }, &[]),
+        ]);
+    }
+
+    #[test]
+    fn the_ladder_has_as_many_nodes_and_parts_and_as_much_slack_as_it_is_given() {
+        let bounds = |max_offers: i64, max_parts: u32, slack: &[(Method, i64)]| {
+            let slack = slack.iter().map(|(method, minutes)| (*method, SignedDuration::from_mins(*minutes)));
+            Bounds { max_offers, max_parts, slack: slack.collect() }
+        };
+        let case = |offers: i64, bounds: Bounds| Case { split: true, offers, bounds, ..free() };
+        check(&[
+            ("five legs", case(0, bounds(5, 5, &[])), &[IN_TIME, "PICKUP any 10..7200 in 5"]),
+            ("one leg, though it may be split", case(0, bounds(5, 1, &[])), &[IN_TIME]),
+            ("two nodes had it", case(1, bounds(2, 1, &[])), &[]),
+            ("six nodes had it", case(5, bounds(7, 1, &[])), &[IN_TIME]),
+            (
+                "ten minutes later at most",
+                case(0, bounds(5, 1, &[(Method::Pickup, 10), (Method::Parcel, 90)])),
+                &["PICKUP any 10..4200 in 1"],
+            ),
         ]);
     }
 
@@ -368,7 +414,7 @@ mod tests {
             short(order.clone().reroute(need, vec![new], at(20)).unwrap().order, 3)
         };
         let latest = |order: &Order, consent: &Consent| {
-            let rungs = rungs(order, order.needs.last().unwrap(), consent, at(20));
+            let rungs = rungs(order, order.needs.last().unwrap(), consent, &Bounds::default(), at(20));
             rungs.iter().map(|rung| rung.latest.as_second()).collect::<Vec<_>>()
         };
         let (none, delay) =
@@ -391,7 +437,8 @@ mod tests {
             assert_eq!(order.need_open_pieces("NO_STOCK", at(950)).len(), 1);
             let consent = Consent { radius_m, ..Consent::default() };
             assert_eq!(excluded(&order, &order.needs[0]), []);
-            rungs(&order, &order.needs[0], &consent, at(950)).iter().map(said).collect::<Vec<_>>()
+            let bounds = Bounds::default();
+            rungs(&order, &order.needs[0], &consent, &bounds, at(950)).iter().map(said).collect::<Vec<_>>()
         };
         // Promised for 3600, with an hour of slack.
         assert_eq!(promised(0, false, None), ["PICKUP any 950..7200 in 1"]);
@@ -407,7 +454,7 @@ mod tests {
         let order = short(placed(&named), 3);
         let places = vec![(OptionKind::OtherNode, quote("store-2", 4_000))];
         let asked = order.clone().ask(order.needs[0].id, places, &POLICY, at(11)).unwrap().order;
-        assert_eq!(rungs(&asked, &asked.needs[0], &Consent::default(), at(11)), []);
+        assert_eq!(rungs(&asked, &asked.needs[0], &Consent::default(), &Bounds::default(), at(11)), []);
         let mut new = leg("by parcel", 1, &[(1, 3)]);
         (new.method, new.node) = (Method::Parcel, NodeId::new("hub").unwrap());
         let order = short(asked.clone().reroute(asked.needs[0].id, vec![new], at(12)).unwrap().order, 3);

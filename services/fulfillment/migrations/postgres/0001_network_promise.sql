@@ -42,6 +42,7 @@ CREATE TABLE promises (
     expires_at  BIGINT NOT NULL,
     holder      TEXT NOT NULL, -- the owner, or for whom a service holds it
     counted_for TEXT, -- whose hold_counts it is in
+    channel     TEXT, -- that its cart is sold through
     order_id    UUID
 );
 CREATE INDEX promises_due ON promises (expires_at) WHERE state IN ('PENDING', 'LIVE');

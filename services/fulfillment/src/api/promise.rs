@@ -21,7 +21,8 @@ impl PromiseService for Fulfillment {
         &self,
         request: Request<pb::GetPromiseRequest>,
     ) -> Result<Response<pb::GetPromiseResponse>, Status> {
-        let (question, odd) = wire::question(request.get_ref())?;
+        let (mut question, odd) = wire::question(request.get_ref())?;
+        question.channel = rights::sold_through(&Principal::of(&request), question.channel)?;
         let answer = self.promises(question).await?;
         Ok(Response::new(wire::answer(&answer, &odd, self.clock.business())))
     }
@@ -33,7 +34,8 @@ impl PromiseService for Fulfillment {
         let who = Principal::of(&request);
         let asked = request.into_inner();
         let call = verb::call(&who, "promise.hold", &asked, &asked.request_id);
-        let (call, hold) = both(call, hold(&asked))?;
+        let (call, mut hold) = both(call, hold(&asked))?;
+        hold.channel = rights::sold_through(&who, hold.channel)?;
         let stored = self.hold(&call, hold).await?;
         Ok(Response::new(pb::HoldPromiseResponse { promise: Some(wire::stored(&stored, &who)) }))
     }

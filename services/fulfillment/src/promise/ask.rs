@@ -170,7 +170,7 @@ impl Fulfillment {
                 Err(more) => {
                     refused = Some(match refused.take() {
                         None => more,
-                        Some(so_far) => more.reasons().iter().fold(so_far, |all, reason| all.and(*reason)),
+                        Some(so_far) => so_far.and_all(more),
                     });
                 }
             }
@@ -416,7 +416,15 @@ impl Round<'_> {
             return Err(Refused::because(Reason::NodeSilent));
         }
         let distance_m = self.place.map(|place| place.distance_m(node.position));
-        let ask = Ask { method: self.method, now: self.now, distance_m, wanted: self.wanted };
+        let (method, now, wanted) = (self.method, self.now, self.wanted);
+        let ask = Ask {
+            method,
+            now,
+            distance_m,
+            wanted,
+            extra_preparation: SignedDuration::ZERO,
+            max_radius_m: None,
+        };
         let activity = self.method.rules().activity;
         let used = |start| {
             let taken = self.taken.at_node(node.id.as_str(), activity.name(), start);

@@ -45,6 +45,8 @@ pub(crate) struct Question {
     pub(crate) wanted: Option<(Timestamp, Timestamp)>,
     /// How many options are wanted per method.
     pub(crate) most: usize,
+    /// The channel that the cart is sold through.
+    pub(crate) channel: Option<String>,
 }
 
 /// A part of a cart that is wanted together.
@@ -81,6 +83,8 @@ pub(crate) struct HoldCommand {
     pub(crate) instead_of: Vec<FulfillmentId>,
     /// Whose quota it counts for; none: the caller's.
     pub(crate) on_behalf_of: Option<Principal>,
+    /// The channel that the cart is sold through.
+    pub(crate) channel: Option<String>,
 }
 
 impl HoldCommand {

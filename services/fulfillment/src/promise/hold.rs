@@ -211,6 +211,7 @@ impl Fulfillment {
             body_hash: call.hash.to_vec(),
             owner: call.who.to_string(),
             holder: hold.holder(&call.who).to_string(),
+            channel: hold.channel.clone(),
             taken_by: None,
             state: State::Pending { expires },
             counted_for: None,

@@ -58,7 +58,11 @@ impl Fulfillment {
         let skus: HashMap<u32, &Sku> = hold.cart.iter().map(|line| (line.number, &line.sku)).collect();
         let request = stock::ReserveRequest {
             request_id: id::derived("promise.reserve", &promise.token.to_string()).to_string(),
-            reservations: promise.legs.iter().map(|leg| claim(leg, &skus)).collect(),
+            reservations: promise
+                .legs
+                .iter()
+                .map(|leg| claim(leg, &skus, promise.channel.as_deref()))
+                .collect(),
             ttl: Some(wire_duration(ttl)),
             instead_of: hold
                 .instead_of
@@ -123,7 +127,7 @@ impl Fulfillment {
 }
 
 /// What a leg claims of its node; `skus`: those of the lines of the cart.
-fn claim(leg: &Leg, skus: &HashMap<u32, &Sku>) -> stock::NewReservation {
+fn claim(leg: &Leg, skus: &HashMap<u32, &Sku>, channel: Option<&str>) -> stock::NewReservation {
     let line = |pieces: &common::LineQuantity| stock::ReserveLine {
         line: pieces.line,
         sku: skus.get(&pieces.line).map(ToString::to_string).unwrap_or_default(),
@@ -134,7 +138,7 @@ fn claim(leg: &Leg, skus: &HashMap<u32, &Sku>) -> stock::NewReservation {
         node_id: leg.node.to_string(),
         lines: leg.body.lines.iter().map(line).collect(),
         promised_time: Some(crate::wire::timestamp(leg.ready)),
-        channel: String::new(),
+        channel: channel.unwrap_or_default().to_owned(),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Stored {
     pub(crate) owner: String,
     /// Who holds it, or for whom a service does, `kind/id`.
     pub(crate) holder: String,
+    /// The channel that its cart is sold through.
+    pub(crate) channel: Option<String>,
     /// The service that relies on it since, `kind/id`: it holds it then.
     pub(crate) taken_by: Option<String>,
     /// Where it stands.
@@ -104,6 +106,7 @@ fn read(row: &Row) -> Result<Stored, Error> {
         body_hash: row.get("body_hash")?,
         owner: row.get("owner")?,
         holder: row.get("holder")?,
+        channel: row.get("channel")?,
         taken_by: row.get("taken_by")?,
         state: state_of(&state, expires, row.get("order_id")?)?,
         counted_for: row.get("counted_for")?,
@@ -208,6 +211,7 @@ fn values(promise: &Stored) -> Vec<Value> {
         micros(promise.expires),
         promise.counted_for.as_deref(),
         promise.holder.as_str(),
+        promise.channel.as_deref(),
     ]
 }
 
@@ -218,7 +222,8 @@ pub(crate) async fn insert(tx: &mut Tx, promises: &[&Stored]) -> Result<(), Erro
         "promises",
         [
             token: Uuid, request_key: Uuid, body_hash: Bytes, owner: Text, state: Text, body: Bytes,
-            created_at: BigInt, expires_at: BigInt, counted_for: Text, holder: Text
+            created_at: BigInt, expires_at: BigInt, counted_for: Text, holder: Text,
+            channel: Text
         ],
         and "version" = "1"
     );

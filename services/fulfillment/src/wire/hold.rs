@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use server::Principal;
 use service::Fields;
 
-use super::promise::{lines, wanted, without};
+use super::promise::{channel, lines, wanted, without};
 use super::{duration, method, optional_node, place};
 use crate::error::Error;
 use crate::promise::command::{Group, HoldCommand, Limits, Line};
@@ -67,9 +67,10 @@ pub(crate) fn hold(request: &pb::HoldPromiseRequest) -> Result<HoldCommand, Erro
         "" => None,
         holder => fields.take("on_behalf_of", Principal::parse(holder)),
     };
+    let channel = channel(&mut fields, &request.channel);
     fields.done()?;
     spread_without_rest(&cart, &groups)?;
-    Ok(HoldCommand { cart, groups, ttl, instead_of, on_behalf_of })
+    Ok(HoldCommand { cart, groups, ttl, instead_of, on_behalf_of, channel })
 }
 
 fn group(

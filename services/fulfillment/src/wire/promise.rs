@@ -28,6 +28,9 @@ use crate::store::promise_leg::{HeldPlace, Leg};
 /// The most lines of a cart.
 const MOST_LINES: usize = 1_000;
 
+/// The most characters of a channel.
+const MOST_CHANNEL_CHARS: usize = 64;
+
 /// The most nodes that must not serve.
 const MOST_WITHOUT: usize = 50;
 
@@ -92,8 +95,14 @@ pub(crate) fn question(request: &pb::GetPromiseRequest) -> Result<(Question, Vec
             0
         }
     };
+    let channel = channel(&mut fields, &request.channel);
     fields.done()?;
-    Ok((Question { lines, methods, place, node, limits, wanted, most }, odd))
+    Ok((Question { lines, methods, place, node, limits, wanted, most, channel }, odd))
+}
+
+/// The channel that a cart is sold through, as its caller says it.
+pub(crate) fn channel(fields: &mut Fields, said: &str) -> Option<String> {
+    (!said.is_empty()).then(|| fields.text("channel", said, MOST_CHANNEL_CHARS))
 }
 
 /// When goods are wanted, from and until. A window that may be open and has no end lasts from its start on.
@@ -211,6 +220,7 @@ fn unable(unable: &Unable) -> pb::PromiseRefusal {
         reasons: unable.refused.reasons().iter().map(|r| reason(*r)).collect(),
         skus: unable.lacking.iter().map(Sku::to_string).collect(),
         alternatives: unable.alternatives.iter().map(able).collect(),
+        scenario: unable.refused.scenario().unwrap_or_default().to_owned(),
     }
 }
 
@@ -287,6 +297,7 @@ pub(crate) fn stored(stored: &Stored, reader: &Principal) -> pb::Promise {
         expire_time: stored.state.expires().map(timestamp),
         create_time: Some(timestamp(stored.created)),
         owner: if rights::is_ours(reader) { stored.owner.clone() } else { String::new() },
+        channel: stored.channel.clone().unwrap_or_default(),
         ..stored.body.clone()
     }
 }

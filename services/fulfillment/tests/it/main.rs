@@ -6,6 +6,7 @@ mod fake;
 mod follow;
 mod network;
 mod promise;
+mod promise_channel;
 mod promise_end;
 mod promise_groups;
 mod promise_instead;

@@ -206,6 +206,11 @@ impl Fake {
         owner.clone_into(&mut self.books().promise(token).unwrap().owner);
     }
 
+    /// The promise was held for this channel.
+    pub(crate) fn sell_through(&self, token: &str, channel: &str) {
+        channel.clone_into(&mut self.books().promise(token).unwrap().channel);
+    }
+
     pub(crate) fn set(&self, token: &str, to: pb::PromiseState) {
         self.books().promise(token).unwrap().set_state(to);
     }
@@ -275,6 +280,7 @@ impl Books {
             expire_time: Some(stamp(after_ms(now, request.ttl.unwrap().seconds * 1_000))),
             create_time: Some(stamp(now)),
             owner: HOLDER.to_owned(),
+            channel: request.channel.clone(),
         };
         self.by_request.insert(request.request_id.clone(), token);
         self.promises.insert(token, promise.clone());

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod cancel;
+mod channels;
 mod fake;
 mod legs;
 mod money;
