@@ -30,6 +30,8 @@ pub struct Config {
     pub hold_batch: usize,
     /// How often what other processes changed is read, in milliseconds.
     pub refresh_ms: u64,
+    /// How often policies that other processes changed are read, in milliseconds.
+    pub policy_refresh_ms: u64,
     /// How often the view of the stock is rebuilt, in seconds.
     pub stock_view_rebuild_s: u64,
     /// How long promises that ended without an order, and slots that are over, are kept, in days.
@@ -55,6 +57,7 @@ impl Default for Config {
             hold_queue: 4_096,
             hold_batch: 128,
             refresh_ms: 1_000,
+            policy_refresh_ms: 500,
             stock_view_rebuild_s: 900,
             keep_ended_days: 7,
             sourcing: SourcingConfig::default(),

@@ -85,6 +85,7 @@ pub const MIGRATIONS: &Migrations = &[
     },
     work_feed::migration(7),
     policy::migration(8),
+    policy::migration(8),
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.
@@ -108,6 +109,7 @@ pub struct Fulfillment {
     pub(crate) load: network::load::Load,
     pub(crate) holds: promise::queue::HoldQueue,
     pub(crate) weights: Weights,
+    pub(crate) policies: policy::View,
     pub(crate) work: work::state::WorkState,
 }
 
@@ -116,6 +118,7 @@ impl Fulfillment {
     pub async fn new(db: Db, clock: Clock, config: Config, peers: Peers) -> Result<Arc<Self>, Error> {
         let inventory = server::peer::acting(peers.inventory, &Principal::service("fulfillment"));
         let work = work::state::WorkState::new(&config, &db, &clock);
+        let policies = policy::View::load(db.clone(), clock.clone()).await?;
         let service = Self {
             db,
             clock,
@@ -125,6 +128,7 @@ impl Fulfillment {
             load: network::load::Load::default(),
             holds: promise::queue::queue(&config),
             weights: config.sourcing.weights(),
+            policies,
             work,
             config,
         };
@@ -136,6 +140,11 @@ impl Fulfillment {
     /// Its gRPC services, for callers in this process.
     pub fn peer(self: &Arc<Self>) -> Peer {
         service::shape::peer(Arc::clone(self))
+    }
+
+    /// What this process knows of policies.
+    pub fn policies(&self) -> &policy::View {
+        &self.policies
     }
 
     /// A node of the network, as this process knows it.

@@ -1,6 +1,7 @@
 //! The shape of fulfillment: what a process needs to run it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Bus, Topic};
 use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsServiceServer;
@@ -56,9 +57,11 @@ impl Service for Fulfillment {
 
     fn background(self: Arc<Self>, bus: &Bus, stop: &CancellationToken) -> Vec<Task> {
         let [stock, network, work, upkeep] = std::array::from_fn(|_| Arc::clone(&self));
+        let (policies, every) = (self.policies.clone(), Duration::from_millis(self.config.policy_refresh_ms));
         let stock_events = bus.subscribe(STOCK_TOPICS);
         let work_events = bus.subscribe(&[Topic::Fulfillment]);
-        let [stop_stock, stop_network, stop_work, stop_upkeep] = std::array::from_fn(|_| stop.clone());
+        let [stop_stock, stop_network, stop_work, stop_upkeep, stop_policies] =
+            std::array::from_fn(|_| stop.clone());
         vec![
             (
                 "fulfillment.stock",
@@ -67,6 +70,7 @@ impl Service for Fulfillment {
             ("fulfillment.network", Box::pin(async move { network.follow_network(stop_network).await })),
             ("fulfillment.work", Box::pin(async move { work.follow_work(stop_work, work_events).await })),
             ("fulfillment.upkeep", Box::pin(async move { upkeep.keep_work(stop_upkeep).await })),
+            ("fulfillment.policies", Box::pin(async move { policies.follow(every, stop_policies).await })),
         ]
     }
 
