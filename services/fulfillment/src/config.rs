@@ -1,5 +1,6 @@
 //! The settings of this service.
 
+use domain::fulfillment::method::Versions;
 use domain::fulfillment::{Clocks, Method};
 use domain::network::silence::Patience;
 use domain::promise::Policy;
@@ -149,8 +150,8 @@ impl LimitsConfig {
     }
 }
 
-/// How long the steps of fulfillment orders may take. A running clock keeps the times that it was started with; only
-/// reminders follow the settings.
+/// How long the steps of fulfillment orders may take, where no CLOCKS policy says something else. A running clock keeps the
+/// times that it was started with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClocksConfig {
@@ -169,6 +170,8 @@ pub struct ClocksConfig {
     pub min_open_s: i64,
     /// Seconds after the promised time at which unfinished work ends by itself.
     pub resolve_s: i64,
+    /// A step is at risk when this share of its time is used, in percent, 1 to 99.
+    pub at_risk_percent: i64,
 }
 
 impl Default for ClocksConfig {
@@ -183,6 +186,7 @@ impl Default for ClocksConfig {
             put_back_s: clocks.put_back.as_secs(),
             min_open_s: clocks.min_open.as_secs(),
             resolve_s: clocks.resolve.as_secs(),
+            at_risk_percent: clocks.at_risk_percent,
         }
     }
 }
@@ -199,6 +203,8 @@ impl ClocksConfig {
             put_back: SignedDuration::from_secs(self.put_back_s),
             min_open: SignedDuration::from_secs(self.min_open_s),
             resolve: SignedDuration::from_secs(self.resolve_s),
+            at_risk_percent: self.at_risk_percent,
+            versions: Versions::SETTINGS,
         }
     }
 
@@ -206,6 +212,7 @@ impl ClocksConfig {
     pub fn check(&self) -> Result<(), String> {
         self.clocks().check().map_err(|(field, why)| match field {
             "reminder" => format!("`fulfillment.clocks.first_reminder_s` or `second_reminder_s` {why}"),
+            "at_risk_percent" => format!("`fulfillment.clocks.at_risk_percent` {why}"),
             field => format!("`fulfillment.clocks.{field}_s` {why}"),
         })
     }

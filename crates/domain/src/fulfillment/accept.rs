@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::method::Method;
+use super::method::{Clocks, Method};
 use super::stage::{Counts, Step};
 use crate::network::timetable::Openings;
 
@@ -17,14 +17,8 @@ pub struct AcceptClock {
 
 /// The clock of an offer made now. A method whose clock counts opening time needs the openings of the node; of a node that is
 /// not known, or does not open long enough, every minute counts.
-pub fn clock(
-    method: Method,
-    accept: SignedDuration,
-    openings: Option<Openings<'_>>,
-    now: Timestamp,
-) -> AcceptClock {
-    let rules = method.rules();
-    let openings = match rules.clock_of(Step::Accept).map(|(_, clock)| clock.counts) {
+pub fn clock(method: Method, clocks: &Clocks, openings: Option<Openings<'_>>, now: Timestamp) -> AcceptClock {
+    let openings = match method.rules().clock_of(Step::Accept).map(|(_, clock)| clock.counts) {
         Some(Counts::OpeningTime) => openings,
         Some(Counts::AllTime | Counts::IntoOpening) | None => None,
     };
@@ -33,8 +27,8 @@ pub fn clock(
         open.unwrap_or_else(|| now.saturating_add(span).unwrap_or(Timestamp::MAX))
     };
     AcceptClock {
-        due: after(accept),
-        at_risk: after(SignedDuration::from_millis(accept.as_secs() * 10 * rules.at_risk_percent)),
+        due: after(clocks.accept),
+        at_risk: after(SignedDuration::from_millis(clocks.accept.as_secs() * 10 * clocks.at_risk_percent)),
     }
 }
 
@@ -43,7 +37,9 @@ mod tests {
     use super::*;
     use crate::network::hours::{Day, Hours, Interval, Zone};
 
-    const QUARTER: SignedDuration = SignedDuration::from_mins(15);
+    fn quarter() -> Clocks {
+        Clocks { accept: SignedDuration::from_mins(15), ..Method::Pickup.rules().clocks }
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -53,7 +49,8 @@ mod tests {
     fn an_offer_made_before_closing_time_goes_on_when_the_node_opens_again() {
         let day = Day::new(vec![Interval::new(9 * 60, 18 * 60).unwrap()]).unwrap();
         let hours = Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| day.clone()));
-        let clock = clock(Method::Pickup, QUARTER, Some(Openings::from(&hours)), at("2026-01-12T17:50:00Z"));
+        let clock =
+            clock(Method::Pickup, &quarter(), Some(Openings::from(&hours)), at("2026-01-12T17:50:00Z"));
         assert_eq!(clock.due, at("2026-01-13T09:05:00Z"));
         assert_eq!(clock.at_risk, at("2026-01-13T09:02:00Z"));
     }
@@ -62,7 +59,7 @@ mod tests {
     fn midnight_does_not_stop_the_clock_of_a_node_that_is_open() {
         let night = Day::new(vec![Interval::new(18 * 60, 2 * 60).unwrap()]).unwrap();
         let hours = Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| night.clone()));
-        let clock = |now| clock(Method::Pickup, QUARTER, Some(Openings::from(&hours)), at(now));
+        let clock = |now| clock(Method::Pickup, &quarter(), Some(Openings::from(&hours)), at(now));
         assert_eq!(clock("2026-01-12T23:50:00Z").due, at("2026-01-13T00:05:00Z"));
         assert_eq!(
             clock("2026-01-13T01:50:00Z").due,
@@ -73,7 +70,7 @@ mod tests {
 
     #[test]
     fn at_a_node_that_is_not_known_every_minute_counts() {
-        let clock = clock(Method::Pickup, QUARTER, None, at("2026-01-12T17:50:00Z"));
+        let clock = clock(Method::Pickup, &quarter(), None, at("2026-01-12T17:50:00Z"));
         assert_eq!(clock.due, at("2026-01-12T18:05:00Z"));
         assert_eq!(clock.at_risk, at("2026-01-12T18:02:00Z"));
     }

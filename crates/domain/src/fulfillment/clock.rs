@@ -1,7 +1,7 @@
 //! The clocks of a fulfillment order: which run follows from where its units are, what their end does from its method.
 //!
-//! Every stage has a clock, so whatever waits has one. A clock keeps the times that it was started with, however the
-//! settings change later; only reminders follow the settings.
+//! Every stage has a clock, so whatever waits has one. A clock keeps the times that it was started with, those of its
+//! warnings and reminders too, however the settings and the policies change later; only a closing of the node moves its end.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::event::{Event, MovedLine, Notice};
 use super::lifecycle::Refusal;
 use super::stage::{self, Clock, Counts, Name, OnExpiry, Reporter, Span, Stage, Step};
-use super::{Bucket, Ending, Order, after, opening};
+use super::{Bucket, Clocks, Ending, Order, after, opening};
 use crate::network::Node;
 use crate::network::timetable::Openings;
 
@@ -29,8 +29,12 @@ pub struct Running {
     pub warn: Option<Timestamp>,
     /// The step is at risk.
     pub is_at_risk: bool,
+    /// When the customer is reminded, in order of time.
+    pub reminders: [Option<Timestamp>; Clocks::MAX_REMINDERS],
     /// Reminders sent.
     pub reminded: usize,
+    /// Version of the policy that made its end; 0: the settings.
+    pub policy: i64,
 }
 
 /// What a clock does when its time has come. Of two at the same moment the lesser comes first: a warning precedes the end
@@ -58,6 +62,12 @@ impl Order {
         self.running.iter().any(|clock| clock.is_at_risk)
     }
 
+    /// Version of the policy that made the end which comes first; 0: the settings, or nothing runs.
+    pub fn policy_version(&self) -> i64 {
+        let ending = self.running.iter().filter_map(|clock| Some((clock.ends?, clock.policy)));
+        ending.min().map_or(0, |(_, policy)| policy)
+    }
+
     /// Who has to act before the clock of a step ends.
     pub fn owner(&self, step: Step) -> Option<Reporter> {
         if step == Step::PutBack {
@@ -77,9 +87,8 @@ impl Order {
             step => (ends, Due::End(step)),
         };
         let at_risk = clock.warn.filter(|_| !clock.is_at_risk).map(|at| (at, Due::AtRisk(clock.step)));
-        let reminds = self.template(clock.step, |notice| notice.reminder).is_some();
-        let wait = self.clocks.reminders.get(clock.reminded).copied().flatten().filter(|_| reminds);
-        let reminder = wait.map(|wait| (after(clock.started, wait), Due::Reminder(clock.step)));
+        let reminder = clock.reminders.get(clock.reminded).copied().flatten();
+        let reminder = reminder.map(|at| (at, Due::Reminder(clock.step)));
         [Some(end), at_risk, reminder].into_iter().flatten().min()
     }
 
@@ -112,9 +121,10 @@ impl Order {
             .filter(ending)
             .filter_map(|clock| Some((clock.step, self.moved_into_opening(clock.ends?))));
         let later: Vec<_> = ends.filter(|(_, end)| *end > now).collect();
+        let policy = self.clocks.versions.min_open;
         for (step, end) in &later {
             let moved = self.running.iter_mut().filter(|clock| clock.step == *step);
-            moved.for_each(|clock| (clock.due, clock.ends) = (*end, Some(*end)));
+            moved.for_each(|clock| (clock.due, clock.ends, clock.policy) = (*end, Some(*end), policy));
         }
         !later.is_empty()
     }
@@ -235,8 +245,8 @@ impl Order {
             }
         }
         if puts_back && self.clock(Step::PutBack).is_none() {
-            let due = self.moved_into_opening(after(now, self.clocks.length(Span::PutBack)));
-            self.running.push(Running::until(Step::PutBack, now, due, None));
+            let (due, policy) = self.end_of(Span::PutBack, Counts::IntoOpening, now);
+            self.running.push(Running { policy, ..Running::until(Step::PutBack, now, due, None) });
         }
     }
 
@@ -247,18 +257,44 @@ impl Order {
     }
 
     fn started(&self, clock: Clock, now: Timestamp) -> Running {
-        let (due, ends) = match clock.due {
+        let (due, ends, policy) = match clock.due {
             stage::Due::After(span) => {
-                let end = after(now, self.clocks.length(span));
-                let due =
-                    if clock.counts == Counts::IntoOpening { self.moved_into_opening(end) } else { end };
-                (due, due)
+                let (due, policy) = self.end_of(span, clock.counts, now);
+                (due, due, policy)
             }
             stage::Due::Promised => {
-                (self.promised, after(now.max(self.promised), self.clocks.length(Span::Resolve)))
+                let resolve = self.clocks.length(Span::Resolve);
+                (self.promised, after(now.max(self.promised), resolve.value), resolve.version)
             }
         };
-        Running { ends: Some(ends), ..Running::until(clock.step, now, due, Some(self.share_of(now, due))) }
+        let running = Running::until(clock.step, now, due, Some(self.share_of(now, due)));
+        let reminders = self.reminders(clock.step, now, due);
+        Running { ends: Some(ends), reminders, policy, ..running }
+    }
+
+    /// When a step that takes a span ends, and the version of the policy that makes this end: what says how long the span is,
+    /// or, where the end moves into an opening, what says how far.
+    fn end_of(&self, span: Span, counts: Counts, now: Timestamp) -> (Timestamp, i64) {
+        let length = self.clocks.length(span);
+        let end = after(now, length.value);
+        let moved = if counts == Counts::IntoOpening { self.moved_into_opening(end) } else { end };
+        (moved, if moved == end { length.version } else { self.clocks.versions.min_open })
+    }
+
+    /// When the customer is reminded of goods that wait until `due`: after that there is nothing to be reminded of, also when
+    /// the length of the wait and the reminders come from different policies.
+    fn reminders(
+        &self,
+        step: Step,
+        now: Timestamp,
+        due: Timestamp,
+    ) -> [Option<Timestamp>; Clocks::MAX_REMINDERS] {
+        let reminds = self.template(step, |notice| notice.reminder).is_some();
+        let waits = self.clocks.reminders.into_iter().flatten().filter(|_| reminds);
+        let mut times: Vec<Timestamp> = waits.map(|wait| after(now, wait)).filter(|at| *at < due).collect();
+        times.sort_unstable();
+        times.dedup();
+        std::array::from_fn(|i| times.get(i).copied())
     }
 
     /// The end of a step at the node, which is open then if its hours are known.
@@ -275,7 +311,7 @@ impl Order {
     /// The instant at which the share of the time that makes a step risky is used.
     fn share_of(&self, from: Timestamp, due: Timestamp) -> Timestamp {
         let micros = due.as_microsecond().saturating_sub(from.as_microsecond()).max(0);
-        let share = i128::from(micros) * i128::from(self.method.rules().at_risk_percent) / 100;
+        let share = i128::from(micros) * i128::from(self.clocks.at_risk_percent) / 100;
         crate::time::from_micros(from.as_microsecond() + i64::try_from(share).unwrap_or(0))
     }
 
@@ -293,6 +329,21 @@ impl Running {
         due: Timestamp,
         warn: Option<Timestamp>,
     ) -> Self {
-        Self { step, started, due, ends: Some(due), warn, is_at_risk: false, reminded: 0 }
+        let reminders = [None; Clocks::MAX_REMINDERS];
+        Self {
+            step,
+            started,
+            due,
+            ends: Some(due),
+            warn,
+            is_at_risk: false,
+            reminders,
+            reminded: 0,
+            policy: 0,
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "clock_tests.rs"]
+mod tests;

@@ -125,7 +125,9 @@ impl Order {
         self.marks.offered = Some(now);
         self.marks.reached = Some(Name::Offered);
         // The hours of the node are not known here, so the first clock comes with the offer.
-        self.running.push(Running::until(Step::Accept, now, accept_due, Some(at_risk)));
+        let policy = self.clocks.versions.accept;
+        let clock = Running::until(Step::Accept, now, accept_due, Some(at_risk));
+        self.running.push(Running { policy, ..clock });
         Ok(self.happened(Event::Offered { accept_due }, now))
     }
 

@@ -76,7 +76,11 @@ CREATE TABLE fulfillment_clocks (
     ends_at        BIGINT,
     warn_at        BIGINT,
     is_at_risk     BOOLEAN NOT NULL,
+    first_reminder_at BIGINT,
+    second_reminder_at BIGINT,
     reminded       BIGINT  NOT NULL CHECK (reminded >= 0),
+    -- of the policy that made the end; 0: the settings
+    policy_version BIGINT  NOT NULL CHECK (policy_version >= 0),
     next_at        BIGINT,
     PRIMARY KEY (fulfillment_id, step)
 );

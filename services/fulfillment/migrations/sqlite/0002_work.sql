@@ -76,7 +76,11 @@ CREATE TABLE fulfillment_clocks (
     ends_at        INTEGER,
     warn_at        INTEGER,
     is_at_risk     INTEGER NOT NULL,
+    first_reminder_at INTEGER,
+    second_reminder_at INTEGER,
     reminded       INTEGER NOT NULL CHECK (reminded >= 0),
+    -- of the policy that made the end; 0: the settings
+    policy_version INTEGER NOT NULL CHECK (policy_version >= 0),
     next_at        INTEGER,
     PRIMARY KEY (fulfillment_id, step)
 ) STRICT;

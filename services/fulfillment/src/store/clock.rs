@@ -52,7 +52,7 @@ pub(super) async fn update(tx: &mut Tx, before: &Order, order: &Order) -> Result
     put(tx, changed.map(|clock| row(order, clock)).collect()).await
 }
 
-/// Works out again when the timer looks at each clock of a fulfillment order: the settings may have changed since.
+/// Works out again when the timer looks at each clock of a fulfillment order.
 pub(crate) async fn rewrite(tx: &mut Tx, order: &Order) -> Result<(), Error> {
     put(tx, order.running.iter().map(|clock| row(order, clock)).collect()).await
 }
@@ -109,18 +109,21 @@ async fn put(tx: &mut Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
         "fulfillment_clocks",
         [
             fulfillment_id: Uuid, step: Text, started_at: BigInt, due_at: BigInt, ends_at: BigInt, warn_at: BigInt,
-            is_at_risk: Bool, reminded: BigInt, next_at: BigInt
+            is_at_risk: Bool, first_reminder_at: BigInt, second_reminder_at: BigInt, reminded: BigInt,
+            policy_version: BigInt, next_at: BigInt
         ],
         "WHERE true ON CONFLICT (fulfillment_id, step) DO UPDATE
             SET started_at = excluded.started_at, due_at = excluded.due_at, ends_at = excluded.ends_at,
-                warn_at = excluded.warn_at, is_at_risk = excluded.is_at_risk, reminded = excluded.reminded,
-                next_at = excluded.next_at"
+                warn_at = excluded.warn_at, is_at_risk = excluded.is_at_risk,
+                first_reminder_at = excluded.first_reminder_at, second_reminder_at = excluded.second_reminder_at,
+                reminded = excluded.reminded, policy_version = excluded.policy_version, next_at = excluded.next_at"
     );
     tx.batch(text, columns, rows).await?;
     Ok(())
 }
 
 fn row(order: &Order, clock: &Running) -> Vec<Value> {
+    let [first, second] = clock.reminders;
     params![
         order.id.uuid(),
         clock.step.name(),
@@ -129,7 +132,10 @@ fn row(order: &Order, clock: &Running) -> Vec<Value> {
         clock.ends.map(micros),
         clock.warn.map(micros),
         clock.is_at_risk,
+        first.map(micros),
+        second.map(micros),
         i64::try_from(clock.reminded).unwrap_or(i64::MAX),
+        clock.policy,
         order.next_of(clock).map(|(at, _)| micros(at)),
     ]
 }
@@ -138,13 +144,16 @@ fn clock(row: &Row) -> Result<Running, Error> {
     let step: String = row.get("step")?;
     let reminded: u32 = row.get("reminded")?;
     let corrupt = |what: &str| Error::corrupt(format!("a clock of a fulfillment order: {what}"));
+    let at = |name: &'static str| Ok::<_, Error>(row.get::<Option<i64>>(name)?.map(from_micros));
     Ok(Running {
         step: Step::parse(&step).ok_or_else(|| corrupt("step"))?,
         started: from_micros(row.get("started_at")?),
         due: from_micros(row.get("due_at")?),
-        ends: row.get::<Option<i64>>("ends_at")?.map(from_micros),
-        warn: row.get::<Option<i64>>("warn_at")?.map(from_micros),
+        ends: at("ends_at")?,
+        warn: at("warn_at")?,
         is_at_risk: row.get("is_at_risk")?,
+        reminders: [at("first_reminder_at")?, at("second_reminder_at")?],
         reminded: usize::try_from(reminded).map_err(|_| corrupt("reminded"))?,
+        policy: row.get("policy_version")?,
     })
 }

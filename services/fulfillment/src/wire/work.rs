@@ -293,6 +293,7 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         collected: order.collected().map(amount),
         is_payment_lost: order.dues.is_payment_lost,
         doubtful_skus: order.marks.doubtful.iter().map(Sku::to_string).collect(),
+        policy_version: order.policy_version(),
     }
 }
 

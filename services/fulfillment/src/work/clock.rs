@@ -69,7 +69,7 @@ impl Fulfillment {
                 silence = Some(self.offer_ran_out(&mut tx, &order.node, now).await?);
             }
         } else {
-            // Settings that lengthen a clock move what was written as due: left as it is, it would be looked at for ever.
+            // A closing moves ends, and one that could not be moved was put off: left as it is, it would be looked at for ever.
             store::rewrite(&mut tx, &change.stored.order).await?;
             if is_put_off {
                 change.show(&mut tx).await?;

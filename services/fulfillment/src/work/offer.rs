@@ -44,7 +44,7 @@ impl Fulfillment {
             let site = known.as_ref().map(|known| Arc::clone(&known.node));
             let mut change = Change::new(planned(released, self.work.clocks, site, now), by, now);
             let openings = known.as_ref().map(Timed::openings);
-            let clock = accept::clock(released.method, self.work.clocks.accept, openings, now);
+            let clock = accept::clock(released.method, &change.stored.order.clocks, openings, now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;
             let never_had = || released.is_another_orders.then(|| Loss::whole(String::new()));
             if let Some(Loss { sku, lines }) = claim.lost.or_else(never_had) {

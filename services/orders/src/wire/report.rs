@@ -170,7 +170,7 @@ fn entry_of(body: &Body) -> Entry {
         Body::CustomerNoticeDue(n) => {
             Entry::step("NOTICE_DUE", format!("the customer is to be notified: {}", plain(&n.template)))
         }
-        Body::AtRisk(r) => Entry::step("AT_RISK", format!("80 % of the time to {} is gone", plain(&r.step))),
+        Body::AtRisk(r) => Entry::step("AT_RISK", format!("most of the time to {} is used", plain(&r.step))),
         Body::DueChanged(d) => {
             let text = match d.reason.as_str() {
                 "PAYMENT_LOST" => "the node hands nothing over until the order is paid again".to_owned(),

@@ -3,6 +3,7 @@
 //!
 //! Adding a method: one new file with its `RULES`, and its two lines here.
 
+pub mod clocks;
 pub mod express;
 pub mod parcel;
 pub mod pickup;
@@ -10,8 +11,9 @@ pub mod pickup;
 use jiff::SignedDuration;
 
 use super::buckets::Bucket;
-use super::stage::{Clock, Name, Span, Stage, Step, StockEffect};
+use super::stage::{Clock, Name, Stage, Step, StockEffect};
 use crate::words;
+pub use clocks::{Clocks, Versions};
 
 macro_rules! methods {
     ($($(#[$doc:meta])* $method:ident => $file:ident,)+) => {
@@ -106,9 +108,7 @@ pub struct Rules {
     pub is_offered: bool,
     /// The path of the units, from the offer to the customer.
     pub stages: &'static [Stage],
-    /// A step is at risk when this share of its time is used, in percent.
-    pub at_risk_percent: i64,
-    /// How long each step may take, unless the settings say otherwise.
+    /// How long each step may take, unless the settings or a policy say otherwise.
     pub clocks: Clocks,
     /// Which activity of the node the method takes capacity of.
     pub activity: Activity,
@@ -154,67 +154,6 @@ impl Rules {
     }
 }
 
-/// How long each step of a fulfillment order may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Clocks {
-    /// The node accepts an offer within this time.
-    pub accept: SignedDuration,
-    /// Goods wait this long at the node for the customer or the courier, opening time or not.
-    pub keep: SignedDuration,
-    /// Goods that have left the node reach the customer within this time; `None`: no stage of the method needs it.
-    pub transit: Option<SignedDuration>,
-    /// The customer is reminded this long after the goods were ready, in rising order, each before `keep` is over.
-    pub reminders: [Option<SignedDuration>; Self::MAX_REMINDERS],
-    /// The node confirms that goods are back on the shelf within this time, opening time or not.
-    pub put_back: SignedDuration,
-    /// An end of the keep time or of the put-back that would come while the node is shut leaves this much opening time after it.
-    pub min_open: SignedDuration,
-    /// Work that is not finished this long after the promised time ends by itself.
-    pub resolve: SignedDuration,
-}
-
-impl Clocks {
-    /// The most reminders.
-    pub const MAX_REMINDERS: usize = 2;
-
-    /// The length of a span.
-    pub fn length(&self, span: Span) -> SignedDuration {
-        match span {
-            Span::Accept => self.accept,
-            Span::Keep => self.keep,
-            Span::Transit => self.transit.unwrap_or(self.resolve),
-            Span::PutBack => self.put_back,
-            Span::Resolve => self.resolve,
-        }
-    }
-
-    /// What is wrong with these clocks: the field, and what it must be.
-    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        for (field, length) in [
-            ("accept", self.accept),
-            ("keep", self.keep),
-            ("transit", self.transit.unwrap_or(self.keep)),
-            ("put_back", self.put_back),
-            ("resolve", self.resolve),
-        ] {
-            if length < SignedDuration::from_secs(1) || length > SignedDuration::from_hours(24 * 90) {
-                return Err((field, "must be from 1 s to 90 days"));
-            }
-        }
-        if self.min_open.is_negative() || self.min_open > SignedDuration::from_hours(24 * 7) {
-            return Err(("min_open", "must be from 0 s to 7 days"));
-        }
-        let mut last = SignedDuration::ZERO;
-        for reminder in self.reminders.into_iter().flatten() {
-            if reminder <= last || reminder >= self.keep {
-                return Err(("reminder", "must be after the one before it, and before the keep time ends"));
-            }
-            last = reminder;
-        }
-        Ok(())
-    }
-}
-
 /// What takes capacity of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Activity {
@@ -234,7 +173,7 @@ impl Activity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fulfillment::stage::{Due, Reporter};
+    use crate::fulfillment::stage::{Due, Reporter, Span};
 
     #[test]
     fn every_method_reads_back_from_its_name() {
@@ -258,7 +197,6 @@ mod tests {
     fn the_rules_of_every_method_make_sense() {
         for method in Method::ALL {
             let rules = method.rules();
-            assert!((1..100).contains(&rules.at_risk_percent));
             assert_eq!(rules.clocks.check(), Ok(()));
         }
     }
@@ -290,19 +228,6 @@ mod tests {
                 assert!(!needs_transit || rules.clocks.transit.is_some(), "{method}: a length for {stage:?}");
                 assert!(stage.partly.is_none_or(|state| state != stage.state));
             }
-        }
-    }
-
-    #[test]
-    fn clocks_that_end_before_their_reminders_are_refused() {
-        let clocks = Method::Pickup.rules().clocks;
-        let short = Clocks { keep: SignedDuration::from_secs(5), ..clocks };
-        assert_eq!(short.check().unwrap_err().0, "reminder");
-        assert_eq!(Clocks { reminders: [None; 2], ..short }.check(), Ok(()));
-        assert_eq!(Clocks { accept: SignedDuration::ZERO, ..clocks }.check().unwrap_err().0, "accept");
-        for (hours, is_refused) in [(-1, true), (0, false), (24 * 7, false), (24 * 7 + 1, true)] {
-            let clocks = Clocks { min_open: SignedDuration::from_hours(hours), ..clocks };
-            assert_eq!(clocks.check().is_err_and(|(field, _)| field == "min_open"), is_refused, "{hours} h");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Activity, Clocks, Rules};
+use super::{Activity, Clocks, Rules, Versions};
 use crate::fulfillment::buckets::Bucket;
 use crate::fulfillment::stage::{
     Clock, Counts, Due, Name, Notices, OnExpiry, Proof, Span, Stage, Step, StockEffect,
@@ -57,7 +57,6 @@ pub const RULES: Rules = Rules {
             ..Stage::WORK
         },
     ],
-    at_risk_percent: 80,
     clocks: Clocks {
         accept: SignedDuration::from_mins(15),
         keep: SignedDuration::from_hours(72),
@@ -66,6 +65,8 @@ pub const RULES: Rules = Rules {
         put_back: SignedDuration::from_hours(24),
         min_open: SignedDuration::from_hours(4),
         resolve: SignedDuration::from_hours(24),
+        at_risk_percent: 80,
+        versions: Versions::SETTINGS,
     },
     activity: Activity::Pick,
     is_collected: true,
