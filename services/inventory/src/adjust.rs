@@ -35,7 +35,8 @@ impl Inventory {
             Turn::Answered(answer) => return Ok(answer),
         };
         let changes = std::slice::from_ref(change);
-        let (verdicts, slots) = change::apply(&mut tx, changes, &who.actor().into(), now).await?;
+        let (verdicts, slots) =
+            change::apply(&mut tx, changes, &who.actor().into(), &self.policies.book(), now).await?;
         refuse(&verdicts, |_| "sku".to_owned())?;
         let answer = pb::AdjustStockResponse { position: slots.first().map(wire::position) };
         call.finish(tx, &answer).await?;
@@ -63,7 +64,8 @@ impl Inventory {
             Turn::New(tx) => tx,
             Turn::Answered(answer) => return Ok(answer),
         };
-        let (verdicts, slots) = change::apply(&mut tx, changes, &who.actor().into(), now).await?;
+        let (verdicts, slots) =
+            change::apply(&mut tx, changes, &who.actor().into(), &self.policies.book(), now).await?;
         refuse(&verdicts, |index| format!("settings[{index}].sku"))?;
         let find =
             |change: &Change| slots.iter().find(|slot: &&Slot| slot.key == change.key).map(wire::position);

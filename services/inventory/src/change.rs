@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use db::Tx;
 use domain::damage;
+use domain::policy::Book;
 use domain::stock::Key;
 use domain::stock::movement::Kind;
 use jiff::Timestamp;
@@ -27,6 +28,7 @@ pub(crate) async fn apply(
     tx: &mut Tx,
     changes: &[Change],
     actor: &Arc<str>,
+    book: &Book,
     now: Timestamp,
 ) -> Result<(Vec<Verdict>, Vec<Slot>), Error> {
     let skus: BTreeSet<_> = changes.iter().map(|change| &change.key.sku).collect();
@@ -34,7 +36,7 @@ pub(crate) async fn apply(
     let is_plain = |change: &&Change| kinds.get(&change.key.sku) == Some(&false);
     let keys: BTreeSet<&Key> = changes.iter().filter(is_plain).map(|change| &change.key).collect();
     let keys: Vec<Key> = keys.into_iter().cloned().collect();
-    let mut ledger = Ledger::open(tx, &keys, now).await?;
+    let mut ledger = Ledger::open(tx, &keys, book, now).await?;
     let before = ledger.positions();
     let fed: Vec<&FeedRow> = changes.iter().filter_map(|change| change.feed.as_ref()).collect();
     let mut seen = store::feeds::known(tx, &fed).await?;

@@ -45,7 +45,8 @@ impl Inventory {
         let limit = i64::try_from(CHUNK).unwrap_or(1);
         let absent = positions::absent(&mut tx, &close.node, close.at, limit).await?;
         let changes: Vec<Change> = absent.iter().map(|slot| close.change(slot)).collect();
-        let (_, slots) = change::apply(&mut tx, &changes, &who.actor().into(), now).await?;
+        let (_, slots) =
+            change::apply(&mut tx, &changes, &who.actor().into(), &self.policies.book(), now).await?;
         let cleared = absent.iter().zip(&slots).map(|(before, after)| pb::ClearedPosition {
             sku: after.key.sku.to_string(),
             on_hand_before: before.position.on_hand,

@@ -48,7 +48,8 @@ impl Inventory {
             Turn::Answered(answer) => return Ok(answer),
         };
         let changes: Vec<Change> = rows.iter().flatten().cloned().collect();
-        let (verdicts, _) = change::apply(&mut tx, &changes, &who.actor().into(), now).await?;
+        let (verdicts, _) =
+            change::apply(&mut tx, &changes, &who.actor().into(), &self.policies.book(), now).await?;
         let answer = answer(results(rows, 0, verdicts));
         call.finish(tx, &answer).await?;
         Ok(answer)

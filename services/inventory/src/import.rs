@@ -41,6 +41,7 @@ impl Inventory {
         let import = Import {
             db: self.db.clone(),
             clock: self.clock.clone(),
+            policies: self.policies.clone(),
             clock_tolerance: self.clock_tolerance,
             who: principal.clone(),
         };
@@ -81,6 +82,7 @@ fn until_broken(
 struct Import {
     db: Db,
     clock: Clock,
+    policies: policy::View,
     clock_tolerance: Duration,
     who: Principal,
 }
@@ -121,7 +123,8 @@ impl Import {
         let named: BTreeMap<&Sku, &str> = named.collect();
         let named: Vec<(&Sku, &str)> = named.into_iter().collect();
         store::skus::create(&mut tx, &named, now).await?;
-        let (verdicts, _) = change::apply(&mut tx, changes, &Arc::from(self.who.actor()), now).await?;
+        let (actor, book) = (Arc::from(self.who.actor()), self.policies.book());
+        let (verdicts, _) = change::apply(&mut tx, changes, &actor, &book, now).await?;
         tx.commit().await?;
         Ok(verdicts)
     }

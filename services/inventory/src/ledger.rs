@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bus::Event;
 use db::{Part, Tx, Value};
+use domain::policy::Book;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
 use domain::stock::reservation::Shift;
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 use crate::error::Error;
 use crate::store::movements::By;
 use crate::store::positions::Slot;
-use crate::{store, wire};
+use crate::{rules, store, wire};
 
 /// What is to be written of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,15 +38,17 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Locks those of `keys` (sorted, each once) that exist.
-    pub(crate) async fn lock(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Self, Error> {
-        Ok(Self::of(store::positions::lock(tx, keys).await?, now))
+    /// Locks those of `keys` (sorted, each once) that exist, with what policies say about them now.
+    pub(crate) async fn lock(tx: &mut Tx, keys: &[Key], book: &Book, now: Timestamp) -> Result<Self, Error> {
+        let mut slots = store::positions::lock(tx, keys).await?;
+        rules::apply(tx, book, &mut slots, now).await?;
+        Ok(Self::of(slots, now))
     }
 
     /// Locks `keys` (sorted, each once); those that do not exist yet are made, empty.
-    pub(crate) async fn open(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Self, Error> {
+    pub(crate) async fn open(tx: &mut Tx, keys: &[Key], book: &Book, now: Timestamp) -> Result<Self, Error> {
         store::positions::create(tx, keys, now).await?;
-        Self::lock(tx, keys, now).await
+        Self::lock(tx, keys, book, now).await
     }
 
     fn of(slots: Vec<Slot>, now: Timestamp) -> Self {
@@ -94,24 +97,33 @@ impl Ledger {
     }
 
     fn enter(&mut self, place: usize, entry: &Entry, by: By<'_>) {
+        self.restate(place, by.actor);
+        let slot = &mut self.slots[place];
+        slot.last_movement += 1;
+        self.movements.push(store::movements::values(slot, entry, by));
+    }
+
+    /// The position is announced as it is, though nothing moved there.
+    pub(crate) fn restate(&mut self, place: usize, actor: &Arc<str>) {
         let slot = &mut self.slots[place];
         if !matches!(self.marks[place], Mark::Changed(_)) {
             slot.version += 1;
         }
-        slot.last_movement += 1;
         slot.updated_at = self.now;
-        self.marks[place] = Mark::Changed(Arc::clone(by.actor));
-        self.movements.push(store::movements::values(slot, entry, by));
+        self.marks[place] = Mark::Changed(Arc::clone(actor));
     }
 
     /// What is to be written, and one event per changed position, for the caller to write together.
     pub(crate) fn parts(&mut self, events: &mut Vec<Event>) -> [Part; 2] {
         let mut rows = Vec::with_capacity(self.slots.len());
-        for (slot, mark) in self.slots.iter().zip(&self.marks) {
+        for (slot, mark) in self.slots.iter_mut().zip(&self.marks) {
             match mark {
                 Mark::Clean => continue,
                 Mark::Touched => {}
-                Mark::Changed(actor) => events.push(wire::position_changed(slot, actor, self.now)),
+                Mark::Changed(actor) => {
+                    slot.announced = slot.position.safety_stock();
+                    events.push(wire::position_changed(slot, actor, self.now));
+                }
             }
             rows.push(store::positions::values(slot));
         }

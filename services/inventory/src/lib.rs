@@ -1,9 +1,10 @@
 //! Stock: how much of each SKU is where, and who has a claim on it.
 //!
 //! Owns `skus` and `kit_parts` (the master of what is sold), `positions`, `reservations` with their lines, the ledger
-//! `movements`, `feed_rows`, and `relief_due` (positions with more claims to give up). Listens to orders (a placed order
-//! takes its claims, a lapsed, cancelled or expired one gives them up) and to fulfillment orders (what left, what was
-//! short, what was found at the shelf). Emits `entrepot.inventory.v1`: each step of a reservation, and one absolute
+//! `movements`, `feed_rows`, `relief_due` (positions with more claims to give up), `announced` and `restate_due` (what
+//! positions were announced by), and a copy of policies. Listens to orders (a placed order takes its claims, a lapsed,
+//! cancelled or expired one gives them up), to fulfillment orders (what left, what was short, what was found at the shelf) and
+//! to policies. Emits `entrepot.inventory.v1`: each step of a reservation, and one absolute
 //! `PositionChanged` per position and batch.
 //!
 //! Always true:
@@ -14,6 +15,8 @@
 //! - A claim ends once: consumed, released or expired; what was released before it was taken stays released.
 //! - A fact that leaves fewer goods than claims gives claims up in its own transaction (`relief`): carts first, orders whose
 //!   work has begun never. What is too much for one transaction goes on at once by the timer.
+//! - What policies keep back is decided by their versions in memory at the moment of the lock; positions are announced again
+//!   when it changes (`restate`).
 //! - The same request id has one effect and one answer.
 //!
 //! Callers' commands on reservations go through one queue, served by its background tasks: what waits is decided in one
@@ -33,6 +36,7 @@ mod error;
 mod extend;
 mod feed;
 mod import;
+mod in_force;
 mod ledger;
 mod put_skus;
 mod queue;
@@ -40,7 +44,9 @@ mod react;
 mod release;
 mod relief;
 mod reserve;
+mod restate;
 mod rights;
+mod rules;
 mod settle;
 mod shape;
 mod stock;
@@ -50,6 +56,7 @@ mod views;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clock::Clock;
@@ -93,11 +100,20 @@ pub struct Config {
     pub clock_tolerance_s: u64,
     /// How much of a node's stock a full snapshot may set to 0 without force, in percent.
     pub max_vanishing_percent: u64,
+    /// How often policies are read that other processes wrote, in milliseconds.
+    pub policy_refresh_ms: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { queue: 4_096, batch: 256, writers: 2, clock_tolerance_s: 30, max_vanishing_percent: 30 }
+        Self {
+            queue: 4_096,
+            batch: 256,
+            writers: 2,
+            clock_tolerance_s: 30,
+            max_vanishing_percent: 30,
+            policy_refresh_ms: 500,
+        }
     }
 }
 
@@ -110,6 +126,11 @@ pub struct Inventory {
     clock: Clock,
     catalogue: Catalogue,
     queue: CommandQueue,
+    policies: policy::View,
+    policy_refresh: Duration,
+    /// An event about policies was applied.
+    has_news: AtomicBool,
+    restating: restate::Restating,
     audits: audit::Turns,
     streams: StreamPlaces,
     writers: usize,
@@ -118,21 +139,27 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// The service on a database that has its tables and those of `bus`. Callers of reservations are answered while
-    /// its background tasks run.
-    pub fn new(db: Db, clock: Clock, config: &Config) -> Arc<Self> {
-        let queue = CommandQueue::new(db.clone(), clock.clone(), config.queue, config.batch);
-        Arc::new(Self {
+    /// The service on a database that has its tables and those of `bus`, with its policies read. Callers of reservations are
+    /// answered while its background tasks run.
+    pub async fn new(db: Db, clock: Clock, config: &Config) -> Result<Arc<Self>, Error> {
+        let policies = policy::View::load(db.clone(), clock.clone()).await?;
+        let queue =
+            CommandQueue::new(db.clone(), clock.clone(), policies.clone(), config.queue, config.batch);
+        Ok(Arc::new(Self {
             db,
             clock,
             catalogue: Catalogue::default(),
             queue,
+            policies,
+            policy_refresh: Duration::from_millis(config.policy_refresh_ms),
+            has_news: AtomicBool::new(false),
+            restating: restate::Restating::default(),
             audits: audit::Turns::default(),
             streams: StreamPlaces::new(MAX_STREAMS),
             writers: config.writers.clamp(1, 8),
             clock_tolerance: Duration::from_secs(config.clock_tolerance_s),
             max_vanishing_percent: i64::try_from(config.max_vanishing_percent).unwrap_or(100),
-        })
+        }))
     }
 
     /// Its gRPC services, for callers in this process.

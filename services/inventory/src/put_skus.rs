@@ -11,6 +11,7 @@ use service::{Call, Fields, Turn, once};
 use crate::Inventory;
 use crate::command::Draft;
 use crate::error::Error;
+use crate::store::restate;
 use crate::store::skus::{self, Item};
 use crate::wire;
 
@@ -46,6 +47,11 @@ impl Inventory {
         let (kits, plain): (Vec<&Item>, Vec<&Item>) = sorted.into_iter().partition(|item| item.kit.is_some());
         skus::put(&mut tx, &plain).await?;
         skus::put(&mut tx, &kits).await?;
+        let is_moved =
+            |item: &&&Item| known.get(&item.sku).is_some_and(|before| before.category != item.category);
+        let moved: Vec<(&Sku, i64)> =
+            plain.iter().filter(is_moved).map(|item| (&item.sku, item.version)).collect();
+        restate::put_skus(&mut tx, &moved, now).await?;
         let answer = pb::PutSkusResponse { skus: items.into_iter().map(wire::sku).collect() };
         call.finish(tx, &answer).await?;
         Ok(answer)

@@ -58,15 +58,16 @@ impl Recent {
 pub(crate) struct CommandQueue {
     db: Db,
     clock: Clock,
+    policies: policy::View,
     batcher: Batcher<Command, Outcome>,
     recent: Mutex<Recent>,
 }
 
 impl CommandQueue {
     /// A queue for `waiting` callers, served up to `batch` at a time once [`CommandQueue::serve`] runs.
-    pub(crate) fn new(db: Db, clock: Clock, waiting: usize, batch: usize) -> Self {
+    pub(crate) fn new(db: Db, clock: Clock, policies: policy::View, waiting: usize, batch: usize) -> Self {
         let limits = Limits { turns: 1, jobs: batch.max(1), weight: usize::MAX, waiting: waiting.max(1) };
-        Self { db, clock, batcher: Batcher::new(limits), recent: Mutex::default() }
+        Self { db, clock, policies, batcher: Batcher::new(limits), recent: Mutex::default() }
     }
 
     /// Queues a command and waits for its outcome. A command that was taken is carried out, whatever becomes of its
@@ -134,7 +135,8 @@ impl CommandQueue {
         mode: Mode,
     ) -> Result<Vec<Outcome>, Error> {
         let mut tx = self.db.begin().await?;
-        let outcomes = stock::apply(&mut tx, catalogue, commands, self.clock.business(), mode).await?;
+        let (book, now) = (self.policies.book(), self.clock.business());
+        let outcomes = stock::apply(&mut tx, catalogue, &book, commands, now, mode).await?;
         tx.commit().await?;
         Ok(outcomes)
     }

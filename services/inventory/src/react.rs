@@ -1,7 +1,8 @@
 //! Events that inventory follows: orders take or give up their claims, fulfillment orders report what became of the
-//! goods.
+//! goods, and policies say what is kept back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
@@ -32,7 +33,17 @@ impl Consumer for Inventory {
     }
 
     fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
-        &[(Topic::Orders, &["order"]), (Topic::Fulfillment, &["fulfillment_order"])]
+        &[
+            (Topic::Orders, &["order"]),
+            (Topic::Fulfillment, &["fulfillment_order", policy::POLICY, policy::NODE_GROUP, policy::NODE]),
+        ]
+    }
+
+    /// This process follows a policy at once, others by their next look at the tables.
+    fn committed(&self) {
+        if self.has_news.swap(false, Ordering::AcqRel) {
+            self.policies.wake();
+        }
     }
 
     async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
@@ -43,6 +54,11 @@ impl Consumer for Inventory {
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
         let mut commands = Vec::with_capacity(events.len());
         for event in events {
+            if policy::is_of(event) {
+                policy::apply(tx, event).await.map_err(Error::from)?;
+                self.has_news.store(true, Ordering::Release);
+                continue;
+            }
             for act in acts(event)? {
                 let cause = Cause { actor: event.actor.as_str().into(), trace: event.traceparent.clone() };
                 commands.push(Command { request: None, cause, act });
@@ -52,7 +68,8 @@ impl Consumer for Inventory {
             return Ok(());
         }
         let now = self.clock.business();
-        let outcomes = stock::apply(tx, &self.catalogue, &commands, now, Mode::Thorough).await;
+        let outcomes =
+            stock::apply(tx, &self.catalogue, &self.policies.book(), &commands, now, Mode::Thorough).await;
         for (command, outcome) in commands.iter().zip(outcomes?) {
             match (outcome, &command.act) {
                 (Ok(_), _) => {}

@@ -401,7 +401,7 @@ impl Inventory {
 
     async fn relieve_more(&self, key: &Key, cause: &Cause, now: Timestamp) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
-        let ledger = Ledger::lock(&mut tx, std::slice::from_ref(key), now).await?;
+        let ledger = Ledger::lock(&mut tx, std::slice::from_ref(key), &self.policies.book(), now).await?;
         let rest = store::relief::take(&mut tx, key).await?;
         if let (Some(rest), Some(place)) = (rest, ledger.place(key)) {
             let slot = ledger.slot(place);

@@ -51,7 +51,10 @@ impl Service for Inventory {
             let queue = async move { service.queue.serve(&service.catalogue, &stop).await };
             ("inventory.queue", Box::pin(queue))
         };
-        (0..self.writers).map(writer).collect()
+        let (policies, every, stop) = (self.policies.clone(), self.policy_refresh, stop.clone());
+        let follow: Task =
+            ("inventory.policies", Box::pin(async move { policies.follow(every, stop).await }));
+        (0..self.writers).map(writer).chain([follow]).collect()
     }
 
     async fn run_due(&self, now: Timestamp) -> Result<usize, Failure> {

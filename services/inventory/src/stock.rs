@@ -10,6 +10,7 @@ use bus::inbox;
 use contract::inventory::v1 as pb;
 use db::Tx;
 use domain::id::{ReservationId, Uuid};
+use domain::policy::Book;
 use domain::stock::Key;
 use domain::stock::reservation::{Line, Reservation, State, Step};
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ pub(crate) enum Mode {
 pub(crate) async fn apply(
     tx: &mut Tx,
     catalogue: &Catalogue,
+    book: &Book,
     commands: &[Command],
     now: Timestamp,
     mode: Mode,
@@ -46,7 +48,7 @@ pub(crate) async fn apply(
     let ids = if only_new && mode == Mode::Optimistic { Vec::new() } else { ids(commands) };
     let seen = store::reservations::read(tx, &ids).await?;
     let keys = keys(commands, &claims, &seen, now);
-    let ledger = Ledger::lock(tx, &keys, now).await?;
+    let ledger = Ledger::lock(tx, &keys, book, now).await?;
     let losers = relief::losers(tx, &ledger, commands, &seen).await?;
     let ids = if losers.ids.is_empty() { ids } else { together(ids, losers.ids) };
     let known = store::reservations::lock(tx, &ids).await?;

@@ -1,4 +1,5 @@
-//! What is due now: claims whose time is over, and positions that have more claims to give up.
+//! What is due now: claims whose time is over, positions that have more claims to give up, and positions that policies say
+//! something else about.
 
 use jiff::Timestamp;
 use service::once;
@@ -21,6 +22,7 @@ impl Inventory {
     /// nothing left to do.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
         let cause = Cause::now("service/inventory");
+        self.hear_policies().await?;
         let mut done = 0;
         for _ in 0..CHUNKS {
             let expired =
@@ -34,7 +36,16 @@ impl Inventory {
             metrics::counter!("entrepot_inventory_holds_expired_total").increment(done as u64);
             tracing::info!(expired = done, "claims expired");
         }
-        Ok(done + self.relieve_due(now, RELIEFS).await?)
+        done += self.relieve_due(now, RELIEFS).await?;
+        Ok(done + self.restate_due(now).await?)
+    }
+
+    /// On a virtual clock nothing runs by itself: what is known of policies follows in step with what is due.
+    async fn hear_policies(&self) -> Result<(), Error> {
+        if self.clock.is_virtual() {
+            self.policies.refresh().await?;
+        }
+        Ok(())
     }
 
     /// How much is due at `now`, counted up to `limit`.
@@ -46,10 +57,13 @@ impl Inventory {
 
     /// When [`Inventory::run_due`] has something to do next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
+        self.hear_policies().await?;
         let mut tx = self.db.read().await?;
         let expiry = reservations::next_due(&mut tx).await?;
         let relief = relief::since(&mut tx).await?;
-        Ok(expiry.into_iter().chain(relief).min())
+        drop(tx);
+        let restate = self.restate_next(self.clock.business()).await?;
+        Ok([expiry, relief, restate].into_iter().flatten().min())
     }
 
     async fn expire_chunk(&self, now: Timestamp, cause: &Cause) -> Result<usize, Error> {
@@ -62,7 +76,7 @@ impl Inventory {
         let expire = |id: &_| Command { request: None, cause: cause.clone(), act: Act::Expire { id: *id } };
         let commands: Vec<Command> = due.iter().map(expire).collect();
         let mut tx = self.db.begin().await?;
-        stock::apply(&mut tx, &self.catalogue, &commands, now, Mode::Thorough).await?;
+        stock::apply(&mut tx, &self.catalogue, &self.policies.book(), &commands, now, Mode::Thorough).await?;
         tx.commit().await?;
         Ok(due.len())
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use contract::inventory::v1 as pb;
 use db::Tx;
 use domain::id::{NodeId, Sku};
+use domain::policy::Book;
 use domain::stock::Key;
 use domain::stock::kit::{Kit, MAX_PARTS};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
@@ -16,7 +17,7 @@ use crate::Inventory;
 use crate::error::Error;
 use crate::store::positions::Slot;
 use crate::store::{movements, positions, reservations, skus};
-use crate::wire;
+use crate::{rules, wire};
 
 /// The most pairs of one question, and positions of one chunk.
 const MAX_PAIRS: usize = 1_000;
@@ -60,7 +61,9 @@ impl Inventory {
         let key = key.ok_or_else(|| Error::field("node_id", "is required"))?;
         let now = self.clock.business();
         let mut tx = self.db.read().await?;
-        if let Some(slot) = positions::get(&mut tx, &key).await? {
+        let book = self.policies.book();
+        if let Some(mut slot) = positions::get(&mut tx, &key).await? {
+            rules::apply(&mut tx, &book, std::slice::from_mut(&mut slot), now).await?;
             return Ok(of_slot(&slot, now));
         }
         let kinds = skus::kinds(&mut tx, [&key.sku]).await?;
@@ -68,7 +71,7 @@ impl Inventory {
             None => Err(Error::SkuNotFound(key.sku)),
             Some(false) => Ok(of_nothing(&key, now)),
             Some(true) => {
-                let found = availabilities(&mut tx, std::slice::from_ref(&key), now).await?;
+                let found = availabilities(&mut tx, &book, std::slice::from_ref(&key), now).await?;
                 found.into_iter().next().ok_or(Error::SkuNotFound(key.sku))
             }
         }
@@ -86,7 +89,7 @@ impl Inventory {
         }
         fields.done()?;
         let mut tx = self.db.read().await?;
-        availabilities(&mut tx, &keys, self.clock.business()).await
+        availabilities(&mut tx, &self.policies.book(), &keys, self.clock.business()).await
     }
 
     pub(crate) async fn list_availability(
@@ -95,6 +98,7 @@ impl Inventory {
     ) -> Result<pb::ListAvailabilityResponse, Error> {
         let size = page_size(message.page_size)?;
         let sku = Sku::new(message.sku).map_err(|error| Error::field("sku", error.to_string()))?;
+        let book = self.policies.book();
         let query = format!("availability\n{sku}");
         let after = page_after(&query, &message.page_token)?;
         let now = self.clock.business();
@@ -105,9 +109,10 @@ impl Inventory {
             Some(false) => {
                 let mut slots = positions::of_sku(&mut tx, &sku, &after, size + 1).await?;
                 let more = cut(&mut slots, size);
+                rules::apply(&mut tx, &book, &mut slots, now).await?;
                 (slots.iter().map(|slot| of_slot(slot, now)).collect(), more)
             }
-            Some(true) => list_kit(&mut tx, &sku, &after, size, now).await?,
+            Some(true) => list_kit(&mut tx, &book, &sku, (&after, size), now).await?,
         };
         let next = availabilities.last().filter(|_| more).map(|last| token::seal(&query, &last.node_id));
         Ok(pb::ListAvailabilityResponse { availabilities, next_page_token: next.unwrap_or_default() })
@@ -139,12 +144,14 @@ impl Inventory {
     /// newer.
     pub(crate) fn stream_positions(&self) -> BoxStream<'static, Result<pb::StreamPositionsResponse, Status>> {
         let start = Some(Place::Kits(String::new()));
-        let chunks = stream::try_unfold((self.db.clone(), start), |(db, place)| async move {
+        let with = (self.db.clone(), self.clock.clone(), self.policies.clone());
+        let chunks = stream::try_unfold((with, start), |(with, place)| async move {
             let Some(place) = place else { return Ok(None) };
+            let (db, clock, policies) = &with;
             let mut tx = db.read().await?;
-            let (chunk, next) = chunk(&mut tx, place).await?;
+            let (chunk, next) = chunk(&mut tx, &policies.book(), place, clock.business()).await?;
             drop(tx);
-            Ok::<_, Error>(Some((chunk, (db, next))))
+            Ok::<_, Error>(Some((chunk, (with, next))))
         });
         chunks.map(|chunk| chunk.map_err(Status::from)).boxed()
     }
@@ -156,7 +163,12 @@ enum Place {
     Positions(String, String),
 }
 
-async fn chunk(tx: &mut Tx, place: Place) -> Result<(pb::StreamPositionsResponse, Option<Place>), Error> {
+async fn chunk(
+    tx: &mut Tx,
+    book: &Book,
+    place: Place,
+    now: Timestamp,
+) -> Result<(pb::StreamPositionsResponse, Option<Place>), Error> {
     let (node, sku) = match place {
         Place::Kits(after) => {
             let items = skus::kits_after(tx, &after, i64::try_from(skus::MAX_KITS).unwrap_or(1)).await?;
@@ -169,7 +181,8 @@ async fn chunk(tx: &mut Tx, place: Place) -> Result<(pb::StreamPositionsResponse
         }
         Place::Positions(node, sku) => (node, sku),
     };
-    let slots = positions::after(tx, (&node, &sku), i64::try_from(MAX_PAIRS).unwrap_or(1)).await?;
+    let mut slots = positions::after(tx, (&node, &sku), i64::try_from(MAX_PAIRS).unwrap_or(1)).await?;
+    rules::apply(tx, book, &mut slots, now).await?;
     let last = slots.last().filter(|_| slots.len() == MAX_PAIRS);
     let next = last.map(|last| Place::Positions(last.key.node.to_string(), last.key.sku.to_string()));
     let positions = slots.iter().map(wire::position).collect();
@@ -201,9 +214,9 @@ fn cut<T>(list: &mut Vec<T>, size: i64) -> bool {
 /// What can be promised of a kit at the nodes after `after`, and whether there may be more.
 async fn list_kit(
     tx: &mut Tx,
+    book: &Book,
     sku: &Sku,
-    after: &str,
-    size: i64,
+    (after, size): (&str, i64),
     now: Timestamp,
 ) -> Result<(Vec<pb::Availability>, bool), Error> {
     let Some(kit) = skus::kits(tx, [sku]).await?.remove(sku) else { return Ok((Vec::new(), false)) };
@@ -212,11 +225,16 @@ async fn list_kit(
     let (mut nodes, ended) = positions::nodes_of_parts(tx, &parts, after, size + 1).await?;
     let more = cut(&mut nodes, size) || ended;
     let keys: Vec<Key> = nodes.into_iter().map(|node| Key { node, sku: sku.clone() }).collect();
-    Ok((availabilities(tx, &keys, now).await?, more))
+    Ok((availabilities(tx, book, &keys, now).await?, more))
 }
 
 /// What can be promised of each of `keys`, kits by their parts; 0 where nothing is known.
-async fn availabilities(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Vec<pb::Availability>, Error> {
+async fn availabilities(
+    tx: &mut Tx,
+    book: &Book,
+    keys: &[Key],
+    now: Timestamp,
+) -> Result<Vec<pb::Availability>, Error> {
     let codes: Vec<&Sku> = keys.iter().map(|key| &key.sku).collect::<BTreeSet<_>>().into_iter().collect();
     let mut kits: HashMap<Sku, Kit> = HashMap::new();
     for codes in codes.chunks(MAX_POSITIONS / MAX_PARTS) {
@@ -232,7 +250,8 @@ async fn availabilities(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<Vec
         fits(wanted.len())?;
     }
     let wanted: Vec<Key> = wanted.into_iter().collect();
-    let found = positions::read(tx, &wanted).await?;
+    let mut found = positions::read(tx, &wanted).await?;
+    rules::apply(tx, book, &mut found, now).await?;
     let slots: HashMap<&Key, &Slot> = found.iter().map(|slot| (&slot.key, slot)).collect();
     let one = |key: &Key| match kits.get(&key.sku) {
         Some(kit) => of_kit(kit, key, &slots, now),

@@ -145,6 +145,17 @@ impl Book {
         pools
     }
 
+    /// The dimensions that versions of a kind name, all together, as in [`Scope::rank`](super::Scope::rank); none: no version of
+    /// the kind says anything at any time.
+    pub fn names(&self, kind: Kind) -> Option<u8> {
+        self.indexes[kind as usize].names()
+    }
+
+    /// The nodes that are known, in no order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, &NodeFacts)> {
+        self.nodes.iter().map(|(node, known)| (node, &known.facts))
+    }
+
     /// All versions, newest first.
     pub fn versions(&self) -> &[Arc<Version>] {
         &self.versions

@@ -91,6 +91,11 @@ impl Index {
         list.push(at);
     }
 
+    /// The dimensions that its scopes name; none: it has none.
+    pub(super) fn names(&self) -> Option<u8> {
+        self.slots.iter().map(|slot| slot.scope.rank()).reduce(|all, rank| all | rank)
+    }
+
     /// Shows the versions that are in force and fit, by falling rank, until `each` answers that it has seen enough.
     pub(super) fn walk<'a>(
         &'a self,

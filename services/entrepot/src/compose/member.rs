@@ -38,7 +38,7 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
         let (db, _) = open_database(config, service).await?;
         transport::admit(config, service, &db).await?;
         let member = match service {
-            Service::Inventory => inventory(config, clock, db),
+            Service::Inventory => Member::new(service, db.clone(), inventory(config, clock, db).await?),
             Service::Fulfillment => {
                 let peer = peer_of(Service::Inventory, &members, service, config)?;
                 fulfillment(config, clock, db, peer).await?
@@ -100,7 +100,7 @@ pub(crate) async fn existing_database(config: &Config, service: Service) -> Resu
 /// Inventory by itself, to be asked in this process: no bus, no timers, no port.
 pub(crate) async fn inventory_alone(config: &Config, clock: &Clock) -> Result<Peer> {
     let db = existing_database(config, Service::Inventory).await?;
-    Ok(Inventory::new(db, clock.clone(), &config.inventory).peer())
+    Ok(inventory(config, clock, db).await?.peer())
 }
 
 /// Connections that read one `SQLite` file.
@@ -124,9 +124,9 @@ fn peer_of(asked: Service, members: &[Member], asking: Service, config: &Config)
     Ok(peer::acting(plain, &Principal::service(asking.name())))
 }
 
-fn inventory(config: &Config, clock: &Clock, db: Db) -> Member {
-    let built = Inventory::new(db.clone(), clock.clone(), &config.inventory);
-    Member::new(Service::Inventory, db, built)
+async fn inventory(config: &Config, clock: &Clock, db: Db) -> Result<Arc<Inventory>> {
+    let built = Inventory::new(db, clock.clone(), &config.inventory).await;
+    built.map_err(|error| Exit::other("inventory cannot start", &error))
 }
 
 async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) -> Result<Member> {

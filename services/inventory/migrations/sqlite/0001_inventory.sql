@@ -25,7 +25,7 @@ CREATE TABLE kit_parts (
 CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
 
 -- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
--- last_movement is the number of the newest row in the ledger. safety_stock is what followers were last told;
+-- last_movement is the number of the newest row in the ledger. safety_stock is as it was last announced;
 -- own_safety_stock was set for the position itself, without one policies decide.
 CREATE TABLE positions (
     node_id       TEXT    NOT NULL,
@@ -121,3 +121,20 @@ CREATE TABLE relief_due (
     PRIMARY KEY (node_id, sku)
 ) STRICT;
 CREATE INDEX relief_due_by_time ON relief_due (due_at, node_id, sku);
+
+-- Which versions of policies the positions were last announced by, and which before that (absent: any). At again_at those that
+-- the change is about are looked at once more: a process that had not heard of it may have written some of them.
+CREATE TABLE announced (
+    one      INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    versions TEXT NOT NULL,
+    earlier  TEXT,
+    again_at INTEGER
+) STRICT;
+
+-- SKUs whose category changed: other policies may apply to their positions.
+CREATE TABLE restate_due (
+    sku     TEXT    NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    due_at  INTEGER NOT NULL
+) STRICT;
+CREATE INDEX restate_due_by_time ON restate_due (due_at, sku);

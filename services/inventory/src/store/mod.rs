@@ -6,6 +6,7 @@ pub(crate) mod movements;
 pub(crate) mod positions;
 pub(crate) mod relief;
 pub(crate) mod reservations;
+pub(crate) mod restate;
 pub(crate) mod skus;
 
 use db::Row;

@@ -22,6 +22,15 @@ pub(crate) struct Slot {
     pub(crate) version: i64,
     pub(crate) last_movement: i64,
     pub(crate) updated_at: Timestamp,
+    /// The safety stock as it was last announced.
+    pub(crate) announced: i64,
+}
+
+impl Slot {
+    /// What was last announced of it is not what policies say now.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.announced != self.position.safety_stock()
+    }
 }
 
 const KEY: &[(&str, Type)] = &[("node_id", Type::Text), ("sku", Type::Text)];
@@ -45,6 +54,7 @@ fn slot(row: &Row) -> Result<Slot, Error> {
         version: row.get("version")?,
         last_movement: row.get("last_movement")?,
         updated_at: time(row, "updated_at")?,
+        announced: row.get("safety_stock")?,
     })
 }
 
@@ -87,7 +97,7 @@ pub(crate) fn values(slot: &Slot) -> Vec<Value> {
         slot.key.sku.as_str(),
         position.on_hand,
         position.reserved,
-        position.safety_stock(),
+        slot.announced,
         position.safety.own,
         position.quarantine,
         position.count_blocked,
@@ -142,6 +152,17 @@ pub(crate) async fn of_sku(tx: &mut Tx, sku: &Sku, after: &str, limit: i64) -> R
         .fetch_all(
             "SELECT * FROM positions WHERE sku = $1 AND node_id > $2 AND version > 0 ORDER BY node_id LIMIT $3",
             params![sku.as_str(), after, limit],
+        )
+        .await?;
+    slots(&found)
+}
+
+/// The positions of one node after `after`, in order.
+pub(crate) async fn of_node(tx: &mut Tx, node: &NodeId, after: &str, limit: i64) -> Result<Vec<Slot>, Error> {
+    let found = tx
+        .fetch_all(
+            "SELECT * FROM positions WHERE node_id = $1 AND sku > $2 AND version > 0 ORDER BY sku LIMIT $3",
+            params![node.as_str(), after, limit],
         )
         .await?;
     slots(&found)

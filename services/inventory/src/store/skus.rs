@@ -48,6 +48,21 @@ pub(crate) async fn kinds<'a>(
     found.iter().map(|row| Ok((sku(row, "sku")?, row.get("is_kit")?))).collect()
 }
 
+/// The categories of these; those without one are missing from the answer.
+pub(crate) async fn categories<'a>(
+    tx: &mut Tx,
+    skus: impl IntoIterator<Item = &'a Sku>,
+) -> Result<HashMap<Sku, String>, Error> {
+    let found = tx
+        .batch_fetch(
+            "SELECT s.sku, s.category FROM skus s JOIN {rows} ON s.sku = r.sku WHERE s.category <> ''",
+            &[("sku", Type::Text)],
+            key_rows(skus),
+        )
+        .await?;
+    found.iter().map(|row| Ok((sku(row, "sku")?, row.get("category")?))).collect()
+}
+
 /// The kits among these.
 pub(crate) async fn kits<'a>(
     tx: &mut Tx,

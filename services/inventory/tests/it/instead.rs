@@ -111,7 +111,7 @@ async fn nobody_gets_a_unit_between_the_old_claim_and_the_new_one() {
     for world in worlds().await {
         world.stock("n1", &[("LAST", 1)]).await;
         let config = Config { batch: 64, writers: 2, ..Config::default() };
-        let other = Service::start(world.db.reopen().await, &world.clock, &config);
+        let other = Service::start(world.db.reopen().await, &world.clock, &config).await;
         let clients = [world.client(), other.client.clone()];
         let mut held = rsv();
         take(world.client(), reserve(&held, vec![line(1, "n1", "LAST", 1)])).await.unwrap();

@@ -9,6 +9,8 @@ mod feeds;
 mod goods;
 mod instead;
 mod many;
+mod policies;
+mod policy_world;
 #[expect(dead_code, unreachable_pub, reason = "other crates include this file too")]
 #[path = "../../../../tests/src/proxy.rs"]
 mod proxy;

@@ -247,7 +247,7 @@ async fn known(world: &World, request: &pb::ReserveRequest) -> i64 {
 
 async fn second(world: &World) -> Service {
     let config = Config { batch: 8, writers: 4, ..Config::default() };
-    Service::start(world.db.reopen().await, &world.clock, &config)
+    Service::start(world.db.reopen().await, &world.clock, &config).await
 }
 
 /// Callers who all want one unit at each of two nodes; every other one names them the other way round.
@@ -302,11 +302,11 @@ async fn a_transaction_that_is_cut_off_leaves_both_reservations_or_none() {
     let proxy = Proxy::to(server).await;
     let url = format!("{start}@{}/{database}", proxy.address());
     let behind = db::Db::open(&url, db.options()).await.unwrap();
-    let world = World::on(Ground::new(db, START));
+    let world = World::on(Ground::new(db, START)).await;
     world.stock("n1", &[("A", 1_000)]).await;
     world.stock("n2", &[("B", 1_000)]).await;
     let config = Config { batch: 4, writers: 4, ..Config::default() };
-    let other = Service::start(behind, &world.clock, &config);
+    let other = Service::start(behind, &world.clock, &config).await;
     let requests = pairs(120);
     let calls = requests.iter().map(|request| tokio::spawn(take(other.client.clone(), request.clone())));
     let calls: Vec<_> = calls.collect();

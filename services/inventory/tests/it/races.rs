@@ -18,6 +18,7 @@ async fn second(world: &World) -> Service {
         &world.clock,
         &Config { batch: 64, writers: 2, ..Config::default() },
     )
+    .await
 }
 
 async fn call(mut client: Client, request: pb::ReserveRequest) -> Result<pb::Reservation, Status> {

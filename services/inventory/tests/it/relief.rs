@@ -15,8 +15,8 @@ use test_world::{Ground, fresh, reason, stamp};
 use uuid::Uuid;
 
 use crate::world::{
-    Line, SETS, START, World, after, claim, delivered, kit, leg, line, reserve, reserve_all, rsv, snapshot,
-    worlds,
+    Line, SETS, START, World, after, claim, delivered, kit, leg, line, on_all, reserve, reserve_all, rsv,
+    snapshot, worlds,
 };
 
 /// A leg of an order that was placed.
@@ -413,7 +413,7 @@ async fn sixty_four_claims_race_with_sales_and_nothing_is_claimed_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_that_take_their_claims_never_wait_in_a_circle_with_an_empty_shelf() {
     // each waits as long as it takes: only a circle fails
-    for world in Ground::all_patient(SETS, START).await.into_iter().map(World::on) {
+    for world in on_all(Ground::all_patient(SETS, START).await).await {
         world.stock("n1", &[("A", 1_000), ("B", 1_000)]).await;
         let mut work = Vec::new();
         for n in 0..8 {

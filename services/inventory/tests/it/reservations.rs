@@ -385,11 +385,8 @@ async fn a_full_queue_says_when_to_come_back() {
     let db = db::testing::sqlite(crate::world::SETS).await;
     let clock = clock::Clock::virtual_at(test_world::at(crate::world::START));
     // nobody serves this queue
-    let inventory = inventory::Inventory::new(
-        db.db(),
-        clock,
-        &inventory::Config { queue: 1, batch: 1, ..Default::default() },
-    );
+    let config = inventory::Config { queue: 1, batch: 1, ..Default::default() };
+    let inventory = inventory::Inventory::new(db.db(), clock, &config).await.unwrap();
     let peer = server::peer::acting(inventory.peer(), &server::Principal::service("fulfillment"));
     let client = pb::inventory_service_client::InventoryServiceClient::new(peer);
     let mut waits = client.clone();

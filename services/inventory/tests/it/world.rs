@@ -30,8 +30,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
-        let inventory = Inventory::new(db, clock.clone(), config);
+    pub(crate) async fn start(db: db::Db, clock: &Clock, config: &Config) -> Self {
+        let inventory = Inventory::new(db, clock.clone(), config).await.unwrap();
         let shutdown = Shutdown::new();
         let bus = bus::Bus::local(clock.clone());
         let work = Arc::clone(&inventory).background(&bus, shutdown.token());
@@ -73,7 +73,16 @@ pub(crate) fn after(seconds: i64) -> Timestamp {
 
 /// A world on each engine.
 pub(crate) async fn worlds() -> Vec<World> {
-    Ground::all(SETS, START).await.into_iter().map(World::on).collect()
+    on_all(Ground::all(SETS, START).await).await
+}
+
+/// A world on each of these grounds.
+pub(crate) async fn on_all(grounds: Vec<Ground>) -> Vec<World> {
+    let mut worlds = Vec::with_capacity(grounds.len());
+    for ground in grounds {
+        worlds.push(World::on(ground).await);
+    }
+    worlds
 }
 
 /// A new reservation id.
@@ -138,8 +147,8 @@ pub(crate) fn leg(reservation: &str) -> String {
 }
 
 impl World {
-    pub(crate) fn on(ground: Ground) -> Self {
-        let running = Service::start(ground.db.db(), &ground.clock, &Config::default());
+    pub(crate) async fn on(ground: Ground) -> Self {
+        let running = Service::start(ground.db.db(), &ground.clock, &Config::default()).await;
         Self { process: Process::new(ground, Arc::clone(&running.inventory)), running }
     }
 
