@@ -112,7 +112,7 @@ async fn a_following_view_is_woken() {
         apply(&db, &[policy_event(accept(1, pb::PolicyScope::default(), 60), 1)]).await;
         view.wake();
         while minutes_at(&view, "lon-1").is_none() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            clock().pause(Duration::from_millis(5)).await;
         }
         stop.cancel();
         task.await.unwrap();

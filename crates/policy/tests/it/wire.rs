@@ -8,23 +8,23 @@ use service::Fields;
 
 use crate::world::accept;
 
-fn length(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn length(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 fn everything_said() -> Vec<(Body, pb::PolicyScope)> {
     let clocks = pb::ClocksPolicy {
-        accept: length(600),
-        keep: length(7_200),
-        first_reminder: length(1_200),
-        second_reminder: length(2_400),
-        put_back: length(3_601),
-        resolve: length(3_602),
-        min_open: length(3_603),
-        transit: length(3_604),
-        payment: length(3_605),
-        payment_grace: length(3_606),
-        need_answer: length(3_607),
+        accept: Some(length(600)),
+        keep: Some(length(7_200)),
+        first_reminder: Some(length(1_200)),
+        second_reminder: Some(length(2_400)),
+        put_back: Some(length(3_601)),
+        resolve: Some(length(3_602)),
+        min_open: Some(length(3_603)),
+        transit: Some(length(3_604)),
+        payment: Some(length(3_605)),
+        payment_grace: Some(length(3_606)),
+        need_answer: Some(length(3_607)),
         at_risk_percent: Some(70),
     };
     let sourcing = pb::SourcingPolicy {
@@ -32,11 +32,11 @@ fn everything_said() -> Vec<(Body, pb::PolicyScope)> {
         per_hour: Some(2),
         per_load_percent: Some(3),
         last_unit: Some(4),
-        slack: length(5),
+        slack: Some(length(5)),
         max_offers: Some(6),
         max_parts: Some(5),
         silent_after: Some(8),
-        silent_for: length(900),
+        silent_for: Some(length(900)),
     };
     let limits = pb::LimitsPolicy {
         max_tokens: Some(1),
@@ -47,7 +47,7 @@ fn everything_said() -> Vec<(Body, pb::PolicyScope)> {
     let scenario = pb::ScenarioPolicy {
         name: "STORM".to_owned(),
         paused_methods: vec![Method::Express.into(), Method::Parcel.into()],
-        extra_preparation: length(3_600),
+        extra_preparation: Some(length(3_600)),
         max_radius_m: Some(5_000),
     };
     let pools = vec![pb::ChannelPool { channel: "web".to_owned(), units: 3 }];
@@ -105,7 +105,7 @@ fn nested(debug: &str) -> usize {
 fn every_bad_field_is_named_at_once() {
     let clocks = pb::ClocksPolicy {
         accept: Some(prost_types::Duration { seconds: 1, nanos: -1 }),
-        keep: length(1),
+        keep: Some(length(1)),
         at_risk_percent: Some(100),
         ..pb::ClocksPolicy::default()
     };
