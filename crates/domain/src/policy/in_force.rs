@@ -194,6 +194,35 @@ pub fn in_force(made: &[Activation]) -> BTreeMap<Uuid, Vec<Span>> {
     spans
 }
 
+/// What of a version's times in force stays as it was, and what it is from `now` on: `before` as it was known, `after` of
+/// the activations that are not over, which do not know the past.
+pub fn continued(before: &[Span], after: &[Span], now: Timestamp) -> Vec<Span> {
+    let past = before.iter().filter(|span| span.from < now);
+    let mut spans: Vec<Span> = past
+        .map(|span| Span { from: span.from, until: Some(span.until.map_or(now, |until| until.min(now))) })
+        .collect();
+    for span in after.iter().filter(|span| span.until.is_none_or(|until| now < until)) {
+        let ahead = Span { from: span.from.max(now), until: span.until };
+        match spans.last_mut() {
+            Some(last) if last.until == Some(ahead.from) => last.until = ahead.until,
+            Some(_) | None => spans.push(ahead),
+        }
+    }
+    spans
+}
+
+/// The numbers of those activations that lie below `depth` others for all that is left of their time: only as many roll
+/// backs would show them again, so they may be ended to make room.
+pub fn buried(made: &[Activation], depth: usize, now: Timestamp) -> Vec<i64> {
+    let covers = |upper: &Activation, lower: &Activation| {
+        upper.number > lower.number
+            && cover(&[upper.span], Span { from: lower.span.from.max(now), until: lower.span.until })
+    };
+    let left = || made.iter().filter(|made| !made.is_over(now));
+    let is_buried = |lower: &&Activation| left().filter(|upper| covers(upper, lower)).count() >= depth;
+    left().filter(is_buried).map(|made| made.number).collect()
+}
+
 impl Activation {
     /// Whether it covers no instant from `now` on.
     fn is_over(&self, now: Timestamp) -> bool {

@@ -34,7 +34,7 @@ pub use body::scenario::{Scenario, ScenarioBody};
 pub use body::sourcing::{Sourcing, SourcingBody};
 pub use book::{Book, Group, NodeFacts};
 pub use explain::{Explained, Origin};
-pub use in_force::{Activation, activate, in_force, roll_back};
+pub use in_force::{Activation, activate, buried, continued, in_force, roll_back};
 pub use scope::{Asked, Scope};
 
 use crate::id::Uuid;

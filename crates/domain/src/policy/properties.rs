@@ -1,6 +1,6 @@
 //! Laws of policies, whatever versions, activations and questions come in whatever order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -171,6 +171,7 @@ proptest! {
         steps in prop::collection::vec((step(), 0i64..12), 1..25),
     ) {
         let mut made: Vec<Activation> = Vec::new();
+        let mut kept: BTreeMap<Uuid, Vec<Span>> = BTreeMap::new();
         let mut now = 0;
         for (step, pause) in steps {
             now += pause;
@@ -203,6 +204,21 @@ proptest! {
             }
             let after = by_second(&made);
             prop_assert_eq!(&after[..second], &before[..second], "the past stays");
+            // Who keeps the spans and forgets the activations that are over knows the same.
+            let left = made.iter().filter(|made| made.span.until.is_none_or(|until| at(now) < until));
+            let ahead = in_force(&left.copied().collect::<Vec<_>>());
+            for id in made.iter().map(|made| made.policy) {
+                let of_id = |all: &BTreeMap<Uuid, Vec<Span>>| all.get(&id).cloned().unwrap_or_default();
+                kept.insert(id, continued(&of_id(&kept), &of_id(&ahead), at(now)));
+                prop_assert_eq!(of_id(&kept), of_id(&in_force(&made)));
+            }
+            let buried = buried(&made, 2, at(now));
+            let dig = |made: &Activation| {
+                let until = buried.contains(&made.number).then_some(made.span.from.max(at(now)));
+                Activation { span: Span { until: until.or(made.span.until), ..made.span }, ..*made }
+            };
+            let lighter: Vec<Activation> = made.iter().map(dig).collect();
+            prop_assert_eq!(&by_second(&lighter), &after, "what is buried does not show");
         }
         // Enough roll backs end everything that is in force: none comes back twice.
         let mut left = made.len() + 1;
