@@ -3,12 +3,15 @@
 use contract::fulfillment::v1 as pb;
 use db::{Row, Tx, Type, params};
 use domain::id::Uuid;
-use domain::policy::{Kind, Scope, Version};
+use domain::policy::{Kind, Version};
 use domain::time::{Timestamp, micros};
 use prost::Message as _;
 use service::Fault;
 
 use crate::wire;
+
+/// The most versions of a kind that may still apply.
+pub const MOST_OF_KIND: i64 = 2_000;
 
 /// A version as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,8 +40,9 @@ pub async fn put(tx: &mut Tx, stored: &Stored) -> Result<bool, Fault> {
     let version = stored.version()?;
     let written = tx
         .execute(
-            "INSERT INTO policies (policy_id, version, kind, scope_key, over_at, sequence, body, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, {now})
+            "INSERT INTO policies
+                    (policy_id, version, kind, scope_key, node_group, over_at, sequence, body, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {now})
              ON CONFLICT (policy_id) DO UPDATE
                 SET over_at = excluded.over_at, sequence = excluded.sequence, body = excluded.body,
                     updated_at = excluded.updated_at
@@ -48,6 +52,7 @@ pub async fn put(tx: &mut Tx, stored: &Stored) -> Result<bool, Fault> {
                 version.version,
                 version.kind().name(),
                 version.scope.key(),
+                version.scope.group.as_deref(),
                 over_at(&version).map(micros),
                 stored.sequence,
                 stored.policy.encode_to_vec(),
@@ -127,23 +132,30 @@ pub async fn count(tx: &mut Tx, kind: Kind, at: Timestamp) -> Result<i64, Fault>
     Ok(row.get("n")?)
 }
 
-/// Versions of a kind and scope that may still apply at an instant, newest first.
-pub async fn of_scope(
-    tx: &mut Tx,
-    kind: Kind,
-    scope: &Scope,
-    at: Timestamp,
-    limit: i64,
-) -> Result<Vec<Stored>, Fault> {
+/// Versions that name a group of nodes and may still apply at an instant, newest first.
+pub async fn of_groups(tx: &mut Tx, at: Timestamp) -> Result<Vec<Stored>, Fault> {
+    let most = MOST_OF_KIND.saturating_mul(i64::try_from(Kind::ALL.len()).unwrap_or(i64::MAX));
     let rows = tx
         .fetch_all(
             "SELECT body, sequence FROM policies
-              WHERE kind = $1 AND scope_key = $2 AND (over_at IS NULL OR over_at > $3)
-              ORDER BY version DESC LIMIT $4",
-            params![kind.name(), scope.key(), micros(at), limit],
+              WHERE node_group IS NOT NULL AND (over_at IS NULL OR over_at > $1)
+              ORDER BY version DESC LIMIT $2",
+            params![micros(at), most],
         )
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// The newest version that names a group of nodes and may still apply at an instant.
+pub async fn newest_of_group(tx: &mut Tx, code: &str, at: Timestamp) -> Result<Option<Stored>, Fault> {
+    let row = tx
+        .fetch_optional(
+            "SELECT body, sequence FROM policies
+              WHERE node_group = $1 AND (over_at IS NULL OR over_at > $2) ORDER BY version DESC LIMIT 1",
+            params![code, micros(at)],
+        )
+        .await?;
+    row.as_ref().map(read).transpose()
 }
 
 /// A change of a row: when, in microseconds, and its key.

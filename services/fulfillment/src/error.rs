@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use service::{Fault, Outage};
 use tonic::{Code, Status};
 
+use crate::policy::refusal::Refusal;
+
 /// The domain of our errors in `ErrorInfo`.
 pub const DOMAIN: &str = "fulfillment.entrepot";
 
@@ -27,6 +29,26 @@ pub mod reason {
             "name your own node";
         NOT_YOUR_CHANNEL: PermissionDenied, No, "a channel named another one",
             "name your own channel, or none";
+        POLICY_NOT_FOUND: NotFound, No, "the version of a policy does not exist",
+            "check the id";
+        POLICY_AMBIGUOUS: FailedPrecondition, No, "two versions of equal rank would fit one node: the facts `policy_id`, `version` and `node_group` name one that is there",
+            "name another group or more of the thing in the scope, or change the groups";
+        POLICIES_FULL: ResourceExhausted, No, "too many versions of the kind may still apply, or too many activations of the scope are not over",
+            "roll back what is not needed; put versions with until_time";
+        POLICY_NOT_IN_FORCE: FailedPrecondition, No, "no version is in force for this kind and scope",
+            "name the scope exactly as its version does";
+        POLICY_IN_FORCE: FailedPrecondition, No, "the version is in force for all that time already",
+            "roll it back to end it";
+        POLICY_OVER: FailedPrecondition, No, "the time in which the version could be in force has ended",
+            "put another version";
+        GROUP_NOT_FOUND: NotFound, No, "the node group does not exist",
+            "create it with PutNodeGroup";
+        GROUP_CHANGED: Aborted, Reread, "the node group changed since the etag was read",
+            "read the group and send its etag";
+        GROUP_IN_USE: FailedPrecondition, No, "a version that may still apply names the node group",
+            "roll back the version of the fact `policy_id` first";
+        GROUPS_FULL: ResourceExhausted, No, "there are as many node groups as there may be",
+            "delete a group that no policy names";
         PROMISE_NOT_FOUND: NotFound, No, "the promise does not exist, or is not visible to the caller",
             "check the token and the actor";
         DECISION_NOT_FOUND: NotFound, No, "no sourcing decision has this id or order",
@@ -127,6 +149,9 @@ pub enum Error {
     /// The node was changed since the caller read it.
     #[error("node {0} changed meanwhile, read it again")]
     NodeChanged(String),
+    /// A change of policies or groups of nodes that is refused.
+    #[error(transparent)]
+    Policy(#[from] Refusal),
     /// A method that nobody offers here.
     #[error("the method {0} is not offered")]
     MethodNotOffered(String),
@@ -283,6 +308,7 @@ impl Error {
             Self::NotYourChannel(channel) => fact("channel", channel),
             Self::PromiseNotFound(token) => fact("promise_token", token),
             Self::PromiseTaken(token) => fact("promise_token", &token.to_string()),
+            Self::Policy(refusal) => refusal.facts(),
             Self::NotPromised(refused) => refused.facts(),
             Self::MethodNotOffered(method) => fact("method", method),
             Self::HoldQuota(exceeded) => quota_facts(exceeded),
@@ -344,6 +370,7 @@ impl From<Error> for Status {
             Error::PromiseNotFound(_) => reason::PROMISE_NOT_FOUND,
             Error::DecisionNotFound(_) => reason::DECISION_NOT_FOUND,
             Error::NodeChanged(_) => reason::NODE_CHANGED,
+            Error::Policy(ref refusal) => refusal.reason(),
             Error::MethodNotOffered(_) => reason::METHOD_NOT_OFFERED,
             Error::NotPromised(ref refused) => not_promised(refused.refused.first()),
             Error::PromiseTaken(_) => reason::PROMISE_TAKEN,

@@ -16,6 +16,7 @@ mod backoff;
 mod config;
 mod error;
 mod network;
+mod policy;
 mod promise;
 mod prune;
 mod react;
@@ -40,6 +41,7 @@ use server::{Peer, Principal};
 
 pub use config::{ClocksConfig, Config, Secret, SourcingConfig, WorkConfig};
 pub use error::{DOMAIN, Error, NotPromised, Shortage, reason};
+pub use policy::refusal::{Ambiguous, Refusal as PolicyRefusal};
 pub use promise::follow::STOCK_TOPICS;
 pub use rights::ACCESS;
 pub use shape::{ABOUT, SERVICES};
@@ -84,8 +86,13 @@ pub const MIGRATIONS: &Migrations = &[
         sqlite: include_str!("../migrations/sqlite/0006_pickup_code_key.sql"),
     },
     work_feed::migration(7),
-    policy::migration(8),
-    policy::migration(8),
+    ::policy::migration(8),
+    Migration {
+        version: 9,
+        name: "policy_owner",
+        postgres: include_str!("../migrations/postgres/0009_policy_owner.sql"),
+        sqlite: include_str!("../migrations/sqlite/0009_policy_owner.sql"),
+    },
 ];
 
 /// The name under which [`MIGRATIONS`] are recorded.
@@ -109,7 +116,7 @@ pub struct Fulfillment {
     pub(crate) load: network::load::Load,
     pub(crate) holds: promise::queue::HoldQueue,
     pub(crate) weights: Weights,
-    pub(crate) policies: policy::View,
+    pub(crate) policies: ::policy::View,
     pub(crate) work: work::state::WorkState,
 }
 
@@ -117,8 +124,8 @@ impl Fulfillment {
     /// The service on its database, with its network read. Drive its background tasks beside it, and [`Self::run_due`] when [`Self::next_due`] says so.
     pub async fn new(db: Db, clock: Clock, config: Config, peers: Peers) -> Result<Arc<Self>, Error> {
         let inventory = server::peer::acting(peers.inventory, &Principal::service("fulfillment"));
+        let policies = ::policy::View::load(db.clone(), clock.clone()).await?;
         let work = work::state::WorkState::new(&config, &db, &clock);
-        let policies = policy::View::load(db.clone(), clock.clone()).await?;
         let service = Self {
             db,
             clock,
@@ -143,7 +150,7 @@ impl Fulfillment {
     }
 
     /// What this process knows of policies.
-    pub fn policies(&self) -> &policy::View {
+    pub fn policies(&self) -> &::policy::View {
         &self.policies
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bus::{Bus, Topic};
 use contract::fulfillment::v1::fulfillment_events_service_server::FulfillmentEventsServiceServer;
 use contract::fulfillment::v1::network_service_server::NetworkServiceServer;
+use contract::fulfillment::v1::policy_service_server::PolicyServiceServer;
 use contract::fulfillment::v1::promise_service_server::PromiseServiceServer;
 use contract::fulfillment::v1::work_service_server::WorkServiceServer;
 use domain::time::Timestamp;
@@ -23,6 +24,7 @@ use crate::{Fulfillment, MIGRATIONS};
 /// The gRPC services served.
 pub const SERVICES: &[&str] = &[
     "entrepot.fulfillment.v1.NetworkService",
+    "entrepot.fulfillment.v1.PolicyService",
     "entrepot.fulfillment.v1.PromiseService",
     "entrepot.fulfillment.v1.WorkService",
     "entrepot.fulfillment.v1.FulfillmentEventsService",
@@ -50,6 +52,7 @@ impl Service for Fulfillment {
     fn add_routes(self: Arc<Self>, routes: &mut RoutesBuilder) {
         routes
             .add_service(server::limited!(NetworkServiceServer::from_arc(Arc::clone(&self))))
+            .add_service(server::limited!(PolicyServiceServer::from_arc(Arc::clone(&self))))
             .add_service(server::limited!(PromiseServiceServer::from_arc(Arc::clone(&self))))
             .add_service(server::limited!(WorkServiceServer::from_arc(Arc::clone(&self))))
             .add_service(server::limited!(FulfillmentEventsServiceServer::from_arc(Arc::clone(&self))));

@@ -1,12 +1,13 @@
 -- Policies, and what they ask about nodes: in the service that owns them, and copies of it in the others. `sequence` is that
 -- of the last event of the row: an older event changes nothing.
 
--- One version. `body` is an encoded Policy with the times in force; from `over_at` on it does not apply (absent: it may).
+-- One version; `node_group` is the group that its scope names. `body` is an encoded Policy with the times in force; from `over_at` on it does not apply (absent: it may).
 CREATE TABLE policies (
     policy_id  UUID   NOT NULL PRIMARY KEY,
     version    BIGINT NOT NULL UNIQUE CHECK (version >= 1),
     kind       TEXT   COLLATE "C" NOT NULL,
     scope_key  TEXT   COLLATE "C" NOT NULL,
+    node_group TEXT   COLLATE "C",
     over_at    BIGINT,
     sequence   BIGINT NOT NULL CHECK (sequence >= 1),
     body       BYTEA  NOT NULL,
@@ -15,6 +16,7 @@ CREATE TABLE policies (
 CREATE INDEX policies_updated_at ON policies (updated_at, policy_id);
 CREATE INDEX policies_kind ON policies (kind, version);
 CREATE INDEX policies_scope ON policies (kind, scope_key);
+CREATE INDEX policies_group ON policies (node_group) WHERE node_group IS NOT NULL;
 
 -- Kind and tags (with a space between two) of each node.
 CREATE TABLE policy_nodes (

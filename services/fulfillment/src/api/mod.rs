@@ -1,6 +1,7 @@
 //! What can be asked over gRPC: wire in, verb, wire out.
 
 mod network;
+mod policy;
 mod promise;
 mod work;
 

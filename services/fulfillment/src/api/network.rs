@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::rights::own_node;
 use crate::verb::{self, both};
 use crate::wire::network as wire;
+use crate::wire::policy as groups;
 use crate::wire::token::{nodes_after, nodes_token};
 use service::Fields;
 
@@ -96,30 +97,45 @@ impl NetworkService for Fulfillment {
 
     async fn put_node_group(
         &self,
-        _: Request<pb::PutNodeGroupRequest>,
+        request: Request<pb::PutNodeGroupRequest>,
     ) -> Result<Response<pb::PutNodeGroupResponse>, Status> {
-        Err(Status::unimplemented("node groups are not served yet"))
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "network.put_group", &asked, &asked.request_id);
+        let (call, group) = both(call, groups::group(asked.group))?;
+        Ok(Response::new(self.put_node_group(&call, &group).await?))
     }
 
     async fn get_node_group(
         &self,
-        _: Request<pb::GetNodeGroupRequest>,
+        request: Request<pb::GetNodeGroupRequest>,
     ) -> Result<Response<pb::GetNodeGroupResponse>, Status> {
-        Err(Status::unimplemented("node groups are not served yet"))
+        let code = request.into_inner().node_group;
+        groups::group_code(&code).map_err(Error::from)?;
+        Ok(Response::new(self.get_node_group(&code).await?))
     }
 
     async fn list_node_groups(
         &self,
-        _: Request<pb::ListNodeGroupsRequest>,
+        request: Request<pb::ListNodeGroupsRequest>,
     ) -> Result<Response<pb::ListNodeGroupsResponse>, Status> {
-        Err(Status::unimplemented("node groups are not served yet"))
+        let asked = request.into_inner();
+        let size = page_size(asked.page_size, 20, 50);
+        let (size, after) = both(size, groups::groups_after(&asked.page_token))?;
+        let (page, last) = self.list_node_groups(&after, size).await?;
+        let next_page_token = groups::groups_token(&last);
+        Ok(Response::new(pb::ListNodeGroupsResponse { groups: page, next_page_token }))
     }
 
     async fn delete_node_group(
         &self,
-        _: Request<pb::DeleteNodeGroupRequest>,
+        request: Request<pb::DeleteNodeGroupRequest>,
     ) -> Result<Response<pb::DeleteNodeGroupResponse>, Status> {
-        Err(Status::unimplemented("node groups are not served yet"))
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "network.delete_group", &asked, &asked.request_id);
+        let (call, ()) = both(call, groups::group_code(&asked.node_group))?;
+        Ok(Response::new(self.delete_node_group(&call, &asked.node_group).await?))
     }
 }
 

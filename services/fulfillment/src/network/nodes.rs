@@ -1,5 +1,7 @@
 //! The verbs of the network: nodes are put, read, shut and reopened.
 
+use std::collections::HashMap;
+
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::id::NodeId;
@@ -7,8 +9,10 @@ use domain::network::Node;
 use server::Violation;
 
 use super::command::PutNode;
+use super::facts;
 use crate::Fulfillment;
-use crate::error::Error;
+use crate::error::{Error, reason};
+use crate::policy::refusal::Ambiguous;
 use crate::store::network::{self as store, StoredNode};
 use crate::wire::fitting;
 use crate::wire::network as wire;
@@ -27,10 +31,11 @@ impl Fulfillment {
                 Turn::New(tx) => tx,
                 Turn::Answered(reply) => return Ok((reply, Vec::new())),
             };
-            let (good, results) = judge(&mut tx, &asked).await?;
+            let (mut good, mut results) = judge(&mut tx, &asked).await?;
             if good.is_empty() {
                 return Err(refusal(&asked));
             }
+            refuse(&mut results, facts::keep(&mut tx, call, &mut good, now).await?);
             let mut stored = store::put(&mut tx, &good, now).await?;
             let place = |stored: &StoredNode| good.iter().position(|n| n.node_id == stored.node.node_id);
             stored.sort_by_key(place);
@@ -41,6 +46,7 @@ impl Fulfillment {
         })
         .await?;
         self.learn_nodes(&stored)?;
+        self.learn_facts().await;
         Ok(reply)
     }
 
@@ -138,6 +144,17 @@ async fn judge(tx: &mut Tx, asked: &[PutNode]) -> Result<(Vec<pb::Node>, Vec<pb:
         });
     }
     Ok((good, results))
+}
+
+/// Refuses nodes that would make policies ambiguous.
+fn refuse(results: &mut [pb::NodeResult], ambiguous: HashMap<String, Ambiguous>) {
+    for result in results {
+        if let Some(with) = ambiguous.get(&result.node_id) {
+            result.verdict = pb::NodeVerdict::Refused.into();
+            result.reason = reason::POLICY_AMBIGUOUS.name.to_owned();
+            result.message = with.to_string();
+        }
+    }
 }
 
 fn result(node: &pb::Node, verdict: pb::NodeVerdict, reason: &str, message: String) -> pb::NodeResult {

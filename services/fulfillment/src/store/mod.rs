@@ -11,6 +11,7 @@ pub(crate) mod code;
 pub(crate) mod feed;
 pub(crate) mod hold_count;
 pub(crate) mod network;
+pub(crate) mod policy;
 pub(crate) mod promise;
 pub(crate) mod promise_leg;
 pub(crate) mod record;

@@ -4,6 +4,7 @@ pub(crate) mod event;
 pub(crate) mod hold;
 pub(crate) mod network;
 pub(crate) mod payment;
+pub(crate) mod policy;
 pub(crate) mod promise;
 pub(crate) mod token;
 pub(crate) mod work;
