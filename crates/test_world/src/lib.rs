@@ -8,6 +8,7 @@
 pub mod call;
 pub mod event;
 pub mod fake;
+pub mod policy;
 pub mod process;
 pub mod staff;
 pub mod wait;

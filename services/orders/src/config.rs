@@ -35,6 +35,8 @@ pub struct Config {
     pub max_watchers: usize,
     /// How long a watcher waits at most before it looks for changes made by other processes, in milliseconds.
     pub watch_poll_ms: u64,
+    /// How often changes of policies are read, in milliseconds.
+    pub policy_refresh_ms: u64,
 }
 
 impl Default for Config {
@@ -52,6 +54,7 @@ impl Default for Config {
             need_retry_s: 5 * 60,
             max_watchers: 10_000,
             watch_poll_ms: 2_000,
+            policy_refresh_ms: 500,
         }
     }
 }

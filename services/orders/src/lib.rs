@@ -1,7 +1,7 @@
 //! Orders: what was bought, where its pieces are, and its money to the cent.
 //!
 //! Owns `orders` and all tables `order_*`: lines, groups, legs, needs, charges, tenders, refunds, money and timeline. Listens to the
-//! reservations of inventory and to the fulfillment orders. Emits `entrepot.orders.v1`.
+//! reservations of inventory, to the fulfillment orders, and to policies, of which it keeps a copy. Emits `entrepot.orders.v1`.
 //!
 //! Always true: the buckets of a line sum to what was ordered; the status is computed from them, the blocks and the
 //! payment, never set; a channel's number makes one order for ever; every amount is a sum of rows that are only ever added;
@@ -38,6 +38,7 @@ mod watch;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clock::Clock;
 use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
@@ -74,11 +75,15 @@ pub struct Orders {
     pub(crate) work_events: FulfillmentEventsServiceClient<Peer>,
     pub(crate) queue: place::PlaceQueue,
     pub(crate) watchers: Hub<Uuid>,
+    pub(crate) policies: policy::View,
+    /// Events about policies were applied, and their transaction has not committed yet.
+    pub(crate) is_policy_news: AtomicBool,
 }
 
 impl Orders {
-    /// The service over its database. `fulfillment` serves `PromiseService` and `FulfillmentEventsService`.
-    pub fn new(db: Db, clock: Clock, config: Config, fulfillment: Peer) -> Arc<Self> {
+    /// The service over its database, with the policies that it knows. `fulfillment` serves `PromiseService` and
+    /// `FulfillmentEventsService`.
+    pub async fn new(db: Db, clock: Clock, config: Config, fulfillment: Peer) -> Result<Arc<Self>, Error> {
         let policy = config.policy();
         let watchers = Hub::new(config.max_watchers).measured(|count| {
             metrics::gauge!("entrepot_orders_watchers")
@@ -87,7 +92,25 @@ impl Orders {
         let promises = PromiseServiceClient::new(fulfillment.clone());
         let work_events = FulfillmentEventsServiceClient::new(fulfillment);
         let queue = place::PlaceQueue::new(config.max_waiting);
-        Arc::new(Self { db, clock, config, policy, promises, work_events, queue, watchers })
+        let policies = policy::View::load(db.clone(), clock.clone()).await?;
+        let is_policy_news = AtomicBool::new(false);
+        Ok(Arc::new(Self {
+            db,
+            clock,
+            config,
+            policy,
+            promises,
+            work_events,
+            queue,
+            watchers,
+            policies,
+            is_policy_news,
+        }))
+    }
+
+    /// What this process knows of policies.
+    pub fn policies(&self) -> &policy::View {
+        &self.policies
     }
 
     /// Its gRPC services, for callers in this process.

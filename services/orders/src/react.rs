@@ -5,6 +5,7 @@
 //! one statement per table.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1::FulfillmentEvent;
@@ -30,7 +31,9 @@ impl Consumer for Orders {
     }
 
     fn follows(&self) -> &'static [(Topic, &'static [&'static str])] {
-        &[(Topic::Inventory, &["reservation"]), (Topic::Fulfillment, &["fulfillment_order"])]
+        const OF_FULFILLMENT: &[&str] =
+            &["fulfillment_order", policy::POLICY, policy::NODE_GROUP, policy::NODE];
+        &[(Topic::Inventory, &["reservation"]), (Topic::Fulfillment, OF_FULFILLMENT)]
     }
 
     async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
@@ -43,6 +46,9 @@ impl Consumer for Orders {
 
     fn committed(&self) {
         self.watchers.committed();
+        if self.is_policy_news.swap(false, Ordering::Relaxed) {
+            self.policies.wake();
+        }
     }
 }
 
@@ -63,6 +69,7 @@ enum Effect {
 fn read(event: &Delivered) -> Result<Effect, Error> {
     match event.topic {
         Topic::Orders => Ok(Effect::None),
+        Topic::Fulfillment if policy::is_of(event) => Ok(Effect::None),
         Topic::Inventory => {
             let message = InventoryEvent::decode(event.payload.clone())
                 .map_err(|error| Fault::Unreadable(format!("inventory event: {error}")))?;
@@ -105,6 +112,11 @@ fn order_id(text: &str) -> Result<OrderId, Error> {
 
 impl Orders {
     async fn apply_all(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Error> {
+        for event in events.iter().filter(|event| policy::is_of(event)) {
+            if policy::apply(tx, event).await? {
+                self.is_policy_news.store(true, Ordering::Relaxed);
+            }
+        }
         let effects: Vec<Effect> = events.iter().map(read).collect::<Result<_, _>>()?;
         let ended = events.iter().zip(&effects).filter(|(_, effect)| matches!(effect, Effect::HoldEnded));
         let holders = store::by_legs(tx, ended.map(|(event, _)| event.aggregate).collect()).await?;

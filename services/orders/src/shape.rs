@@ -1,6 +1,7 @@
 //! The shape of orders: what a process needs to run it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Bus, Topic};
 use contract::orders::v1::order_events_service_server::OrderEventsServiceServer;
@@ -45,8 +46,13 @@ impl Service for Orders {
     }
 
     fn background(self: Arc<Self>, bus: &Bus, stop: &CancellationToken) -> Vec<Task> {
+        let (policies, every) = (self.policies.clone(), Duration::from_millis(self.config.policy_refresh_ms));
+        let stop_policies = stop.clone();
         let follow = self.follow(bus.subscribe(&[Topic::Orders]), stop.clone());
-        vec![("orders.watchers", Box::pin(follow))]
+        vec![
+            ("orders.watchers", Box::pin(follow)),
+            ("orders.policies", Box::pin(async move { policies.follow(every, stop_policies).await })),
+        ]
     }
 
     async fn run_due(&self, now: Timestamp) -> Result<usize, Failure> {

@@ -45,7 +45,7 @@ pub(super) async fn build(config: &Config, clock: &Clock) -> Result<Vec<Member>>
             }
             Service::Orders => {
                 let peer = peer_of(Service::Fulfillment, &members, service, config)?;
-                orders(config, clock, db, peer)
+                orders(config, clock, db, peer).await?
             }
         };
         members.push(member);
@@ -150,9 +150,11 @@ async fn fulfillment(config: &Config, clock: &Clock, db: Db, inventory: Peer) ->
     Ok(Member { stock_view: Some(Arc::clone(&built)), ..Member::new(Service::Fulfillment, db, built) })
 }
 
-fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Member {
-    let built = Orders::new(db.clone(), clock.clone(), config.orders.clone(), fulfillment);
-    Member::new(Service::Orders, db, built)
+async fn orders(config: &Config, clock: &Clock, db: Db, fulfillment: Peer) -> Result<Member> {
+    let built = Orders::new(db.clone(), clock.clone(), config.orders.clone(), fulfillment)
+        .await
+        .map_err(|error| Exit::other("orders cannot start", &error))?;
+    Ok(Member::new(Service::Orders, db, built))
 }
 
 impl Member {

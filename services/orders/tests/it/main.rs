@@ -17,6 +17,7 @@ mod needs_race;
 mod needs_window;
 mod pay;
 mod place;
+mod policies;
 mod react;
 mod refunds;
 mod rights;

@@ -52,7 +52,11 @@ pub(crate) async fn worlds() -> Vec<World> {
 
 pub(crate) async fn worlds_with(config: Config) -> Vec<World> {
     let grounds = Ground::all(SETS, "2011-12-01T09:00:00Z").await;
-    grounds.into_iter().map(|ground| World::new(ground, config.clone())).collect()
+    let mut worlds = Vec::new();
+    for ground in grounds {
+        worlds.push(World::new(ground, config.clone()).await);
+    }
+    worlds
 }
 
 pub(crate) fn gbp(minor: i64) -> Option<Money> {
@@ -162,16 +166,18 @@ fn leg_id(order: &pb::Order) -> FulfillmentId {
 }
 
 impl World {
-    fn new(ground: Ground, config: Config) -> Self {
+    async fn new(ground: Ground, config: Config) -> Self {
         let fake = Fake::new(ground.clock.clone());
-        let orders = Orders::new(ground.db.db(), ground.clock.clone(), config, fake.peer());
+        let orders = Orders::new(ground.db.db(), ground.clock.clone(), config, fake.peer()).await.unwrap();
         let client = OrderServiceClient::new(orders.peer());
         Self { process: Process::new(ground, orders), client, fake, next: AtomicU32::new(1) }
     }
 
     /// The same database seen by another process.
     pub(crate) async fn another_process(&self) -> Arc<Orders> {
-        Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer())
+        let orders =
+            Orders::new(self.db.reopen().await, self.clock.clone(), Config::default(), self.fake.peer());
+        orders.await.unwrap()
     }
 
     /// Holds end ten minutes after their orders are placed, and the orders are looked at then.
