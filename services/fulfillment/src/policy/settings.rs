@@ -29,6 +29,7 @@ fn clocks(config: &Config, body: ClocksBody) -> ClocksBody {
         resolve: body.resolve.or(Some(base.resolve)),
         min_open: body.min_open.or(Some(base.min_open)),
         transit: body.transit.or(base.transit),
+        at_risk_percent: body.at_risk_percent.or(i32::try_from(base.at_risk_percent).ok()),
         ..body
     }
 }

@@ -106,7 +106,8 @@ impl Fulfillment {
         let missing = || Error::FulfillmentNotFound(id.to_string());
         let feed = feed::lock_of(tx, id).await?.ok_or_else(missing)?;
         let mut stored = store::load(tx, id).await?.ok_or_else(missing)?;
-        stored.order.clocks = self.work.clocks;
+        stored.order.clocks =
+            self.clocks(&self.policies.book(), &stored.order.node, &stored.channel, stored.order.method, now);
         stored.order.site = self.network.node(&stored.order.node);
         let loaded = Some((feed, stored.order.clone()));
         let by = By { actor: actor.to_owned(), trace: bus::trace::current() };

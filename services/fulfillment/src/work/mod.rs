@@ -4,6 +4,7 @@ mod accept;
 mod cancel;
 pub(crate) mod change;
 mod clock;
+mod clocks;
 pub(crate) mod command;
 mod find_by_code;
 mod follow;

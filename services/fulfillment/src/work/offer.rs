@@ -32,6 +32,7 @@ impl Fulfillment {
         let legs: BTreeSet<FulfillmentId> = released.iter().map(|(released, _)| released.id).collect();
         let mut claims = claim::meet(tx, legs.into_iter()).await?;
         let (mut changes, mut again) = (Vec::with_capacity(released.len()), Vec::new());
+        let book = self.policies.book();
         for (released, by) in released {
             let claim = claims.remove(&released.id);
             let Some(claim) = claim.filter(|claim| !claim.is_offered) else {
@@ -42,7 +43,8 @@ impl Fulfillment {
             };
             let known = self.network.timed(&released.node, now);
             let site = known.as_ref().map(|known| Arc::clone(&known.node));
-            let mut change = Change::new(planned(released, self.work.clocks, site, now), by, now);
+            let clocks = self.clocks(&book, &released.node, &released.channel, released.method, now);
+            let mut change = Change::new(planned(released, clocks, site, now), by, now);
             let openings = known.as_ref().map(Timed::openings);
             let clock = accept::clock(released.method, &change.stored.order.clocks, openings, now);
             change.apply(|order, now| order.offer(clock.due, clock.at_risk, now))?;

@@ -28,6 +28,7 @@ mod work_let_go;
 mod work_pages;
 mod work_parts;
 mod work_payment;
+mod work_policies;
 mod work_prune;
 mod work_race;
 mod work_world;
