@@ -48,9 +48,8 @@ def stock_a_store(inventory, fulfillment):
         "kind": "NODE_KIND_STORE",
         "place": {"point": {"latitude": 51.511, "longitude": -0.119}},
         "time_zone": "Europe/London",
-        "methods": ["METHOD_PICKUP"],
         "hours": [{"day": day, "open_time": {"hours": 0}, "close_time": {"hours": 24}} for day in days],
-        "preparation": "1800s",
+        "services": [{"method": "METHOD_PICKUP", "preparation": "1800s"}],
     }
     fulfillment.call(f"{NETWORK}/PutNodes", OPS, {"request_id": request_id(), "nodes": [node]})
     rows = [{"node_id": NODE, "sku": "TEA-1", "on_hand": "10"}, {"node_id": NODE, "sku": "MUG-7", "on_hand": "5"}]

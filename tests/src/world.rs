@@ -14,7 +14,7 @@ use entrepot::exit::Class;
 use tempfile::TempDir;
 use test_world::wire::place;
 pub use test_world::{PATIENCE, fresh};
-use test_world::{Staff, eventually, minutes, until};
+use test_world::{Staff, eventually, until};
 
 use crate::broker_path::BrokerPath;
 use crate::processes::{broker, fresh_prefix};
@@ -298,9 +298,5 @@ impl People {
 
 /// A store that never closes.
 pub fn always_open(node_id: &str) -> ful::Node {
-    ful::Node {
-        place: Some(place(31.23, 121.47)),
-        preparation: Some(minutes(30)),
-        ..test_world::node(node_id, "Asia/Shanghai", 0, 24)
-    }
+    ful::Node { place: Some(place(31.23, 121.47)), ..test_world::node(node_id, "Asia/Shanghai", 0, 24) }
 }

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::fulfillment::method::Method;
 use crate::fulfillment::opening;
-use crate::network::capacity::Slot;
+use crate::network::capacity::{Rule, Slot};
 use crate::network::timetable::Openings;
 use crate::network::{Node, Service};
 
@@ -140,6 +140,8 @@ pub struct Offer {
     pub begin: Timestamp,
     /// The slot whose capacity it takes; `None`: the node limits no capacity for this activity.
     pub slot: Option<Slot>,
+    /// How much of the slot it takes: 1, or its units where the node counts those.
+    pub amount: i64,
     /// When the goods are ready: an instant at which the node is open.
     pub ready: Timestamp,
     /// Until when they are kept.
@@ -169,6 +171,8 @@ impl Default for Policy {
 pub struct Ask {
     /// How the goods shall reach the customer.
     pub method: Method,
+    /// Pieces of the cart.
+    pub units: i64,
     /// The instant of the question.
     pub now: Timestamp,
     /// How far the customer is from the node, in metres, if that is known.
@@ -181,14 +185,14 @@ pub struct Ask {
     pub max_radius_m: Option<i64>,
 }
 
-/// What the node can do, if it has the goods. `openings` are the node's hours, and `used` is how many orders a slot (by
-/// its start) has taken already.
+/// What the node can do, if it has the goods. `openings` are the node's hours, and `used` is how much a slot (by its start)
+/// has taken already, counted as the node's rule counts.
 pub fn offer(
     node: &Node,
     openings: Openings<'_>,
     ask: Ask,
     policy: Policy,
-    used: impl Fn(Timestamp) -> u32,
+    used: impl Fn(Timestamp) -> i64,
 ) -> Result<Offer, Refused> {
     let Some(service) = node.service(ask.method) else {
         return Err(Refused::because(Reason::MethodNotOffered));
@@ -201,7 +205,9 @@ pub fn offer(
     let preparation = service.preparation().saturating_add(ask.extra_preparation);
     let wanted_from = ask.wanted.and_then(|(from, _)| from.checked_sub(preparation).ok());
     let earliest = earliest_begin(openings, service, wanted_from.map_or(ask.now, |from| from.max(ask.now)));
-    let first_begin = |from| first_begin(node, openings, ask.method, from, until, &used);
+    let rule = node.rule(ask.method.rules().activity);
+    let amount = rule.map_or(1, |rule| rule.most().taken_by(ask.units));
+    let first_begin = |from| first_begin(rule, openings, amount, from, until, &used);
     let work = first_begin(earliest);
     let (slot, begin) = work.map_err(|reason| {
         let refused = Refused::because(reason);
@@ -216,7 +222,7 @@ pub fn offer(
         return Err(Refused::because(Reason::PastCutOff));
     }
     let keep_until = opening::keep_until(ask.method, ready, policy.keep, policy.min_open, openings);
-    Ok(Offer { begin, slot, ready, keep_until })
+    Ok(Offer { begin, slot, amount, ready, keep_until })
 }
 
 /// Near enough for the node, and for what limits it.
@@ -229,25 +235,28 @@ fn is_near(service: &Service, ask: Ask) -> bool {
 
 /// When work may begin: now, or on the next business day once the cut-off of this one has passed.
 fn earliest_begin(openings: Openings<'_>, service: &Service, now: Timestamp) -> Timestamp {
-    let Some(cut_off) = service.cut_off_minute else { return now };
+    if service.cut_offs == [None; 7] {
+        return now;
+    }
     let day = openings.business_day_at(now);
+    let Some(cut_off) = service.cut_off(day.date.weekday()) else { return now };
     if now < openings.hours().cut_off(&day, cut_off) { now } else { day.end.max(now) }
 }
 
 /// The first instant with opening time and room.
 fn first_begin(
-    node: &Node,
+    rule: Option<&Rule>,
     openings: Openings<'_>,
-    method: Method,
+    amount: i64,
     from: Timestamp,
     until: Timestamp,
-    used: impl Fn(Timestamp) -> u32,
+    used: impl Fn(Timestamp) -> i64,
 ) -> Result<(Option<Slot>, Timestamp), Reason> {
     let open = openings.next_open(from).filter(|open| *open <= until).ok_or(Reason::NodeClosed)?;
-    match node.rule(method.rules().activity) {
+    match rule {
         None => Ok((None, open)),
         Some(rule) => rule
-            .first_free(openings, open, until, used)
+            .first_free(openings, amount, open, until, used)
             .map(|(slot, begin)| (Some(slot), begin))
             .ok_or(Reason::CapacityFull),
     }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::NodeId;
 use crate::network::Kind;
-use crate::network::capacity::{Activity, Rule};
+use crate::network::capacity::{Activity, Most, Rule};
 use crate::network::hours::{Closure, Day, Hours, Interval, Zone};
 use crate::network::timetable::Timetable;
 use crate::place::LatLng;
@@ -29,19 +29,20 @@ fn shop() -> Node {
         services: vec![Service {
             method: Method::Pickup,
             preparation_minutes: 30,
-            cut_off_minute: Some(1_020),
+            cut_offs: [Some(1_020); 7],
             radius_m: Some(50_000),
         }],
-        capacity: vec![Rule::new(Activity::Pick, 60, 4).unwrap()],
+        capacity: vec![Rule::new(Activity::Pick, 60, Most::Orders(4)).unwrap()],
+        tags: Vec::new(),
     }
 }
 
 fn ask(now: &str) -> Ask {
     let (method, now, extra_preparation) = (Method::Pickup, at(now), SignedDuration::ZERO);
-    Ask { method, now, distance_m: None, wanted: None, extra_preparation, max_radius_m: None }
+    Ask { method, units: 1, now, distance_m: None, wanted: None, extra_preparation, max_radius_m: None }
 }
 
-fn free(_: Timestamp) -> u32 {
+fn free(_: Timestamp) -> i64 {
     0
 }
 
@@ -49,7 +50,7 @@ fn offer_by_hours(
     node: &Node,
     ask: Ask,
     policy: Policy,
-    used: impl Fn(Timestamp) -> u32,
+    used: impl Fn(Timestamp) -> i64,
 ) -> Result<Offer, Refused> {
     let by_hours = super::offer(node, Openings::from(&node.hours), ask, policy, &used);
     let table = Timetable::new(&node.hours, ask.now);
@@ -91,7 +92,7 @@ fn bar(cut_off: u16) -> Node {
     let night = Day::new(vec![Interval::new(1_080, 120).unwrap()]).unwrap();
     let mut node = shop();
     node.hours = Hours::weekly(Zone::named("Europe/London").unwrap(), std::array::from_fn(|_| night.clone()));
-    node.services[0].cut_off_minute = Some(cut_off);
+    node.services[0].cut_offs = [Some(cut_off); 7];
     node
 }
 
@@ -135,7 +136,7 @@ fn a_cut_off_at_a_node_that_closes_at_midnight_is_for_its_evening() {
 #[test]
 fn a_cut_off_before_opening_moves_the_morning_too() {
     let mut node = shop();
-    node.services[0].cut_off_minute = Some(480);
+    node.services[0].cut_offs = [Some(480); 7];
     assert_eq!(offered(&node, "2026-01-12T07:59:00Z").ready, at("2026-01-12T09:30:00Z"));
     assert_eq!(offered(&node, "2026-01-12T08:30:00Z").ready, at("2026-01-13T09:30:00Z"));
 }
@@ -166,7 +167,7 @@ fn the_cut_off_is_local_time() {
 #[test]
 fn preparation_that_does_not_fit_goes_on_the_next_day() {
     let mut node = shop();
-    node.services[0].cut_off_minute = None;
+    node.services[0].cut_offs = [None; 7];
     assert_eq!(offered(&node, "2026-01-12T17:50:00Z").ready, at("2026-01-13T09:20:00Z"));
     assert_eq!(
         offered(&node, "2026-01-12T17:30:00Z").ready,
@@ -212,6 +213,88 @@ fn a_cut_off_that_costs_the_last_chance_is_named() {
     let closing = Closure { from: at("2026-01-12T18:00:00Z"), until: None, reason: "the end".into() };
     node.hours = node.hours.with_closures(vec![closing]).unwrap();
     assert_eq!(reasons(&node, "2026-01-12T17:10:00Z"), [Reason::NodeClosed, Reason::PastCutOff]);
+}
+
+#[test]
+fn a_cut_off_is_that_of_the_weekday_on_which_the_business_day_begins() {
+    let mut shop = shop();
+    // Friday as every day at 17:00, Saturday at noon, Sunday none.
+    (shop.services[0].cut_offs[5], shop.services[0].cut_offs[6]) = (Some(720), None);
+    for (asked, ready) in [
+        ("2026-01-16T16:59:00Z", "2026-01-16T17:29:00Z"),
+        ("2026-01-16T17:00:00Z", "2026-01-17T09:30:00Z"),
+        ("2026-01-17T11:59:00Z", "2026-01-17T12:29:00Z"),
+        ("2026-01-17T12:00:00Z", "2026-01-18T09:30:00Z"),
+        ("2026-01-18T17:15:00Z", "2026-01-18T17:45:00Z"),
+    ] {
+        assert_eq!(offered(&shop, asked).ready, at(ready), "{asked}");
+    }
+    let mut bar = bar(1_260);
+    bar.services[0].cut_offs[5] = Some(60);
+    for (asked, ready) in [
+        ("2026-01-17T00:30:00Z", "2026-01-17T18:30:00Z"),
+        ("2026-01-17T22:00:00Z", "2026-01-17T22:30:00Z"),
+        ("2026-01-18T00:30:00Z", "2026-01-18T01:00:00Z"),
+        ("2026-01-18T01:00:00Z", "2026-01-18T18:30:00Z"),
+        ("2026-01-18T22:00:00Z", "2026-01-19T18:30:00Z"),
+    ] {
+        assert_eq!(
+            offered(&bar, asked).ready,
+            at(ready),
+            "the night from Saturday is cut off at 01:00: {asked}"
+        );
+    }
+}
+
+#[test]
+fn units_are_taken_where_they_all_fit_and_refused_where_they_never_do() {
+    let mut node = shop();
+    node.capacity = vec![Rule::new(Activity::Pick, 60, Most::Units(5)).unwrap()];
+    let of = |units| Ask { units, ..ask("2026-01-12T10:10:00Z") };
+    let used = |start| if start == at("2026-01-12T10:00:00Z") { 3 } else { 0 };
+    let offer = |units| offer_by_hours(&node, of(units), Policy::default(), used);
+    let two = offer(2).unwrap();
+    assert_eq!((two.begin, two.amount), (at("2026-01-12T10:10:00Z"), 2));
+    let three = offer(3).unwrap();
+    assert_eq!((three.begin, three.amount), (at("2026-01-12T11:00:00Z"), 3));
+    assert_eq!(offer(6).unwrap_err().reasons(), [Reason::CapacityFull]);
+    assert_eq!(offered(&shop(), "2026-01-12T10:10:00Z").amount, 1);
+}
+
+/// The shop, open from Tuesday the 13th to Thursday the 15th of January only.
+fn pop_up() -> Node {
+    let mut node = shop();
+    node.hours = node.hours.with_days(Some(date(2026, 1, 13)), Some(date(2026, 1, 15))).unwrap();
+    node.services[0].cut_offs = [None; 7];
+    node
+}
+
+#[test]
+fn a_pop_up_node_is_shut_before_its_first_day_and_after_its_last() {
+    let node = pop_up();
+    assert_eq!(offered(&node, "2026-01-12T10:00:00Z").ready, at("2026-01-13T09:30:00Z"));
+    assert_eq!(reasons(&node, "2026-01-05T10:00:00Z"), [Reason::NodeClosed], "more than a week before");
+    assert_eq!(offered(&node, "2026-01-15T17:29:00Z").ready, at("2026-01-15T17:59:00Z"));
+    for late in
+        ["2026-01-15T17:30:00Z", "2026-01-15T18:00:00Z", "2026-01-16T10:00:00Z", "2027-01-13T10:00:00Z"]
+    {
+        assert_eq!(reasons(&node, late), [Reason::NodeClosed], "{late}");
+    }
+}
+
+#[test]
+fn a_pop_up_node_keeps_goods_until_its_last_closing_at_the_latest() {
+    let mut node = pop_up();
+    let kept = |node: &Node, now: &str| offered(node, now).keep_until;
+    let last = at("2026-01-15T18:00:00Z");
+    assert_eq!(kept(&node, "2026-01-13T10:00:00Z"), last, "72 hours would be the 16th");
+    assert_eq!(kept(&node, "2026-01-15T17:29:00Z"), last);
+    // A storm takes the last day away, a flood until someone reopens does not say when it ends.
+    let closed = |until| vec![Closure { from: at("2026-01-15T07:00:00Z"), until, reason: "x".into() }];
+    node.hours = node.hours.with_closures(closed(Some(at("2026-01-20T00:00:00Z")))).unwrap();
+    assert_eq!(kept(&node, "2026-01-13T10:00:00Z"), at("2026-01-14T18:00:00Z"));
+    node.hours = node.hours.with_closures(closed(None)).unwrap();
+    assert_eq!(kept(&node, "2026-01-13T10:00:00Z"), last);
 }
 
 #[test]
@@ -287,7 +370,7 @@ proptest! {
         closes in 0u16..=1_440,
         preparation in 0u32..600,
         cut_off in proptest::option::of(0u16..=1_440),
-        max in 0u32..3,
+        max in 0i64..3,
         seed in any::<u64>(),
     ) {
         let day = Day::new(vec![Interval::new(opens, closes).unwrap()]).unwrap();
@@ -296,12 +379,12 @@ proptest! {
             if seed >> i & 1 == 1 { day.clone() } else { Day::CLOSED }
         }));
         node.services[0].preparation_minutes = preparation;
-        node.services[0].cut_off_minute = cut_off;
-        node.capacity = vec![Rule::new(Activity::Pick, 60, max).unwrap()];
+        node.services[0].cut_offs = [cut_off; 7];
+        node.capacity = vec![Rule::new(Activity::Pick, 60, Most::Orders(max)).unwrap()];
         let now = Timestamp::from_second(start).unwrap();
         let used = |slot: Timestamp| {
             let hour = slot.as_second().unsigned_abs() / 3_600;
-            u32::try_from((hour ^ seed) % 3).unwrap()
+            i64::try_from((hour ^ seed) % 3).unwrap()
         };
         let ask = Ask { now, distance_m: Some(10.0), ..ask("2026-01-12T10:00:00Z") };
         match offer_by_hours(&node, ask, Policy::default(), used) {

@@ -1,6 +1,7 @@
 //! Small messages that most requests are made of.
 
 use contract::fulfillment::v1 as pb;
+use contract::fulfillment::v1::node_capacity::Most;
 use contract::google::r#type::{LatLng, TimeOfDay};
 use contract::r#type::v1::{Method, Place};
 use jiff::Timestamp;
@@ -42,8 +43,23 @@ pub fn node(node_id: &str, time_zone: &str, open: i32, close: i32) -> pb::Node {
         kind: pb::NodeKind::Store.into(),
         place: Some(place(51.5, -0.1)),
         time_zone: time_zone.to_owned(),
-        methods: vec![Method::Pickup.into()],
+        services: vec![offers(Method::Pickup)],
         hours: (1..=7).map(day).collect(),
         ..Default::default()
     }
+}
+
+/// A method that a node offers, with half an hour of preparation.
+pub fn offers(method: Method) -> pb::NodeService {
+    pb::NodeService { method: method.into(), ..Default::default() }
+}
+
+/// The same cut-off on every day.
+pub fn cut_off(time: TimeOfDay) -> Vec<pb::CutOff> {
+    vec![pb::CutOff { day: 0, time: Some(time) }]
+}
+
+/// A node that picks at most that much an hour.
+pub fn picks(most: Most) -> Vec<pb::NodeCapacity> {
+    vec![pb::NodeCapacity { work: "PICK".to_owned(), slot: None, most: Some(most) }]
 }

@@ -1,10 +1,12 @@
 //! Nodes with every bad value: places, zones, hours, capacity, closings.
 
 use contract::fulfillment::v1 as ful;
+use contract::fulfillment::v1::node_capacity::Most;
 use contract::google::r#type::{Date, DayOfWeek, LatLng, TimeOfDay};
-use contract::r#type::v1::Place;
+use contract::r#type::v1::{Method, Place};
 use flows::world::{NODE, always_open, fresh};
 use prost_types::Duration;
+use test_world::wire::{offers, picks};
 use tonic::Code;
 
 use super::Said::{Fields, No};
@@ -25,7 +27,7 @@ const NODES: &[Row<Put>] = &[
             "nodes[0].kind",
             "nodes[0].place",
             "nodes[0].time_zone",
-            "nodes[0].methods",
+            "nodes[0].services",
         ]),
     ),
     ("no request id", |r| r.request_id.clear(), Fields(&["request_id"])),
@@ -68,56 +70,136 @@ const NODES: &[Row<Put>] = &[
         |r| r.nodes[0].time_zone = "Asia/Shanghai\0".to_owned(),
         Fields(&["nodes[0].time_zone"]),
     ),
-    ("no methods", |r| r.nodes[0].methods.clear(), Fields(&["nodes[0].methods"])),
-    ("no method", |r| r.nodes[0].methods = vec![1, 0], Fields(&["nodes[0].methods[1]"])),
-    ("method that nobody knows", |r| r.nodes[0].methods = vec![99], Fields(&["nodes[0].methods[0]"])),
-    ("method twice", |r| r.nodes[0].methods = vec![1, 1], Fields(&["nodes[0].methods[1]"])),
-    ("negative preparation", |r| r.nodes[0].preparation = length(-1, 0), Fields(&["nodes[0].preparation"])),
+    ("no services", |r| r.nodes[0].services.clear(), Fields(&["nodes[0].services"])),
+    ("no method", |r| service(r).method = 0, Fields(&["nodes[0].services[0].method"])),
+    ("method that nobody knows", |r| service(r).method = 99, Fields(&["nodes[0].services[0].method"])),
     (
-        "preparation of 8 days",
-        |r| r.nodes[0].preparation = length(691_200, 0),
-        Fields(&["nodes[0].preparation"]),
+        "method twice",
+        |r| {
+            r.nodes[0].services =
+                vec![offers(Method::Pickup), offers(Method::Parcel), offers(Method::Pickup)];
+        },
+        Fields(&["nodes[0].services[2].method"]),
+    ),
+    ("negative preparation", |r| prepares(r, -1, 0), Fields(&["nodes[0].services[0].preparation"])),
+    ("preparation of 8 days", |r| prepares(r, 691_200, 0), Fields(&["nodes[0].services[0].preparation"])),
+    ("preparation of mixed signs", |r| prepares(r, 60, -1), Fields(&["nodes[0].services[0].preparation"])),
+    ("greatest preparation", |r| prepares(r, i64::MAX, 0), Fields(&["nodes[0].services[0].preparation"])),
+    ("least preparation", |r| prepares(r, i64::MIN, i32::MIN), Fields(&["nodes[0].services[0].preparation"])),
+    ("negative radius", |r| service(r).radius_m = -1, Fields(&["nodes[0].services[0].radius_m"])),
+    ("greatest radius", |r| service(r).radius_m = i64::MAX, Fields(&["nodes[0].services[0].radius_m"])),
+    ("cut-off at 25:00", |r| cuts_off(r, &[(0, 25)]), Fields(&["nodes[0].services[0].cut_offs[0].time"])),
+    (
+        "cut-off without a time",
+        |r| service(r).cut_offs = vec![ful::CutOff::default()],
+        Fields(&["nodes[0].services[0].cut_offs[0].time"]),
     ),
     (
-        "preparation of mixed signs",
-        |r| r.nodes[0].preparation = length(60, -1),
-        Fields(&["nodes[0].preparation"]),
+        "cut-offs of no day of the week",
+        |r| cuts_off(r, &[(8, 12), (-1, 12)]),
+        Fields(&["nodes[0].services[0].cut_offs[0].day", "nodes[0].services[0].cut_offs[1].day"]),
     ),
     (
-        "greatest preparation",
-        |r| r.nodes[0].preparation = length(i64::MAX, 0),
-        Fields(&["nodes[0].preparation"]),
+        "two cut-offs of Saturday",
+        |r| cuts_off(r, &[(6, 12), (0, 17), (6, 13)]),
+        Fields(&["nodes[0].services[0].cut_offs[2].day"]),
     ),
     (
-        "least preparation",
-        |r| r.nodes[0].preparation = length(i64::MIN, i32::MIN),
-        Fields(&["nodes[0].preparation"]),
-    ),
-    ("cut-off at 25:00", |r| r.nodes[0].pickup_cut_off = time(25, 0), Fields(&["nodes[0].pickup_cut_off"])),
-    (
-        "negative capacity",
-        |r| r.nodes[0].pickup_capacity_per_slot = Some(-1),
-        Fields(&["nodes[0].pickup_capacity_per_slot"]),
+        "two cut-offs of all other days",
+        |r| cuts_off(r, &[(0, 12), (0, 12)]),
+        Fields(&["nodes[0].services[0].cut_offs[1].day"]),
     ),
     (
-        "slot of 14 minutes",
-        |r| r.nodes[0].capacity_slot = length(840, 0),
-        Fields(&["nodes[0].capacity_slot"]),
+        "a cut-off more than there are days",
+        |r| cuts_off(r, &[(0, 9), (1, 9), (2, 9), (3, 9), (4, 9), (5, 9), (6, 9), (7, 9), (1, 9)]),
+        Fields(&["nodes[0].services[0].cut_offs"]),
     ),
     (
-        "slot of 25 hours",
-        |r| r.nodes[0].capacity_slot = length(90_000, 0),
-        Fields(&["nodes[0].capacity_slot"]),
+        "capacity for nothing",
+        |r| r.nodes[0].capacity = vec![ful::NodeCapacity::default()],
+        Fields(&["nodes[0].capacity[0].work"]),
     ),
     (
-        "slot of odd seconds",
-        |r| r.nodes[0].capacity_slot = length(930, 0),
-        Fields(&["nodes[0].capacity_slot"]),
+        "capacity for work that nobody knows",
+        |r| capacity(r).work = "pick".to_owned(),
+        Fields(&["nodes[0].capacity[0].work"]),
     ),
-    ("negative radius", |r| r.nodes[0].radius_m = -1, Fields(&["nodes[0].radius_m"])),
-    ("greatest radius", |r| r.nodes[0].radius_m = i64::MAX, Fields(&["nodes[0].radius_m"])),
+    (
+        "work twice",
+        |r| r.nodes[0].capacity = [picks(Most::Orders(1)), picks(Most::Units(1))].concat(),
+        Fields(&["nodes[0].capacity[1].work"]),
+    ),
+    (
+        "negative orders",
+        |r| r.nodes[0].capacity = picks(Most::Orders(-1)),
+        Fields(&["nodes[0].capacity[0].orders"]),
+    ),
+    (
+        "least units",
+        |r| r.nodes[0].capacity = picks(Most::Units(i64::MIN)),
+        Fields(&["nodes[0].capacity[0].units"]),
+    ),
+    ("slot of 14 minutes", |r| capacity(r).slot = length(840, 0), Fields(&["nodes[0].capacity[0].slot"])),
+    ("slot of 25 hours", |r| capacity(r).slot = length(90_000, 0), Fields(&["nodes[0].capacity[0].slot"])),
+    ("slot of odd seconds", |r| capacity(r).slot = length(930, 0), Fields(&["nodes[0].capacity[0].slot"])),
+    (
+        "slot of odd nanoseconds",
+        |r| capacity(r).slot = length(900, 1),
+        Fields(&["nodes[0].capacity[0].slot"]),
+    ),
+    ("51 tags", |r| r.nodes[0].tags = (0..51).map(|i| i.to_string()).collect(), Fields(&["nodes[0].tags"])),
+    ("tag twice", |r| r.nodes[0].tags = tags(&["a", "b", "a"]), Fields(&["nodes[0].tags[2]"])),
+    (
+        "tags that are no words",
+        |r| r.nodes[0].tags = tags(&["", "Mall", "a b", "\u{e9}", "a\0", &"a".repeat(33)]),
+        Fields(&[
+            "nodes[0].tags[0]",
+            "nodes[0].tags[1]",
+            "nodes[0].tags[2]",
+            "nodes[0].tags[3]",
+            "nodes[0].tags[4]",
+            "nodes[0].tags[5]",
+        ]),
+    ),
+    ("no first day", |r| r.nodes[0].first_day = Some(Date::default()), Fields(&["nodes[0].first_day"])),
+    (
+        "last day on 30 February",
+        |r| r.nodes[0].last_day = Some(Date { year: 2027, month: 2, day: 30 }),
+        Fields(&["nodes[0].last_day"]),
+    ),
+    ("last day before the first", |r| days(r, (2027, 1, 2), (2027, 1, 1)), Fields(&["nodes[0].last_day"])),
     ("etag of nobody", |r| r.nodes[0].etag = "v7".to_owned(), No(Code::Aborted, "NODE_CHANGED")),
 ];
+
+fn service(request: &mut Put) -> &mut ful::NodeService {
+    &mut request.nodes[0].services[0]
+}
+
+fn prepares(request: &mut Put, seconds: i64, nanos: i32) {
+    service(request).preparation = length(seconds, nanos);
+}
+
+/// Cut-offs by the number of a day and a full hour.
+fn cuts_off(request: &mut Put, cut_offs: &[(i32, i32)]) {
+    let cut_off = |(day, hours): &(i32, i32)| ful::CutOff { day: *day, time: time(*hours, 0) };
+    service(request).cut_offs = cut_offs.iter().map(cut_off).collect();
+}
+
+/// The capacity of the first node, with a limit.
+fn capacity(request: &mut Put) -> &mut ful::NodeCapacity {
+    request.nodes[0].capacity = picks(Most::Orders(9));
+    &mut request.nodes[0].capacity[0]
+}
+
+fn tags(tags: &[&str]) -> Vec<String> {
+    tags.iter().map(|tag| (*tag).to_owned()).collect()
+}
+
+/// First and last day.
+fn days(request: &mut Put, first: (i32, i32, i32), last: (i32, i32, i32)) {
+    let day = |(year, month, day)| Some(Date { year, month, day });
+    (request.nodes[0].first_day, request.nodes[0].last_day) = (day(first), day(last));
+}
 
 #[expect(clippy::unnecessary_wraps, reason = "the field it goes into is optional")]
 fn length(seconds: i64, nanos: i32) -> Option<Duration> {
@@ -268,9 +350,19 @@ async fn odd_hours_that_mean_something_are_taken_as_they_are() {
         ("a zone of a quarter of an hour", |r| r.nodes[0].time_zone = "Asia/Kathmandu".to_owned()),
         ("the pole", |r| place(r, -90.0, -180.0)),
         ("minus nothing", |r| place(r, -0.0, -0.0)),
-        ("no time to prepare", |r| r.nodes[0].preparation = length(0, 0)),
-        ("no capacity", |r| r.nodes[0].pickup_capacity_per_slot = Some(0)),
-        ("greatest capacity", |r| r.nodes[0].pickup_capacity_per_slot = Some(i32::MAX)),
+        ("no time to prepare", |r| prepares(r, 0, 0)),
+        ("a cut-off for each day and one for none", |r| {
+            cuts_off(r, &[(0, 9), (1, 9), (2, 9), (3, 9), (4, 9), (5, 24), (6, 0), (7, 9)]);
+        }),
+        ("no orders", |r| r.nodes[0].capacity = picks(Most::Orders(0))),
+        ("no units", |r| r.nodes[0].capacity = picks(Most::Units(0))),
+        ("capacity without a limit", |r| capacity(r).most = None),
+        ("greatest number of orders", |r| r.nodes[0].capacity = picks(Most::Orders(i64::MAX))),
+        ("greatest number of units", |r| r.nodes[0].capacity = picks(Most::Units(i64::MAX))),
+        ("50 tags of 32", |r| r.nodes[0].tags = (0..50).map(|i| format!("{i:->32}")).collect()),
+        ("a day that is over", |r| days(r, (1, 1, 1), (1, 1, 1))),
+        ("the last day of all", |r| days(r, (9_999, 12, 31), (9_999, 12, 31))),
+        ("all days", |r| days(r, (1, 1, 1), (9_999, 12, 31))),
         ("a closing before the epoch", |r| shut(r, at(-1, 0), at(1, 0))),
         ("a closing of all time", |r| shut(r, at(-377_705_023_201, 0), at(253_402_207_200, 0))),
         ("a closing at the end of time", |r| shut(r, at(253_402_207_200, 0), None)),

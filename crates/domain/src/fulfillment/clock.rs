@@ -273,12 +273,14 @@ impl Order {
     }
 
     /// When a step that takes a span ends, and the version of the policy that makes this end: what says how long the span is,
-    /// or, where the end moves into an opening, what says how far.
+    /// or, where the end moves into an opening, what says how far. Goods are kept no longer than the node opens.
     fn end_of(&self, span: Span, counts: Counts, now: Timestamp) -> (Timestamp, i64) {
         let length = self.clocks.length(span);
         let end = after(now, length.value);
         let moved = if counts == Counts::IntoOpening { self.moved_into_opening(end) } else { end };
-        (moved, if moved == end { length.version } else { self.clocks.versions.min_open })
+        let version = if moved == end { length.version } else { self.clocks.versions.min_open };
+        let site = self.site.as_ref().filter(|_| span == Span::Keep);
+        (site.map_or(moved, |node| opening::while_it_opens(moved, now, &node.hours)), version)
     }
 
     /// When the customer is reminded of goods that wait until `due`: after that there is nothing to be reminded of, also when

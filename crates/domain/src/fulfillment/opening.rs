@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::method::Method;
 use super::stage::{Counts, Step};
+use crate::network::hours::Hours;
 use crate::network::timetable::Openings;
 
 /// The end of a step: `end`, or, if the node is shut right before it, as much later as it takes for `least` of opening time
@@ -20,6 +21,12 @@ pub fn into_opening(end: Timestamp, least: SignedDuration, openings: Openings<'_
     whole.or_else(|| openings.last_open(end)).unwrap_or(end)
 }
 
+/// The end of a wait for goods that starts at an instant: at a node that closes for good at the latest its last closing, since
+/// nobody could collect them afterwards.
+pub fn while_it_opens(end: Timestamp, start: Timestamp, hours: &Hours) -> Timestamp {
+    hours.closes_for_good().map_or(end, |last| end.min(last).max(start))
+}
+
 /// Until when goods of a method that are ready are kept.
 pub fn keep_until(
     method: Method,
@@ -29,10 +36,11 @@ pub fn keep_until(
     openings: Openings<'_>,
 ) -> Timestamp {
     let end = super::after(ready, keep);
-    match method.rules().clock_of(Step::Collect).map(|(_, clock)| clock.counts) {
+    let end = match method.rules().clock_of(Step::Collect).map(|(_, clock)| clock.counts) {
         Some(Counts::IntoOpening) => into_opening(end, least, openings),
         Some(Counts::AllTime | Counts::OpeningTime) | None => end,
-    }
+    };
+    while_it_opens(end, ready, openings.hours())
 }
 
 #[cfg(test)]

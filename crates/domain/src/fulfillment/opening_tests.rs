@@ -119,6 +119,23 @@ fn without_opening_time_to_leave_no_end_moves() {
     }
 }
 
+#[test]
+fn a_node_that_closes_for_good_keeps_nothing_longer_whatever_the_method() {
+    let hours = daily(&[(9, 18)]).with_days(None, Some(date(2026, 1, 13))).unwrap();
+    let last = at("2026-01-13T18:00:00Z");
+    let kept = |method, ready: &str, keep| {
+        keep_until(method, at(ready), SignedDuration::from_hours(keep), FOUR, Openings::from(&hours))
+    };
+    for method in Method::ALL {
+        assert_eq!(kept(*method, "2026-01-12T15:00:00Z", 72), last, "{method:?}");
+        assert_eq!(kept(*method, "2026-01-12T15:00:00Z", 1), at("2026-01-12T16:00:00Z"), "{method:?}");
+        let late = at("2026-01-13T19:00:00Z");
+        assert_eq!(kept(*method, "2026-01-13T19:00:00Z", 72), late, "an end never comes before its start");
+    }
+    assert_eq!(kept(Method::Pickup, "2026-01-12T16:00:00Z", 6), at("2026-01-13T13:00:00Z"));
+    assert_eq!(kept(Method::Pickup, "2026-01-12T19:00:00Z", 24), last);
+}
+
 proptest! {
     #[test]
     fn an_end_never_comes_sooner_and_leaves_the_opening_time(

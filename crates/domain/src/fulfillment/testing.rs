@@ -56,6 +56,7 @@ pub(crate) fn shop() -> Arc<Node> {
         hours: Hours::weekly(Zone::named("UTC").unwrap(), std::array::from_fn(|_| day.clone())),
         services: Vec::new(),
         capacity: Vec::new(),
+        tags: Vec::new(),
     })
 }
 

@@ -31,6 +31,13 @@ pub const HORIZON_DAYS: i64 = 400;
 
 pub(super) const DAY_MINUTES: u16 = 1_440;
 
+static CLOSED: Day = Day::CLOSED;
+
+/// The place of a weekday in lists that begin with Monday.
+pub(super) fn from_monday(day: Weekday) -> usize {
+    usize::from(day.to_monday_zero_offset().unsigned_abs())
+}
+
 /// Why hours are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HoursError {
@@ -55,6 +62,9 @@ pub enum HoursError {
     /// A closing that ends before it begins.
     #[error("must end after it begins")]
     EmptyClosure,
+    /// A last day before the first.
+    #[error("must not be before first_day")]
+    NoDays,
 }
 
 /// A time zone by its IANA name.
@@ -205,6 +215,10 @@ pub struct Hours {
     weekly: [Day; 7],
     exceptions: BTreeMap<Date, Day>,
     closures: Vec<Closure>,
+    /// No opening begins on an earlier date.
+    first_day: Option<Date>,
+    /// No opening begins on a later date.
+    last_day: Option<Date>,
     /// How far the longest opening reaches past midnight, in minutes.
     overrun: u16,
 }
@@ -213,7 +227,8 @@ impl Hours {
     /// Hours that repeat each week, Monday first.
     pub fn weekly(zone: Zone, weekly: [Day; 7]) -> Self {
         let overrun = weekly.iter().map(Day::overrun).max().unwrap_or(0);
-        Self { zone, weekly, exceptions: BTreeMap::new(), closures: Vec::new(), overrun }
+        let (exceptions, closures) = (BTreeMap::new(), Vec::new());
+        Self { zone, weekly, exceptions, closures, first_day: None, last_day: None, overrun }
     }
 
     /// Open at every hour of every day.
@@ -248,6 +263,15 @@ impl Hours {
         Ok(self)
     }
 
+    /// The same for a node that opens for some days only, from the first to the last, both included.
+    pub fn with_days(mut self, first: Option<Date>, last: Option<Date>) -> Result<Self, HoursError> {
+        if first.zip(last).is_some_and(|(first, last)| last < first) {
+            return Err(HoursError::NoDays);
+        }
+        (self.first_day, self.last_day) = (first, last);
+        Ok(self)
+    }
+
     /// The node's time zone.
     pub const fn zone(&self) -> &Zone {
         &self.zone
@@ -266,6 +290,25 @@ impl Hours {
     /// The temporary closings, by their begin.
     pub fn closures(&self) -> &[Closure] {
         &self.closures
+    }
+
+    /// When the last opening of a node that has a last day ends, as far as temporary closings with an end allow; `None`: it has
+    /// no last day, or does not open in the [`HORIZON_DAYS`] before it.
+    pub fn closes_for_good(&self) -> Option<Timestamp> {
+        let last = self.last_day?;
+        let mut date = last;
+        for _ in 0..HORIZON_DAYS {
+            let mut open = VecDeque::new();
+            for span in self.openings(date) {
+                self.without_closures(span, |closure| closure.until.is_some(), &mut open);
+            }
+            let closing = open.iter().map(|span| span.until).max();
+            if closing.is_some() {
+                return closing;
+            }
+            date = date.yesterday().ok().filter(|date| self.first_day.is_none_or(|first| first <= *date))?;
+        }
+        None
     }
 
     /// Whether the node is open at that instant.
@@ -318,14 +361,16 @@ impl Hours {
     /// instant with another, but one may begin where the one before it ends.
     pub fn spans(&self, from: Timestamp, until: Timestamp) -> Spans<'_> {
         let until = until.min(Self::horizon(from));
-        let first = self.zone.date(from);
+        let asked = self.zone.date(from);
+        // An opening of the day before may reach into this one.
+        let first = asked.yesterday().unwrap_or(asked);
+        let last = self.zone.date(until);
         Spans {
             hours: self,
             from,
             until,
-            // An opening of the day before may reach into this one.
-            date: Some(first.yesterday().unwrap_or(first)),
-            last: self.zone.date(until),
+            date: Some(self.first_day.map_or(first, |day| day.max(first))),
+            last: self.last_day.map_or(last, |day| day.min(last)),
             reached: Timestamp::MIN,
             raw: VecDeque::new(),
             open: VecDeque::new(),
@@ -344,10 +389,13 @@ impl Hours {
 
     /// The hours of that date.
     pub(super) fn day(&self, date: Date) -> &Day {
-        self.exceptions.get(&date).unwrap_or_else(|| {
-            let from_monday = date.weekday().since(Weekday::Monday);
-            usize::try_from(from_monday).ok().and_then(|i| self.weekly.get(i)).unwrap_or(&self.weekly[0])
-        })
+        let is_early = self.first_day.is_some_and(|first| date < first);
+        if is_early || self.last_day.is_some_and(|last| last < date) {
+            return &CLOSED;
+        }
+        self.exceptions
+            .get(&date)
+            .unwrap_or_else(|| self.weekly.get(from_monday(date.weekday())).unwrap_or(&self.weekly[0]))
     }
 
     fn openings(&self, date: Date) -> impl Iterator<Item = Span> + '_ {
@@ -359,10 +407,10 @@ impl Hours {
             .filter(|span| span.from < span.until)
     }
 
-    /// What is left of a span when the temporary closings are taken out.
-    fn without_closures(&self, span: Span, out: &mut VecDeque<Span>) {
+    /// What is left of a span when those temporary closings are taken out.
+    fn without_closures(&self, span: Span, counts: impl Fn(&Closure) -> bool, out: &mut VecDeque<Span>) {
         let mut from = span.from;
-        for closure in &self.closures {
+        for closure in self.closures.iter().filter(|closure| counts(closure)) {
             let until = closure.until.unwrap_or(Timestamp::MAX);
             if until <= from || closure.from >= span.until {
                 continue;
@@ -436,7 +484,7 @@ impl Iterator for Spans<'_> {
             }
             let span = self.opening()?;
             if span.until > self.from {
-                self.hours.without_closures(span, &mut self.open);
+                self.hours.without_closures(span, |_| true, &mut self.open);
             }
         }
     }

@@ -254,3 +254,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn days_before_the_first_and_after_the_last_are_shut() {
+    let night = Day::new(vec![Interval::new(1_080, 120).unwrap()]).unwrap();
+    let bar = Hours::weekly(Zone::named("Europe/London").unwrap(), std::array::from_fn(|_| night.clone()));
+    let (first, last) = (date(2026, 1, 13), date(2026, 1, 15));
+    let pop_up = bar.clone().with_days(Some(first), Some(last)).unwrap();
+    assert!(bar.is_open(at("2026-01-13T01:00:00Z")));
+    for shut in ["2026-01-13T01:00:00Z", "2026-01-16T02:00:00Z", "2026-01-16T19:00:00Z"] {
+        assert!(!pop_up.is_open(at(shut)), "{shut}");
+    }
+    assert!(pop_up.is_open(at("2026-01-16T01:59:00Z")), "the last night began on the last day");
+    assert_eq!(pop_up.next_open(at("2025-06-01T00:00:00Z")), Some(at("2026-01-13T18:00:00Z")));
+    assert_eq!(pop_up.next_open(at("2026-01-16T02:00:00Z")), None);
+    assert_eq!(pop_up.closes_for_good(), Some(at("2026-01-16T02:00:00Z")));
+    let spans = pop_up.spans(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z"));
+    assert_eq!(spans.count(), 3);
+    assert_eq!(bar.clone().with_days(Some(last), Some(first)), Err(HoursError::NoDays));
+    assert!(bar.clone().with_days(Some(first), Some(first)).is_ok(), "a single day");
+    assert_eq!(bar.closes_for_good(), None);
+    let from = bar.clone().with_days(Some(first), None).unwrap();
+    assert!(from.is_open(at("2030-01-01T19:00:00Z")) && from.closes_for_good().is_none());
+}
+
+#[test]
+fn a_node_that_is_shut_on_its_last_days_closes_for_good_before_them() {
+    let mut week: [Day; 7] =
+        std::array::from_fn(|_| Day::new(vec![Interval::new(540, 1_080).unwrap()]).unwrap());
+    week[6] = Day::CLOSED;
+    let shop = |first, last| {
+        Hours::weekly(Zone::named("UTC").unwrap(), week.clone()).with_days(first, Some(last)).unwrap()
+    };
+    // The 18th is a Sunday.
+    let sunday = date(2026, 1, 18);
+    assert_eq!(shop(None, sunday).closes_for_good(), Some(at("2026-01-17T18:00:00Z")));
+    assert_eq!(shop(Some(sunday), sunday).closes_for_good(), None, "it never opens");
+    let never = Hours::weekly(Zone::named("UTC").unwrap(), Default::default());
+    assert_eq!(never.with_days(None, Some(sunday)).unwrap().closes_for_good(), None);
+}

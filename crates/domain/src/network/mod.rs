@@ -7,16 +7,19 @@ pub mod business_day;
 pub mod capacity;
 pub mod hours;
 pub mod silence;
+mod tag;
 pub mod timetable;
 
 use jiff::SignedDuration;
+use jiff::civil::Weekday;
 
 use crate::fulfillment::method::Method;
 use crate::id::NodeId;
 use crate::name::check_name;
 use crate::place::LatLng;
 use capacity::{Activity, Rule};
-use hours::Hours;
+use hours::{Hours, from_monday};
+pub use tag::{Tag, TagError};
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +70,9 @@ pub enum NodeError {
     /// A duplicate activity.
     #[error("duplicate activity")]
     DuplicateActivity,
+    /// Too many tags, or a duplicate.
+    #[error("must have at most {} tags, each once", Node::MAX_TAGS)]
+    Tags,
     /// Not a minute of the day.
     #[error("cut-off must be a time of day from 00:00 to 24:00")]
     CutOff,
@@ -85,8 +91,9 @@ pub struct Service {
     pub method: Method,
     /// Opening time that the node needs to make an order ready, in minutes.
     pub preparation_minutes: u32,
-    /// Orders from this minute of the business day on are prepared on a later one; `None`: no cut-off.
-    pub cut_off_minute: Option<u16>,
+    /// By weekday of the business day, Monday first: orders from this minute of it on are prepared on a later one; `None`:
+    /// no cut-off.
+    pub cut_offs: [Option<u16>; 7],
     /// How far from the customer the node may be, in metres; `None`: any distance.
     pub radius_m: Option<u32>,
 }
@@ -97,11 +104,16 @@ impl Service {
         SignedDuration::from_mins(i64::from(self.preparation_minutes))
     }
 
+    /// The cut-off of business days that begin on that weekday, as a minute of them.
+    pub fn cut_off(&self, day: Weekday) -> Option<u16> {
+        self.cut_offs.get(from_monday(day)).copied().flatten()
+    }
+
     fn check(&self) -> Result<(), NodeError> {
         if self.preparation_minutes > 10_080 {
             return Err(NodeError::Preparation);
         }
-        if self.cut_off_minute.is_some_and(|minute| minute > 1_440) {
+        if self.cut_offs.iter().flatten().any(|minute| *minute > 1_440) {
             return Err(NodeError::CutOff);
         }
         if self.radius_m.is_some_and(|radius| !(1..=20_100_000).contains(&radius)) {
@@ -128,11 +140,15 @@ pub struct Node {
     pub services: Vec<Service>,
     /// How much it takes on, each activity at most once; one that is not here has no limit.
     pub capacity: Vec<Rule>,
+    /// Words by which groups choose it, each at most once.
+    pub tags: Vec<Tag>,
 }
 
 impl Node {
     /// Longest name, in characters.
     pub const MAX_NAME: usize = 200;
+    /// The most tags.
+    pub const MAX_TAGS: usize = 50;
 
     /// Checks what concerns the node as a whole.
     pub fn check(&self) -> Result<(), NodeError> {
@@ -147,6 +163,10 @@ impl Node {
             if self.capacity[..i].iter().any(|other| other.activity() == rule.activity()) {
                 return Err(NodeError::DuplicateActivity);
             }
+        }
+        let is_repeated = |(i, tag): (usize, &Tag)| self.tags[..i].contains(tag);
+        if self.tags.len() > Self::MAX_TAGS || self.tags.iter().enumerate().any(is_repeated) {
+            return Err(NodeError::Tags);
         }
         Ok(())
     }
@@ -164,6 +184,7 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use super::capacity::Most;
     use super::hours::Zone;
     use super::*;
 
@@ -175,7 +196,8 @@ mod tests {
             position: LatLng::new(51.5, -0.1).unwrap(),
             hours: Hours::always(Zone::named("Europe/London").unwrap()),
             services: vec![pickup()],
-            capacity: vec![Rule::new(Activity::Pick, 60, 3).unwrap()],
+            capacity: vec![Rule::new(Activity::Pick, 60, Most::Orders(3)).unwrap()],
+            tags: vec![Tag::new("mall").unwrap()],
         }
     }
 
@@ -183,7 +205,7 @@ mod tests {
         Service {
             method: Method::Pickup,
             preparation_minutes: 30,
-            cut_off_minute: Some(1_080),
+            cut_offs: [Some(1_080); 7],
             radius_m: None,
         }
     }
@@ -194,14 +216,22 @@ mod tests {
         assert!(node().service(Method::Pickup).is_some());
         let twice = Node { services: vec![pickup(), pickup()], ..node() };
         assert_eq!(twice.check(), Err(NodeError::DuplicateMethod));
-        let rule = Rule::new(Activity::Pick, 30, 1).unwrap();
-        assert_eq!(Node { capacity: vec![rule, rule], ..node() }.check(), Err(NodeError::DuplicateActivity));
+        let rule = |most| Rule::new(Activity::Pick, 30, most).unwrap();
+        let twice = vec![rule(Most::Orders(1)), rule(Most::Units(9))];
+        assert_eq!(Node { capacity: twice, ..node() }.check(), Err(NodeError::DuplicateActivity));
+        let tag = |i: usize| Tag::new(&format!("t-{i}")).unwrap();
+        let tagged = |tags| Node { tags, ..node() }.check();
+        assert_eq!(tagged((0..50).map(tag).collect()), Ok(()));
+        assert_eq!(tagged((0..51).map(tag).collect()), Err(NodeError::Tags));
+        assert_eq!(tagged(vec![tag(1), tag(1)]), Err(NodeError::Tags));
     }
 
     #[test]
     fn terms_that_make_no_sense_are_refused() {
         let with = |service: Service| Node { services: vec![service], ..node() }.check();
-        assert_eq!(with(Service { cut_off_minute: Some(1_441), ..pickup() }), Err(NodeError::CutOff));
+        let mut late = pickup();
+        late.cut_offs[6] = Some(1_441);
+        assert_eq!(with(late), Err(NodeError::CutOff));
         assert_eq!(with(Service { preparation_minutes: 10_081, ..pickup() }), Err(NodeError::Preparation));
         assert_eq!(with(Service { radius_m: Some(0), ..pickup() }), Err(NodeError::Radius));
         assert!(matches!(Node { name: String::new(), ..node() }.check(), Err(NodeError::Name(_))));

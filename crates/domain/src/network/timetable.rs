@@ -174,9 +174,12 @@ mod tests {
         fn a_timetable_answers_as_the_hours_do(
             hours in any_hours(), start in 1_767_225_600i64..1_830_000_000, shut in 0i64..1_500_000,
             opens in 1u16..1_440, asked in proptest::collection::vec(-200_000i64..2_000_000, 8),
-            length in 0i64..20_000,
+            length in 0i64..20_000, days in proptest::option::of((0i64..8, 0i64..12)),
         ) {
             let hours = with_surprises(hours, start, shut, opens);
+            let day = |days: i64| hours.zone().date(at(start + days * 86_400));
+            let (first, last) = days.map(|(first, more)| (day(first), day(first + more))).unzip();
+            let hours = hours.with_days(first, last).unwrap();
             let table = Timetable::new(&hours, at(start));
             let openings = Openings::new(&hours, &table);
             for later in asked {

@@ -16,6 +16,16 @@ pub fn cover(wanted: &[i64], nodes: &[Vec<i64>], parts: usize) -> Option<Vec<Par
     (1..=parts).find_map(|most| first.iter().find_map(|first| greedy(wanted, nodes, *first, most)))
 }
 
+/// Of pieces of each line no more than `most` together, the first lines first.
+pub fn at_most(mut pieces: Vec<i64>, most: i64) -> Vec<i64> {
+    let mut left = most;
+    for pieces in &mut pieces {
+        *pieces = (*pieces).min(left);
+        left -= *pieces;
+    }
+    pieces
+}
+
 /// Takes all that a node has, then from the one that has the most of what is left, and so on.
 fn greedy(wanted: &[i64], nodes: &[Vec<i64>], first: usize, most: usize) -> Option<Vec<Part>> {
     let (mut left, mut parts, mut next) = (wanted.to_vec(), Vec::with_capacity(most), Some(first));
@@ -56,6 +66,14 @@ mod tests {
     fn a_node_that_has_all_serves_alone_and_the_first_of_several() {
         let nodes = [vec![2, 1], vec![2, 2], vec![3, 3]];
         assert_eq!(cover(&[2, 2], &nodes, 5), Some(vec![(1, vec![2, 2])]));
+    }
+
+    #[test]
+    fn a_share_is_cut_to_what_a_node_may_take() {
+        assert_eq!(at_most(vec![2, 4, 3], 5), [2, 3, 0]);
+        assert_eq!(at_most(vec![2, 4], 6), [2, 4]);
+        assert_eq!(at_most(vec![2, 4], 0), [0, 0]);
+        assert_eq!(at_most(vec![i64::MAX, 1], i64::MAX), [i64::MAX, 0]);
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use contract::fulfillment::v1 as ful;
+use contract::fulfillment::v1::node_capacity::Most;
 use contract::google::r#type::{DayOfWeek, LatLng, TimeOfDay};
 use contract::inventory::v1 as inv;
 use contract::r#type::v1::{Method, Place};
 use domain::id;
+use domain::network::capacity::Activity;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -80,8 +82,8 @@ pub(crate) struct NodeSpec<'a> {
     pub(crate) method: Method,
     /// Minutes from accept to ready.
     pub(crate) preparation_min: i64,
-    /// Pickup orders per hour; `None` = no limit.
-    pub(crate) capacity: Option<i32>,
+    /// Orders that it prepares per hour; `None` = no limit.
+    pub(crate) orders_per_hour: Option<i64>,
 }
 
 /// The node as the wire has it.
@@ -101,17 +103,25 @@ pub(crate) fn node(spec: &NodeSpec<'_>) -> ful::Node {
         let (open, close) = span?;
         Some(ful::OpeningHours { day: i32::from(*day), open_time: local(open), close_time: local(close) })
     });
+    let service = ful::NodeService {
+        method: i32::from(spec.method),
+        preparation: Some(prost_types::Duration { seconds: spec.preparation_min * 60, nanos: 0 }),
+        ..ful::NodeService::default()
+    };
+    let picks = |orders| ful::NodeCapacity {
+        work: Activity::Pick.name().to_owned(),
+        slot: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+        most: Some(Most::Orders(orders)),
+    };
     ful::Node {
         node_id: spec.id.to_owned(),
         name: spec.name.to_owned(),
         kind: i32::from(spec.kind),
         place: Some(Place { point: Some(LatLng { latitude: spec.at.0, longitude: spec.at.1 }) }),
         time_zone: spec.time_zone.to_owned(),
-        methods: vec![i32::from(spec.method)],
         hours: hours.collect(),
-        preparation: Some(prost_types::Duration { seconds: spec.preparation_min * 60, nanos: 0 }),
-        pickup_capacity_per_slot: spec.capacity,
-        capacity_slot: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+        services: vec![service],
+        capacity: spec.orders_per_hour.map(picks).into_iter().collect(),
         ..ful::Node::default()
     }
 }

@@ -1,7 +1,7 @@
 //! How full the slots of the nodes are, in memory: what promises go by between two reads of the database.
 //!
-//! Counted are the orders that were written, and those that this process has planned and not written yet: so a rush of
-//! holds spreads over the slots at once, and does not queue up for the first one.
+//! Counted is what was written, and what this process has planned and not written yet: so a rush of holds
+//! spreads over the slots at once, and does not queue up for the first one.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,7 +19,7 @@ use crate::store::promise_leg::HeldPlace;
 /// A slot of a node, by numbers.
 pub(crate) type Slot = (Key, Activity, i64);
 
-/// Orders taken per slot.
+/// What slots have taken, in orders or in units as each node counts.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     used: RwLock<Slots>,
@@ -27,21 +27,21 @@ pub(crate) struct Load {
 
 #[derive(Debug, Default)]
 struct Slots {
-    used: HashMap<Slot, u32>,
-    /// Orders planned, not yet written.
-    planned: HashMap<Slot, u32>,
+    used: HashMap<Slot, i64>,
+    /// What is planned and not yet written.
+    planned: HashMap<Slot, i64>,
     /// How many slots were left when those that are over were forgotten.
     kept: usize,
 }
 
-/// The orders taken, to be read and let go.
+/// What is taken, to be read and let go.
 pub(crate) struct Used<'a>(RwLockReadGuard<'a, Slots>);
 
 impl Used<'_> {
-    /// How many orders a slot has taken.
-    pub(crate) fn of(&self, node: Key, activity: Activity, start: Timestamp) -> u32 {
+    /// How much a slot has taken.
+    pub(crate) fn of(&self, node: Key, activity: Activity, start: Timestamp) -> i64 {
         let slot = (node, activity, start.as_microsecond());
-        let count = |of: &HashMap<Slot, u32>| of.get(&slot).copied().unwrap_or(0);
+        let count = |of: &HashMap<Slot, i64>| of.get(&slot).copied().unwrap_or(0);
         count(&self.0.used).saturating_add(count(&self.0.planned))
     }
 }
@@ -53,10 +53,11 @@ impl Load {
     }
 
     /// This much is planned in slots. It is counted until [`Self::settle`] gets it.
-    pub(crate) fn plan(&self, plans: impl IntoIterator<Item = (Slot, u32)>) {
+    pub(crate) fn plan(&self, plans: impl IntoIterator<Item = (Slot, i64)>) {
         let mut known = self.write();
         for (slot, amount) in plans {
-            *known.planned.entry(slot).or_insert(0) += amount;
+            let planned = known.planned.entry(slot).or_insert(0);
+            *planned = planned.saturating_add(amount);
         }
     }
 
@@ -64,21 +65,21 @@ impl Load {
     /// before `oldest`.
     pub(crate) fn settle(
         &self,
-        plans: impl IntoIterator<Item = (Slot, u32)>,
+        plans: impl IntoIterator<Item = (Slot, i64)>,
         taken: impl IntoIterator<Item = (Slot, i64)>,
         oldest: Timestamp,
     ) {
         let mut known = self.write();
         for (slot, amount) in plans {
             if let Entry::Occupied(mut planned) = known.planned.entry(slot) {
-                *planned.get_mut() = planned.get().saturating_sub(amount);
-                if *planned.get() == 0 {
+                *planned.get_mut() -= amount;
+                if *planned.get() <= 0 {
                     planned.remove();
                 }
             }
         }
         for (slot, taken) in taken {
-            known.used.insert(slot, u32::try_from(taken.max(0)).unwrap_or(u32::MAX));
+            known.used.insert(slot, taken.max(0));
         }
         // Forgetting walks the whole map, so it waits until there may be as much to forget as to keep.
         if known.used.len() > 2 * known.kept.max(500) {
@@ -119,9 +120,8 @@ impl Fulfillment {
     pub(crate) fn planned<'a>(
         &self,
         places: impl Iterator<Item = &'a HeldPlace>,
-    ) -> impl Iterator<Item = (Slot, u32)> {
-        let amount = |place: &HeldPlace| u32::try_from(place.amount).unwrap_or(u32::MAX);
-        places.filter_map(move |place| Some((self.slot_number(&place.slot)?, amount(place))))
+    ) -> impl Iterator<Item = (Slot, i64)> {
+        places.filter_map(move |place| Some((self.slot_number(&place.slot)?, place.amount)))
     }
 
     pub(crate) fn oldest_slot(&self) -> Timestamp {
@@ -131,8 +131,5 @@ impl Fulfillment {
 
 /// The activity of that name.
 fn activity_named(slot: &SlotKey) -> Option<Activity> {
-    domain::fulfillment::method::Method::ALL
-        .iter()
-        .map(|method| method.rules().activity)
-        .find(|activity| activity.name() == slot.work)
+    Activity::ALL.into_iter().find(|activity| activity.name() == slot.work)
 }

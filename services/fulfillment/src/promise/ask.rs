@@ -1,5 +1,5 @@
 //! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do. A group
-//! that no node can serve alone may be shared by several, if its caller allows that.
+//! that no node can serve alone may be shared by several ([`super::share`]), if its caller allows that.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use domain::network::capacity::Slot;
 use domain::network::silence::Silence;
 use domain::place::LatLng;
 use domain::promise::plan::{self, Legs, Place, ResourceKind, Taken};
-use domain::promise::{self, Ask, Reason, Refused, split};
+use domain::promise::{self, Ask, Reason, Refused};
 use domain::sourcing::cost::Facts;
 use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
@@ -26,18 +26,16 @@ use crate::promise::stock_view::{Need, Stock};
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;
 /// The most nodes asked for one cart and method.
-const MOST_ASKED: usize = 400;
+pub(super) const MOST_ASKED: usize = 400;
 /// The most SKUs named in a refusal.
 const MOST_NAMED: usize = 10;
 /// The most alternatives to a node that was asked for.
 const ALTERNATIVES: usize = 3;
-/// How many nodes are looked at that may share a group.
-const SHARING: usize = 20;
 /// The most SKUs of one cart that inventory is asked about.
 const MOST_LOOKUPS: usize = 20;
 
 /// Which nodes may serve, by the keys of this process.
-struct Reach {
+pub(super) struct Reach {
     without: Vec<Key>,
     /// The place of the node that others are to be near to.
     centre: Option<LatLng>,
@@ -48,25 +46,27 @@ struct Reach {
 
 /// What is asked of every node for one method.
 #[derive(Clone, Copy)]
-struct Round<'a> {
-    index: &'a Index,
-    stock: &'a Stock,
-    used: &'a Used<'a>,
-    needs: &'a [Need],
-    method: Method,
-    place: Option<LatLng>,
-    reach: &'a Reach,
-    wanted: Option<(Timestamp, Timestamp)>,
+pub(super) struct Round<'a> {
+    pub(super) index: &'a Index,
+    pub(super) stock: &'a Stock,
+    pub(super) used: &'a Used<'a>,
+    pub(super) needs: &'a [Need],
+    /// Pieces of the goods.
+    pub(super) units: i64,
+    pub(super) method: Method,
+    pub(super) place: Option<LatLng>,
+    pub(super) reach: &'a Reach,
+    pub(super) wanted: Option<(Timestamp, Timestamp)>,
     /// What earlier groups of the same cart take.
-    taken: &'a Taken,
-    now: Timestamp,
+    pub(super) taken: &'a Taken,
+    pub(super) now: Timestamp,
 }
 
 /// A node that was asked, with what a decision weighs.
 type Found = (Able, Facts);
 
 /// A node that is to serve some of a group, how it was chosen, and its pieces.
-type Served = (Able, Decision, Vec<Line>);
+pub(super) type Served = (Able, Decision, Vec<Line>);
 
 impl Fulfillment {
     /// What the cart can be promised.
@@ -94,7 +94,8 @@ impl Fulfillment {
             let (index, stock, used, needs, taken) = (&*index, &*stock, &used, needs.as_slice(), &taken);
             let (place, reach) = (question.place.or(reach.centre), &reach);
             let wanted = question.wanted;
-            let round = Round { index, stock, used, needs, method, place, reach, wanted, taken, now };
+            let units = pieces(&question.lines);
+            let round = Round { index, stock, used, needs, units, method, place, reach, wanted, taken, now };
             match &question.node {
                 None => self.anywhere(&round, question.most, &mut answer),
                 Some(node) => self.at_node(&round, node, &mut answer),
@@ -207,6 +208,7 @@ impl Fulfillment {
                 stock: &stock,
                 used: &used,
                 needs: &needs,
+                units: pieces(&group.lines),
                 method: group.method,
                 place: group.place.or(reach.centre),
                 reach: &reach,
@@ -266,40 +268,6 @@ impl Fulfillment {
         }
     }
 
-    /// What several nodes can do together that have parts of a group, each with its pieces and the record of the choice. The
-    /// nearest are looked at.
-    fn at_several(&self, round: &Round<'_>, group: &Group, without: &[Key]) -> Option<Vec<Served>> {
-        if group.parts < 2 {
-            return None;
-        }
-        let mut keys = round.stock.nodes_with_any(round.needs);
-        round.choose_from(&mut keys, without);
-        let policy = self.config.policy();
-        let able = round.ordered(keys, MOST_ASKED).into_iter();
-        let able = able.filter_map(|key| Some((key, round.ask(key, policy).ok()?))).take(SHARING);
-        let able: Vec<(Key, Able)> = able.collect();
-        let piece = |line: &Line| (round.stock.needs([(&line.sku, 1)]), line.quantity);
-        let each: Vec<(Vec<Need>, i64)> = group.lines.iter().map(piece).collect();
-        let has: Vec<Vec<i64>> = able.iter().map(|(key, _)| round.stock.share(*key, &each)).collect();
-        let wanted: Vec<i64> = group.lines.iter().map(|line| line.quantity).collect();
-        let leg = |(at, pieces): (usize, Vec<i64>)| {
-            let lines = group.lines.iter().zip(pieces).filter(|(_, pieces)| *pieces > 0);
-            let lines: Vec<Line> = lines.map(|(line, quantity)| Line { quantity, ..line.clone() }).collect();
-            let needs = round.stock.needs(items(&lines));
-            let round = Round { needs: &needs, ..*round };
-            let candidate = |(key, able): &(Key, Able)| {
-                let facts = round.facts(*key, able);
-                let verdict = if facts.depth > 0 { Ok(facts) } else { Err(vec![Reason::NoStock]) };
-                Candidate { node: able.node.id.clone(), verdict }
-            };
-            let chosen = able[at].1.clone();
-            let candidates = able.iter().map(candidate).collect();
-            let decision = sourcing::given(&chosen.node.id, candidates, &self.weights, round.now);
-            (chosen, decision, lines)
-        };
-        Some(split::cover(&wanted, &has, group.parts)?.into_iter().map(leg).collect())
-    }
-
     /// The nearest other nodes that can serve a group, best first.
     pub(crate) fn alternatives(&self, node: Option<&NodeId>, group: &Group, now: Timestamp) -> Vec<NodeId> {
         let index = self.network.index();
@@ -315,6 +283,7 @@ impl Fulfillment {
             stock: &stock,
             used: &used,
             needs: &needs,
+            units: pieces(&group.lines),
             method: group.method,
             place: place.or(group.place).or(reach.centre),
             reach: &reach,
@@ -368,8 +337,13 @@ fn refuse_all(question: &Question, node: Option<&NodeId>, refused: &Refused, lac
 }
 
 /// What lines are of, and how much.
-fn items(lines: &[Line]) -> impl Iterator<Item = (&Sku, i64)> {
+pub(super) fn items(lines: &[Line]) -> impl Iterator<Item = (&Sku, i64)> {
     lines.iter().map(|line| (&line.sku, line.quantity))
+}
+
+/// How many pieces lines have.
+pub(super) fn pieces(lines: &[Line]) -> i64 {
+    lines.iter().fold(0, |all, line| all.saturating_add(line.quantity))
 }
 
 /// What a decision weighs of each node.
@@ -385,14 +359,14 @@ fn places(able: &Able) -> Vec<Place> {
         resource: able.node.id.to_string(),
         work: able.method.rules().activity.name().to_owned(),
         start: slot.start,
-        amount: 1,
+        amount: able.offer.amount,
     };
     able.offer.slot.map(place).into_iter().collect()
 }
 
 impl Round<'_> {
     /// Keeps of the nodes those that offer the method and that the question lets serve; true: some are only too far away.
-    fn choose_from(&self, keys: &mut Vec<Key>, without: &[Key]) -> bool {
+    pub(super) fn choose_from(&self, keys: &mut Vec<Key>, without: &[Key]) -> bool {
         let is_out = |key: &Key| without.contains(key) || self.reach.without.contains(key);
         keys.retain(|key| !is_out(key) && self.index.offers(*key, self.method));
         let there = keys.len();
@@ -407,7 +381,7 @@ impl Round<'_> {
     }
 
     /// What the node can do, if it has the goods.
-    fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
+    pub(super) fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
         let Some(timed) = self.index.timed(key, self.now) else {
             return Err(Refused::because(Reason::UnknownNode));
         };
@@ -419,6 +393,7 @@ impl Round<'_> {
         let (method, now, wanted) = (self.method, self.now, self.wanted);
         let ask = Ask {
             method,
+            units: self.units,
             now,
             distance_m,
             wanted,
@@ -428,7 +403,7 @@ impl Round<'_> {
         let activity = self.method.rules().activity;
         let used = |start| {
             let taken = self.taken.at_node(node.id.as_str(), activity.name(), start);
-            self.used.of(key, activity, start).saturating_add(u32::try_from(taken).unwrap_or(u32::MAX))
+            self.used.of(key, activity, start).saturating_add(taken)
         };
         let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
         Ok(Able { method: self.method, node: timed.node, offer, distance_m })
@@ -446,10 +421,11 @@ impl Round<'_> {
         }
     }
 
-    fn facts(&self, key: Key, able: &Able) -> Facts {
+    pub(super) fn facts(&self, key: Key, able: &Able) -> Facts {
         let activity = self.method.rules().activity;
         let load_percent = able.offer.slot.zip(able.node.rule(activity)).map_or(0, |(slot, rule)| {
-            self.used.of(key, activity, slot.start).saturating_mul(100) / rule.max_orders().max(1)
+            let used = self.used.of(key, activity, slot.start);
+            u32::try_from(used.saturating_mul(100) / rule.most().limit().max(1)).unwrap_or(u32::MAX)
         });
         let depth = self.stock.depth(key, self.needs);
         Facts { distance_m: able.distance_m, ready: able.offer.ready, load_percent, depth }
@@ -460,7 +436,7 @@ impl Round<'_> {
     }
 
     /// At most `most` of the nodes: the nearest first, or in the order of their codes when no place is known.
-    fn ordered(&self, keys: Vec<Key>, most: usize) -> Vec<Key> {
+    pub(super) fn ordered(&self, keys: Vec<Key>, most: usize) -> Vec<Key> {
         let Some(place) = self.place else { return self.by_code(&keys, most) };
         let from = point(place);
         let mut ways: Vec<(f32, Key)> =

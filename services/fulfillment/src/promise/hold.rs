@@ -179,7 +179,7 @@ impl Fulfillment {
             nodes.insert(able.node.id.clone(), version);
             let places: Vec<HeldPlace> = places.iter().map(held).collect();
             let rule = able.node.rule(able.method.rules().activity);
-            let most = rule.map_or(i64::MAX, |rule| i64::from(rule.max_orders()));
+            let most = rule.map_or(i64::MAX, |rule| rule.most().limit());
             limits.extend(places.iter().map(|place| (place.slot.clone(), most)));
             let id = FulfillmentId::new(self.clock.new_id());
             stored.push(Leg {

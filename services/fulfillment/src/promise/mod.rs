@@ -17,6 +17,7 @@ pub(crate) mod queue;
 mod read;
 mod release;
 mod reserve;
+mod share;
 pub(crate) mod stock_view;
 mod tally;
 pub(crate) mod token;

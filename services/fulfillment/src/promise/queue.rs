@@ -68,7 +68,7 @@ impl Fulfillment {
     }
 
     /// What a job has planned in slots.
-    fn plans_of<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = (Slot, u32)> + 'a {
+    fn plans_of<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = (Slot, i64)> + 'a {
         let promise = match job {
             Job::Take { promise, .. } => Some(promise),
             Job::Grant(..) | Job::Forget(_) => None,

@@ -6,9 +6,9 @@ use contract::fulfillment::v1 as pb;
 use contract::google::r#type as google;
 use domain::fulfillment::method::Method;
 use domain::name::check_name;
-use domain::network::capacity::Rule;
+use domain::network::capacity::{Activity, CapacityError, Most, Rule};
 use domain::network::hours::{Closure, Day, Hours, HoursError, Interval, Zone};
-use domain::network::{Kind, Node, Service};
+use domain::network::{Kind, Node, Service, Tag};
 use domain::time::from_micros;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +23,11 @@ use crate::store::network::StoredNode;
 const DEFAULT_PREPARATION: SignedDuration = SignedDuration::from_mins(30);
 const DEFAULT_SLOT: SignedDuration = SignedDuration::from_mins(60);
 const MOST_PREPARATION: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The most services of a node, and the most capacities: more than there are methods or kinds of work.
+const MOST_TERMS: usize = 20;
+/// One for each day of the week, and one for all others.
+const MOST_CUT_OFFS: usize = 8;
+const BAD_DATE: &str = "must be a date with year, month and day";
 
 /// Checks the nodes of a request, each by itself. A node that stands in it twice refuses the whole: which one is meant?
 pub(crate) fn nodes(nodes: Vec<pb::Node>) -> Result<Vec<PutNode>, Error> {
@@ -58,14 +63,16 @@ pub(crate) fn node(node: &pb::Node, at: &str, fields: &mut Fields) -> Option<Nod
     let hours = hours(node, &field, fields);
     let services = services(node, &field, fields);
     let capacity = capacity(node, &field, fields);
+    let tags = tags(node, &field, fields);
     let node = Node {
         id: id?,
         name: node.name.clone(),
         kind: kind?,
         position: position?,
         hours: hours?,
-        services: services?,
-        capacity: capacity?,
+        services,
+        capacity,
+        tags,
     };
     // Each part was checked under its own name; this is the law of the whole.
     if fields.is_empty()
@@ -106,9 +113,17 @@ fn hours(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) 
         None => Vec::new(),
         Some(closure) => vec![closure?],
     };
+    let first = day(node.first_day.as_ref(), field("first_day"), fields);
+    let last = day(node.last_day.as_ref(), field("last_day"), fields);
     let hours = Hours::weekly(zone?, days);
     let hours = fields.take(field("exceptions"), hours.with_exceptions(exceptions?))?;
-    fields.take(field("closing"), hours.with_closures(closures))
+    let hours = fields.take(field("closing"), hours.with_closures(closures))?;
+    fields.take(field("last_day"), hours.with_days(first, last))
+}
+
+/// A date that may be absent.
+fn day(asked: Option<&google::Date>, at: String, fields: &mut Fields) -> Option<Date> {
+    asked.and_then(|asked| fields.take(at, date(asked).ok_or(BAD_DATE)))
 }
 
 /// How near a name must be to one that exists to be taken for it, from 0 to 1.
@@ -139,7 +154,7 @@ fn exceptions(
     for (i, exception) in node.exceptions.iter().enumerate() {
         let at = field(&format!("exceptions[{i}]"));
         let Some(date) = exception.date.as_ref().and_then(date) else {
-            fields.refuse(format_args!("{at}.date"), "must be a date with year, month and day");
+            fields.refuse(format_args!("{at}.date"), BAD_DATE);
             continue;
         };
         let mut intervals: Vec<Interval> = Vec::with_capacity(exception.spans.len());
@@ -214,71 +229,110 @@ pub(crate) fn closure(closing: &pb::TemporaryClosing, at: &str, fields: &mut Fie
     Some(Closure { from, until, reason: closing.reason.clone() })
 }
 
-fn services(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Vec<Service>> {
-    if node.methods.is_empty() {
-        fields.refuse(field("methods"), "must name at least one");
-    }
-    let preparation = match node.preparation.map(duration) {
-        None => Some(DEFAULT_PREPARATION),
-        Some(length) => fields.take(field("preparation"), length),
-    };
-    if preparation.is_some_and(|length| length.is_negative() || length > MOST_PREPARATION) {
-        fields.refuse(field("preparation"), "must be from 0 to 7 days");
-    }
-    let cut_off = match node.pickup_cut_off.map(minute).transpose() {
-        Ok(cut_off) => Some(cut_off),
-        Err(why) => {
-            fields.refuse(field("pickup_cut_off"), why);
-            None
-        }
-    };
-    let radius_m = match u32::try_from(node.radius_m).ok().filter(|radius| *radius <= 20_100_000) {
-        None => {
-            fields.refuse(field("radius_m"), "must be from 0 (no limit) to 20100000");
-            None
-        }
-        Some(0) => Some(None),
-        Some(radius) => Some(Some(radius)),
-    };
+/// What a node offers.
+fn services(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Vec<Service> {
+    fields.count(field("services"), node.services.len(), MOST_TERMS);
     let mut services: Vec<Service> = Vec::new();
-    let (preparation, cut_off_minute, radius_m) = (preparation?, cut_off?, radius_m?);
-    let preparation_minutes = u32::try_from((preparation.as_secs() + 59) / 60).unwrap_or(0);
-    for (i, number) in node.methods.iter().enumerate() {
-        let at = field(&format!("methods[{i}]"));
-        let Some(name) = method_name(*number).filter(|name| *name != "UNSPECIFIED") else {
-            fields.refuse(at, "must be a method");
-            continue;
-        };
-        if node.methods[..i].contains(number) {
-            fields.refuse(at, "duplicate");
-            continue;
-        }
+    let mut seen = HashSet::new();
+    for (i, asked) in node.services.iter().take(MOST_TERMS).enumerate() {
+        let at = field(&format!("services[{i}]"));
+        let name = method_name(asked.method).filter(|name| *name != "UNSPECIFIED");
+        let name = fields.take(format_args!("{at}.method"), name.ok_or("must be a method"));
+        let is_repeated = name.is_some_and(|name| !seen.insert(name));
+        fields.check(!is_repeated, format_args!("{at}.method"), "duplicate");
         // A node may say that it offers more than this version can promise.
-        if let Some(method) = Method::parse(name) {
-            services.push(Service { method, preparation_minutes, cut_off_minute, radius_m });
-        }
+        services.extend(service(asked, name.and_then(Method::parse), &at, fields));
     }
-    Some(services)
+    services
 }
 
-fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Option<Vec<Rule>> {
-    let slot = match node.capacity_slot.map(duration) {
-        None => Some(DEFAULT_SLOT),
-        Some(length) => fields.take(field("capacity_slot"), length),
-    }?;
-    let minutes = u16::try_from(slot.as_mins()).ok().filter(|minutes| (15..=1_440).contains(minutes));
-    let whole = slot.as_secs() % 60 == 0;
-    let Some(minutes) = minutes.filter(|_| whole) else {
-        fields.refuse(field("capacity_slot"), "must be whole minutes, from 15 min to 24 h");
-        return None;
+/// The terms on which a node offers a method; none also where the method is not promised by this version.
+fn service(
+    asked: &pb::NodeService,
+    method: Option<Method>,
+    at: &str,
+    fields: &mut Fields,
+) -> Option<Service> {
+    let preparation = match asked.preparation.map(duration) {
+        None => Ok(DEFAULT_PREPARATION),
+        Some(Ok(length)) if length.is_negative() || length > MOST_PREPARATION => {
+            Err("must be from 0 to 7 days".to_owned())
+        }
+        Some(length) => length.map_err(ToString::to_string),
     };
-    let Some(max) = node.pickup_capacity_per_slot else { return Some(Vec::new()) };
-    let Ok(max) = u32::try_from(max) else {
-        fields.refuse(field("pickup_capacity_per_slot"), "must not be negative");
-        return None;
+    let preparation = fields.take(format_args!("{at}.preparation"), preparation);
+    let radius_m = match u32::try_from(asked.radius_m) {
+        Ok(0) => Ok(None),
+        Ok(radius @ 1..=20_100_000) => Ok(Some(radius)),
+        Ok(_) | Err(_) => Err("must be from 0 (no limit) to 20100000"),
     };
-    let rule = Rule::new(Method::Pickup.rules().activity, minutes, max);
-    Some(vec![fields.take(field("capacity_slot"), rule)?])
+    let radius_m = fields.take(format_args!("{at}.radius_m"), radius_m);
+    let cut_offs = cut_offs(&asked.cut_offs, at, fields);
+    let preparation_minutes = u32::try_from((preparation?.as_secs() + 59) / 60).unwrap_or(0);
+    Some(Service { method: method?, preparation_minutes, cut_offs, radius_m: radius_m? })
+}
+
+/// The cut-off of each weekday, Monday first.
+fn cut_offs(asked: &[pb::CutOff], at: &str, fields: &mut Fields) -> [Option<u16>; 7] {
+    fields.at_most(format_args!("{at}.cut_offs"), asked.len(), MOST_CUT_OFFS);
+    // By number of the day on the wire: 0 is every day that has none of its own.
+    let mut by_day: [Option<u16>; MOST_CUT_OFFS] = Default::default();
+    for (i, cut_off) in asked.iter().take(MOST_CUT_OFFS).enumerate() {
+        let at = format!("{at}.cut_offs[{i}]");
+        let time = cut_off.time.ok_or("is required").and_then(minute);
+        let time = fields.take(format_args!("{at}.time"), time);
+        let day = usize::try_from(cut_off.day).ok().and_then(|day| by_day.get_mut(day));
+        let day = day.ok_or("must be a day of the week, or unspecified for all others");
+        if let (Some(day), Some(time)) = (fields.take(format_args!("{at}.day"), day), time) {
+            let is_repeated = day.replace(time).is_some();
+            fields.check(!is_repeated, format_args!("{at}.day"), "duplicate");
+        }
+    }
+    let [others, days @ ..] = by_day;
+    days.map(|day| day.or(others))
+}
+
+/// How much a node takes on.
+fn capacity(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Vec<Rule> {
+    fields.at_most(field("capacity"), node.capacity.len(), MOST_TERMS);
+    let mut rules = Vec::new();
+    let mut seen = HashSet::new();
+    for (i, asked) in node.capacity.iter().take(MOST_TERMS).enumerate() {
+        let at = field(&format!("capacity[{i}]"));
+        let activity = Activity::ALL.into_iter().find(|known| known.name() == asked.work);
+        let activity = activity.ok_or_else(|| {
+            let known: Vec<&str> = Activity::ALL.iter().map(|known| known.name()).collect();
+            format!("must be one of {}", known.join(", "))
+        });
+        let activity = fields.take(format_args!("{at}.work"), activity);
+        let is_repeated = activity.is_some_and(|activity| !seen.insert(activity));
+        fields.check(!is_repeated, format_args!("{at}.work"), "duplicate");
+        let slot = fields.take(format_args!("{at}.slot"), slot_minutes(asked.slot));
+        let (name, most) = match asked.most {
+            None => continue,
+            Some(pb::node_capacity::Most::Orders(orders)) => ("orders", Most::Orders(orders)),
+            Some(pb::node_capacity::Most::Units(units)) => ("units", Most::Units(units)),
+        };
+        fields.check(most.limit() >= 0, format_args!("{at}.{name}"), CapacityError::Negative);
+        if let (Some(activity), Some(slot), 0..) = (activity, slot, most.limit()) {
+            rules.extend(fields.take(at, Rule::new(activity, slot, most)));
+        }
+    }
+    rules
+}
+
+/// Minutes of a slot.
+fn slot_minutes(asked: Option<prost_types::Duration>) -> Result<u16, String> {
+    let length = asked.map_or(Ok(DEFAULT_SLOT), duration).map_err(ToString::to_string)?;
+    let minutes = u16::try_from(length.as_mins()).ok().filter(|minutes| (15..=1_440).contains(minutes));
+    let minutes = minutes.filter(|_| length.as_secs() % 60 == 0 && length.subsec_nanos() == 0);
+    minutes.ok_or_else(|| "must be whole minutes, from 15 min to 24 h".to_owned())
+}
+
+/// Words by which groups choose it.
+fn tags(node: &pb::Node, field: &impl Fn(&str) -> String, fields: &mut Fields) -> Vec<Tag> {
+    fields.at_most(field("tags"), node.tags.len(), Node::MAX_TAGS);
+    fields.distinct(field("tags"), &node.tags, Node::MAX_TAGS)
 }
 
 /// A stored node as the domain knows it.

@@ -5,6 +5,7 @@
 mod fake;
 mod follow;
 mod network;
+mod node_terms;
 mod promise;
 mod promise_channel;
 mod promise_end;

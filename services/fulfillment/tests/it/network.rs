@@ -3,11 +3,11 @@
 use contract::fulfillment::v1 as pb;
 use contract::r#type::v1 as common;
 use jiff::SignedDuration;
-use test_world::wire::{place, time};
+use test_world::wire::{cut_off, offers, place, time};
 use test_world::{Ground, at, by, minutes, reason, stamp, until, v7};
 use tonic::Code;
 
-use crate::support::{SETS, World, cart, hold, option, store, worlds};
+use crate::support::{SETS, World, cart, hold, option, orders, store, worlds};
 
 fn put(nodes: Vec<pb::Node>) -> pb::PutNodesRequest {
     pb::PutNodesRequest { request_id: v7().to_string(), nodes }
@@ -99,9 +99,8 @@ async fn every_bad_field_of_a_node_is_named() {
     bad.name = String::new();
     bad.hours[0].close_time = Some(time(24, 1));
     bad.hours[1].day = 8;
-    bad.methods = vec![99];
-    bad.radius_m = -1;
-    bad.capacity_slot = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    bad.services = vec![pb::NodeService { method: 99, radius_m: -1, ..Default::default() }];
+    bad.capacity[0].slot = Some(minutes(1));
     let duplicate = pb::Node { time_zone: "Nowhere".to_owned(), ..store("lon-1", 51.0, 0.0) };
     let nodes = vec![bad.clone(), duplicate];
     let refused = world.network().put_nodes(by("ops/it", put(nodes))).await.unwrap_err();
@@ -113,8 +112,9 @@ async fn every_bad_field_of_a_node_is_named() {
         "nodes[0].place",
         "nodes[0].hours[0].close_time",
         "nodes[0].hours[1].day",
-        "nodes[0].radius_m",
-        "nodes[0].capacity_slot",
+        "nodes[0].services[0].method",
+        "nodes[0].services[0].radius_m",
+        "nodes[0].capacity[0].slot",
         "nodes[1].node_id",
     ] {
         assert!(fields.iter().any(|f| f == field), "{field} in {fields:?}");
@@ -238,9 +238,9 @@ async fn a_night_is_one_business_day_for_cut_off_and_capacity() {
             day.open_time = Some(time(18, 0));
             day.close_time = Some(time(2, 0));
         }
-        bar.pickup_cut_off = Some(time(21, 0));
-        bar.capacity_slot = Some(minutes(24 * 60));
-        bar.pickup_capacity_per_slot = Some(1);
+        bar.services[0].cut_offs = cut_off(time(21, 0));
+        bar.capacity = orders(1);
+        bar.capacity[0].slot = Some(minutes(24 * 60));
         world.put(vec![bar.clone()]).await;
         world.stock(&[("lon-1", "A", 5)]).await;
         let tomorrow = Some(stamp(at("2026-01-13T18:30:00Z")));
@@ -254,7 +254,7 @@ async fn a_night_is_one_business_day_for_cut_off_and_capacity() {
             assert_eq!(window.start_time, ready, "{now}");
         }
         // The hours as this process keeps them change with the node: 01:00 is a cut-off of the night that has begun.
-        bar.pickup_cut_off = Some(time(1, 0));
+        bar.services[0].cut_offs = cut_off(time(1, 0));
         world.put(vec![bar]).await;
         world.clock.advance_to(at("2026-01-13T22:00:00Z"));
         let first =
@@ -294,9 +294,9 @@ async fn stock_near_a_place_comes_nearest_first_with_its_age() {
 async fn a_node_may_offer_methods_that_are_not_promised_yet() {
     let world = worlds().await.remove(0);
     let mut node = store("lon-1", 51.5, -0.1);
-    node.methods = vec![common::Method::Parcel.into()];
+    node.services = vec![offers(common::Method::Parcel)];
     let stored = world.put(vec![node]).await.remove(0);
-    assert_eq!(stored.methods, [i32::from(common::Method::Parcel)]);
+    assert_eq!(stored.services, [offers(common::Method::Parcel)]);
     world.stock(&[("lon-1", "A", 5)]).await;
     let answer = options(&world, "lon-1").await;
     assert_eq!(answer.refusals[0].reasons, [i32::from(pb::ReasonCode::MethodNotOffered)]);

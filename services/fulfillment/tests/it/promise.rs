@@ -10,7 +10,7 @@ use test_world::wire::place;
 use test_world::{at, by, minutes, reason, stamp, v7};
 use tonic::Code;
 
-use crate::support::{World, cart, group, hold, option, promises, reservations, store, worlds};
+use crate::support::{World, cart, group, hold, option, orders, promises, reservations, store, worlds};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -370,7 +370,7 @@ async fn a_short_loss_of_an_answer_is_not_felt() {
 #[tokio::test]
 async fn a_process_that_does_not_know_how_full_a_node_is_finds_the_free_slot() {
     for world in worlds().await {
-        let node = pb::Node { pickup_capacity_per_slot: Some(1), ..store("lon-1", 51.5, -0.1) };
+        let node = pb::Node { capacity: orders(1), ..store("lon-1", 51.5, -0.1) };
         world.put(vec![node]).await;
         world.stock(&[("lon-1", "A", 100)]).await;
         let another = world.another().await;

@@ -12,7 +12,7 @@ use test_world::wire::place;
 use test_world::{at, by, fresh, reason, stamp, v7};
 use tonic::Status;
 
-use crate::support::{World, cart, group, hold, promises, reservations, store, worlds};
+use crate::support::{World, cart, group, hold, orders, promises, reservations, store, worlds};
 
 const SHOPPER: &str = "customer/1";
 const ORDERS: &str = "service/orders";
@@ -94,7 +94,7 @@ async fn a_group_without_stock_or_room_refuses_all_of_them_and_is_named() {
         let both = pb::HoldPromiseRequest { lines: cart(&[("A", 11)]), groups, ..hold("", &[]) };
         assert_eq!(server::status::facts(&try_hold(&world, both).await.unwrap_err())["wanted"], "11");
 
-        let full = pb::Node { pickup_capacity_per_slot: Some(0), ..store("lon-2", 51.6, -0.1) };
+        let full = pb::Node { capacity: orders(0), ..store("lon-2", 51.6, -0.1) };
         world.put(vec![full]).await;
         let no = try_hold(&world, split()).await.unwrap_err();
         assert_eq!(
@@ -108,7 +108,7 @@ async fn a_group_without_stock_or_room_refuses_all_of_them_and_is_named() {
 #[tokio::test]
 async fn a_later_group_sees_the_capacity_that_an_earlier_one_takes() {
     for world in worlds().await {
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(1), ..store("lon-1", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(1), ..store("lon-1", 51.5, -0.1) }]).await;
         world.stock(&[("lon-1", "A", 100)]).await;
         let groups = (1..=3).map(|number| of(number, "lon-1", &[(1, 1)])).collect();
         let request = pb::HoldPromiseRequest { lines: cart(&[("A", 3)]), groups, ..hold("", &[]) };
@@ -272,7 +272,7 @@ async fn fields_of_inventory_name_the_lines_of_the_cart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_callers_for_the_last_pairs_get_both_legs_or_none() {
     for world in worlds().await {
-        let roomy = |id, lat| pb::Node { pickup_capacity_per_slot: Some(12), ..store(id, lat, -0.1) };
+        let roomy = |id, lat| pb::Node { capacity: orders(12), ..store(id, lat, -0.1) };
         world.put(vec![roomy("lon-1", 51.5), roomy("lon-2", 51.6)]).await;
         world.stock(&[("lon-1", "A", 10), ("lon-2", "A", 10)]).await;
         let another = world.another().await;

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as pb;
 use test_world::{by, fields, reason};
 
-use crate::support::{World, hold, reservations, store, worlds};
+use crate::support::{World, hold, orders, reservations, store, worlds};
 
 const ORDERS: &str = "service/orders";
 
@@ -23,7 +23,7 @@ fn instead(of: &pb::Promise, request: pb::HoldPromiseRequest) -> pb::HoldPromise
 #[tokio::test]
 async fn the_last_unit_and_the_last_place_go_over_to_the_new_hold() {
     for world in worlds().await {
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(1), ..store("lon-1", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(1), ..store("lon-1", 51.5, -0.1) }]).await;
         world.stock(&[("lon-1", "A", 1)]).await;
         let first = held(&world, ORDERS, hold("lon-1", &[("A", 1)])).await.unwrap();
         let none = held(&world, ORDERS, hold("lon-1", &[("A", 1)])).await.unwrap_err();

@@ -7,7 +7,7 @@ use test_world::wire::place;
 use test_world::{by, fields, reason};
 use tonic::{Code, Status};
 
-use crate::support::{World, cart, group, hold, store, worlds};
+use crate::support::{World, cart, group, hold, orders, store, worlds};
 
 const SHOPPER: &str = "customer/1";
 
@@ -79,7 +79,7 @@ async fn a_hold_names_nodes_that_must_not_serve_and_one_to_be_near_to() {
         let no = try_hold(&world, SHOPPER, none).await.unwrap_err();
         assert_eq!(reason(&no), "NO_STOCK");
         // A node that is full is refused, and what is shown instead respects the limits too.
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(0), ..store("a", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(0), ..store("a", 51.5, -0.1) }]).await;
         let full = pb::CartGroup { without_node_ids: vec!["b".to_owned()], ..group(1, "a") };
         let no = try_hold(&world, SHOPPER, wanted(&[("A", 1)], full)).await.unwrap_err();
         let alternatives = server::status::facts(&no).remove("alternatives");
@@ -111,7 +111,7 @@ async fn a_question_names_nodes_that_must_not_serve_and_one_to_be_near_to() {
         let none = nodes("", &["a", "b", "c"], "").await;
         assert_eq!(none, (Vec::new(), Some(pb::ReasonCode::NoStock)));
         assert_eq!(nodes("NOWHERE", &[], "").await, (Vec::new(), Some(pb::ReasonCode::UnknownNode)));
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(0), ..store("a", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(0), ..store("a", 51.5, -0.1) }]).await;
         let instead = nodes("", &["b"], "a").await;
         assert_eq!(instead, (names(&["c"]), Some(pb::ReasonCode::CapacityFull)));
     }

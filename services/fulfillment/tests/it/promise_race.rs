@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use test_world::{by, reason, v7};
 
 use crate::react::{batch, deliver, leg, of_order, of_orders, placed};
-use crate::support::{World, hold, patient_worlds, promises, store, worlds};
+use crate::support::{World, hold, orders, patient_worlds, promises, store, worlds};
 
 async fn held(world: &World) -> pb::Promise {
     let answer = world.promises().hold_promise(by("service/orders", hold("lon-1", &[("A", 1)]))).await;
@@ -30,7 +30,7 @@ async fn reject(world: &World, order: OrderId) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circle() {
     for world in patient_worlds().await {
-        let node = pb::Node { pickup_capacity_per_slot: Some(200), ..store("lon-1", 51.5, -0.1) };
+        let node = pb::Node { capacity: orders(200), ..store("lon-1", 51.5, -0.1) };
         world.put(vec![node]).await;
         world.stock(&[("lon-1", "A", 1_000)]).await;
         let mut rounds = Vec::new();
@@ -57,7 +57,7 @@ async fn slots_are_locked_last_so_that_batches_and_stores_do_not_wait_in_a_circl
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_buyers_of_fifty_units_leave_exactly_fifty_promises() {
     for world in worlds().await {
-        let node = pb::Node { pickup_capacity_per_slot: Some(7), ..store("lon-1", 51.5, -0.1) };
+        let node = pb::Node { capacity: orders(7), ..store("lon-1", 51.5, -0.1) };
         world.put(vec![node]).await;
         world.stock(&[("lon-1", "A", 50)]).await;
         let another = world.another().await;

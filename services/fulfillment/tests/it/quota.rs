@@ -15,7 +15,7 @@ use test_world::{by, fresh, reason, stamp, v7};
 use tonic::{Code, Status};
 
 use crate::react::{batch, deliver, leg, of_orders, placed};
-use crate::support::{World, group, hold, promises, store, worlds};
+use crate::support::{World, group, hold, orders, promises, store, worlds};
 
 const ORDERS: &str = "service/orders";
 
@@ -32,7 +32,7 @@ async fn shops() -> Vec<World> {
         let mut config = Config::default();
         small(&mut config);
         let world = world.with(config).await;
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(900), ..store("lon-1", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(900), ..store("lon-1", 51.5, -0.1) }]).await;
         world.stock(&[("lon-1", "A", 500), ("lon-1", "B", 500), ("lon-1", "C", 1)]).await;
         shops.push(world);
     }

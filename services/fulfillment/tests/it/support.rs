@@ -7,12 +7,13 @@ use std::sync::Arc;
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
+use contract::fulfillment::v1::node_capacity::Most;
 use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
 use contract::r#type::v1 as common;
 use fulfillment::{Config, Fulfillment, Peers};
 use server::Peer;
-use test_world::wire::place;
-use test_world::{Ground, Process, by, fresh, minutes};
+use test_world::wire::{picks, place};
+use test_world::{Ground, Process, by, fresh};
 
 use crate::fake::FakeInventory;
 
@@ -121,10 +122,19 @@ pub(crate) fn promises(service: &Arc<Fulfillment>) -> PromiseServiceClient<Peer>
 pub(crate) fn store(id: &str, lat: f64, lng: f64) -> pb::Node {
     pb::Node {
         place: Some(place(lat, lng)),
-        preparation: Some(minutes(30)),
-        pickup_capacity_per_slot: Some(4),
+        capacity: orders(4),
         ..test_world::node(id, "Europe/London", 9, 18)
     }
+}
+
+/// A node that picks at most that many orders an hour.
+pub(crate) fn orders(most: i64) -> Vec<pb::NodeCapacity> {
+    picks(Most::Orders(most))
+}
+
+/// A node that picks orders of at most that many units an hour.
+pub(crate) fn units(most: i64) -> Vec<pb::NodeCapacity> {
+    picks(Most::Units(most))
 }
 
 /// A cart.

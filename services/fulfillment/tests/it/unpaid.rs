@@ -13,7 +13,7 @@ use test_world::{Staff, v7};
 
 use crate::quota::{ask, held, quota};
 use crate::react::{batch, cancelling, deliver, leg, of_orders, work};
-use crate::support::{World, hold, store, worlds};
+use crate::support::{World, hold, orders, store, worlds};
 use crate::work_world::pence;
 
 const ME: &str = "customer/1";
@@ -27,7 +27,7 @@ async fn shops() -> Vec<World> {
         // Offers run out here, and the store gets more all the same.
         config.work.silent_after = 0;
         let world = world.with(config).await;
-        world.put(vec![pb::Node { pickup_capacity_per_slot: Some(900), ..store("lon-1", 51.5, -0.1) }]).await;
+        world.put(vec![pb::Node { capacity: orders(900), ..store("lon-1", 51.5, -0.1) }]).await;
         world.stock(&[("lon-1", "A", 500)]).await;
         shops.push(world);
     }

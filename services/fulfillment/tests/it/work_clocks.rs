@@ -214,3 +214,24 @@ async fn an_end_stays_where_the_settings_leave_no_opening_time() {
         assert_eq!(shop.get(&id).await.keep_until_time, Some(stamp(at("2023-12-26T15:00:00Z"))));
     }
 }
+
+#[tokio::test]
+async fn a_pop_up_node_keeps_goods_until_its_last_closing_and_then_puts_them_back() {
+    for shop in Shop::all().await {
+        let last_day = Some(Date { year: 2023, month: 12, day: 13 });
+        let request = pb::PutNodesRequest {
+            request_id: fresh(),
+            nodes: vec![pb::Node { last_day, ..node("DAY", "UTC", 9, 21) }],
+        };
+        shop.network().put_nodes(by("ops/1", request)).await.unwrap();
+        shop.clock.advance_to(at("2023-12-12T15:00:00Z"));
+        let id = shop.ready("DAY", &[1]).await.id;
+        let last = "2023-12-13T21:00:00Z";
+        assert_eq!(shop.get(&id).await.keep_until_time, Some(stamp(at(last))));
+        live_until(&shop, "2023-12-13T20:59:59Z").await;
+        assert!(!shop.get(&id).await.is_expired);
+        live_until(&shop, last).await;
+        let work = shop.get(&id).await;
+        assert_eq!((work.is_expired, work.end_reason.as_str()), (true, ""), "staff still clear the place");
+    }
+}

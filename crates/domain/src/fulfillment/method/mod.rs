@@ -162,6 +162,9 @@ pub enum Activity {
 }
 
 impl Activity {
+    /// Every activity.
+    pub const ALL: [Self; 1] = [Self::Pick];
+
     /// The name on the wire and in SQL.
     pub const fn name(self) -> &'static str {
         match self {

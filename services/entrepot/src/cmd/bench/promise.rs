@@ -71,7 +71,7 @@ async fn build(stage: &Stage<'_>) -> Result<(), Status> {
             hours: [Some((0, 24 * 60)); 7],
             method: Method::Pickup,
             preparation_min: 30,
-            capacity: Some(1_000),
+            orders_per_hour: Some(1_000),
         }));
         let missing = if index % 3 == 0 { None } else { u32::try_from(index % 5).ok() };
         for line in (0..LINES).filter(|line| Some(*line) != missing) {

@@ -65,7 +65,7 @@ impl<'a> Stage<'a> {
             hours: [Some((0, 24 * 60)); 7],
             method: Method::Pickup,
             preparation_min: 15,
-            capacity: None,
+            orders_per_hour: None,
         });
         setup::put_nodes(&self.clients[0], &[node]).await
     }

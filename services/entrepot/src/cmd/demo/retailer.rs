@@ -77,7 +77,7 @@ pub(crate) fn nodes() -> Vec<Node> {
                 hours: [Some(week); 7],
                 method: if kind == NodeKind::Warehouse { Method::Parcel } else { Method::Pickup },
                 preparation_min: if always { 15 } else { 30 },
-                capacity: (kind != NodeKind::Warehouse).then_some(if always { 240 } else { 90 }),
+                orders_per_hour: (kind != NodeKind::Warehouse).then_some(if always { 240 } else { 90 }),
             }));
         }
     }

@@ -48,7 +48,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         hours: [Some(OPEN); 7],
         method: Method::Pickup,
         preparation_min: 45,
-        capacity: None,
+        orders_per_hour: None,
     });
     specs.map(|spec| node(&spec)).collect()
 }
