@@ -78,13 +78,14 @@ macro_rules! all_events {
 
 /// Moves what orders and stores did, and what they wait for, into the past.
 const EARLIER: [&str; 5] = [
-    "UPDATE orders.orders SET payment_due_at = payment_due_at - $1, due_at = due_at - $1",
+    "UPDATE orders.orders
+        SET payment_due_at = payment_due_at - $1, payment_ends_at = payment_ends_at - $1, due_at = due_at - $1",
     "UPDATE orders.order_needs
         SET opened_at = opened_at - $1, seek_at = seek_at - $1, asked_at = asked_at - $1, resolve_by = resolve_by - $1",
     "UPDATE fulfillment.fulfillment_orders SET offered_at = offered_at - $1, expired_at = expired_at - $1",
     "UPDATE fulfillment.fulfillment_clocks
         SET started_at = started_at - $1, due_at = due_at - $1, ends_at = ends_at - $1, warn_at = warn_at - $1,
-            next_at = next_at - $1",
+            first_reminder_at = first_reminder_at - $1, second_reminder_at = second_reminder_at - $1, next_at = next_at - $1",
     // Read again by the process, which keeps it in memory.
     "UPDATE fulfillment.node_silence
         SET silent_until = silent_until - $1, updated_at = (EXTRACT(EPOCH FROM CLOCK_TIMESTAMP()) * 1000000)::BIGINT",

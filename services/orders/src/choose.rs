@@ -129,7 +129,7 @@ impl Orders {
         };
         let wanted = WantedGroup { group, lines: need.open(), limits: NodeLimits::default() };
         let key = format!("orders.choose/{}/{}", command.call.scope, command.call.id);
-        let until = after_ms(now, self.config.hold_ms(false));
+        let until = after_ms(now, self.config.hold_ms(None));
         self.hold_by_body(&key, &Wanted::of_groups(order, vec![wanted]), until, now).await
     }
 
@@ -168,7 +168,8 @@ impl Orders {
             (Some(held), _) => order.reroute(need, held.legs.clone(), now)?,
             (None, OptionKind::Drop) => order.choose_drop(need, now)?,
             (None, OptionKind::Wait | OptionKind::OtherNode | OptionKind::OtherMethod) => {
-                order.choose_wait(need, &self.policy, now)?
+                let policy = self.policy_of_need(&order, need, now);
+                order.choose_wait(need, &policy, now)?
             }
         })
     }

@@ -14,9 +14,10 @@ pub struct Config {
     pub max_lines: usize,
     /// How many orders may wait at once to be looked up or written; more are refused with `RESOURCE_EXHAUSTED`.
     pub max_waiting: usize,
-    /// How long a prepaid order may be unpaid before its stock is released, in seconds.
+    /// How long a prepaid order may be unpaid before its stock is released, in seconds, where no CLOCKS policy says
+    /// something else.
     pub payment_s: u32,
-    /// How much longer a payment still takes the stock again, in seconds.
+    /// How much longer a payment still takes the stock again, in seconds, where no CLOCKS policy says something else.
     pub payment_grace_s: u32,
     /// How long stock is held for an order that needs no payment first, until it is confirmed, in seconds.
     pub hold_s: u32,
@@ -26,8 +27,8 @@ pub struct Config {
     pub work_check_s: u32,
     /// After how long without news fulfillment is asked how the work of an order stands, in seconds.
     pub progress_check_s: u32,
-    /// How long a customer is waited for who is asked what to do about pieces that a node could not do, in seconds; 0: as
-    /// the method says.
+    /// How long a customer is waited for who is asked what to do about pieces that a node could not do, in seconds, where no
+    /// CLOCKS policy says something else; 0: as the method says.
     pub need_answer_s: u32,
     /// How long after a first try in vain such pieces are looked for again, in seconds; later ones wait longer.
     pub need_retry_s: u32,
@@ -60,23 +61,26 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The clocks of an order.
+    /// The clocks of an order where no CLOCKS policy says anything.
     pub(crate) fn policy(&self) -> Policy {
         Policy {
             payment_ms: i64::from(self.payment_s) * 1_000,
+            payment_version: 0,
             grace_ms: i64::from(self.payment_grace_s) * 1_000,
             hold_margin_ms: i64::from(self.hold_margin_s) * 1_000,
             work_check_ms: i64::from(self.work_check_s) * 1_000,
             progress_check_ms: i64::from(self.progress_check_s) * 1_000,
             need_retry_ms: i64::from(self.need_retry_s.max(1)) * 1_000,
             need_answer_ms: (self.need_answer_s > 0).then(|| i64::from(self.need_answer_s) * 1_000),
+            need_answer_version: 0,
         }
     }
 
-    /// How long the stock of a new order is held: an unpaid one keeps it until its payment lapses, and some more.
-    pub(crate) fn hold_ms(&self, waits_for_payment: bool) -> i64 {
+    /// How long stock is held, in milliseconds. An order that waits for its payment for so long keeps it until then, and some
+    /// more; where a policy says a longer time than the settings, it is extended meanwhile.
+    pub(crate) fn hold_ms(&self, payment_ms: Option<i64>) -> i64 {
         let margin = 2 * i64::from(self.hold_margin_s) * 1_000;
-        let base = if waits_for_payment { self.payment_s } else { self.hold_s };
-        i64::from(base) * 1_000 + margin
+        let [most, other] = [self.payment_s, self.hold_s].map(|seconds| i64::from(seconds) * 1_000);
+        payment_ms.map_or(other, |payment| payment.clamp(0, most)) + margin
     }
 }

@@ -15,6 +15,7 @@ mod api;
 mod cancel;
 mod check;
 mod choose;
+mod clocks;
 mod command;
 mod config;
 mod error;

@@ -164,7 +164,7 @@ impl Orders {
             return Ok(Hold::NotAsked);
         }
         let key = format!("{}/{}/{}", call.scope, call.id, seen.version);
-        let until = after_ms(now, self.config.hold_ms(false));
+        let until = after_ms(now, self.config.hold_ms(None));
         match self.hold(&key, &Wanted::again(seen, now), until, now).await {
             Ok(held) => Ok(Hold::Held(held.legs)),
             // The customer is not kept waiting for longer than agreed, but asked.
@@ -180,7 +180,8 @@ impl Orders {
     ) -> Result<R, Error> {
         let Receiving { call, order, receipt, caller, .. } = receiving;
         let received = |order| {
-            let changed = receipt.apply(order, hold.clone(), &self.policy, now)?;
+            let policy = self.policy_of(&order, now);
+            let changed = receipt.apply(order, hold.clone(), &policy, now)?;
             let note = receipt.note(&changed, caller.actor(), now);
             let reply = R::of(&changed.order);
             Ok((changed, note, reply))

@@ -89,7 +89,9 @@ impl Orders {
         }
         let now = self.clock.business();
         check_delays(&command.groups, now)?;
-        let until = after_ms(now, self.config.hold_ms(!command.draft.is_payable_later()));
+        let waits = !command.draft.is_payable_later();
+        let policy = self.policy_of_draft(&command.draft, &command.groups, &[], now);
+        let until = after_ms(now, self.config.hold_ms(waits.then_some(policy.payment_ms)));
         let (groups, held) = match self.held(&command, caller, until, now).await {
             Ok(held) => held,
             // A duplicate may have been faster and hold the stock: then its answer is ours too.
@@ -185,7 +187,8 @@ impl Orders {
     ) -> Result<(Placement, pb::PlaceOrderResponse), Error> {
         let actor = caller.actor();
         let (id, draft) = (OrderId::new(self.clock.new_id()), command.draft.clone());
-        let changed = Order::place(id, draft, asked, &self.policy, now).map_err(invalid)?;
+        let policy = self.policy_of_draft(&draft, &asked.groups, &asked.legs, now);
+        let changed = Order::place(id, draft, asked, &policy, now).map_err(invalid)?;
         let reply = response(&changed.order);
         let record = command.call.record(&reply);
         let notes = steps::of(&changed.order, &changed.events, actor, now);

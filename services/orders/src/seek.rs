@@ -83,7 +83,7 @@ impl Orders {
     async fn climb(&self, order: &Order, need: &Need, now: Timestamp) -> Result<Option<Held>, Error> {
         let consent = wire::consent_of(order.group(need.group));
         let key = format!("orders.need/{}/{}", need.id, need.tries);
-        let until = after_ms(now, self.config.hold_ms(false));
+        let until = after_ms(now, self.config.hold_ms(None));
         for rung in rungs(order, need, &consent, &Bounds::default(), now) {
             let Some(wanted) = wanted(order, need, &rung) else { continue };
             match self.hold_by_body(&key, &wanted, until, now).await {
@@ -132,7 +132,8 @@ impl Orders {
             if !seen.is_same(&order) {
                 return Err(Refusal::NotDue);
             }
-            match order.ask(seen.need, places.clone(), &self.policy, now) {
+            let policy = self.policy_of_need(&order, seen.need, now);
+            match order.ask(seen.need, places.clone(), &policy, now) {
                 Err(Refusal::NeedOver { .. } | Refusal::Blocked { .. } | Refusal::Over { .. }) => {
                     Err(Refusal::NotDue)
                 }

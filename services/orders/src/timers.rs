@@ -71,7 +71,7 @@ impl Orders {
             let due = if ends {
                 store::due(&mut tx, now, BATCH).await?
             } else {
-                store::due_upkeep(&mut tx, now, self.expired_before(now), BATCH).await?
+                store::due_upkeep(&mut tx, now, BATCH).await?
             };
             drop(tx);
             if due.is_empty() {
@@ -137,15 +137,8 @@ impl Orders {
     /// due ends nothing.
     pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
         let mut tx = self.db.read().await?;
-        let due =
-            store::overdue(&mut tx, now, self.expired_before(now), i64::try_from(limit).unwrap_or(i64::MAX))
-                .await?;
+        let due = store::overdue(&mut tx, now, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
         Ok(usize::try_from(due).unwrap_or(usize::MAX))
-    }
-
-    /// An order whose payment was due by then expires by `now`.
-    fn expired_before(&self, now: Timestamp) -> Timestamp {
-        after_ms(now, -self.policy.grace_ms)
     }
 
     /// When something is due next.
@@ -159,10 +152,7 @@ impl Orders {
         let done = match self.due(&order, now) {
             None => self.rewrite(id).await,
             Some(Due::Lapse) => self.change(id, now, None, Order::lapse).await,
-            Some(Due::Expire) => {
-                let policy = self.policy;
-                self.change(id, now, None, move |order, now| order.expire(&policy, now)).await
-            }
+            Some(Due::Expire) => self.change(id, now, None, Order::expire).await,
             Some(Due::Silence) => self.change(id, now, None, Order::stay_silent).await,
             Some(Due::Refund) => self.change(id, now, None, Order::retry_refunds).await,
             Some(Due::Seek) => return Ok(Attended::Seeks),
@@ -195,7 +185,7 @@ impl Orders {
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         if is_due(order.lapse_at()) {
             Some(Due::Lapse)
-        } else if is_due(order.expire_at(&self.policy)) {
+        } else if is_due(order.expire_at()) {
             Some(Due::Expire)
         } else if is_due(order.silent_at()) {
             Some(Due::Silence)
@@ -274,7 +264,8 @@ impl Orders {
     /// Holds the stock of an order for longer, promise by promise. When it is gone: of an unpaid order it is held again, and
     /// if that is refused too, its payment must do so; of a released one inventory does so by itself when it confirms.
     async fn extend_hold(&self, order: &Order, now: Timestamp) -> Result<(), Error> {
-        let until = after_ms(now, self.config.hold_ms(!order.is_released()));
+        let left = order.lapse_at().map(|lapse| (micros(lapse) - micros(now)) / 1_000);
+        let until = after_ms(now, self.config.hold_ms(left));
         let is_due = |ends: Timestamp| after_ms(ends, -self.policy.hold_margin_ms) <= now;
         for (token, _) in order.holds().into_iter().filter(|(_, ends)| is_due(*ends)) {
             self.extend_one(order, token, until, now).await?;

@@ -1,8 +1,11 @@
 //! What time alone changes in an order, and when.
 
+use jiff::SignedDuration;
+
 use super::leg::Leg;
 use super::{Block, Order, Status};
 use crate::id::PromiseToken;
+use crate::policy::{self, Field};
 use crate::time::{Timestamp, after_ms, micros};
 
 /// The clocks of an order.
@@ -10,6 +13,8 @@ use crate::time::{Timestamp, after_ms, micros};
 pub struct Policy {
     /// How long a prepaid order may be unpaid before its stock is released, in milliseconds.
     pub payment_ms: i64,
+    /// Version of the policy that says so; 0: the settings.
+    pub payment_version: i64,
     /// How much longer a payment still takes the stock again, in milliseconds.
     pub grace_ms: i64,
     /// How long before its end a hold is extended, in milliseconds.
@@ -23,18 +28,38 @@ pub struct Policy {
     pub need_retry_ms: i64,
     /// How long the customer may take to answer the options of a need, in milliseconds; none: as the method says.
     pub need_answer_ms: Option<i64>,
+    /// Version of the policy that says so; 0: the settings.
+    pub need_answer_version: i64,
+}
+
+impl Policy {
+    /// The same where no policy says anything, and what policies say elsewhere.
+    #[must_use]
+    pub fn with(self, policy: &policy::Clocks) -> Self {
+        let ms = |field: Field<SignedDuration>| i64::try_from(field.value.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            payment_ms: policy.payment.map_or(self.payment_ms, ms),
+            payment_version: policy.payment.map_or(self.payment_version, |field| field.version),
+            grace_ms: policy.payment_grace.map_or(self.grace_ms, ms),
+            need_answer_ms: policy.need_answer.map(ms).or(self.need_answer_ms),
+            need_answer_version: policy.need_answer.map_or(self.need_answer_version, |field| field.version),
+            ..self
+        }
+    }
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             payment_ms: 15 * 60_000,
+            payment_version: 0,
             grace_ms: 5 * 60_000,
             hold_margin_ms: 2 * 60_000,
             work_check_ms: 5 * 60_000,
             progress_check_ms: 6 * 3_600_000,
             need_retry_ms: 5 * 60_000,
             need_answer_ms: None,
+            need_answer_version: 0,
         }
     }
 }
@@ -43,7 +68,7 @@ impl Order {
     /// When time alone changes something: payment lapses, the order expires, a hold must be extended, no news came
     /// for long, a refund is asked for again, pieces of a need are looked for or dropped for want of an answer. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let payment = self.lapse_at().or(self.expire_at(policy));
+        let payment = self.lapse_at().or(self.expire_at());
         let hold = self.extend_at(policy);
         let need = [self.seek_at(), self.silent_at()];
         let other = [payment, hold, self.check_at(policy), self.retry_at()];
@@ -76,9 +101,16 @@ impl Order {
     }
 
     /// When it is over for want of payment.
-    pub fn expire_at(&self, policy: &Policy) -> Option<Timestamp> {
-        let due = self.payment_due_at.filter(|_| self.status() == Status::PaymentLapsed)?;
-        Some(after_ms(due, policy.grace_ms))
+    pub fn expire_at(&self) -> Option<Timestamp> {
+        self.payment_ends_at.filter(|_| self.status() == Status::PaymentLapsed)
+    }
+
+    /// It must be paid in time from now on. A later version of a policy moves nothing.
+    pub(super) fn await_payment(&mut self, policy: &Policy, now: Timestamp) {
+        let due = after_ms(now, policy.payment_ms);
+        self.payment_due_at = Some(due);
+        self.payment_ends_at = Some(after_ms(due, policy.grace_ms));
+        self.payment_policy = policy.payment_version;
     }
 
     /// When a hold must be extended: as long as stock is held and not confirmed, also when a node works on it.

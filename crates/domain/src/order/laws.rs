@@ -192,7 +192,7 @@ fn run(order: &Order, step: &Step, now: Timestamp) -> Result<Changed, Refusal> {
         Step::Retry => order_.retry_refunds(order.retry_at().unwrap_or(now)),
         Step::Cancel(lines) => order_.cancel(lines, "TEST", now).map(|(changed, _)| changed),
         Step::Lapse => order_.lapse(at(900)),
-        Step::Expire => order_.expire(&POLICY, at(1200)),
+        Step::Expire => order_.expire(at(1200)),
         Step::LoseHold => order_.lose_hold(&[serving(order)], now),
         Step::Confirm => order_.confirm(serving(order), now),
         Step::Reroute(n) => {

@@ -221,6 +221,10 @@ pub struct Order {
     pub updated_at: Timestamp,
     /// When a prepaid order is due to be paid.
     pub payment_due_at: Option<Timestamp>,
+    /// Until when a payment that comes after that still takes the stock again.
+    pub payment_ends_at: Option<Timestamp>,
+    /// Version of the policy that says when it is due to be paid; 0: the settings.
+    pub payment_policy: i64,
     /// When its stock was released for want of payment.
     pub lapsed_at: Option<Timestamp>,
     /// When it was over for want of payment.

@@ -337,7 +337,7 @@ fn an_order_that_expires_drops_what_it_looked_for() {
     let order = unpaid();
     let mut order = fail(&order, serving(&order), 2).order;
     order.lapsed_at = Some(at(900));
-    let expired = order.expire(&POLICY, at(1_200)).unwrap();
+    let expired = order.expire(at(1_200)).unwrap();
     assert!(matches!(expired.events[0], Event::Expired { .. }));
     let Event::NeedClosed { how: How::Expired, let_go, need } = &expired.events[1] else { panic!() };
     assert_eq!((let_go.len(), need.state(), need.seek_at), (1, NeedState::Dropped, None));

@@ -5,7 +5,7 @@ use super::{
     Block, Changed, Event, How, Leg, Move, Need, Order, Policy, Refusal, Status, Tender, TenderState, Terms,
 };
 use crate::id::{FulfillmentId, PromiseToken};
-use crate::time::{Timestamp, after_ms};
+use crate::time::Timestamp;
 
 /// What a payment provider reported of one tender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl Order {
         let mut legs = Vec::new();
         let stops = !self.takes_parts() && !self.is_covered() && !self.status().is_over();
         if stops && self.blocks.insert(Block::Payment) {
-            self.payment_due_at = Some(after_ms(now, policy.payment_ms));
+            self.await_payment(policy, now);
             legs = self.released_work().map(|leg| leg.id).collect();
         }
         Event::PaymentLost { tender: payment.tender.clone(), amount_minor, state: payment.state, legs }
@@ -218,7 +218,7 @@ impl Order {
         // them again.
         let is_worked = self.legs.iter().any(|leg| leg.is_live() && leg.is_released());
         if is_worked || self.needs.iter().any(Need::is_open) {
-            self.payment_due_at = None;
+            (self.payment_due_at, self.payment_ends_at) = (None, None);
             return match self.clone().cancel(&[], "PAYMENT_FAILED", now) {
                 Ok((changed, _)) => Ok(changed),
                 // All of it is asked for already, or beyond a cancel: nobody else sees a change.
@@ -232,8 +232,8 @@ impl Order {
     }
 
     /// Ends a lapsed order when its grace is over. What was paid in part goes back.
-    pub fn expire(mut self, policy: &Policy, now: Timestamp) -> Result<Changed, Refusal> {
-        if self.expire_at(policy).is_none_or(|due| now < due) {
+    pub fn expire(mut self, now: Timestamp) -> Result<Changed, Refusal> {
+        if self.expire_at().is_none_or(|due| now < due) {
             return Err(Refusal::NotDue);
         }
         let (all, live, reason) = (self.unasked(), self.live(), "PAYMENT_EXPIRED");

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::id::{LineNo, OrderId, PromiseToken, Sku};
 use crate::money::{Currency, Money};
-use crate::time::{Timestamp, after_ms};
+use crate::time::Timestamp;
 
 /// One line of an order to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,12 +241,17 @@ impl Order {
             token,
             placed_at: now,
             updated_at: now,
-            payment_due_at: (!is_open).then(|| after_ms(now, policy.payment_ms)),
+            payment_due_at: None,
+            payment_ends_at: None,
+            payment_policy: 0,
             lapsed_at: None,
             expired_at: None,
             confirmed_at: None,
             cancels: 0,
         };
+        if !is_open {
+            order.await_payment(policy, now);
+        }
         if order.add_legs(legs).is_err() {
             return Err(vec![Flaw::new("groups", "are not what is held")]);
         }

@@ -171,7 +171,7 @@ fn what_has_no_other_event_names_the_tenders_that_changed() {
 fn an_order_that_is_over_is_not_blocked() {
     let cancelled = due().cancel(&[], "TEST", at(5)).unwrap().0.order;
     assert_eq!((cancelled.status(), cancelled.blocks.len()), (Status::Cancelled, 0));
-    let expired = due().lapse(at(900)).unwrap().order.expire(&POLICY, at(1_200)).unwrap();
+    let expired = due().lapse(at(900)).unwrap().order.expire(at(1_200)).unwrap();
     assert_eq!((expired.order.status(), expired.order.blocks.len()), (Status::Expired, 0));
     let [Event::Expired { reason, .. }] = expired.events.as_slice() else { panic!("{:?}", expired.events) };
     assert_eq!(reason, "PAYMENT_EXPIRED");

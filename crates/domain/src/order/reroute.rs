@@ -118,7 +118,7 @@ impl Order {
         let question = known.asked.unwrap_or(Question {
             since: now,
             resolve_by: self.answer_by(known, policy, now),
-            policy: 0,
+            policy: policy.need_answer_version,
         });
         let gone = if known.asked.is_some() { Vec::new() } else { known.open() };
         self.offer(at, question, places);
@@ -146,7 +146,8 @@ impl Order {
         let last = after_ms(known.opened, MAX_WAIT_MS);
         let resolve_by = self.answer_by(known, policy, now).min(last).max(asked.resolve_by);
         let places = known.options.iter().filter_map(|way| Some((way.kind, way.place.clone()?))).collect();
-        self.offer(at, Question { resolve_by, ..asked }, places);
+        let longer = Question { resolve_by, policy: policy.need_answer_version, ..asked };
+        self.offer(at, if resolve_by > asked.resolve_by { longer } else { asked }, places);
         let need = self.needs[at].clone();
         let events = vec![Event::OptionsOffered { need, let_go: LegParts::new() }];
         Ok(self.changed(events, now))

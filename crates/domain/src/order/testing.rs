@@ -7,6 +7,7 @@ use crate::time::from_micros;
 
 pub(super) const POLICY: Policy = Policy {
     payment_ms: 900_000,
+    payment_version: 0,
     grace_ms: 300_000,
     hold_margin_ms: 120_000,
     // later than any test
@@ -14,6 +15,7 @@ pub(super) const POLICY: Policy = Policy {
     progress_check_ms: 31_536_000_000,
     need_retry_ms: 300_000,
     need_answer_ms: None,
+    need_answer_version: 0,
 };
 
 pub(super) fn at(second: i64) -> Timestamp {

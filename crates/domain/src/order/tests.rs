@@ -12,7 +12,7 @@ fn in_each_state() -> Vec<(&'static str, Order)> {
     let completed = working.clone().follow(&all_done(&working), at(3)).unwrap().order;
     let cancelled = unpaid().cancel(&[], "TEST", at(1)).unwrap().0.order;
     let lapsed = unpaid().lapse(at(900)).unwrap().order;
-    let expired = lapsed.clone().expire(&POLICY, at(1200)).unwrap().order;
+    let expired = lapsed.clone().expire(at(1200)).unwrap().order;
     vec![
         ("PLACED unpaid", unpaid()),
         ("PLACED paid", paid()),
@@ -47,7 +47,7 @@ fn do_step(step: &str, order: &Order) -> Option<Status> {
         "cancel all" => order_.cancel(&[], "TEST", at(9)).map(|(changed, _)| changed),
         "cancel one" => order_.cancel(&[(1, 1)], "TEST", at(9)).map(|(changed, _)| changed),
         "lapse" => order_.lapse(at(900)),
-        "expire" => order_.expire(&POLICY, at(1200)),
+        "expire" => order_.expire(at(1200)),
         "lose hold" => order_.lose_hold(&[serving(order)], at(9)),
         "confirm" => order_.confirm(serving(order), at(9)),
         "accepted" => order_.follow(&report(order, true, |_, _| ()), at(9)),

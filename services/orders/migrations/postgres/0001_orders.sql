@@ -16,6 +16,8 @@ CREATE TABLE orders (
     placed_at        BIGINT  NOT NULL,
     updated_at       BIGINT  NOT NULL,
     payment_due_at   BIGINT,
+    payment_ends_at  BIGINT, -- until when a late payment takes the stock again
+    payment_policy   BIGINT  NOT NULL CHECK (payment_policy >= 0), -- version that says when it is due; 0: the settings
     lapsed_at        BIGINT,
     expired_at       BIGINT,
     confirmed_at     BIGINT,

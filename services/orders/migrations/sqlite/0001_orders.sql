@@ -16,6 +16,8 @@ CREATE TABLE orders (
     placed_at        INTEGER  NOT NULL,
     updated_at       INTEGER  NOT NULL,
     payment_due_at   INTEGER,
+    payment_ends_at  INTEGER, -- until when a late payment takes the stock again
+    payment_policy   INTEGER NOT NULL CHECK (payment_policy >= 0), -- version that says when it is due; 0: the settings
     lapsed_at        INTEGER,
     expired_at       INTEGER,
     confirmed_at     INTEGER,

@@ -51,6 +51,8 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             micros(order.placed_at),
             micros(order.updated_at),
             order.payment_due_at.map(micros),
+            order.payment_ends_at.map(micros),
+            order.payment_policy,
             count(order.lines.len()),
             count(order.groups.len()),
             count(order.legs.len()),
@@ -66,8 +68,8 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
         [
             order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
             customer_ref: Text, currency: Text, tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
-            promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt, line_count: BigInt,
-            group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
+            promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt,
+            payment_ends_at: BigInt, payment_policy: BigInt, line_count: BigInt, group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
             step_count: BigInt, due_at: BigInt
         ],
         and "cancels, refund_count, need_count" = "0, 0, 0",

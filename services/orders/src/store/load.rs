@@ -112,15 +112,15 @@ pub(crate) async fn lock_many(tx: &mut Tx, ids: &BTreeSet<OrderId>) -> Result<Ve
     many(tx, &rows).await
 }
 
-/// Whether the payment of an order lapses by $1, the order expires because its payment was due by $2, or a customer who was
-/// asked about pieces of it had to answer by $1. An order that is over may still be blocked, and due for the retry of a
+/// Whether the payment of an order lapses by $1, the order expires for want of it by $1, or a customer who was asked about
+/// pieces of it had to answer by $1. An order that is over may still be blocked, and due for the retry of a
 /// refund.
 macro_rules! ends {
     () => {
         "(payment_due_at IS NOT NULL
           AND (blocks LIKE '%PAYMENT%' AND lapsed_at IS NULL AND payment_due_at <= $1
                AND status NOT IN ('COMPLETED', 'CANCELLED', 'EXPIRED')
-               OR status = 'PAYMENT_LAPSED' AND payment_due_at <= $2)
+               OR status = 'PAYMENT_LAPSED' AND payment_ends_at <= $1)
           OR need_count > 0 AND blocks = 'STOCK' AND status NOT IN ('COMPLETED', 'CANCELLED', 'EXPIRED')
              AND EXISTS (SELECT 1 FROM order_needs n WHERE n.order_id = orders.order_id AND n.resolve_by <= $1))"
     };
@@ -137,39 +137,29 @@ pub(crate) async fn due(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<O
     rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
 }
 
-/// Orders of which something is due now that ends nothing; `expired` is the last payment time that is too late.
-pub(crate) async fn due_upkeep(
-    tx: &mut Tx,
-    now: Timestamp,
-    expired: Timestamp,
-    limit: i64,
-) -> Result<Vec<OrderId>, Error> {
+/// Orders of which something is due now that ends nothing.
+pub(crate) async fn due_upkeep(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = tx
         .fetch_all(
             concat!(
                 "SELECT order_id FROM orders WHERE due_at <= $1 AND NOT ",
                 ends!(),
-                " ORDER BY due_at, order_id LIMIT $3"
+                " ORDER BY due_at, order_id LIMIT $2"
             ),
-            params![micros(now), micros(expired), limit],
+            params![micros(now), limit],
         )
         .await?;
     rows.iter().map(|row| Ok(OrderId::new(row.get("order_id")?))).collect()
 }
 
-/// How many orders lapse, expire or lose pieces that nobody answered for now, counted up to `limit`; `expired` is the last payment time that is too late.
-pub(crate) async fn overdue(
-    tx: &mut Tx,
-    now: Timestamp,
-    expired: Timestamp,
-    limit: i64,
-) -> Result<i64, Error> {
+/// How many orders lapse, expire or lose pieces that nobody answered for now, counted up to `limit`.
+pub(crate) async fn overdue(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<i64, Error> {
     let sql = concat!(
         "SELECT COUNT(*) AS due FROM (SELECT 1 AS one FROM orders WHERE due_at <= $1 AND ",
         ends!(),
-        " LIMIT $3) AS d"
+        " LIMIT $2) AS d"
     );
-    Ok(tx.fetch_one(sql, params![micros(now), micros(expired), limit]).await?.get("due")?)
+    Ok(tx.fetch_one(sql, params![micros(now), limit]).await?.get("due")?)
 }
 
 /// When the next order is due.
@@ -262,6 +252,8 @@ fn head(row: &Row) -> Result<Order, Error> {
         placed_at: at("placed_at")?,
         updated_at: at("updated_at")?,
         payment_due_at: maybe_at("payment_due_at")?,
+        payment_ends_at: maybe_at("payment_ends_at")?,
+        payment_policy: row.get("payment_policy")?,
         lapsed_at: maybe_at("lapsed_at")?,
         expired_at: maybe_at("expired_at")?,
         confirmed_at: maybe_at("confirmed_at")?,

@@ -63,6 +63,8 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
             blocks(order),
             micros(order.updated_at),
             order.payment_due_at.map(micros),
+            order.payment_ends_at.map(micros),
+            order.payment_policy,
             order.lapsed_at.map(micros),
             order.expired_at.map(micros),
             order.confirmed_at.map(micros),
@@ -81,8 +83,8 @@ fn orders(changes: &[Change<'_>], policy: &Policy) -> Part {
         keys [order_id: Uuid],
         given [before: BigInt],
         [
-            version: BigInt, status: Text, blocks: Text, updated_at: BigInt, payment_due_at: BigInt, lapsed_at: BigInt,
-            expired_at: BigInt, confirmed_at: BigInt, cancels: BigInt, leg_count: BigInt, leg_line_count: BigInt,
+            version: BigInt, status: Text, blocks: Text, updated_at: BigInt, payment_due_at: BigInt,
+            payment_ends_at: BigInt, payment_policy: BigInt, lapsed_at: BigInt, expired_at: BigInt, confirmed_at: BigInt, cancels: BigInt, leg_count: BigInt, leg_line_count: BigInt,
             refund_count: BigInt, money_count: BigInt, need_count: BigInt, step_count: BigInt, due_at: BigInt
         ],
         "AND orders.version = r.before"

@@ -41,6 +41,7 @@ pub(super) fn need(order: &Order, need: &Need) -> pb::Need {
         offers: need.offers,
         open_time: Some(time(need.opened)),
         resolve_by_time: need.asked.map(|asked| time(asked.resolve_by)),
+        policy_version: need.asked.map_or(0, |asked| asked.policy),
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         groups: order.groups.iter().map(|g| group(g, order)).collect(),
         place_time: Some(time(order.placed_at)),
         payment_due_time: order.payment_due_at.filter(|_| unpaid).map(time),
+        payment_policy_version: if unpaid { order.payment_policy } else { 0 },
         refunds: order.ledger.refunds.iter().map(|r| refund(r, order)).collect(),
         etag: format!("\"{}\"", order.version),
         version: order.version,

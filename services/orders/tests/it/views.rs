@@ -185,9 +185,9 @@ async fn many_orders(world: &World, count: i64) {
     tx.batch(
         "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
                 tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels, line_count, group_count,
-                leg_count, leg_line_count, charge_count, refund_count, money_count, step_count, need_count)
+                leg_count, leg_line_count, charge_count, refund_count, money_count, step_count, need_count, payment_policy)
          SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', 'GBP', true, 'PREPAID', 0, '', r.token,
-                r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0 FROM {rows}",
+                r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0 FROM {rows}",
         &[
             ("id", db::Type::Uuid),
             ("number", db::Type::Text),
