@@ -69,6 +69,11 @@ impl Inventory {
                 audit::states(&mut tx).await?,
             ),
             law(
+                "CHANNEL_CLAIMS_ARE_SUM_OF_CLAIMS",
+                "where units are kept for a channel, what it has claimed is the sum of its open reservation lines",
+                audit::channel_claims(&mut tx).await?,
+            ),
+            law(
                 "NOTHING_WITHOUT_POSITION",
                 "each ledger row and reservation line has its position",
                 sums.orphans,

@@ -9,7 +9,7 @@ use db::{Part, Tx};
 use domain::id::ReservationId;
 use domain::stock::pool::Room;
 use domain::stock::reservation::{Reservation, Shift, Step};
-use domain::stock::{Claim, Key, Refusal, shortages};
+use domain::stock::{Claim, Key, Refusal, pool, shortages};
 use jiff::Timestamp;
 use prost::Message as _;
 use service::Fault;
@@ -107,9 +107,14 @@ impl Batch {
         }
         let freed = self.freed(giving)?;
         let room = |place| {
-            let mut position = self.ledger.slot(place).position;
-            position.reserved -= freed.get(&place).copied().unwrap_or(0);
-            Room { atp: position.atp(), pools: Vec::new() }
+            let slot = self.ledger.slot(place);
+            let Some(freed) = freed.get(&place) else { return slot.room() };
+            let (mut position, mut pools) = (slot.position, slot.pools.clone());
+            for (channel, units) in freed {
+                position.reserved -= units;
+                pool::count(&mut pools, *channel, -units);
+            }
+            Room { atp: position.atp(), pools }
         };
         let short = shortages(&claims, room);
         let Some(first) = short.first() else { return Ok(()) };
@@ -117,14 +122,14 @@ impl Batch {
         Err(no_stock(taking, key, first.channel, first.available))
     }
 
-    /// The units that these steps give back, by position.
-    fn freed(&self, giving: &[(Reservation, Step)]) -> Result<HashMap<usize, i64>, Error> {
-        let mut freed = HashMap::new();
+    /// The units that these steps give back, by position, each with the channel that had claimed them.
+    fn freed<'a>(&self, giving: &'a [(Reservation, Step)]) -> Result<HashMap<usize, Vec<Freed<'a>>>, Error> {
+        let mut freed: HashMap<usize, Vec<Freed<'a>>> = HashMap::new();
         for (reservation, step) in giving {
             let Step::Changed(shifts) = step else { continue };
             for shift in shifts {
                 let place = self.ledger.place(&reservation.lines[shift.line].position).ok_or(Fault::Raced)?;
-                *freed.entry(place).or_insert(0) -= shift.reserved;
+                freed.entry(place).or_default().push((reservation.channel.as_deref(), -shift.reserved));
             }
         }
         Ok(freed)
@@ -156,7 +161,7 @@ impl Batch {
         for shift in &shifts {
             let place = self.ledger.place(&next.lines[shift.line].position).ok_or(Fault::Raced)?;
             // the claims are the sum of the lines, so a shift that does not fit means broken rows
-            self.ledger.shift(place, shift, by).map_err(Fault::unreadable)?;
+            self.ledger.shift(place, shift, next.channel.as_deref(), by).map_err(Fault::unreadable)?;
             if shift.on_hand < shift.reserved {
                 self.falls_short(place, cause);
             }
@@ -245,6 +250,9 @@ impl Batch {
         }
     }
 }
+
+/// Units that are given back, and the channel that had claimed them.
+type Freed<'a> = (Option<&'a str>, i64);
 
 /// What a reservation takes from its positions.
 pub(crate) type Taking<'a> = (&'a Reservation, &'a [Shift]);

@@ -10,13 +10,13 @@ use domain::policy::Book;
 use domain::stock::feed::Marks;
 use domain::stock::movement::{Entry, Kind};
 use domain::stock::reservation::Shift;
-use domain::stock::{Key, Position};
+use domain::stock::{Key, Position, pool};
 use jiff::Timestamp;
 
 use crate::error::Error;
 use crate::store::movements::By;
 use crate::store::positions::Slot;
-use crate::{rules, store, wire};
+use crate::{pools, rules, store, wire};
 
 /// What is to be written of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl Ledger {
     pub(crate) async fn lock(tx: &mut Tx, keys: &[Key], book: &Book, now: Timestamp) -> Result<Self, Error> {
         let mut slots = store::positions::lock(tx, keys).await?;
         rules::apply(tx, book, &mut slots, now).await?;
+        pools::follow(tx, &mut slots).await?;
         Ok(Self::of(slots, now))
     }
 
@@ -80,9 +81,17 @@ impl Ledger {
         &mut self.slots[place].marks
     }
 
-    /// What a reservation did to one of its lines.
-    pub(crate) fn shift(&mut self, place: usize, shift: &Shift, by: By<'_>) -> Result<(), Error> {
-        let entry = self.slots[place].position.shift(shift.kind, shift.on_hand, shift.reserved)?;
+    /// What a reservation of this channel did to one of its lines.
+    pub(crate) fn shift(
+        &mut self,
+        place: usize,
+        shift: &Shift,
+        channel: Option<&str>,
+        by: By<'_>,
+    ) -> Result<(), Error> {
+        let slot = &mut self.slots[place];
+        let entry = slot.position.shift(shift.kind, shift.on_hand, shift.reserved)?;
+        pool::count(&mut slot.pools, channel, shift.reserved);
         self.enter(place, &entry, by);
         Ok(())
     }
@@ -114,7 +123,10 @@ impl Ledger {
     }
 
     /// What is to be written, and one event per changed position, for the caller to write together.
-    pub(crate) fn parts(&mut self, events: &mut Vec<Event>) -> [Part; 2] {
+    pub(crate) fn parts(&mut self, events: &mut Vec<Event>) -> [Part; 4] {
+        let is_changed = |(_, mark): &(&mut Slot, &Mark)| matches!(mark, Mark::Changed(_));
+        let changed = self.slots.iter_mut().zip(&self.marks).filter(is_changed);
+        let [put, delete] = pools::parts(changed.map(|(slot, _)| slot));
         let mut rows = Vec::with_capacity(self.slots.len());
         for (slot, mark) in self.slots.iter_mut().zip(&self.marks) {
             match mark {
@@ -128,7 +140,7 @@ impl Ledger {
             rows.push(store::positions::values(slot));
         }
         let movements = std::mem::take(&mut self.movements);
-        [store::positions::update(rows), store::movements::insert(movements)]
+        [store::positions::update(rows), store::movements::insert(movements), put, delete]
     }
 
     /// The positions as they are now.

@@ -1,8 +1,8 @@
 //! Stock: how much of each SKU is where, and who has a claim on it.
 //!
 //! Owns `skus` and `kit_parts` (the master of what is sold), `positions`, `reservations` with their lines, the ledger
-//! `movements`, `feed_rows`, `relief_due` (positions with more claims to give up), `announced` and `restate_due` (what
-//! positions were announced by), and a copy of policies. Listens to orders (a placed order takes its claims, a lapsed,
+//! `movements`, `feed_rows`, `relief_due` (positions with more claims to give up), `channel_claims` (what is kept
+//! for single channels), `announced` and `restate_due` (what positions were announced by), and a copy of policies. Listens to orders (a placed order takes its claims, a lapsed,
 //! cancelled or expired one gives them up), to fulfillment orders (what left, what was short, what was found at the shelf) and
 //! to policies. Emits `entrepot.inventory.v1`: each step of a reservation, and one absolute
 //! `PositionChanged` per position and batch.
@@ -38,6 +38,7 @@ mod feed;
 mod import;
 mod in_force;
 mod ledger;
+mod pools;
 mod put_skus;
 mod queue;
 mod react;

@@ -64,7 +64,7 @@ impl Room {
 /// Counts units that a channel claims against its pool; below 0: units that it gives back.
 pub fn count(pools: &mut [Pool], channel: Option<&str>, units: i64) {
     if let Some(pool) = pools.iter_mut().find(|pool| channel == Some(&*pool.channel)) {
-        pool.claimed = pool.claimed.saturating_add(units);
+        pool.claimed = pool.claimed.saturating_add(units).max(0);
     }
 }
 

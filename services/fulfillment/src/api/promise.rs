@@ -125,8 +125,9 @@ impl PromiseService for Fulfillment {
         &self,
         request: Request<pb::ListNearbyAvailabilityRequest>,
     ) -> Result<Response<pb::ListNearbyAvailabilityResponse>, Status> {
+        let channel = rights::sold_through(&Principal::of(&request), None)?;
         let asked = wire::nearby(request.into_inner())?;
-        Ok(Response::new(self.nearby(&asked)?))
+        Ok(Response::new(self.nearby(&asked, channel.as_deref())?))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::network::index::{Index, Key, nearest_first, point};
 use crate::network::load::Used;
 use crate::promise::answer::{Able, Answer, Planned, Unable};
 use crate::promise::command::{Group, Limits, Line, Question};
-use crate::promise::stock_view::{Need, Stock};
+use crate::promise::stock_view::{Need, Through};
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;
@@ -48,7 +48,7 @@ pub(super) struct Reach {
 #[derive(Clone, Copy)]
 pub(super) struct Round<'a> {
     pub(super) index: &'a Index,
-    pub(super) stock: &'a Stock,
+    pub(super) stock: Through<'a>,
     pub(super) used: &'a Used<'a>,
     pub(super) needs: &'a [Need],
     /// Pieces of the goods.
@@ -91,7 +91,8 @@ impl Fulfillment {
         let used = self.load.read();
         let taken = Taken::default();
         for method in question.methods.iter().copied() {
-            let (index, stock, used, needs, taken) = (&*index, &*stock, &used, needs.as_slice(), &taken);
+            let (index, used, needs, taken) = (&*index, &used, needs.as_slice(), &taken);
+            let stock = stock.through(question.channel.as_deref());
             let (place, reach) = (question.place.or(reach.centre), &reach);
             let wanted = question.wanted;
             let units = pieces(&question.lines);
@@ -196,6 +197,7 @@ impl Fulfillment {
     pub(crate) fn plan(
         &self,
         groups: &[Group],
+        channel: Option<&str>,
         without: &[(u32, NodeId)],
         now: Timestamp,
     ) -> Result<Legs<Planned>, (usize, Refused)> {
@@ -205,7 +207,7 @@ impl Fulfillment {
             let reach = self.reach(&index, &group.limits)?;
             let round = Round {
                 index: &index,
-                stock: &stock,
+                stock: stock.through(channel),
                 used: &used,
                 needs: &needs,
                 units: pieces(&group.lines),
@@ -269,7 +271,13 @@ impl Fulfillment {
     }
 
     /// The nearest other nodes that can serve a group, best first.
-    pub(crate) fn alternatives(&self, node: Option<&NodeId>, group: &Group, now: Timestamp) -> Vec<NodeId> {
+    pub(crate) fn alternatives(
+        &self,
+        node: Option<&NodeId>,
+        group: &Group,
+        channel: Option<&str>,
+        now: Timestamp,
+    ) -> Vec<NodeId> {
         let index = self.network.index();
         let stock = self.atp.read();
         let key = node.and_then(|node| self.network.keys.find(node.as_str()));
@@ -280,7 +288,7 @@ impl Fulfillment {
         let Ok(reach) = self.reach(&index, &group.limits) else { return Vec::new() };
         let round = Round {
             index: &index,
-            stock: &stock,
+            stock: stock.through(channel),
             used: &used,
             needs: &needs,
             units: pieces(&group.lines),

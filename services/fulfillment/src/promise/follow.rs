@@ -7,6 +7,7 @@ use bus::{Delivered, Missed, Subscription, Topic};
 use contract::inventory::v1 as stock;
 use contract::inventory::v1::inventory_event::Body;
 use domain::id::{NodeId, Sku};
+use domain::stock::pool::Pool;
 use futures_util::FutureExt as _;
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
@@ -158,6 +159,7 @@ impl Fulfillment {
             node: self.network.keys.of(&NodeId::new(position.node_id).ok()?),
             sku: Sku::new(position.sku).ok()?,
             atp: position.atp,
+            pools: position.channel_claims.into_iter().map(pool).collect(),
             version: position.version,
             changed: changed.map_or(0, jiff::Timestamp::as_microsecond),
         })
@@ -178,6 +180,10 @@ impl Fulfillment {
             Err(status) => Err(Error::Peer(Box::new(status))),
         }
     }
+}
+
+fn pool(claim: stock::ChannelClaim) -> Pool {
+    Pool { channel: claim.channel.into(), kept: claim.kept, claimed: claim.reserved }
 }
 
 fn kit(sku: stock::Sku) -> Option<(Sku, Vec<Need>)> {

@@ -118,11 +118,14 @@ impl Fulfillment {
         let quota = self.config.limits.of(&holder.kind);
         let mut full = 0;
         for _ in 0..PLANS {
-            let legs = match self.plan(&hold.groups, without, now) {
+            let legs = match self.plan(&hold.groups, hold.channel.as_deref(), without, now) {
                 Ok(legs) => legs,
                 Err((index, refused)) => {
                     let group = &hold.groups[index];
-                    return self.known_or(call, key, group, refused, now).await.map(known);
+                    return self
+                        .known_or(call, key, (group, hold.channel.as_deref()), refused, now)
+                        .await
+                        .map(known);
                 }
             };
             let mut draft = self.draft(call, key, hold, legs, now, expires);
@@ -158,7 +161,7 @@ impl Fulfillment {
         }
         let group = hold.groups.iter().find(|group| group.number == full).unwrap_or(&hold.groups[0]);
         let refused = Refused::because(Reason::CapacityFull);
-        Err(self.not_promised(group, group.node.as_ref(), refused, None, now))
+        Err(self.not_promised((group, hold.channel.as_deref()), group.node.as_ref(), refused, None, now))
     }
 
     /// The promise of these legs, each with an id of its own.
@@ -229,7 +232,7 @@ impl Fulfillment {
         &self,
         call: &Call,
         key: Uuid,
-        group: &Group,
+        (group, channel): (&Group, Option<&str>),
         refused: Refused,
         now: Timestamp,
     ) -> Result<Stored, Error> {
@@ -238,19 +241,19 @@ impl Fulfillment {
         tx.commit().await?;
         match known.filter(|known| known.state.holds()) {
             Some(known) => same_body(known, call),
-            None => Err(self.not_promised(group, group.node.as_ref(), refused, None, now)),
+            None => Err(self.not_promised((group, channel), group.node.as_ref(), refused, None, now)),
         }
     }
 
     pub(super) fn not_promised(
         &self,
-        group: &Group,
+        (group, channel): (&Group, Option<&str>),
         node: Option<&NodeId>,
         refused: Refused,
         shortage: Option<Shortage>,
         now: Timestamp,
     ) -> Error {
-        let alternatives = self.alternatives(node, group, now);
+        let alternatives = self.alternatives(node, group, channel, now);
         let (node, method) = (node.cloned(), group.method);
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
         let group = group.number;

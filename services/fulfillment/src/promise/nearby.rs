@@ -11,14 +11,19 @@ use crate::wire::promise::metres;
 use crate::wire::timestamp;
 
 impl Fulfillment {
-    /// The nearest nodes within the radius that have had any of the SKUs, with what they can promise of each.
-    pub(crate) fn nearby(&self, asked: &Nearby) -> Result<pb::ListNearbyAvailabilityResponse, Error> {
+    /// The nearest nodes within the radius that have had any of the SKUs, with what they can promise of each to a channel.
+    pub(crate) fn nearby(
+        &self,
+        asked: &Nearby,
+        channel: Option<&str>,
+    ) -> Result<pb::ListNearbyAvailabilityResponse, Error> {
         let now = self.clock.business();
         let index = self.network.index();
         let stock = self.atp.read();
         if !stock.is_loaded() {
             return Err(Error::ViewLoading);
         }
+        let stock = stock.through(channel);
         let from = point(asked.place);
         let mut ways: Vec<(f32, Key)> =
             index.by_code().iter().filter_map(|key| Some((index.nearness(*key, from)?, *key))).collect();

@@ -2,12 +2,15 @@
 //!
 //! It begins with a snapshot of inventory and follows its events; the newest version of a position wins. It may be a
 //! few milliseconds old: it proposes, inventory disposes. Per SKU it is a list sorted by node, so a cart is answered
-//! by walking a few lists side by side.
+//! by walking a few lists side by side. What is kept for single channels is taken into account when a question says through which
+//! channel it is: by the same function as in inventory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use domain::id::Sku;
+use domain::stock::pool::{self, Pool};
 use jiff::Timestamp;
 
 use crate::network::index::Key;
@@ -42,6 +45,8 @@ pub(crate) struct Position {
     pub(crate) sku: Sku,
     /// Units that can be promised.
     pub(crate) atp: i64,
+    /// What is kept for single channels.
+    pub(crate) pools: Vec<Pool>,
     /// Version of the position.
     pub(crate) version: i64,
     /// When it changed, in microseconds.
@@ -60,13 +65,15 @@ struct Row {
     nodes: Vec<Key>,
     atp: Vec<i64>,
     seen: Vec<Seen>,
+    /// Of the nodes that have any.
+    pools: BTreeMap<Key, Box<[Pool]>>,
 }
 
 impl Row {
     fn put(&mut self, position: &Position) {
         let seen = Seen { version: position.version, changed: position.changed };
         match self.nodes.binary_search(&position.node) {
-            Ok(at) if self.seen[at].version >= position.version => {}
+            Ok(at) if self.seen[at].version >= position.version => return,
             Ok(at) => {
                 self.atp[at] = position.atp;
                 self.seen[at] = seen;
@@ -77,11 +84,29 @@ impl Row {
                 self.seen.insert(at, seen);
             }
         }
+        if position.pools.is_empty() {
+            self.pools.remove(&position.node);
+        } else {
+            self.pools.insert(position.node, position.pools.as_slice().into());
+        }
     }
 
-    fn figure(&self, node: Key) -> Option<Figure> {
+    /// Units that a channel may claim at the node with this index.
+    fn atp(&self, at: usize, channel: Option<&str>) -> i64 {
+        let pools = if self.pools.is_empty() { None } else { self.pools.get(&self.nodes[at]) };
+        pools.map_or(self.atp[at], |pools| pool::available(self.atp[at], pools, channel))
+    }
+
+    fn figure(&self, node: Key, channel: Option<&str>) -> Option<Figure> {
         let at = self.nodes.binary_search(&node).ok()?;
-        Some(Figure { atp: self.atp[at], changed: self.seen[at].changed })
+        Some(Figure { atp: self.atp(at, channel), changed: self.seen[at].changed })
+    }
+
+    /// The nodes at which a channel may claim that many units, by key.
+    fn nodes_with(&self, units: i64, channel: Option<&str>) -> impl Iterator<Item = Key> {
+        let has = move |(at, atp): (usize, &i64)| *atp >= units && self.atp(at, channel) >= units;
+        let places = self.atp.iter().enumerate().filter(move |place| has(*place));
+        places.map(|(at, _)| self.nodes[at])
     }
 }
 
@@ -198,14 +223,32 @@ impl Stock {
         needs
     }
 
+    /// The stock as a channel sees it; none: as one without a channel does.
+    pub(crate) fn through<'a>(&'a self, channel: Option<&'a str>) -> Through<'a> {
+        Through { stock: self, channel }
+    }
+}
+
+/// The stock as a channel sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Through<'a> {
+    stock: &'a Stock,
+    channel: Option<&'a str>,
+}
+
+impl Deref for Through<'_> {
+    type Target = Stock;
+
+    fn deref(&self) -> &Stock {
+        self.stock
+    }
+}
+
+impl Through<'_> {
     /// The nodes that have some of it, by key.
     pub(crate) fn nodes_with_any(&self, needs: &[Need]) -> Vec<Key> {
         let rows = needs.iter().filter_map(|need| self.rows.get(need.sku.as_str()));
-        let some = |row: &'_ Row| {
-            let nodes = row.nodes.iter().zip(&row.atp).filter(|(_, atp)| **atp > 0);
-            nodes.map(|(key, _)| *key).collect::<Vec<_>>()
-        };
-        let mut found: Vec<Key> = rows.flat_map(some).collect();
+        let mut found: Vec<Key> = rows.flat_map(|row| row.nodes_with(1, self.channel)).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -242,20 +285,14 @@ impl Stock {
         }
         rows.sort_unstable_by_key(|(row, _)| row.nodes.len());
         let Some(((first, wanted), others)) = rows.split_first() else { return Vec::new() };
-        let mut found: Vec<Key> = first
-            .nodes
-            .iter()
-            .zip(&first.atp)
-            .filter(|(_, atp)| *atp >= wanted)
-            .map(|(key, _)| *key)
-            .collect();
+        let mut found: Vec<Key> = first.nodes_with(*wanted, self.channel).collect();
         for (row, wanted) in others {
             let mut at = 0;
             found.retain(|key| {
                 while row.nodes.get(at).is_some_and(|node| node < key) {
                     at += 1;
                 }
-                row.nodes.get(at) == Some(key) && row.atp[at] >= *wanted
+                row.nodes.get(at) == Some(key) && row.atp(at, self.channel) >= *wanted
             });
         }
         found
@@ -277,7 +314,7 @@ impl Stock {
 
     /// What is known of an item at a node.
     pub(crate) fn figure(&self, node: Key, sku: &str) -> Option<Figure> {
-        self.rows.get(sku)?.figure(node)
+        self.rows.get(sku)?.figure(node, self.channel)
     }
 
     /// What is known of an item or a kit at a node; a kit is as available as its scarcest part.
@@ -307,7 +344,7 @@ mod tests {
     }
 
     fn position(node: Key, code: &str, atp: i64, version: i64) -> Position {
-        Position { node, sku: sku(code), atp, version, changed: version }
+        Position { node, sku: sku(code), atp, pools: Vec::new(), version, changed: version }
     }
 
     fn need(code: &str, quantity: i64) -> Need {
@@ -319,9 +356,9 @@ mod tests {
         let view = View::default();
         view.put(&[position(7, "A", 5, 3)]);
         view.put(&[position(7, "A", 9, 2)]);
-        assert_eq!(view.read().figure(7, "A"), Some(Figure { atp: 5, changed: 3 }));
+        assert_eq!(view.read().through(None).figure(7, "A"), Some(Figure { atp: 5, changed: 3 }));
         view.put(&[position(7, "A", 1, 4)]);
-        assert_eq!(view.read().figure(7, "A").unwrap().atp, 1);
+        assert_eq!(view.read().through(None).figure(7, "A").unwrap().atp, 1);
     }
 
     #[test]
@@ -330,6 +367,7 @@ mod tests {
         view.put(&[position(3, "A", 5, 1), position(1, "A", 2, 1), position(2, "A", 9, 1)]);
         view.put(&[position(2, "B", 1, 1), position(3, "B", 1, 1), position(9, "B", 1, 1)]);
         let stock = view.read();
+        let stock = stock.through(None);
         assert_eq!(stock.nodes_with(&[need("A", 2)]), [1, 2, 3]);
         assert_eq!(stock.nodes_with(&[need("A", 3), need("B", 1)]), [2, 3]);
         assert_eq!(stock.nodes_with(&[need("A", 6), need("B", 1)]), [2]);
@@ -344,9 +382,37 @@ mod tests {
         view.put(&[position(1, "A", 7, 1), position(1, "B", 3, 1)]);
         view.put_kits([(sku("K"), vec![need("A", 2), need("B", 1)])]);
         let stock = view.read();
+        let stock = stock.through(None);
         assert_eq!(stock.available(1, "K").unwrap().atp, 3);
         assert_eq!(stock.available(2, "K"), None);
         let (kit, part) = (sku("K"), sku("A"));
         assert_eq!(stock.needs([(&kit, 2), (&part, 1)]), [need("A", 5), need("B", 2)]);
+    }
+
+    #[test]
+    fn each_channel_sees_what_it_may_claim() {
+        let view = View::default();
+        let pool = |channel: &str, kept, claimed| Pool { channel: channel.into(), kept, claimed };
+        let kept = |version, pools| Position { pools, ..position(1, "A", 4, version) };
+        view.put(&[kept(1, vec![pool("app", 3, 1)]), position(2, "A", 3, 1), position(1, "B", 9, 1)]);
+        view.put_kits([(sku("K"), vec![need("A", 2), need("B", 1)])]);
+        let seen = |channel| {
+            let stock = view.read();
+            let stock = stock.through(channel);
+            let atp = (stock.figure(1, "A").unwrap().atp, stock.available(1, "K").unwrap().atp);
+            (atp, stock.nodes_with(&[need("A", 3)]), stock.nodes_with(&[need("B", 1), need("A", 3)]))
+        };
+        assert_eq!(seen(Some("app")), ((4, 2), vec![1, 2], vec![1]));
+        assert_eq!(seen(Some("web")), ((2, 1), vec![2], vec![]));
+        assert_eq!(seen(None), seen(Some("web")));
+        let (stock, wanted) = (view.read(), [need("A", 3)]);
+        let web = stock.through(Some("web"));
+        assert_eq!((web.depth(1, &wanted), web.lacking(1, &wanted)), (0, vec![&sku("A")]));
+        assert_eq!(web.nodes_with_any(&wanted), [1, 2]);
+        assert_eq!(web.share(1, &[(vec![need("A", 1)], 9)]), [2]);
+        drop(stock);
+        // the pool has ended
+        view.put(&[kept(2, Vec::new())]);
+        assert_eq!(seen(Some("web")), seen(Some("app")));
     }
 }

@@ -16,6 +16,7 @@ struct Shelf {
     on_hand: i64,
     reserved: i64,
     version: i64,
+    kept: Vec<stock::ChannelClaim>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -49,6 +50,14 @@ impl FakeInventory {
                 Ok(vec![books.positions()])
             });
         Self(fake)
+    }
+
+    /// Units of a position are kept for a channel.
+    pub(crate) fn keep(&self, node: &str, sku: &str, channel: &str, kept: i64) {
+        let mut books = self.books();
+        let shelf = books.shelves.entry((node.to_owned(), sku.to_owned())).or_default();
+        shelf.kept.push(stock::ChannelClaim { channel: channel.to_owned(), reserved: 0, kept });
+        shelf.version += 1;
     }
 
     pub(crate) fn put(&self, node: &str, sku: &str, on_hand: i64) {
@@ -217,6 +226,7 @@ impl Books {
             reserved: shelf.reserved,
             atp: (shelf.on_hand - shelf.reserved).max(0),
             version: shelf.version,
+            channel_claims: shelf.kept.clone(),
             update_time: Some(stamp(at(START))),
             ..Default::default()
         };

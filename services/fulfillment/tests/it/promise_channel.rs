@@ -2,7 +2,8 @@
 
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;
-use test_world::{by, fields, refusal};
+use contract::r#type::v1 as common;
+use test_world::{by, fields, fresh, refusal};
 use tonic::{Code, Status};
 
 use crate::quota::ask;
@@ -75,5 +76,53 @@ async fn a_channel_sells_through_itself_alone_and_a_channel_is_a_code() {
             assert_eq!(fields(&quote(&world, "ops/1", &bad).await.unwrap_err()), ["channel"]);
         }
         ask(&world, "ops/1", &through(&"x".repeat(64))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_for_another_channel_is_neither_quoted_nor_planned() {
+    for world in worlds().await {
+        world.put(vec![store(NODE, 51.5, -0.1), store("lon-2", 51.6, -0.1)]).await;
+        world.inventory.keep(NODE, "A", "app", 2);
+        world.stock(&[(NODE, "A", 3), ("lon-2", "A", 3)]).await;
+        let point = contract::google::r#type::LatLng { latitude: 51.5, longitude: -0.1 };
+        let place = Some(common::Place { point: Some(point) });
+        let question = |pieces, channel: &str| pb::GetPromiseRequest {
+            lines: cart(&[("A", pieces)]),
+            channel: channel.to_owned(),
+            max_options: 2,
+            place,
+            ..Default::default()
+        };
+        let nodes = async |actor: &str, pieces, channel: &str| {
+            let request = by(actor, question(pieces, channel));
+            let answer = world.promises().get_promise(request).await.unwrap().into_inner();
+            answer.options.into_iter().map(|option| option.node_id).collect::<Vec<_>>()
+        };
+        assert_eq!(nodes("ops/1", 1, "web").await, [NODE, "lon-2"]);
+        for (actor, said) in [("ops/1", "web"), ("channel/web", ""), ("customer/1", "")] {
+            assert_eq!(nodes(actor, 2, said).await, ["lon-2"], "{actor} {said}");
+        }
+        assert_eq!(nodes("channel/app", 3, "").await, [NODE, "lon-2"]);
+
+        let nearby = async |actor: &str| {
+            let skus = vec!["A".to_owned()];
+            let request = pb::ListNearbyAvailabilityRequest { place, skus, ..Default::default() };
+            let answer = world.promises().list_nearby_availability(by(actor, request)).await.unwrap();
+            answer.into_inner().nodes[0].skus[0].atp
+        };
+        assert_eq!((nearby("channel/web").await, nearby("channel/app").await), (1, 3));
+
+        let held = async |channel: &str| {
+            let group = pb::CartGroup { place, ..crate::support::group(1, "") };
+            let request = pb::HoldPromiseRequest {
+                request_id: fresh(),
+                lines: cart(&[("A", 2)]),
+                groups: vec![group],
+                ..through(channel)
+            };
+            ask(&world, "ops/1", &request).await.unwrap().legs[0].option.clone().unwrap().node_id
+        };
+        assert_eq!((held("web").await.as_str(), held("app").await.as_str()), ("lon-2", NODE));
     }
 }

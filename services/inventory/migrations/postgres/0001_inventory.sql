@@ -25,7 +25,7 @@ CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
 
 -- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
 -- last_movement is the number of the newest row in the ledger. safety_stock is as it was last announced;
--- own_safety_stock was set for the position itself, without one policies decide. Pages are kept half empty, so that an update of a hot
+-- own_safety_stock was set for the position itself, without one policies decide. has_pools: it has rows in channel_claims. Pages are kept half empty, so that an update of a hot
 -- row finds room beside it and touches no index.
 CREATE TABLE positions (
     node_id       TEXT    NOT NULL COLLATE "C",
@@ -37,6 +37,7 @@ CREATE TABLE positions (
     in_transit    BIGINT  NOT NULL CHECK (in_transit >= 0),
     quarantine    BIGINT  NOT NULL CHECK (quarantine >= 0),
     count_blocked BOOLEAN NOT NULL,
+    has_pools     BOOLEAN NOT NULL,
     version       BIGINT  NOT NULL CHECK (version >= 0),
     last_movement BIGINT  NOT NULL CHECK (last_movement >= 0),
     snapshot_at   BIGINT,
@@ -46,6 +47,17 @@ CREATE TABLE positions (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX positions_by_sku ON positions (sku, node_id);
+
+-- Channels that units of a position are kept for, and what they have claimed of it. Only who has locked the position reads
+-- and writes its rows.
+CREATE TABLE channel_claims (
+    node_id  TEXT   NOT NULL COLLATE "C",
+    sku      TEXT   NOT NULL COLLATE "C",
+    channel  TEXT   NOT NULL COLLATE "C",
+    kept     BIGINT NOT NULL CHECK (kept > 0),
+    reserved BIGINT NOT NULL CHECK (reserved >= 0),
+    PRIMARY KEY (node_id, sku, channel)
+);
 
 -- Claims. until_at is there while HELD. Promise, tier and whether the work has begun say who loses when goods are missing.
 CREATE TABLE reservations (

@@ -26,7 +26,7 @@ CREATE INDEX kit_parts_by_part ON kit_parts (part_sku);
 
 -- One SKU at one node. on_hand may be negative and reserved may exceed it after a late sale: no CHECK says otherwise.
 -- last_movement is the number of the newest row in the ledger. safety_stock is as it was last announced;
--- own_safety_stock was set for the position itself, without one policies decide.
+-- own_safety_stock was set for the position itself, without one policies decide. has_pools: it has rows in channel_claims.
 CREATE TABLE positions (
     node_id       TEXT    NOT NULL,
     sku           TEXT    NOT NULL,
@@ -37,6 +37,7 @@ CREATE TABLE positions (
     in_transit    INTEGER  NOT NULL CHECK (in_transit >= 0),
     quarantine    INTEGER  NOT NULL CHECK (quarantine >= 0),
     count_blocked INTEGER NOT NULL,
+    has_pools     INTEGER NOT NULL,
     version       INTEGER  NOT NULL CHECK (version >= 0),
     last_movement INTEGER  NOT NULL CHECK (last_movement >= 0),
     snapshot_at   INTEGER,
@@ -45,6 +46,17 @@ CREATE TABLE positions (
     PRIMARY KEY (node_id, sku)
 ) STRICT;
 CREATE INDEX positions_by_sku ON positions (sku, node_id);
+
+-- Channels that units of a position are kept for, and what they have claimed of it. Only who has locked the position reads
+-- and writes its rows.
+CREATE TABLE channel_claims (
+    node_id  TEXT   NOT NULL,
+    sku      TEXT   NOT NULL,
+    channel  TEXT   NOT NULL,
+    kept     INTEGER NOT NULL CHECK (kept > 0),
+    reserved INTEGER NOT NULL CHECK (reserved >= 0),
+    PRIMARY KEY (node_id, sku, channel)
+) STRICT;
 
 -- Claims. until_at is there while HELD. Promise, tier and whether the work has begun say who loses when goods are missing.
 CREATE TABLE reservations (

@@ -145,6 +145,29 @@ pub(crate) async fn states(tx: &mut Tx) -> Result<Broken, Error> {
     })
 }
 
+/// What channels have claimed where units are kept for them, against the reservation lines.
+pub(crate) async fn channel_claims(tx: &mut Tx) -> Result<Broken, Error> {
+    let row = tx
+        .fetch_optional(
+            "SELECT node_id || ' ' || sku || ': claimed through ' || channel || ' ' || CAST(counted AS TEXT)
+                    || ', open reservation lines ' || CAST(held AS TEXT) AS first, COUNT(*) OVER () AS broken
+               FROM (SELECT node_id, sku, channel, SUM(is_row) AS is_row, CAST(SUM(counted) AS BIGINT) AS counted,
+                            CAST(SUM(held) AS BIGINT) AS held
+                       FROM (SELECT node_id, sku, channel, 1 AS is_row, reserved AS counted, 0 AS held
+                               FROM channel_claims
+                             UNION ALL
+                             SELECT l.node_id, l.sku, t.channel, 0, 0, l.held
+                               FROM reservation_lines l JOIN reservations t ON t.reservation_id = l.reservation_id
+                              WHERE l.held > 0 AND t.channel IS NOT NULL) AS rows_of_both
+                      GROUP BY node_id, sku, channel) AS t
+              WHERE is_row > 0 AND counted <> held
+              ORDER BY node_id, sku, channel LIMIT 1",
+            params![],
+        )
+        .await?;
+    row.map_or(Ok(Broken::default()), |row| Ok(Broken { rows: row.get("broken")?, first: row.get("first")? }))
+}
+
 /// How many reservations there are.
 pub(crate) async fn reservations(tx: &mut Tx) -> Result<i64, Error> {
     Ok(tx

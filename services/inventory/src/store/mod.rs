@@ -1,6 +1,7 @@
 //! All SQL of the service, one file per table.
 
 pub(crate) mod audit;
+pub(crate) mod channel_claims;
 pub(crate) mod feeds;
 pub(crate) mod movements;
 pub(crate) mod positions;

@@ -96,6 +96,35 @@ pub(crate) async fn claimants(
     found.iter().map(|row| row.get::<String>("reference")?.parse().map_err(unreadable)).collect()
 }
 
+/// The same for many positions, each with its rows.
+pub(crate) async fn claimants_of(
+    tx: &mut Tx,
+    asked: &[(&Key, i64, i64)],
+) -> Result<Vec<(Key, ReservationId)>, Error> {
+    let row =
+        |(key, first, end): &(&Key, i64, i64)| params![key.node.as_str(), key.sku.as_str(), *first, *end];
+    let found = tx
+        .batch_fetch(
+            "SELECT DISTINCT m.node_id, m.sku, m.reference
+               FROM movements m JOIN {rows} ON m.node_id = r.node_id AND m.sku = r.sku
+                AND m.movement_no >= r.first_no AND m.movement_no < r.end_no
+              WHERE m.kind = 'RESERVE'",
+            &[
+                ("node_id", Type::Text),
+                ("sku", Type::Text),
+                ("first_no", Type::BigInt),
+                ("end_no", Type::BigInt),
+            ],
+            asked.iter().map(row).collect(),
+        )
+        .await?;
+    let claimant = |row: &Row| {
+        let id = row.get::<String>("reference")?.parse().map_err(unreadable)?;
+        Ok((super::key(row)?, id))
+    };
+    found.iter().map(claimant).collect()
+}
+
 fn movement(row: &Row) -> Result<Movement, Error> {
     let kind: String = row.get("kind")?;
     Ok(Movement {

@@ -1,10 +1,12 @@
 //! `positions`: one SKU at one node.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::id::{NodeId, Sku};
 use domain::stock::feed::Marks;
+use domain::stock::pool::{Pool, Room};
 use domain::stock::safety::SafetyStock;
 use domain::stock::{Key, Position};
 use domain::time::micros;
@@ -24,12 +26,27 @@ pub(crate) struct Slot {
     pub(crate) updated_at: Timestamp,
     /// The safety stock as it was last announced.
     pub(crate) announced: i64,
+    /// It has rows of what is kept for single channels.
+    pub(crate) has_pools: bool,
+    /// Those rows, as they were last announced.
+    pub(crate) stored: Vec<Pool>,
+    /// What is kept for single channels.
+    pub(crate) pools: Vec<Pool>,
+    /// What policies say is kept for single channels.
+    pub(crate) kept: Vec<(Arc<str>, i64)>,
 }
 
 impl Slot {
     /// What was last announced of it is not what policies say now.
     pub(crate) fn is_stale(&self) -> bool {
+        let stored = self.stored.iter().map(|pool| (&pool.channel, pool.kept));
         self.announced != self.position.safety_stock()
+            || !self.kept.iter().map(|(channel, units)| (channel, *units)).eq(stored)
+    }
+
+    /// What can be claimed of it, and for whom.
+    pub(crate) fn room(&self) -> Room {
+        Room { atp: self.position.atp(), pools: self.pools.clone() }
     }
 }
 
@@ -55,6 +72,10 @@ fn slot(row: &Row) -> Result<Slot, Error> {
         last_movement: row.get("last_movement")?,
         updated_at: time(row, "updated_at")?,
         announced: row.get("safety_stock")?,
+        has_pools: row.get("has_pools")?,
+        stored: Vec::new(),
+        pools: Vec::new(),
+        kept: Vec::new(),
     })
 }
 
@@ -81,8 +102,8 @@ pub(crate) async fn create(tx: &mut Tx, keys: &[Key], now: Timestamp) -> Result<
     let (text, columns) = insert_rows!(
         "positions",
         [node_id: Text, sku: Text, updated_at: BigInt],
-        and "on_hand, reserved, safety_stock, in_transit, quarantine, count_blocked, version, last_movement"
-          = "0, 0, 0, 0, 0, false, 0, 0",
+        and "on_hand, reserved, safety_stock, in_transit, quarantine, count_blocked, has_pools, version, last_movement"
+          = "0, 0, 0, 0, 0, false, false, 0, 0",
         "WHERE true ORDER BY r.node_id, r.sku ON CONFLICT (node_id, sku) DO NOTHING"
     );
     tx.batch(text, columns, rows).await?;
@@ -101,6 +122,7 @@ pub(crate) fn values(slot: &Slot) -> Vec<Value> {
         position.safety.own,
         position.quarantine,
         position.count_blocked,
+        slot.has_pools,
         slot.version,
         slot.last_movement,
         slot.marks.snapshot.map(micros),
@@ -116,7 +138,7 @@ pub(crate) fn update(rows: Vec<Vec<Value>>) -> Part {
         keys [node_id: Text, sku: Text],
         [
             on_hand: BigInt, reserved: BigInt, safety_stock: BigInt, own_safety_stock: BigInt, quarantine: BigInt,
-            count_blocked: Bool, version: BigInt, last_movement: BigInt, snapshot_at: BigInt, delta_at: BigInt, updated_at: BigInt
+            count_blocked: Bool, has_pools: Bool, version: BigInt, last_movement: BigInt, snapshot_at: BigInt, delta_at: BigInt, updated_at: BigInt
         ]
     );
     Part::new(text, columns, rows)

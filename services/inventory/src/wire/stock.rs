@@ -5,6 +5,7 @@ use domain::id;
 use domain::name::check_name;
 use domain::stock::Key;
 use domain::stock::movement::Kind;
+use domain::stock::pool::Pool;
 use jiff::Timestamp;
 use server::Principal;
 use service::{Call, Fields};
@@ -106,8 +107,12 @@ pub(crate) fn position(slot: &Slot) -> pb::Position {
         count_blocked: position.count_blocked,
         version: slot.version,
         update_time: Some(timestamp(slot.updated_at)),
-        channel_claims: Vec::new(),
+        channel_claims: slot.pools.iter().map(channel_claim).collect(),
     }
+}
+
+fn channel_claim(pool: &Pool) -> pb::ChannelClaim {
+    pb::ChannelClaim { channel: (*pool.channel).to_owned(), reserved: pool.claimed, kept: pool.kept }
 }
 
 /// Each kind of movement with its word on the wire.

@@ -11,6 +11,7 @@ mod instead;
 mod many;
 mod policies;
 mod policy_world;
+mod pools;
 #[expect(dead_code, unreachable_pub, reason = "other crates include this file too")]
 #[path = "../../../../tests/src/proxy.rs"]
 mod proxy;

@@ -150,8 +150,8 @@ async fn many_positions_are_announced_in_steps_and_looked_at_once_more() {
         world
             .alter(
                 "INSERT INTO positions (node_id, sku, on_hand, reserved, safety_stock, in_transit, quarantine,
-                                        count_blocked, version, last_movement, updated_at)
-                 SELECT 'n9', sku, 0, 0, 0, 0, 0, (1 = 0), 1, 0, 0 FROM skus",
+                                        count_blocked, has_pools, version, last_movement, updated_at)
+                 SELECT 'n9', sku, 0, 0, 0, 0, 0, (1 = 0), (1 = 0), 1, 0, 0 FROM skus",
             )
             .await;
         world.in_force(1, everything(), units(1)).await;

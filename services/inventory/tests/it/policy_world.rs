@@ -37,6 +37,13 @@ pub(crate) fn percent(percent: i32) -> Body {
     Body::SafetyStock(ff::SafetyStockPolicy { units: None, percent: Some(percent) })
 }
 
+/// Units that are kept for channels.
+pub(crate) fn pools(pools: &[(&str, i64)]) -> Body {
+    let pool =
+        |(channel, units): &(&str, i64)| ff::ChannelPool { channel: (*channel).to_owned(), units: *units };
+    Body::Pools(ff::PoolsPolicy { pools: pools.iter().map(pool).collect() })
+}
+
 /// Version `number`, in force from and until so many seconds after the start.
 pub(crate) fn version(number: i64, scope: Scope, body: Body, spans: &[(i64, Option<i64>)]) -> ff::Policy {
     let span = |(from, until): &(i64, Option<i64>)| Span { from: after(*from), until: until.map(after) };

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use crate::world::{Client, Service, World, claim, line, reserve, rsv, single, worlds};
 
 /// The service a second time on the same data, as in another process.
-async fn second(world: &World) -> Service {
+pub(crate) async fn second(world: &World) -> Service {
     Service::start(
         world.db.reopen().await,
         &world.clock,

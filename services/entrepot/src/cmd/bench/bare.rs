@@ -48,8 +48,8 @@ impl Bare {
         let mut tx = db.begin().await?;
         tx.batch(
             "INSERT INTO positions (node_id, sku, on_hand, reserved, safety_stock, in_transit, quarantine,
-                    count_blocked, version, last_movement, updated_at)
-             SELECT r.node_id, r.sku, r.on_hand, 0, 0, 0, 0, (1 = 0), 0, 0, r.now FROM {rows} WHERE true
+                    count_blocked, has_pools, version, last_movement, updated_at)
+             SELECT r.node_id, r.sku, r.on_hand, 0, 0, 0, 0, (1 = 0), (1 = 0), 0, 0, r.now FROM {rows} WHERE true
              ON CONFLICT DO NOTHING",
             &[("node_id", Type::Text), ("sku", Type::Text), ("on_hand", Type::BigInt), ("now", Type::BigInt)],
             rows,
