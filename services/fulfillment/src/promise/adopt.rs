@@ -82,7 +82,7 @@ impl Fulfillment {
     /// Among whose unpaid orders one on this promise counts: those of its holder, if there is a limit of them.
     fn debtor(&self, promise: &Stored) -> Option<String> {
         let (kind, _) = promise.holder.split_once('/')?;
-        let quota = self.config.limits.of(kind)?;
+        let quota = self.quota(kind, promise.channel.as_deref(), self.clock.business())?;
         quota.unpaid_orders.map(|_| promise.holder.clone())
     }
 }
