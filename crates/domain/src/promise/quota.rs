@@ -169,12 +169,16 @@ mod tests {
         Holding::of_cart(lines.iter().map(|(name, quantity)| (sku(name), *quantity)))
     }
 
-    const fn most(most: i64) -> Option<Field<i64>> {
-        Some(Field::of_settings(most))
+    const fn most(most: i64) -> Field<i64> {
+        Field::of_settings(most)
     }
 
-    const QUOTA: Quota =
-        Quota { tokens: most(2), units: most(10), units_per_sku: most(6), unpaid_orders: most(4) };
+    const QUOTA: Quota = Quota {
+        tokens: Some(most(2)),
+        units: Some(most(10)),
+        units_per_sku: Some(most(6)),
+        unpaid_orders: Some(most(4)),
+    };
 
     #[test]
     fn a_hold_up_to_the_limit_is_allowed_and_one_more_is_not() {
@@ -242,7 +246,7 @@ mod tests {
         let none = Quota::default();
         assert!(!none.limits() && QUOTA.limits());
         assert_eq!(none.check(&cart(&[("A", i64::MAX)]), &cart(&[("A", i64::MAX)])), Ok(()));
-        let tokens = Quota { tokens: most(1), ..none };
+        let tokens = Quota { tokens: Some(most(1)), ..none };
         assert_eq!(tokens.check(&Holding::default(), &cart(&[("A", 1_000)])), Ok(()));
     }
 }

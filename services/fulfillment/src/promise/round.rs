@@ -71,12 +71,28 @@ impl<'a> Round<'a> {
 
     /// What goes on at a node, unless it pauses the method there.
     fn scenario(&self, node: &NodeId) -> Result<Scenario<'a>, Refused> {
-        let (node, channel, method) = (Some(node), self.channel, Some(self.method));
-        let scenario = self.book.scenario(&Asked { node, channel, method, ..Asked::default() }, self.now);
+        let scenario = self.book.scenario(&self.asked(node), self.now);
         let paused = scenario.paused_methods.filter(|paused| paused.value.contains(&self.method));
         paused.map_or(Ok(scenario), |paused| {
             Err(Refused::paused_by(name_of(self.book, paused.version).unwrap_or_default()))
         })
+    }
+
+    /// For how long goods are kept at a node, by the clocks that the work there would go by.
+    fn kept(&self, node: &NodeId, policy: promise::Policy) -> promise::Policy {
+        let clocks = self.book.clocks(&self.asked(node), self.now);
+        promise::Policy {
+            keep: clocks.keep.map_or(policy.keep, |said| said.value),
+            min_open: clocks.min_open.map_or(policy.min_open, |said| said.value),
+            ..policy
+        }
+    }
+
+    fn asked<'n>(&self, node: &'n NodeId) -> Asked<'n>
+    where
+        'a: 'n,
+    {
+        Asked { node: Some(node), channel: self.channel, method: Some(self.method), ..Asked::default() }
     }
 
     /// What the node can do, if it has the goods.
@@ -104,7 +120,7 @@ impl<'a> Round<'a> {
             let taken = self.taken.at_node(node.id.as_str(), activity.name(), start);
             self.used.of(key, activity, start).saturating_add(taken)
         };
-        let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
+        let offer = promise::offer(node, timed.openings(), ask, self.kept(&node.id, policy), used)?;
         Ok(Able { method: self.method, node: timed.node, offer, distance_m })
     }
 

@@ -256,6 +256,19 @@ async fn more_preparation_moves_the_promise_at_the_nodes_of_a_scenario() {
 }
 
 #[tokio::test]
+async fn goods_are_promised_to_be_kept_as_long_as_the_clocks_of_the_node_say() {
+    for world in shops().await {
+        let clocks = pb::ClocksPolicy { keep: Some(minutes(120)), ..Default::default() };
+        put(&world, 5, city(), Body::Clocks(clocks), None).await;
+        for (node, minutes) in [("lon-1", 120), ("out-1", 72 * 60)] {
+            let ready = at(&world, node).await.unwrap();
+            let window = quote(&world, node, "").await.options[0].window.unwrap();
+            assert_eq!(window.end_time, Some(stamp(ready + SignedDuration::from_mins(minutes))), "{node}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_node_farther_than_a_scenario_says_is_promised() {
     for world in shops().await {
         let scenario =
