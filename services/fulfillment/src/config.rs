@@ -3,6 +3,7 @@
 use domain::fulfillment::method::Versions;
 use domain::fulfillment::{Clocks, Method};
 use domain::network::silence::Patience;
+use domain::policy::Field;
 use domain::promise::Policy;
 use domain::promise::quota::Quota;
 use domain::promise::token::Life;
@@ -91,8 +92,9 @@ impl Config {
     }
 }
 
-/// The most that one caller may hold at once, in promise tokens and in orders that wait for their payment; 0: no limit. Stores,
-/// operators and services have none. What a channel holds counts for the channel, not for its customers.
+/// The most that one caller may hold at once, in promise tokens and in orders that wait for their payment, where no LIMITS policy
+/// says something else of customers; 0: no limit. Stores, operators and services have none. What a channel holds counts for the
+/// channel, not for its customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
@@ -128,25 +130,24 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// The quota of a caller of this kind; none: it has no limit, and what it holds is not counted.
+    /// The quota of a caller of this kind; none: it never has one.
     pub(crate) fn of(&self, kind: &str) -> Option<Quota> {
-        let limit = |most: i64| (most > 0).then_some(most);
-        let quota = match kind {
-            CUSTOMER => Quota {
+        let limit = |most: i64| (most > 0).then_some(Field::of_settings(most));
+        match kind {
+            CUSTOMER => Some(Quota {
                 tokens: limit(self.customer_tokens),
                 units: limit(self.customer_units),
                 units_per_sku: limit(self.customer_units_per_sku),
                 unpaid_orders: limit(self.customer_unpaid_orders),
-            },
-            CHANNEL => Quota {
+            }),
+            CHANNEL => Some(Quota {
                 tokens: limit(self.channel_tokens),
                 units: limit(self.channel_units),
                 units_per_sku: limit(self.channel_units_per_sku),
                 unpaid_orders: None,
-            },
-            _ => return None,
-        };
-        quota.limits().then_some(quota)
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -218,7 +219,7 @@ impl ClocksConfig {
     }
 }
 
-/// The weights by which nodes are compared, in points: less is better.
+/// The weights by which nodes are compared, in points, where no SOURCING policy says something else: less is better.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourcingConfig {

@@ -85,7 +85,7 @@ pub mod reason {
             "read the promise";
         PROMISE_TOO_LONG: FailedPrecondition, No, "the end asked for is later than this caller may have it",
             "ask for at most the fact `latest_time`";
-        HOLD_QUOTA: ResourceExhausted, No, "the caller would hold more than it may: the facts `what`, `used`, `asked`, `limit` and `sku` say of what",
+        HOLD_QUOTA: ResourceExhausted, No, "the caller would hold more than it may: the facts `what`, `used`, `asked`, `limit` and `sku` say of what, `policy_version` which policy says so",
             "release a promise, place its order, or wait until one expires; or hold less";
         STOCK_VIEW_LOADING: Unavailable, Later, "the process has not read the stock yet",
             "wait for RetryInfo, then send it again";
@@ -398,11 +398,12 @@ fn not_promised(why: Reason) -> server::Reason {
 }
 
 fn quota_facts(exceeded: &quota::Exceeded) -> Vec<(String, String)> {
-    let quota::Exceeded { what, sku, used, asked, limit } = exceeded;
+    let quota::Exceeded { what, sku, used, asked, limit, policy } = exceeded;
     let numbers = [("used", used), ("asked", asked), ("limit", limit)];
     let mut facts = vec![("what".to_owned(), what.name().to_owned())];
     facts.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
     facts.extend(sku.iter().map(|sku| ("sku".to_owned(), sku.to_string())));
+    facts.extend((*policy > 0).then(|| ("policy_version".to_owned(), policy.to_string())));
     facts
 }
 

@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::policy::Sourcing;
+
 /// How silent a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Silence {
@@ -18,6 +20,17 @@ pub struct Patience {
     pub offers: i64,
     /// For how long a node gets no promises then, unless it answers.
     pub length: SignedDuration,
+}
+
+impl Patience {
+    /// The same where policies say some of it.
+    #[must_use]
+    pub fn with(self, said: &Sourcing) -> Self {
+        Self {
+            offers: said.silent_after.map_or(self.offers, |said| said.value.into()),
+            length: said.silent_for.map_or(self.length, |said| said.value),
+        }
+    }
 }
 
 impl Silence {
@@ -66,6 +79,17 @@ mod tests {
         assert_eq!(node, Silence { run_out: 4, until: Some(at(5)) }, "offers made before do not lengthen it");
         node = node.ran_out(PATIENCE, at(6));
         assert_eq!(node.until, Some(at(10)), "it was given another chance, and let that run out too");
+    }
+
+    #[test]
+    fn policies_say_how_much_silence_is_borne_and_for_how_long_it_lasts() {
+        use crate::policy::Field;
+        let silent_after = Some(Field { value: 1, version: 4 });
+        let said = Sourcing { silent_after, ..Sourcing::default() };
+        let silent_for = Some(Field { value: SignedDuration::from_mins(30), version: 5 });
+        assert_eq!(PATIENCE.with(&said), Patience { offers: 1, ..PATIENCE });
+        assert_eq!(PATIENCE.with(&Sourcing { silent_for, ..said }).length, SignedDuration::from_mins(30));
+        assert_eq!(PATIENCE.with(&Sourcing::default()), PATIENCE);
     }
 
     #[test]

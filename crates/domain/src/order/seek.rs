@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use super::{Group, Leg, Need, OptionKind, Order};
 use crate::fulfillment::method::Method;
 use crate::id::NodeId;
+use crate::policy::Sourcing;
 use crate::time::{Timestamp, after_ms};
 
 /// The most rungs of a ladder.
@@ -35,6 +36,24 @@ impl Default for Bounds {
 }
 
 impl Bounds {
+    /// The same where policies say some of it of a group by this method.
+    #[must_use]
+    pub fn with(self, said: &Sourcing) -> Self {
+        let parts = said.max_parts.and_then(|said| u32::try_from(said.value).ok());
+        Self {
+            max_offers: said.max_offers.map_or(self.max_offers, |said| said.value.into()),
+            max_parts: parts.unwrap_or(self.max_parts),
+            ..self
+        }
+    }
+
+    /// The same where policies say how much later goods by a method may be ready.
+    #[must_use]
+    pub fn with_slack(mut self, method: Method, said: &Sourcing) -> Self {
+        self.slack.extend(said.slack.map(|said| (method, said.value)));
+        self
+    }
+
     fn slack(&self, method: Method) -> SignedDuration {
         self.slack.get(&method).copied().unwrap_or(method.rules().slack)
     }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::id::Sku;
+use crate::policy::{Field, Limits};
 use crate::words;
 
 /// What a caller holds, or asks for.
@@ -38,17 +39,17 @@ impl Holding {
     }
 }
 
-/// The most that one caller may hold at once; `None`: no limit.
+/// The most that one caller may hold at once, each with the version of the policy that says it; `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota {
     /// Tokens.
-    pub tokens: Option<i64>,
+    pub tokens: Option<Field<i64>>,
     /// Pieces in all.
-    pub units: Option<i64>,
+    pub units: Option<Field<i64>>,
     /// Pieces of one SKU.
-    pub units_per_sku: Option<i64>,
+    pub units_per_sku: Option<Field<i64>>,
     /// Unpaid orders, and tokens with them.
-    pub unpaid_orders: Option<i64>,
+    pub unpaid_orders: Option<Field<i64>>,
 }
 
 /// What a quota limits.
@@ -89,6 +90,8 @@ pub struct Exceeded {
     pub asked: i64,
     /// The most.
     pub limit: i64,
+    /// Number of the policy version that says so; 0: the settings.
+    pub policy: i64,
 }
 
 impl fmt::Display for Exceeded {
@@ -123,11 +126,22 @@ impl Quota {
             || self.unpaid_orders.is_some()
     }
 
+    /// The same where policies say some of it.
+    #[must_use]
+    pub fn with(self, said: &Limits) -> Self {
+        Self {
+            tokens: said.max_tokens.or(self.tokens),
+            units: said.max_units.or(self.units),
+            units_per_sku: said.max_units_per_sku.or(self.units_per_sku),
+            unpaid_orders: said.max_unpaid_orders.or(self.unpaid_orders),
+        }
+    }
+
     /// Whether a caller who holds this much may hold that much more. Of what it holds only the SKUs that it asks for matter.
     pub fn check(&self, held: &Holding, asked: &Holding) -> Result<(), Exceeded> {
-        let check = |what, sku: Option<&Sku>, limit: Option<i64>, used: i64, asked: i64| match limit {
-            Some(limit) if used.saturating_add(asked) > limit => {
-                Err(Exceeded { what, sku: sku.cloned(), used, asked, limit })
+        let check = |what, sku: Option<&Sku>, limit: Option<Field<i64>>, used: i64, asked: i64| match limit {
+            Some(Field { value: limit, version: policy }) if used.saturating_add(asked) > limit => {
+                Err(Exceeded { what, sku: sku.cloned(), used, asked, limit, policy })
             }
             Some(_) | None => Ok(()),
         };
@@ -155,16 +169,30 @@ mod tests {
         Holding::of_cart(lines.iter().map(|(name, quantity)| (sku(name), *quantity)))
     }
 
-    const QUOTA: Quota =
-        Quota { tokens: Some(2), units: Some(10), units_per_sku: Some(6), unpaid_orders: Some(4) };
+    const fn most(most: i64) -> Field<i64> {
+        Field::of_settings(most)
+    }
+
+    const QUOTA: Quota = Quota {
+        tokens: Some(most(2)),
+        units: Some(most(10)),
+        units_per_sku: Some(most(6)),
+        unpaid_orders: Some(most(4)),
+    };
 
     #[test]
     fn a_hold_up_to_the_limit_is_allowed_and_one_more_is_not() {
         let held = Holding { tokens: 1, ..cart(&[("A", 4)]) };
         assert_eq!(QUOTA.check(&held, &cart(&[("A", 2), ("B", 4)])), Ok(()));
         let error = QUOTA.check(&held, &cart(&[("A", 3)])).unwrap_err();
-        let expected =
-            Exceeded { what: Limited::UnitsPerSku, sku: Some(sku("A")), used: 4, asked: 3, limit: 6 };
+        let expected = Exceeded {
+            what: Limited::UnitsPerSku,
+            sku: Some(sku("A")),
+            used: 4,
+            asked: 3,
+            limit: 6,
+            policy: 0,
+        };
         assert_eq!(error, expected);
         assert_eq!(
             error.to_string(),
@@ -201,11 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn what_policies_say_goes_before_the_settings_and_a_refusal_names_the_version() {
+        let said = Limits { max_units: Some(Field { value: 12, version: 7 }), ..Limits::default() };
+        let quota = QUOTA.with(&said);
+        assert_eq!((quota.tokens, quota.units_per_sku), (QUOTA.tokens, QUOTA.units_per_sku));
+        let held = cart(&[("A", 5), ("B", 5)]);
+        assert_eq!(quota.check(&held, &cart(&[("C", 2)])), Ok(()));
+        let error = quota.check(&held, &cart(&[("C", 3)])).unwrap_err();
+        assert_eq!((error.what, error.limit, error.policy), (Limited::Units, 12, 7));
+        assert_eq!(quota.check(&held, &cart(&[("A", 2)])).unwrap_err().policy, 0);
+        assert!(Quota::default().with(&said).limits(), "where the settings limit nothing");
+    }
+
+    #[test]
     fn what_is_not_limited_is_not_checked() {
         let none = Quota::default();
         assert!(!none.limits() && QUOTA.limits());
         assert_eq!(none.check(&cart(&[("A", i64::MAX)]), &cart(&[("A", i64::MAX)])), Ok(()));
-        let tokens = Quota { tokens: Some(1), ..none };
+        let tokens = Quota { tokens: Some(most(1)), ..none };
         assert_eq!(tokens.check(&Holding::default(), &cart(&[("A", 1_000)])), Ok(()));
     }
 }

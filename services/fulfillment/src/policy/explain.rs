@@ -49,7 +49,7 @@ impl Fulfillment {
         asked: &Explain,
         explained: Explained,
     ) -> Result<pb::ExplainPolicyResponse, Error> {
-        let effective = settings::beneath(&self.config, &asked.target, explained.body);
+        let effective = settings::beneath(&self.config, explained.body);
         let effective = pb::Policy {
             scope: Some(wire::scope_of(&asked.target)),
             body: Some(wire::body::shown_body(&effective)),

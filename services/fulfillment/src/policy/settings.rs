@@ -1,18 +1,18 @@
 //! What the settings of this process say where no version does. Settings of other services are not known here, and the
 //! fields that they speak for stay absent.
 
-use domain::policy::{Body, ClocksBody, LimitsBody, Scope, SourcingBody};
+use domain::policy::{Body, ClocksBody, Field, LimitsBody, SourcingBody};
 use jiff::SignedDuration;
-use server::auth::kind::{CHANNEL, CUSTOMER};
+use server::auth::kind::CUSTOMER;
 
 use crate::config::Config;
 
 /// A body with the settings beneath it.
-pub(super) fn beneath(config: &Config, target: &Scope, body: Body) -> Body {
+pub(super) fn beneath(config: &Config, body: Body) -> Body {
     match body {
         Body::Clocks(body) => Body::Clocks(clocks(config, body)),
         Body::Sourcing(body) => Body::Sourcing(sourcing(config, body)),
-        Body::Limits(body) => Body::Limits(limits(config, target, body)),
+        Body::Limits(body) => Body::Limits(limits(config, body)),
         Body::SafetyStock(_) | Body::Pools(_) | Body::Scenario(_) => body,
     }
 }
@@ -50,14 +50,14 @@ fn sourcing(config: &Config, body: SourcingBody) -> SourcingBody {
     }
 }
 
-/// Limits of a channel, where the target names one, else those of a customer.
-fn limits(config: &Config, target: &Scope, body: LimitsBody) -> LimitsBody {
-    let kind = if target.channel.is_some() { CHANNEL } else { CUSTOMER };
-    let Some(quota) = config.limits.of(kind) else { return body };
+/// Limits of a customer: versions say nothing of what a channel itself may hold.
+fn limits(config: &Config, body: LimitsBody) -> LimitsBody {
+    let Some(quota) = config.limits.of(CUSTOMER) else { return body };
+    let most = |limit: Option<Field<i64>>| limit.map(|limit| limit.value);
     LimitsBody {
-        max_tokens: body.max_tokens.or(quota.tokens),
-        max_units: body.max_units.or(quota.units),
-        max_units_per_sku: body.max_units_per_sku.or(quota.units_per_sku),
-        max_unpaid_orders: body.max_unpaid_orders.or(quota.unpaid_orders),
+        max_tokens: body.max_tokens.or(most(quota.tokens)),
+        max_units: body.max_units.or(most(quota.units)),
+        max_units_per_sku: body.max_units_per_sku.or(most(quota.units_per_sku)),
+        max_unpaid_orders: body.max_unpaid_orders.or(most(quota.unpaid_orders)),
     }
 }

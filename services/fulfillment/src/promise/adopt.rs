@@ -1,9 +1,9 @@
 //! Orders that exist take the promises that they were placed on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use db::Tx;
-use domain::id::PromiseToken;
+use domain::id::{OrderId, PromiseToken};
 use domain::promise::token::{Adopted, State};
 
 use crate::Fulfillment;
@@ -30,6 +30,7 @@ impl Fulfillment {
         let mut promises: BTreeMap<PromiseToken, Stored> =
             locked.into_iter().map(|stored| (stored.token, stored)).collect();
         let mut changed: BTreeSet<PromiseToken> = BTreeSet::new();
+        let first = self.first_holders(tx, &released, &promises).await?;
         let (mut late, mut taken_again) = (Vec::new(), Vec::new());
         let mut adopted = Vec::with_capacity(released.len());
         let mut seen: BTreeSet<PromiseToken> = BTreeSet::new();
@@ -44,7 +45,11 @@ impl Fulfillment {
                 stored.state = State::Live { expires: stored.expires };
             }
             let promise = promises.get(&order.token).filter(|_| order.is_unpaid);
-            let order = Released { holder: promise.and_then(|stored| self.debtor(stored)), ..order };
+            let holder = promise.and_then(|stored| {
+                let holder = first.get(&order.order).unwrap_or(&stored.holder);
+                self.debtor(holder, stored.channel.as_deref())
+            });
+            let order = Released { holder, ..order };
             match promises.get_mut(&order.token).map(|stored| taken(stored, &order)) {
                 // Not known here: its work goes on without capacity.
                 None => tracing::warn!(order_id = %order.order, promise_token = %order.token,
@@ -79,11 +84,27 @@ impl Fulfillment {
         Ok(adopted)
     }
 
-    /// Among whose unpaid orders one on this promise counts: those of its holder, if there is a limit of them.
-    fn debtor(&self, promise: &Stored) -> Option<String> {
-        let (kind, _) = promise.holder.split_once('/')?;
-        let quota = self.config.limits.of(kind)?;
-        quota.unpaid_orders.map(|_| promise.holder.clone())
+    /// The holders of orders whose pieces a service has held again, for itself: those of the promises that they were placed on.
+    async fn first_holders(
+        &self,
+        tx: &mut Tx,
+        released: &[(Released, By)],
+        promises: &BTreeMap<PromiseToken, Stored>,
+    ) -> Result<HashMap<OrderId, String>, Error> {
+        let is_again = |order: &Released| {
+            let promise = promises.get(&order.token).filter(|_| order.is_unpaid);
+            promise.is_some_and(|stored| stored.holder.starts_with("service/"))
+        };
+        let again = released.iter().map(|(order, _)| order).filter(|order| is_again(order));
+        let again: BTreeSet<OrderId> = again.map(|order| order.order).collect();
+        if again.is_empty() { Ok(HashMap::new()) } else { store::promise::holders_of(tx, &again).await }
+    }
+
+    /// Among whose unpaid orders one through a channel counts: those of its holder, if there is a limit of them.
+    fn debtor(&self, holder: &str, channel: Option<&str>) -> Option<String> {
+        let (kind, _) = holder.split_once('/')?;
+        let quota = self.quota(kind, channel, self.clock.business())?;
+        quota.unpaid_orders.map(|_| holder.to_owned())
     }
 }
 

@@ -1,66 +1,32 @@
 //! What a cart can be promised: nodes with the stock are found in memory, the nearest are asked what they can do. A group
 //! that no node can serve alone may be shared by several ([`super::share`]), if its caller allows that.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use domain::fulfillment::method::Method;
 use domain::id::{NodeId, Sku};
 use domain::network::capacity::Slot;
-use domain::network::silence::Silence;
-use domain::place::LatLng;
+use domain::policy::Asked;
 use domain::promise::plan::{self, Legs, Place, ResourceKind, Taken};
-use domain::promise::{self, Ask, Reason, Refused};
-use domain::sourcing::cost::Facts;
+use domain::promise::{Reason, Refused};
+use domain::sourcing::cost::{Facts, Weights};
 use domain::sourcing::{self, Candidate, Decision};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::Fulfillment;
 use crate::error::Error;
-use crate::network::index::{Index, Key, nearest_first, point};
-use crate::network::load::Used;
+use crate::network::index::{Index, Key};
 use crate::promise::answer::{Able, Answer, Planned, Unable};
-use crate::promise::command::{Group, Limits, Line, Question};
-use crate::promise::stock_view::{Need, Through};
+use crate::promise::command::{Group, HoldCommand, Limits, Line, Question};
+use crate::promise::round::{MOST_NAMED, Reach, Round};
+use crate::promise::stock_view::Need;
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;
 /// The most nodes asked for one cart and method.
 pub(super) const MOST_ASKED: usize = 400;
-/// The most SKUs named in a refusal.
-const MOST_NAMED: usize = 10;
 /// The most alternatives to a node that was asked for.
 const ALTERNATIVES: usize = 3;
 /// The most SKUs of one cart that inventory is asked about.
 const MOST_LOOKUPS: usize = 20;
-
-/// Which nodes may serve, by the keys of this process.
-pub(super) struct Reach {
-    without: Vec<Key>,
-    /// The place of the node that others are to be near to.
-    centre: Option<LatLng>,
-    radius_m: Option<f64>,
-    /// Nodes that let offers run out.
-    silent: Arc<HashMap<NodeId, Silence>>,
-}
-
-/// What is asked of every node for one method.
-#[derive(Clone, Copy)]
-pub(super) struct Round<'a> {
-    pub(super) index: &'a Index,
-    pub(super) stock: Through<'a>,
-    pub(super) used: &'a Used<'a>,
-    pub(super) needs: &'a [Need],
-    /// Pieces of the goods.
-    pub(super) units: i64,
-    pub(super) method: Method,
-    pub(super) place: Option<LatLng>,
-    pub(super) reach: &'a Reach,
-    pub(super) wanted: Option<(Timestamp, Timestamp)>,
-    /// What earlier groups of the same cart take.
-    pub(super) taken: &'a Taken,
-    pub(super) now: Timestamp,
-}
 
 /// A node that was asked, with what a decision weighs.
 type Found = (Able, Facts);
@@ -88,15 +54,24 @@ impl Fulfillment {
         };
         let stock = self.atp.read();
         let needs = stock.needs(items(&question.lines));
-        let used = self.load.read();
-        let taken = Taken::default();
+        let (used, book) = (self.load.read(), self.policies.book());
+        let all = Round {
+            index: &index,
+            stock: stock.through(question.channel.as_deref()),
+            used: &used,
+            needs: &needs,
+            units: pieces(&question.lines),
+            method: Method::Pickup,
+            place: question.place.or(reach.centre),
+            reach: &reach,
+            wanted: question.wanted,
+            taken: &Taken::default(),
+            book: &book,
+            channel: question.channel.as_deref(),
+            now,
+        };
         for method in question.methods.iter().copied() {
-            let (index, used, needs, taken) = (&*index, &used, needs.as_slice(), &taken);
-            let stock = stock.through(question.channel.as_deref());
-            let (place, reach) = (question.place.or(reach.centre), &reach);
-            let wanted = question.wanted;
-            let units = pieces(&question.lines);
-            let round = Round { index, stock, used, needs, units, method, place, reach, wanted, taken, now };
+            let round = Round { method, ..all };
             match &question.node {
                 None => self.anywhere(&round, question.most, &mut answer),
                 Some(node) => self.at_node(&round, node, &mut answer),
@@ -143,7 +118,7 @@ impl Fulfillment {
     /// The best nodes for the cart; without any, the reasons of those that were asked.
     fn best(&self, round: &Round<'_>, most: usize, without: &[Key]) -> (Vec<Able>, Option<Refused>) {
         let (found, refused) = self.found(round, most, without);
-        let decision = sourcing::decide(candidates(&found), &self.weights, round.now);
+        let decision = sourcing::decide(candidates(&found), &self.weights(round), round.now);
         let mut options = Vec::with_capacity(most.min(found.len()));
         for scored in decision.candidates.iter().take(most) {
             options.extend(
@@ -180,6 +155,12 @@ impl Fulfillment {
         (found, refused.or_else(|| beyond.then(|| Refused::because(Reason::OutOfRadius))))
     }
 
+    /// By which weights nodes are compared: those of one decision, so nothing that policies say of single nodes.
+    pub(super) fn weights(&self, round: &Round<'_>) -> Weights {
+        let (channel, method) = (round.channel, Some(round.method));
+        self.weights.with(&round.book.sourcing(&Asked { channel, method, ..Asked::default() }, round.now))
+    }
+
     /// What limits mean in this process.
     fn reach(&self, index: &Index, limits: &Limits) -> Result<Reach, Refused> {
         let key = |node: &NodeId| self.network.keys.find(node.as_str());
@@ -196,18 +177,18 @@ impl Fulfillment {
     /// by it before. Each leg comes with the index of its group. The first group that cannot be served refuses the whole plan.
     pub(crate) fn plan(
         &self,
-        groups: &[Group],
-        channel: Option<&str>,
+        hold: &HoldCommand,
         without: &[(u32, NodeId)],
         now: Timestamp,
     ) -> Result<Legs<Planned>, (usize, Refused)> {
         let (index, stock, used) = (self.network.index(), self.atp.read(), self.load.read());
-        plan::plan(groups, |_, group, taken| {
+        let book = self.policies.book();
+        plan::plan(&hold.groups, |_, group, taken| {
             let needs = stock.needs(items(&group.lines));
             let reach = self.reach(&index, &group.limits)?;
             let round = Round {
                 index: &index,
-                stock: stock.through(channel),
+                stock: stock.through(hold.channel.as_deref()),
                 used: &used,
                 needs: &needs,
                 units: pieces(&group.lines),
@@ -216,6 +197,8 @@ impl Fulfillment {
                 reach: &reach,
                 wanted: group.wanted,
                 taken,
+                book: &book,
+                channel: hold.channel.as_deref(),
                 now,
             };
             let whole = |(able, decision)| vec![(able, decision, group.lines.clone())];
@@ -255,13 +238,13 @@ impl Fulfillment {
             let verdict = verdict.map_err(|refused| refused.reasons().to_vec());
             candidates.push(Candidate { node: neighbour.id.clone(), verdict });
         }
-        Ok((able, sourcing::given(node, candidates, &self.weights, round.now)))
+        Ok((able, sourcing::given(node, candidates, &self.weights(&round), round.now)))
     }
 
     /// What the node of least cost can do, with the record of the choice.
     fn at_best(&self, round: &Round<'_>, without: &[Key]) -> Result<(Able, Decision), Refused> {
         let (found, refused) = self.found(round, 1, without);
-        let decision = sourcing::decide(candidates(&found), &self.weights, round.now);
+        let decision = sourcing::decide(candidates(&found), &self.weights(round), round.now);
         let chosen = found.into_iter().find(|(able, _)| decision.chosen.as_ref() == Some(&able.node.id));
         match chosen {
             Some((able, _)) => Ok((able, decision)),
@@ -270,7 +253,7 @@ impl Fulfillment {
         }
     }
 
-    /// The nearest other nodes that can serve a group, best first.
+    /// The nearest other nodes that can serve a group, best first: nearest to the customer, or else to the node.
     pub(crate) fn alternatives(
         &self,
         node: Option<&NodeId>,
@@ -283,7 +266,7 @@ impl Fulfillment {
         let key = node.and_then(|node| self.network.keys.find(node.as_str()));
         let place = key.and_then(|key| index.get(key)).map(|node| node.position);
         let needs = stock.needs(items(&group.lines));
-        let (used, taken) = (self.load.read(), Taken::default());
+        let (used, taken, book) = (self.load.read(), Taken::default(), self.policies.book());
         // Near to a node that does not exist is near to none.
         let Ok(reach) = self.reach(&index, &group.limits) else { return Vec::new() };
         let round = Round {
@@ -293,10 +276,12 @@ impl Fulfillment {
             needs: &needs,
             units: pieces(&group.lines),
             method: group.method,
-            place: place.or(group.place).or(reach.centre),
+            place: group.place.or(place).or(reach.centre),
             reach: &reach,
             wanted: group.wanted,
             taken: &taken,
+            book: &book,
+            channel,
             now,
         };
         let (options, _) = self.best(&round, ALTERNATIVES, key.as_slice());
@@ -370,94 +355,4 @@ fn places(able: &Able) -> Vec<Place> {
         amount: able.offer.amount,
     };
     able.offer.slot.map(place).into_iter().collect()
-}
-
-impl Round<'_> {
-    /// Keeps of the nodes those that offer the method and that the question lets serve; true: some are only too far away.
-    pub(super) fn choose_from(&self, keys: &mut Vec<Key>, without: &[Key]) -> bool {
-        let is_out = |key: &Key| without.contains(key) || self.reach.without.contains(key);
-        keys.retain(|key| !is_out(key) && self.index.offers(*key, self.method));
-        let there = keys.len();
-        keys.retain(|key| self.is_near(*key));
-        keys.len() < there
-    }
-
-    /// Near enough to the node that it is to be near to.
-    fn is_near(&self, key: Key) -> bool {
-        let (Some(centre), Some(radius_m)) = (self.reach.centre, self.reach.radius_m) else { return true };
-        self.index.get(key).is_some_and(|node| centre.distance_m(node.position) <= radius_m)
-    }
-
-    /// What the node can do, if it has the goods.
-    pub(super) fn ask(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
-        let Some(timed) = self.index.timed(key, self.now) else {
-            return Err(Refused::because(Reason::UnknownNode));
-        };
-        let node = &timed.node;
-        if self.reach.silent.get(&node.id).is_some_and(|silence| silence.is_silent(self.now)) {
-            return Err(Refused::because(Reason::NodeSilent));
-        }
-        let distance_m = self.place.map(|place| place.distance_m(node.position));
-        let (method, now, wanted) = (self.method, self.now, self.wanted);
-        let ask = Ask {
-            method,
-            units: self.units,
-            now,
-            distance_m,
-            wanted,
-            extra_preparation: SignedDuration::ZERO,
-            max_radius_m: None,
-        };
-        let activity = self.method.rules().activity;
-        let used = |start| {
-            let taken = self.taken.at_node(node.id.as_str(), activity.name(), start);
-            self.used.of(key, activity, start).saturating_add(taken)
-        };
-        let offer = promise::offer(node, timed.openings(), ask, policy, used)?;
-        Ok(Able { method: self.method, node: timed.node, offer, distance_m })
-    }
-
-    /// What the node can do, also as far as stock goes.
-    fn ask_with_stock(&self, key: Key, policy: promise::Policy) -> Result<Able, Refused> {
-        let able = self.ask(key, policy);
-        let has_stock = self.stock.depth(key, self.needs) > 0;
-        match able {
-            Ok(able) if has_stock => Ok(able),
-            Ok(_) => Err(Refused::because(Reason::NoStock)),
-            Err(refused) if has_stock => Err(refused),
-            Err(refused) => Err(refused.and(Reason::NoStock)),
-        }
-    }
-
-    pub(super) fn facts(&self, key: Key, able: &Able) -> Facts {
-        let activity = self.method.rules().activity;
-        let load_percent = able.offer.slot.zip(able.node.rule(activity)).map_or(0, |(slot, rule)| {
-            let used = self.used.of(key, activity, slot.start);
-            u32::try_from(used.saturating_mul(100) / rule.most().limit().max(1)).unwrap_or(u32::MAX)
-        });
-        let depth = self.stock.depth(key, self.needs);
-        Facts { distance_m: able.distance_m, ready: able.offer.ready, load_percent, depth }
-    }
-
-    fn lacking(&self, key: Key) -> Vec<Sku> {
-        self.stock.lacking(key, self.needs).into_iter().take(MOST_NAMED).cloned().collect()
-    }
-
-    /// At most `most` of the nodes: the nearest first, or in the order of their codes when no place is known.
-    pub(super) fn ordered(&self, keys: Vec<Key>, most: usize) -> Vec<Key> {
-        let Some(place) = self.place else { return self.by_code(&keys, most) };
-        let from = point(place);
-        let mut ways: Vec<(f32, Key)> =
-            keys.into_iter().filter_map(|key| Some((self.index.nearness(key, from)?, key))).collect();
-        nearest_first(&mut ways, most);
-        ways.into_iter().map(|(_, key)| key).collect()
-    }
-
-    /// Walks the codes and picks those that are among `keys`, which are sorted.
-    fn by_code(&self, keys: &[Key], most: usize) -> Vec<Key> {
-        let mut sorted = keys.to_vec();
-        sorted.sort_unstable();
-        let among = |key: &&Key| sorted.binary_search(key).is_ok();
-        self.index.by_code().iter().filter(among).take(most).copied().collect()
-    }
 }

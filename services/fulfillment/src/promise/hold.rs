@@ -115,17 +115,14 @@ impl Fulfillment {
         let known = |promise| Begun { promise, is_new: false };
         let key = id::derived("promise.hold", &format!("{}|{}", call.scope, call.id));
         let holder = hold.holder(&call.who);
-        let quota = self.config.limits.of(&holder.kind);
+        let quota = self.quota(&holder.kind, hold.channel.as_deref(), now);
         let mut full = 0;
         for _ in 0..PLANS {
-            let legs = match self.plan(&hold.groups, hold.channel.as_deref(), without, now) {
+            let legs = match self.plan(hold, without, now) {
                 Ok(legs) => legs,
                 Err((index, refused)) => {
                     let group = &hold.groups[index];
-                    return self
-                        .known_or(call, key, (group, hold.channel.as_deref()), refused, now)
-                        .await
-                        .map(known);
+                    return self.known_or(call, key, (hold, group), refused, now).await.map(known);
                 }
             };
             let mut draft = self.draft(call, key, hold, legs, now, expires);
@@ -161,7 +158,7 @@ impl Fulfillment {
         }
         let group = hold.groups.iter().find(|group| group.number == full).unwrap_or(&hold.groups[0]);
         let refused = Refused::because(Reason::CapacityFull);
-        Err(self.not_promised((group, hold.channel.as_deref()), group.node.as_ref(), refused, None, now))
+        Err(self.not_promised((hold, group), group.node.as_ref(), refused, None, now))
     }
 
     /// The promise of these legs, each with an id of its own.
@@ -232,7 +229,7 @@ impl Fulfillment {
         &self,
         call: &Call,
         key: Uuid,
-        (group, channel): (&Group, Option<&str>),
+        of: (&HoldCommand, &Group),
         refused: Refused,
         now: Timestamp,
     ) -> Result<Stored, Error> {
@@ -241,19 +238,19 @@ impl Fulfillment {
         tx.commit().await?;
         match known.filter(|known| known.state.holds()) {
             Some(known) => same_body(known, call),
-            None => Err(self.not_promised((group, channel), group.node.as_ref(), refused, None, now)),
+            None => Err(self.not_promised(of, of.1.node.as_ref(), refused, None, now)),
         }
     }
 
     pub(super) fn not_promised(
         &self,
-        (group, channel): (&Group, Option<&str>),
+        (hold, group): (&HoldCommand, &Group),
         node: Option<&NodeId>,
         refused: Refused,
         shortage: Option<Shortage>,
         now: Timestamp,
     ) -> Error {
-        let alternatives = self.alternatives(node, group, channel, now);
+        let alternatives = self.alternatives(node, group, hold.channel.as_deref(), now);
         let (node, method) = (node.cloned(), group.method);
         metrics::counter!("entrepot_holds_refused_total", "reason" => refused.first().name()).increment(1);
         let group = group.number;

@@ -122,8 +122,7 @@ impl Fulfillment {
         let leg = promise.legs.iter().find(is_short).unwrap_or(&promise.legs[0]);
         let group = hold.groups.iter().find(|group| group.number == leg.group).unwrap_or(&hold.groups[0]);
         let refused = Refused::because(Reason::NoStock);
-        let group = (group, promise.channel.as_deref());
-        self.not_promised(group, Some(&leg.node), refused, Some(shortage), self.clock.business())
+        self.not_promised((hold, group), Some(&leg.node), refused, Some(shortage), self.clock.business())
     }
 }
 

@@ -3,7 +3,8 @@
 use domain::promise::{Reason, split};
 use domain::sourcing::{self, Candidate};
 
-use super::ask::{MOST_ASKED, Round, Served, items, pieces};
+use super::ask::{MOST_ASKED, Served, items, pieces};
+use super::round::Round;
 use crate::Fulfillment;
 use crate::network::index::Key;
 use crate::promise::answer::Able;
@@ -78,7 +79,7 @@ impl Fulfillment {
             Candidate { node: able.node.id.clone(), verdict }
         };
         let candidates = able.iter().map(candidate).collect();
-        let decision = sourcing::given(&chosen.node.id, candidates, &self.weights, round.now);
+        let decision = sourcing::given(&chosen.node.id, candidates, &self.weights(&round), round.now);
         (chosen, decision, lines)
     }
 }

@@ -1,6 +1,6 @@
 //! Promise tokens: one row each with its cart, and the rows of its legs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use contract::fulfillment::v1 as pb;
 use db::{Part, Row, Tx, Type, Value, insert_rows, params, update_rows};
@@ -173,6 +173,22 @@ pub(crate) async fn of_order(tx: &mut Tx, order: OrderId, limit: i64) -> Result<
         )
         .await?;
     with_legs(tx, &rows).await
+}
+
+/// Who holds the promises of orders, or for whom a service does; those that a service holds for itself say nothing of it.
+pub(crate) async fn holders_of(
+    tx: &mut Tx,
+    orders: &BTreeSet<OrderId>,
+) -> Result<HashMap<OrderId, String>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT DISTINCT p.order_id, p.holder FROM promises p JOIN {rows} ON p.order_id = r.order_id
+              WHERE p.holder NOT LIKE 'service/%'",
+            &[("order_id", Type::Uuid)],
+            orders.iter().map(|order| params![order.uuid()]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((OrderId::new(row.get("order_id")?), row.get("holder")?))).collect()
 }
 
 /// The promises that were asked for under these keys.

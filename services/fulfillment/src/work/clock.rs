@@ -66,7 +66,7 @@ impl Fulfillment {
             self.save(&mut tx, &mut change).await?;
             let order = &change.stored.order;
             if was_offered && order.state() == State::TimedOut {
-                silence = Some(self.offer_ran_out(&mut tx, &order.node, now).await?);
+                silence = Some(self.offer_ran_out(&mut tx, &change.stored, now).await?);
             }
         } else {
             // A closing moves ends, and one that could not be moved was put off: left as it is, it would be looked at for ever.

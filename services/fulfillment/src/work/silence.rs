@@ -4,10 +4,12 @@
 
 use db::Tx;
 use domain::id::NodeId;
-use domain::network::silence::Silence;
+use domain::network::silence::{Patience, Silence};
+use domain::policy::Asked;
 use jiff::Timestamp;
 
 use crate::store::silence as store;
+use crate::store::work::Stored as Work;
 use crate::{Error, Fulfillment};
 
 impl Fulfillment {
@@ -15,17 +17,25 @@ impl Fulfillment {
     pub(super) async fn offer_ran_out(
         &self,
         tx: &mut Tx,
-        node: &NodeId,
+        work: &Work,
         now: Timestamp,
     ) -> Result<Silence, Error> {
+        let node = &work.order.node;
         let before = store::lock(tx, node).await?;
-        let silence = before.ran_out(self.config.work.patience(), now);
+        let silence = before.ran_out(self.patience(work, now), now);
         store::put(tx, node, silence, now).await?;
         if silence.is_silent(now) && !before.is_silent(now) {
             tracing::warn!(node_id = %node, run_out = silence.run_out, until = ?silence.until,
                 "a node let offers run out and gets no promises until it answers");
         }
         Ok(silence)
+    }
+
+    /// How much silence of a node is borne, by the channel and method of the offer that ran out.
+    fn patience(&self, work: &Work, now: Timestamp) -> Patience {
+        let (node, channel) = (Some(&work.order.node), Some(work.channel.as_str()));
+        let asked = Asked { node, channel, method: Some(work.order.method), ..Asked::default() };
+        self.config.work.patience().with(&self.policies.book().sourcing(&asked, now))
     }
 
     /// A node has answered. The caller notes that once it has committed ([`Self::note_answer`]).

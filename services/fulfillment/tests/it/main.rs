@@ -6,6 +6,7 @@ mod fake;
 mod follow;
 mod network;
 mod node_terms;
+mod policies;
 mod promise;
 mod promise_channel;
 mod promise_end;

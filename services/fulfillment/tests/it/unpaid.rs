@@ -164,3 +164,28 @@ async fn an_order_that_comes_after_its_promise_ended_counts_all_the_same() {
         world.may_not_hold("2").await;
     }
 }
+
+#[tokio::test]
+async fn what_is_sourced_again_for_an_order_is_no_new_hold_and_the_order_still_counts() {
+    use orders::PaymentTerms::PayAtHandover;
+    for world in shops().await {
+        let (first, before) = world.order(PayAtHandover).await;
+        world.order(PayAtHandover).await;
+        world.may_not_hold("2").await;
+        world.staff("store", "lon-1").reject(&leg(&before), pb::RejectReason::TooBusy).await.unwrap();
+        // The customer has no quota left, and the service holds the pieces of its order elsewhere all the same.
+        let again = ask(&world, "service/orders", &hold("lon-1", &[("A", 3)])).await.unwrap();
+        assert_eq!(
+            world.count("SELECT CAST(COALESCE(SUM(tokens), 0) AS BIGINT) AS n FROM hold_counts").await,
+            0
+        );
+        let mut work = work(&again);
+        work.payment_terms = PayAtHandover.into();
+        (work.lines[0].due, work.due) = (Some(pence(300)), Some(pence(300)));
+        let rerouted = orders::OrderRerouted { work: vec![work], ..Default::default() };
+        deliver(&world, first, Body::Rerouted(rerouted)).await;
+        world.may_not_hold("2").await;
+        deliver(&world, first, due(&again, pence(0))).await;
+        world.may_hold().await;
+    }
+}
