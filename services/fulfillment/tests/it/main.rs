@@ -5,7 +5,9 @@
 mod fake;
 mod follow;
 mod network;
+mod node_groups;
 mod node_terms;
+mod policies;
 mod promise;
 mod promise_channel;
 mod promise_end;
