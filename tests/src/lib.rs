@@ -4,6 +4,7 @@
 
 pub mod broker_path;
 pub mod people;
+pub mod policies;
 pub mod processes;
 pub mod proxy;
 pub mod rest;

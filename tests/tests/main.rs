@@ -40,6 +40,7 @@ mod operators;
 mod overdue;
 mod oversell;
 mod pickup;
+mod policy;
 mod readiness;
 mod relief;
 mod reroute;

@@ -68,8 +68,8 @@ pub(crate) struct Key {
 }
 
 /// What the ids of aggregates begin with where people see them, by kind of aggregate.
-pub const PREFIXES: [(&str, &str); 3] =
-    [("order", "ord_"), ("reservation", "rsv_"), ("fulfillment_order", "ful_")];
+pub const PREFIXES: [(&str, &str); 4] =
+    [("order", "ord_"), ("reservation", "rsv_"), ("fulfillment_order", "ful_"), ("policy", "pol_")];
 
 /// The id of an aggregate of this kind as the API shows it.
 pub(crate) fn shown_id(aggregate_type: &str, aggregate: Uuid) -> String {

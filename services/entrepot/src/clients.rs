@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contract::fulfillment::v1::network_service_client::NetworkServiceClient;
+use contract::fulfillment::v1::policy_service_client::PolicyServiceClient;
 use contract::fulfillment::v1::promise_service_client::PromiseServiceClient;
 use contract::fulfillment::v1::work_service_client::WorkServiceClient;
 use contract::google::r#type::Money;
@@ -51,6 +52,8 @@ pub struct Clients {
     pub inventory: InventoryServiceClient<Caller>,
     /// Nodes.
     pub network: NetworkServiceClient<Caller>,
+    /// Policies.
+    pub policies: PolicyServiceClient<Caller>,
     /// Promises.
     pub promise: PromiseServiceClient<Caller>,
     /// Store work.
@@ -79,6 +82,7 @@ impl Clients {
             orders: OrderServiceClient::new(caller.clone()),
             inventory: InventoryServiceClient::new(caller.clone()),
             network: NetworkServiceClient::new(caller.clone()),
+            policies: PolicyServiceClient::new(caller.clone()),
             promise: PromiseServiceClient::new(caller.clone()),
             work: WorkServiceClient::new(caller),
         })

@@ -1,6 +1,6 @@
 //! Fulfillment: where an order can be served and what that promises, and the work of the nodes that serve it.
 //!
-//! Owns `nodes` (and which of them are silent), `capacity_slots`, `promises` with their legs (and the sourcing decision of each), `tasks`, and the fulfillment orders with
+//! Owns the policies of the retailer with the node groups that they name, `nodes` (and which of them are silent), `capacity_slots`, `promises` with their legs (and the sourcing decision of each), `tasks`, and the fulfillment orders with
 //! their feeds and pickup codes. Listens to orders (released, cancelled, lapsed) and to inventory (a claim that was
 //! lost); keeps a view of the stock in memory from inventory's snapshot and events. Asks inventory to reserve, extend,
 //! confirm and release. Emits `entrepot.fulfillment.v1`.

@@ -115,8 +115,16 @@ async fn bytes_that_are_no_message_are_the_callers_mistake_at_every_method() {
 }
 
 /// Methods for which a request with nothing in it is a good one.
-const MAY_BE_EMPTY: [&str; 6] =
-    ["ListSkus", "StreamPositions", "Audit", "ListOrders", "ListNodes", "ListHeads"];
+const MAY_BE_EMPTY: [&str; 8] = [
+    "ListSkus",
+    "StreamPositions",
+    "Audit",
+    "ListOrders",
+    "ListNodes",
+    "ListNodeGroups",
+    "ListPolicies",
+    "ListHeads",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_with_nothing_in_it_is_refused_with_its_fields_named_at_every_method() {

@@ -13,6 +13,7 @@ mod network;
 mod orders;
 mod orders_place;
 mod pages;
+mod policies;
 mod promises;
 mod raw;
 mod reads;
@@ -139,6 +140,8 @@ struct Census {
     skus: Vec<inv::Sku>,
     positions: Vec<inv::Position>,
     nodes: Vec<ful::Node>,
+    policies: Vec<ful::Policy>,
+    groups: Vec<ful::NodeGroup>,
     work: Vec<ful::FulfillmentOrder>,
     /// Reservations and ledger rows.
     ledger: (i64, i64),
@@ -151,6 +154,8 @@ impl Census {
         let orders = clients.orders.clone().list_orders(ord::ListOrdersRequest::default()).await;
         let skus = clients.inventory.clone().list_skus(inv::ListSkusRequest::default()).await;
         let nodes = clients.network.clone().list_nodes(ful::ListNodesRequest::default()).await;
+        let policies = clients.policies.clone().list_policies(ful::ListPoliciesRequest::default()).await;
+        let groups = clients.network.clone().list_node_groups(ful::ListNodeGroupsRequest::default()).await;
         let list =
             ful::ListWorkRequest { node_id: NODE.to_owned(), states: STATES.to_vec(), ..Default::default() };
         let work = clients.work.clone().list_work(list).await;
@@ -173,6 +178,8 @@ impl Census {
             skus: skus.expect("SKUs").into_inner().skus,
             positions,
             nodes: nodes.expect("nodes").into_inner().nodes,
+            policies: policies.expect("policies").into_inner().policies,
+            groups: groups.expect("groups").into_inner().groups,
             work: work.expect("work").into_inner().fulfillment_orders,
             ledger: (audit.reservations, audit.movements),
         }

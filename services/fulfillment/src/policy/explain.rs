@@ -27,10 +27,15 @@ impl Fulfillment {
     pub(crate) async fn explain_policy(&self, asked: &Explain) -> Result<pb::ExplainPolicyResponse, Error> {
         let now = self.clock.business();
         let at = asked.at.unwrap_or(now);
-        let book = if at < now { self.book_of(asked.kind, at).await? } else { self.policies.book() };
+        let mut book = if at < now { self.book_of(asked.kind, at).await? } else { self.policies.book() };
         let Scope { sku, category, node, channel, tier, method, .. } = &asked.target;
         if let Some(node) = node.as_ref().filter(|node| book.node_kind(node).is_none()) {
-            return Err(Error::NodeNotFound(node.to_string()));
+            // It may be newer than the book.
+            self.policies.refresh().await?;
+            book = self.policies.book();
+            if at < now || book.node_kind(node).is_none() {
+                return Err(Error::NodeNotFound(node.to_string()));
+            }
         }
         let thing = Asked {
             sku: sku.as_ref().map(|sku: &Sku| sku),

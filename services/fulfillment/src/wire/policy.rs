@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use contract::fulfillment::v1 as pb;
 use domain::id::{NodeId, check_text};
 use domain::name::check_name;
+use domain::network::Tag;
 use domain::policy::Scope;
 use domain::policy::scope::Dimension;
 use policy::wire as shared;
@@ -18,9 +19,8 @@ const MOST_REASON: usize = 500;
 /// The most nodes that a group lists, and how long their codes may be together: its event stays below 256 KiB.
 const MOST_MEMBERS: usize = 2_000;
 const MOST_MEMBER_BYTES: usize = 200_000;
-/// The most tags of a group, and the longest.
+/// The most tags of a group.
 const MOST_TAGS: usize = 10;
-const MOST_TAG: usize = 32;
 
 /// A new version.
 pub(crate) fn put(asked: &pb::PutPolicyRequest) -> Result<Draft, Fault> {
@@ -142,14 +142,7 @@ pub(crate) fn group(asked: Option<pb::NodeGroup>) -> Result<pb::NodeGroup, Fault
         fields.check(seen.insert(node), format_args!("group.node_ids[{i}]"), "duplicate");
     }
     fields.at_most("group.tags", group.tags.len(), MOST_TAGS);
-    let mut seen = BTreeSet::new();
-    for (i, tag) in group.tags.iter().take(MOST_TAGS).enumerate() {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let is_tag = (1..=MOST_TAG).contains(&tag.len()) && tag.bytes().all(plain);
-        let why = format_args!("must be 1 to {MOST_TAG} of a-z 0-9 - _");
-        fields.check(is_tag, format_args!("group.tags[{i}]"), why);
-        fields.check(seen.insert(tag), format_args!("group.tags[{i}]"), "duplicate");
-    }
+    fields.distinct::<Tag>("group.tags", &group.tags, MOST_TAGS);
     fields.finish(Some(pb::NodeGroup { update_time: None, ..group }))
 }
 

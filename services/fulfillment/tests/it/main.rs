@@ -5,8 +5,10 @@
 mod fake;
 mod follow;
 mod network;
+mod node_groups;
 mod node_terms;
 mod policies;
+mod promise_policies;
 mod promise;
 mod promise_channel;
 mod promise_end;

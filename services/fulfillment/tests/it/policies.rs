@@ -1,351 +1,332 @@
-//! Promises ask the policies: scenarios, weights and limits. What is quoted is what is held.
+//! Versions of policies: put, put in force, rolled back, listed, explained.
 
 use contract::fulfillment::v1 as pb;
-use contract::fulfillment::v1::get_sourcing_decision_request::Key;
+use contract::fulfillment::v1::fulfillment_event::Body as Event;
 use contract::fulfillment::v1::policy::Body;
-use contract::r#type::v1::{Method, Window};
-use domain::id::{OrderId, derived};
-use domain::network::Kind;
-use domain::policy::NodeFacts;
-use fulfillment::Config;
+use contract::fulfillment::v1::policy_service_client::PolicyServiceClient;
+use domain::policy::Span;
 use jiff::{SignedDuration, Timestamp};
-use policy::{groups, nodes, policies, wire};
-use test_world::wire::place;
-use test_world::{by, fresh, minutes, reason, stamp, v7};
+use policy::policies::{self, Stored};
+use policy::wire;
+use server::Peer;
+use test_world::{by, fields, fresh, minutes, reason, refusal, stamp, v7};
 use tonic::{Code, Status};
 
-use crate::quota::{ask, quota};
-use crate::react::{deliver, placed};
-use crate::support::{World, cart, hold, option, store, worlds};
+use crate::support::{World, store, worlds};
 
-const SHOPPER: &str = "customer/1";
-const ORDERS: &str = "service/orders";
+pub(crate) const BOSS: &str = "ops/boss";
 
-/// Three stores that have the goods: two in the group `city`, and one outside.
-async fn shops() -> Vec<World> {
-    let worlds = worlds().await;
-    for world in &worlds {
-        let stores = [("lon-1", 51.5), ("lon-2", 51.52), ("out-1", 51.6)];
-        world.put(stores.iter().map(|(node, lat)| store(node, *lat, -0.1)).collect()).await;
-        world.stock(&stores.map(|(node, _)| (node, "A", 500))).await;
-        let mut tx = world.db.begin().await.unwrap();
-        let facts = |kind, tags: &[&str]| NodeFacts {
-            kind,
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        };
-        let known = [
-            ("lon-1", facts(Kind::Store, &["city"])),
-            ("lon-2", facts(Kind::Store, &["city"])),
-            ("out-1", facts(Kind::Warehouse, &[])),
-        ];
-        let known =
-            known.map(|(node, facts)| nodes::Stored { node: node.parse().unwrap(), facts, sequence: 1_000 });
-        nodes::put(&mut tx, &known).await.unwrap();
-        let group = pb::NodeGroup {
-            node_group: "city".to_owned(),
-            name: "the city".to_owned(),
-            tags: vec!["city".to_owned()],
-            ..Default::default()
-        };
-        let city = groups::Stored { code: "city".to_owned(), group: Some(group), sequence: 1_000 };
-        groups::put(&mut tx, &city).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    worlds
-}
-
-/// A version that is in force from now on, until then.
-pub(crate) async fn put(
-    world: &World,
-    version: i64,
-    scope: pb::PolicyScope,
-    body: Body,
-    until: Option<Timestamp>,
-) {
-    let in_force = vec![Window { start_time: Some(stamp(world.now())), end_time: until.map(stamp) }];
-    let policy = pb::Policy {
-        policy_id: wire::shown_id(derived("test", &version.to_string())),
-        version,
-        scope: Some(scope),
-        reason: "test".to_owned(),
-        in_force,
-        body: Some(body),
-        ..Default::default()
-    };
-    let mut tx = world.db.begin().await.unwrap();
-    // Put again, it has other times in force.
-    let sequence = if until.is_some_and(|until| until <= world.now()) { 2 } else { 1 };
-    assert!(policies::put(&mut tx, &policies::Stored { policy, sequence }).await.unwrap());
-    tx.commit().await.unwrap();
-    world.service.policies().refresh().await.unwrap();
-}
-
-fn everything() -> pb::PolicyScope {
+pub(crate) fn everything() -> pb::PolicyScope {
     pb::PolicyScope::default()
 }
 
-fn city() -> pb::PolicyScope {
-    pb::PolicyScope { node_group: "city".to_owned(), ..Default::default() }
+pub(crate) fn at_node(node: &str) -> pb::PolicyScope {
+    pb::PolicyScope { node_id: node.to_owned(), ..everything() }
 }
 
-fn channel(channel: &str) -> pb::PolicyScope {
-    pb::PolicyScope { channel: channel.to_owned(), ..Default::default() }
+/// How many minutes a node has to accept an offer.
+pub(crate) fn accept(scope: pb::PolicyScope, length: i64) -> pb::Policy {
+    let clocks = pb::ClocksPolicy { accept: Some(minutes(length)), ..Default::default() };
+    let body = Some(Body::Clocks(clocks));
+    pb::Policy { scope: Some(scope), reason: "a test".to_owned(), body, ..Default::default() }
 }
 
-fn storm() -> Body {
-    Body::Scenario(pb::ScenarioPolicy {
-        name: "STORM".to_owned(),
-        paused_methods: vec![Method::Pickup.into()],
-        ..Default::default()
-    })
+pub(crate) fn client(peer: Peer) -> PolicyServiceClient<Peer> {
+    PolicyServiceClient::new(peer)
 }
 
-/// What can be promised at a node, or anywhere, through a channel to a customer at the first store.
-async fn quote(world: &World, node: &str, channel: &str) -> pb::GetPromiseResponse {
-    let request = pb::GetPromiseRequest {
-        lines: cart(&[("A", 1)]),
-        methods: vec![Method::Pickup.into()],
-        place: Some(place(51.5, -0.1)),
-        node_id: node.to_owned(),
-        channel: channel.to_owned(),
-        ..Default::default()
-    };
-    world.promises().get_promise(by(SHOPPER, request)).await.unwrap().into_inner()
-}
-
-/// A hold of the same.
-fn wanted(node: &str, channel: &str) -> pb::HoldPromiseRequest {
-    let mut request = hold(node, &[("A", 1)]);
-    request.groups[0].place = Some(place(51.5, -0.1));
-    request.channel = channel.to_owned();
-    request
-}
-
-/// What is quoted at a node is held there, and what is refused is refused for the same reasons. Answers when the goods are
-/// ready, or why not.
-async fn promised(world: &World, node: &str, channel: &str) -> Result<Timestamp, String> {
-    let quoted = quote(world, node, channel).await;
-    match ask(world, ORDERS, &wanted(node, channel)).await {
-        Ok(held) => {
-            assert_eq!(quoted.refusals, []);
-            assert_eq!(quoted.options[0].window, option(&held).window);
-            assert_eq!(quoted.options[0].node_id, option(&held).node_id);
-            let ready = option(&held).window.unwrap().start_time.unwrap();
-            Ok(Timestamp::new(ready.seconds, ready.nanos).unwrap())
-        }
-        Err(no) => {
-            assert_eq!(quoted.options, []);
-            let [refusal] = quoted.refusals.try_into().unwrap();
-            let reasons: Vec<&str> = refusal.reasons().map(|reason| reason.as_str_name()).collect();
-            let facts = server::status::facts(&no);
-            let held: Vec<String> =
-                facts["reasons"].split(',').map(|reason| format!("REASON_CODE_{reason}")).collect();
-            assert_eq!(reasons, held);
-            assert_eq!(refusal.scenario, facts.get("scenario").cloned().unwrap_or_default());
-            let others: Vec<&str> =
-                refusal.alternatives.iter().map(|option| option.node_id.as_str()).collect();
-            assert_eq!(others.join(","), facts["alternatives"]);
-            Err(reason(&no))
-        }
+impl World {
+    pub(crate) async fn put_policy(&self, policy: pb::Policy) -> Result<pb::Policy, Status> {
+        let request = pb::PutPolicyRequest { request_id: fresh(), policy: Some(policy) };
+        let answer = client(self.peer()).put_policy(by(BOSS, request)).await?;
+        Ok(answer.into_inner().policy.unwrap())
     }
-}
 
-async fn at(world: &World, node: &str) -> Result<Timestamp, String> {
-    promised(world, node, "").await
-}
-
-/// So many minutes from now.
-fn after(world: &World, minutes: i64) -> Result<Timestamp, String> {
-    Ok(world.now() + SignedDuration::from_mins(minutes))
-}
-
-fn paused() -> Result<Timestamp, String> {
-    Err("METHOD_PAUSED".to_owned())
-}
-
-#[tokio::test]
-async fn a_storm_over_a_group_of_nodes_pauses_a_method_there_and_nowhere_else() {
-    for world in shops().await {
-        let end = world.now() + SignedDuration::from_hours(2);
-        put(&world, 5, city(), storm(), Some(end)).await;
-        for node in ["lon-1", "lon-2"] {
-            assert_eq!(at(&world, node).await, paused());
-        }
-        assert_eq!((at(&world, "out-1").await, at(&world, "").await), (after(&world, 30), after(&world, 30)));
-        let anywhere = quote(&world, "", "").await;
-        let nodes: Vec<&str> = anywhere.options.iter().map(|option| option.node_id.as_str()).collect();
-        assert_eq!(nodes, ["out-1"]);
-        let no = ask(&world, ORDERS, &wanted("lon-1", "")).await.unwrap_err();
-        assert_eq!((no.code(), reason(&no).as_str()), (Code::FailedPrecondition, "METHOD_PAUSED"));
-        assert!(no.message().ends_with("by pickup: method paused (STORM)"), "{}", no.message());
-        let facts = server::status::facts(&no);
-        assert_eq!((facts["scenario"].as_str(), facts["alternatives"].as_str()), ("STORM", "out-1"));
-        world.pass(SignedDuration::from_hours(2));
-        assert_eq!(at(&world, "lon-1").await, after(&world, 30), "it is over");
-    }
-}
-
-#[tokio::test]
-async fn a_scenario_applies_to_what_its_scope_names() {
-    for world in shops().await {
-        let scopes = [
-            (pb::PolicyScope { node_id: "lon-2".to_owned(), ..Default::default() }, "lon-1 paused out-1"),
-            (
-                pb::PolicyScope { node_kind: pb::NodeKind::Warehouse.into(), ..Default::default() },
-                "lon-1 lon-2 paused",
-            ),
-            (pb::PolicyScope { channel: "app".to_owned(), ..Default::default() }, "lon-1 lon-2 out-1"),
-            (pb::PolicyScope { method: Method::Express.into(), ..Default::default() }, "lon-1 lon-2 out-1"),
-            (pb::PolicyScope { method: Method::Pickup.into(), ..Default::default() }, "paused paused paused"),
-            (everything(), "paused paused paused"),
-        ];
-        for (version, (scope, expected)) in (10..).zip(scopes) {
-            put(&world, version, scope.clone(), storm(), None).await;
-            let mut said = Vec::new();
-            for node in ["lon-1", "lon-2", "out-1"] {
-                said.push(at(&world, node).await.map_or("paused", |_| node));
-            }
-            assert_eq!(said.join(" "), expected, "{scope:?}");
-            let through_app = promised(&world, "lon-1", "app").await;
-            assert_eq!(through_app == paused(), scope.channel == "app" || said[0] == "paused", "{scope:?}");
-            put(&world, version, scope, storm(), Some(world.now())).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_method_that_is_paused_everywhere_is_refused_as_that() {
-    for world in shops().await {
-        put(&world, 5, everything(), storm(), None).await;
-        assert_eq!(at(&world, "").await, paused());
-    }
-}
-
-#[tokio::test]
-async fn what_was_promised_before_goes_on() {
-    for world in shops().await {
-        let request = wanted("lon-1", "");
-        let before = ask(&world, ORDERS, &request).await.unwrap();
-        put(&world, 5, everything(), storm(), None).await;
-        let again = ask(&world, ORDERS, &request).await.unwrap();
-        assert_eq!(again.promise_token, before.promise_token, "the same request finds what it holds");
-        let extend = pb::ExtendPromiseRequest {
+    pub(crate) async fn activate(
+        &self,
+        policy: &pb::Policy,
+        from: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<pb::Policy, Status> {
+        let request = pb::ActivatePolicyRequest {
             request_id: fresh(),
-            promise_token: before.promise_token.clone(),
-            expire_time: Some(stamp(world.now() + SignedDuration::from_mins(20))),
+            policy_id: policy.policy_id.clone(),
+            from_time: from.map(stamp),
+            until_time: until.map(stamp),
         };
-        world.promises().extend_promise(by(ORDERS, extend)).await.unwrap();
-        let order = OrderId::new(v7());
-        deliver(&world, order, placed(&before, false)).await;
-        assert_eq!(world.count("SELECT COUNT(*) AS n FROM fulfillment_orders").await, 1);
+        let answer = client(self.peer()).activate_policy(by(BOSS, request)).await?;
+        Ok(answer.into_inner().policy.unwrap())
     }
-}
 
-#[tokio::test]
-async fn more_preparation_moves_the_promise_at_the_nodes_of_a_scenario() {
-    for world in shops().await {
-        let scenario = pb::ScenarioPolicy {
-            name: "PEAK".to_owned(),
-            extra_preparation: Some(minutes(45)),
-            ..Default::default()
+    pub(crate) async fn in_force(&self, policy: pb::Policy) -> pb::Policy {
+        let policy = self.put_policy(policy).await.unwrap();
+        self.activate(&policy, None, None).await.unwrap()
+    }
+
+    pub(crate) async fn roll_back(
+        &self,
+        scope: pb::PolicyScope,
+    ) -> Result<pb::RollBackPolicyResponse, Status> {
+        let request = pb::RollBackPolicyRequest {
+            request_id: fresh(),
+            kind: pb::PolicyKind::Clocks.into(),
+            scope: Some(scope),
+            reason: "it was wrong".to_owned(),
         };
-        put(&world, 5, city(), Body::Scenario(scenario), None).await;
-        assert_eq!(at(&world, "lon-1").await, after(&world, 75));
-        assert_eq!(at(&world, "out-1").await, after(&world, 30));
+        Ok(client(self.peer()).roll_back_policy(by(BOSS, request)).await?.into_inner())
     }
-}
 
-#[tokio::test]
-async fn goods_are_promised_to_be_kept_as_long_as_the_clocks_of_the_node_say() {
-    for world in shops().await {
-        let clocks = pb::ClocksPolicy { keep: Some(minutes(120)), ..Default::default() };
-        put(&world, 5, city(), Body::Clocks(clocks), None).await;
-        for (node, minutes) in [("lon-1", 120), ("out-1", 72 * 60)] {
-            let ready = at(&world, node).await.unwrap();
-            let window = quote(&world, node, "").await.options[0].window.unwrap();
-            assert_eq!(window.end_time, Some(stamp(ready + SignedDuration::from_mins(minutes))), "{node}");
+    async fn listed(&self, only_in_force: bool) -> Vec<i64> {
+        let (mut versions, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = pb::ListPoliciesRequest { kind: 0, only_in_force, page_size: 2, page_token };
+            let page = client(self.peer()).list_policies(by(BOSS, request)).await.unwrap().into_inner();
+            versions.extend(page.policies.iter().map(|policy| policy.version));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return versions;
+            }
         }
     }
-}
 
-#[tokio::test]
-async fn no_node_farther_than_a_scenario_says_is_promised() {
-    for world in shops().await {
-        let scenario =
-            pb::ScenarioPolicy { name: "SNOW".to_owned(), max_radius_m: Some(3_000), ..Default::default() };
-        put(&world, 5, everything(), Body::Scenario(scenario), None).await;
-        assert_eq!(at(&world, "lon-2").await, after(&world, 30), "2.2 km away");
-        assert_eq!(at(&world, "out-1").await, Err("OUT_OF_RADIUS".to_owned()), "11 km away");
+    pub(crate) async fn explain(
+        &self,
+        target: pb::PolicyScope,
+        at: Option<Timestamp>,
+    ) -> Result<pb::ExplainPolicyResponse, Status> {
+        let request = pb::ExplainPolicyRequest {
+            kind: pb::PolicyKind::Clocks.into(),
+            target: Some(target),
+            at_time: at.map(stamp),
+        };
+        Ok(client(self.peer()).explain_policy(by("store/lon-1", request)).await?.into_inner())
+    }
+
+    /// In how many minutes a node accepts, and the version that says so.
+    pub(crate) async fn accept_at(&self, node: &str, at: Option<Timestamp>) -> (i64, i64) {
+        let explained = self.explain(at_node(node), at).await.unwrap();
+        let Some(Body::Clocks(clocks)) = explained.effective.unwrap().body else { panic!("no clocks") };
+        let origin = explained.origins.into_iter().find(|origin| origin.field == "accept").unwrap();
+        (clocks.accept.unwrap().seconds / 60, origin.version)
     }
 }
 
-async fn decision(world: &World, held: &pb::Promise) -> pb::SourcingDecision {
-    let key = Some(Key::FulfillmentId(held.legs[0].fulfillment_id.clone()));
-    let request = pb::GetSourcingDecisionRequest { key };
-    world.promises().get_sourcing_decision(by("ops/1", request)).await.unwrap().into_inner().decision.unwrap()
+#[tokio::test]
+async fn a_version_is_in_force_from_its_activation_until_it_is_rolled_back() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1), store("lon-2", 51.6, -0.1)]).await;
+        let settings = world.accept_at("lon-1", None).await;
+        assert_eq!(settings.1, 0);
+        let all = world.in_force(accept(everything(), 50)).await;
+        let one = world.put_policy(accept(at_node("lon-1"), 5)).await.unwrap();
+        assert_eq!((all.version, one.version, one.author.as_str()), (1, 2, BOSS));
+        assert_eq!((one.in_force.len(), all.in_force.len()), (0, 1));
+        assert_eq!(world.accept_at("lon-1", None).await, (50, 1));
+
+        let one = world.activate(&one, None, None).await.unwrap();
+        assert_eq!(world.accept_at("lon-1", None).await, (5, 2));
+        assert_eq!(world.accept_at("lon-2", None).await, (50, 1));
+        let explained = world.explain(at_node("lon-1"), None).await.unwrap();
+        let ids = |policies: &[pb::Policy]| policies.iter().map(|p| p.policy_id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&explained.candidates), [one.policy_id.clone(), all.policy_id.clone()]);
+        let origin = explained.origins.iter().find(|origin| origin.field == "accept").unwrap();
+        assert_eq!((&origin.policy_id, &origin.loser_ids), (&one.policy_id, &vec![all.policy_id.clone()]));
+        let keep = explained.origins.iter().find(|origin| origin.field == "keep").unwrap();
+        assert_eq!((keep.policy_id.as_str(), keep.version), ("", 0), "the settings say it");
+
+        world.pass(SignedDuration::from_mins(7));
+        let back = world.roll_back(at_node("lon-1")).await.unwrap();
+        assert_eq!(back.ended.unwrap().in_force[0].end_time, Some(stamp(world.now())));
+        assert_eq!(back.in_force, None);
+        assert_eq!(world.accept_at("lon-1", None).await, (50, 1));
+        let before = world.now() - SignedDuration::from_mins(1);
+        assert_eq!(world.accept_at("lon-1", Some(before)).await, (5, 2), "the past is explained as it was");
+        let nothing = refusal(world.roll_back(at_node("lon-1")).await);
+        assert_eq!(nothing, (Code::FailedPrecondition, "POLICY_NOT_IN_FORCE".to_owned()));
+        assert_eq!((world.listed(false).await, world.listed(true).await), (vec![2, 1], vec![1]));
+
+        let mut of_one = Vec::new();
+        for event in world.appended::<pb::FulfillmentEvent>().await {
+            let Some(Event::PolicyChanged(changed)) = event.body.body else { continue };
+            let policy = changed.policy.unwrap();
+            if policy.policy_id == one.policy_id {
+                assert_eq!((event.actor.as_str(), event.body.fulfillment_order), (BOSS, None));
+                assert_eq!(wire::policy_id(&policy.policy_id), Ok(event.aggregate));
+                of_one.push((event.sequence, policy.in_force.len()));
+            }
+        }
+        assert_eq!(of_one, [(1, 0), (2, 1), (3, 1)]);
+    }
 }
 
 #[tokio::test]
-async fn weights_of_a_channel_change_its_choices_and_decisions_name_the_versions() {
-    for world in shops().await {
-        // The nearest has the last unit.
-        world.stock(&[("lon-1", "A", 1)]).await;
-        let far = pb::SourcingPolicy { per_km: Some(1), last_unit: Some(100_000), ..Default::default() };
-        put(&world, 7, channel("app"), Body::Sourcing(far), None).await;
-        let hours = pb::SourcingPolicy { per_hour: Some(40), per_km: Some(9_000), ..Default::default() };
-        put(&world, 8, everything(), Body::Sourcing(hours), None).await;
-        for (channel, node, version) in
-            [("app", "lon-2", "2026-1+policy 7+policy 8"), ("web", "lon-1", "2026-1+policy 8")]
-        {
-            assert_eq!(quote(&world, "", channel).await.options[0].node_id, node, "{channel}");
-            let held = ask(&world, ORDERS, &wanted("", channel)).await.unwrap();
-            assert_eq!(option(&held).node_id, node, "{channel}");
-            let decision = decision(&world, &held).await;
-            assert_eq!((decision.chosen_node_id.as_str(), decision.rule_version.as_str()), (node, version));
+async fn a_later_version_of_the_scope_makes_a_hole_and_the_other_goes_on() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        let hours = |hours| world.now() + SignedDuration::from_hours(hours);
+        world.in_force(accept(everything(), 50)).await;
+        let sale = world.put_policy(accept(everything(), 5)).await.unwrap();
+        world.activate(&sale, Some(hours(2)), Some(hours(4))).await.unwrap();
+        for (at, expected) in [(0, (50, 1)), (1, (50, 1)), (2, (5, 2)), (3, (5, 2)), (4, (50, 1))] {
+            assert_eq!(world.accept_at("lon-1", Some(hours(at))).await, expected, "after {at} h");
         }
-        let of_node = pb::SourcingPolicy { silent_after: Some(2), ..Default::default() };
-        let scope = pb::PolicyScope { node_id: "lon-2".to_owned(), ..Default::default() };
-        put(&world, 9, scope, Body::Sourcing(of_node), None).await;
-        let held = ask(&world, ORDERS, &wanted("lon-2", "")).await.unwrap();
+        // Once more over it, and back: what was under it is in force again.
+        world.pass(SignedDuration::from_hours(3));
+        world.in_force(accept(everything(), 7)).await;
+        assert_eq!(world.accept_at("lon-1", None).await, (7, 3));
+        let back = world.roll_back(everything()).await.unwrap();
+        assert_eq!((back.ended.unwrap().version, back.in_force.unwrap().version), (3, 2));
+        assert_eq!(world.accept_at("lon-1", None).await, (5, 2));
+        // Another process reads the same from the tables.
+        let another = world.another().await;
+        let asked = domain::policy::Asked::default();
+        let found = another.policies().book().clocks(&asked, world.now()).accept.unwrap();
+        assert_eq!((found.value.as_mins(), found.version), (5, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_request_has_one_effect_and_one_answer() {
+    for world in worlds().await {
+        let request_id = fresh();
+        let policy = accept(everything(), 5);
+        let put = pb::PutPolicyRequest { request_id: request_id.clone(), policy: Some(policy) };
+        let mut client = client(world.peer());
+        let first = client.put_policy(by(BOSS, put.clone())).await.unwrap().into_inner();
+        let again = client.put_policy(by(BOSS, put.clone())).await.unwrap().into_inner();
+        assert_eq!(first, again);
+        let other = pb::PutPolicyRequest { policy: Some(accept(everything(), 6)), ..put };
+        let refused = refusal(client.put_policy(by(BOSS, other)).await);
+        assert_eq!(refused, (Code::InvalidArgument, "REQUEST_ID_REUSED".to_owned()));
+        let policy_id = first.policy.unwrap().policy_id;
+        let activate = pb::ActivatePolicyRequest { request_id: fresh(), policy_id, ..Default::default() };
+        let first = client.activate_policy(by(BOSS, activate.clone())).await.unwrap().into_inner();
+        let again = client.activate_policy(by(BOSS, activate.clone())).await.unwrap().into_inner();
+        assert_eq!(first, again);
+        let once_more = pb::ActivatePolicyRequest { request_id: fresh(), ..activate };
+        let refused = refusal(client.activate_policy(by(BOSS, once_more)).await);
+        assert_eq!(refused, (Code::FailedPrecondition, "POLICY_IN_FORCE".to_owned()));
+        let rows =
+            "SELECT (SELECT COUNT(*) FROM policies) * 100 + (SELECT COUNT(*) FROM policy_activations) AS n";
+        assert_eq!(world.count(rows).await, 101);
+    }
+}
+
+#[tokio::test]
+async fn nothing_begins_in_the_past_but_a_minute_late_is_now() {
+    for world in worlds().await {
+        let seconds = |seconds| world.now() + SignedDuration::from_secs(seconds);
+        let policy = world.put_policy(accept(everything(), 5)).await.unwrap();
+        let early = world.activate(&policy, Some(seconds(-61)), None).await.unwrap_err();
+        assert_eq!(fields(&early), ["from_time"]);
+        let empty = world.activate(&policy, Some(seconds(5)), Some(seconds(5))).await.unwrap_err();
+        assert_eq!(fields(&empty), ["until_time"]);
+        let policy = world.activate(&policy, Some(seconds(-60)), None).await.unwrap();
+        assert_eq!(policy.in_force[0].start_time, Some(stamp(world.now())));
+
+        let bounded = |from: i64, until: i64| pb::Policy {
+            from_time: Some(stamp(seconds(from))),
+            until_time: Some(stamp(seconds(until))),
+            ..accept(everything(), 5)
+        };
+        let over = world.put_policy(bounded(-62, -1)).await.unwrap_err();
+        assert_eq!(fields(&over), ["policy.from_time", "policy.until_time"]);
+        let later = world.put_policy(bounded(60, 120)).await.unwrap();
+        let early = world.activate(&later, Some(seconds(59)), None).await.unwrap_err();
+        assert_eq!(fields(&early), ["from_time"]);
+        let late = world.activate(&later, None, Some(seconds(121))).await.unwrap_err();
+        assert_eq!(fields(&late), ["until_time"]);
+        let later = world.activate(&later, None, None).await.unwrap();
+        let window = &later.in_force[0];
         assert_eq!(
-            decision(&world, &held).await.rule_version,
-            "2026-1+policy 8",
-            "one decision compares nodes"
+            (window.start_time, window.end_time),
+            (Some(stamp(seconds(60))), Some(stamp(seconds(120))))
         );
+        world.pass(SignedDuration::from_secs(120));
+        let over = refusal(world.activate(&later, None, None).await);
+        assert_eq!(over, (Code::FailedPrecondition, "POLICY_OVER".to_owned()));
+        let nobody = pb::Policy { policy_id: wire::shown_id(v7()), ..later };
+        let missing = refusal(world.activate(&nobody, None, None).await);
+        assert_eq!(missing, (Code::NotFound, "POLICY_NOT_FOUND".to_owned()));
     }
 }
 
-async fn hold_as(world: &World, actor: &str, channel: &str) -> Result<pb::Promise, Status> {
-    ask(world, actor, &wanted("lon-1", channel)).await
-}
-
-fn version(no: &Status) -> Option<String> {
-    server::status::facts(no).remove("policy_version")
+#[tokio::test]
+async fn a_number_may_change_every_day_for_years() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        for day in 1..=70 {
+            let policy = world.in_force(accept(everything(), 1 + day)).await;
+            assert_eq!((policy.version, policy.in_force.len()), (day, 1));
+            world.pass(SignedDuration::from_hours(24));
+        }
+        for day in (21..70).rev() {
+            let back = world.roll_back(everything()).await.unwrap();
+            assert_eq!(back.in_force.unwrap().version, day);
+        }
+        assert_eq!(world.listed(true).await, [21]);
+    }
 }
 
 #[tokio::test]
-async fn customers_of_a_channel_have_the_limits_that_policies_say() {
-    for world in shops().await {
-        let mut config = Config::default();
-        (config.limits.customer_tokens, config.limits.customer_units) = (2, 0);
-        let world = world.with(config).await;
-        let limits = pb::LimitsPolicy { max_tokens: Some(3), max_units: Some(5), ..Default::default() };
-        put(&world, 5, channel("app"), Body::Limits(limits), None).await;
-        hold_as(&world, SHOPPER, "web").await.unwrap();
-        hold_as(&world, SHOPPER, "").await.unwrap();
-        let no = hold_as(&world, SHOPPER, "web").await.unwrap_err();
-        assert_eq!((quota(&no), version(&no)), (["TOKENS", "2", "1", "2", ""].map(str::to_owned), None));
-        hold_as(&world, SHOPPER, "app").await.expect("the limit of its channel is higher");
-        let no = hold_as(&world, SHOPPER, "app").await.unwrap_err();
-        let expected = ["TOKENS", "3", "1", "3", ""].map(str::to_owned);
-        assert_eq!((quota(&no), version(&no)), (expected, Some("5".to_owned())));
-        let many = pb::HoldPromiseRequest { channel: "app".to_owned(), ..hold("lon-1", &[("A", 6)]) };
-        let no = ask(&world, "customer/2", &many).await.unwrap_err();
-        assert_eq!(quota(&no), ["UNITS", "0", "6", "5", ""], "the settings have no such limit");
-        let on_behalf = pb::HoldPromiseRequest { on_behalf_of: "customer/2".to_owned(), ..many };
-        assert_eq!(quota(&ask(&world, ORDERS, &on_behalf).await.unwrap_err())[0], "UNITS");
-        for _ in 0..4 {
-            hold_as(&world, "channel/app", "").await.expect("what a channel may hold, the settings say");
+async fn a_version_is_not_in_force_more_often_than_its_list_can_show() {
+    for world in worlds().await {
+        let policy = world.put_policy(accept(everything(), 5)).await.unwrap();
+        let hours = |hours| world.now() + SignedDuration::from_hours(hours);
+        for day in 0..20 {
+            let shown =
+                world.activate(&policy, Some(hours(day * 24)), Some(hours(day * 24 + 1))).await.unwrap();
+            assert_eq!(shown.in_force.len(), usize::try_from(day).unwrap() + 1);
         }
+        let refused = world.activate(&policy, Some(hours(480)), Some(hours(481))).await;
+        assert_eq!(refusal(refused), (Code::ResourceExhausted, "POLICIES_FULL".to_owned()));
+        // What is over makes room.
+        world.pass(SignedDuration::from_hours(1));
+        let shown = world.activate(&policy, Some(hours(480)), Some(hours(481))).await.unwrap();
+        assert_eq!(shown.in_force.len(), 20);
+        assert_eq!(shown.in_force[0].start_time, Some(stamp(hours(23))));
+    }
+}
+
+#[tokio::test]
+async fn there_are_at_most_two_thousand_versions_of_a_kind_that_may_still_apply() {
+    for world in worlds().await {
+        let first = world.in_force(accept(everything(), 5)).await;
+        let mut tx = world.db.begin().await.unwrap();
+        for version in 10_001..=11_999 {
+            let policy_id = wire::shown_id(v7());
+            let policy = pb::Policy { policy_id, version, in_force: Vec::new(), ..first.clone() };
+            assert!(policies::put(&mut tx, &Stored { policy, sequence: 1 }).await.unwrap());
+        }
+        // One that is over does not count.
+        let span = Span { from: world.now(), until: Some(world.now()) };
+        let (policy_id, in_force) = (wire::shown_id(v7()), wire::windows(&[span], 1));
+        let over = pb::Policy { policy_id, version: 12_000, in_force, ..first };
+        policies::put(&mut tx, &Stored { policy: over, sequence: 1 }).await.unwrap();
+        tx.commit().await.unwrap();
+        let full = world.put_policy(accept(everything(), 6)).await.unwrap_err();
+        assert_eq!((full.code(), reason(&full).as_str()), (Code::ResourceExhausted, "POLICIES_FULL"));
+        // Another kind has room.
+        let units = pb::SafetyStockPolicy { units: Some(1), percent: None };
+        let other = pb::Policy { body: Some(Body::SafetyStock(units)), ..accept(everything(), 1) };
+        world.put_policy(other).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_explained_is_a_thing_that_exists() {
+    for world in worlds().await {
+        let missing = refusal(world.explain(at_node("lon-9"), None).await);
+        assert_eq!(missing, (Code::NotFound, "NODE_NOT_FOUND".to_owned()));
+        let pattern = pb::PolicyScope {
+            node_group: "city".to_owned(),
+            node_kind: pb::NodeKind::Store.into(),
+            tier: 10,
+            channel: "\n".to_owned(),
+            ..everything()
+        };
+        let refused = world.explain(pattern, None).await.unwrap_err();
+        let named = ["target.node_group", "target.node_kind", "target.channel", "target.tier"];
+        assert_eq!(fields(&refused), named);
     }
 }

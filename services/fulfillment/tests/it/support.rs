@@ -75,6 +75,12 @@ impl World {
         process(self.db.reopen().await, &self.clock, self.inventory.peer(), Config::default()).await
     }
 
+    /// The same world through another process.
+    pub(crate) async fn beside(&self) -> Self {
+        let process = Process::new(self.ground.clone(), self.another().await);
+        Self { process, inventory: self.inventory.clone() }
+    }
+
     pub(crate) fn promises(&self) -> PromiseServiceClient<Peer> {
         promises(&self.service)
     }
