@@ -54,6 +54,7 @@ pub(super) fn draft(lines: &[(i64, i64)], charge: i64, tenders: Vec<Tender>) -> 
         channel: "web".to_owned(),
         channel_order_id: "1".to_owned(),
         customer_ref: String::new(),
+        origin: Origin::default(),
         currency: Currency::GBP,
         tax_included: true,
         terms: Terms::Prepaid,

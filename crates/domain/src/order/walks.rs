@@ -87,6 +87,7 @@ fn placed(is_paid: bool) -> Order {
         channel: "web".to_owned(),
         channel_order_id: "1".to_owned(),
         customer_ref: String::new(),
+        origin: Origin::default(),
         currency: Currency::GBP,
         tax_included: true,
         terms: Terms::Prepaid,

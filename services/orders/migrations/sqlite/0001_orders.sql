@@ -7,6 +7,9 @@ CREATE TABLE orders (
     channel_order_id TEXT    NOT NULL,
     body_hash        BLOB   NOT NULL,
     customer_ref     TEXT    NOT NULL,
+    member_ref       TEXT    NOT NULL, -- opaque handles, '': none: of the member, of the journey, and of what brought it about
+    journey_id       TEXT    NOT NULL,
+    attribution      BLOB    NOT NULL, -- an encoded Attribution
     currency         TEXT    NOT NULL,
     tax_included     INTEGER NOT NULL,
     terms            TEXT    NOT NULL,

@@ -11,6 +11,7 @@ use domain::time::Timestamp;
 use prost::Message as _;
 
 use super::order::{blocks, buckets, status, wishes};
+use super::origin::attribution;
 use super::{method, money, money_event, need_event, time, window};
 
 /// The aggregate type of all our events.
@@ -29,6 +30,9 @@ pub(crate) fn event(order: &Order, what: &Event, sequence: i64, actor: &str, now
         order_id: order.id.to_string(),
         version: sequence,
         status: status(order.status()).into(),
+        member_ref: order.origin.member_ref.clone(),
+        journey_id: order.origin.journey_id.clone(),
+        attribution: attribution(&order.origin.attribution),
         body: Some(body),
     };
     if message.encoded_len() > MAX_BYTES {

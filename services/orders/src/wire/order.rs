@@ -10,6 +10,7 @@ use prost::Message as _;
 
 use super::event::pieces;
 use super::need::needs;
+use super::origin::attribution;
 use super::{method, money, time, window};
 use crate::store::Step;
 
@@ -45,6 +46,9 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         update_time: Some(time(order.updated_at)),
         tax_included: order.tax_included,
         needs: needs(order),
+        member_ref: order.origin.member_ref.clone(),
+        attribution: attribution(&order.origin.attribution),
+        journey_id: order.origin.journey_id.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
-use contract::r#type::v1::{Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
+use contract::r#type::v1::{Attribution, Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
 use pb::TenderState;
 
 use test_world::fields;
@@ -126,6 +126,19 @@ async fn sizes(world: &World, order: &pb::Order) -> Vec<usize> {
     events.iter().map(|event| event.payload.len()).collect()
 }
 
+/// The same with the longest handles.
+fn from_somewhere(order: pb::PlaceOrderRequest) -> pb::PlaceOrderRequest {
+    let handle = || "h".repeat(64);
+    let attribution =
+        Attribution { guide: handle(), campaign: handle(), content: handle(), session: handle() };
+    pb::PlaceOrderRequest {
+        member_ref: handle(),
+        journey_id: handle(),
+        attribution: Some(attribution),
+        ..order
+    }
+}
+
 #[tokio::test]
 async fn the_events_of_the_largest_orders_stay_below_256_kib() {
     for world in worlds().await {
@@ -145,7 +158,7 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             let lines = (0..1_000).map(wide).collect();
             let mut order = numbered(request(number, lines, TenderState::Due), &numbers);
             order.set_payment_terms(terms);
-            let order = world.try_place(order).await.unwrap();
+            let order = world.try_place(from_somewhere(order)).await.unwrap();
             let half: Vec<(u32, i64)> = numbers.iter().map(|no| (*no, 500_000)).collect();
             world.try_cancel(&order, &half).await.unwrap();
             let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
@@ -178,7 +191,7 @@ async fn the_events_of_the_needs_of_the_largest_orders_stay_below_256_kib() {
             let lines = (0..1_000).map(wide).collect();
             let mut asked = numbered(request(&world.number(), lines, TenderState::Captured), &numbers);
             asked.groups[0].consent = Some(Consent { other_node_radius_m: radius, ..Consent::default() });
-            let order = world.try_place(asked).await.unwrap();
+            let order = world.try_place(from_somewhere(asked)).await.unwrap();
             world.reject(&order, ful::RejectReason::NotFound).await;
             world.run_due().await;
             if radius == 0 {
