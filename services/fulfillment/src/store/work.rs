@@ -17,7 +17,8 @@ use work_feed::Position;
 
 use super::clock;
 use crate::Error;
-use crate::wire::work::{packed_skus, unpacked_skus};
+use crate::wire::work::{packed_skus, packed_wishes, unpacked_skus, unpacked_wishes};
+use crate::work::wishes::{Origin, Wishes};
 
 /// A fulfillment order as it is stored.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub(crate) struct Stored {
     pub(crate) decision: DecisionId,
     pub(crate) channel: String,
     pub(crate) channel_order_id: String,
+    pub(crate) origin: Origin,
+    pub(crate) wishes: Wishes,
     /// Among whose unpaid orders it counts, `kind/id`; none: nobody's.
     pub(crate) holder: Option<String>,
     pub(crate) updated: Timestamp,
@@ -69,6 +72,9 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             order.method.name(),
             stored.channel.as_str(),
             stored.channel_order_id.as_str(),
+            stored.origin.member_ref.as_str(),
+            stored.origin.journey_id.as_str(),
+            packed_wishes(&stored.wishes),
             micros(order.promised),
             i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
             order.dues.at_handover.map(|at| at.currency.code()),
@@ -81,8 +87,8 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         "fulfillment_orders",
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
-            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, currency: Text,
-            holder: Text, version: BigInt, state: Text,
+            method: Text, channel: Text, channel_order_id: Text, member_ref: Text, journey_id: Text, wishes: Bytes,
+            promised_at: BigInt, line_count: BigInt, currency: Text, holder: Text, version: BigInt, state: Text,
             is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
             covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt,
             doubtful_skus: Bytes, is_unpaid: Bool
@@ -460,6 +466,8 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         decision: DecisionId::new(row.get("decision_id")?),
         channel: row.get("channel")?,
         channel_order_id: row.get("channel_order_id")?,
+        origin: Origin { member_ref: row.get("member_ref")?, journey_id: row.get("journey_id")? },
+        wishes: unpacked_wishes(&row.get::<Vec<u8>>("wishes")?).ok_or_else(|| corrupt(id, "wishes"))?,
         holder: row.get("holder")?,
         updated: from_micros(row.get("updated_at")?),
     })

@@ -32,4 +32,5 @@ mod work_payment;
 mod work_policies;
 mod work_prune;
 mod work_race;
+mod work_wishes;
 mod work_world;

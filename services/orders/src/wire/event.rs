@@ -180,6 +180,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
     };
     let lines = lines.filter_map(|part| order.line(part.line).zip(Some(part.units.quantity))).map(line);
     let wishes = wishes(order.group(leg.group));
+    let recipient = wishes.recipient.unwrap_or_default();
     pb::WorkRequest {
         fulfillment_id: leg.id.to_string(),
         promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
@@ -190,7 +191,8 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         window: Some(window(leg.window)),
         due: due.filter(|due| due.due_minor > 0).map(|due| amount(due.due_minor)),
         packaging: wishes.packaging,
-        recipient: wishes.recipient.unwrap_or_default().kind,
+        recipient: recipient.kind,
+        recipient_refs: recipient.recipient_refs,
         channel: order.channel.clone(),
         channel_order_id: order.channel_order_id.clone(),
         // members have no tiers yet

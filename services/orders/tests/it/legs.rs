@@ -85,6 +85,7 @@ async fn a_group_comes_back_as_it_was_asked_and_its_node_learns_what_it_needs() 
             (1, &leg.fulfillment_id, RecipientKind::Gift)
         );
         assert_eq!((work.packaging.clone(), minor(&work.due)), (asked.packaging, 760));
+        assert_eq!(work.recipient_refs, ["friend"]);
         assert_eq!(work.window, leg.window);
     }
 }
@@ -175,6 +176,46 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             let Some(Body::Placed(placed)) = &events[0].body else { panic!() };
             let name = &placed.work[0].lines[0].name;
             assert_eq!(name.len(), if has_names { 120 } else { 0 });
+        }
+    }
+}
+
+/// A gift for five, and the longest texts that its nodes get.
+fn gift() -> pb::NewGroup {
+    let recipient_refs = (0..5).map(|nth| format!("{nth}{}", "r".repeat(63))).collect();
+    pb::NewGroup {
+        recipient: Some(Recipient { kind: RecipientKind::Gift.into(), recipient_refs }),
+        packaging: Some(Packaging { code: "\u{76d2}".repeat(32), message_ref: "m".repeat(64) }),
+        ..group(Method::Pickup.into(), "store-1")
+    }
+}
+
+#[tokio::test]
+async fn the_events_of_a_gift_of_1_000_lines_and_50_legs_stay_below_256_kib() {
+    for world in worlds().await {
+        for (number, letter) in [("latin", "k"), ("han", "\u{4ed3}")] {
+            let sku = |i: u32| format!("{}{i:04}", letter.repeat(60));
+            let wide = |i: u32| pb::NewLine { name: "\u{20bb7}".repeat(200), ..line(&sku(i), 1_000_000, 1) };
+            let numbers: Vec<u32> = (0..1_000).map(|i| 4_294_966_000 + i).collect();
+            let mut order = numbered(
+                request(&number.repeat(12), (0..1_000).map(wide).collect(), TenderState::Due),
+                &numbers,
+            );
+            order.set_payment_terms(pb::PaymentTerms::PayAtHandover);
+            let skus: Vec<String> = (0..1_000).map(sku).collect();
+            let held: Vec<(u32, &str, i64)> =
+                numbers.iter().zip(&skus).map(|(no, sku)| (*no, sku.as_str(), 1_000_000)).collect();
+            order.promise_token = world.fake.hold_for(&held);
+            world.fake.divide(&order.promise_token, 50);
+            order.groups = vec![gift()];
+            let order = world.try_place(from_somewhere(order)).await.unwrap();
+            assert_eq!(order.groups[0].legs.len(), 50);
+            let events = world.events(&order).await;
+            let Some(Body::Placed(placed)) = &events[0].body else { panic!() };
+            assert!(placed.work.iter().all(|work| work.recipient_refs.len() == 5 && work.lines.len() == 20));
+            for (size, what) in sizes(&world, &order).await.into_iter().zip(world.happened(&order).await) {
+                assert!(size < 256 * 1024, "{what} of {number} has {size} bytes");
+            }
         }
     }
 }
