@@ -153,6 +153,7 @@ fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
     Some(WorkReport {
         leg: leg.id,
         version: leg.version + 1,
+        actor: "store/1".to_owned(),
         is_accepted,
         lines: vec![(5, after)],
         reason: "WALK".to_owned(),

@@ -26,6 +26,8 @@ CREATE TABLE fulfillment_orders (
     ending           TEXT,
     ended_at         INTEGER,
     updated_at       INTEGER  NOT NULL,
+    -- kind/id, or kind/id#staff
+    updated_by       TEXT    NOT NULL,
     -- among whose unpaid orders it counts while it is one; null: nobody's
     holder           TEXT,
     is_unpaid        INTEGER NOT NULL,

@@ -299,6 +299,7 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         packaging: stored.wishes.packaging.clone(),
         member_ref: stored.origin.member_ref.clone(),
         journey_id: stored.origin.journey_id.clone(),
+        update_actor: stored.updated_by.clone(),
     }
 }
 

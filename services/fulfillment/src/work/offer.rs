@@ -104,5 +104,6 @@ fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Ti
         wishes: released.wishes.clone(),
         holder: released.holder.clone(),
         updated: now,
+        updated_by: String::new(),
     }
 }

@@ -1,4 +1,5 @@
-//! What an order says of its work beside the goods: how they are packed, who may receive them, who buys, in which journey.
+//! What an order says of its work beside the goods: how they are packed, who may receive them, who buys, in which journey;
+//! and who worked on it last.
 
 use bus::Delivered;
 use contract::fulfillment::v1 as pb;
@@ -66,7 +67,9 @@ async fn the_node_sees_packaging_and_recipients_wherever_it_looks_and_each_event
         assert!(is_gift(&shop.store("N1").get(&work.id).await.unwrap()));
         let listed = shop.store("N1").page("N1", &[], 10, "").await.unwrap().fulfillment_orders;
         assert!(listed.iter().all(is_gift) && listed.len() == 1, "{listed:?}");
+        assert_eq!(shop.get(&work.id).await.update_actor, "channel/web");
         shop.prepare(&work).await;
+        assert_eq!(shop.get(&work.id).await.update_actor, "store/N1");
         let code = shop.issue_code(&work.id).await.unwrap();
         shop.store("N1").hand_over(&work.id, &code, &[]).await.unwrap();
         let events = shop.events(&work.id).await;
@@ -74,6 +77,7 @@ async fn the_node_sees_packaging_and_recipients_wherever_it_looks_and_each_event
         for event in events {
             let order = event.body.fulfillment_order.unwrap();
             assert!(is_gift(&order), "{} {order:?}", event.event_type);
+            assert_eq!(order.update_actor, event.actor, "{}", event.event_type);
         }
     }
 }
@@ -107,7 +111,9 @@ async fn the_answer_to_a_cancel_of_work_that_never_came_has_the_journey() {
         let answers = shop.appended::<pb::FulfillmentEvent>().await;
         let mut answers =
             answers.into_iter().filter(|event| matches!(event.body.body, Some(Body::Cancelled(_))));
-        let order = answers.next().unwrap().body.fulfillment_order.unwrap();
+        let answer = answers.next().unwrap();
+        let order = answer.body.fulfillment_order.unwrap();
+        assert_eq!(order.update_actor, answer.actor);
         assert_eq!((order.member_ref.as_str(), order.journey_id.as_str()), (MEMBER, JOURNEY));
         assert!(answers.next().is_none());
     }

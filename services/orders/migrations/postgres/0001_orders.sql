@@ -111,6 +111,7 @@ CREATE TABLE order_legs (
     dropped_at     BIGINT,
     is_accepted    BOOLEAN NOT NULL,
     work_version   BIGINT NOT NULL,
+    work_actor     TEXT NOT NULL, -- who changed its work last, kind/id or kind/id#staff; '': nobody yet
     need_no        BIGINT, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)

@@ -109,6 +109,7 @@ CREATE TABLE order_legs (
     dropped_at     INTEGER,
     is_accepted    INTEGER NOT NULL,
     work_version   INTEGER NOT NULL,
+    work_actor     TEXT NOT NULL, -- who changed its work last, kind/id or kind/id#staff; '': nobody yet
     need_no        INTEGER, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)

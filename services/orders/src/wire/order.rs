@@ -159,6 +159,7 @@ fn leg(leg: &Leg, order: &Order) -> pb::Leg {
         window: Some(window(leg.window)),
         lines: leg.lines.iter().map(line).collect(),
         work_version: leg.version,
+        work_actor: leg.actor.clone(),
         is_accepted: leg.is_accepted,
         is_dropped: !leg.is_live(),
         need_id: need.map(|need| need.id.to_string()).unwrap_or_default(),

@@ -6,6 +6,7 @@ use contract::orders::v1::order_event::Body;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
 use contract::r#type::v1::{Attribution, Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
 use pb::TenderState;
+use prost::Message as _;
 
 use test_world::fields;
 
@@ -115,6 +116,31 @@ async fn groups_are_held_together_and_each_has_a_leg_of_its_own() {
         let Some(Body::Placed(placed)) = &events[0].body else { panic!("{events:?}") };
         let work: Vec<_> = placed.work.iter().map(|work| (work.group, &work.fulfillment_id)).collect();
         assert_eq!(work, [(1, &first.fulfillment_id), (2, &second.fulfillment_id)]);
+    }
+}
+
+#[tokio::test]
+async fn a_leg_names_who_changed_its_work_last_whatever_older_news_says() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        assert_eq!(leg(&order).work_actor, "");
+        let reported = |version: i64, actor: &str| {
+            let accepted = ful::fulfillment_event::Body::Accepted(ful::FulfillmentAccepted {});
+            let event = world.work_event(&order, ful::FulfillmentState::Accepted, accepted, |_| ());
+            let mut message = ful::FulfillmentEvent::decode(event.payload.clone()).unwrap();
+            let work = message.fulfillment_order.as_mut().unwrap();
+            (work.version, work.update_actor) = (version, actor.to_owned());
+            bus::Delivered { payload: message.encode_to_vec().into(), ..event }
+        };
+        for (version, actor, last) in [
+            (1, "channel/web", "channel/web"),
+            (3, "store/store-1#ann-7", "store/store-1#ann-7"),
+            (2, "store/store-1", "store/store-1#ann-7"),
+            (4, "service/fulfillment", "service/fulfillment"),
+        ] {
+            world.hear(&reported(version, actor)).await.unwrap();
+            assert_eq!(leg(&world.get(&order).await).work_actor, last, "version {version}");
+        }
     }
 }
 

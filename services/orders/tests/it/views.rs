@@ -207,8 +207,8 @@ async fn many_orders(world: &World, count: i64) {
     .unwrap();
     tx.execute(
         "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, method, node_id, status, placed_at, ready_at,
-                keep_until, held_until, is_accepted, work_version)
-         SELECT o.order_id, 1, o.order_id, 1, 'PICKUP', 'store-1', o.status, o.placed_at, 0, 0, 0, true, 1
+                keep_until, held_until, is_accepted, work_version, work_actor)
+         SELECT o.order_id, 1, o.order_id, 1, 'PICKUP', 'store-1', o.status, o.placed_at, 0, 0, 0, true, 1, 'store/store-1'
            FROM orders o WHERE o.channel = 'shop'",
         Vec::new(),
     )

@@ -292,9 +292,10 @@ impl Bare {
             |leg: &Leg| params![order, leg.group, leg.id, token, NODE, self.now, self.now + 3_600_000_000];
         tx.batch(
             "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, promise_token, method, node_id, status,
-                    placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version)
+                    placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version,
+                    work_actor)
              SELECT r.order_id, r.group_no, r.leg, r.group_no, r.token, 'PICKUP', r.node_id, 'PLACED', r.now, r.now, r.now,
-                    r.until_at, r.now, (1 = 0), 0 FROM {rows}",
+                    r.until_at, r.now, (1 = 0), 0, '' FROM {rows}",
             &[
                 ("order_id", Type::Uuid),
                 ("group_no", Type::BigInt),
