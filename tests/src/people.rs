@@ -44,7 +44,7 @@ pub fn order_at(node_id: &str, lines: &[(&str, i64, i64)]) -> ord::PlaceOrderReq
         tax_included: true,
         total: cents(total),
         groups: vec![group_at(node_id)],
-        promise_token: String::new(),
+        ..ord::PlaceOrderRequest::default()
     }
 }
 

@@ -132,8 +132,8 @@ impl Principal {
     }
 }
 
-/// Whether a text can name somebody in events: an opaque handle, no mail address and no name.
-fn is_handle(text: &str, most: usize) -> bool {
+/// Whether a text can name somebody in events: an opaque handle of 1 to `most` characters, no mail address and no name.
+pub fn is_handle(text: &str, most: usize) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._:+-".contains(c);
     (1..=most).contains(&text.len()) && text.chars().all(plain)
 }

@@ -12,6 +12,7 @@ use domain::name::hidden;
 use domain::time::{Timestamp, from_parts};
 use prost_types::Timestamp as PbTimestamp;
 use server::Violation;
+use server::auth::is_handle;
 
 use crate::fault::Fault;
 
@@ -102,6 +103,17 @@ impl Fields {
         } else if let Some((position, c)) = hidden(text) {
             self.refuse(field, IdError::Invisible { code: u32::from(c), position });
         }
+        text.to_owned()
+    }
+
+    /// An opaque handle that goes into events, at most 64 characters; it may be empty.
+    pub fn handle(&mut self, field: impl Display, text: &str) -> String {
+        let why = if text.contains('@') {
+            "must be an opaque handle, not a mail address"
+        } else {
+            "must be at most 64 of A-Z a-z 0-9 . _ : + -"
+        };
+        self.check(text.is_empty() || is_handle(text, 64), field, why);
         text.to_owned()
     }
 

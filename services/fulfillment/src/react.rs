@@ -23,6 +23,7 @@ use crate::store::claim::Loss;
 use crate::wire;
 use crate::work::change::By;
 use crate::work::command::{Cancelling, LetGo, Lost, NewDue, Paying, Released, ReleasedLine};
+use crate::work::wishes::{Origin, Wishes};
 
 #[async_trait]
 impl Consumer for Fulfillment {
@@ -205,16 +206,22 @@ fn reactions_to(event: &Delivered) -> Result<Vec<Reaction>, Error> {
     }
 }
 
+/// The order that an event is about.
+struct OfOrder {
+    id: OrderId,
+    version: i64,
+    origin: Origin,
+}
+
 fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
     let message: orders::OrderEvent = read(event)?;
     let order: OrderId = parse("order_id", &message.order_id)?;
+    let of = OfOrder { id: order, version: message.version, origin: Origin::of(&message) };
     match message.body {
-        Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => {
-            released_all(order, message.version, placed.work, false)
-        }
-        Some(OrderBody::Unblocked(unblocked)) => released_all(order, message.version, unblocked.work, true),
+        Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => released_all(&of, placed.work, false),
+        Some(OrderBody::Unblocked(unblocked)) => released_all(&of, unblocked.work, true),
         Some(OrderBody::Rerouted(rerouted)) => {
-            let mut reactions = released_all(order, message.version, rerouted.work, false)?;
+            let mut reactions = released_all(&of, rerouted.work, false)?;
             reactions.extend(let_go(order, rerouted.let_go)?);
             Ok(reactions)
         }
@@ -231,7 +238,7 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
             reactions.extend(let_go(order, cancelled.let_go)?);
             Ok(reactions)
         }
-        Some(OrderBody::CancelRequested(asked)) => cancelling(order, asked),
+        Some(OrderBody::CancelRequested(asked)) => cancelling(&of, asked),
         // A blocked order waits, and orders keeps its promise alive.
         Some(
             OrderBody::Placed(_)
@@ -287,14 +294,15 @@ fn units(lines: &[common::LineQuantity]) -> Vec<Units> {
     lines.iter().map(|line| Units { line: line.line, quantity: line.quantity }).collect()
 }
 
-fn cancelling(order: OrderId, asked: orders::OrderCancelRequested) -> Result<Vec<Reaction>, Error> {
+fn cancelling(of: &OfOrder, asked: orders::OrderCancelRequested) -> Result<Vec<Reaction>, Error> {
     let leg = |leg: orders::LegCancel| {
         Ok(Reaction::Cancelling(Cancelling {
-            order,
+            order: of.id,
             leg: parse("fulfillment_id", &leg.fulfillment_id)?,
             number: asked.cancel_number,
             lines: units(&leg.lines),
             reason: asked.reason.clone(),
+            origin: of.origin.clone(),
         }))
     };
     asked.legs.into_iter().map(leg).collect()
@@ -350,16 +358,15 @@ fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error> {
 }
 
 fn released_all(
-    order: OrderId,
-    order_version: i64,
+    of: &OfOrder,
     work: Vec<orders::WorkRequest>,
     is_unblocked: bool,
 ) -> Result<Vec<Reaction>, Error> {
     if work.is_empty() {
-        return Err(Error::corrupt(format!("order {order} was released without work")));
+        return Err(Error::corrupt(format!("order {} was released without work", of.id)));
     }
     let released = |work| {
-        let released = released(order, order_version, work)?;
+        let released = released(of, work)?;
         Ok(Reaction::Released(Released { is_unblocked, ..released }))
     };
     work.into_iter().map(released).collect()
@@ -372,11 +379,13 @@ fn is_unpaid(terms: orders::PaymentTerms) -> bool {
     }
 }
 
-fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Result<Released, Error> {
+fn released(of: &OfOrder, mut work: orders::WorkRequest) -> Result<Released, Error> {
+    let OfOrder { id: order, version: order_version, ref origin } = *of;
     let id: FulfillmentId = parse("fulfillment_id", &work.fulfillment_id)?;
     let token: PromiseToken = parse("promise_token", &work.promise_token)?;
     let (at_handover, prices) = wire::payment::at_handover(&work)?;
     let is_unpaid = is_unpaid(work.payment_terms());
+    let wishes = Wishes::of(&mut work);
     let mut lines = Vec::with_capacity(work.lines.len());
     for (line, due_minor) in work.lines.into_iter().zip(prices) {
         let sku: Sku = parse("sku", &line.sku)?;
@@ -403,6 +412,8 @@ fn released(order: OrderId, order_version: i64, work: orders::WorkRequest) -> Re
             .ok_or_else(|| Error::corrupt(format!("order {order} was released without a promised time")))?,
         channel: work.channel,
         channel_order_id: work.channel_order_id,
+        origin: origin.clone(),
+        wishes,
         decision: DecisionId::new(id.uuid()),
         is_another_orders: false,
         at_handover,

@@ -381,6 +381,7 @@ fn leg_of(leg: &pb::PromiseLeg, no: i64, token: PromiseToken, held_until: Timest
         dropped: None,
         is_accepted: false,
         version: 0,
+        actor: String::new(),
         lines,
     })
 }

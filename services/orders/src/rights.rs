@@ -106,8 +106,14 @@ pub(crate) fn may_place_on(who: &Principal, draft: &Draft, owner: &str) -> bool 
 }
 
 /// Orders are numbered by their channel: another channel takes none of its numbers, and a customer takes none at all. What is
-/// paid already is reported by a channel or an operator.
+/// paid already is reported by a channel or an operator, and a customer names no member.
 pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(), Error> {
+    // Purchases are counted and read by member: a customer would choose whose they are.
+    let names_members = matches!(who.kind.as_str(), CHANNEL | STORE | OPS | SERVICE);
+    if !names_members && !draft.origin.member_ref.is_empty() {
+        let why = "must be empty: channels, stores, services and operators name members";
+        return Err(Error::field("member_ref", why));
+    }
     let paid = draft.tenders.iter().position(|tender| tender.state.counts());
     match who.kind.as_str() {
         CHANNEL if who.id != draft.channel => {

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as ord;
 use contract::orders::v1::new_group::Where;
-use contract::r#type::v1::{LineQuantity, Method, Packaging, Recipient, Window};
+use contract::r#type::v1::{Attribution, LineQuantity, Method, Packaging, Recipient, Window};
 use entrepot::clients::money;
 use flows::people::{group_at, order_at};
 use flows::world::{NODE, People, fresh};
@@ -41,6 +41,18 @@ const HEADS: &[Row<Place>] = &[
     ("number with NUL", |r| r.channel_order_id = "a\0b".to_owned(), Fields(&["channel_order_id"])),
     ("customer of 65", |r| r.customer_ref = "c".repeat(65), Fields(&["customer_ref"])),
     ("customer with CRLF", |r| r.customer_ref = "c\r\nadmin: yes".to_owned(), Fields(&["customer_ref"])),
+    ("a mail address as member", |r| r.member_ref = "ann@example.com".to_owned(), Fields(&["member_ref"])),
+    ("member of 65", |r| r.member_ref = "m".repeat(65), Fields(&["member_ref"])),
+    ("journey with a path", |r| r.journey_id = "../1".to_owned(), Fields(&["journey_id"])),
+    (
+        "attribution of names",
+        |r| {
+            let name = || "Ann Lee".to_owned();
+            let (guide, campaign, content, session) = (name(), name(), name(), name());
+            r.attribution = Some(Attribution { guide, campaign, content, session });
+        },
+        Fields(&["attribution.guide", "attribution.campaign", "attribution.content", "attribution.session"]),
+    ),
     ("no terms", |r| r.payment_terms = 0, Fields(&["payment_terms"])),
     ("terms that nobody knows", |r| r.payment_terms = 99, Fields(&["payment_terms"])),
     ("negative terms", |r| r.payment_terms = i32::MIN, Fields(&["payment_terms"])),
@@ -109,6 +121,22 @@ const GROUPS: &[Row<Place>] = &[
         "six recipients of an unknown kind",
         |r| r.groups[0].recipient = Some(Recipient { kind: 99, recipient_refs: vec!["r".to_owned(); 6] }),
         Fields(&["groups[0].recipient.kind", "groups[0].recipient.recipient_refs"]),
+    ),
+    (
+        "a recipient by mail address and one without a handle",
+        |r| {
+            let recipient_refs = vec!["bob@example.com".to_owned(), String::new()];
+            r.groups[0].recipient = Some(Recipient { kind: 3, recipient_refs });
+        },
+        Fields(&["groups[0].recipient.recipient_refs[0]", "groups[0].recipient.recipient_refs[1]"]),
+    ),
+    (
+        "a message instead of its handle",
+        |r| {
+            let message_ref = "Happy birthday, Bob!".to_owned();
+            r.groups[0].packaging = Some(Packaging { code: String::new(), message_ref });
+        },
+        Fields(&["groups[0].packaging.message_ref"]),
     ),
     (
         "a package of 33 characters",

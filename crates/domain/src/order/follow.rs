@@ -25,6 +25,8 @@ pub struct WorkReport {
     pub leg: FulfillmentId,
     /// Its version. An older one than was heard of changes nothing.
     pub version: i64,
+    /// Who made it this version.
+    pub actor: String,
     /// The node has accepted the work.
     pub is_accepted: bool,
     /// Lines, absolute; those that did not change may be left out.
@@ -194,6 +196,7 @@ impl Leg {
         // A node has it, whatever we thought.
         self.released.get_or_insert(now);
         (self.version, self.is_accepted) = (report.version, report.is_accepted);
+        report.actor.clone_into(&mut self.actor);
         let granted: &[(LineNo, i64)] = report.answer.as_ref().map_or(&[], |answer| &answer.granted);
         if report.is_without_work {
             self.is_accepted = false;

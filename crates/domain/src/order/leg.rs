@@ -175,6 +175,8 @@ pub struct Leg {
     pub is_accepted: bool,
     /// The version of its fulfillment order last heard of; 0: nothing yet.
     pub version: i64,
+    /// Who changed its work last, as that version says; empty: nobody yet.
+    pub actor: String,
     /// Its lines by number.
     pub lines: Vec<LegLine>,
 }

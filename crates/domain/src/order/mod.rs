@@ -24,6 +24,7 @@ mod laws;
 mod money_tests;
 #[cfg(test)]
 mod need_tests;
+mod origin;
 mod pay;
 mod place;
 #[cfg(test)]
@@ -60,6 +61,7 @@ pub use money::{
     Refund, RefundAnswer, RefundPart, RefundState, ReturnRule, Row, Share, Sums, Tender, TenderState,
 };
 pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
+pub use origin::{Attribution, Origin};
 pub use pay::{Hold, Payment};
 pub use place::{Asked, Draft, DraftLine, Flaw};
 pub use refusal::Refusal;
@@ -191,6 +193,8 @@ pub struct Order {
     pub channel_order_id: String,
     /// The channel's handle of the customer; empty for a guest.
     pub customer_ref: String,
+    /// Who buys, and what brought it about.
+    pub origin: Origin,
     /// The one currency of all its amounts.
     pub currency: Currency,
     /// The prices include tax.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::money::MAX_MINOR;
 use super::{
-    Amounts, Block, Buckets, Cause, Changed, Charge, Component, Event, Group, Ledger, Leg, Line, Order, Own,
-    Policy, Refusal, ReturnRule, Row, Tender, TenderState, Terms, group,
+    Amounts, Block, Buckets, Cause, Changed, Charge, Component, Event, Group, Ledger, Leg, Line, Order,
+    Origin, Own, Policy, Refusal, ReturnRule, Row, Tender, TenderState, Terms, group,
 };
 use crate::id::{LineNo, OrderId, PromiseToken, Sku};
 use crate::money::{Currency, Money};
@@ -35,6 +35,8 @@ pub struct Draft {
     pub channel_order_id: String,
     /// The channel's handle of the customer; empty for a guest.
     pub customer_ref: String,
+    /// Who buys, and what brought it about.
+    pub origin: Origin,
     /// The one currency of all its amounts.
     pub currency: Currency,
     /// The prices include tax.
@@ -223,6 +225,7 @@ impl Order {
             channel: draft.channel,
             channel_order_id: draft.channel_order_id,
             customer_ref: draft.customer_ref,
+            origin: draft.origin,
             currency: draft.currency,
             tax_included: draft.tax_included,
             terms: draft.terms,

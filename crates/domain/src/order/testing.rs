@@ -56,6 +56,7 @@ pub(super) fn draft(lines: &[(i64, i64)], charge: i64, tenders: Vec<Tender>) -> 
         channel: "web".to_owned(),
         channel_order_id: "1".to_owned(),
         customer_ref: String::new(),
+        origin: Origin::default(),
         currency: Currency::GBP,
         tax_included: true,
         terms: Terms::Prepaid,
@@ -93,6 +94,7 @@ pub(super) fn leg(name: &str, group: u32, lines: &[(LineNo, i64)]) -> Leg {
         dropped: None,
         is_accepted: false,
         version: 0,
+        actor: String::new(),
         lines: lines.iter().map(line).collect(),
     }
 }
@@ -163,6 +165,7 @@ pub(super) fn report(order: &Order, is_accepted: bool, f: impl Fn(LineNo, &mut L
     WorkReport {
         leg: leg.id,
         version: leg.version + 1,
+        actor: "store/1".to_owned(),
         is_accepted,
         lines: lines.collect(),
         reason: "SHORT".to_owned(),
@@ -214,6 +217,7 @@ pub(super) fn reports(order: &Order, leg: FulfillmentId, f: impl FnOnce(&mut Leg
     WorkReport {
         leg,
         version: known.version + 1,
+        actor: "store/1".to_owned(),
         is_accepted: true,
         lines: vec![(1, units)],
         reason: "REJECTED_TOO_BUSY".to_owned(),

@@ -87,6 +87,7 @@ fn placed(is_paid: bool) -> Order {
         channel: "web".to_owned(),
         channel_order_id: "1".to_owned(),
         customer_ref: String::new(),
+        origin: Origin::default(),
         currency: Currency::GBP,
         tax_included: true,
         terms: Terms::Prepaid,
@@ -152,6 +153,7 @@ fn reported(leg: &Leg, step: Step) -> Option<WorkReport> {
     Some(WorkReport {
         leg: leg.id,
         version: leg.version + 1,
+        actor: "store/1".to_owned(),
         is_accepted,
         lines: vec![(5, after)],
         reason: "WALK".to_owned(),

@@ -9,6 +9,11 @@ CREATE TABLE fulfillment_orders (
     method           TEXT    NOT NULL,
     channel          TEXT    NOT NULL,
     channel_order_id TEXT    NOT NULL,
+    -- opaque handles of the member who buys and of the journey; '': none
+    member_ref       TEXT    NOT NULL,
+    journey_id       TEXT    NOT NULL,
+    -- an encoded FulfillmentOrder with recipient and packaging alone
+    wishes           BLOB    NOT NULL,
     promised_at      INTEGER  NOT NULL,
     version          INTEGER  NOT NULL CHECK (version >= 1),
     -- caches of the domain's view, written with every change
@@ -21,6 +26,8 @@ CREATE TABLE fulfillment_orders (
     ending           TEXT,
     ended_at         INTEGER,
     updated_at       INTEGER  NOT NULL,
+    -- kind/id, or kind/id#staff
+    updated_by       TEXT    NOT NULL,
     -- among whose unpaid orders it counts while it is one; null: nobody's
     holder           TEXT,
     is_unpaid        INTEGER NOT NULL,

@@ -12,7 +12,6 @@ use super::batch::Job;
 use crate::error::Error;
 use crate::store::hold_count::{self, CountKey, Counts};
 use crate::store::promise::Stored;
-use crate::store::work;
 
 /// What callers hold, and by how much a transaction changes it. Callers without a quota are not in it.
 pub(super) struct Tally {
@@ -41,7 +40,7 @@ impl Tally {
         }
         let held = hold_count::lock(tx, &keys, now).await?;
         // Read under those locks: a token that becomes an order is counted there until then, and here from then on.
-        let unpaid = work::unpaid_orders(tx, &debtors).await?;
+        let unpaid = hold_count::unpaid_orders(tx, &debtors).await?;
         let mut change = Counts::default();
         change.add(freed, -1);
         Ok(Self { held, change, unpaid })

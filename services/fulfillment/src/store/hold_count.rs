@@ -1,6 +1,6 @@
 //! How much the callers that have a quota hold: tokens and pieces in all, and pieces of each SKU.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::fulfillment::v1 as pb;
 use db::{Tx, Type, Value, insert_rows, params, update_rows};
@@ -150,4 +150,20 @@ pub(crate) async fn prune(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<
             params![micros(before), limit],
         )
         .await?)
+}
+
+/// How many unpaid orders these callers have.
+pub(crate) async fn unpaid_orders(
+    tx: &mut Tx,
+    holders: &BTreeSet<String>,
+) -> Result<HashMap<String, i64>, Error> {
+    let rows = tx
+        .batch_fetch(
+            "SELECT w.holder, COUNT(DISTINCT w.order_id) AS orders FROM fulfillment_orders w
+               JOIN {rows} ON w.holder = r.holder WHERE w.is_unpaid GROUP BY w.holder",
+            &[("holder", Type::Text)],
+            holders.iter().map(|holder| params![holder.as_str()]).collect(),
+        )
+        .await?;
+    rows.iter().map(|row| Ok((row.get("holder")?, row.get("orders")?))).collect()
 }

@@ -3,7 +3,7 @@
 //! The node's row in `work_feeds` is *the* lock of its work: a transaction that changes a fulfillment order takes it first
 //! (see [`super::feed`]), so what is read after it is whole and does not move.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use db::{Row, Tx, Type, Value, insert_rows, params, update_rows};
 use domain::fulfillment::stage::Name;
@@ -17,7 +17,8 @@ use work_feed::Position;
 
 use super::clock;
 use crate::Error;
-use crate::wire::work::{packed_skus, unpacked_skus};
+use crate::wire::work::{packed_skus, packed_wishes, unpacked_skus, unpacked_wishes};
+use crate::work::wishes::{Origin, Wishes};
 
 /// A fulfillment order as it is stored.
 #[derive(Debug, Clone)]
@@ -26,9 +27,13 @@ pub(crate) struct Stored {
     pub(crate) decision: DecisionId,
     pub(crate) channel: String,
     pub(crate) channel_order_id: String,
+    pub(crate) origin: Origin,
+    pub(crate) wishes: Wishes,
     /// Among whose unpaid orders it counts, `kind/id`; none: nobody's.
     pub(crate) holder: Option<String>,
     pub(crate) updated: Timestamp,
+    /// Who changed it last.
+    pub(crate) updated_by: String,
 }
 
 impl Stored {
@@ -69,6 +74,9 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
             order.method.name(),
             stored.channel.as_str(),
             stored.channel_order_id.as_str(),
+            stored.origin.member_ref.as_str(),
+            stored.origin.journey_id.as_str(),
+            packed_wishes(&stored.wishes),
             micros(order.promised),
             i64::try_from(order.lines.len()).unwrap_or(i64::MAX),
             order.dues.at_handover.map(|at| at.currency.code()),
@@ -81,11 +89,11 @@ pub(crate) async fn insert(tx: &mut Tx, new: &[&Stored]) -> Result<(), Error> {
         "fulfillment_orders",
         [
             fulfillment_id: Uuid, order_id: Uuid, promise_token: Uuid, decision_id: Uuid, node_id: Text,
-            method: Text, channel: Text, channel_order_id: Text, promised_at: BigInt, line_count: BigInt, currency: Text,
-            holder: Text, version: BigInt, state: Text,
+            method: Text, channel: Text, channel_order_id: Text, member_ref: Text, journey_id: Text, wishes: Bytes,
+            promised_at: BigInt, line_count: BigInt, currency: Text, holder: Text, version: BigInt, state: Text,
             is_work: Bool, offered_at: BigInt, reached: Text, expired_at: BigInt, ending: Text, ended_at: BigInt,
             covered_minor: BigInt, collected_minor: BigInt, is_payment_lost: Bool, updated_at: BigInt,
-            doubtful_skus: Bytes, is_unpaid: Bool
+            doubtful_skus: Bytes, is_unpaid: Bool, updated_by: Text
         ]
     );
     tx.batch(text, columns, rows).await?;
@@ -122,7 +130,7 @@ pub(crate) async fn update(tx: &mut Tx, before: &Order, stored: &Stored) -> Resu
             "UPDATE fulfillment_orders
                 SET version = $3, state = $4, is_work = $5, offered_at = $6, reached = $7, expired_at = $8,
                     ending = $9, ended_at = $10, covered_minor = $11, collected_minor = $12, is_payment_lost = $13,
-                    updated_at = $14, doubtful_skus = $15, is_unpaid = $16
+                    updated_at = $14, doubtful_skus = $15, is_unpaid = $16, updated_by = $17
               WHERE fulfillment_id = $1 AND version = $2",
             values,
         )
@@ -174,6 +182,7 @@ fn changing(stored: &Stored) -> Vec<Value> {
         micros(stored.updated),
         packed_skus(&marks.doubtful),
         stored.is_unpaid(),
+        stored.updated_by.as_str(),
     ]
 }
 
@@ -278,22 +287,6 @@ pub(crate) async fn channel_of(tx: &mut Tx, order: OrderId) -> Result<Option<Str
         )
         .await?;
     Ok(row.map(|row| row.get("channel")).transpose()?)
-}
-
-/// How many unpaid orders these callers have.
-pub(crate) async fn unpaid_orders(
-    tx: &mut Tx,
-    holders: &BTreeSet<String>,
-) -> Result<HashMap<String, i64>, Error> {
-    let rows = tx
-        .batch_fetch(
-            "SELECT w.holder, COUNT(DISTINCT w.order_id) AS orders FROM fulfillment_orders w
-               JOIN {rows} ON w.holder = r.holder WHERE w.is_unpaid GROUP BY w.holder",
-            &[("holder", Type::Text)],
-            holders.iter().map(|holder| params![holder.as_str()]).collect(),
-        )
-        .await?;
-    rows.iter().map(|row| Ok((row.get("holder")?, row.get("orders")?))).collect()
 }
 
 /// The id of the fulfillment order of a promise.
@@ -460,8 +453,11 @@ fn header(id: FulfillmentId, row: &Row) -> Result<Stored, Error> {
         decision: DecisionId::new(row.get("decision_id")?),
         channel: row.get("channel")?,
         channel_order_id: row.get("channel_order_id")?,
+        origin: Origin { member_ref: row.get("member_ref")?, journey_id: row.get("journey_id")? },
+        wishes: unpacked_wishes(&row.get::<Vec<u8>>("wishes")?).ok_or_else(|| corrupt(id, "wishes"))?,
         holder: row.get("holder")?,
         updated: from_micros(row.get("updated_at")?),
+        updated_by: row.get("updated_by")?,
     })
 }
 

@@ -77,6 +77,9 @@ pub(crate) fn cancelled_without_work(asked: &Cancelling, actor: &str, now: Times
             lines: lines.collect(),
             update_time: Some(timestamp(now)),
             end_reason: "NO_WORK".to_owned(),
+            member_ref: asked.origin.member_ref.clone(),
+            journey_id: asked.origin.journey_id.clone(),
+            update_actor: actor.to_owned(),
             ..Default::default()
         }),
         body: Some(Body::Cancelled(cancelled)),

@@ -22,6 +22,7 @@ use crate::work::command::{
 };
 use crate::work::key::Key;
 use crate::work::named::Named;
+use crate::work::wishes::Wishes;
 
 /// The most lines of one report.
 const MAX_LINES: usize = 1_000;
@@ -294,6 +295,11 @@ pub(crate) fn fulfillment_order(stored: &Stored) -> pb::FulfillmentOrder {
         is_payment_lost: order.dues.is_payment_lost,
         doubtful_skus: order.marks.doubtful.iter().map(Sku::to_string).collect(),
         policy_version: order.policy_version(),
+        recipient: stored.wishes.recipient.clone(),
+        packaging: stored.wishes.packaging.clone(),
+        member_ref: stored.origin.member_ref.clone(),
+        journey_id: stored.origin.journey_id.clone(),
+        update_actor: stored.updated_by.clone(),
     }
 }
 
@@ -336,6 +342,18 @@ pub(crate) fn packed_skus(skus: &[Sku]) -> Vec<u8> {
 pub(crate) fn unpacked_skus(bytes: &[u8]) -> Option<Vec<Sku>> {
     let packed = pb::FulfillmentOrder::decode(bytes).ok()?;
     packed.doubtful_skus.into_iter().map(|sku| Sku::new(sku).ok()).collect()
+}
+
+/// What an order says beside the goods, as it is stored. Nothing: no bytes.
+pub(crate) fn packed_wishes(wishes: &Wishes) -> Vec<u8> {
+    let Wishes { recipient, packaging } = wishes.clone();
+    pb::FulfillmentOrder { recipient, packaging, ..Default::default() }.encode_to_vec()
+}
+
+/// What was stored; none: the bytes are not what [`packed_wishes`] makes.
+pub(crate) fn unpacked_wishes(bytes: &[u8]) -> Option<Wishes> {
+    let pb::FulfillmentOrder { recipient, packaging, .. } = pb::FulfillmentOrder::decode(bytes).ok()?;
+    Some(Wishes { recipient, packaging })
 }
 
 /// What a watcher gets.

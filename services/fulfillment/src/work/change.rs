@@ -89,6 +89,7 @@ impl Change {
 
     fn keep(&mut self, event: &Event) {
         self.stored.updated = self.now;
+        self.stored.updated_by.clone_from(&self.actor);
         let event = crate::wire::event::event(&self.stored, event, &self.named, &self.actor, self.now);
         self.events.push(event);
     }

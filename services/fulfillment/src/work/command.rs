@@ -10,6 +10,7 @@ use service::Call;
 use work_feed::{Cursor, Position};
 
 use super::named::Named;
+use super::wishes::{Origin, Wishes};
 use crate::store::claim::Loss;
 
 /// A verb that needs no more than the fulfillment order.
@@ -106,6 +107,10 @@ pub(crate) struct Released {
     pub(crate) channel: String,
     /// The channel's number of the order.
     pub(crate) channel_order_id: String,
+    /// Who buys, and in which journey.
+    pub(crate) origin: Origin,
+    /// Who may receive the goods, and how they are packed.
+    pub(crate) wishes: Wishes,
     /// How the node was chosen.
     pub(crate) decision: DecisionId,
     /// It came with the promise of another order, so it has neither stock nor capacity.
@@ -154,6 +159,8 @@ pub(crate) struct Cancelling {
     pub(crate) number: i64,
     pub(crate) lines: Vec<Units>,
     pub(crate) reason: String,
+    /// Of the order.
+    pub(crate) origin: Origin,
 }
 
 /// An order has units of a leg elsewhere, or does not want them any more: their claim is let go.

@@ -27,3 +27,4 @@ mod stock_lost;
 mod verb;
 mod views;
 pub(crate) mod watch;
+pub(crate) mod wishes;

@@ -100,7 +100,10 @@ fn planned(released: &Released, clocks: Clocks, site: Option<Arc<Node>>, now: Ti
         decision: released.decision,
         channel: released.channel.clone(),
         channel_order_id: released.channel_order_id.clone(),
+        origin: released.origin.clone(),
+        wishes: released.wishes.clone(),
         holder: released.holder.clone(),
         updated: now,
+        updated_by: String::new(),
     }
 }

@@ -12,7 +12,7 @@ use server::Peer;
 use test_world::{Staff, by, fresh, minutes, reason, stamp, until, v7};
 use tokio_util::sync::CancellationToken;
 
-use crate::policies::put;
+use crate::promise_policies::put;
 use crate::react::{deliver, leg, placed};
 use crate::support::{World, cart, hold, promises, store, worlds};
 

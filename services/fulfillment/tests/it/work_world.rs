@@ -311,6 +311,7 @@ impl Shop {
             version: sequence,
             status: orders::OrderStatus::Placed.into(),
             body: Some(body),
+            ..Default::default()
         };
         Delivered {
             aggregate: work.order.parse::<OrderId>().unwrap().uuid(),

@@ -7,6 +7,9 @@ CREATE TABLE orders (
     channel_order_id TEXT    NOT NULL,
     body_hash        BYTEA   NOT NULL,
     customer_ref     TEXT    NOT NULL,
+    member_ref       TEXT    NOT NULL, -- opaque handles, '': none: of the member, of the journey, and of what brought it about
+    journey_id       TEXT    NOT NULL,
+    attribution      BYTEA   NOT NULL, -- an encoded Attribution
     currency         TEXT    NOT NULL,
     tax_included     BOOLEAN NOT NULL,
     terms            TEXT    NOT NULL,
@@ -110,6 +113,7 @@ CREATE TABLE order_legs (
     dropped_at     BIGINT,
     is_accepted    BOOLEAN NOT NULL,
     work_version   BIGINT NOT NULL,
+    work_actor     TEXT NOT NULL, -- who changed its work last, kind/id or kind/id#staff; '': nobody yet
     need_no        BIGINT, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)

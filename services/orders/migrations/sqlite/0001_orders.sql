@@ -7,6 +7,9 @@ CREATE TABLE orders (
     channel_order_id TEXT    NOT NULL,
     body_hash        BLOB   NOT NULL,
     customer_ref     TEXT    NOT NULL,
+    member_ref       TEXT    NOT NULL, -- opaque handles, '': none: of the member, of the journey, and of what brought it about
+    journey_id       TEXT    NOT NULL,
+    attribution      BLOB    NOT NULL, -- an encoded Attribution
     currency         TEXT    NOT NULL,
     tax_included     INTEGER NOT NULL,
     terms            TEXT    NOT NULL,
@@ -108,6 +111,7 @@ CREATE TABLE order_legs (
     dropped_at     INTEGER,
     is_accepted    INTEGER NOT NULL,
     work_version   INTEGER NOT NULL,
+    work_actor     TEXT NOT NULL, -- who changed its work last, kind/id or kind/id#staff; '': nobody yet
     need_no        INTEGER, -- the need that it serves; NULL: it is a first try
     PRIMARY KEY (order_id, leg_no),
     CONSTRAINT order_legs_fulfillment_id_key UNIQUE (fulfillment_id)

@@ -10,6 +10,7 @@ use domain::time::micros;
 use super::save::{Note, blocks, count, leg_lines, notes_part, numbered};
 use super::{groups, legs, money};
 use crate::error::Error;
+use crate::wire::packed_attribution;
 
 /// A new order, the hash of its request and its first steps.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,9 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             order.channel_order_id.as_str(),
             body_hash.as_slice(),
             order.customer_ref.as_str(),
+            order.origin.member_ref.as_str(),
+            order.origin.journey_id.as_str(),
+            packed_attribution(&order.origin.attribution),
             order.currency.code(),
             order.tax_included,
             order.terms.name(),
@@ -67,9 +71,11 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
         "orders",
         [
             order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
-            customer_ref: Text, currency: Text, tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
+            customer_ref: Text, member_ref: Text, journey_id: Text, attribution: Bytes, currency: Text,
+            tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
             promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt,
-            payment_ends_at: BigInt, payment_policy: BigInt, line_count: BigInt, group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
+            payment_ends_at: BigInt, payment_policy: BigInt, line_count: BigInt,
+            group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
             step_count: BigInt, due_at: BigInt
         ],
         and "cancels, refund_count, need_count" = "0, 0, 0",

@@ -43,7 +43,7 @@ pub(super) fn inserted<'a>(legs: impl Iterator<Item = (&'a Order, &'a Leg)>) -> 
             node_id: Text, status: Text, placed_at: BigInt, ready_at: BigInt, keep_until: BigInt, held_until: BigInt,
             released_at: BigInt, need_no: BigInt
         ],
-        and "is_accepted, work_version" = "false, 0"
+        and "is_accepted, work_version, work_actor" = "false, 0, ''"
     );
     let legs = Part::new(text, columns, rows);
     // A new leg has all its pieces on the shelf.
@@ -75,7 +75,7 @@ pub(super) fn changed(changes: &[Change<'_>]) -> [Part; 4] {
         keys [order_id: Uuid, leg_no: BigInt],
         [
             status: Text, held_until: BigInt, released_at: BigInt, confirmed_at: BigInt, dropped_at: BigInt,
-            is_accepted: Bool, work_version: BigInt
+            is_accepted: Bool, work_version: BigInt, work_actor: Text
         ]
     );
     let legs = Part::new(text, columns, rows);
@@ -105,6 +105,7 @@ fn is_other(old: &Leg, new: &Leg) -> bool {
         || old.dropped != new.dropped
         || old.is_accepted != new.is_accepted
         || old.version != new.version
+        || old.actor != new.actor
 }
 
 fn row(order: &Order, leg: &Leg) -> Vec<Value> {
@@ -118,6 +119,7 @@ fn row(order: &Order, leg: &Leg) -> Vec<Value> {
         leg.dropped.map(micros),
         leg.is_accepted,
         leg.version,
+        leg.actor.as_str(),
     ]
 }
 
@@ -150,7 +152,7 @@ pub(super) async fn load(tx: &mut Tx, ids: Vec<Vec<Value>>) -> Result<ByOrder<Le
         .batch_fetch(
             "SELECT g.order_id, g.leg_no, g.fulfillment_id, g.group_no, g.promise_token, g.method, g.node_id, g.ready_at,
                     g.keep_until, g.held_until, g.released_at, g.confirmed_at, g.dropped_at, g.is_accepted,
-                    g.work_version, g.need_no, l.line_no, l.quantity, l.waiting_transfer, l.to_pick, l.picked, l.packed, l.ready,
+                    g.work_version, g.work_actor, g.need_no, l.line_no, l.quantity, l.waiting_transfer, l.to_pick, l.picked, l.packed, l.ready,
                     l.in_custody, l.done, l.short, l.given_up, l.cancelled, l.returned, l.lost, l.cancel_requested
                FROM order_legs g JOIN {rows} ON g.order_id = r.order_id
                JOIN order_leg_lines l ON l.order_id = g.order_id AND l.leg_no = g.leg_no
@@ -190,6 +192,7 @@ fn leg(row: &Row, no: i64) -> Result<Leg, Error> {
         dropped: maybe_at("dropped_at")?,
         is_accepted: row.get("is_accepted")?,
         version: row.get("work_version")?,
+        actor: row.get("work_actor")?,
         need: row.get("need_no")?,
         lines: Vec::new(),
     })

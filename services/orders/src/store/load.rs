@@ -5,12 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use db::{Row, Tx, Type, params};
 use domain::id::{OrderId, PromiseToken, Sku, Uuid};
 use domain::money::Currency;
-use domain::order::{Amounts, Block, Buckets, Ledger, Line, Order, Own, Status, Terms};
+use domain::order::{Amounts, Block, Buckets, Ledger, Line, Order, Origin, Own, Status, Terms};
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 
 use super::{groups, legs, money, needs, select_orders};
 use crate::error::Error;
+use crate::wire::unpacked_attribution;
 
 /// An order as it is stored, with the number of steps in its timeline.
 #[derive(Debug, Clone)]
@@ -237,6 +238,7 @@ fn head(row: &Row) -> Result<Order, Error> {
         channel: row.get("channel")?,
         channel_order_id: row.get("channel_order_id")?,
         customer_ref: row.get("customer_ref")?,
+        origin: origin(row)?,
         currency: Currency::new(&currency).map_err(|_| unreadable("currency", &currency))?,
         tax_included: row.get("tax_included")?,
         terms: Terms::parse(&terms).ok_or_else(|| unreadable("terms", &terms))?,
@@ -258,6 +260,15 @@ fn head(row: &Row) -> Result<Order, Error> {
         expired_at: maybe_at("expired_at")?,
         confirmed_at: maybe_at("confirmed_at")?,
         cancels: row.get("cancels")?,
+    })
+}
+
+fn origin(row: &Row) -> Result<Origin, Error> {
+    let attribution = unpacked_attribution(&row.get::<Vec<u8>>("attribution")?);
+    Ok(Origin {
+        member_ref: row.get("member_ref")?,
+        journey_id: row.get("journey_id")?,
+        attribution: attribution.ok_or_else(|| unreadable("attribution", "other bytes"))?,
     })
 }
 

@@ -11,6 +11,7 @@ use domain::time::Timestamp;
 use prost::Message as _;
 
 use super::order::{blocks, buckets, status, wishes};
+use super::origin::attribution;
 use super::{method, money, money_event, need_event, time, window};
 
 /// The aggregate type of all our events.
@@ -29,6 +30,9 @@ pub(crate) fn event(order: &Order, what: &Event, sequence: i64, actor: &str, now
         order_id: order.id.to_string(),
         version: sequence,
         status: status(order.status()).into(),
+        member_ref: order.origin.member_ref.clone(),
+        journey_id: order.origin.journey_id.clone(),
+        attribution: attribution(&order.origin.attribution),
         body: Some(body),
     };
     if message.encoded_len() > MAX_BYTES {
@@ -176,6 +180,7 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
     };
     let lines = lines.filter_map(|part| order.line(part.line).zip(Some(part.units.quantity))).map(line);
     let wishes = wishes(order.group(leg.group));
+    let recipient = wishes.recipient.unwrap_or_default();
     pb::WorkRequest {
         fulfillment_id: leg.id.to_string(),
         promise_token: leg.token.map(|token| token.to_string()).unwrap_or_default(),
@@ -186,7 +191,8 @@ fn work_of(order: &Order, leg: &Leg, due: Option<&LegDue>) -> pb::WorkRequest {
         window: Some(window(leg.window)),
         due: due.filter(|due| due.due_minor > 0).map(|due| amount(due.due_minor)),
         packaging: wishes.packaging,
-        recipient: wishes.recipient.unwrap_or_default().kind,
+        recipient: recipient.kind,
+        recipient_refs: recipient.recipient_refs,
         channel: order.channel.clone(),
         channel_order_id: order.channel_order_id.clone(),
         // members have no tiers yet

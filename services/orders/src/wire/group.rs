@@ -159,7 +159,8 @@ fn check_wishes(fields: &mut Fields, at: &str, asked: &pb::NewGroup) {
     }
     if let Some(packaging) = &asked.packaging {
         fields.label(format_args!("{at}.packaging.code"), &packaging.code, 32);
-        fields.label(format_args!("{at}.packaging.message_ref"), &packaging.message_ref, 64);
+        // It goes into events: a message itself has no place there.
+        fields.handle(format_args!("{at}.packaging.message_ref"), &packaging.message_ref);
     }
 }
 
@@ -170,6 +171,8 @@ fn check_recipient(fields: &mut Fields, at: &str, recipient: &Recipient) {
     let most = format!("must be at most {MAX_RECIPIENTS}");
     fields.check(few, format_args!("{at}.recipient.recipient_refs"), most);
     for (i, name) in recipient.recipient_refs.iter().take(MAX_RECIPIENTS).enumerate() {
-        fields.text(format_args!("{at}.recipient.recipient_refs[{i}]"), name, 64);
+        let field = format_args!("{at}.recipient.recipient_refs[{i}]");
+        fields.check(!name.is_empty(), field, "must not be empty");
+        fields.handle(field, name);
     }
 }

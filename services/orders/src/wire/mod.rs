@@ -7,6 +7,7 @@ mod money_request;
 mod need;
 mod need_event;
 mod order;
+mod origin;
 mod report;
 mod request;
 
@@ -14,6 +15,7 @@ pub(crate) use event::event;
 pub(crate) use money_request::{add_tender, claim_refund, pay_order, redirect_refund, report_refund};
 pub(crate) use need::{consent_of, option_body, option_of, options, quote, span};
 pub(crate) use order::{order, place_of, step};
+pub(crate) use origin::{packed_attribution, unpacked_attribution};
 pub(crate) use report::{NodeReport, report};
 pub(crate) use request::{
     cancel_order, choose_option, get_order, list_options, list_orders, list_timeline, lookup, place_order,

@@ -10,6 +10,7 @@ use prost::Message as _;
 
 use super::event::pieces;
 use super::need::needs;
+use super::origin::attribution;
 use super::{method, money, time, window};
 use crate::store::Step;
 
@@ -46,6 +47,9 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         update_time: Some(time(order.updated_at)),
         tax_included: order.tax_included,
         needs: needs(order),
+        member_ref: order.origin.member_ref.clone(),
+        attribution: attribution(&order.origin.attribution),
+        journey_id: order.origin.journey_id.clone(),
     }
 }
 
@@ -156,6 +160,7 @@ fn leg(leg: &Leg, order: &Order) -> pb::Leg {
         window: Some(window(leg.window)),
         lines: leg.lines.iter().map(line).collect(),
         work_version: leg.version,
+        work_actor: leg.actor.clone(),
         is_accepted: leg.is_accepted,
         is_dropped: !leg.is_live(),
         need_id: need.map(|need| need.id.to_string()).unwrap_or_default(),

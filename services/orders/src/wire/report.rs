@@ -61,6 +61,7 @@ pub(crate) fn report(event: pb::FulfillmentEvent) -> Result<NodeReport, Error> {
         leg,
         version: fo.version,
         is_accepted: is_accepted(fo.state()),
+        actor: fo.update_actor,
         lines: lines.collect(),
         reason,
         answer,

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::group::groups;
 use super::money_request::tender;
+use super::origin::origin;
 use crate::command::{Cancel, Choose, Lookup, Place};
 use crate::config::Config;
 use crate::store::Filter;
@@ -69,6 +70,7 @@ fn draft(
     if !request.customer_ref.is_empty() {
         fields.text("customer_ref", &request.customer_ref, 64);
     }
+    let origin = origin(fields, request);
     let terms = fields.take("payment_terms", contract::enums::known(request.payment_terms));
     let terms = terms.and_then(|asked| terms_of(fields, asked));
     let currency = fields.currency("total", request.total.as_ref());
@@ -80,6 +82,7 @@ fn draft(
         channel,
         channel_order_id,
         customer_ref: request.customer_ref.clone(),
+        origin,
         currency: currency?,
         tax_included: request.tax_included,
         terms: terms?,

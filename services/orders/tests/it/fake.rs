@@ -191,6 +191,19 @@ impl Fake {
         self.books().hold(&request).unwrap().promise.unwrap().promise_token
     }
 
+    /// The promise is held in so many legs instead of one, each with some of its lines.
+    pub(crate) fn divide(&self, token: &str, legs: usize) {
+        let mut books = self.books();
+        let promise = books.promise(token).unwrap();
+        let whole = promise.legs.remove(0);
+        let part = |lines: &[LineQuantity]| pb::PromiseLeg {
+            fulfillment_id: FulfillmentId::new(v7()).to_string(),
+            lines: lines.to_vec(),
+            ..whole.clone()
+        };
+        promise.legs = whole.lines.chunks(whole.lines.len().div_ceil(legs)).map(part).collect();
+    }
+
     /// The promise is gone, as when its time ran out.
     pub(crate) fn expire(&self, token: &str) {
         self.set(token, pb::PromiseState::Expired);

@@ -4,8 +4,9 @@ use contract::fulfillment::v1 as ful;
 use contract::orders::v1 as pb;
 use contract::orders::v1::order_event::Body;
 use contract::orders::v1::order_events_service_client::OrderEventsServiceClient;
-use contract::r#type::v1::{Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
+use contract::r#type::v1::{Attribution, Consent, LineQuantity, Method, Packaging, Recipient, RecipientKind};
 use pb::TenderState;
+use prost::Message as _;
 
 use test_world::fields;
 
@@ -85,6 +86,7 @@ async fn a_group_comes_back_as_it_was_asked_and_its_node_learns_what_it_needs() 
             (1, &leg.fulfillment_id, RecipientKind::Gift)
         );
         assert_eq!((work.packaging.clone(), minor(&work.due)), (asked.packaging, 760));
+        assert_eq!(work.recipient_refs, ["friend"]);
         assert_eq!(work.window, leg.window);
     }
 }
@@ -117,6 +119,31 @@ async fn groups_are_held_together_and_each_has_a_leg_of_its_own() {
     }
 }
 
+#[tokio::test]
+async fn a_leg_names_who_changed_its_work_last_whatever_older_news_says() {
+    for world in worlds().await {
+        let order = world.paid().await;
+        assert_eq!(leg(&order).work_actor, "");
+        let reported = |version: i64, actor: &str| {
+            let accepted = ful::fulfillment_event::Body::Accepted(ful::FulfillmentAccepted {});
+            let event = world.work_event(&order, ful::FulfillmentState::Accepted, accepted, |_| ());
+            let mut message = ful::FulfillmentEvent::decode(event.payload.clone()).unwrap();
+            let work = message.fulfillment_order.as_mut().unwrap();
+            (work.version, work.update_actor) = (version, actor.to_owned());
+            bus::Delivered { payload: message.encode_to_vec().into(), ..event }
+        };
+        for (version, actor, last) in [
+            (1, "channel/web", "channel/web"),
+            (3, "store/store-1#ann-7", "store/store-1#ann-7"),
+            (2, "store/store-1", "store/store-1#ann-7"),
+            (4, "service/fulfillment", "service/fulfillment"),
+        ] {
+            world.hear(&reported(version, actor)).await.unwrap();
+            assert_eq!(leg(&world.get(&order).await).work_actor, last, "version {version}");
+        }
+    }
+}
+
 /// The bytes of each event of an order.
 async fn sizes(world: &World, order: &pb::Order) -> Vec<usize> {
     let request =
@@ -124,6 +151,19 @@ async fn sizes(world: &World, order: &pb::Order) -> Vec<usize> {
     let mut client = OrderEventsServiceClient::new(world.service.peer());
     let events = client.replay_events(request).await.unwrap().into_inner().events;
     events.iter().map(|event| event.payload.len()).collect()
+}
+
+/// The same with the longest handles.
+fn from_somewhere(order: pb::PlaceOrderRequest) -> pb::PlaceOrderRequest {
+    let handle = || "h".repeat(64);
+    let attribution =
+        Attribution { guide: handle(), campaign: handle(), content: handle(), session: handle() };
+    pb::PlaceOrderRequest {
+        member_ref: handle(),
+        journey_id: handle(),
+        attribution: Some(attribution),
+        ..order
+    }
 }
 
 #[tokio::test]
@@ -145,7 +185,7 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
             let lines = (0..1_000).map(wide).collect();
             let mut order = numbered(request(number, lines, TenderState::Due), &numbers);
             order.set_payment_terms(terms);
-            let order = world.try_place(order).await.unwrap();
+            let order = world.try_place(from_somewhere(order)).await.unwrap();
             let half: Vec<(u32, i64)> = numbers.iter().map(|no| (*no, 500_000)).collect();
             world.try_cancel(&order, &half).await.unwrap();
             let paid = world.try_pay(&order, TenderState::Captured).await.unwrap();
@@ -166,6 +206,46 @@ async fn the_events_of_the_largest_orders_stay_below_256_kib() {
     }
 }
 
+/// A gift for five, and the longest texts that its nodes get.
+fn gift() -> pb::NewGroup {
+    let recipient_refs = (0..5).map(|nth| format!("{nth}{}", "r".repeat(63))).collect();
+    pb::NewGroup {
+        recipient: Some(Recipient { kind: RecipientKind::Gift.into(), recipient_refs }),
+        packaging: Some(Packaging { code: "\u{76d2}".repeat(32), message_ref: "m".repeat(64) }),
+        ..group(Method::Pickup.into(), "store-1")
+    }
+}
+
+#[tokio::test]
+async fn the_events_of_a_gift_of_1_000_lines_and_50_legs_stay_below_256_kib() {
+    for world in worlds().await {
+        for (number, letter) in [("latin", "k"), ("han", "\u{4ed3}")] {
+            let sku = |i: u32| format!("{}{i:04}", letter.repeat(60));
+            let wide = |i: u32| pb::NewLine { name: "\u{20bb7}".repeat(200), ..line(&sku(i), 1_000_000, 1) };
+            let numbers: Vec<u32> = (0..1_000).map(|i| 4_294_966_000 + i).collect();
+            let mut order = numbered(
+                request(&number.repeat(12), (0..1_000).map(wide).collect(), TenderState::Due),
+                &numbers,
+            );
+            order.set_payment_terms(pb::PaymentTerms::PayAtHandover);
+            let skus: Vec<String> = (0..1_000).map(sku).collect();
+            let held: Vec<(u32, &str, i64)> =
+                numbers.iter().zip(&skus).map(|(no, sku)| (*no, sku.as_str(), 1_000_000)).collect();
+            order.promise_token = world.fake.hold_for(&held);
+            world.fake.divide(&order.promise_token, 50);
+            order.groups = vec![gift()];
+            let order = world.try_place(from_somewhere(order)).await.unwrap();
+            assert_eq!(order.groups[0].legs.len(), 50);
+            let events = world.events(&order).await;
+            let Some(Body::Placed(placed)) = &events[0].body else { panic!() };
+            assert!(placed.work.iter().all(|work| work.recipient_refs.len() == 5 && work.lines.len() == 20));
+            for (size, what) in sizes(&world, &order).await.into_iter().zip(world.happened(&order).await) {
+                assert!(size < 256 * 1024, "{what} of {number} has {size} bytes");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_events_of_the_needs_of_the_largest_orders_stay_below_256_kib() {
     for world in worlds().await {
@@ -178,7 +258,7 @@ async fn the_events_of_the_needs_of_the_largest_orders_stay_below_256_kib() {
             let lines = (0..1_000).map(wide).collect();
             let mut asked = numbered(request(&world.number(), lines, TenderState::Captured), &numbers);
             asked.groups[0].consent = Some(Consent { other_node_radius_m: radius, ..Consent::default() });
-            let order = world.try_place(asked).await.unwrap();
+            let order = world.try_place(from_somewhere(asked)).await.unwrap();
             world.reject(&order, ful::RejectReason::NotFound).await;
             world.run_due().await;
             if radius == 0 {

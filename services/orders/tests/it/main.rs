@@ -15,6 +15,7 @@ mod needs_choice;
 mod needs_paid;
 mod needs_race;
 mod needs_window;
+mod origin;
 mod pay;
 mod place;
 mod policies;

@@ -183,20 +183,22 @@ async fn many_orders(world: &World, count: i64) {
     let mut tx = world.db.begin().await.unwrap();
     let rows = (0..count).map(|n| db::params![v7(), format!("many-{n}"), v7(), 1_000 + n]);
     tx.batch(
-        "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, currency,
-                tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels, line_count, group_count,
-                leg_count, leg_line_count, charge_count, refund_count, money_count, step_count, need_count, payment_policy)
-         SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', 'GBP', true, 'PREPAID', 0, '', r.token,
-                r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0 FROM {rows}",
+        "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, member_ref,
+                journey_id, attribution, currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at,
+                cancels, line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
+                step_count, need_count, payment_policy)
+         SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', '', '', r.no_bytes, 'GBP', true, 'PREPAID',
+                0, '', r.token, r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0 FROM {rows}",
         &[
             ("id", db::Type::Uuid),
             ("number", db::Type::Text),
             ("token", db::Type::Uuid),
             ("at", db::Type::BigInt),
             ("id_bytes", db::Type::Bytes),
+            ("no_bytes", db::Type::Bytes),
         ],
         rows.map(|mut row| {
-            row.push(vec![0_u8].into());
+            row.extend([vec![0_u8].into(), Vec::new().into()]);
             row
         })
         .collect(),
@@ -205,8 +207,8 @@ async fn many_orders(world: &World, count: i64) {
     .unwrap();
     tx.execute(
         "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, method, node_id, status, placed_at, ready_at,
-                keep_until, held_until, is_accepted, work_version)
-         SELECT o.order_id, 1, o.order_id, 1, 'PICKUP', 'store-1', o.status, o.placed_at, 0, 0, 0, true, 1
+                keep_until, held_until, is_accepted, work_version, work_actor)
+         SELECT o.order_id, 1, o.order_id, 1, 'PICKUP', 'store-1', o.status, o.placed_at, 0, 0, 0, true, 1, 'store/store-1'
            FROM orders o WHERE o.channel = 'shop'",
         Vec::new(),
     )

@@ -122,7 +122,7 @@ pub(crate) fn request(
         tax_included: true,
         total: gbp(total),
         groups: vec![group(Method::Pickup.into(), "store-1")],
-        promise_token: String::new(),
+        ..pb::PlaceOrderRequest::default()
     }
 }
 

@@ -204,11 +204,11 @@ impl Bare {
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         tx.execute(
             "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
-                    currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at, cancels,
-                    line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
-                    step_count, need_count, payment_policy)
-             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', 'GBP', (1 = 1), 'PREPAID', $4, '', $5, $6, $6, 0, $7, $8, $8,
-                     $7, 0, 0, 1, 1, 0, 0)",
+                    member_ref, journey_id, attribution, currency, tax_included, terms, total, blocks, promise_token,
+                    placed_at, updated_at, cancels, line_count, group_count, leg_count, leg_line_count, charge_count,
+                    refund_count, money_count, step_count, need_count, payment_policy)
+             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', '', '', $9, 'GBP', (1 = 1), 'PREPAID', $4, '', $5,
+                     $6, $6, 0, $7, $8, $8, $7, 0, 0, 1, 1, 0, 0)",
             params![
                 order,
                 format!("{}-{number}", Uuid::now_v7()),
@@ -217,7 +217,8 @@ impl Bare {
                 token,
                 self.now,
                 count,
-                groups
+                groups,
+                Vec::<u8>::new()
             ],
         )
         .await?;
@@ -291,9 +292,10 @@ impl Bare {
             |leg: &Leg| params![order, leg.group, leg.id, token, NODE, self.now, self.now + 3_600_000_000];
         tx.batch(
             "INSERT INTO order_legs (order_id, leg_no, fulfillment_id, group_no, promise_token, method, node_id, status,
-                    placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version)
+                    placed_at, ready_at, keep_until, held_until, released_at, is_accepted, work_version,
+                    work_actor)
              SELECT r.order_id, r.group_no, r.leg, r.group_no, r.token, 'PICKUP', r.node_id, 'PLACED', r.now, r.now, r.now,
-                    r.until_at, r.now, (1 = 0), 0 FROM {rows}",
+                    r.until_at, r.now, (1 = 0), 0, '' FROM {rows}",
             &[
                 ("order_id", Type::Uuid),
                 ("group_no", Type::BigInt),
@@ -342,6 +344,7 @@ impl Bare {
             version: 1,
             status: i32::from(ord::OrderStatus::Placed),
             body: Some(ord::order_event::Body::Placed(placed)),
+            ..ord::OrderEvent::default()
         };
         Appended {
             aggregate: order,

@@ -99,6 +99,6 @@ pub(crate) fn request(caller: usize, number: u64, skus: usize, groups: usize) ->
         tax_included: true,
         total: gbp(pence),
         groups,
-        promise_token: String::new(),
+        ..ord::PlaceOrderRequest::default()
     }
 }

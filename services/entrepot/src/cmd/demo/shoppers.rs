@@ -195,7 +195,7 @@ fn order(number: &str, basket: &Basket, pay_later: bool, request_id: String) -> 
         tax_included: true,
         total: amount(total),
         groups: Vec::new(),
-        promise_token: String::new(),
+        ..ord::PlaceOrderRequest::default()
     }
 }
 

@@ -399,7 +399,7 @@ fn order_request(sale: &Invoice, node_id: String) -> ord::PlaceOrderRequest {
             r#where: Some(ord::new_group::Where::NodeId(node_id)),
             ..ord::NewGroup::default()
         }],
-        promise_token: String::new(),
+        ..ord::PlaceOrderRequest::default()
     }
 }
 
