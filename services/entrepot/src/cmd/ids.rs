@@ -3,7 +3,7 @@
 use bus::event::PREFIXES;
 use uuid::Uuid;
 
-/// The UUID of an aggregate, given as `ord_<uuid>`, `ful_<uuid>`, `rsv_<uuid>` or `<uuid>`. A promise and its reservation
+/// The UUID of an aggregate, given as `ord_<uuid>`, `ful_<uuid>`, `rsv_<uuid>`, `pol_<uuid>` or `<uuid>`. A promise and its reservation
 /// have the same UUID, so that `prm_<uuid>` finds the reservation.
 pub(crate) fn aggregate(text: &str) -> Result<Uuid, String> {
     let known = PREFIXES.map(|(_, prefix)| prefix);
@@ -33,7 +33,7 @@ mod tests {
             assert_eq!(aggregate(&text), Ok(uuid), "{text}");
         }
         let prefixes = PREFIXES.map(|(_, prefix)| prefix);
-        assert_eq!(prefixes, [OrderId::PREFIX, ReservationId::PREFIX, FulfillmentId::PREFIX]);
+        assert_eq!(prefixes, [OrderId::PREFIX, ReservationId::PREFIX, FulfillmentId::PREFIX, "pol_"]);
         for bad in ["", "ord_", "xyz_7", "ord_7"] {
             assert!(aggregate(bad).unwrap_err().contains("ord_<uuid>"), "{bad}");
         }

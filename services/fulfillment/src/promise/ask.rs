@@ -17,7 +17,6 @@ use crate::network::index::{Index, Key};
 use crate::promise::answer::{Able, Answer, Planned, Unable};
 use crate::promise::command::{Group, HoldCommand, Limits, Line, Question};
 use crate::promise::round::{MOST_NAMED, Reach, Round};
-use crate::promise::stock_view::Need;
 
 /// How many nodes are asked for each option wanted, before the rest is looked at.
 const ASKED_PER_OPTION: usize = 4;
