@@ -106,14 +106,13 @@ impl Fields {
         text.to_owned()
     }
 
-    /// An opaque handle that goes into events, at most 64 characters; it may be empty.
-    pub fn handle(&mut self, field: impl Display, text: &str) -> String {
-        let why = if text.contains('@') {
-            "must be an opaque handle, not a mail address"
-        } else {
-            "must be at most 64 of A-Z a-z 0-9 . _ : + -"
-        };
-        self.check(text.is_empty() || is_handle(text, 64), field, why);
+    /// An opaque handle that goes into events, at most `max` characters; it may be empty.
+    pub fn handle(&mut self, field: impl Display, text: &str, max: usize) -> String {
+        if text.contains('@') {
+            self.refuse(field, "must be an opaque handle, not a mail address");
+        } else if !text.is_empty() && !is_handle(text, max) {
+            self.refuse(field, format_args!("must be at most {max} of A-Z a-z 0-9 . _ : + -"));
+        }
         text.to_owned()
     }
 

@@ -133,10 +133,10 @@ const GROUPS: &[Row<Place>] = &[
     (
         "a message instead of its handle",
         |r| {
-            let message_ref = "Happy birthday, Bob!".to_owned();
-            r.groups[0].packaging = Some(Packaging { code: String::new(), message_ref });
+            let message = || "Happy birthday, Bob!".to_owned();
+            r.groups[0].packaging = Some(Packaging { code: message(), message_ref: message() });
         },
-        Fields(&["groups[0].packaging.message_ref"]),
+        Fields(&["groups[0].packaging.code", "groups[0].packaging.message_ref"]),
     ),
     (
         "a package of 33 characters",

@@ -158,9 +158,9 @@ fn check_wishes(fields: &mut Fields, at: &str, asked: &pb::NewGroup) {
         check_recipient(fields, at, recipient);
     }
     if let Some(packaging) = &asked.packaging {
-        fields.label(format_args!("{at}.packaging.code"), &packaging.code, 32);
-        // It goes into events: a message itself has no place there.
-        fields.handle(format_args!("{at}.packaging.message_ref"), &packaging.message_ref);
+        // Both go into events: a message itself has no place there.
+        fields.handle(format_args!("{at}.packaging.code"), &packaging.code, 32);
+        fields.handle(format_args!("{at}.packaging.message_ref"), &packaging.message_ref, 64);
     }
 }
 
@@ -173,6 +173,6 @@ fn check_recipient(fields: &mut Fields, at: &str, recipient: &Recipient) {
     for (i, name) in recipient.recipient_refs.iter().take(MAX_RECIPIENTS).enumerate() {
         let field = format_args!("{at}.recipient.recipient_refs[{i}]");
         fields.check(!name.is_empty(), field, "must not be empty");
-        fields.handle(field, name);
+        fields.handle(field, name, 64);
     }
 }

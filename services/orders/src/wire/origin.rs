@@ -8,15 +8,16 @@ use service::Fields;
 
 /// Who buys, and what brought the order about: handles alone, as all of it goes into events.
 pub(super) fn origin(fields: &mut Fields, request: &PlaceOrderRequest) -> Origin {
+    let handle = |fields: &mut Fields, field: &str, text: &str| fields.handle(field, text, 64);
     let given = request.attribution.clone().unwrap_or_default();
     Origin {
-        member_ref: fields.handle("member_ref", &request.member_ref),
-        journey_id: fields.handle("journey_id", &request.journey_id),
+        member_ref: handle(fields, "member_ref", &request.member_ref),
+        journey_id: handle(fields, "journey_id", &request.journey_id),
         attribution: Attribution {
-            guide: fields.handle("attribution.guide", &given.guide),
-            campaign: fields.handle("attribution.campaign", &given.campaign),
-            content: fields.handle("attribution.content", &given.content),
-            session: fields.handle("attribution.session", &given.session),
+            guide: handle(fields, "attribution.guide", &given.guide),
+            campaign: handle(fields, "attribution.campaign", &given.campaign),
+            content: handle(fields, "attribution.content", &given.content),
+            session: handle(fields, "attribution.session", &given.session),
         },
     }
 }

@@ -211,7 +211,7 @@ fn gift() -> pb::NewGroup {
     let recipient_refs = (0..5).map(|nth| format!("{nth}{}", "r".repeat(63))).collect();
     pb::NewGroup {
         recipient: Some(Recipient { kind: RecipientKind::Gift.into(), recipient_refs }),
-        packaging: Some(Packaging { code: "\u{76d2}".repeat(32), message_ref: "m".repeat(64) }),
+        packaging: Some(Packaging { code: "B".repeat(32), message_ref: "m".repeat(64) }),
         ..group(Method::Pickup.into(), "store-1")
     }
 }
