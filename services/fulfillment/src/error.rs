@@ -55,13 +55,13 @@ pub mod reason {
             "check the id";
         NO_STOCK: FailedPrecondition, No, "the node has fewer units available than the cart needs",
             "choose a node of the fact `alternatives`";
-        NODE_CLOSED: FailedPrecondition, No, "the node is closed for as long as promises look ahead",
+        NODE_CLOSED: FailedPrecondition, No, "the node does not open within the time that promises look ahead, or its last day is over",
             "choose another node";
         PAST_CUT_OFF: FailedPrecondition, No, "no cut-off of the node lies ahead within the horizon",
             "choose another node";
         NODE_SILENT: FailedPrecondition, No, "the node let offers run out one after another, and has not answered since",
             "choose another node";
-        CAPACITY_FULL: FailedPrecondition, No, "every slot of the node within the horizon is full",
+        CAPACITY_FULL: FailedPrecondition, No, "no slot of the node within the horizon has room for the cart",
             "choose another node, or try again later";
         OUT_OF_RADIUS: FailedPrecondition, No, "the address lies outside the node's delivery radius, or no node with the goods lies within radius_m",
             "choose another node";
