@@ -26,22 +26,13 @@ pub(super) async fn keep(
     good: &mut Vec<pb::Node>,
     now: Timestamp,
 ) -> Result<HashMap<String, Ambiguous>, Error> {
-    let known = nodes::many(tx, good.iter().map(|node| node.node_id.as_str())).await?;
-    let known: HashMap<&NodeId, &Stored> = known.iter().map(|stored| (&stored.node, stored)).collect();
-    let mut changed = Vec::new();
-    for node in good.iter() {
-        let (node, facts) = facts(node)?;
-        let before = known.get(&node);
-        if before.is_none_or(|before| before.facts != facts) {
-            let sequence = before.map_or(0, |before| before.sequence) + 1;
-            changed.push(Stored { node, facts, sequence });
-        }
-    }
     let mut refused: HashMap<String, Ambiguous> = HashMap::new();
-    if changed.is_empty() {
+    if changed(tx, good).await?.is_empty() {
         return Ok(refused);
     }
     store::lock(tx).await?;
+    // Once more: a node that is new here may have been new elsewhere a moment ago.
+    let mut changed = changed(tx, good).await?;
     let named = Named::read(tx, None, now).await?;
     if named.may_meet() {
         changed.retain(|stored| match named.meet_at(&stored.node, &stored.facts, now) {
@@ -61,6 +52,22 @@ pub(super) async fn keep(
         changed.iter().map(|stored| event::node_changed(stored, call.who.actor(), now)).collect();
     bus::outbox::append(tx, &events).await?;
     Ok(refused)
+}
+
+/// Those of the nodes that policies know otherwise or not at all, as they are to be kept.
+async fn changed(tx: &mut Tx, nodes: &[pb::Node]) -> Result<Vec<Stored>, Error> {
+    let known = nodes::many(tx, nodes.iter().map(|node| node.node_id.as_str())).await?;
+    let known: HashMap<&NodeId, &Stored> = known.iter().map(|stored| (&stored.node, stored)).collect();
+    let mut changed = Vec::new();
+    for node in nodes {
+        let (node, facts) = facts(node)?;
+        let before = known.get(&node);
+        if before.is_none_or(|before| before.facts != facts) {
+            let sequence = before.map_or(0, |before| before.sequence) + 1;
+            changed.push(Stored { node, facts, sequence });
+        }
+    }
+    Ok(changed)
 }
 
 fn facts(node: &pb::Node) -> Result<(NodeId, NodeFacts), Error> {

@@ -209,6 +209,13 @@ async fn of_two_callers_at_once_one_is_refused_as_ambiguous() {
             assert_eq!(refused.len(), 1, "{refused:?}");
             assert_eq!(refusal::<()>(Err(refused[0].clone())), ambiguous());
         }
+        // Two who make the same node: both succeed, and its events are numbered.
+        for round in 0..10 {
+            let made = |tag: &'static str| vec![tagged(&format!("twin-{round}"), &[tag])];
+            tokio::join!(world.put(made("one")), other.put(made("two")));
+        }
+        let told = world.told().await.into_iter().filter(|(text, _)| text.starts_with("twin-"));
+        assert_eq!(told.filter(|(_, sequence)| *sequence == 2).count(), 10);
         // A version against a node that changes.
         for round in 0..10 {
             let channel = format!("shop-{round}");
