@@ -3,9 +3,11 @@
 //! Peers are asked first, then one transaction writes what came of it. A round that fails half-way is repeated with the same
 //! request ids, so that it finds what it held; what turned out not to be needed is released.
 
+use domain::fulfillment::method::Method;
 use domain::id::{LineNo, NeedId, OrderId};
 use domain::order::seek::{excluded, rungs};
 use domain::order::{Bounds, Group, Need, Nodes, OptionKind, Order, Quote, Refusal, Rung, Span};
+use domain::policy::Asked;
 use domain::time::{Timestamp, after_ms};
 
 use crate::error::Error;
@@ -84,7 +86,7 @@ impl Orders {
         let consent = wire::consent_of(order.group(need.group));
         let key = format!("orders.need/{}/{}", need.id, need.tries);
         let until = after_ms(now, self.config.hold_ms(None));
-        for rung in rungs(order, need, &consent, &Bounds::default(), now) {
+        for rung in rungs(order, need, &consent, &self.bounds(order, need, now), now) {
             let Some(wanted) = wanted(order, need, &rung) else { continue };
             match self.hold_by_body(&key, &wanted, until, now).await {
                 Ok(held) => return Ok(Some(held)),
@@ -95,6 +97,14 @@ impl Orders {
             }
         }
         Ok(None)
+    }
+
+    /// What this round goes by: a version that comes into force between two rounds is for the next one.
+    fn bounds(&self, order: &Order, need: &Need, now: Timestamp) -> Bounds {
+        let (book, channel) = (self.policies.book(), Some(order.channel.as_str()));
+        let said = |method| book.sourcing(&Asked { channel, method, ..Asked::default() }, now);
+        let bounds = Bounds::default().with(&said(order.method_of(need)));
+        Method::ALL.iter().fold(bounds, |bounds, method| bounds.with_slack(*method, &said(Some(*method))))
     }
 
     /// Gives a need the legs that were held for it, unless it changed meanwhile.

@@ -13,6 +13,7 @@ mod moved;
 mod needs;
 mod needs_choice;
 mod needs_paid;
+mod needs_policies;
 mod needs_race;
 mod needs_window;
 mod origin;

@@ -103,7 +103,7 @@ async fn refused_pieces_are_held_at_the_nearest_other_node_that_the_consent_allo
 }
 
 /// What each hold after the first was asked with: method, seconds from the placing to the end of the window, legs.
-fn climbed(world: &World, placed: Timestamp) -> Vec<(Method, i64, i32)> {
+pub(crate) fn climbed(world: &World, placed: Timestamp) -> Vec<(Method, i64, i32)> {
     let ladder = world.fake.holds().into_iter().skip(1).map(|hold| {
         let group = &hold.groups[0];
         let ends = group.wanted_window.unwrap().end_time.unwrap().seconds;
