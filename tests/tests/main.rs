@@ -35,6 +35,7 @@ mod holders;
 mod import;
 mod kafka;
 mod log;
+mod marketplace;
 mod money;
 mod operators;
 mod overdue;

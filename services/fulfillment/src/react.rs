@@ -221,6 +221,9 @@ fn by_order(event: &Delivered) -> Result<Vec<Reaction>, Error> {
         Some(OrderBody::Placed(placed)) if placed.blocks.is_empty() => released_all(&of, placed.work, false),
         Some(OrderBody::Unblocked(unblocked)) => released_all(&of, unblocked.work, true),
         Some(OrderBody::Rerouted(rerouted)) => {
+            if rerouted.work.is_empty() {
+                return Err(Error::corrupt(format!("order {order} was rerouted without work")));
+            }
             let mut reactions = released_all(&of, rerouted.work, false)?;
             reactions.extend(let_go(order, rerouted.let_go)?);
             Ok(reactions)
@@ -357,14 +360,12 @@ fn parse<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| Error::corrupt(format!("an event whose {field} is {text:?}")))
 }
 
+/// Work for each leg; none: nothing could be held for the order yet.
 fn released_all(
     of: &OfOrder,
     work: Vec<orders::WorkRequest>,
     is_unblocked: bool,
 ) -> Result<Vec<Reaction>, Error> {
-    if work.is_empty() {
-        return Err(Error::corrupt(format!("order {} was released without work", of.id)));
-    }
     let released = |work| {
         let released = released(of, work)?;
         Ok(Reaction::Released(Released { is_unblocked, ..released }))

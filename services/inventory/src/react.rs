@@ -109,6 +109,7 @@ fn of_order(event: orders::OrderEvent) -> Result<Vec<Act>, HandleError> {
     match event.body {
         Some(Body::Placed(placed)) if placed.blocks.is_empty() => confirm(order, placed.work),
         Some(Body::Unblocked(unblocked)) => confirm(order, unblocked.work),
+        Some(Body::Rerouted(rerouted)) if rerouted.work.is_empty() => Err(malformed("no work in it")),
         Some(Body::Rerouted(rerouted)) => confirm(order, rerouted.work),
         Some(Body::PaymentLapsed(lapsed)) => release(&lapsed.fulfillment_ids, "PAYMENT_LAPSED"),
         Some(Body::Expired(expired)) => release(&expired.fulfillment_ids, "ORDER_EXPIRED"),
@@ -152,10 +153,8 @@ fn release(legs: &[String], reason: &str) -> Result<Vec<Act>, HandleError> {
     legs.iter().map(act).collect()
 }
 
+/// The claim of each leg is the order's; without any, nothing could be held for it yet.
 fn confirm(order: OrderId, work: Vec<orders::WorkRequest>) -> Result<Vec<Act>, HandleError> {
-    if work.is_empty() {
-        return Err(malformed("no work in it"));
-    }
     work.into_iter().map(|work| confirm_one(order, work)).collect()
 }
 

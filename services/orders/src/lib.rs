@@ -18,6 +18,7 @@ mod choose;
 mod clocks;
 mod command;
 mod config;
+mod elsewhere;
 mod error;
 mod hold;
 mod need_steps;

@@ -117,7 +117,7 @@ impl Orders {
     }
 
     /// What fulfillment offers. That it can offer nothing, or does not know something of it, is no outage.
-    async fn quotes(&self, request: pb::GetPromiseRequest) -> Result<Vec<Quote>, Error> {
+    pub(crate) async fn quotes(&self, request: pb::GetPromiseRequest) -> Result<Vec<Quote>, Error> {
         match self.promises.clone().get_promise(request).await {
             Ok(answer) => Ok(answer.into_inner().options.into_iter().filter_map(quote).collect()),
             Err(answer) if hold::is_definite(&answer) => Ok(Vec::new()),

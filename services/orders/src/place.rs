@@ -92,16 +92,15 @@ impl Orders {
         let waits = !command.draft.is_payable_later();
         let policy = self.policy_of_draft(&command.draft, &command.groups, &[], now);
         let until = after_ms(now, self.config.hold_ms(waits.then_some(policy.payment_ms)));
-        let (groups, held) = match self.held(&command, caller, until, now).await {
-            Ok(held) => held,
+        let asked = match self.held(&command, caller, until, now).await {
+            Ok(asked) => asked,
             // A duplicate may have been faster and hold the stock: then its answer is ours too.
             Err(error) => {
                 let duplicate = self.known(&command).await.ok().flatten();
                 return duplicate.ok_or(error);
             }
         };
-        let token = held.token;
-        let asked = Asked { groups, legs: held.legs, token: Some(token) };
+        let token = asked.token;
         let (placement, reply) = self.prepare(&command, asked, caller, now)?;
         let work = |placements| self.write_all(placements);
         match self.queue.writes.run(placement, work).await?? {
@@ -149,19 +148,23 @@ impl Orders {
         Ok(known.collect())
     }
 
-    /// What holds the stock, and the groups that it is held for: the caller's own promise, or one that is asked for now.
+    /// What holds the stock, and the groups that it is held for: the caller's own promise, or one that is asked for now. What
+    /// was sold elsewhere may be held in part.
     async fn held(
         &self,
         command: &Place,
         caller: &Principal,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<(Vec<Group>, Held), Error> {
+    ) -> Result<Asked, Error> {
+        if command.draft.acceptance.is_sold_elsewhere() {
+            return self.hold_what_can_be(command, until, now).await.map_err(as_fields);
+        }
         let Some(token) = command.token else {
             let wanted = wanted(&command.draft, &command.groups, caller);
             let key = format!("{}/{}", command.call.scope, command.call.id);
             let held = self.hold(&key, &wanted, until, now).await.map_err(as_fields)?;
-            return Ok((command.groups.clone(), held));
+            return Ok(whole(command.groups.clone(), held));
         };
         let unknown = |error| hold::for_shopper(token, error);
         // Read first: an order that can't be placed on a promise must not give it a longer life.
@@ -174,7 +177,7 @@ impl Orders {
         hold::in_time(&hold::held_from_1(&promise)?, groups.iter())?;
         let held = self.extend(token, until).await.map_err(unknown)?;
         let groups = fits(token, &held, command, now)?;
-        Ok((groups, hold::held_from_1(&held)?))
+        Ok(whole(groups, hold::held_from_1(&held)?))
     }
 
     /// Decides, and makes ready all that is to be written.
@@ -242,14 +245,21 @@ impl Orders {
     }
 
     /// Another request was faster. What we held ourselves goes back, if it is not the order's.
-    async fn duplicate(&self, command: &Place, token: PromiseToken) -> Result<pb::PlaceOrderResponse, Error> {
+    async fn duplicate(
+        &self,
+        command: &Place,
+        token: Option<PromiseToken>,
+    ) -> Result<pb::PlaceOrderResponse, Error> {
         // Read as a writer and answered after the commit: with shared commits the other order may be part of the very
         // commit that is under way.
         let mut tx = self.db.begin().await?;
         let answer = answer_of_first(&mut tx, command).await;
-        let owner = store::by_promise(&mut tx, token.uuid()).await?;
+        let unused = match token.filter(|_| command.token.is_none()) {
+            Some(token) if store::by_promise(&mut tx, token.uuid()).await?.is_none() => Some(token),
+            Some(_) | None => None,
+        };
         tx.commit().await?;
-        if owner.is_none() && command.token.is_none() {
+        if let Some(token) = unused {
             self.release(token).await;
         }
         answer
@@ -301,6 +311,11 @@ fn response(order: &Order) -> pb::PlaceOrderResponse {
 fn invalid(flaws: Vec<Flaw>) -> Error {
     let violation = |flaw: Flaw| Violation::new(flaw.field, flaw.description);
     Fault::Invalid(flaws.into_iter().map(violation).collect()).into()
+}
+
+/// All of an order is held.
+fn whole(groups: Vec<Group>, held: Held) -> Asked {
+    Asked { groups, legs: held.legs, token: Some(held.token), missing: Vec::new() }
 }
 
 /// What is to be held for a new order: its lines in the order of the request, and its groups.

@@ -106,7 +106,8 @@ pub(crate) fn may_place_on(who: &Principal, draft: &Draft, owner: &str) -> bool 
 }
 
 /// Orders are numbered by their channel: another channel takes none of its numbers, and a customer takes none at all. What is
-/// paid already is reported by a channel or an operator, and a customer names no member.
+/// paid already is reported by a channel or an operator, what was sold elsewhere is handed over by them, and a customer names
+/// no member.
 pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(), Error> {
     // Purchases are counted and read by member: a customer would choose whose they are.
     let names_members = matches!(who.kind.as_str(), CHANNEL | STORE | OPS | SERVICE);
@@ -115,6 +116,11 @@ pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(
         return Err(Error::field("member_ref", why));
     }
     let paid = draft.tenders.iter().position(|tender| tender.state.counts());
+    let sells = who.kind == CHANNEL || who.kind == OPS;
+    if draft.acceptance.is_sold_elsewhere() && !sells {
+        let why = "must be CHECKED or absent: what was sold elsewhere is handed over by its channel or an operator";
+        return Err(Error::field("acceptance", why));
+    }
     match who.kind.as_str() {
         CHANNEL if who.id != draft.channel => {
             Err(Error::field("channel", format!("must be {}, the channel that calls", who.id)))

@@ -26,7 +26,8 @@ fn said(order: &Order, event: &Event) -> Option<(&'static str, String)> {
     let said = match event {
         Event::Placed => {
             let wait = if order.is_released() { "" } else { ", waits for payment" };
-            ("PLACED", format!("placed for {} at {}{wait}", amount(order.total_minor), nodes(order)))
+            let at = if order.legs.is_empty() { String::new() } else { format!(" at {}", nodes(order)) };
+            ("PLACED", format!("placed for {}{at}{wait}", amount(order.total_minor)))
         }
         Event::Unblocked => ("RELEASED", "released to fulfillment".to_owned()),
         Event::Confirmed => ("CONFIRMED", "the stock is the order's".to_owned()),

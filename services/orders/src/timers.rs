@@ -160,7 +160,9 @@ impl Orders {
             Some(Due::Extend) => self.extend_hold(&order, now).await,
             Some(Due::Check) => {
                 let wait = if is_away { LATER_MS } else { self.check_work(&order, now).await? };
-                self.postpone(id, after_ms(now, wait)).await
+                // Its other clocks go on meanwhile.
+                let (check, other) = (after_ms(now, wait), order.due_but_check(&self.policy));
+                self.postpone(id, other.map_or(check, |other| other.min(check))).await
             }
         };
         done.map(|()| Attended::Done)

@@ -68,10 +68,14 @@ impl Order {
     /// When time alone changes something: payment lapses, the order expires, a hold must be extended, no news came
     /// for long, a refund is asked for again, pieces of a need are looked for or dropped for want of an answer. Every order that is not over has such a time.
     pub fn due_at(&self, policy: &Policy) -> Option<Timestamp> {
+        [self.due_but_check(policy), self.check_at(policy)].into_iter().flatten().min()
+    }
+
+    /// The same without the question for news.
+    pub fn due_but_check(&self, policy: &Policy) -> Option<Timestamp> {
         let payment = self.lapse_at().or(self.expire_at());
-        let hold = self.extend_at(policy);
         let need = [self.seek_at(), self.silent_at()];
-        let other = [payment, hold, self.check_at(policy), self.retry_at()];
+        let other = [payment, self.extend_at(policy), self.retry_at()];
         other.into_iter().chain(need).flatten().min()
     }
 

@@ -4,6 +4,7 @@
 //! legs, and the [`Status`] is computed from them, from the blocks, the payment and the confirmation. Every transition consumes the order and returns it
 //! changed, with its events, or refuses and says why.
 
+pub mod acceptance;
 pub mod buckets;
 pub mod group;
 pub mod leg;
@@ -16,6 +17,8 @@ pub mod spread;
 mod cancel;
 mod clocks;
 mod dues;
+#[cfg(test)]
+mod elsewhere_tests;
 mod event;
 mod follow;
 #[cfg(test)]
@@ -47,6 +50,7 @@ use crate::id::{FulfillmentId, LineNo, OrderId, PromiseToken, Sku};
 use crate::money::Currency;
 use crate::time::Timestamp;
 
+pub use acceptance::Acceptance;
 pub use buckets::{Buckets, Own};
 pub use cancel::Outcome;
 pub use clocks::Policy;
@@ -63,7 +67,7 @@ pub use money::{
 pub use need::{Choice, How, Need, NeedLine, NeedState, OptionKind, Question, Quote};
 pub use origin::{Attribution, Origin};
 pub use pay::{Hold, Payment};
-pub use place::{Asked, Draft, DraftLine, Flaw};
+pub use place::{Asked, Draft, DraftLine, Flaw, Missing};
 pub use refusal::Refusal;
 pub use seek::{Bounds, Consent, Nodes, Rung};
 pub use spread::spread;
@@ -201,6 +205,8 @@ pub struct Order {
     pub tax_included: bool,
     /// When it is paid.
     pub terms: Terms,
+    /// On what terms it came.
+    pub acceptance: Acceptance,
     /// What was bought, by number of the line.
     pub lines: Vec<Line>,
     /// What was asked together.

@@ -189,7 +189,7 @@ fn an_order_without_tenders_takes_what_handovers_bring() {
     draft.lines[0].amounts.discount = 200;
     draft.charges.clear();
     let legs = vec![leg("a", 1, &[(1, 1)]), leg("b", 1, &[(1, 2)])];
-    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs };
+    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs, missing: Vec::new() };
     let order =
         Order::place(OrderId::new(id::derived("order", "1")), draft, asked, &POLICY, at(0)).unwrap().order;
     let dues: Vec<i64> = order.dues().iter().map(|due| due.due_minor).collect();
@@ -387,7 +387,7 @@ fn money_paid_elsewhere_moves_to_the_leg_that_still_has_something_to_pay() {
     (draft.terms, draft.total_minor) = (Terms::PayAtHandover, 3_000);
     draft.charges.clear();
     let legs = vec![leg("a", 1, &[(1, 2)]), leg("b", 1, &[(1, 1)])];
-    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs };
+    let asked = Asked { groups: vec![group(1, &[(1, 3)])], token: legs[0].token, legs, missing: Vec::new() };
     let order =
         Order::place(OrderId::new(id::derived("order", "1")), draft, asked, &POLICY, at(0)).unwrap().order;
     let part = pay(&order, "card", TenderState::Captured, 1_500, "online").order;

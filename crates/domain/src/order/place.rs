@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::money::MAX_MINOR;
 use super::{
-    Amounts, Block, Buckets, Cause, Changed, Charge, Component, Event, Group, Ledger, Leg, Line, Order,
-    Origin, Own, Policy, Refusal, ReturnRule, Row, Tender, TenderState, Terms, group,
+    Acceptance, Amounts, Block, Buckets, Cause, Changed, Charge, Component, Event, Group, Ledger, Leg, Line,
+    Order, Origin, Own, Policy, Refusal, ReturnRule, Row, Tender, TenderState, Terms, group,
 };
 use crate::id::{LineNo, OrderId, PromiseToken, Sku};
 use crate::money::{Currency, Money};
@@ -43,6 +43,8 @@ pub struct Draft {
     pub tax_included: bool,
     /// When it is paid.
     pub terms: Terms,
+    /// On what terms it comes.
+    pub acceptance: Acceptance,
     /// What is bought, in the order of the request.
     pub lines: Vec<DraftLine>,
     /// Charges on the whole order.
@@ -58,10 +60,23 @@ pub struct Draft {
 pub struct Asked {
     /// What is asked together.
     pub groups: Vec<Group>,
-    /// What is held for it, all pieces.
+    /// What is held for it: all pieces but those that are missing.
     pub legs: Vec<Leg>,
     /// The promise that holds it.
     pub token: Option<PromiseToken>,
+    /// What nothing could be held for, of an order that was sold elsewhere.
+    pub missing: Vec<Missing>,
+}
+
+/// Pieces of a group that nothing could be held for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The group of the order.
+    pub group: u32,
+    /// Pieces per line.
+    pub lines: Vec<(LineNo, i64)>,
+    /// Why, `UPPER_SNAKE`.
+    pub reason: String,
 }
 
 /// A field of a draft that is wrong.
@@ -119,7 +134,19 @@ impl Draft {
             }
         }
         self.tender_flaws(&mut flaws);
+        self.sale_flaws(&mut flaws);
         flaws
+    }
+
+    /// What was sold elsewhere was paid there.
+    fn sale_flaws(&self, flaws: &mut Vec<Flaw>) {
+        if !self.acceptance.is_sold_elsewhere() || self.is_payable_later() {
+            return;
+        }
+        for (i, _) in self.tenders.iter().enumerate().filter(|(_, tender)| !tender.state.counts()) {
+            let text = "must be AUTHORIZED or CAPTURED: an order that was sold elsewhere waits for no payment";
+            flaws.push(Flaw::new(format!("tenders[{i}].state"), text));
+        }
     }
 
     fn promotion_flaws(&self, flaws: &mut Vec<Flaw>) {
@@ -189,7 +216,7 @@ impl Draft {
 
 impl Order {
     /// Places an order whose stock is held for all its legs. Shares are frozen here; an unpaid prepaid order waits for its
-    /// payment.
+    /// payment. What is missing of one that was sold elsewhere becomes needs, to be looked for at once.
     pub fn place(
         id: OrderId,
         mut draft: Draft,
@@ -197,7 +224,7 @@ impl Order {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Changed, Vec<Flaw>> {
-        let Asked { groups, legs, token } = asked;
+        let Asked { groups, legs, token, missing } = asked;
         let mut flaws = draft.flaws();
         flaws.extend(group::flaws(&draft.lines, &groups));
         if !flaws.is_empty() {
@@ -229,6 +256,7 @@ impl Order {
             currency: draft.currency,
             tax_included: draft.tax_included,
             terms: draft.terms,
+            acceptance: draft.acceptance,
             lines: lines.collect(),
             groups,
             legs: Vec::new(),
@@ -255,13 +283,15 @@ impl Order {
         if !is_open {
             order.await_payment(policy, now);
         }
-        if order.add_legs(legs).is_err() {
+        let may_miss = missing.is_empty() || order.acceptance.is_sold_elsewhere();
+        let opened = order.need_missing(missing, now).and_then(|opened| order.add_legs(legs).map(|()| opened));
+        let Some(opened) = opened.ok().filter(|_| may_miss) else {
             return Err(vec![Flaw::new("groups", "are not what is held")]);
-        }
+        };
         if order.is_released() {
             order.release_legs(now);
         }
-        Ok(order.changed(vec![Event::Placed], now))
+        Ok(order.changed([Event::Placed].into_iter().chain(opened).collect(), now))
     }
 }
 

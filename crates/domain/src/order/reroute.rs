@@ -9,7 +9,7 @@ use super::need::{MAX_NEEDS, MAX_PLACES, MAX_WAIT_MS};
 use super::seek::later;
 use super::spread::LegParts;
 use super::{
-    Block, Changed, Choice, Event, How, Leg, LegLine, Need, OptionKind, Order, Policy, Question, Quote,
+    Block, Changed, Choice, Event, How, Leg, LegLine, Missing, Need, OptionKind, Order, Policy, Question, Quote,
     Refusal, Status,
 };
 use crate::id::{FulfillmentId, LineNo, NeedId};
@@ -276,21 +276,41 @@ impl Order {
     /// Pieces that wait for a hold become needs, one for each group: they are paid for, and no leg has them. Their order is
     /// not lapsed any more.
     pub(super) fn need_open_pieces(&mut self, reason: &str, now: Timestamp) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (group, parts) in self.open_parts() {
-            for (no, pieces) in &parts {
-                if let Ok(line) = self.line_mut(*no) {
-                    line.own.open -= pieces;
-                }
-            }
-            let mut need = self.next_need(None, group, reason, now);
-            need.add(&parts);
-            events.push(Event::NeedOpened { need: need.clone() });
-            self.needs.push(need);
-        }
+        let missing = |(group, lines)| Missing { group, lines, reason: reason.to_owned() };
+        let missing = self.open_parts().into_iter().map(missing).collect();
+        let events = self.need_missing(missing, now).unwrap_or_default();
         self.lapsed_at = None;
         self.sum_up();
         events
+    }
+
+    /// Pieces that no leg has become needs, one for each entry. Refused when they are not open. The buckets are to be summed
+    /// up after it.
+    pub(super) fn need_missing(
+        &mut self,
+        missing: Vec<Missing>,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, Refusal> {
+        let mut events = Vec::with_capacity(missing.len());
+        for Missing { group, lines, reason } in missing {
+            for (no, pieces) in &lines {
+                let own = &mut self.line_mut(*no)?.own;
+                if *pieces > own.open {
+                    return Err(Refusal::NeedsHold);
+                }
+                own.open -= pieces;
+            }
+            let mut need = self.next_need(None, group, &reason, now);
+            need.add(&lines);
+            events.push(Event::NeedOpened { need: need.clone() });
+            self.needs.push(need);
+        }
+        Ok(events)
+    }
+
+    /// Why pieces of a need are dropped because nothing was found: as the channel calls it, else why they are missing.
+    pub fn drop_reason<'a>(&'a self, need: &'a Need) -> &'a str {
+        self.acceptance.cancel_code().unwrap_or(&need.reason)
     }
 
     /// A need without pieces, to be looked for at once. No node had them yet.
@@ -335,7 +355,7 @@ impl Order {
         let mut events = Vec::new();
         for at in needs {
             let live = self.live();
-            let (open, reason) = (self.needs[*at].open(), self.needs[*at].reason.clone());
+            let (open, reason) = (self.needs[*at].open(), self.drop_reason(&self.needs[*at]).to_owned());
             let (let_go, dropped) = self.drop_parts(*at, &open, &reason);
             self.sum_up();
             events.extend(self.closed(*at, how, let_go));

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
+use super::need::MAX_WAIT_MS;
 use super::{Group, Leg, Need, OptionKind, Order};
 use crate::fulfillment::method::Method;
 use crate::id::NodeId;
@@ -107,7 +108,9 @@ pub struct Rung {
 pub fn rungs(order: &Order, need: &Need, consent: &Consent, bounds: &Bounds, now: Timestamp) -> Vec<Rung> {
     let Some(group) = order.group(need.group) else { return Vec::new() };
     let is_apart = !is_whole(order, need);
-    if need.offers >= bounds.max_offers || is_apart && !consent.split {
+    // Nobody was promised that what was sold elsewhere stays together.
+    let may_split = consent.split || order.acceptance.is_sold_elsewhere();
+    if need.offers >= bounds.max_offers || is_apart && !may_split {
         return Vec::new();
     }
     let method = order.method_of(need).unwrap_or(group.method);
@@ -125,7 +128,7 @@ pub fn rungs(order: &Order, need: &Need, consent: &Consent, bounds: &Bounds, now
         }
     };
     let nodes = nodes(order, need, method, consent);
-    let most = if consent.split { bounds.max_parts.max(1) } else { 1 };
+    let most = if may_split { bounds.max_parts.max(1) } else { 1 };
     for parts in [1, most] {
         for latest in [same, late] {
             if let Some(nodes) = &nodes {
@@ -189,7 +192,13 @@ fn in_time(order: &Order, need: &Need, group: &Group, consent: &Consent, bounds:
     tries.reverse();
     let slack = |leg: &Leg| later(leg.window.start, bounds.slack(leg.method));
     let asked = group.wanted.map(|wanted| wanted.end);
-    let opened = later(need.opened, bounds.slack(group.method));
+    // What was never promised has no time to keep: it may come for as long as it is looked for.
+    let is_unpromised = need.leg.is_none() && order.acceptance.is_sold_elsewhere();
+    let opened = if is_unpromised {
+        after_ms(need.opened, MAX_WAIT_MS)
+    } else {
+        later(need.opened, bounds.slack(group.method))
+    };
     // What no leg has was promised too, before its hold was lost: perhaps long before its payment came.
     let lost = order.legs.iter().rfind(|leg| need.leg.is_none() && leg.group == group.no && !leg.is_live());
     let promised = tries.first().map(|leg| slack(leg)).or_else(|| lost.map(|leg| slack(leg).max(opened)));

@@ -60,6 +60,7 @@ pub(super) fn draft(lines: &[(i64, i64)], charge: i64, tenders: Vec<Tender>) -> 
         currency: Currency::GBP,
         tax_included: true,
         terms: Terms::Prepaid,
+        acceptance: Acceptance::Checked,
         lines,
         charges: vec![Charge {
             code: "POSTAGE".to_owned(),
@@ -102,7 +103,7 @@ pub(super) fn leg(name: &str, group: u32, lines: &[(LineNo, i64)]) -> Leg {
 /// One group of these lines, and one leg for it.
 pub(super) fn asked(lines: &[(LineNo, i64)]) -> Asked {
     let leg = leg("first", 1, lines);
-    Asked { groups: vec![group(1, lines)], token: leg.token, legs: vec![leg] }
+    Asked { groups: vec![group(1, lines)], token: leg.token, legs: vec![leg], missing: Vec::new() }
 }
 
 /// A group of these lines.

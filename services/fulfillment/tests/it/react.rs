@@ -131,6 +131,22 @@ async fn an_order_without_blocks_takes_its_promise_and_becomes_work() {
 }
 
 #[tokio::test]
+async fn an_order_that_has_no_legs_yet_is_no_work_and_no_fault() {
+    for world in shop().await {
+        let (promise, order) = (held(&world).await, OrderId::new(v7()));
+        deliver(&world, order, Body::Placed(orders::OrderPlaced::default())).await;
+        deliver(&world, order, Body::Unblocked(orders::OrderUnblocked::default())).await;
+        assert_eq!(world.count(WORK).await, 0);
+        // Its leg comes later, when goods are found.
+        let found = orders::OrderRerouted { work: vec![work(&promise)], ..Default::default() };
+        deliver(&world, order, Body::Rerouted(found)).await;
+        assert_eq!(world.count(WORK).await, 1);
+        let nothing = of_orders(&world, order, Body::Rerouted(orders::OrderRerouted::default()));
+        assert!(batch(&world, &[nothing]).await.is_err(), "a reroute names its legs");
+    }
+}
+
+#[tokio::test]
 async fn an_order_with_two_legs_becomes_work_at_two_nodes_once() {
     for world in shop().await {
         world.put(vec![store("lon-2", 51.6, -0.1)]).await;

@@ -133,6 +133,24 @@ async fn a_placed_order_takes_its_claims_and_gives_back_what_it_does_not_want() 
 }
 
 #[tokio::test]
+async fn an_order_that_has_no_legs_yet_claims_nothing() {
+    use orders::order_event::Body;
+    for world in worlds().await {
+        world.stock("n1", &[("A", 10)]).await;
+        let id = world.held(2).await;
+        let nothing =
+            [Body::Placed(orders::OrderPlaced::default()), Body::Unblocked(orders::OrderUnblocked::default())];
+        world.tell(&nothing.map(of_order)).await;
+        assert_eq!(world.reservation(&id).await.version, 1);
+        // Its leg comes later, when goods are found.
+        let found = orders::OrderRerouted { work: vec![work(&id, &[(1, "A", 2)])], ..Default::default() };
+        world.tell(&[of_order(Body::Rerouted(found))]).await;
+        assert_eq!(world.reservation(&id).await.state(), Confirmed);
+        world.check().await;
+    }
+}
+
+#[tokio::test]
 async fn work_that_ends_before_its_order_is_heard_of_loses_no_claim() {
     for world in worlds().await {
         world.stock("n1", &[("A", 10)]).await;

@@ -13,6 +13,8 @@ CREATE TABLE orders (
     currency         TEXT    NOT NULL,
     tax_included     INTEGER NOT NULL,
     terms            TEXT    NOT NULL,
+    acceptance       TEXT    NOT NULL,
+    cancel_code      TEXT    NOT NULL, -- '': it has none
     total            INTEGER  NOT NULL,
     blocks           TEXT    NOT NULL,
     promise_token    BLOB,

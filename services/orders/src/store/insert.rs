@@ -8,7 +8,7 @@ use domain::order::{Line, Order, Policy};
 use domain::time::micros;
 
 use super::save::{Note, blocks, count, leg_lines, notes_part, numbered};
-use super::{groups, legs, money};
+use super::{groups, legs, money, needs};
 use crate::error::Error;
 use crate::wire::packed_attribution;
 
@@ -28,6 +28,7 @@ pub(crate) fn rest_of(news: &[New<'_>]) -> Vec<Part> {
     parts.extend(money::inserted(news));
     parts.extend(groups::inserted(news));
     parts.extend(legs::inserted(new_legs));
+    parts.extend(needs::of_new(news));
     parts
 }
 
@@ -49,6 +50,8 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             order.currency.code(),
             order.tax_included,
             order.terms.name(),
+            order.acceptance.name(),
+            order.acceptance.cancel_code().unwrap_or_default(),
             order.total_minor,
             blocks(order),
             order.token.map(PromiseToken::uuid),
@@ -63,6 +66,7 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
             leg_lines(order),
             count(order.charges.len()),
             count(order.ledger.rows.len()),
+            count(order.needs.len()),
             count(notes.len()),
             order.due_at(policy).map(micros),
         ]
@@ -72,13 +76,13 @@ pub(crate) async fn insert(tx: &mut Tx, news: &[New<'_>], policy: &Policy) -> Re
         [
             order_id: Uuid, version: BigInt, status: Text, channel: Text, channel_order_id: Text, body_hash: Bytes,
             customer_ref: Text, member_ref: Text, journey_id: Text, attribution: Bytes, currency: Text,
-            tax_included: Bool, terms: Text, total: BigInt, blocks: Text,
+            tax_included: Bool, terms: Text, acceptance: Text, cancel_code: Text, total: BigInt, blocks: Text,
             promise_token: Uuid, placed_at: BigInt, updated_at: BigInt, payment_due_at: BigInt,
             payment_ends_at: BigInt, payment_policy: BigInt, line_count: BigInt,
             group_count: BigInt, leg_count: BigInt, leg_line_count: BigInt, charge_count: BigInt, money_count: BigInt,
-            step_count: BigInt, due_at: BigInt
+            need_count: BigInt, step_count: BigInt, due_at: BigInt
         ],
-        and "cancels, refund_count, need_count" = "0, 0, 0",
+        and "cancels, refund_count" = "0, 0",
         "WHERE true ON CONFLICT DO NOTHING RETURNING order_id"
     );
     let rows = tx.batch_fetch(text, columns, news.iter().map(row).collect()).await?;
@@ -102,7 +106,7 @@ fn lines(news: &[New<'_>]) -> Part {
             promotions(l),
         ]
     });
-    // All pieces of a new line are on legs.
+    // All pieces of a new line are on legs or in needs.
     let (text, columns) = insert_rows!(
         "order_lines",
         [

@@ -5,7 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 use db::{Row, Tx, Type, params};
 use domain::id::{OrderId, PromiseToken, Sku, Uuid};
 use domain::money::Currency;
-use domain::order::{Amounts, Block, Buckets, Ledger, Line, Order, Origin, Own, Status, Terms};
+use domain::order::{
+    Acceptance, Amounts, Block, Buckets, Ledger, Line, Order, Origin, Own, Status, Terms,
+};
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 
@@ -232,6 +234,7 @@ fn head(row: &Row) -> Result<Order, Error> {
         blocks.map(|name| Block::parse(name).ok_or_else(|| unreadable("block", name))).collect();
     let terms: String = row.get("terms")?;
     let currency: String = row.get("currency")?;
+    let (acceptance, code): (String, String) = (row.get("acceptance")?, row.get("cancel_code")?);
     Ok(Order {
         id: OrderId::new(row.get("order_id")?),
         version: row.get("version")?,
@@ -242,6 +245,8 @@ fn head(row: &Row) -> Result<Order, Error> {
         currency: Currency::new(&currency).map_err(|_| unreadable("currency", &currency))?,
         tax_included: row.get("tax_included")?,
         terms: Terms::parse(&terms).ok_or_else(|| unreadable("terms", &terms))?,
+        acceptance: Acceptance::parse(&acceptance, &code)
+            .ok_or_else(|| unreadable("acceptance", &acceptance))?,
         lines: Vec::new(),
         groups: Vec::new(),
         legs: Vec::new(),

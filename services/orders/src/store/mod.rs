@@ -24,7 +24,7 @@ macro_rules! select_orders {
         concat!(
             "SELECT o.order_id, o.version, o.channel, o.channel_order_id, o.customer_ref, o.currency, ",
             "o.member_ref, o.journey_id, o.attribution, ",
-            "o.tax_included, o.terms, o.total, o.blocks, o.promise_token, ",
+            "o.tax_included, o.terms, o.acceptance, o.cancel_code, o.total, o.blocks, o.promise_token, ",
             "o.placed_at, o.updated_at, o.payment_due_at, o.payment_ends_at, o.payment_policy, o.lapsed_at, o.expired_at, ",
             "o.confirmed_at, o.cancels, o.line_count, o.leg_line_count, o.charge_count, o.refund_count, o.money_count, ",
             "o.need_count, o.step_count FROM orders o ",

@@ -7,7 +7,7 @@ use domain::id::{OptionId, OrderId, Uuid};
 use domain::order::{Choice, Need, NeedLine, Order, Question};
 use domain::time::{from_micros, micros};
 
-use super::Change;
+use super::{Change, New};
 use super::load::{ByOrder, unreadable};
 use super::save::count;
 use crate::error::Error;
@@ -54,6 +54,18 @@ pub(super) fn changed(changes: &[Change<'_>]) -> [Part; 5] {
     let lines = Part::new(text, columns, line_rows);
     let [new_needs, new_lines, options] = inserted(new_rows, new_lines, options);
     [needs, lines, new_needs, new_lines, options]
+}
+
+/// The needs of new orders, each with its lines: nobody was asked about them yet. None: no order has any.
+pub(super) fn of_new(news: &[New<'_>]) -> Vec<Part> {
+    let needs = || news.iter().flat_map(|new| new.order.needs.iter().map(|need| (new.order, need)));
+    if needs().next().is_none() {
+        return Vec::new();
+    }
+    let rows = needs().map(|(order, need)| new_row(order, need)).collect();
+    let lines = needs().flat_map(|(order, need)| need.lines.iter().map(|line| line_row(order, need, line)));
+    let [needs, lines, _] = inserted(rows, lines.collect(), Vec::new());
+    vec![needs, lines]
 }
 
 fn inserted(rows: Vec<Vec<Value>>, lines: Vec<Vec<Value>>, options: Vec<Vec<Value>>) -> [Part; 3] {

@@ -36,8 +36,13 @@ pub(super) fn offered(order: &Order, of: &Need, let_go: &LegParts) -> Named {
 }
 
 pub(super) fn closed(order: &Order, of: &Need, how: How, let_go: &LegParts) -> Named {
+    // Pieces that were dropped for want of goods are so for the channel's reason.
+    let reason = match how {
+        How::Chosen | How::NoAnswer => order.drop_reason(of),
+        How::Cancelled | How::Expired => &of.reason,
+    };
     let closed = pb::OrderNeedClosed {
-        need: Some(need(order, of)),
+        need: Some(pb::Need { reason: reason.to_owned(), ..need(order, of) }),
         how: how.name().to_owned(),
         let_go: parts(let_go),
     };

@@ -3,7 +3,7 @@
 use contract::orders::v1 as pb;
 use contract::r#type::v1::Place;
 use domain::order::{
-    Block, Buckets, Charge, Group, Ledger, Leg, Line, Order, Refund, RefundPart, RefundState, ReturnRule,
+    Acceptance, Block, Buckets, Charge, Group, Ledger, Leg, Line, Order, Refund, RefundPart, RefundState, ReturnRule,
     Status, Sums, Tender, TenderState, Terms,
 };
 use prost::Message as _;
@@ -50,6 +50,8 @@ pub(crate) fn order(order: &Order) -> pb::Order {
         member_ref: order.origin.member_ref.clone(),
         attribution: attribution(&order.origin.attribution),
         journey_id: order.origin.journey_id.clone(),
+        acceptance: acceptance(&order.acceptance).into(),
+        cancel_code: order.acceptance.cancel_code().unwrap_or_default().to_owned(),
     }
 }
 
@@ -236,6 +238,13 @@ pub(super) fn status(status: Status) -> pb::OrderStatus {
         Status::Cancelled => pb::OrderStatus::Cancelled,
         Status::PaymentLapsed => pb::OrderStatus::PaymentLapsed,
         Status::Expired => pb::OrderStatus::Expired,
+    }
+}
+
+fn acceptance(acceptance: &Acceptance) -> pb::Acceptance {
+    match acceptance {
+        Acceptance::Checked => pb::Acceptance::Checked,
+        Acceptance::SoldElsewhere { .. } => pb::Acceptance::SoldElsewhere,
     }
 }
 

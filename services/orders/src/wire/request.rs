@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use contract::orders::v1 as pb;
 use domain::id::{LineNo, NodeId, OptionId, OrderId, PromiseToken, Sku};
 use domain::money::Currency;
-use domain::order::{Amounts, Charge, Draft, DraftLine, ReturnRule, Status, Tender, Terms};
+use domain::order::{Acceptance, Amounts, Charge, Draft, DraftLine, ReturnRule, Status, Tender, Terms};
 use domain::quantity::Quantity;
 use server::Principal;
 use service::{Call, Fault, Fields};
@@ -73,6 +73,7 @@ fn draft(
     let origin = origin(fields, request);
     let terms = fields.take("payment_terms", contract::enums::known(request.payment_terms));
     let terms = terms.and_then(|asked| terms_of(fields, asked));
+    let acceptance = acceptance(fields, request);
     let currency = fields.currency("total", request.total.as_ref());
     let total = currency.and_then(|c| fields.minor("total", request.total.as_ref(), Some(c)));
     let lines = lines(fields, amounts, request, currency, config.max_lines);
@@ -86,6 +87,7 @@ fn draft(
         currency: currency?,
         tax_included: request.tax_included,
         terms: terms?,
+        acceptance: acceptance?,
         lines: lines?,
         charges: charges?,
         tenders: tenders?,
@@ -101,6 +103,25 @@ fn terms_of(fields: &mut Fields, terms: pb::PaymentTerms) -> Option<Terms> {
         pb::PaymentTerms::Unspecified => {
             fields.refuse("payment_terms", "is required");
             None
+        }
+    }
+}
+
+/// On what terms the order comes. What was sold elsewhere has a code for what can't be had, and no promise.
+fn acceptance(fields: &mut Fields, request: &pb::PlaceOrderRequest) -> Option<Acceptance> {
+    let code = request.cancel_code.as_str();
+    match fields.take("acceptance", contract::enums::known(request.acceptance))? {
+        pb::Acceptance::Unspecified | pb::Acceptance::Checked => {
+            fields.check(code.is_empty(), "cancel_code", "must be empty unless acceptance is SOLD_ELSEWHERE");
+            Some(Acceptance::Checked)
+        }
+        pb::Acceptance::SoldElsewhere => {
+            if !code.is_empty() {
+                fields.reason("cancel_code", code);
+            }
+            let why = "must be empty where acceptance is SOLD_ELSEWHERE: what can be held is held now";
+            fields.check(request.promise_token.is_empty(), "promise_token", why);
+            Some(Acceptance::sold_elsewhere(code))
         }
     }
 }

@@ -25,6 +25,10 @@ pub(crate) struct Books {
     asked: Vec<pb::HoldPromiseRequest>,
     /// Nodes that refuse, and why.
     refusing: HashMap<String, &'static str>,
+    /// SKUs that no node has.
+    lacking: Vec<String>,
+    /// Whether a refusal names the SKU that ran out, as inventory's does.
+    names_skus: bool,
     /// Nodes that offer nothing until they have counted.
     counting: Vec<String>,
     /// In how many hours goods are ready that are asked for now.
@@ -67,6 +71,8 @@ impl Fake {
             events: Vec::new(),
             asked: Vec::new(),
             refusing: HashMap::new(),
+            lacking: Vec::new(),
+            names_skus: false,
             counting: Vec::new(),
             ready_h: 1,
             methods: vec![Method::Pickup],
@@ -89,6 +95,31 @@ impl Fake {
     /// From now on this node can hold nothing.
     pub(crate) fn refuse_at(&self, node: &str, reason: &'static str) {
         self.books().refusing.insert(node.to_owned(), reason);
+    }
+
+    /// No node has this SKU.
+    pub(crate) fn lack(&self, sku: &str) {
+        self.books().lacking.push(sku.to_owned());
+    }
+
+    /// The next question for what can be promised is not answered.
+    pub(crate) fn lose_a_question(&self) {
+        self.0.refuse("GetPromise", 1, &refused(Code::Unavailable, "STOCK_VIEW_LOADING"));
+    }
+
+    /// The token that was made last.
+    pub(crate) fn newest(&self) -> String {
+        PromiseToken::new(*self.books().promises.keys().max().unwrap()).to_string()
+    }
+
+    /// The nodes have all SKUs.
+    pub(crate) fn supply(&self) {
+        self.books().lacking.clear();
+    }
+
+    /// Refusals name the SKU that ran out.
+    pub(crate) fn name_skus(&self) {
+        self.books().names_skus = true;
     }
 
     /// From now on this node is no answer to what can be promised: it did not find goods.
@@ -238,6 +269,15 @@ fn refused(code: Code, reason: &'static str) -> Status {
     server::status(reason, "fulfillment.entrepot", text, [])
 }
 
+/// The refusal of a group of a cart.
+fn refused_group(reason: &'static str, group: u32, sku: Option<&str>) -> Status {
+    let text = format!("refused: {reason}");
+    let reason = Reason { name: reason, code: Code::FailedPrecondition, ..server::reason::CALLER_NOT_ALLOWED };
+    let facts = [("group".to_owned(), group.to_string())].into_iter();
+    let sku = sku.map(|sku| ("sku".to_owned(), sku.to_owned()));
+    server::status(reason, "fulfillment.entrepot", text, facts.chain(sku))
+}
+
 fn pieces(line: &pb::CartLine) -> LineQuantity {
     LineQuantity { line: line.line, quantity: line.quantity }
 }
@@ -269,7 +309,7 @@ impl Books {
         }
         self.granted()?;
         let nodes: Vec<String> =
-            request.groups.iter().map(|group| self.node(group)).collect::<Result<_, _>>()?;
+            request.groups.iter().map(|group| self.node(group, request)).collect::<Result<_, _>>()?;
         let (now, token) = (self.clock.business(), v7());
         let whole: Vec<LineQuantity> = request.lines.iter().map(pieces).collect();
         let leg = |(group, node): (&pb::CartGroup, String)| pb::PromiseLeg {
@@ -309,11 +349,19 @@ impl Books {
     }
 
     /// The node that serves a group: the one that is named, or the nearest that may and can.
-    fn node(&self, group: &pb::CartGroup) -> Result<String, Status> {
+    fn node(&self, group: &pb::CartGroup, request: &pb::HoldPromiseRequest) -> Result<String, Status> {
         let named = &group.node_id;
+        let is_its = |line: &pb::CartLine| {
+            group.lines.is_empty() || group.lines.iter().any(|part| part.line == line.line)
+        };
+        let mut lines = request.lines.iter().filter(|line| is_its(line));
+        if let Some(line) = lines.find(|line| self.lacking.contains(&line.sku)) {
+            let sku = self.names_skus.then_some(line.sku.as_str());
+            return Err(refused_group("NO_STOCK", group.group, sku));
+        }
         if !named.is_empty() {
             return match self.refusing.get(named) {
-                Some(reason) => Err(refused(Code::FailedPrecondition, reason)),
+                Some(reason) => Err(refused_group(reason, group.group, None)),
                 None => Ok(named.clone()),
             };
         }
@@ -323,7 +371,7 @@ impl Books {
         };
         let mut nodes = NODES.iter().filter(may).filter(|(node, _)| !self.refusing.contains_key(*node));
         let found = nodes.next().map(|(node, _)| (*node).to_owned());
-        found.ok_or_else(|| refused(Code::FailedPrecondition, "NO_STOCK"))
+        found.ok_or_else(|| refused_group("NO_STOCK", group.group, None))
     }
 
     /// What can be promised: the nearest nodes for each method.
@@ -332,6 +380,9 @@ impl Books {
             Some((Code::FailedPrecondition, _)) => return Ok(pb::GetPromiseResponse::default()),
             Some(_) => self.granted()?,
             None => {}
+        }
+        if request.lines.iter().any(|line| self.lacking.contains(&line.sku)) {
+            return Ok(pb::GetPromiseResponse::default());
         }
         let may = |(node, _): &&(&str, i64)| {
             let is_asked = request.node_id.is_empty() || request.node_id == *node;

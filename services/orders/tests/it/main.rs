@@ -6,6 +6,7 @@
 mod bad_input;
 mod cancel;
 mod channels;
+mod elsewhere;
 mod fake;
 mod legs;
 mod money;

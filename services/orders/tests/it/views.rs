@@ -184,11 +184,11 @@ async fn many_orders(world: &World, count: i64) {
     let rows = (0..count).map(|n| db::params![v7(), format!("many-{n}"), v7(), 1_000 + n]);
     tx.batch(
         "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref, member_ref,
-                journey_id, attribution, currency, tax_included, terms, total, blocks, promise_token, placed_at, updated_at,
-                cancels, line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
+                journey_id, attribution, currency, tax_included, terms, acceptance, cancel_code, total, blocks, promise_token,
+                placed_at, updated_at, cancels, line_count, group_count, leg_count, leg_line_count, charge_count, refund_count, money_count,
                 step_count, need_count, payment_policy)
          SELECT r.id, 1, 'COMPLETED', 'shop', r.number, r.id_bytes, 'guest', '', '', r.no_bytes, 'GBP', true, 'PREPAID',
-                0, '', r.token, r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0 FROM {rows}",
+                'CHECKED', '', 0, '', r.token, r.at, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0 FROM {rows}",
         &[
             ("id", db::Type::Uuid),
             ("number", db::Type::Text),

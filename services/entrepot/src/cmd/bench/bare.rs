@@ -204,11 +204,11 @@ impl Bare {
         let number = self.orders.fetch_add(1, Ordering::Relaxed);
         tx.execute(
             "INSERT INTO orders (order_id, version, status, channel, channel_order_id, body_hash, customer_ref,
-                    member_ref, journey_id, attribution, currency, tax_included, terms, total, blocks, promise_token,
-                    placed_at, updated_at, cancels, line_count, group_count, leg_count, leg_line_count, charge_count,
+                    member_ref, journey_id, attribution, currency, tax_included, terms, acceptance, cancel_code, total,
+                    blocks, promise_token, placed_at, updated_at, cancels, line_count, group_count, leg_count, leg_line_count, charge_count,
                     refund_count, money_count, step_count, need_count, payment_policy)
-             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', '', '', $9, 'GBP', (1 = 1), 'PREPAID', $4, '', $5,
-                     $6, $6, 0, $7, $8, $8, $7, 0, 0, 1, 1, 0, 0)",
+             VALUES ($1, 1, 'PLACED', 'bench', $2, $3, 'bench', '', '', $9, 'GBP', (1 = 1), 'PREPAID', 'CHECKED', '', $4,
+                     '', $5, $6, $6, 0, $7, $8, $8, $7, 0, 0, 1, 1, 0, 0)",
             params![
                 order,
                 format!("{}-{number}", Uuid::now_v7()),
