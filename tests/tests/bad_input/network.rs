@@ -143,8 +143,8 @@ const NODES: &[Row<Put>] = &[
     ("slot of 25 hours", |r| capacity(r).slot = length(90_000, 0), Fields(&["nodes[0].capacity[0].slot"])),
     ("slot of odd seconds", |r| capacity(r).slot = length(930, 0), Fields(&["nodes[0].capacity[0].slot"])),
     (
-        "slot of odd nanoseconds",
-        |r| capacity(r).slot = length(900, 1),
+        "slot of half a second more",
+        |r| capacity(r).slot = length(900, 500_000_000),
         Fields(&["nodes[0].capacity[0].slot"]),
     ),
     ("51 tags", |r| r.nodes[0].tags = (0..51).map(|i| i.to_string()).collect(), Fields(&["nodes[0].tags"])),
