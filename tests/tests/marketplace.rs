@@ -119,7 +119,8 @@ async fn a_closed_store_refuses_no_order_of_a_marketplace(stage: Stage) {
     let order = web.place(ord::PlaceOrderRequest { groups, ..sold(&[("TEA", 3, 500)]) }).await;
     assert_eq!((legs(&order).len(), legs(&order)[0].node_id.as_str()), (1, NODE), "{order:#?}");
     assert_eq!((order.needs[0].group, order.needs[0].reason.as_str()), (2, "NODE_CLOSED"));
-    let all = web.place(ord::PlaceOrderRequest { groups: vec![group_at(SECOND)], ..sold(&[("TEA", 1, 500)]) });
+    let all =
+        web.place(ord::PlaceOrderRequest { groups: vec![group_at(SECOND)], ..sold(&[("TEA", 1, 500)]) });
     let all = all.await;
     assert_eq!((legs(&all).len(), all.needs[0].reason.as_str()), (0, "NODE_CLOSED"));
     stage.settle().await;

@@ -135,7 +135,7 @@ async fn of_two_callers_at_once_one_is_refused_as_ambiguous(stage: Stage) {
         assert_eq!(refused.code(), Code::FailedPrecondition);
         assert_eq!(test_world::reason(&refused), "POLICY_AMBIGUOUS");
     }
-    // A group cannot grow into another one either, whoever asks.
+    // A group cannot grow into another one either, no matter who asks.
     let [c, d] = ["c", "d"].map(|name| format!("{name}-{}", fresh()));
     ops.put_group(group_of(&c, &[NODE])).await.expect("the group is made");
     ops.put_group(group_of(&d, &[])).await.expect("the group is made");

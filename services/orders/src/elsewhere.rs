@@ -207,7 +207,8 @@ impl Rest {
         for ((group, reason), mut lines) in self.missing {
             lines.sort_unstable();
             let size = if is_few && reason == NO_STOCK { 1 } else { lines.len().max(1) };
-            let need = |part: &[(LineNo, i64)]| Missing { group, lines: part.to_vec(), reason: reason.clone() };
+            let need =
+                |part: &[(LineNo, i64)]| Missing { group, lines: part.to_vec(), reason: reason.clone() };
             needs.extend(lines.chunks(size).map(need));
         }
         needs
@@ -217,7 +218,8 @@ impl Rest {
 impl No {
     /// Why nothing can be held now, where the order is looked for all the same. None: it is refused, or sent again.
     fn read(error: &Error) -> Option<Self> {
-        let of_group = |group, reason: &str| Self { group: Some(group), reason: reason.to_owned(), sku: None };
+        let of_group =
+            |group, reason: &str| Self { group: Some(group), reason: reason.to_owned(), sku: None };
         match error {
             Error::Peer(answer) if answer.code() == Code::FailedPrecondition => {
                 let reason = server::status::reason(answer)?;

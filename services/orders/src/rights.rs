@@ -118,7 +118,8 @@ pub(crate) fn may_place(who: &Principal, call: &Call, draft: &Draft) -> Result<(
     let paid = draft.tenders.iter().position(|tender| tender.state.counts());
     let sells = who.kind == CHANNEL || who.kind == OPS;
     if draft.acceptance.is_sold_elsewhere() && !sells {
-        let why = "must be CHECKED or absent: what was sold elsewhere is handed over by its channel or an operator";
+        let why =
+            "must be CHECKED or absent: what was sold elsewhere is handed over by its channel or an operator";
         return Err(Error::field("acceptance", why));
     }
     match who.kind.as_str() {

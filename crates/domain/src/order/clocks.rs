@@ -110,7 +110,7 @@ impl Order {
     }
 
     /// It must be paid in time from now on. A later version of a policy moves nothing.
-    pub(super) fn await_payment(&mut self, policy: &Policy, now: Timestamp) {
+    pub(super) fn expect_payment(&mut self, policy: &Policy, now: Timestamp) {
         let due = after_ms(now, policy.payment_ms);
         self.payment_due_at = Some(due);
         self.payment_ends_at = Some(after_ms(due, policy.grace_ms));

@@ -142,7 +142,7 @@ impl Order {
         let mut legs = Vec::new();
         let stops = !self.takes_parts() && !self.is_covered() && !self.status().is_over();
         if stops && self.blocks.insert(Block::Payment) {
-            self.await_payment(policy, now);
+            self.expect_payment(policy, now);
             legs = self.released_work().map(|leg| leg.id).collect();
         }
         Event::PaymentLost { tender: payment.tender.clone(), amount_minor, state: payment.state, legs }

@@ -144,7 +144,8 @@ impl Draft {
             return;
         }
         for (i, _) in self.tenders.iter().enumerate().filter(|(_, tender)| !tender.state.counts()) {
-            let text = "must be AUTHORIZED or CAPTURED: an order that was sold elsewhere waits for no payment";
+            let text =
+                "must be AUTHORIZED or CAPTURED: an order that was sold elsewhere waits for no payment";
             flaws.push(Flaw::new(format!("tenders[{i}].state"), text));
         }
     }
@@ -281,10 +282,11 @@ impl Order {
             cancels: 0,
         };
         if !is_open {
-            order.await_payment(policy, now);
+            order.expect_payment(policy, now);
         }
         let may_miss = missing.is_empty() || order.acceptance.is_sold_elsewhere();
-        let opened = order.need_missing(missing, now).and_then(|opened| order.add_legs(legs).map(|()| opened));
+        let opened =
+            order.need_missing(missing, now).and_then(|opened| order.add_legs(legs).map(|()| opened));
         let Some(opened) = opened.ok().filter(|_| may_miss) else {
             return Err(vec![Flaw::new("groups", "are not what is held")]);
         };

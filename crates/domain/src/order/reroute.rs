@@ -9,8 +9,8 @@ use super::need::{MAX_NEEDS, MAX_PLACES, MAX_WAIT_MS};
 use super::seek::later;
 use super::spread::LegParts;
 use super::{
-    Block, Changed, Choice, Event, How, Leg, LegLine, Missing, Need, OptionKind, Order, Policy, Question, Quote,
-    Refusal, Status,
+    Block, Changed, Choice, Event, How, Leg, LegLine, Missing, Need, OptionKind, Order, Policy, Question,
+    Quote, Refusal, Status,
 };
 use crate::id::{FulfillmentId, LineNo, NeedId};
 use crate::time::{Timestamp, after_ms};

@@ -72,12 +72,25 @@ pub fn count(pools: &mut [Pool], channel: Option<&str>, units: i64) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{Claim, Shortage, shortages};
     use super::*;
 
     const CHANNELS: [Option<&str>; 4] = [None, Some("app"), Some("till"), Some("web")];
 
     fn pool(channel: &str, kept: i64, claimed: i64) -> Pool {
         Pool { channel: channel.into(), kept, claimed }
+    }
+
+    #[test]
+    fn a_basket_of_several_channels_takes_from_each_pool_once() {
+        let kept = || Room { atp: 5, pools: vec![pool("app", 2, 0), pool("web", 2, 0)] };
+        let claim = |channel, quantity| Claim { position: 0, quantity, channel };
+        let decide = |claims: &[Claim<'static>]| shortages(claims, |_| kept());
+        assert_eq!(decide(&[claim(None, 1), claim(Some("app"), 2), claim(Some("web"), 2)]), []);
+        let short = |channel, wanted, available| [Shortage { position: 0, channel, wanted, available }];
+        assert_eq!(decide(&[claim(None, 2)]), short(None, 2, 1));
+        assert_eq!(decide(&[claim(Some("app"), 2), claim(Some("app"), 2)]), short(Some("app"), 4, 3));
+        assert_eq!(decide(&[claim(Some("web"), 3), claim(Some("app"), 3)]), short(Some("web"), 3, 2));
     }
 
     #[test]

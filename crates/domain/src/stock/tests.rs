@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::feed::{Marks, Stale};
 use super::kit::{Kit, Malformed, Part};
 use super::movement::{Entry, KINDS, Kind};
-use super::pool::{Pool, Room};
+use super::pool::Room;
 use super::reservation::{Line, Reservation, Shift, State, Step, Target, Want};
 use super::safety::SafetyStock;
 use super::{Claim, Key, Position, Refusal, Shortage, shortages};
@@ -259,19 +259,6 @@ fn a_basket_is_summed_before_it_is_compared() {
     );
     assert_eq!(decide(&[claim(0, i64::MAX), claim(0, i64::MAX)])[0].wanted, i64::MAX);
     assert_eq!(decide(&[claim(1, 2), claim(0, 11)]).len(), 2);
-}
-
-#[test]
-fn a_basket_of_several_channels_takes_from_each_pool_once() {
-    let pool = |channel: &str, kept| Pool { channel: channel.into(), kept, claimed: 0 };
-    let kept = || Room { atp: 5, pools: vec![pool("app", 2), pool("web", 2)] };
-    let claim = |channel, quantity| Claim { position: 0, quantity, channel };
-    let decide = |claims: &[Claim<'static>]| shortages(claims, |_| kept());
-    assert_eq!(decide(&[claim(None, 1), claim(Some("app"), 2), claim(Some("web"), 2)]), []);
-    let short = |channel, wanted, available| [Shortage { position: 0, channel, wanted, available }];
-    assert_eq!(decide(&[claim(None, 2)]), short(None, 2, 1));
-    assert_eq!(decide(&[claim(Some("app"), 2), claim(Some("app"), 2)]), short(Some("app"), 4, 3));
-    assert_eq!(decide(&[claim(Some("web"), 3), claim(Some("app"), 3)]), short(Some("web"), 3, 2));
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Events of an aggregate type: who it is about, and their sequence.
-    async fn told(&self) -> Vec<(String, i64)> {
+    async fn announced(&self) -> Vec<(String, i64)> {
         let appended = self.appended::<pb::FulfillmentEvent>().await.into_iter();
         let about = |body: Option<Event>| match body {
             Some(Event::NodeChanged(changed)) => {
@@ -122,8 +122,8 @@ async fn a_group_that_a_version_names_stays_until_the_version_is_over() {
         let again = world.put_group(group("town", &[], &[])).await.unwrap();
         assert_eq!(again.etag, "v3", "it counts on");
         world.activate(&policy, None, None).await.unwrap();
-        let told = [("town", 1), ("town deleted", 2), ("town", 3)];
-        assert_eq!(world.told().await, told.map(|(text, sequence)| (text.to_owned(), sequence)));
+        let announced = [("town", 1), ("town deleted", 2), ("town", 3)];
+        assert_eq!(world.announced().await, announced.map(|(text, sequence)| (text.to_owned(), sequence)));
     }
 }
 
@@ -139,10 +139,10 @@ async fn a_node_tells_what_policies_ask_about_it_when_that_changes() {
         world.put(vec![tagged("lon-1", &["city", "big"])]).await;
         let kind = pb::NodeKind::Warehouse.into();
         world.put(vec![pb::Node { kind, ..tagged("lon-2", &[]) }]).await;
-        let mut told = world.told().await;
-        told.sort();
+        let mut announced = world.announced().await;
+        announced.sort();
         let expected = [("lon-1 big+city", 2), ("lon-1 city", 1), ("lon-2 ", 1), ("lon-2 ", 2)];
-        assert_eq!(told, expected.map(|(text, sequence)| (text.to_owned(), sequence)));
+        assert_eq!(announced, expected.map(|(text, sequence)| (text.to_owned(), sequence)));
     }
 }
 
@@ -214,8 +214,8 @@ async fn of_two_callers_at_once_one_is_refused_as_ambiguous() {
             let made = |tag: &'static str| vec![tagged(&format!("twin-{round}"), &[tag])];
             tokio::join!(world.put(made("one")), other.put(made("two")));
         }
-        let told = world.told().await.into_iter().filter(|(text, _)| text.starts_with("twin-"));
-        assert_eq!(told.filter(|(_, sequence)| *sequence == 2).count(), 10);
+        let announced = world.announced().await.into_iter().filter(|(text, _)| text.starts_with("twin-"));
+        assert_eq!(announced.filter(|(_, sequence)| *sequence == 2).count(), 10);
         // A version against a node that changes.
         for round in 0..10 {
             let channel = format!("shop-{round}");

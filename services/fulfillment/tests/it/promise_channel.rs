@@ -1,4 +1,4 @@
-//! The channel that a cart is sold through: said by its caller, kept with the token, and told to inventory.
+//! The channel that a cart is sold through: said by its caller, kept with the token, and passed on to inventory.
 
 use contract::fulfillment::v1 as pb;
 use contract::inventory::v1 as stock;

@@ -154,7 +154,7 @@ async fn at(world: &World, node: &str) -> Result<Timestamp, String> {
     promised(world, node, "").await
 }
 
-/// So many minutes from now.
+/// That number of minutes from now.
 fn after(world: &World, minutes: i64) -> Result<Timestamp, String> {
     Ok(world.now() + SignedDuration::from_mins(minutes))
 }

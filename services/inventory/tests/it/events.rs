@@ -138,8 +138,10 @@ async fn an_order_that_has_no_legs_yet_claims_nothing() {
     for world in worlds().await {
         world.stock("n1", &[("A", 10)]).await;
         let id = world.held(2).await;
-        let nothing =
-            [Body::Placed(orders::OrderPlaced::default()), Body::Unblocked(orders::OrderUnblocked::default())];
+        let nothing = [
+            Body::Placed(orders::OrderPlaced::default()),
+            Body::Unblocked(orders::OrderUnblocked::default()),
+        ];
         world.tell(&nothing.map(of_order)).await;
         assert_eq!(world.reservation(&id).await.version, 1);
         // Its leg comes later, when goods are found.

@@ -44,7 +44,7 @@ pub(crate) fn pools(pools: &[(&str, i64)]) -> Body {
     Body::Pools(ff::PoolsPolicy { pools: pools.iter().map(pool).collect() })
 }
 
-/// Version `number`, in force from and until so many seconds after the start.
+/// Version `number`, in force from and until that number of seconds after the start.
 pub(crate) fn version(number: i64, scope: Scope, body: Body, spans: &[(i64, Option<i64>)]) -> ff::Policy {
     let span = |(from, until): &(i64, Option<i64>)| Span { from: after(*from), until: until.map(after) };
     let spans: Vec<Span> = spans.iter().map(span).collect();

@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use db::{Row, Tx, Type, params};
 use domain::id::{OrderId, PromiseToken, Sku, Uuid};
 use domain::money::Currency;
-use domain::order::{
-    Acceptance, Amounts, Block, Buckets, Ledger, Line, Order, Origin, Own, Status, Terms,
-};
+use domain::order::{Acceptance, Amounts, Block, Buckets, Ledger, Line, Order, Origin, Own, Status, Terms};
 use domain::time::{Timestamp, from_micros, micros};
 use service::Fault;
 

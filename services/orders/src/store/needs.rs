@@ -7,9 +7,9 @@ use domain::id::{OptionId, OrderId, Uuid};
 use domain::order::{Choice, Need, NeedLine, Order, Question};
 use domain::time::{from_micros, micros};
 
-use super::{Change, New};
 use super::load::{ByOrder, unreadable};
 use super::save::count;
+use super::{Change, New};
 use crate::error::Error;
 use crate::wire;
 

@@ -3,8 +3,8 @@
 use contract::orders::v1 as pb;
 use contract::r#type::v1::Place;
 use domain::order::{
-    Acceptance, Block, Buckets, Charge, Group, Ledger, Leg, Line, Order, Refund, RefundPart, RefundState, ReturnRule,
-    Status, Sums, Tender, TenderState, Terms,
+    Acceptance, Block, Buckets, Charge, Group, Ledger, Leg, Line, Order, Refund, RefundPart, RefundState,
+    ReturnRule, Status, Sums, Tender, TenderState, Terms,
 };
 use prost::Message as _;
 

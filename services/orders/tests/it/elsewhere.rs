@@ -24,10 +24,7 @@ fn sold() -> pb::PlaceOrderRequest {
 fn in_two_groups() -> pb::PlaceOrderRequest {
     let pieces = |line, quantity| LineQuantity { line, quantity };
     let at = |node, lines| pb::NewGroup { lines, ..group(Method::Pickup.into(), node) };
-    let groups = vec![
-        at("store-1", vec![pieces(1, 3)]),
-        at("store-2", vec![pieces(2, 2), pieces(3, 1)]),
-    ];
+    let groups = vec![at("store-1", vec![pieces(1, 3)]), at("store-2", vec![pieces(2, 2), pieces(3, 1)])];
     pb::PlaceOrderRequest { groups, ..sold() }
 }
 
@@ -50,7 +47,10 @@ async fn one_group_is_held_and_the_other_is_a_need_at_once_that_is_held_when_its
     for world in worlds().await {
         world.fake.refuse_at("store-2", "NODE_CLOSED");
         let order = world.try_place(in_two_groups()).await.unwrap();
-        assert_eq!((order.acceptance(), order.cancel_code.as_str()), (Acceptance::SoldElsewhere, "MKT_NO_STOCK"));
+        assert_eq!(
+            (order.acceptance(), order.cancel_code.as_str()),
+            (Acceptance::SoldElsewhere, "MKT_NO_STOCK")
+        );
         assert_eq!((order.status(), order.blocks.len(), legs(&order).len()), (OrderStatus::Placed, 0, 1));
         assert_eq!((leg(&order).node_id.as_str(), leg(&order).lines[0].quantity), ("store-1", 3));
         assert_eq!(needs(&order), [(2, "NODE_CLOSED", NeedState::Seeking, vec![2, 3])]);

@@ -222,7 +222,7 @@ impl Fake {
         self.books().hold(&request).unwrap().promise.unwrap().promise_token
     }
 
-    /// The promise is held in so many legs instead of one, each with some of its lines.
+    /// The promise is held in that number of legs instead of one, each with some of its lines.
     pub(crate) fn divide(&self, token: &str, legs: usize) {
         let mut books = self.books();
         let promise = books.promise(token).unwrap();
@@ -272,7 +272,8 @@ fn refused(code: Code, reason: &'static str) -> Status {
 /// The refusal of a group of a cart.
 fn refused_group(reason: &'static str, group: u32, sku: Option<&str>) -> Status {
     let text = format!("refused: {reason}");
-    let reason = Reason { name: reason, code: Code::FailedPrecondition, ..server::reason::CALLER_NOT_ALLOWED };
+    let reason =
+        Reason { name: reason, code: Code::FailedPrecondition, ..server::reason::CALLER_NOT_ALLOWED };
     let facts = [("group".to_owned(), group.to_string())].into_iter();
     let sku = sku.map(|sku| ("sku".to_owned(), sku.to_owned()));
     server::status(reason, "fulfillment.entrepot", text, facts.chain(sku))
