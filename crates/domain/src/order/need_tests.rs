@@ -385,9 +385,8 @@ fn half_lost(states: &[TenderState]) -> Order {
     let token = legs[0].token;
     let id = paid().id;
     let draft = draft(&[(2, 100), (1, 100)], 0, tenders);
-    let order = Order::place(id, draft, Asked { groups, legs, token, missing: Vec::new() }, &POLICY, at(0))
-        .unwrap()
-        .order;
+    let asked = Asked { groups, legs, token, missing: Vec::new() };
+    let order = Order::place(id, draft, asked, &POLICY, at(0)).unwrap().order;
     let first = order.legs[0].id;
     order.lose_hold(&[first], at(10)).unwrap().order
 }
