@@ -35,7 +35,7 @@ impl Fulfillment {
             if good.is_empty() {
                 return Err(refusal(&asked));
             }
-            refuse(&mut results, facts::keep(&mut tx, call, &mut good, now).await?);
+            refuse(&mut results, &facts::keep(&mut tx, call, &mut good, now).await?);
             let mut stored = store::put(&mut tx, &good, now).await?;
             let place = |stored: &StoredNode| good.iter().position(|n| n.node_id == stored.node.node_id);
             stored.sort_by_key(place);
@@ -147,7 +147,7 @@ async fn judge(tx: &mut Tx, asked: &[PutNode]) -> Result<(Vec<pb::Node>, Vec<pb:
 }
 
 /// Refuses nodes that would make policies ambiguous.
-fn refuse(results: &mut [pb::NodeResult], ambiguous: HashMap<String, Ambiguous>) {
+fn refuse(results: &mut [pb::NodeResult], ambiguous: &HashMap<String, Ambiguous>) {
     for result in results {
         if let Some(with) = ambiguous.get(&result.node_id) {
             result.verdict = pb::NodeVerdict::Refused.into();

@@ -10,14 +10,14 @@ use crate::config::Config;
 /// A body with the settings beneath it.
 pub(super) fn beneath(config: &Config, body: Body) -> Body {
     match body {
-        Body::Clocks(body) => Body::Clocks(clocks(config, body)),
+        Body::Clocks(body) => Body::Clocks(clocks(config, &body)),
         Body::Sourcing(body) => Body::Sourcing(sourcing(config, body)),
         Body::Limits(body) => Body::Limits(limits(config, body)),
         Body::SafetyStock(_) | Body::Pools(_) | Body::Scenario(_) => body,
     }
 }
 
-fn clocks(config: &Config, body: ClocksBody) -> ClocksBody {
+fn clocks(config: &Config, body: &ClocksBody) -> ClocksBody {
     let base = config.clocks.clocks();
     let [first, second] = base.reminders.map(|reminder| reminder.unwrap_or(SignedDuration::ZERO));
     ClocksBody {
@@ -30,7 +30,7 @@ fn clocks(config: &Config, body: ClocksBody) -> ClocksBody {
         min_open: body.min_open.or(Some(base.min_open)),
         transit: body.transit.or(base.transit),
         at_risk_percent: body.at_risk_percent.or(i32::try_from(base.at_risk_percent).ok()),
-        ..body
+        ..*body
     }
 }
 

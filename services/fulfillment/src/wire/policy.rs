@@ -86,7 +86,9 @@ pub(crate) fn list(asked: &pb::ListPoliciesRequest) -> Result<List, Fault> {
     let list = match kind.map(read) {
         Some(Ok(list)) => Some(list),
         Some(Err(Fault::Invalid(bad))) => {
-            bad.into_iter().for_each(|bad| fields.refuse(bad.field, bad.description));
+            for bad in bad {
+                fields.refuse(bad.field, bad.description);
+            }
             None
         }
         Some(Err(fault)) => return Err(fault),

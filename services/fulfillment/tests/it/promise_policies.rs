@@ -154,15 +154,9 @@ async fn at(world: &World, node: &str) -> Result<Timestamp, String> {
     promised(world, node, "").await
 }
 
-<<<<<<< HEAD
 /// That number of minutes from now.
-fn after(world: &World, minutes: i64) -> Result<Timestamp, String> {
-    Ok(world.now() + SignedDuration::from_mins(minutes))
-=======
-/// So many minutes from now.
 fn after(world: &World, minutes: i64) -> Timestamp {
     world.now() + SignedDuration::from_mins(minutes)
->>>>>>> pol-s
 }
 
 fn paused() -> Result<Timestamp, String> {
