@@ -41,7 +41,7 @@ impl Consumer for Fulfillment {
 
     /// Orders that are released one after another are offered in one go.
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
-        Ok(self.follow(tx, events, self.clock.business()).await?)
+        Ok(Box::pin(self.follow(tx, events, self.clock.business())).await?)
     }
 
     fn committed(&self) {
@@ -52,7 +52,7 @@ impl Consumer for Fulfillment {
 /// What an event makes this service do.
 enum Reaction {
     /// Work for a node.
-    Released(Released),
+    Released(Box<Released>),
     /// A leg never came to work, and the order gives up its claim.
     GivenUp(FulfillmentId, OrderId),
     /// The order asks a leg to cancel units.
@@ -80,7 +80,7 @@ impl Fulfillment {
         for (event, reaction) in reactions {
             match reaction {
                 Reaction::Released(order) => {
-                    released.push((order, by(event)));
+                    released.push((*order, by(event)));
                     continue;
                 }
                 // What takes its place is begun first, and many of them in one go.
@@ -132,7 +132,7 @@ impl Fulfillment {
     ) -> Result<(), Error> {
         let actor = event.actor.as_str();
         match reaction {
-            Reaction::Released(order) => self.start(tx, vec![(order, by(event))], slots, now).await,
+            Reaction::Released(order) => self.start(tx, vec![(*order, by(event))], slots, now).await,
             Reaction::GivenUp(leg, order) => self.give_up(tx, leg, Some(order), slots).await,
             Reaction::LetGo(asked) => self.let_go(tx, &asked, actor, slots, now).await,
             Reaction::Cancelling(asked) => self.cancel_requested(tx, &asked, actor, slots, now).await,
@@ -368,7 +368,7 @@ fn released_all(
 ) -> Result<Vec<Reaction>, Error> {
     let released = |work| {
         let released = released(of, work)?;
-        Ok(Reaction::Released(Released { is_unblocked, ..released }))
+        Ok(Reaction::Released(Box::new(Released { is_unblocked, ..released })))
     };
     work.into_iter().map(released).collect()
 }

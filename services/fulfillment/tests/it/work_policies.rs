@@ -3,10 +3,13 @@
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::policy::Body;
 use contract::fulfillment::v1::policy_service_client::PolicyServiceClient;
+use domain::id::OrderId;
 use jiff::SignedDuration;
-use server::Peer;
-use test_world::{by, fresh, minutes, stamp};
+use server::{Peer, Principal};
+use test_world::{Staff, by, fresh, minutes, stamp, v7};
 
+use crate::react::{deliver, placed};
+use crate::support::{cart, hold, option, store, worlds};
 use crate::work_world::{Shop, Work};
 
 fn of_node(node: &str) -> pb::PolicyScope {
@@ -123,5 +126,45 @@ async fn another_process_starts_clocks_by_the_same_version() {
         shop.pass(SignedDuration::from_secs(1));
         shop.run_due().await;
         assert!(shop.get(&work.id).await.is_at_risk, "half of its time is used");
+    }
+}
+
+#[tokio::test]
+async fn a_promise_and_the_clock_of_its_goods_agree_on_how_long_they_are_kept() {
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1), store("lon-2", 51.6, -0.1)]).await;
+        world.stock(&[("lon-1", "A", 9), ("lon-2", "A", 9)]).await;
+        let three = pb::ClocksPolicy { keep: Some(minutes(180)), ..Default::default() };
+        let version = put_in_force(world.peer(), of_node("lon-1"), three).await;
+        let quote = async |node: &str| {
+            let request = pb::GetPromiseRequest {
+                lines: cart(&[("A", 1)]),
+                node_id: node.to_owned(),
+                methods: vec![contract::r#type::v1::Method::Pickup.into()],
+                ..Default::default()
+            };
+            let answer = world.promises().get_promise(by("channel/web", request)).await.unwrap();
+            answer.into_inner().options[0].window.unwrap()
+        };
+        let hours = |window: contract::r#type::v1::Window| {
+            (window.end_time.unwrap().seconds - window.start_time.unwrap().seconds) / 3_600
+        };
+        assert_eq!((hours(quote("lon-1").await), hours(quote("lon-2").await)), (3, 72));
+        let held = world.promises().hold_promise(by("channel/web", hold("lon-1", &[("A", 1)]))).await;
+        let promise = held.unwrap().into_inner().promise.unwrap();
+        let window = option(&promise).window.unwrap();
+        deliver(&world, OrderId::new(v7()), placed(&promise, false)).await;
+        let id = promise.legs[0].fulfillment_id.clone();
+        let peer = server::peer::acting(world.peer(), &Principal::new("store", "lon-1"));
+        let client = contract::fulfillment::v1::work_service_client::WorkServiceClient::new(peer);
+        let staff = Staff { client, node: "lon-1".to_owned() };
+        staff.accept(&id).await.unwrap();
+        staff.start(&id).await.unwrap();
+        staff.pick(&id, &[(1, 1, 0)]).await.unwrap();
+        let start = window.start_time.unwrap();
+        world.clock.advance_to(jiff::Timestamp::from_second(start.seconds).unwrap());
+        let ready = staff.ready(&id).await.unwrap();
+        assert_eq!(ready.keep_until_time, window.end_time, "as it was promised");
+        assert_eq!(ready.policy_version, version);
     }
 }
