@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::fulfillment::v1 as pb;
+use domain::fulfillment::method::Method;
 use domain::id::LineNo;
-use domain::order::{Asked, Bounds, Draft, Missing};
+use domain::order::{Asked, Draft, Missing};
 use domain::time::Timestamp;
 use tonic::Code;
 
@@ -58,7 +59,8 @@ impl Orders {
         now: Timestamp,
     ) -> Result<Asked, Error> {
         let key = format!("orders.elsewhere/{}/{}", command.call.scope, command.call.id);
-        let mut rest = Rest::of(command);
+        let mut rest =
+            Rest::of(command, |method| self.bounds_of(&command.draft.channel, Some(method), now).max_parts);
         let (mut held, mut last) = (None, NO_STOCK.to_owned());
         for _ in 0..ROUNDS {
             if rest.groups.is_empty() {
@@ -158,10 +160,11 @@ impl Orders {
 }
 
 impl Rest {
-    fn of(command: &Place) -> Self {
+    /// `most_parts`: the nodes that may share a group of a method.
+    fn of(command: &Place, most_parts: impl Fn(Method) -> u32) -> Self {
         let wanted = |group: &domain::order::Group| {
             // More nodes may share what no node was chosen for.
-            let parts = if group.node.is_none() { Bounds::default().max_parts } else { 1 };
+            let parts = if group.node.is_none() { most_parts(group.method) } else { 1 };
             let limits = NodeLimits { parts, ..NodeLimits::default() };
             WantedGroup { group: group.clone(), lines: group.lines.clone(), limits }
         };

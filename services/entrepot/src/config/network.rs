@@ -16,7 +16,7 @@ pub struct Server {
     /// Whether addresses other than this machine's may be listened on. Callers are believed who they say they are, so
     /// a proxy or a closed network must stand before it.
     pub allow_non_loopback: bool,
-    /// Whether callers that name nobody may call everything but what reports or moves money.
+    /// Whether callers that name nobody may call everything but what reports or moves money or changes policies.
     pub allow_anonymous: bool,
     /// Browser origins that may call, separated by commas: full origins, `loopback`, `*`.
     pub cors_origins: String,
