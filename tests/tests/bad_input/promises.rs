@@ -226,9 +226,7 @@ async fn a_bad_hold_is_refused_and_holds_nothing() {
         lines: vec![cart(1, "TEA", 1)],
         groups: vec![whole()],
         ttl: length(60, 0),
-        instead_of: Vec::new(),
-        on_behalf_of: String::new(),
-        channel: String::new(),
+        ..ful::HoldPromiseRequest::default()
     };
     let hold = async |request| web.clients.promise.clone().hold_promise(request).await;
     refused_only(FULFILLMENT, &good, HOLDS, &hold).await;

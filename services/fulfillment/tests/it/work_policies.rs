@@ -21,9 +21,9 @@ fn of_channel(channel: &str) -> pb::PolicyScope {
 }
 
 /// A version is put and activated; answers its number.
-async fn put_in_force(peer: Peer, scope: pb::PolicyScope, clocks: pb::ClocksPolicy) -> i64 {
+async fn put_in_force(peer: Peer, scope: pb::PolicyScope, clocks: &pb::ClocksPolicy) -> i64 {
     let mut client = PolicyServiceClient::new(peer);
-    let (scope, body) = (Some(scope), Some(Body::Clocks(clocks)));
+    let (scope, body) = (Some(scope), Some(Body::Clocks(*clocks)));
     let policy = pb::Policy { scope, body, reason: "a trial".to_owned(), ..pb::Policy::default() };
     let put = pb::PutPolicyRequest { request_id: fresh(), policy: Some(policy) };
     let put = client.put_policy(by("ops/1", put)).await.unwrap().into_inner().policy.unwrap();
@@ -61,7 +61,7 @@ async fn a_version_for_a_node_shortens_offers_made_from_then_on_and_a_roll_back_
     for shop in Shop::all().await {
         let before = shop.placed("N1", &[1]).await;
         let five = pb::ClocksPolicy { accept: Some(minutes(5)), ..Default::default() };
-        let version = put_in_force(shop.peer(), of_node("N1"), five).await;
+        let version = put_in_force(shop.peer(), of_node("N1"), &five).await;
         assert!(version > 0);
         let (quick, elsewhere) = (shop.placed("N1", &[1]).await, shop.placed("N2", &[1]).await);
         assert_eq!(offered(&shop, &before).await, (15, 0), "its clock runs");
@@ -89,10 +89,10 @@ async fn goods_that_wait_keep_their_end_and_their_reminders_when_another_version
             first_reminder: Some(minutes(60)),
             ..Default::default()
         };
-        let first = put_in_force(shop.peer(), of_channel("web"), day).await;
+        let first = put_in_force(shop.peer(), of_channel("web"), &day).await;
         let work = shop.ready("N1", &[1]).await;
         let hour = pb::ClocksPolicy { keep: Some(minutes(60)), ..Default::default() };
-        let second = put_in_force(shop.peer(), of_channel("web"), hour).await;
+        let second = put_in_force(shop.peer(), of_channel("web"), &hour).await;
         let order = shop.get(&work.id).await;
         let end = shop.now() + SignedDuration::from_hours(24);
         assert_eq!((order.keep_until_time, order.policy_version), (Some(stamp(end)), first));
@@ -116,7 +116,7 @@ async fn another_process_starts_clocks_by_the_same_version() {
         let other = shop.another().await;
         let two =
             pb::ClocksPolicy { accept: Some(minutes(2)), at_risk_percent: Some(50), ..Default::default() };
-        let version = put_in_force(shop.peer(), of_node("N1"), two).await;
+        let version = put_in_force(shop.peer(), of_node("N1"), &two).await;
         other.service.policies().refresh().await.unwrap();
         let work = other.placed("N1", &[1]).await;
         assert_eq!(offered(&shop, &work).await, (2, version));
@@ -135,7 +135,7 @@ async fn a_promise_and_the_clock_of_its_goods_agree_on_how_long_they_are_kept() 
         world.put(vec![store("lon-1", 51.5, -0.1), store("lon-2", 51.6, -0.1)]).await;
         world.stock(&[("lon-1", "A", 9), ("lon-2", "A", 9)]).await;
         let three = pb::ClocksPolicy { keep: Some(minutes(180)), ..Default::default() };
-        let version = put_in_force(world.peer(), of_node("lon-1"), three).await;
+        let version = put_in_force(world.peer(), of_node("lon-1"), &three).await;
         let quote = async |node: &str| {
             let request = pb::GetPromiseRequest {
                 lines: cart(&[("A", 1)]),
