@@ -4,8 +4,8 @@
 //! from its activations ([`in_force`]). A [`Book`] holds the versions that a process knows, and answers what applies to an
 //! [`Asked`] thing at an instant: each number with the version that said it, or nothing where the settings speak.
 //!
-//! Always true: of two versions that fit, the higher rank wins, field by field; equal ranks are decided by the newer
-//! version, and are refused beforehand ([`Book::ambiguous_with`]); a version outside its time in force never wins; no
+//! Always true: of two versions that fit, the higher rank wins, field by field; equal ranks are refused beforehand
+//! ([`Book::ambiguous_with`]), and are decided by the text of the scope where they meet all the same; a version outside its time in force never wins; no
 //! activation and no roll back changes what was in force before.
 
 pub mod body;

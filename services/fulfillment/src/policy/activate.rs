@@ -37,12 +37,13 @@ impl Fulfillment {
         call: &Call,
         asked: &Activate,
     ) -> Result<pb::ActivatePolicyResponse, Error> {
-        let now = self.clock.business();
-        let mut tx = match call.begin(&self.db, now).await? {
+        let mut tx = match call.begin(&self.db, self.clock.business()).await? {
             Turn::New(tx) => tx,
             Turn::Answered(reply) => return Ok(reply),
         };
         store::lock(&mut tx).await?;
+        // Read under the lock: what another caller ended just before is over by then.
+        let now = self.clock.business();
         let Some(stored) = policies::get(&mut tx, asked.id).await? else {
             return Err(Refusal::NotFound(wire::shown_id(asked.id)).into());
         };

@@ -32,13 +32,14 @@ impl Fulfillment {
         call: &Call,
         asked: &RollBack,
     ) -> Result<pb::RollBackPolicyResponse, Error> {
-        let now = self.clock.business();
-        let mut tx = match call.begin(&self.db, now).await? {
+        let mut tx = match call.begin(&self.db, self.clock.business()).await? {
             Turn::New(tx) => tx,
             Turn::Answered(reply) => return Ok(reply),
         };
         let RollBack { kind, scope, reason } = asked;
         store::lock(&mut tx).await?;
+        // Read under the lock: what another caller ended just before is over by then.
+        let now = self.clock.business();
         let mut made = store::activations(&mut tx, *kind, scope, now).await?.left;
         let back = rules::roll_back(&made, now).map_err(Refusal::Time)?;
         let ids: BTreeSet<Uuid> = made.iter().map(|made| made.policy).collect();
