@@ -34,11 +34,11 @@ pub mod reason {
         POLICY_AMBIGUOUS: FailedPrecondition, No, "two versions of equal rank would fit one node: the facts `policy_id`, `version` and `node_group` name one that is there",
             "name another group or more of the thing in the scope, or change the groups";
         POLICIES_FULL: ResourceExhausted, No, "too many versions of the kind may still apply, or too many activations of the scope are not over",
-            "roll back what is not needed; put versions with until_time";
+            "withdraw what is not needed; put versions with until_time";
         POLICY_NOT_IN_FORCE: FailedPrecondition, No, "no version is in force for this kind and scope",
             "name the scope exactly as its version does";
         POLICY_IN_FORCE: FailedPrecondition, No, "the version is in force for all that time already",
-            "roll it back to end it";
+            "roll it back or withdraw it to end it";
         POLICY_OVER: FailedPrecondition, No, "the time in which the version could be in force has ended",
             "put another version";
         GROUP_NOT_FOUND: NotFound, No, "the node group does not exist",
@@ -46,7 +46,7 @@ pub mod reason {
         GROUP_CHANGED: Aborted, Reread, "the node group changed since the etag was read",
             "read the group and send its etag";
         GROUP_IN_USE: FailedPrecondition, No, "a version that may still apply names the node group",
-            "roll back the version of the fact `policy_id` first";
+            "withdraw the version of the fact `policy_id` first";
         GROUPS_FULL: ResourceExhausted, No, "there are as many node groups as there may be",
             "delete a group that no policy names";
         PROMISE_NOT_FOUND: NotFound, No, "the promise does not exist, or is not visible to the caller",

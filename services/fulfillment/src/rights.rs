@@ -31,6 +31,7 @@ pub const ACCESS: &[Access] = &[
     Access::named("/entrepot.fulfillment.v1.PolicyService/PutPolicy", WORKERS),
     Access::named("/entrepot.fulfillment.v1.PolicyService/ActivatePolicy", WORKERS),
     Access::named("/entrepot.fulfillment.v1.PolicyService/RollBackPolicy", WORKERS),
+    Access::named("/entrepot.fulfillment.v1.PolicyService/WithdrawPolicy", WORKERS),
     Access::to("/entrepot.fulfillment.v1.PolicyService/ListPolicies", CLOSERS),
     Access::to("/entrepot.fulfillment.v1.PolicyService/ExplainPolicy", CLOSERS),
     Access::to("/entrepot.fulfillment.v1.PromiseService/GetPromise", ALL),

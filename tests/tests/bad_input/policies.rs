@@ -201,6 +201,18 @@ const ROLL_BACKS: &[Row<ful::RollBackPolicyRequest>] = &[
     ),
 ];
 
+const WITHDRAWALS: &[Row<ful::WithdrawPolicyRequest>] = &[
+    (
+        "nothing at all",
+        |r| *r = ful::WithdrawPolicyRequest::default(),
+        Fields(&["request_id", "policy_id", "reason"]),
+    ),
+    ("another kind of id", |r| r.policy_id = nobody("ord_"), Fields(&["policy_id"])),
+    ("nobody", |r| r.policy_id = nobody("pol_"), No(Code::NotFound, "POLICY_NOT_FOUND")),
+    ("no reason", |r| r.reason.clear(), Fields(&["reason"])),
+    ("501 characters", |r| r.reason = "x".repeat(501), Fields(&["reason"])),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_policy_is_refused_and_changes_none() {
     let (world, ops) = shop().await;
@@ -216,7 +228,7 @@ async fn a_bad_policy_is_refused_and_changes_none() {
 
     let good = ful::ActivatePolicyRequest {
         request_id: REQUEST_ID.to_owned(),
-        policy_id: kept.policy_id,
+        policy_id: kept.policy_id.clone(),
         ..Default::default()
     };
     let activate = async |request| clients.clone().activate_policy(request).await;
@@ -229,6 +241,13 @@ async fn a_bad_policy_is_refused_and_changes_none() {
     };
     refused(FULFILLMENT, good, ROLL_BACKS, async |request| clients.clone().roll_back_policy(request).await)
         .await;
+    let good = ful::WithdrawPolicyRequest {
+        request_id: REQUEST_ID.to_owned(),
+        policy_id: kept.policy_id,
+        reason: "over".to_owned(),
+    };
+    let withdraw = async |request| clients.clone().withdraw_policy(request).await;
+    refused(FULFILLMENT, good, WITHDRAWALS, withdraw).await;
     world.stop().await;
 }
 

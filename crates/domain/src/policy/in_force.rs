@@ -67,15 +67,17 @@ pub enum Refusal {
         until: Timestamp,
     },
     /// It is in force all that time already.
-    #[error("the version is in force for that time already; roll it back to end it")]
+    #[error("the version is in force for that time already; roll it back or withdraw it to end it")]
     AlreadyInForce,
     /// Too many activations of the scope.
-    #[error("{MAX_ACTIVATIONS} activations of this scope are not over; roll some back first")]
+    #[error(
+        "{MAX_ACTIVATIONS} activations of this scope are not over; withdraw versions that are not needed"
+    )]
     TooMany,
     /// Nothing is in force that could be ended.
     #[error("no version of this scope is in force{}", .next.map_or_else(
         || "; activate one, or name the scope exactly as its version does".to_owned(),
-        |next| format!("; the next one comes into force at {next}, and can be rolled back then"),
+        |next| format!("; the next one comes into force at {next}, and can be withdrawn before"),
     ))]
     NotInForce {
         /// When the next one comes into force.

@@ -133,7 +133,11 @@ pub fn version(policy: &pb::Policy) -> Result<Version, Fault> {
     if let Some(bad) = fields.into_violations().first() {
         return Err(unreadable(&format_args!("{} {}", bad.field, bad.description)));
     }
-    let Some((scope, valid, body)) = read else { return Err(unreadable(&"it has no body")) };
+    let Some((scope, mut valid, body)) = read else { return Err(unreadable(&"it has no body")) };
+    if let Some(withdrawn) = policy.withdraw_time {
+        let withdrawn = instant(withdrawn).map_err(|why| unreadable(&why))?;
+        valid.until = Some(valid.until.map_or(withdrawn, |until| until.min(withdrawn)));
+    }
     let in_force: Result<_, _> = policy.in_force.iter().map(span).collect();
     let in_force = in_force.map_err(|why| unreadable(&why))?;
     Ok(Version { id, version: policy.version, scope, valid, in_force, body })

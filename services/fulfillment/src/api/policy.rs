@@ -45,6 +45,17 @@ impl PolicyService for Fulfillment {
         Ok(Response::new(self.roll_back_policy(&call, &command).await?))
     }
 
+    async fn withdraw_policy(
+        &self,
+        request: Request<pb::WithdrawPolicyRequest>,
+    ) -> Result<Response<pb::WithdrawPolicyResponse>, Status> {
+        let who = Principal::of(&request);
+        let asked = request.into_inner();
+        let call = verb::call(&who, "policy.withdraw", &asked, &asked.request_id);
+        let (call, command) = both(call, wire::withdraw(&asked))?;
+        Ok(Response::new(self.withdraw_policy(&call, &command).await?))
+    }
+
     async fn list_policies(
         &self,
         request: Request<pb::ListPoliciesRequest>,

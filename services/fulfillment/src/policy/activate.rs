@@ -66,7 +66,8 @@ impl Fulfillment {
         store::activate(&mut tx, (kind, scope), &new, call.who.actor(), now).await?;
         made.left.push(new);
         let ids: BTreeSet<Uuid> = made.left.iter().map(|made| made.policy).collect();
-        let versions = policies::many(&mut tx, ids).await?;
+        let mut versions = policies::many(&mut tx, ids).await?;
+        change::note(&mut versions, version.id, call.who.actor(), "");
         let states = change::restate(&mut tx, versions, &made.left, call.who.actor(), now).await?;
         let reply = pb::ActivatePolicyResponse { policy: change::of(&states, version.id) };
         call.finish(tx, &reply).await?;

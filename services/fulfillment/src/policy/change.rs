@@ -47,6 +47,15 @@ pub(super) async fn restate(
     Ok(states)
 }
 
+/// Notes who changed the times of a version, and why they end; before they are stated anew.
+pub(super) fn note(versions: &mut [Stored], id: Uuid, actor: &str, end_reason: &str) {
+    let shown = wire::shown_id(id);
+    for stored in versions.iter_mut().filter(|stored| stored.policy.policy_id == shown) {
+        actor.clone_into(&mut stored.policy.changed_by);
+        end_reason.clone_into(&mut stored.policy.end_reason);
+    }
+}
+
 /// Writes a version; its owner holds the lock, so nobody else has.
 pub(super) async fn write(tx: &mut Tx, stored: &Stored) -> Result<(), Error> {
     if policies::put(tx, stored).await? {

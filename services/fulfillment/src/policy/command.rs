@@ -26,6 +26,14 @@ pub(crate) struct Activate {
     pub(crate) until: Option<Timestamp>,
 }
 
+/// A version is taken back.
+pub(crate) struct Withdraw {
+    /// The version.
+    pub(crate) id: Uuid,
+    /// Why.
+    pub(crate) reason: String,
+}
+
 /// What is in force for a scope ends.
 pub(crate) struct RollBack {
     /// The kind.

@@ -14,6 +14,7 @@ mod put;
 pub(crate) mod refusal;
 mod roll_back;
 mod settings;
+mod withdraw;
 
 use crate::Fulfillment;
 

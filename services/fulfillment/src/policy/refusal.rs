@@ -17,12 +17,12 @@ pub enum Refusal {
     Ambiguous(Box<Ambiguous>),
     /// Too many versions.
     #[error(
-        "{MOST_OF_KIND} versions of the kind {0} may still apply; put versions with until_time, or roll back some that are not needed"
+        "{MOST_OF_KIND} versions of the kind {0} may still apply; put versions with until_time, or withdraw some that are not needed"
     )]
     Full(Kind),
     /// A version would be in force too often.
     #[error(
-        "version {version} would have more than {most} times in force ahead; roll one of its scope back, or put another version"
+        "version {version} would have more than {most} times in force ahead; withdraw one of its scope, or put another version"
     )]
     TooManyTimes {
         /// Its number.
@@ -41,7 +41,7 @@ pub enum Refusal {
     GroupChanged(String),
     /// Versions name the group.
     #[error(
-        "version {version} ({policy_id}) names the node group {group} and may still apply; roll it back, or wait until it is over"
+        "version {version} ({policy_id}) names the node group {group} and may still apply; withdraw it, or wait until it is over"
     )]
     GroupInUse {
         /// The group.

@@ -47,7 +47,8 @@ impl Fulfillment {
         let why = Some((call.who.actor(), reason.as_str()));
         store::end(&mut tx, (*kind, scope), number, now, why).await?;
         made.retain(|made| made.number != number);
-        let versions = policies::many(&mut tx, ids).await?;
+        let mut versions = policies::many(&mut tx, ids).await?;
+        change::note(&mut versions, back.ended.policy, call.who.actor(), reason);
         let states = change::restate(&mut tx, versions, &made, call.who.actor(), now).await?;
         let reply = pb::RollBackPolicyResponse {
             ended: change::of(&states, back.ended.policy),

@@ -12,7 +12,7 @@ use policy::wire as shared;
 use service::token::{page, seal, strange_page};
 use service::{Fault, Fields};
 
-use crate::policy::command::{Activate, Draft, Explain, List, RollBack};
+use crate::policy::command::{Activate, Draft, Explain, List, RollBack, Withdraw};
 
 /// The longest reason.
 const MOST_REASON: usize = 500;
@@ -55,6 +55,14 @@ pub(crate) fn roll_back(asked: &pb::RollBackPolicyRequest) -> Result<RollBack, F
         check_scope(&mut fields, &scope, kind);
     }
     fields.finish(kind.map(|kind| RollBack { kind, scope, reason }))
+}
+
+/// A version that is taken back.
+pub(crate) fn withdraw(asked: &pb::WithdrawPolicyRequest) -> Result<Withdraw, Fault> {
+    let mut fields = Fields::default();
+    let id = fields.take("policy_id", shared::policy_id(&asked.policy_id));
+    let reason = fields.text("reason", &asked.reason, MOST_REASON);
+    fields.finish(id.map(|id| Withdraw { id, reason }))
 }
 
 /// Names what no scope of the kind may have.

@@ -112,6 +112,12 @@ async fn a_group_that_a_version_names_stays_until_the_version_is_over() {
         let policy = world.put_policy(accept(in_group("town"), 5)).await.unwrap();
         let used = (Code::FailedPrecondition, "GROUP_IN_USE".to_owned());
         assert_eq!(refusal(world.delete_group("town").await), used);
+        // One that was only put is in the way, until it is withdrawn.
+        world.put_group(group("village", &[], &[])).await.unwrap();
+        let draft = world.put_policy(accept(in_group("village"), 5)).await.unwrap();
+        assert_eq!(refusal(world.delete_group("village").await), used);
+        world.withdraw(&draft).await.unwrap();
+        world.delete_group("village").await.unwrap();
         world.activate(&policy, None, Some(world.now() + SignedDuration::from_hours(1))).await.unwrap();
         assert_eq!(refusal(world.delete_group("town").await), used);
         world.pass(SignedDuration::from_hours(1));

@@ -76,6 +76,13 @@ impl World {
         Ok(client(self.peer()).roll_back_policy(by(BOSS, request)).await?.into_inner())
     }
 
+    pub(crate) async fn withdraw(&self, policy: &pb::Policy) -> Result<pb::Policy, Status> {
+        let (request_id, policy_id) = (fresh(), policy.policy_id.clone());
+        let request = pb::WithdrawPolicyRequest { request_id, policy_id, reason: "a mistake".to_owned() };
+        let answer = client(self.peer()).withdraw_policy(by(BOSS, request)).await?;
+        Ok(answer.into_inner().policy.unwrap())
+    }
+
     async fn listed(&self, only_in_force: bool) -> Vec<i64> {
         let (mut versions, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -248,6 +255,41 @@ async fn nothing_begins_in_the_past_but_a_minute_late_is_now() {
         let nobody = pb::Policy { policy_id: wire::shown_id(v7()), ..later };
         let missing = refusal(world.activate(&nobody, None, None).await);
         assert_eq!(missing, (Code::NotFound, "POLICY_NOT_FOUND".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_withdrawn_ends_never_comes_and_leaves_what_lies_under_it() {
+    let over = (Code::FailedPrecondition, "POLICY_OVER".to_owned());
+    for world in worlds().await {
+        world.put(vec![store("lon-1", 51.5, -0.1)]).await;
+        let hours = |hours| world.now() + SignedDuration::from_hours(hours);
+        // One that is planned never comes.
+        world.in_force(accept(everything(), 50)).await;
+        let planned = world.put_policy(accept(everything(), 5)).await.unwrap();
+        let planned = world.activate(&planned, Some(hours(2)), Some(hours(4))).await.unwrap();
+        assert_eq!((planned.changed_by.as_str(), planned.end_reason.as_str()), (BOSS, ""));
+        let gone = world.withdraw(&planned).await.unwrap();
+        assert_eq!((gone.in_force.len(), gone.withdraw_time), (0, Some(stamp(world.now()))));
+        assert_eq!((gone.changed_by.as_str(), gone.end_reason.as_str()), (BOSS, "a mistake"));
+        assert_eq!(world.accept_at("lon-1", Some(hours(3))).await, (50, 1));
+        assert_eq!(refusal(world.activate(&planned, None, None).await), over);
+        assert_eq!(refusal(world.withdraw(&planned).await), over);
+        // Of two that lie over each other the lower one goes, and the upper one stays; then nothing is under it.
+        let (lower, upper) = (world.in_force(accept(at_node("lon-1"), 7)).await, accept(at_node("lon-1"), 9));
+        let upper = world.in_force(upper).await;
+        world.withdraw(&lower).await.unwrap();
+        assert_eq!(world.accept_at("lon-1", None).await, (9, upper.version));
+        let back = world.roll_back(at_node("lon-1")).await.unwrap();
+        assert_eq!((back.in_force, back.ended.unwrap().end_reason.as_str()), (None, "it was wrong"));
+        assert_eq!(world.accept_at("lon-1", None).await, (50, 1));
+        // What is in force ends now, and its past is explained as it was.
+        let one = world.in_force(accept(at_node("lon-1"), 3)).await;
+        world.pass(SignedDuration::from_mins(5));
+        world.withdraw(&one).await.unwrap();
+        let before = world.now() - SignedDuration::from_mins(1);
+        assert_eq!(world.accept_at("lon-1", Some(before)).await, (3, one.version));
+        assert_eq!(world.accept_at("lon-1", None).await, (50, 1));
     }
 }
 
