@@ -1,7 +1,7 @@
 //! Policies: numbers of the retailer that change while the platform runs.
 //!
 //! A [`Version`] says some numbers of one [`Kind`] for a [`Scope`] and never changes. Which one is in force when follows
-//! from its activations ([`in_force`]). A [`Book`] holds the versions that a process knows, and answers what applies to an
+//! from its activations ([`mod@in_force`]). A [`Book`] holds the versions that a process knows, and answers what applies to an
 //! [`Asked`] thing at an instant: each number with the version that said it, or nothing where the settings speak.
 //!
 //! Always true: of two versions that fit, the higher rank wins, field by field; equal ranks are refused beforehand
