@@ -55,8 +55,8 @@ impl Fulfillment {
             reason: draft.reason.clone(),
             author: call.who.as_str().to_owned(),
             create_time: Some(timestamp(now)),
-            in_force: Vec::new(),
             body: Some(wire::body::shown_body(&draft.body)),
+            ..pb::Policy::default()
         };
         let stored = Stored { policy, sequence: 1 };
         store::set_last(&mut tx, version).await?;
