@@ -128,8 +128,10 @@ async fn a_group_that_a_version_names_stays_until_the_version_is_over() {
         let again = world.put_group(group("town", &[], &[])).await.unwrap();
         assert_eq!(again.etag, "v3", "it counts on");
         world.activate(&policy, None, None).await.unwrap();
-        let announced = [("town", 1), ("town deleted", 2), ("town", 3)];
-        assert_eq!(world.announced().await, announced.map(|(text, sequence)| (text.to_owned(), sequence)));
+        let town = world.announced().await.into_iter().filter(|(text, _)| text.starts_with("town"));
+        let expected = [("town", 1), ("town deleted", 2), ("town", 3)];
+        let expected = expected.map(|(text, sequence)| (text.to_owned(), sequence));
+        assert_eq!(town.collect::<Vec<_>>(), expected);
     }
 }
 

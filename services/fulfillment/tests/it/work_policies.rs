@@ -160,7 +160,7 @@ async fn a_promise_and_the_clock_of_its_goods_agree_on_how_long_they_are_kept() 
         let staff = Staff { client, node: "lon-1".to_owned() };
         staff.accept(&id).await.unwrap();
         staff.start(&id).await.unwrap();
-        staff.pick(&id, &[(1, 1, 0)]).await.unwrap();
+        staff.pick(&id, &[(1, 3, 0)]).await.unwrap();
         let start = window.start_time.unwrap();
         world.clock.advance_to(jiff::Timestamp::from_second(start.seconds).unwrap());
         let ready = staff.ready(&id).await.unwrap();
