@@ -107,6 +107,11 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric(Counter, "entrepot_inventory_holds_expired_total", "Reservations that expired."),
     Metric(
+        Counter,
+        "entrepot_inventory_positions_restated_total",
+        "Positions that were announced again because what policies keep back there changed.",
+    ),
+    Metric(
         Gauge,
         "entrepot_nodes_silent",
         "Nodes that let offers run out and get no promises until they answer.",

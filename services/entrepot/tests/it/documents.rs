@@ -51,7 +51,7 @@ fn topics() -> String {
         let kinds = match topic {
             Topic::Orders => "`order`",
             Topic::Inventory => "`reservation`, `position`",
-            Topic::Fulfillment => "`fulfillment_order`",
+            Topic::Fulfillment => "`fulfillment_order`, `policy`, `node_group`, `node`",
         };
         let (name, payload) = (topic.name(), message.name());
         let _ = writeln!(text, "| `{name}` | `{payload}` | {kinds} | `{package}.` {} |", types.join(", "));
