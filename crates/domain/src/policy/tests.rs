@@ -354,7 +354,7 @@ fn a_storm_with_an_end_is_over_by_itself() {
     assert_eq!(in_force(&[usual, back.ended])[&id(1)], [span(0, Some(100)), span(150, None)]);
     let refusal = roll_back(&[storm], at(50)).unwrap_err();
     assert_eq!(refusal, Refusal::NotInForce { next: Some(at(100)) });
-    assert!(refusal.to_string().ends_with("and can be rolled back then"), "{refusal}");
+    assert!(refusal.to_string().ends_with("and can be withdrawn before"), "{refusal}");
 }
 
 #[test]
