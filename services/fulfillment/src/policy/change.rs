@@ -47,7 +47,7 @@ pub(super) async fn restate(
     Ok(states)
 }
 
-/// Notes who changed the times of a version, and why they end; before they are stated anew.
+/// Notes who changed the times of a version, and why they end. The times themselves are stated after it.
 pub(super) fn note(versions: &mut [Stored], id: Uuid, actor: &str, end_reason: &str) {
     let shown = wire::shown_id(id);
     for stored in versions.iter_mut().filter(|stored| stored.policy.policy_id == shown) {
