@@ -1,5 +1,7 @@
 //! Where a flow is played: in one process, or in three.
 
+use contract::orders::v1 as ord;
+
 use crate::processes::Processes;
 use crate::world::{NODE, People, World};
 
@@ -75,6 +77,15 @@ impl Stage {
             Self::One(world) => world.skip(minutes),
             Self::Three(processes) => processes.skip(minutes).await,
         }
+    }
+
+    /// Hands over everything of a leg, from the beginning.
+    pub async fn complete(&self, leg: &ord::Leg) {
+        let store = self.clients(&format!("store/{}", leg.node_id));
+        let work = store.get(&leg.fulfillment_id).await.expect("the work is there");
+        store.prepare(&work).await;
+        let code = self.clients("channel/web").issue_code(&leg.fulfillment_id).await.expect("a code");
+        store.hand_over(&leg.fulfillment_id, &code, &[]).await.expect("handed over");
     }
 
     /// Ends it.

@@ -36,15 +36,6 @@ async fn close(ops: &People, node: &str) {
     ops.clients.network.clone().close_node(request).await.expect("the store is shut");
 }
 
-/// Hands over everything of a leg, from the beginning.
-async fn complete(stage: &Stage, web: &People, leg: &ord::Leg) {
-    let store = stage.clients(&format!("store/{}", leg.node_id));
-    let work = store.get(&leg.fulfillment_id).await.expect("the work is there");
-    store.prepare(&work).await;
-    let code = web.issue_code(&leg.fulfillment_id).await.expect("a code");
-    store.hand_over(&leg.fulfillment_id, &code, &[]).await.expect("handed over");
-}
-
 async fn goods_that_nobody_has_are_looked_for_and_silence_pays_them_back_for_the_reason_of_the_marketplace(
     stage: Stage,
 ) {
@@ -89,7 +80,7 @@ async fn goods_that_arrive_meanwhile_are_handed_over_with_what_was_there(stage: 
     let order = web.offered(&order.order_id).await;
     stage.pass(0, 1).await;
     let order = web.order_when(&order.order_id, is_asked).await;
-    complete(&stage, &web, legs(&order)[0]).await;
+    stage.complete(legs(&order)[0]).await;
     ops.stock(NODE, &[("CUP", 4)]).await;
     stage.pass(0, 10).await;
     let is_found = |order: &ord::Order| {
@@ -98,7 +89,7 @@ async fn goods_that_arrive_meanwhile_are_handed_over_with_what_was_there(stage: 
     let order = web.order_when(&order.order_id, is_found).await;
     assert_eq!(order.needs[0].state(), ord::NeedState::Sourced);
     assert_eq!((legs(&order)[1].node_id.as_str(), legs(&order)[1].lines[0].quantity), (NODE, 3));
-    complete(&stage, &web, legs(&order)[1]).await;
+    stage.complete(legs(&order)[1]).await;
     let is_over = |order: &ord::Order| order.status() == ord::OrderStatus::Completed;
     let end = web.order_when(&order.order_id, is_over).await;
     assert_eq!(minor(end.refund_requested.as_ref()), 0);

@@ -34,15 +34,6 @@ fn one_line(sku: &str, pieces: i64, radius_m: i64) -> ord::PlaceOrderRequest {
     request
 }
 
-/// Hands over everything of a leg, from the beginning.
-async fn complete(stage: &Stage, leg: &ord::Leg) {
-    let store = stage.clients(&format!("store/{}", leg.node_id));
-    let work = store.get(&leg.fulfillment_id).await.expect("the work is there");
-    store.prepare(&work).await;
-    let code = stage.clients("channel/web").issue_code(&leg.fulfillment_id).await.expect("a code");
-    store.hand_over(&leg.fulfillment_id, &code, &[]).await.expect("handed over");
-}
-
 /// The order once its need stands there.
 async fn need_is(web: &People, order: &ord::Order, state: ord::NeedState) -> (ord::Order, ord::Need) {
     let stands = |order: &ord::Order| order.needs.last().is_some_and(|need| need.state() == state);
@@ -98,8 +89,8 @@ async fn a_rejected_part_goes_to_another_store_and_the_other_part_is_untouched(s
     }
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 1);
 
-    complete(&stage, first).await;
-    complete(&stage, &leg).await;
+    stage.complete(first).await;
+    stage.complete(&leg).await;
     let is_over = |order: &ord::Order| order.status() == ord::OrderStatus::Completed;
     let order = web.order_when(&order.order_id, is_over).await;
     let delivered: Vec<i64> =
@@ -163,7 +154,7 @@ async fn a_customer_who_did_not_consent_is_asked_and_takes_another_store(stage: 
     let (order, leg) = rerouted(&web, &order).await;
     assert_eq!(leg.node_id, SECOND);
     assert!(web.options(&order.order_id).await.expect("options are listed").is_empty());
-    complete(&stage, &leg).await;
+    stage.complete(&leg).await;
     web.order_when(&order.order_id, |order| order.status() == ord::OrderStatus::Completed).await;
     stage.settle().await;
     assert_eq!(ops.position(NODE, "TEA").await.reserved, 0);

@@ -43,6 +43,22 @@ impl<M: Message + Default> Appended<M> {
     }
 }
 
+/// An event as its followers get it.
+pub fn heard(event: bus::Event) -> Delivered {
+    Delivered {
+        id: v7(),
+        topic: event.topic,
+        aggregate_type: event.aggregate_type.to_owned(),
+        aggregate: event.aggregate,
+        sequence: event.sequence,
+        event_type: event.event_type.to_owned(),
+        payload: event.payload.into(),
+        occurred_at: event.occurred_at,
+        actor: event.actor,
+        traceparent: None,
+    }
+}
+
 /// An event of another service, the first of an aggregate that nobody has. Where it matters, a test sets the other fields.
 pub fn delivered(topic: Topic, aggregate_type: &str, payload: Vec<u8>, occurred_at: Timestamp) -> Delivered {
     Delivered {

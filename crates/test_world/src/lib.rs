@@ -15,7 +15,7 @@ pub mod wait;
 pub mod wire;
 
 pub use call::{by, fields, fresh, reason, refusal, v7};
-pub use event::{Appended, delivered};
+pub use event::{Appended, delivered, heard};
 pub use fake::Fake;
 pub use process::{Ground, Process};
 pub use staff::Staff;

@@ -1,17 +1,18 @@
 //! A service that has the tables, and events as it gets them.
 
-use bus::{Delivered, Event};
+use bus::Delivered;
 use clock::Clock;
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::policy::Body;
 use db::testing::Sets;
 use db::{Db, Migrations};
-use domain::id::{NodeId, Uuid, derived};
+use domain::id::{NodeId, derived};
 use domain::network::Kind;
 use domain::policy::{NodeFacts, Span};
 use domain::time::{Timestamp, from_micros};
 use jiff::SignedDuration;
 use policy::{View, event, groups, nodes, policies, wire};
+use test_world::heard;
 
 const MIGRATIONS: &Migrations = &[policy::migration(1)];
 pub(crate) const SETS: Sets<'_> = &[("test", MIGRATIONS)];
@@ -59,36 +60,17 @@ pub(crate) fn group(code: &str, nodes: &[&str], tags: &[&str]) -> pb::NodeGroup 
     }
 }
 
-fn delivered(event: Event) -> Delivered {
-    Delivered {
-        id: Uuid::now_v7(),
-        topic: event.topic,
-        aggregate_type: event.aggregate_type.to_owned(),
-        aggregate: event.aggregate,
-        sequence: event.sequence,
-        event_type: event.event_type.to_owned(),
-        payload: event.payload.into(),
-        occurred_at: event.occurred_at,
-        actor: event.actor,
-        traceparent: None,
-    }
-}
-
 pub(crate) fn policy_event(policy: pb::Policy, sequence: i64) -> Delivered {
-    delivered(event::policy_changed(&policies::Stored { policy, sequence }, "ops/a", now()).unwrap())
+    heard(event::policy_changed(&policies::Stored { policy, sequence }, "ops/a", now()).unwrap())
 }
 
 pub(crate) fn group_event(code: &str, group: Option<pb::NodeGroup>, sequence: i64) -> Delivered {
-    delivered(event::group_changed(
-        &groups::Stored { code: code.to_owned(), group, sequence },
-        "ops/a",
-        now(),
-    ))
+    heard(event::group_changed(&groups::Stored { code: code.to_owned(), group, sequence }, "ops/a", now()))
 }
 
 pub(crate) fn node_event(code: &str, kind: Kind, tags: &[&str], sequence: i64) -> Delivered {
     let facts = NodeFacts { kind, tags: tags.iter().map(|tag| (*tag).to_owned()).collect() };
-    delivered(event::node_changed(&nodes::Stored { node: node_id(code), facts, sequence }, "ops/a", now()))
+    heard(event::node_changed(&nodes::Stored { node: node_id(code), facts, sequence }, "ops/a", now()))
 }
 
 /// Applies events in one transaction. Answers which of them changed something.

@@ -15,7 +15,7 @@ fn group(code: &str, nodes: &[&str], tags: &[&str]) -> pb::NodeGroup {
     pb::NodeGroup { node_group, name, node_ids: texts(nodes), tags: texts(tags), ..Default::default() }
 }
 
-fn in_group(code: &str) -> pb::PolicyScope {
+pub(crate) fn in_group(code: &str) -> pb::PolicyScope {
     pb::PolicyScope { node_group: code.to_owned(), ..everything() }
 }
 

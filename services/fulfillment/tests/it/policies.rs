@@ -24,6 +24,10 @@ pub(crate) fn at_node(node: &str) -> pb::PolicyScope {
     pb::PolicyScope { node_id: node.to_owned(), ..everything() }
 }
 
+pub(crate) fn of_channel(channel: &str) -> pb::PolicyScope {
+    pb::PolicyScope { channel: channel.to_owned(), ..everything() }
+}
+
 /// How many minutes a node has to accept an offer.
 pub(crate) fn accept(scope: pb::PolicyScope, length: i64) -> pb::Policy {
     let clocks = pb::ClocksPolicy { accept: Some(minutes(length)), ..Default::default() };

@@ -14,6 +14,8 @@ use test_world::wire::place;
 use test_world::{by, fresh, minutes, reason, stamp, v7};
 use tonic::{Code, Status};
 
+use crate::node_groups::in_group;
+use crate::policies::{everything, of_channel};
 use crate::quota::{ask, quota};
 use crate::react::{deliver, placed};
 use crate::support::{World, cart, hold, option, store, worlds};
@@ -78,18 +80,6 @@ pub(crate) async fn put(
     assert!(policies::put(&mut tx, &policies::Stored { policy, sequence }).await.unwrap());
     tx.commit().await.unwrap();
     world.service.policies().refresh().await.unwrap();
-}
-
-fn everything() -> pb::PolicyScope {
-    pb::PolicyScope::default()
-}
-
-fn city() -> pb::PolicyScope {
-    pb::PolicyScope { node_group: "city".to_owned(), ..Default::default() }
-}
-
-fn channel(channel: &str) -> pb::PolicyScope {
-    pb::PolicyScope { channel: channel.to_owned(), ..Default::default() }
 }
 
 fn storm() -> Body {
@@ -167,7 +157,7 @@ fn paused() -> Result<Timestamp, String> {
 async fn a_storm_over_a_group_of_nodes_pauses_a_method_there_and_nowhere_else() {
     for world in shops().await {
         let end = world.now() + SignedDuration::from_hours(2);
-        put(&world, 5, city(), storm(), Some(end)).await;
+        put(&world, 5, in_group("city"), storm(), Some(end)).await;
         for node in ["lon-1", "lon-2"] {
             assert_eq!(at(&world, node).await, paused());
         }
@@ -252,7 +242,7 @@ async fn more_preparation_moves_the_promise_at_the_nodes_of_a_scenario() {
             extra_preparation: Some(minutes(45)),
             ..Default::default()
         };
-        put(&world, 5, city(), Body::Scenario(scenario), None).await;
+        put(&world, 5, in_group("city"), Body::Scenario(scenario), None).await;
         assert_eq!(at(&world, "lon-1").await, Ok(after(&world, 75)));
         assert_eq!(at(&world, "out-1").await, Ok(after(&world, 30)));
     }
@@ -262,7 +252,7 @@ async fn more_preparation_moves_the_promise_at_the_nodes_of_a_scenario() {
 async fn goods_are_promised_to_be_kept_as_long_as_the_clocks_of_the_node_say() {
     for world in shops().await {
         let clocks = pb::ClocksPolicy { keep: Some(minutes(120)), ..Default::default() };
-        put(&world, 5, city(), Body::Clocks(clocks), None).await;
+        put(&world, 5, in_group("city"), Body::Clocks(clocks), None).await;
         for (node, minutes) in [("lon-1", 120), ("out-1", 72 * 60)] {
             let ready = at(&world, node).await.unwrap();
             let window = quote(&world, node, "").await.options[0].window.unwrap();
@@ -294,7 +284,7 @@ async fn weights_of_a_channel_change_its_choices_and_decisions_name_the_versions
         // The nearest has the last unit.
         world.stock(&[("lon-1", "A", 1)]).await;
         let far = pb::SourcingPolicy { per_km: Some(1), last_unit: Some(100_000), ..Default::default() };
-        put(&world, 7, channel("app"), Body::Sourcing(far), None).await;
+        put(&world, 7, of_channel("app"), Body::Sourcing(far), None).await;
         let hours = pb::SourcingPolicy { per_hour: Some(40), per_km: Some(9_000), ..Default::default() };
         put(&world, 8, everything(), Body::Sourcing(hours), None).await;
         for (channel, node, version) in
@@ -333,7 +323,7 @@ async fn customers_of_a_channel_have_the_limits_that_policies_say() {
         (config.limits.customer_tokens, config.limits.customer_units) = (2, 0);
         let world = world.with(config).await;
         let limits = pb::LimitsPolicy { max_tokens: Some(3), max_units: Some(5), ..Default::default() };
-        put(&world, 5, channel("app"), Body::Limits(limits), None).await;
+        put(&world, 5, of_channel("app"), Body::Limits(limits), None).await;
         hold_as(&world, SHOPPER, "web").await.unwrap();
         hold_as(&world, SHOPPER, "").await.unwrap();
         let no = hold_as(&world, SHOPPER, "web").await.unwrap_err();

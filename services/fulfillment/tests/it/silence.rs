@@ -12,6 +12,7 @@ use server::Peer;
 use test_world::{Staff, by, fresh, minutes, reason, stamp, until, v7};
 use tokio_util::sync::CancellationToken;
 
+use crate::policies::at_node;
 use crate::promise_policies::put;
 use crate::react::{deliver, leg, placed};
 use crate::support::{World, cart, hold, promises, store, worlds};
@@ -173,13 +174,12 @@ async fn a_deployment_may_bear_any_silence() {
 #[tokio::test]
 async fn a_policy_says_how_much_silence_of_a_node_is_borne() {
     for world in stores().await {
-        let one = |node: &str| pb::PolicyScope { node_id: node.to_owned(), ..Default::default() };
         let body =
             pb::SourcingPolicy { silent_after: Some(1), silent_for: Some(minutes(30)), ..Default::default() };
-        put(&world, 3, one("lon-2"), Body::Sourcing(body), None).await;
+        put(&world, 3, at_node("lon-2"), Body::Sourcing(body), None).await;
         world.offer_in_vain().await;
         assert_eq!(world.silent_until().await, None, "it is about another node");
-        put(&world, 4, one(NODE), Body::Sourcing(body), None).await;
+        put(&world, 4, at_node(NODE), Body::Sourcing(body), None).await;
         world.offer_in_vain().await;
         assert_eq!(world.silent_until().await, Some(stamp(world.now() + SignedDuration::from_mins(30))));
         assert_eq!(promise(&world.service, NODE).await, Err("NODE_SILENT".to_owned()));

@@ -8,17 +8,10 @@ use jiff::SignedDuration;
 use server::{Peer, Principal};
 use test_world::{Staff, by, fresh, minutes, stamp, v7};
 
+use crate::policies::{at_node, of_channel};
 use crate::react::{deliver, placed};
 use crate::support::{cart, hold, option, store, worlds};
 use crate::work_world::{Shop, Work};
-
-fn of_node(node: &str) -> pb::PolicyScope {
-    pb::PolicyScope { node_id: node.to_owned(), ..pb::PolicyScope::default() }
-}
-
-fn of_channel(channel: &str) -> pb::PolicyScope {
-    pb::PolicyScope { channel: channel.to_owned(), ..pb::PolicyScope::default() }
-}
 
 /// A version is put and activated; answers its number.
 async fn put_in_force(peer: Peer, scope: pb::PolicyScope, clocks: &pb::ClocksPolicy) -> i64 {
@@ -61,7 +54,7 @@ async fn a_version_for_a_node_shortens_offers_made_from_then_on_and_a_roll_back_
     for shop in Shop::all().await {
         let before = shop.placed("N1", &[1]).await;
         let five = pb::ClocksPolicy { accept: Some(minutes(5)), ..Default::default() };
-        let version = put_in_force(shop.peer(), of_node("N1"), &five).await;
+        let version = put_in_force(shop.peer(), at_node("N1"), &five).await;
         assert!(version > 0);
         let (quick, elsewhere) = (shop.placed("N1", &[1]).await, shop.placed("N2", &[1]).await);
         assert_eq!(offered(&shop, &before).await, (15, 0), "its clock runs");
@@ -70,7 +63,7 @@ async fn a_version_for_a_node_shortens_offers_made_from_then_on_and_a_roll_back_
         let rows = "SELECT policy_version FROM fulfillment_clocks ORDER BY policy_version";
         assert_eq!(stored(&shop, rows).await, [0, 0, version]);
 
-        roll_back(shop.peer(), of_node("N1")).await;
+        roll_back(shop.peer(), at_node("N1")).await;
         let after = shop.placed("N1", &[1]).await;
         assert_eq!(offered(&shop, &after).await, (15, 0));
         assert_eq!(offered(&shop, &quick).await, (5, version), "its clock runs");
@@ -116,7 +109,7 @@ async fn another_process_starts_clocks_by_the_same_version() {
         let other = shop.another().await;
         let two =
             pb::ClocksPolicy { accept: Some(minutes(2)), at_risk_percent: Some(50), ..Default::default() };
-        let version = put_in_force(shop.peer(), of_node("N1"), &two).await;
+        let version = put_in_force(shop.peer(), at_node("N1"), &two).await;
         other.service.policies().refresh().await.unwrap();
         let work = other.placed("N1", &[1]).await;
         assert_eq!(offered(&shop, &work).await, (2, version));
@@ -135,7 +128,7 @@ async fn a_promise_and_the_clock_of_its_goods_agree_on_how_long_they_are_kept() 
         world.put(vec![store("lon-1", 51.5, -0.1), store("lon-2", 51.6, -0.1)]).await;
         world.stock(&[("lon-1", "A", 9), ("lon-2", "A", 9)]).await;
         let three = pb::ClocksPolicy { keep: Some(minutes(180)), ..Default::default() };
-        let version = put_in_force(world.peer(), of_node("lon-1"), &three).await;
+        let version = put_in_force(world.peer(), at_node("lon-1"), &three).await;
         let quote = async |node: &str| {
             let request = pb::GetPromiseRequest {
                 lines: cart(&[("A", 1)]),

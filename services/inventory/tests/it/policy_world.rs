@@ -1,14 +1,15 @@
 //! Policies as inventory hears of them.
 
-use bus::{Delivered, Event};
+use bus::Event;
 use contract::fulfillment::v1 as ff;
 use contract::inventory::v1 as pb;
-use domain::id::{NodeId, Uuid, derived};
+use domain::id::{NodeId, derived};
 use domain::network::Kind;
 use domain::policy::{NodeFacts, Span};
 use ff::policy::Body;
 use pb::inventory_event::Body as Said;
 use policy::{event, groups, nodes, policies, wire};
+use test_world::heard;
 
 use crate::world::{World, after};
 
@@ -59,21 +60,6 @@ pub(crate) fn version(number: i64, scope: Scope, body: Body, spans: &[(i64, Opti
     }
 }
 
-fn delivered(event: Event) -> Delivered {
-    Delivered {
-        id: Uuid::now_v7(),
-        topic: event.topic,
-        aggregate_type: event.aggregate_type.to_owned(),
-        aggregate: event.aggregate,
-        sequence: event.sequence,
-        event_type: event.event_type.to_owned(),
-        payload: event.payload.into(),
-        occurred_at: event.occurred_at,
-        actor: event.actor,
-        traceparent: None,
-    }
-}
-
 impl World {
     /// A version is put, or is in force at another time. Known to this process at once.
     pub(crate) async fn says(&self, policy: ff::Policy, sequence: i64) {
@@ -103,7 +89,7 @@ impl World {
     }
 
     async fn learn(&self, event: Event) {
-        self.tell(&[delivered(event)]).await;
+        self.tell(&[heard(event)]).await;
         // on a virtual clock a process follows its tables when it asks what is due
         self.next_due().await;
     }
