@@ -3,7 +3,7 @@
 use bus::{Event, Topic};
 use contract::fulfillment::v1 as pb;
 use contract::fulfillment::v1::fulfillment_event::Body;
-use domain::id::{NodeId, Uuid, derived};
+use domain::id::{Uuid, derived};
 use domain::time::Timestamp;
 use prost::Message as _;
 use service::Fault;
@@ -20,16 +20,6 @@ pub const NODE: &str = "node";
 /// What a follower follows on the topic of fulfillment.
 pub const AGGREGATES: &[&str] = &[POLICY, NODE_GROUP, NODE];
 
-/// The aggregate of a group.
-pub fn group_aggregate(code: &str) -> Uuid {
-    derived("node_group", code)
-}
-
-/// The aggregate of a node.
-pub fn node_aggregate(node: &NodeId) -> Uuid {
-    derived("node", node.as_str())
-}
-
 /// A version was put, or its time in force changed.
 pub fn policy_changed(stored: &policies::Stored, actor: &str, at: Timestamp) -> Result<Event, Fault> {
     let aggregate = wire::policy_id(&stored.policy.policy_id).map_err(Fault::unreadable)?;
@@ -45,7 +35,7 @@ pub fn group_changed(stored: &groups::Stored, actor: &str, at: Timestamp) -> Eve
     let deleted = || pb::NodeGroup { node_group: code.to_owned(), ..pb::NodeGroup::default() };
     let group = Some(stored.group.clone().unwrap_or_else(deleted));
     let changed = pb::NodeGroupChanged { group, is_deleted };
-    let of = Of { kind: NODE_GROUP, aggregate: group_aggregate(code), sequence: stored.sequence };
+    let of = Of { kind: NODE_GROUP, aggregate: derived(NODE_GROUP, code), sequence: stored.sequence };
     of.event("entrepot.fulfillment.v1.NodeGroupChanged", Body::NodeGroupChanged(changed), actor, at)
 }
 
@@ -56,7 +46,7 @@ pub fn node_changed(stored: &nodes::Stored, actor: &str, at: Timestamp) -> Event
         kind: wire::node_kind(stored.facts.kind),
         tags: stored.facts.tags.iter().cloned().collect(),
     };
-    let of = Of { kind: NODE, aggregate: node_aggregate(&stored.node), sequence: stored.sequence };
+    let of = Of { kind: NODE, aggregate: derived(NODE, stored.node.as_str()), sequence: stored.sequence };
     of.event("entrepot.fulfillment.v1.NodeChanged", Body::NodeChanged(changed), actor, at)
 }
 

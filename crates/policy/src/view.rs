@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bus::Delivered;
 use clock::Clock;
 use db::{Db, Tx};
 use domain::id::{NodeId, Uuid};
@@ -15,11 +17,14 @@ use service::Fault;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::{apply, is_of};
 use crate::policies::over_at;
 use crate::{groups, nodes, policies, wire};
 
 /// Rows read at once.
 const PAGE: i64 = 1_000;
+/// A page with fewer rows is the last one.
+const FULL_PAGE: usize = 1_000;
 /// Bodies of groups read at once: each may name thousands of nodes.
 const GROUPS: usize = 50;
 /// How far back a look for changes goes, in microseconds: for transactions that committed late and clocks that differ.
@@ -38,6 +43,8 @@ struct Inner {
     book: RwLock<Arc<Book>>,
     source: Option<Source>,
     wake: Notify,
+    /// Events were applied, and their transaction may not have committed yet.
+    has_news: AtomicBool,
 }
 
 /// The tables that a view follows.
@@ -102,6 +109,31 @@ impl View {
         Ok(())
     }
 
+    /// On a virtual clock nothing runs by itself: reads what changed, so that what is due does not run ahead of what was
+    /// put in force.
+    pub async fn keep_in_step(&self) -> Result<(), Fault> {
+        match &self.0.source {
+            Some(source) if source.clock.is_virtual() => self.refresh().await,
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Keeps what an event says in the tables. Answers whether it is about policies, groups or nodes; others change nothing.
+    pub async fn hear(&self, tx: &mut Tx, event: &Delivered) -> Result<bool, Fault> {
+        let is_ours = is_of(event);
+        if is_ours && apply(tx, event).await? {
+            self.0.has_news.store(true, Ordering::Release);
+        }
+        Ok(is_ours)
+    }
+
+    /// A consumer has committed: what it heard is read at once.
+    pub fn committed(&self) {
+        if self.0.has_news.swap(false, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
     /// Something was committed: the task of [`View::follow`] reads it at once.
     pub fn wake(&self) {
         self.0.wake.notify_one();
@@ -156,6 +188,9 @@ impl Known {
                 }
             }
             self.read_versions = self.read_versions.max(mark.0);
+            if changed.len() < FULL_PAGE {
+                return Ok(is_news);
+            }
         }
     }
 
@@ -178,6 +213,9 @@ impl Known {
                 }
             }
             self.read_groups = self.read_groups.max(mark.0);
+            if changed.len() < FULL_PAGE {
+                return Ok(is_news);
+            }
         }
     }
 
@@ -198,6 +236,9 @@ impl Known {
                 is_news = true;
             }
             self.read_nodes = self.read_nodes.max(mark.0);
+            if changed.len() < FULL_PAGE {
+                return Ok(is_news);
+            }
         }
     }
 

@@ -11,10 +11,7 @@ impl Fulfillment {
     /// Does what is due. Answers how much that was. One kind that fails does not keep the others from their turn, and
     /// calls to peers, which may be slow, come last.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
-        // Where time moves in steps, what is due must not run ahead of what was put in force.
-        if self.clock.is_virtual() {
-            self.policies.refresh().await?;
-        }
+        self.policies.keep_in_step().await?;
         let ended = self.expire_promises(now).await;
         let worked = self.work_due(now).await;
         let made = self.run_tasks(now).await;

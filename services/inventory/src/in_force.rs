@@ -88,7 +88,8 @@ impl InForce {
             if now == before {
                 continue;
             }
-            let Some(version) = followed(book).find(|version| version.version == number) else {
+            let known = book.version(number).filter(|version| KINDS.contains(&version.kind()));
+            let Some(version) = known else {
                 return Extent::Everything;
             };
             match &version.scope {

@@ -57,7 +57,6 @@ mod views;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clock::Clock;
@@ -129,8 +128,6 @@ pub struct Inventory {
     queue: CommandQueue,
     policies: policy::View,
     policy_refresh: Duration,
-    /// An event about policies was applied.
-    has_news: AtomicBool,
     restating: restate::Restating,
     audits: audit::Turns,
     streams: StreamPlaces,
@@ -153,7 +150,6 @@ impl Inventory {
             queue,
             policies,
             policy_refresh: Duration::from_millis(config.policy_refresh_ms),
-            has_news: AtomicBool::new(false),
             restating: restate::Restating::default(),
             audits: audit::Turns::default(),
             streams: StreamPlaces::new(MAX_STREAMS),

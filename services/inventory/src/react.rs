@@ -1,9 +1,6 @@
 //! Events that inventory follows: orders take or give up their claims, fulfillment orders report what became of the
 //! goods, and policies say what is kept back.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1 as ff;
@@ -19,6 +16,7 @@ use crate::command::{Act, Cause, Command, Confirm, Finding, Found, Settle, Wante
 use crate::error::Error;
 use crate::relief::NOT_FOUND;
 use crate::stock::{self, Mode};
+use crate::wire;
 
 /// Why goods go to quarantine.
 const DAMAGED: &str = "DAMAGED";
@@ -41,9 +39,7 @@ impl Consumer for Inventory {
 
     /// This process follows a policy at once, others by their next look at the tables.
     fn committed(&self) {
-        if self.has_news.swap(false, Ordering::AcqRel) {
-            self.policies.wake();
-        }
+        self.policies.committed();
     }
 
     async fn handle(&self, tx: &mut Tx, event: &Delivered) -> Result<(), HandleError> {
@@ -54,9 +50,7 @@ impl Consumer for Inventory {
     async fn handle_batch(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), HandleError> {
         let mut commands = Vec::with_capacity(events.len());
         for event in events {
-            if policy::is_of(event) {
-                policy::apply(tx, event).await.map_err(Error::from)?;
-                self.has_news.store(true, Ordering::Release);
+            if self.policies.hear(tx, event).await.map_err(Error::from)? {
                 continue;
             }
             for act in acts(event)? {
@@ -169,7 +163,7 @@ fn confirm_one(order: OrderId, work: orders::WorkRequest) -> Result<Act, HandleE
     let promised = work.window.and_then(|window| window.start_time);
     let promised = promised.and_then(|at| service::wire::instant(at).ok());
     let (id, tier) = (claim(&work.fulfillment_id)?, work.tier);
-    let channel = Some(work.channel).filter(|channel| !channel.is_empty()).map(Arc::from);
+    let channel = wire::named(work.channel);
     Ok(Act::Confirm(Confirm { id, order, wants, lines, channel, promised, tier }))
 }
 

@@ -22,7 +22,7 @@ impl Inventory {
     /// nothing left to do.
     pub async fn run_due(&self, now: Timestamp) -> Result<usize, Error> {
         let cause = Cause::now("service/inventory");
-        self.hear_policies().await?;
+        self.policies.keep_in_step().await?;
         let mut done = 0;
         for _ in 0..CHUNKS {
             let expired =
@@ -40,14 +40,6 @@ impl Inventory {
         Ok(done + self.restate_due(now).await?)
     }
 
-    /// On a virtual clock nothing runs by itself: what is known of policies follows in step with what is due.
-    async fn hear_policies(&self) -> Result<(), Error> {
-        if self.clock.is_virtual() {
-            self.policies.refresh().await?;
-        }
-        Ok(())
-    }
-
     /// How much is due at `now`, counted up to `limit`.
     pub async fn overdue(&self, now: Timestamp, limit: usize) -> Result<usize, Error> {
         let mut tx = self.db.read().await?;
@@ -57,7 +49,7 @@ impl Inventory {
 
     /// When [`Inventory::run_due`] has something to do next.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
-        self.hear_policies().await?;
+        self.policies.keep_in_step().await?;
         let mut tx = self.db.read().await?;
         let expiry = reservations::next_due(&mut tx).await?;
         let relief = relief::since(&mut tx).await?;

@@ -33,7 +33,7 @@ impl Orders {
 
     /// The clocks that start now for a need: its pieces have one method, and were at one node.
     pub(crate) fn policy_of_need(&self, order: &Order, need: NeedId, now: Timestamp) -> Policy {
-        let need = order.needs.iter().find(|known| known.id == need);
+        let need = order.need(need);
         let leg = need.and_then(|need| need.leg).and_then(|leg| order.leg(leg));
         let method = need.and_then(|need| order.method_of(need));
         self.policy_for(&order.channel, leg.map(|leg| &leg.node), method, now)

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::fulfillment::v1 as pb;
 use domain::fulfillment::method::Method;
 use domain::id::LineNo;
-use domain::order::{Asked, Draft, Missing};
+use domain::order::{Asked, Bounds, Draft, Missing};
+use domain::policy;
 use domain::time::Timestamp;
 use tonic::Code;
 
@@ -59,8 +60,11 @@ impl Orders {
         now: Timestamp,
     ) -> Result<Asked, Error> {
         let key = format!("orders.elsewhere/{}/{}", command.call.scope, command.call.id);
-        let mut rest =
-            Rest::of(command, |method| self.bounds_of(&command.draft.channel, Some(method), now).max_parts);
+        let (book, channel) = (self.policies.book(), Some(command.draft.channel.as_str()));
+        let said = |method| {
+            book.sourcing(&policy::Asked { channel, method: Some(method), ..Default::default() }, now)
+        };
+        let mut rest = Rest::of(command, |method| Bounds::default().with(&said(method)).max_parts);
         let (mut held, mut last) = (None, NO_STOCK.to_owned());
         for _ in 0..ROUNDS {
             if rest.groups.is_empty() {

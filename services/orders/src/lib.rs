@@ -40,7 +40,6 @@ mod watch;
 mod wire;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clock::Clock;
 use contract::fulfillment::v1::fulfillment_events_service_client::FulfillmentEventsServiceClient;
@@ -78,8 +77,6 @@ pub struct Orders {
     pub(crate) queue: place::PlaceQueue,
     pub(crate) watchers: Hub<Uuid>,
     pub(crate) policies: policy::View,
-    /// Events about policies were applied, and their transaction has not committed yet.
-    pub(crate) is_policy_news: AtomicBool,
 }
 
 impl Orders {
@@ -95,19 +92,7 @@ impl Orders {
         let work_events = FulfillmentEventsServiceClient::new(fulfillment);
         let queue = place::PlaceQueue::new(config.max_waiting);
         let policies = policy::View::load(db.clone(), clock.clone()).await?;
-        let is_policy_news = AtomicBool::new(false);
-        Ok(Arc::new(Self {
-            db,
-            clock,
-            config,
-            policy,
-            promises,
-            work_events,
-            queue,
-            watchers,
-            policies,
-            is_policy_news,
-        }))
+        Ok(Arc::new(Self { db, clock, config, policy, promises, work_events, queue, watchers, policies }))
     }
 
     /// What this process knows of policies.

@@ -90,8 +90,8 @@ impl Orders {
         let now = self.clock.business();
         check_delays(&command.groups, now)?;
         let waits = !command.draft.is_payable_later();
-        let policy = self.policy_of_draft(&command.draft, &command.groups, &[], now);
-        let until = after_ms(now, self.config.hold_ms(waits.then_some(policy.payment_ms)));
+        let payment_ms = || self.policy_of_draft(&command.draft, &command.groups, &[], now).payment_ms;
+        let until = after_ms(now, self.config.hold_ms(waits.then(payment_ms)));
         let asked = match self.held(&command, caller, until, now).await {
             Ok(asked) => asked,
             // A duplicate may have been faster and hold the stock: then its answer is ours too.

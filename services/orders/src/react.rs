@@ -5,7 +5,6 @@
 //! one statement per table.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 
 use bus::{Consumer, Delivered, HandleError, Topic};
 use contract::fulfillment::v1::FulfillmentEvent;
@@ -46,9 +45,7 @@ impl Consumer for Orders {
 
     fn committed(&self) {
         self.watchers.committed();
-        if self.is_policy_news.swap(false, Ordering::Relaxed) {
-            self.policies.wake();
-        }
+        self.policies.committed();
     }
 }
 
@@ -112,10 +109,8 @@ fn order_id(text: &str) -> Result<OrderId, Error> {
 
 impl Orders {
     async fn apply_all(&self, tx: &mut Tx, events: &[Delivered]) -> Result<(), Error> {
-        for event in events.iter().filter(|event| policy::is_of(event)) {
-            if policy::apply(tx, event).await? {
-                self.is_policy_news.store(true, Ordering::Relaxed);
-            }
+        for event in events {
+            self.policies.hear(tx, event).await?;
         }
         let effects: Vec<Effect> = events.iter().map(read).collect::<Result<_, _>>()?;
         let ended = events.iter().zip(&effects).filter(|(_, effect)| matches!(effect, Effect::HoldEnded));

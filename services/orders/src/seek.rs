@@ -103,14 +103,8 @@ impl Orders {
     fn bounds(&self, order: &Order, need: &Need, now: Timestamp) -> Bounds {
         let (book, channel) = (self.policies.book(), Some(order.channel.as_str()));
         let said = |method| book.sourcing(&Asked { channel, method, ..Asked::default() }, now);
-        let bounds = self.bounds_of(&order.channel, order.method_of(need), now);
+        let bounds = Bounds::default().with(&said(order.method_of(need)));
         Method::ALL.iter().fold(bounds, |bounds, method| bounds.with_slack(*method, &said(Some(*method))))
-    }
-
-    /// What holds for orders of a channel go by, without the slack of other methods.
-    pub(crate) fn bounds_of(&self, channel: &str, method: Option<Method>, now: Timestamp) -> Bounds {
-        let asked = Asked { channel: Some(channel), method, ..Asked::default() };
-        Bounds::default().with(&self.policies.book().sourcing(&asked, now))
     }
 
     /// Gives a need the legs that were held for it, unless it changed meanwhile.

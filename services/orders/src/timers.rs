@@ -59,10 +59,7 @@ impl Orders {
     }
 
     async fn run(&self, now: Timestamp, ends: bool) -> Result<usize, Error> {
-        // Where time moves in steps, what is due must not run ahead of what was put in force.
-        if self.clock.is_virtual() {
-            self.policies.refresh().await?;
-        }
+        self.policies.keep_in_step().await?;
         let mut done = 0;
         let mut seen: HashMap<OrderId, u32> = HashMap::new();
         let mut is_away = false;

@@ -161,6 +161,13 @@ impl Book {
         &self.versions
     }
 
+    /// A version by its number.
+    pub fn version(&self, number: i64) -> Option<&Arc<Version>> {
+        let number = std::cmp::Reverse(number);
+        let at = self.versions.binary_search_by_key(&number, |known| std::cmp::Reverse(known.version));
+        self.versions.get(at.ok()?)
+    }
+
     /// A group by its code.
     pub fn group(&self, code: &str) -> Option<&Group> {
         self.groups.get(code)

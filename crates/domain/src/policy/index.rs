@@ -16,6 +16,8 @@ use crate::network;
 pub(super) struct Index {
     /// By falling rank.
     slots: Vec<Slot>,
+    /// The dimensions that the scopes name, all together.
+    names: Option<u8>,
     by_sku: HashMap<Sku, Vec<usize>>,
     by_category: HashMap<String, Vec<usize>>,
     by_node: HashMap<NodeId, Vec<usize>>,
@@ -71,7 +73,8 @@ impl Index {
         for (at, slot) in slots.iter().enumerate() {
             index.file(at, slot);
         }
-        Self { slots, ..index }
+        let names = slots.iter().map(|slot| slot.scope.rank()).reduce(|all, rank| all | rank);
+        Self { slots, names, ..index }
     }
 
     fn file(&mut self, at: usize, slot: &Slot) {
@@ -92,8 +95,8 @@ impl Index {
     }
 
     /// The dimensions that its scopes name; none: it has none.
-    pub(super) fn names(&self) -> Option<u8> {
-        self.slots.iter().map(|slot| slot.scope.rank()).reduce(|all, rank| all | rank)
+    pub(super) const fn names(&self) -> Option<u8> {
+        self.names
     }
 
     /// Shows the versions that are in force and fit, by falling rank, until `each` answers that it has seen enough.

@@ -183,11 +183,6 @@ impl Version {
     pub fn is_in_force(&self, at: Timestamp) -> bool {
         self.in_force.iter().any(|span| span.contains(at))
     }
-
-    /// All that is wrong with it; empty: nothing.
-    pub fn check(&self) -> Vec<Fault> {
-        check(&self.scope, self.valid, &self.body)
-    }
 }
 
 /// All that is wrong with a new version; empty: nothing.

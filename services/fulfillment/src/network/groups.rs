@@ -18,8 +18,6 @@ use crate::wire::{fitting, network::etag};
 
 /// The most groups.
 const MOST_GROUPS: i64 = 1_000;
-/// Nodes read at once.
-const PAGE: i64 = 1_000;
 
 impl Fulfillment {
     /// Creates or replaces a group.
@@ -155,12 +153,8 @@ async fn members(tx: &mut Tx, group: &Group) -> Result<Vec<String>, Error> {
         members.sort_unstable();
         return Ok(members);
     }
-    let mut after = String::new();
-    loop {
-        let page = nodes::page(tx, &after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(members) };
-        after = last.node.to_string();
-        let its = page.iter().filter(|stored| group.has(&stored.node, &stored.facts.tags));
-        members.extend(its.map(|stored| stored.node.to_string()));
-    }
+    let all = all_nodes(tx).await?.into_iter();
+    let its = all.filter(|(node, facts)| group.has(node, &facts.tags));
+    members.extend(its.map(|(node, _)| node.to_string()));
+    Ok(members)
 }

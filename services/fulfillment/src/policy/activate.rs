@@ -7,7 +7,6 @@ use domain::id::Uuid;
 use domain::policy::in_force::Refusal as Untimely;
 use domain::policy::{self as rules, Activation, Span, Valid};
 use policy::policies::{self, MOST_OF_KIND};
-use policy::wire;
 use service::{Call, Turn};
 
 use super::command::Activate;
@@ -41,13 +40,8 @@ impl Fulfillment {
             Turn::New(tx) => tx,
             Turn::Answered(reply) => return Ok(reply),
         };
-        store::lock(&mut tx).await?;
-        // Read under the lock: what another caller ended just before is over by then.
-        let now = self.clock.business();
-        let Some(stored) = policies::get(&mut tx, asked.id).await? else {
-            return Err(Refusal::NotFound(wire::shown_id(asked.id)).into());
-        };
-        let version = stored.version()?;
+        let now = self.lock_policies(&mut tx).await?;
+        let (_, version) = change::known(&mut tx, asked.id).await?;
         let (kind, scope) = (version.kind(), &version.scope);
         let mut made = store::activations(&mut tx, kind, scope, now).await?;
         for number in rules::buried(&made.left, DEPTH, now) {

@@ -61,9 +61,14 @@ impl Named {
 
     /// Two versions that would meet at a node with these facts.
     pub(crate) fn meet_at(&self, node: &NodeId, facts: &NodeFacts, now: Timestamp) -> Option<Ambiguous> {
+        let its: Vec<&Group> = self.groups.iter().filter(|group| group.has(node, &facts.tags)).collect();
+        if its.len() < 2 {
+            return None;
+        }
         // Without other nodes in the book every common node of two groups is this one.
-        let book = self.book([(node.clone(), facts.clone())]);
-        let its = self.groups.iter().filter(|group| group.has(node, &facts.tags));
+        let of_them = its.iter().map(|group| (*group).clone());
+        let versions = self.versions.iter().map(Arc::clone);
+        let book = Book::new(versions, of_them, [(node.clone(), facts.clone())]);
         let met = its.into_iter().find_map(|group| pair(&book, group, now))?;
         Some(Ambiguous { node: Some(node.clone()), ..met })
     }
@@ -101,6 +106,11 @@ pub(super) async fn must_be_clear(
     let named = Named::read(tx, Some(group), now).await?;
     if !named.groups.iter().any(|known| known.code == *group) {
         return Err(Refusal::GroupNotFound(group.clone()).into());
+    }
+    let is_other =
+        |version: &Arc<Version>| version.kind() == kind && version.scope.group.as_ref() != Some(group);
+    if !named.versions.iter().any(is_other) {
+        return Ok(());
     }
     let book = named.book(all_nodes(tx).await?);
     match book.ambiguous_with(kind, scope, valid, now) {

@@ -3,7 +3,7 @@
 use contract::fulfillment::v1 as pb;
 use db::Tx;
 use domain::id::Uuid;
-use domain::policy::{Activation, Span, continued, in_force};
+use domain::policy::{Activation, Span, Version, continued, in_force};
 use domain::time::Timestamp;
 use policy::policies::{self, Stored};
 use policy::{event, wire};
@@ -13,6 +13,14 @@ use crate::error::Error;
 
 /// The most times in force that a version shows, and may have ahead of it.
 pub(super) const MOST_TIMES: usize = 20;
+
+/// A version that exists, as stored and as the rules know it.
+pub(super) async fn known(tx: &mut Tx, id: Uuid) -> Result<(Stored, Version), Error> {
+    let stored = policies::get(tx, id).await?;
+    let stored = stored.ok_or_else(|| Refusal::NotFound(wire::shown_id(id)))?;
+    let version = stored.version()?;
+    Ok((stored, version))
+}
 
 /// Writes those versions of a scope whose times in force are others with the activations `made` (those that are not over),
 /// and appends their events. Answers all of `versions` as they are now.

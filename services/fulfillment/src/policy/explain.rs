@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use contract::fulfillment::v1 as pb;
 use db::Tx;
-use domain::id::Sku;
 use domain::policy::{Asked, Book, Explained, Kind, Origin, Scope, Version};
 use domain::time::Timestamp;
 use policy::{groups, policies, wire};
@@ -38,7 +37,7 @@ impl Fulfillment {
             }
         }
         let thing = Asked {
-            sku: sku.as_ref().map(|sku: &Sku| sku),
+            sku: sku.as_ref(),
             category: category.as_deref(),
             node: node.as_ref(),
             channel: channel.as_deref(),

@@ -16,9 +16,20 @@ mod roll_back;
 mod settings;
 mod withdraw;
 
-use crate::Fulfillment;
+use db::Tx;
+use domain::time::Timestamp;
+
+use crate::error::Error;
+use crate::{Fulfillment, store};
 
 impl Fulfillment {
+    /// Locks what decides about policies. Answers the time, read under the lock: what another caller ended just before is
+    /// over by then.
+    async fn lock_policies(&self, tx: &mut Tx) -> Result<Timestamp, Error> {
+        store::policy::lock(tx).await?;
+        Ok(self.clock.business())
+    }
+
     /// Takes what was committed into the view of this process. Should that fail, its task does it a moment later.
     pub(crate) async fn learn_policies(&self) {
         if let Err(error) = self.policies.refresh().await {

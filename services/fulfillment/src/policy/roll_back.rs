@@ -37,9 +37,7 @@ impl Fulfillment {
             Turn::Answered(reply) => return Ok(reply),
         };
         let RollBack { kind, scope, reason } = asked;
-        store::lock(&mut tx).await?;
-        // Read under the lock: what another caller ended just before is over by then.
-        let now = self.clock.business();
+        let now = self.lock_policies(&mut tx).await?;
         let mut made = store::activations(&mut tx, *kind, scope, now).await?.left;
         let back = rules::roll_back(&made, now).map_err(Refusal::Time)?;
         let ids: BTreeSet<Uuid> = made.iter().map(|made| made.policy).collect();

@@ -41,13 +41,8 @@ impl Fulfillment {
             Turn::New(tx) => tx,
             Turn::Answered(reply) => return Ok(reply),
         };
-        store::lock(&mut tx).await?;
-        // Read under the lock: what another caller ended just before is over by then.
-        let now = self.clock.business();
-        let Some(stored) = policies::get(&mut tx, asked.id).await? else {
-            return Err(Refusal::NotFound(wire::shown_id(asked.id)).into());
-        };
-        let version = stored.version()?;
+        let now = self.lock_policies(&mut tx).await?;
+        let (stored, version) = change::known(&mut tx, asked.id).await?;
         if let Some(until) = version.valid.until.filter(|until| *until <= now) {
             return Err(Refusal::Time(Untimely::Over { until }).into());
         }

@@ -1,6 +1,5 @@
 //! What one node can do for a cart by one method: asked of many nodes, each from what this process knows of it.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -161,7 +160,7 @@ impl<'a> Round<'a> {
     }
 
     /// Walks the codes and picks those that are among `keys`, which are sorted.
-    pub(super) fn by_code(&self, keys: &[Key], most: usize) -> Vec<Key> {
+    fn by_code(&self, keys: &[Key], most: usize) -> Vec<Key> {
         let mut sorted = keys.to_vec();
         sorted.sort_unstable();
         let among = |key: &&Key| sorted.binary_search(key).is_ok();
@@ -171,9 +170,7 @@ impl<'a> Round<'a> {
 
 /// The name of the scenario that a version is for.
 fn name_of(book: &Book, version: i64) -> Option<&str> {
-    let versions = book.versions();
-    let at = versions.binary_search_by_key(&Reverse(version), |known| Reverse(known.version)).ok()?;
-    match &versions.get(at)?.body {
+    match &book.version(version)?.body {
         Body::Scenario(scenario) => Some(&scenario.name),
         Body::Clocks(_) | Body::Sourcing(_) | Body::SafetyStock(_) | Body::Pools(_) | Body::Limits(_) => None,
     }

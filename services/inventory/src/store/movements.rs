@@ -86,14 +86,7 @@ pub(crate) async fn claimants(
     first: i64,
     end: i64,
 ) -> Result<BTreeSet<ReservationId>, Error> {
-    let found = tx
-        .fetch_all(
-            "SELECT reference FROM movements
-              WHERE node_id = $1 AND sku = $2 AND movement_no >= $3 AND movement_no < $4 AND kind = 'RESERVE'",
-            params![key.node.as_str(), key.sku.as_str(), first, end],
-        )
-        .await?;
-    found.iter().map(|row| row.get::<String>("reference")?.parse().map_err(unreadable)).collect()
+    Ok(claimants_of(tx, &[(key, first, end)]).await?.into_iter().map(|(_, id)| id).collect())
 }
 
 /// The same for many positions, each with its rows.

@@ -18,7 +18,7 @@ use service::{Call, Fields};
 use crate::error::Error;
 
 pub(crate) use event::{GivenUp, ReservationEvent, position_changed, reservation_of};
-pub(crate) use reservation::{extend, release, reservation, reservation_key, reserve};
+pub(crate) use reservation::{extend, named, release, reservation, reservation_key, reserve};
 pub(crate) use sku::{MAX_NAME, put_skus, sku};
 pub(crate) use stock::{adjust_stock, movement, position, set_safety_stock};
 

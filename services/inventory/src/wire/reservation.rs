@@ -94,7 +94,7 @@ fn new_claim(fields: &mut Fields, prefix: Arguments<'_>, message: pb::NewReserva
     if !channel.is_empty() {
         fields.take(format_args!("{prefix}channel"), check_text(&channel, MAX_CHANNEL));
     }
-    let channel = Some(channel).filter(|channel| !channel.is_empty()).map(Arc::from);
+    let channel = named(channel);
     Some(NewClaim { id: id?, lines, channel, promised })
 }
 
@@ -179,4 +179,9 @@ fn line(line: &Line) -> pb::ReservationLine {
         released: line.released,
         kit_sku: line.kit.as_ref().map(|kit| kit.as_str().to_owned()).unwrap_or_default(),
     }
+}
+
+/// A channel that is named; an empty text names none.
+pub(crate) fn named(channel: String) -> Option<Arc<str>> {
+    Some(channel).filter(|channel| !channel.is_empty()).map(Arc::from)
 }
